@@ -1,0 +1,150 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_probe
+short_description: Find out which accelerator can run the lane's firmware
+description:
+  - Asks the KVM device node first, then lets the lane's own firmware run under KVM for a moment and asks qemu by QMP how it got on.
+  - A device node that opens proves nothing; the firmware has to execute.
+  - What the firmware did is kept in the cache until kernel, processor, qemu, firmware, device node or user change.
+options:
+  lane_dir:
+    description: The lane's private directory, where the answer is handed over.
+    type: path
+    required: true
+  cache_dir:
+    description: The lane's cache.
+    type: path
+    required: true
+  policy:
+    description:
+      - V(auto) takes KVM when it works and TCG otherwise, and says why.
+      - V(require) fails unless KVM works.
+      - V(never) takes TCG without looking.
+    type: str
+    choices: [auto, require, never]
+    default: auto
+  device:
+    description: The KVM device node to look at. qemu itself always uses C(/dev/kvm).
+    type: path
+    default: /dev/kvm
+  cpus:
+    description: qemu's CPU models, best first. A later one is tried only when qemu itself ends with the one before it.
+    type: list
+    elements: str
+    default: [max, qemu64]
+  limit:
+    description: Seconds within which the firmware has to show life with one CPU model.
+    type: float
+    default: 4
+  may_wait:
+    description: When qemu or the firmware is not installed yet, leave the answer open (C(pending)) instead of failing.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+    description: Looks at the device and the cache and starts nothing; an answer that would need qemu stays open.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: full
+    description: It only looks.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: Choose the accelerator
+  kvm_probe:
+    lane_dir: /tmp/kerbside-lane-0
+    cache_dir: ~/.cache/kerbside-lane
+    policy: require
+"""
+
+RETURN = r"""
+cached:
+  description: Whether what the firmware did is known from an earlier run.
+  returned: success
+  type: bool
+state:
+  description: What was found out in one word, for example runs, missing, no_access, firmware_dies; never when nothing was looked at.
+  returned: success
+  type: str
+ansible_facts:
+  description:
+    - RV(ansible_facts.lane_accel) has chosen (kvm or tcg), cpu (for qemu's -cpu), reason (a sentence), policy, and pending (true while
+      the answer has to wait for qemu or the firmware).
+  returned: success
+  type: dict
+lane_failure:
+  description: Component, cause and evidence, as the lane's verdict takes them.
+  returned: failure
+  type: dict
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane import command, firmware, kvm, workdir
+from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.errors import LaneError
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "lane_dir": {"type": "path", "required": True},
+            "cache_dir": {"type": "path", "required": True},
+            "policy": {"type": "str", "choices": ["auto", "require", "never"], "default": "auto"},
+            "device": {"type": "path", "default": "/dev/kvm"},
+            "cpus": {"type": "list", "elements": "str", "default": ["max", "qemu64"]},
+            "limit": {"type": "float", "default": 4},
+            "may_wait": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+
+    def look() -> tuple[kvm.Finding, bool]:
+        """What is known of KVM, and whether it is known from an earlier run."""
+        if against := kvm.check_device(given["device"]):
+            return against, False
+        qemu, pair = command.find_program("qemu-system-x86_64"), firmware.find_pair()
+        if not qemu or not pair:
+            lacking = " and ".join(name for name, there in (("qemu", qemu), ("OVMF", pair)) if not there)
+            if given["may_wait"]:
+                return kvm.Finding("unknown", f"KVM cannot be tried before {lacking} is installed"), False
+            raise LaneError("host", "qemu and OVMF, to try KVM with", f"{lacking} is not installed", "the role deps")
+        key = kvm.cache_key(given["device"], qemu, pair, given["cpus"])
+        if known := kvm.read_cache(given["cache_dir"], key):
+            return known, True
+        if module.check_mode:
+            return kvm.Finding("unknown", "KVM is not tried in check mode"), False
+        run = workdir.read_run(given["lane_dir"])
+        found = kvm.try_cpus(qemu, pair, given["cpus"], given["lane_dir"], run.mark, given["limit"])
+        os.makedirs(given["cache_dir"], mode=0o700, exist_ok=True)
+        kvm.write_cache(given["cache_dir"], key, found)
+        return found, False
+
+    def work() -> dict:
+        if not given["cpus"]:
+            raise LaneError("environment", "kvm_probe_cpus to name a CPU model", "it is empty", "roles/kvm_probe/defaults/main.yml")
+        found, cached = (None, False) if given["policy"] == "never" else look()
+        chosen = kvm.choose(given["policy"], found)
+        if not module.check_mode:
+            workdir.read_run(given["lane_dir"])
+            workdir.hand_over(given["lane_dir"], "accel", chosen)
+        return {"changed": False, "cached": cached, "state": found.state if found else "never", "ansible_facts": {"lane_accel": chosen}}
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

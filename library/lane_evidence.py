@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lane_evidence
+short_description: Keep a run's evidence and write its verdict
+description:
+  - Copies the logs of every part to the artifacts, holds back any file with a secret in it, and writes C(result.json).
+  - It does not fail on a red verdict, so that teardown still comes; the playbook fails afterwards.
+  - Does nothing when no run is there.
+options:
+  lane_dir:
+    description: The lane's private directory.
+    type: path
+    required: true
+  artifacts_dir:
+    description: Where the evidence goes.
+    type: path
+    required: true
+  planned:
+    description: The names of the checks that this run has to pass.
+    type: list
+    elements: str
+    required: true
+  failure:
+    description: What the playbook caught, with the keys role, task and result; empty when nothing failed.
+    type: dict
+    default: {}
+  phases:
+    description: The phases of the run, each with name and seconds.
+    type: list
+    elements: dict
+    default: []
+  versions:
+    description: Versions that only the playbook knows.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Writes nothing.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: none
+    description: Every run of it writes a new verdict.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: Keep the evidence
+  lane_evidence:
+    lane_dir: /tmp/kerbside-lane-0
+    artifacts_dir: /home/me/lane/artifacts/lane-0
+    planned: [hello, status, screenshot, banner, counters, path]
+"""
+
+RETURN = r"""
+lane_verdict:
+  description: verdict (pass, fail or error), line (the last line for the terminal) and file (the path of result.json).
+  returned: when a run is there
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane import verdict, workdir
+from ansible.module_utils.lane.bridge import finish
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "lane_dir": {"type": "path", "required": True},
+            "artifacts_dir": {"type": "path", "required": True},
+            "planned": {"type": "list", "elements": "str", "required": True},
+            "failure": {"type": "dict", "default": {}},
+            "phases": {"type": "list", "elements": "dict", "default": []},
+            "versions": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    given = dict(module.params)
+    lane_dir, artifacts_dir = given.pop("lane_dir"), given.pop("artifacts_dir")
+
+    def work() -> dict:
+        if module.check_mode or not workdir.check_ours(lane_dir):
+            return {"changed": False}
+        result = verdict.write(lane_dir, artifacts_dir, workdir.read_run(lane_dir), **given)
+        return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir)}
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

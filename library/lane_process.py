@@ -1,0 +1,266 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lane_process
+short_description: Start, await and end the programs of a lane
+description:
+  - Starts programs detached, each in a session of its own, with a clean environment, a log file and the lane's mark
+    (C(KERBSIDE_LANE=<lane_id>/<run_id>)), and returns when every one of them is ready.
+  - A program that ends while it is awaited fails the task at once with its exit status and the end of its log.
+  - Programs that already run as described are left alone, so that a second run changes nothing.
+  - Secrets are read from files by this module (O(programs[].secret_env)) and never pass through Ansible.
+options:
+  lane_dir:
+    description: The lane's private directory, made by M(lane_run).
+    type: path
+    required: true
+  state:
+    description:
+      - V(started) brings the programs to ready.
+      - V(restarted) ends those that run first.
+      - V(stopped) ends the programs of these names, the last started first.
+    type: str
+    choices: [started, restarted, stopped]
+    default: started
+  stop_limit:
+    description: Seconds between the stop signal and SIGKILL.
+    type: float
+    default: 5
+  watch:
+    description: The other programs of the lane have to go on running meanwhile; one that ends or is stopped fails the task within a second.
+    type: bool
+    default: false
+  programs:
+    description: The programs. Each is started as soon as those that it comes after are ready; the others at once, side by side.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: A name of small letters, digits, C(-) and C(_), unique in the lane.
+        type: str
+        required: true
+      component:
+        description: Whom to blame when the program does not get ready.
+        type: str
+        choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, artifacts, lane]
+        default: lane
+      argv:
+        description: Absolute path and arguments. No secrets. Needed unless O(state=stopped).
+        type: list
+        elements: str
+        default: []
+      env:
+        description: Environment variables besides PATH, HOME, TMPDIR, LANG, SPT_NOENV and the mark.
+        type: dict
+        default: {}
+      secret_env:
+        description: Environment variables whose value is a format in which C({}) is replaced by the text of a file.
+        type: dict
+        default: {}
+      secret_files:
+        description: Files to write with mode 0600 before the start, by path, each a format in which C({}) is replaced by the text of a file.
+        type: dict
+        default: {}
+      log:
+        description: Where stdout and stderr go; appended to.
+        type: path
+      after:
+        description: Programs earlier in this list that have to be ready first.
+        type: list
+        elements: str
+        default: []
+      oneshot:
+        description: The program has to end with status 0; it is not run again while its description stays the same.
+        type: bool
+        default: false
+      limit:
+        description: Seconds until it has to be ready.
+        type: float
+        default: 30
+      stop_signal:
+        description: What ends it. V(KILL) is for a program that leaves nothing behind which is worth keeping.
+        type: str
+        choices: [TERM, INT, KILL]
+        default: TERM
+      ready:
+        description: What shows that it is ready. Without it, that it was started.
+        type: dict
+        mutually_exclusive:
+          - [port, socket, http, log]
+        suboptions:
+          port:
+            description: The program's own process group listens on this TCP port.
+            type: int
+          socket:
+            description: A unix socket at this path accepts.
+            type: path
+          greeting:
+            description: With O(programs[].ready.socket), it also has to send something unasked, as a database server does.
+            type: bool
+            default: false
+          http:
+            description: A GET of this URL gets 200 from the program's own process group.
+            type: str
+          log:
+            description: A regular expression that a line of its log matches.
+            type: str
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be started; starts nothing.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: full
+    description: A program that runs as described is left alone.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: Start a database and wait until it greets
+  lane_process:
+    lane_dir: /tmp/kerbside-lane-0
+    programs:
+      - name: database
+        component: database
+        argv: [/usr/sbin/mariadbd, --no-defaults, --socket=/tmp/kerbside-lane-0/db.sock]
+        log: /tmp/kerbside-lane-0/logs/database.log
+        ready:
+          socket: /tmp/kerbside-lane-0/db.sock
+          greeting: true
+
+- name: Run the migration with the password from a file
+  lane_process:
+    lane_dir: /tmp/kerbside-lane-0
+    programs:
+      - name: migration
+        component: kerbside
+        oneshot: true
+        argv: [/opt/kerbside/bin/kerbside, db, upgrade]
+        secret_env:
+          KERBSIDE_SQL_URL:
+            file: /tmp/kerbside-lane-0/secrets/database_password
+            format: mysql+pymysql://kerbside:{}@localhost/kerbside
+        log: /tmp/kerbside-lane-0/logs/migration.log
+
+- name: End ryll
+  lane_process:
+    lane_dir: /tmp/kerbside-lane-0
+    state: stopped
+    programs:
+      - name: ryll
+"""
+
+RETURN = r"""
+programs:
+  description: Per program its pid (none for one that has ended), whether this call started it, and the seconds it took to be ready.
+  returned: success
+  type: dict
+  sample: {"database": {"pid": 4711, "changed": true, "seconds": 0.61}}
+lane_failure:
+  description: Component, cause and evidence, as the lane's verdict takes them.
+  returned: failure
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane import process, workdir
+from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.errors import COMPONENTS, LaneError
+
+READY = {
+    "port": {"type": "int"},
+    "socket": {"type": "path"},
+    "greeting": {"type": "bool", "default": False},
+    "http": {"type": "str"},
+    "log": {"type": "str"},
+}
+PROGRAM = {
+    "name": {"type": "str", "required": True},
+    "component": {"type": "str", "choices": list(COMPONENTS), "default": "lane"},
+    "argv": {"type": "list", "elements": "str", "default": []},
+    "env": {"type": "dict", "default": {}},
+    "secret_env": {"type": "dict", "default": {}, "no_log": False},
+    "secret_files": {"type": "dict", "default": {}, "no_log": False},
+    "log": {"type": "path"},
+    "after": {"type": "list", "elements": "str", "default": []},
+    "oneshot": {"type": "bool", "default": False},
+    "limit": {"type": "float", "default": 30},
+    "stop_signal": {"type": "str", "choices": ["TERM", "INT", "KILL"], "default": "TERM"},
+    "ready": {"type": "dict", "options": READY, "mutually_exclusive": [["port", "socket", "http", "log"]]},
+}
+
+
+def secrets(given: dict, option: str) -> dict:
+    """secret_env or secret_files as {name: (file, format)}."""
+    for name, source in given[option].items():
+        if not isinstance(source, dict) or set(source) - {"file", "format"} or "file" not in source:
+            raise LaneError("lane", f"{option}.{name} of {given['name']} to have a file and perhaps a format", f"it is {sorted(source)}")
+    return {name: (source["file"], source.get("format", "{}")) for name, source in given[option].items()}
+
+
+def program(given: dict) -> process.Program:
+    """The description of one program from its module parameters."""
+    if not given["argv"] or not given["log"]:
+        raise LaneError("lane", f"program {given['name']} to have argv and log", "one of them is missing")
+    return process.Program(
+        name=given["name"],
+        component=given["component"],
+        argv=tuple(given["argv"]),
+        log=given["log"],
+        env={key: str(value) for key, value in given["env"].items()},
+        secret_env=secrets(given, "secret_env"),
+        secret_files=secrets(given, "secret_files"),
+        ready=process.Ready(**(given["ready"] or {})),
+        after=tuple(given["after"]),
+        oneshot=given["oneshot"],
+        limit=given["limit"],
+        stop_signal=given["stop_signal"],
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "lane_dir": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["started", "restarted", "stopped"], "default": "started"},
+            "stop_limit": {"type": "float", "default": 5},
+            "watch": {"type": "bool", "default": False},
+            "programs": {"type": "list", "elements": "dict", "required": True, "options": PROGRAM},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+
+    def work() -> dict:
+        names = [p["name"] for p in given["programs"]]
+        if given["state"] == "stopped":
+            return stopped(names)
+        programs = [program(p) for p in given["programs"]]
+        if module.check_mode:
+            return {"changed": True, "programs": {name: {} for name in names}}
+        run = workdir.read_run(given["lane_dir"])
+        return process.start(given["lane_dir"], run, programs, restart=given["state"] == "restarted", stop_limit=given["stop_limit"], watch=given["watch"])
+
+    def stopped(names: list[str]) -> dict:
+        if not workdir.check_ours(given["lane_dir"]):
+            return {"changed": False, "programs": {}}
+        run = workdir.read_run(given["lane_dir"])
+        running = [r for r in process.records(given["lane_dir"]) if r.name in names and r.running(run)]
+        if not module.check_mode:
+            process.stop(given["lane_dir"], run, running, given["stop_limit"])
+        return {"changed": bool(running), "programs": {r.name: {"changed": True} for r in running}}
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lane_teardown
+short_description: Take a lane down and see that nothing stayed
+description:
+  - Ends the lane's programs in the reverse order of their start, kills what else carries the lane's mark, removes its directory, and ends its keeper.
+  - Touches nothing that does not carry the mark. On a clean machine it changes nothing.
+  - Fails when a process, a listener or the directory stays, and writes that into C(result.json).
+options:
+  lane_id:
+    description: Number of the lane.
+    type: int
+    required: true
+  lane_dir:
+    description: The lane's private directory.
+    type: path
+    required: true
+  artifacts_dir:
+    description: Where this run's C(result.json) is, to be completed.
+    type: path
+    required: true
+  ports:
+    description: The lane's ports by name; nothing may listen there afterwards.
+    type: dict
+    default: {}
+  limit:
+    description: Seconds that each program has between its stop signal and SIGKILL.
+    type: float
+    default: 5
+attributes:
+  check_mode:
+    support: full
+    description: Says what it would end and remove.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: full
+    description: The second run finds nothing.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: Take lane 0 down
+  lane_teardown:
+    lane_id: 0
+    lane_dir: /tmp/kerbside-lane-0
+    artifacts_dir: /home/me/lane/artifacts/lane-0
+    ports:
+      lane_proxy_port: 17900
+"""
+
+RETURN = r"""
+ended:
+  description: What had to be ended, by name.
+  returned: success
+  type: list
+  elements: str
+removed:
+  description: The directories that were removed.
+  returned: success
+  type: list
+  elements: str
+lane_verdict:
+  description: verdict, line and file, when this run wrote a result.
+  returned: when a result was completed
+  type: dict
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane import keeper, teardown, verdict
+from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.errors import LaneError
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "lane_id": {"type": "int", "required": True},
+            "lane_dir": {"type": "path", "required": True},
+            "artifacts_dir": {"type": "path", "required": True},
+            "ports": {"type": "dict", "default": {}},
+            "limit": {"type": "float", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    ports = {name: int(port) for name, port in given["ports"].items()}
+
+    def work() -> dict:
+        begun = time.monotonic()
+        run = teardown.owned(given["lane_id"], given["lane_dir"])
+        failure = None
+        try:
+            done = teardown.take_down(given["lane_id"], given["lane_dir"], ports, given["limit"], look_only=module.check_mode)
+        except LaneError as error:
+            done, failure = {}, error
+        if run and not module.check_mode:
+            phase = {"name": "teardown", "seconds": round(time.monotonic() - begun, 3)}
+            result = verdict.close(given["artifacts_dir"], run, phase, failure.as_dict() if failure else None)
+            if result:
+                done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
+        if not module.check_mode:
+            keeper.dismiss(given["lane_id"])  # last: until now, a kill of this module would have left it to the keeper
+        if failure:
+            failure.result = done
+            raise failure
+        return done
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,578 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ryll_session
+short_description: Play a list of steps over ryll's control socket and return what was seen
+description:
+  - Connects to the control socket of a headless ryll, plays O(steps) in order over that one connection and returns a transcript.
+  - The first step that does not hold fails the task with one sentence that names the step, what was expected and what came last.
+    The transcript up to there comes back with the failure.
+  - Whatever the peer does (says nothing, says nonsense, sends without end, dies, is stopped), the task ends within its limits.
+  - Any minor version of protocol major version 1 will do. A step that needs a verb or event which this ryll does not list in its
+    answer to C(hello) fails with that said, before it is tried.
+options:
+  socket:
+    description: Path of ryll's control socket (its C(--control-socket)), absolute, at most 107 bytes.
+    type: path
+    required: true
+  steps:
+    description:
+      - The steps, played in order. Each is a mapping with exactly one verb, whose value holds the verb's options, and beside it any
+        of C(name), C(within), C(register), C(blame), C(refused), C(private).
+      - The whole list is checked before anything starts.
+      - Only C(hello), C(pause) and C(call) may stand before the first C(hello).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The step's name in transcript and messages; the verb when not given.
+        type: str
+      within:
+        description:
+          - Limit of the step in seconds. O(step_limit) when not given; C(quiet) and C(pause) add their own C(seconds) to that.
+        type: float
+      register:
+        description:
+          - A name under which later steps refer to this one (C(since), C(same_as), C(differs_from), C(size_as)), and under which
+            RV(registered) returns what it saw.
+        type: str
+      blame:
+        description:
+          - The component to name when what this step expects does not come true, V(ryll) when not given. A ryll that does not
+            answer, breaks the protocol or goes away is blamed itself all the same.
+        type: str
+        choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, lane, artifacts]
+      refused:
+        description:
+          - An error code of ryll, such as V(busy) or V(no_such_surface). The step is then good when ryll refuses it with this code, and
+            only then.
+        type: str
+      private:
+        description:
+          - Hides the texts of C(type), C(paste), C(clipboard_set), C(clipboard_get) and C(call) in transcript, messages and logs. Only
+            their length is told.
+          - In a session with a private step no words of the peer are quoted in messages.
+        type: bool
+        default: false
+      hello:
+        description: Opens the conversation. Normally the first step. It connects, waiting up to O(connect_within).
+        type: dict
+        suboptions:
+          protocol_version:
+            description: The version to ask for, major.minor.
+            type: str
+            default: "1.0"
+      status:
+        description: Sees C(spice_connected), C(agent_connected) and the list C(surfaces).
+        type: dict
+      await:
+        description: Asks for the status until all the given conditions hold at once.
+        type: dict
+        suboptions:
+          agent:
+            description: Whether the guest's agent is connected.
+            type: bool
+          surfaces:
+            description: At least so many surfaces that have a size.
+            type: int
+          size:
+            description: Size of the surface C(surface_id), such as V(1280x800).
+            type: str
+          size_as:
+            description: Like C(size), with the size that a registered C(resize) or C(screenshot) step saw.
+            type: str
+          surface_id:
+            description: The surface that C(size) and C(size_as) mean.
+            type: int
+            default: 0
+          marks:
+            description: At least so many drawing marks, by the C(stats) verb. C(spice_connected) is always true, so it proves nothing; this does.
+            type: int
+          interval:
+            description: Seconds between two questions, 0.01 to 60.
+            type: float
+            default: 0.05
+      screenshot:
+        description:
+          - Takes a picture, reads it to its end and checks that it is whole and has the size of its surface.
+          - A surface that changes its size meanwhile is taken again.
+        type: dict
+        suboptions:
+          file:
+            description: Absolute path to write the picture to, mode 0600. A PNG, or the bare bytes of RGBA.
+            type: path
+          format:
+            description: What to ask ryll for.
+            type: str
+            choices: [png, rgba]
+            default: png
+          surface_id:
+            description: The surface.
+            type: int
+            default: 0
+          not_one_colour:
+            description: The picture, or C(region) of it, must have at least two colours.
+            type: bool
+            default: false
+          size:
+            description: The size it must have, such as V(1280x800).
+            type: str
+          same_as:
+            description: Name of a registered C(screenshot) step whose pixels it must equal. Alpha is not looked at.
+            type: str
+          differs_from:
+            description: Name of a registered C(screenshot) step whose pixels it must not equal.
+            type: str
+          settle:
+            description:
+              - Seconds in which to take pictures until one is as wanted. A new surface is black until the guest has drawn on it.
+              - Within the step's own limit. With V(0) the first picture decides.
+            type: float
+            default: 0
+          region:
+            description: The part of the picture that C(not_one_colour), C(same_as) and C(differs_from) look at.
+            type: dict
+            suboptions:
+              x:
+                description: Left edge in pixels from the left.
+                type: int
+                required: true
+              y:
+                description: Upper edge in pixels from the top.
+                type: int
+                required: true
+              width:
+                description: In pixels.
+                type: int
+                required: true
+              height:
+                description: In pixels.
+                type: int
+                required: true
+      send_key:
+        description: Sends keys. Exactly one of C(key), C(keys) and C(scancode).
+        type: dict
+        suboptions:
+          key:
+            description:
+              - A key by its name, with the modifiers to hold before it, joined by C(-). For example V(enter), V(a), V(ctrl-alt-f2).
+              - Letters, digits and marks of a US keyboard are their own names, except V(minus).
+              - "Others: esc, backspace, tab, enter, space, caps_lock, f1 to f12, up, down, left, right, home, end, page_up, page_down,
+                insert, delete, menu, print_screen, num_lock, scroll_lock, kp_0 to kp_9, kp_dot, kp_enter, kp_plus, kp_minus,
+                kp_multiply, kp_divide, ctrl, shift, alt, meta, right_ctrl, right_shift, alt_gr, right_meta, less, break, mute,
+                volume_up, volume_down, power, sleep, wake."
+            type: str
+          keys:
+            description: Several of the same, one after the other.
+            type: list
+            elements: str
+          scancode:
+            description: A set 1 make code, V(0x01) to V(0x7f), or with its prefix in the high byte, V(0xe001) to V(0xe07f).
+            type: int
+          state:
+            description: V(press) is down and up. V(down) and V(up) do one of them for all keys of the chord.
+            type: str
+            choices: [press, down, up]
+            default: press
+          delay_ms:
+            description: Milliseconds between two of C(keys).
+            type: int
+            default: 10
+      type:
+        description: Types a text by single keys of a US keyboard; line ends are enter, tabs are tab.
+        type: dict
+        suboptions:
+          text:
+            description: The text.
+            type: str
+            required: true
+          delay_ms:
+            description: Milliseconds between two characters.
+            type: int
+            default: 10
+      paste:
+        description: Lets ryll type a text. Works only when ryll was started with C(--enable-paste-as-keystrokes).
+        type: dict
+        suboptions:
+          text:
+            description: The text, of characters of a US keyboard.
+            type: str
+            required: true
+          char_delay_ms:
+            description: Milliseconds between two characters.
+            type: int
+            default: 10
+          wait:
+            description:
+              - Wait for C(paste_completed), to which the step subscribes by itself, and check the number of characters.
+              - Without it nothing tells whether ryll typed anything.
+            type: bool
+            default: true
+      clipboard_set:
+        description: Gives ryll a clipboard text to offer to the guest.
+        type: dict
+        suboptions:
+          text:
+            description: The text, at most 104857600 bytes.
+            type: str
+            required: true
+      clipboard_get:
+        description:
+          - Sees the clipboard text. This is what C(clipboard_set) stored until the guest set another, so a round trip proves
+            something only after the event C(clipboard_changed).
+        type: dict
+        suboptions:
+          equals:
+            description: What the text must be.
+            type: str
+      resize:
+        description: Asks the guest for another size. Sees the size that ryll sent on, rounded down to a multiple of 8.
+        type: dict
+        suboptions:
+          width:
+            description: 1 to 16384 pixels.
+            type: int
+            required: true
+          height:
+            description: 1 to 16384 pixels.
+            type: int
+            required: true
+      stats:
+        description: Sees ryll's counters.
+        type: dict
+        suboptions:
+          marks:
+            description: At least so many drawing marks.
+            type: int
+      subscribe:
+        description: Asks for events. Subscribe to C(dropped) as well to learn of events that ryll threw away.
+        type: dict
+        suboptions:
+          events:
+            description: Their names.
+            type: list
+            elements: str
+            required: true
+      unsubscribe:
+        description: Asks for no more of these events.
+        type: dict
+        suboptions:
+          events:
+            description: Their names.
+            type: list
+            elements: str
+            required: true
+      expect_event:
+        description:
+          - Waits for an event to which an earlier step subscribed. Events that came before are kept and count, in order, each once.
+        type: dict
+        suboptions:
+          event:
+            description: Its name.
+            type: str
+            required: true
+          fields:
+            description: Data that it must carry; other data is not looked at.
+            type: dict
+          since:
+            description: Only events that came after this registered step began count.
+            type: str
+          count:
+            description: How many are wanted.
+            type: int
+            default: 1
+      quiet:
+        description: Makes sure that no such event comes for a time.
+        type: dict
+        suboptions:
+          event:
+            description: Its name.
+            type: str
+            required: true
+          fields:
+            description: Data that it must carry to count.
+            type: dict
+          since:
+            description: Events that came after this registered step began count as well.
+            type: str
+          seconds:
+            description: How long.
+            type: float
+            required: true
+      pause:
+        description: Lets time pass. Events are kept, and a ryll that goes away is noticed at once.
+        type: dict
+        suboptions:
+          seconds:
+            description: How long.
+            type: float
+            required: true
+      reconnect:
+        description: Ends the connection, makes a new one and says hello.
+        type: dict
+        suboptions:
+          resubscribe:
+            description: Subscribe again to what was subscribed before.
+            type: bool
+            default: true
+      call:
+        description: Sends any request, for verbs that a newer ryll has.
+        type: dict
+        suboptions:
+          method:
+            description: The verb; the server must list it, unless C(refused) is given.
+            type: str
+            required: true
+          params:
+            description: Its parameters.
+            type: dict
+          result:
+            description: Data that the answer must hold; other data is not looked at.
+            type: dict
+          acts:
+            description: Whether this acts on the guest, so that the task is changed.
+            type: bool
+            default: false
+  limit:
+    description: Limit of the whole session in seconds.
+    type: float
+    default: 300
+  step_limit:
+    description: Limit of a step that has no C(within), in seconds.
+    type: float
+    default: 10
+  connect_within:
+    description:
+      - Seconds to wait for the socket to appear and to be listened on. They come on top of the first step's limit.
+      - ryll makes its socket about a millisecond after its start, long before its SPICE session stands.
+    type: float
+    default: 0
+  max_line_bytes:
+    description: Longest line that is taken from the peer, 1024 to 67108864 bytes. A screenshot is one line.
+    type: int
+    default: 67108864
+  client_name:
+    description: The name under which to say hello.
+    type: str
+    default: kerbside-lane
+  pid:
+    description: The ryll process. With it, its end or its being stopped fails the task at once, with its state.
+    type: int
+  lane_dir:
+    description: The lane whose other programs are watched as well. One that ends or is stopped fails the task within a second.
+    type: path
+  log_file:
+    description: ryll's log. Its last lines are quoted when ryll cannot be reached, does not answer or goes away.
+    type: path
+  transcript_file:
+    description: Absolute path to write what this module returns to, as JSON, mode 0600, when the session failed as well as when not.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Checks the steps and says what would be done; touches nothing, and does not look for the socket.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: none
+    description: A session is played again each time.
+notes:
+  - ryll serves one client at a time. Another one is refused with C(busy), which the first C(hello) bears for a second, because ryll does
+    not notice at once that the client before has left.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: See that the guest is there and takes a key
+  ryll_session:
+    socket: /tmp/lane/ryll.sock
+    connect_within: 5
+    transcript_file: /tmp/lane/transcript.json
+    steps:
+      - hello: {}
+      - name: wait for a picture and the agent
+        await: {surfaces: 1, marks: 1, agent: true}
+        within: 30
+        blame: guest
+      - screenshot: {file: /tmp/lane/before.png, not_one_colour: true}
+        register: before
+      - subscribe: {events: [surface_drawn, dropped]}
+      - send_key: {key: enter}
+        register: pressed
+      - expect_event: {event: surface_drawn, since: pressed}
+        blame: guest
+      - screenshot: {file: /tmp/lane/after.png, differs_from: before}
+        blame: guest
+
+- name: Ask the guest for another size
+  ryll_session:
+    socket: /tmp/lane/ryll.sock
+    steps:
+      - hello: {}
+      - resize: {width: 1024, height: 768}
+        register: wanted
+      - await: {size_as: wanted}
+        within: 20
+        blame: guest
+
+- name: Log in without a word of it in any log
+  ryll_session:
+    socket: /tmp/lane/ryll.sock
+    steps:
+      - hello: {}
+      - type: {text: "{{ guest_password }}\n"}
+        private: true
+"""
+
+RETURN = r"""
+transcript:
+  description: One entry for each step, in order; also on failure.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    index:
+      description: The step's number, from 1.
+      type: int
+    name:
+      description: Its name.
+      type: str
+    step:
+      description: Its verb.
+      type: str
+    result:
+      description: V(ok), V(failed), or V(skipped) for those after the failed one.
+      type: str
+    started:
+      description: Unix time, null when it did not start.
+      type: float
+    seconds:
+      description: How long it took.
+      type: float
+    seen:
+      description: What it saw; for a failed step C(expected), C(got) and C(kind).
+      type: dict
+events:
+  description: The first 1000 events, in the order of their arrival.
+  returned: always, except in check mode
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    data:
+      description: Its data.
+      type: dict
+    seconds:
+      description: Seconds since the session began.
+      type: float
+    during:
+      description: Number of the step that ran when it was read.
+      type: int
+events_seen:
+  description: How many events of each name came.
+  returned: always, except in check mode
+  type: dict
+registered:
+  description: What the registered steps saw, by name.
+  returned: always, except in check mode
+  type: dict
+server:
+  description: Name and protocol_version of the server, empty before hello.
+  returned: always, except in check mode
+  type: dict
+notices:
+  description: What is to be known besides, such as events that were lost; also given as warnings.
+  returned: always, except in check mode
+  type: list
+  elements: str
+seconds:
+  description: How long the session took.
+  returned: always, except in check mode
+  type: float
+would:
+  description: The steps in words.
+  returned: in check mode
+  type: list
+  elements: str
+failed_step:
+  description:
+    - The failed step's index, name and verb (C(step)), and the kind of the failure; one of unreachable, closed, process, timeout,
+      malformed, unsupported, refused, unmet, environment.
+  returned: when a step failed
+  type: dict
+lane_failure:
+  description: The component that is blamed, the failed step's name as C(check), the C(cause) and the C(evidence).
+  returned: failure
+  type: dict
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane import process
+from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.control.errors import SessionFailed
+from ansible.module_utils.lane.control.session import Settings, rehearse, run
+from ansible.module_utils.lane.control.steps import hide, plan
+
+
+def main() -> None:
+    given: list[Any] = []
+
+    def steps(value: Any) -> Any:
+        """Keep the steps as they are for the session, and let Ansible's own logs have them without the private texts."""
+        given.append(value)
+        return hide(value)
+
+    module = AnsibleModule(
+        argument_spec={
+            "socket": {"type": "path", "required": True},
+            "steps": {"type": steps, "required": True},
+            "limit": {"type": "float", "default": 300.0},
+            "step_limit": {"type": "float", "default": 10.0},
+            "connect_within": {"type": "float", "default": 0.0},
+            "max_line_bytes": {"type": "int", "default": 67108864},
+            "client_name": {"type": "str", "default": "kerbside-lane"},
+            "pid": {"type": "int"},
+            "lane_dir": {"type": "path"},
+            "log_file": {"type": "path"},
+            "transcript_file": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    values = dict(module.params)
+    del values["steps"]
+    lane_dir = values.pop("lane_dir")
+
+    def work() -> dict[str, Any]:
+        planned = plan(given[0], values.pop("step_limit"))
+        settings = Settings(**values)
+        if module.check_mode:
+            return rehearse(settings, planned)
+        try:
+            with process.watched(lane_dir, {"ryll"}) if lane_dir else nullcontext():  # ryll itself is watched by its pid
+                return warned(run(settings, planned))
+        except SessionFailed as error:
+            warned(error.result)
+            raise
+
+    def warned(result: dict[str, Any]) -> dict[str, Any]:
+        for notice in result["notices"]:
+            module.warn(notice)
+        return result
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""A GET of this machine, past every proxy that the environment may name."""
+
+from __future__ import annotations
+
+import http.client
+
+from .errors import one_line
+
+MAX_BYTES = 1 << 20
+
+
+class NoAnswer(Exception):
+    """There was no HTTP answer; the text says why in a clause."""
+
+
+def get(address: str, port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
+    """The status and the first MiB of the body. Raises NoAnswer when nobody answers in HTTP within `limit` seconds of silence."""
+    connection = http.client.HTTPConnection(address, port, timeout=limit)
+    try:
+        connection.request("GET", path, headers=headers)
+        with connection.getresponse() as answer:
+            return answer.status, answer.read(MAX_BYTES).decode("utf-8", errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(f"the request ended with {one_line(str(error)) or type(error).__name__}") from None
+    finally:
+        connection.close()

@@ -1,0 +1,110 @@
+"""Tell how long each phase takes, and end the terminal's output with the verdict."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lane
+type: aggregate
+short_description: Phases and verdict of a kerbside lane
+description:
+  - Times the roles of a play as the phases of the lane. At the start of each task the file named by C(LANE_TIMELINE) holds the phases so far as JSON,
+    from where the evidence role takes them.
+  - Prints the verdict as the last line, and writes its word to the file named by C(LANE_VERDICT_FILE), where C(./lane) reads it.
+requirements:
+  - enabled by C(callbacks_enabled = lane) in ansible.cfg
+"""
+
+import ctypes
+import json
+import os
+import signal
+import time
+import uuid
+
+from ansible import constants as C
+from ansible.plugins.callback import CallbackBase
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PRODUCT = ("guest", "qemu", "firmware", "kerbside", "proxy", "database", "tls", "ryll")
+
+
+def _end_workers_with_us():
+    """Have the kernel kill Ansible's workers, which are forks, when this process is killed: one that goes on starts the next module (docs/no-trace.md)."""
+    libc = ctypes.CDLL(None)
+    forking = {}
+
+    def in_child():
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != forking["parent"]:  # it was killed before that call
+            os._exit(1)
+
+    os.register_at_fork(before=lambda: forking.update(parent=os.getpid()), after_in_child=in_child)
+
+
+class CallbackModule(CallbackBase):
+    """One run's phases, its first failure and its verdict."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "lane"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._phases = []
+        self._since = time.monotonic()
+        self._failure = None
+        self._verdict = None
+        self._timeline = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline.json")
+        os.environ["LANE_TIMELINE"] = self._timeline
+        _end_workers_with_us()
+        os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # all that this run starts carries it (module_utils/lane/keeper.py)
+        self._write()
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        """A task of another role begins another phase."""
+        role = task._role.get_name() if task._role else None
+        if role and (not self._phases or self._phases[-1]["name"] != role):
+            self._close_phase()
+            self._phases.append({"name": role, "seconds": 0.0})
+            self._write()
+
+    def _close_phase(self):
+        now = time.monotonic()
+        if self._phases:
+            self._phases[-1]["seconds"] += round(now - self._since, 3)
+        self._since = now
+
+    def _write(self):
+        with open(self._timeline, "w", encoding="utf-8") as file:
+            json.dump(self._phases, file)
+
+    def v2_runner_on_ok(self, result):
+        """Keep the verdict that evidence or teardown return."""
+        self._verdict = result.result.get("lane_verdict") or self._verdict
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        """Keep the first failure that names a component, or else the first: what follows may only be its consequence."""
+        named = result.result.get("lane_failure")
+        if not ignore_errors and (self._failure is None or (named and not self._failure.get("lane_failure"))):
+            self._failure = result.result
+        self._verdict = result.result.get("lane_verdict") or self._verdict
+
+    def v2_runner_on_unreachable(self, result):
+        """A machine that cannot be reached is a failure like any other."""
+        self._failure = self._failure or result.result
+
+    def v2_playbook_on_stats(self, stats):
+        """The last line on the terminal, and the word for ./lane."""
+        verdict = self._verdict
+        if verdict is None and self._failure is not None:
+            named = self._failure.get("lane_failure") or {}
+            component = named.get("component", "lane")
+            cause = named.get("cause") or self._failure.get("msg", "a task failed")
+            verdict = {"verdict": "fail" if component in PRODUCT else "error", "line": f"LANE FAIL {component}: {cause}"}
+        if verdict is None:
+            return
+        self._display.display(verdict["line"], color=C.COLOR_OK if verdict["verdict"] == "pass" else C.COLOR_ERROR)
+        if path := os.environ.get("LANE_VERDICT_FILE"):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(verdict["verdict"])

@@ -1,0 +1,60 @@
+"""A lane of the unit tests' own: a short private directory with a run in it, cleaned of its processes at the end."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ansible.module_utils.lane import claim, proc, process
+from ansible.module_utils.lane.workdir import Run
+
+
+@dataclass
+class TestLane:
+    """lane_dir, its run, and the artifacts beside it."""
+
+    __test__ = False
+    dir: str
+    artifacts: str
+    run: Run
+
+    def program(self, name: str, script: str, **more: object) -> process.Program:
+        """A shell script as a program of this lane."""
+        values = {"component": "kerbside", "argv": ("/bin/sh", "-c", script), "log": f"{self.dir}/logs/{name}.log", "limit": 5.0, **more}
+        return process.Program(name=name, **values)  # type: ignore[arg-type]
+
+    def start(self, *programs: process.Program, **more: bool) -> dict:
+        """Start programs in it."""
+        return process.start(self.dir, self.run, list(programs), **more)
+
+
+def wish(base: str, **more: object) -> claim.Wish:
+    """What a test lane is asked to be."""
+    values = {
+        "lane_id": 98,
+        "lane_dir": f"{base}/l",
+        "artifacts_dir": f"{base}/artifacts",
+        "ports": {},
+        "sockets": (f"{base}/l/x.sock",),
+        "secrets": ("spice_ticket", "api_seed"),
+        "fresh": True,
+        **more,
+    }
+    return claim.Wish(**values)  # type: ignore[arg-type]
+
+
+@contextmanager
+def claimed_lane() -> Iterator[TestLane]:
+    """A claimed lane; whatever runs in it at the end is killed."""
+    base = tempfile.mkdtemp(prefix="lt-", dir="/tmp")
+    try:
+        _, run = claim.claim(wish(base))
+        yield TestLane(f"{base}/l", f"{base}/artifacts", run)
+    finally:
+        if groups := {p.group for p in proc.marked(98)}:
+            process.end_groups(groups, signal.SIGKILL, 5)
+        shutil.rmtree(base)

@@ -1,0 +1,67 @@
+"""Short-lived programs: their environment, their end, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane import command
+from ansible.module_utils.lane.errors import LaneError
+
+
+def gone(pid: int, seconds: float = 3) -> bool:
+    """Whether a process ends, or is a zombie, within some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_HTTP_PROXY", "PYTHONPATH", "https_proxy"):
+        monkeypatch.setenv(name, "x")
+    env = command.environment("7/run", ("CARGO_HTTP_*",))
+    assert env["KERBSIDE_LANE"] == "7/run"
+    assert env["CARGO_HTTP_PROXY"] == "x"
+    assert not {"RUSTFLAGS", "CARGO_TARGET_DIR", "PYTHONPATH", "https_proxy"} & set(env)
+    assert command.environment(None, network=True)["https_proxy"] == "x"
+    assert "KERBSIDE_LANE" not in command.environment(None)
+
+
+def test_status_and_words() -> None:
+    done = command.run(["/bin/sh", "-c", "echo out; echo first; echo 'error: this one' >&2; exit 3"], command.environment(None), 5, "sh")
+    assert (done.status, done.out, done.said) == (3, "out\nfirst\n", "error: this one")
+
+
+def test_a_program_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> None:
+    began = time.monotonic()
+    argv = ["/bin/sh", "-c", f"sleep 50 & echo $! >{tmp_path}/child; wait"]
+    with pytest.raises(LaneError, match=r"^ryll: expected cargo to build ryll within 0.3 s, but it was still at work and has been ended; look at .*log$"):
+        command.run(argv, command.environment(None), 0.3, "cargo to build ryll", component="ryll", log=str(tmp_path / "log"))
+    assert time.monotonic() - began < 5
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2] / "module_utils"
+    script = f"from lane import command; command.run(['/bin/sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 50'], command.environment(None), 60, 'sleep')"
+    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}) as runner:
+        end = time.monotonic() + 10
+        while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < end:
+            time.sleep(0.02)
+        runner.kill()
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_that_is_not_there() -> None:
+    with pytest.raises(LaneError, match=r"^host: expected git to work, but /none/git cannot be started \(No such file or directory\)$"):
+        command.run(["/none/git"], {}, 1, "git to work", component="host")

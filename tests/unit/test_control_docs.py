@@ -1,0 +1,90 @@
+"""The scenarios of docs/ryll_session.md are played as they stand there."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.lane.control.errors import SessionFailed
+from ansible.module_utils.lane.control.session import Settings, run
+from ansible.module_utils.lane.control.steps import plan
+from control_peer import Connection, Peer, Ryll, chunk, header
+
+PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text(encoding="utf-8")
+SCENARIOS: list[dict[str, Any]] = [yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)]
+
+
+class Guest(Ryll):
+    """With the habits of the built-in guest: F2 and F3 close and open the agent's port."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.agent = True
+        self.shade = lambda: len(self.keys) & 255
+
+    def on_screenshot(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
+        """A picture of two colours, the lower one by the number of keys, quickly made."""
+        width, height = self.size
+        upper, lower = (b"\0" + bytes([*colour, 255]) * width for colour in ((1, 2, 3), (9, 9, self.shade())))
+        packed = zlib.compress(upper * (height // 2) + lower * (height - height // 2))
+        data = b"\x89PNG\r\n\x1a\n" + header(width, height) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+        shot = {"width": width, "height": height, "format": "png", "data_base64": base64.b64encode(data).decode()}
+        connection.accept(request, shot)
+
+    def on_send_key(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
+        super().on_send_key(connection, request, params)
+        if params["scancode"] in (0x3C, 0x3D):
+            self.agent = params["scancode"] == 0x3D
+            self.tell(connection, "agent_connected", connected=self.agent)
+
+
+def play(scenario: dict[str, Any], guest: Ryll, pictures: Path) -> dict[str, Any]:
+    text = yaml.safe_dump(scenario["ryll_session"]["steps"]).replace("{{ pictures }}", str(pictures))
+    with Peer(guest) as peer:
+        return run(Settings(peer.path, client_name="docs"), plan(yaml.safe_load(text)))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario["name"] for scenario in SCENARIOS])
+def test_a_scenario_is_green(scenario: dict[str, Any], tmp_path: Path) -> None:
+    result = play(scenario, Guest(), tmp_path)
+    assert [entry["result"] for entry in result["transcript"]] == ["ok"] * len(scenario["ryll_session"]["steps"])
+    assert "not for any log" not in str(result)
+
+
+def deaf(guest: Guest) -> None:
+    """Takes keys and draws, but its picture stays the same."""
+    guest.shade = lambda: 0
+
+
+def echo(guest: Guest) -> None:
+    """Has an agent, but the clipboard never reaches the guest."""
+    guest.on_clipboard_set = lambda c, r, p: c.accept(r, {})  # type: ignore[method-assign]
+
+
+def rigid(guest: Guest) -> None:
+    """Says yes to a size and keeps its own."""
+    guest.on_resize = lambda c, r, p: c.accept(r, {"width": p["width"], "height": p["height"]})  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("number", "fault", "step"), [(0, deaf, "the picture has changed"), (1, echo, "the guest answers"), (2, rigid, "the surface follows")])
+def test_a_scenario_is_red_when_the_guest_fails(number: int, fault: Any, step: str, tmp_path: Path) -> None:
+    guest = Guest()
+    fault(guest)
+    scenario = copy.deepcopy(SCENARIOS[number])
+    for one in scenario["ryll_session"]["steps"]:
+        if one.get("name") == step:
+            one["within"] = 0.1
+    with pytest.raises(SessionFailed) as caught:
+        play(scenario, guest, tmp_path)
+    assert caught.value.component == "guest"
+    assert caught.value.check == step
+
+
+def test_there_are_three() -> None:
+    assert len(SCENARIOS) == 3

@@ -1,0 +1,274 @@
+"""The keeper takes a lane down when its owner is gone or its lease is over, and leaves everybody else alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane import claim, keeper, proc, process, teardown, verdict, workdir
+from ansible.module_utils.lane.errors import LaneError
+from lanes import TestLane, wish
+
+ID = 97
+
+
+@dataclass
+class Kept:
+    """A claimed lane with a keeper that watches `owner`, a stand-in for ansible-playbook."""
+
+    lane: TestLane
+    owner: subprocess.Popen[bytes]
+    keeper: int
+
+    def gone(self, limit: float = 10) -> bool:
+        return keeper.until(lambda: not proc.marked(ID) and not os.path.lexists(self.lane.dir), limit)
+
+    def result(self) -> dict:
+        return json.loads(Path(self.lane.artifacts, "result.json").read_text())
+
+
+@pytest.fixture
+def base() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="lt-", dir="/tmp")
+    yield folder
+    while OWNERS:
+        end(OWNERS.pop())
+    if groups := {p.group for p in proc.marked(ID)}:
+        process.end_groups(groups, signal.SIGKILL, 5)
+    shutil.rmtree(folder)
+
+
+OWNERS: list[subprocess.Popen[bytes]] = []
+
+
+def claimed(base: str, monkeypatch: pytest.MonkeyPatch, **more: object) -> Kept:
+    owner = subprocess.Popen(["sleep", "600"], env={keeper.OWNER: "not-this"})
+    OWNERS.append(owner)
+    found = proc.read(owner.pid)
+    assert found
+    named = keeper.Watched(found.pid, found.started, "ansible-playbook")
+    timeline = Path(base, "ansible-local-1x/lane-timeline.json")
+    timeline.parent.mkdir(exist_ok=True)
+    timeline.write_text('[{"name": "tls", "seconds": 1.0}, {"name": "kerbside", "seconds": 0.0}]')
+    monkeypatch.setenv("LANE_TIMELINE", str(timeline))
+    monkeypatch.setattr(keeper, "watched", lambda: (f"{owner.pid}-test", [named]))
+    _, run = claim.claim(wish(base, **{"lane_id": ID, "kept": True, "stay": False, "planned": ("hello",), **more}))
+    (one,) = keeper.keepers(ID)
+    return Kept(TestLane(f"{base}/l", f"{base}/artifacts", run), owner, one.pid)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def test_the_owners_end_is_the_lanes_end(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    kept.lane.start(kept.lane.program("database", "exec sleep 600"), kept.lane.program("daemon", "sleep 600 & trap '' TERM; wait; sleep 600"))
+    stranger = subprocess.Popen(["sleep", "600"], env={workdir.MARK: f"{ID}/another-run"})
+    try:
+        time.sleep(0.3)
+        assert len(proc.marked(ID)) > 4
+        end(kept.owner)
+        assert keeper.until(lambda: not os.path.lexists(kept.lane.dir) and len(proc.marked(ID)) == 1, 10)
+        assert stranger.poll() is None
+    finally:
+        end(stranger)
+    result = kept.result()
+    assert result["verdict"] == "error"
+    assert result["blame"]["component"] == "lane"
+    assert result["blame"]["phase"] == "kerbside"
+    words = f"expected the run to come to its own end, but in phase kerbside ansible-playbook (pid {kept.owner.pid}) ended; the lane's keeper took it down"
+    assert result["blame"]["cause"].startswith(words)
+    assert [p["name"] for p in result["phases"]] == ["tls", "kerbside", "teardown"]
+    assert result["checks"] == [{"name": "hello", "result": "not run", "seconds": 0.0, "detail": {}}]
+    assert "ended database" in Path(kept.lane.artifacts, "keeper.log").read_text()
+    assert not Path(base, "ansible-local-1x").exists()
+
+
+def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    mark = {keeper.OWNER: f"{kept.owner.pid}-test"}
+    notes = Path(base, "notes")
+    script = f"import time; note = open({str(notes)!r}, 'w', 1); note.write('at work\\n')\ntry: time.sleep(600)\nfinally: note.write('cleaned\\n')"
+    module = subprocess.Popen([sys.executable, "-I", "-c", script], env=mark, start_new_session=True, stderr=subprocess.DEVNULL)
+    stubborn = subprocess.Popen(["sh", "-c", "trap '' INT; sleep 600"], env=mark, start_new_session=True)
+    apt = subprocess.Popen(["sleep", "600"], env={**mark, keeper.PACKAGES: "critical"}, start_new_session=True)
+    other = subprocess.Popen(["sleep", "600"], env={keeper.OWNER: "1-other"}, start_new_session=True)
+    try:
+        assert keeper.until(lambda: notes.exists() and notes.read_text(), 10)
+        end(kept.owner)
+        assert module.wait(10) == -signal.SIGINT
+        assert notes.read_text() == "at work\ncleaned\n"
+        assert stubborn.wait(10) == -signal.SIGKILL
+        assert kept.gone()
+        assert apt.poll() is None
+        assert other.poll() is None
+    finally:
+        for one in (module, stubborn, apt, other):
+            end(one)
+
+
+def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    report = [{"name": "hello", "result": "pass", "seconds": 0.1, "detail": {}}]
+    Path(kept.lane.dir, "logs/spine.json").write_text(json.dumps(report))
+    verdict.write(kept.lane.dir, kept.lane.artifacts, kept.lane.run, planned=["hello"], failure={}, phases=[], versions={})
+    assert kept.result()["verdict"] == "pass"
+    end(kept.owner)
+    assert kept.gone()
+    assert kept.result()["verdict"] == "error"
+    assert kept.result()["blame"]["phase"] == "teardown"
+
+
+def test_teardown_ends_the_keeper_last_and_the_result_stays(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    assert teardown.take_down(ID, kept.lane.dir, {}, 1) == {"changed": True, "ended": [], "removed": [kept.lane.dir]}
+    assert [p.pid for p in proc.marked(ID)] == [kept.keeper]
+    keeper.dismiss(ID)
+    assert proc.marked(ID) == []
+    assert sorted(os.listdir(kept.lane.artifacts)) == [".lane"]
+    end(kept.owner)
+
+
+def test_sigterm_takes_a_lane_down_that_is_up(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+    os.kill(kept.keeper, signal.SIGTERM)
+    assert kept.gone()
+    assert "its keeper was told to end (SIGTERM)" in kept.result()["blame"]["cause"]
+    end(kept.owner)
+
+
+def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch, stay=True, lease=2.0)
+    end(kept.owner)
+    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+    renewed = time.monotonic()
+    for _ in range(3):
+        time.sleep(0.8)
+        assert claim.claim(wish(base, lane_id=ID, kept=True, fresh=False, lease=2.0)) == (False, kept.lane.run)
+        renewed = time.monotonic()
+    assert not kept.gone(1.0)
+    assert kept.gone(8)
+    assert time.monotonic() - renewed > 1.9
+    assert "its lease of 2 s was over" in Path(kept.lane.artifacts, "keeper.log").read_text()
+    assert not Path(kept.lane.artifacts, "result.json").exists()  # nothing was to be judged
+
+
+def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cleared(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+    again = wish(base, lane_id=ID)
+    with pytest.raises(LaneError) as caught:
+        claim.claim(again)
+    assert f", run by ansible-playbook (pid {kept.owner.pid}), run {kept.lane.run.run_id}: database (pid " in str(caught.value)
+    os.kill(kept.keeper, signal.SIGKILL)
+    with pytest.raises(LaneError, match=r"to be free, but it is up since"):
+        claim.claim(again)
+    end(kept.owner)
+    told: list[str] = []
+    changed, run = claim.claim(again, told.append)
+    assert changed
+    assert run.run_id != kept.lane.run.run_id
+    assert told == [f"lane {ID}: cleared what run {kept.lane.run.run_id} had left: database, {kept.lane.dir}"]
+    assert proc.marked(ID) == []
+
+
+def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch, stay=True, lease=60.0)
+    end(kept.owner)
+    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+    os.kill(kept.keeper, signal.SIGKILL)
+    assert keeper.until(lambda: not keeper.keepers(ID), 2)
+    assert claim.claim(wish(base, lane_id=ID, kept=True, fresh=False)) == (False, kept.lane.run)
+    (new,) = keeper.keepers(ID)
+    assert new.pid != kept.keeper
+    os.kill(new.pid, signal.SIGTERM)
+    assert kept.gone()
+
+
+def test_a_claim_that_fails_leaves_neither_keeper_nor_directory(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(base, "file").write_text("")
+    with pytest.raises(LaneError, match=r"a place for the lane that can be written"):
+        claimed(base, monkeypatch, artifacts_dir=f"{base}/file/artifacts")
+    assert proc.marked(ID) == []
+    assert not Path(base, "l").exists()
+
+
+def test_an_owner_that_is_gone_already_starts_nothing(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    monkeypatch.setenv(keeper.OWNER, f"{dead.pid}-x")
+    with pytest.raises(LaneError, match=rf"expected ansible-playbook \(pid {dead.pid}\) to be there for its run, but it is gone"):
+        claim.claim(wish(base, lane_id=ID, kept=True, stay=False))
+    monkeypatch.setenv(keeper.OWNER, f"{os.getpid()}-x")
+    monkeypatch.setenv(keeper.SCRIPTS, f" {os.getppid()} {dead.pid}")
+    with pytest.raises(LaneError, match=rf"expected \./lane \(pid {dead.pid}\) to be there"):
+        claim.claim(wish(base, lane_id=ID, kept=True, stay=False))
+    assert os.listdir(base) == []
+    monkeypatch.setenv(keeper.SCRIPTS, f" {os.getppid()}")
+    assert [(w.pid, w.name) for w in keeper.watched()[1]] == [(os.getpid(), "ansible-playbook"), (os.getppid(), "./lane")]
+
+
+def test_an_owner_that_ends_while_the_keeper_starts_is_seen(base: str) -> None:
+    gone = keeper.Watched(os.getpid(), 1, "ansible-playbook")  # this pid, but another process had it
+    order = keeper.Order(ID, "r", time.time(), f"{base}/l", f"{base}/a", {}, 60, [gone], "", "", "", [], {})
+    keeper.spawn(order)
+    assert keeper.until(lambda: not proc.marked(ID), 5)
+    assert os.listdir(base) == []
+
+
+def test_the_next_runs_directory_is_not_this_keepers(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    other = replace(kept.lane.run, run_id="another")
+    workdir.write_private(Path(kept.lane.dir, workdir.RUN_FILE), json.dumps(other.__dict__).encode())
+    end(kept.owner)
+    assert keeper.until(lambda: not proc.marked(ID), 10)
+    assert workdir.read_run(kept.lane.dir) == other
+
+
+def test_a_keeper_that_cannot_start_is_named(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "MAIN", "import no_such_module\n")
+    with pytest.raises(LaneError, match=r"lane: expected the lane's keeper to watch within 10 s, but it said nothing and ended"):
+        keeper.spawn(keeper.Order(ID, "r", time.time(), f"{base}/l", f"{base}/a", {}, 60, [], "", "", "", [], {}))
+
+
+def test_it_is_small_and_does_not_tick(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    memory = next(int(line.split()[1]) for line in Path(f"/proc/{kept.keeper}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
+    assert memory < 8 * 1024, f"{memory} KiB"
+
+    def switches() -> int:
+        return sum(int(line.split()[1]) for line in Path(f"/proc/{kept.keeper}/status").read_text().splitlines() if "ctxt_switches" in line)
+
+    before = switches()
+    time.sleep(1.0)
+    assert switches() - before <= 1
+    end(kept.owner)
+    assert kept.gone()
+
+
+@pytest.mark.parametrize("lease", [0, 1e9])
+def test_a_lease_out_of_range_is_refused(base: str, lease: float) -> None:
+    with pytest.raises(LaneError, match=r"expected lane_lease from 1 to 604800 s, but it is "):
+        claim.claim(wish(base, lane_id=ID, lease=lease))
+
+
+def test_the_interpreter_is_this_one(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    words = Path(f"/proc/{kept.keeper}/cmdline").read_bytes().split(b"\0")
+    assert words[0].decode() == sys.executable
+    assert b"-I" in words
+    end(kept.owner)
+    assert kept.gone()

@@ -1,0 +1,419 @@
+"""Boots the built-in guest under qemu (TCG) and talks to it: QMP on one side, the agent's protocol on the other.
+
+For the agent's protocol the port's other end is a plain socket here instead of a SPICE server, so that a test can send what no
+client would. Layouts: spice-protocol's vd_agent.h; docs/guests.md has the numbers used here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.lane import firmware
+from ansible.module_utils.lane.qmp import Qmp
+
+pytestmark = pytest.mark.slow
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+GUEST = yaml.safe_load((FIXTURES / "guests.yml").read_text())["guests"]["pocket"]
+PORT = ("-device", "virtserialport,chardev=vdagent,name=com.redhat.spice.0")
+AGENT = ("-device", "virtio-serial-pci", "-chardev", "spicevmc,id=vdagent,name=vdagent", *PORT)
+SCREEN = ("-vga", "std")
+BOOT_LIMIT = 90
+
+
+class Machine:
+    """One qemu with the guest; everything it writes is in `folder`."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.serial_log = folder / "serial.log"
+        self.image = folder / "pocket.qcow2"
+        shutil.copyfile(FIXTURES / GUEST["image"], self.image)
+        pair = firmware.find_pair()
+        assert pair is not None
+        shutil.copyfile(pair.vars, folder / "vars.fd")
+        command = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none"]
+        command += ["-drive", f"if=pflash,format=raw,readonly=on,file={pair.code}", "-drive", f"if=pflash,format=raw,file={folder}/vars.fd"]
+        command += ["-drive", f"file={self.image},format=qcow2,if=virtio,snapshot=on", "-serial", f"file:{self.serial_log}", "-no-reboot"]
+        self.process = subprocess.Popen([*command, "-qmp", f"unix:{folder}/qmp,server=on,wait=off", *options])
+        self.qmp: Qmp | None = None
+
+    def until(self, done: Callable[[], bool], what: str, limit: float = 10.0) -> None:
+        end = time.monotonic() + limit
+        while not done():
+            assert self.process.poll() is None, f"qemu ended with {self.process.returncode} before {what}"
+            assert time.monotonic() < end, f"no {what} within {limit} s; the serial log ends with {self.serial()[-600:]!r}"
+            time.sleep(0.02)
+
+    def serial(self) -> str:
+        return self.serial_log.read_text(encoding="latin-1").replace("\r\n", "\n") if self.serial_log.exists() else ""
+
+    def said(self, line: str, before: int = 0, limit: float = 10.0) -> None:
+        """Wait for a whole line in the part of the serial log that is newer than `before`."""
+        self.until(lambda: f"\n{line}\n" in f"\n{self.serial()[before:]}", f"line {line!r}", limit)
+
+    def boot(self) -> None:
+        self.until(lambda: "pocket-sextant 1.0: starting\n" in self.serial(), "start of the program", BOOT_LIMIT)
+        self.until(lambda: "ready" in self.serial(), "end of the program's start")
+        self.qmp = Qmp.connect(str(self.folder / "qmp"))
+
+    def account(self) -> list[str]:
+        """The program's lines."""
+        return self.serial().split("pocket-sextant 1.0: starting\n")[1].splitlines()
+
+    def port_open(self) -> bool:
+        assert self.qmp is not None
+        return {entry["label"]: entry["frontend-open"] for entry in self.qmp.execute("query-chardev")}["vdagent"]
+
+    def press(self, *names: str) -> None:
+        """Press keys by their QMP names, "shift-x" for both together."""
+        assert self.qmp is not None
+        for name in names:
+            keys = [{"type": "qcode", "data": key} for key in name.split("-")]
+            self.qmp.execute("send-key", {"keys": keys, "hold-time": 20})
+            time.sleep(0.05)  # qemu overlaps presses that follow within the hold time
+
+    def picture(self) -> tuple[int, int, bytes]:
+        """Width, height and the RGB bytes of the screen."""
+        assert self.qmp is not None
+        file = self.folder / "screen.ppm"
+        self.qmp.execute("screendump", {"filename": str(file)})
+        head, size, depth, pixels = file.read_bytes().split(b"\n", 3)
+        assert (head, depth) == (b"P6", b"255")
+        width, height = map(int, size.split())
+        assert len(pixels) == width * height * 3
+        return width, height, pixels
+
+    def end(self) -> None:
+        if self.qmp:
+            self.qmp.close()
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
+    """Boots machines with the options that a test gives, and ends them."""
+    made: list[Machine] = []
+
+    def boot(*options: str) -> Machine:
+        made.append(Machine(tmp_path, *options))
+        made[-1].boot()
+        return made[-1]
+
+    yield boot
+    for one in made:
+        one.end()
+
+
+def test_with_a_spice_server_the_banner_comes_the_port_opens_and_the_image_stays_as_it_is(machine: Callable[..., Machine], tmp_path: Path) -> None:
+    booted = machine(*SCREEN, *AGENT, "-spice", f"unix=on,addr={tmp_path}/spice,disable-ticketing=on")
+    assert booted.account() == ["screen: 1280x800", "agent: port open", GUEST["banner"]]
+    assert booted.port_open()
+    width, height, pixels = booted.picture()
+    assert (width, height) == (1280, 800)
+    assert len(set(zip(pixels[0::3], pixels[1::3], pixels[2::3], strict=True))) > 100
+    booted.end()
+    assert hashlib.sha256(booted.image.read_bytes()).hexdigest() == GUEST["sha256"]
+
+
+MODERN = ("-device", "virtio-serial-pci,disable-legacy=on", "-chardev", "spicevmc,id=vdagent,name=vdagent", *PORT)
+BEHIND_A_BRIDGE = ("-device", "pcie-root-port,id=bridge", "-device", "virtio-serial-pci,bus=bridge,disable-legacy=off", *AGENT[2:])
+AFTER_ANOTHER = (*AGENT[:2], "-chardev", "null,id=other", "-device", "virtserialport,chardev=other,name=other", *AGENT[2:])
+READY, SHOWN, OPEN = GUEST["banner"], "screen: 1280x800", "agent: port open"
+
+
+@pytest.mark.parametrize(
+    ("options", "account"),
+    [
+        pytest.param((*SCREEN,), [SHOWN, "agent: no virtio-serial device, so no agent", READY], id="no-device"),
+        pytest.param((*SCREEN, *AGENT[:2]), [SHOWN, "agent: the virtio-serial device has no port com.redhat.spice.0, so no agent", READY], id="no-port"),
+        pytest.param(
+            (*SCREEN, *MODERN),
+            [SHOWN, "agent: FAILED, the virtio-serial device has no legacy interface; give it disable-legacy=off", READY],
+            id="modern-device",
+        ),
+        pytest.param((*SCREEN, *AFTER_ANOTHER), [SHOWN, "agent: FAILED, com.redhat.spice.0 is port 2, expected port 1; put it first", READY], id="second-port"),
+        pytest.param((*SCREEN, *BEHIND_A_BRIDGE), [SHOWN, OPEN, READY], id="behind-a-bridge"),
+        pytest.param(("-vga", "none", *AGENT), ["screen: FAILED, NoGraphics", OPEN, "pocket-sextant 1.0: not ready, there is no screen"], id="no-screen"),
+    ],
+)
+def test_what_is_missing_is_said_on_the_serial_port(machine: Callable[..., Machine], options: Sequence[str], account: list[str]) -> None:
+    booted = machine(*options)
+    assert booted.account() == account
+    if "-chardev" in options:
+        assert booted.port_open() == (OPEN in account)
+
+
+CLIENT, SERVER = 1, 2
+MONITORS_CONFIG, REPLY, CLIPBOARD, ANNOUNCE, GRAB, REQUEST, DISCONNECTED = 2, 3, 4, 6, 7, 8, 13
+RYLL = 0x67  # the capabilities that ryll 0.3.0 announces
+SELECTION = bytes(4)
+TEXT = struct.pack("<I", 1)
+
+
+class Client:
+    """The host's end of the agent's port."""
+
+    def __init__(self, machine: Machine, path: Path) -> None:
+        self.machine = machine
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(10)
+        self.socket.connect(str(path))
+        self.chunk_sizes: list[int] = []
+
+    @staticmethod
+    def message(kind: int, body: bytes, protocol: int = 1) -> bytes:
+        return struct.pack("<IIQI", protocol, kind, 0, len(body)) + body
+
+    @staticmethod
+    def chunks(data: bytes, port: int = CLIENT, size: int = 2048) -> Iterator[bytes]:
+        for at in range(0, len(data), size):
+            part = data[at : at + size]
+            yield struct.pack("<II", port, len(part)) + part
+
+    def send(self, kind: int, body: bytes = b"", **options: int) -> None:
+        self.socket.sendall(b"".join(self.chunks(self.message(kind, body), **options)))
+
+    def _exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            data += self.socket.recv(count - len(data)) or pytest.fail("the port's socket was closed")
+        return data
+
+    def receive(self) -> tuple[int, bytes]:
+        """Type and body of the next message."""
+        data, self.chunk_sizes = b"", []
+        while len(data) < 20 or len(data) < 20 + struct.unpack_from("<I", data, 16)[0]:
+            port, size = struct.unpack("<II", self._exactly(8))
+            assert port == CLIENT
+            self.chunk_sizes.append(size)
+            data += self._exactly(size)
+        protocol, kind, unused, size = struct.unpack_from("<IIQI", data)
+        assert (protocol, unused, len(data)) == (1, 0, 20 + size)
+        return kind, data[20:]
+
+    def announce(self, capabilities: int = RYLL) -> tuple[int, bytes]:
+        self.send(ANNOUNCE, struct.pack("<II", 1, capabilities))
+        return self.receive()
+
+    def paste(self, text: bytes) -> bytes:
+        """Offer a text, give it when asked, and return what the guest offers in turn."""
+        self.send(GRAB, SELECTION + TEXT)
+        assert self.receive() == (REQUEST, SELECTION + TEXT)
+        self.send(CLIPBOARD, SELECTION + TEXT + text)
+        assert self.receive() == (GRAB, SELECTION + TEXT)
+        self.send(REQUEST, SELECTION + TEXT)
+        kind, body = self.receive()
+        assert (kind, body[:8]) == (CLIPBOARD, SELECTION + TEXT)
+        return body[8:]
+
+    def resize(self, width: int, height: int) -> tuple[int, bytes]:
+        self.send(MONITORS_CONFIG, struct.pack("<IIIIIii", 1, 0, height, width, 32, 0, 0))
+        return self.receive()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One machine for the tests below; each leaves it with its port open, 1280x800, night, watch stopped, nothing typed."""
+    folder = tmp_path_factory.mktemp("pocket")
+    one = Machine(folder, *SCREEN, *AGENT[:2], "-chardev", f"socket,id=vdagent,path={folder}/agent,server=on,wait=off", *PORT)
+    try:
+        one.boot()
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture
+def client(shared: Machine) -> Iterator[Client]:
+    """A fresh stream: the guest closes and opens its port once a client is there, and forgets what was half sent."""
+    made = Client(shared, shared.folder / "agent")
+    before = len(shared.serial())
+    shared.press("f2", "f3")
+    shared.said("agent: port open", before)
+    yield made
+    made.socket.close()
+
+
+def test_capabilities_are_answered_not_volunteered(client: Client) -> None:
+    kind, body = client.announce()
+    assert (kind, struct.unpack("<II", body)) == (ANNOUNCE, (0, 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 8))
+    client.send(ANNOUNCE, struct.pack("<II", 0, RYLL))
+    assert client.paste(b"the next message is this") == b"THE NEXT MESSAGE IS THIS"
+
+
+def test_a_text_comes_back_in_capitals_and_other_letters_as_they_are(client: Client) -> None:
+    client.announce()
+    assert client.paste("Ägypten, grüß 12 ß!".encode()) == "ÄGYPTEN, GRüß 12 ß!".encode()
+
+
+def test_without_the_selection_capability_bodies_have_no_selection(client: Client) -> None:
+    client.announce(RYLL & ~(1 << 6))
+    client.send(GRAB, TEXT)
+    assert client.receive() == (REQUEST, TEXT)
+    client.send(CLIPBOARD, TEXT + b"plain")
+    assert client.receive() == (GRAB, TEXT)
+    client.send(REQUEST, TEXT)
+    assert client.receive() == (CLIPBOARD, TEXT + b"PLAIN")
+
+
+def test_the_longest_text_goes_both_ways_in_chunks(client: Client) -> None:
+    client.announce()
+    text = bytes(ord("a") + i % 26 for i in range(65536))
+    assert client.paste(text) == text.upper()
+    assert max(client.chunk_sizes) == 2048
+    assert sum(client.chunk_sizes) == 20 + 8 + 65536
+
+
+@pytest.mark.parametrize("size", [65537, 3_000_000])
+def test_a_longer_text_is_refused_and_the_stream_goes_on(client: Client, size: int) -> None:
+    client.announce()
+    before = len(client.machine.serial())
+    client.send(CLIPBOARD, SELECTION + TEXT + b"x" * size)
+    client.machine.said(f"clipboard: refused {size} bytes, the most is 65536", before, 30)
+    assert client.paste(b"after") == b"AFTER"
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_chunks_may_be_as_small_as_they_like(client: Client, size: int) -> None:
+    client.announce()
+    client.send(GRAB, SELECTION + TEXT, size=size)
+    assert client.receive() == (REQUEST, SELECTION + TEXT)
+
+
+def test_chunks_from_the_server_may_stand_between_those_of_a_message(client: Client) -> None:
+    client.announce()
+    parts = list(client.chunks(client.message(GRAB, SELECTION + TEXT), size=10))
+    mouse = next(client.chunks(client.message(1, bytes(13)), port=SERVER))
+    client.socket.sendall(parts[0] + mouse + struct.pack("<II", CLIENT, 0) + b"".join(parts[1:]))
+    assert client.receive() == (REQUEST, SELECTION + TEXT)
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (Client.message(GRAB, SELECTION + TEXT, protocol=9), "agent: a message of protocol 9 came, expected 1; it is dropped"),
+        (Client.message(99, b"what"), "agent: message of type 99 ignored"),
+        (Client.message(ANNOUNCE, bytes(4)), "agent: ANNOUNCE_CAPABILITIES with 4 bytes is too short; it is dropped"),
+        (Client.message(GRAB, b"abc"), "agent: CLIPBOARD_GRAB with 3 bytes is too short; it is dropped"),
+        (Client.message(GRAB, SELECTION + struct.pack("<I", 2)), "clipboard: the client offers no text"),
+        (Client.message(REQUEST, SELECTION), "agent: CLIPBOARD_REQUEST with 4 bytes is too short; it is dropped"),
+        (Client.message(CLIPBOARD, b""), "agent: CLIPBOARD with 0 bytes is too short; it is dropped"),
+        (Client.message(CLIPBOARD, SELECTION + struct.pack("<I", 2) + b"png"), "clipboard: content of type 2 ignored"),
+        (Client.message(MONITORS_CONFIG, bytes(28)), "agent: MONITORS_CONFIG with 28 bytes is too short; it is dropped"),
+    ],
+)
+def test_a_message_that_makes_no_sense_is_told_and_dropped(client: Client, message: bytes, line: str) -> None:
+    client.announce()
+    before = len(client.machine.serial())
+    client.socket.sendall(b"".join(client.chunks(message)))
+    client.machine.said(line, before)
+    assert client.paste(b"still here") == b"STILL HERE"
+
+
+def test_a_client_that_leaves_takes_its_capabilities_along(client: Client) -> None:
+    client.announce()
+    before = len(client.machine.serial())
+    client.send(DISCONNECTED)
+    client.machine.said("agent: the client left", before)
+    client.send(GRAB, TEXT)
+    assert client.receive() == (REQUEST, TEXT)
+
+
+def test_the_screen_takes_the_size_that_is_asked_for_if_the_firmware_offers_it(client: Client) -> None:
+    client.announce()
+    machine = client.machine
+    before = machine.picture()
+    well, ill = (struct.pack("<II", MONITORS_CONFIG, error) for error in (1, 2))
+    assert client.resize(1024, 768) == (REPLY, well)
+    assert machine.picture()[:2] == (1024, 768)
+    serial = len(machine.serial())
+    assert client.resize(1000, 696) == (REPLY, ill)
+    machine.said("screen: 1000x696 refused (NotOffered), it stays 1024x768", serial)
+    assert machine.picture()[:2] == (1024, 768)
+    for width, height in ((2560, 1600), (640, 480), (1280, 800), (1280, 800)):
+        assert client.resize(width, height) == (REPLY, well)
+        assert machine.picture()[:2] == (width, height)
+    assert machine.picture() == before
+
+
+def test_the_guest_offers_a_text_of_its_own(client: Client) -> None:
+    client.announce()
+    client.machine.press("f4")
+    assert client.receive() == (GRAB, SELECTION + TEXT)
+    client.send(REQUEST, SELECTION + TEXT)
+    assert client.receive() == (CLIPBOARD, SELECTION + TEXT + b"guest says hi")
+
+
+def test_keys_close_and_open_the_port(shared: Machine) -> None:
+    assert shared.port_open()
+    shared.press("f2")
+    shared.until(lambda: not shared.port_open(), "closed port")
+    shared.press("f3")
+    shared.until(shared.port_open, "open port")
+
+
+def test_the_picture_has_its_colour_bars_where_they_are_promised(shared: Machine) -> None:
+    width, _, pixels = shared.picture()
+    places = [((660 * width) + 72 + 48 * bar + 24) * 3 for bar in range(8)]
+    assert [pixels[at : at + 3].hex() for at in places] == ["ffffff", "ffff00", "00ffff", "00ff00", "ff00ff", "ff0000", "0000ff", "000000"]
+
+
+def test_typing_is_shown_and_told_and_enter_tells_the_line(shared: Machine) -> None:
+    empty, before = shared.picture(), len(shared.serial())
+    shared.press("h", "shift-i", "spc", "7", "x", "backspace", "tab", "left")
+    shared.said("key: scan code 0x4, character 0x0", before)
+    shared.until(lambda: shared.picture() != empty, "typed letters on the screen")
+    shared.press("ret")
+    shared.said("line: hI 7", before)
+    assert shared.serial()[before:].splitlines() == [
+        *("key: h", "key: I", "key: space", "key: 7", "key: x", "key: backspace", "key: tab", "key: scan code 0x4, character 0x0", "line: hI 7")
+    ]
+    shared.until(lambda: shared.picture() == empty, "empty line on the screen")
+
+
+def test_day_and_night_are_two_pictures(shared: Machine) -> None:
+    night, before = shared.picture(), len(shared.serial())
+    shared.press("f5")
+    shared.said("screen: day", before)
+    assert shared.picture() != night
+    shared.press("f5")
+    shared.said("screen: night", before)
+    assert shared.picture() == night
+
+
+def test_the_watch_runs_only_when_told_to(shared: Machine) -> None:
+    still, before = shared.picture(), len(shared.serial())
+    shared.press("f7")
+    shared.said("watch: running", before)
+    shared.until(lambda: shared.picture() != still, "moving hand")
+    shared.press("f7")
+    shared.said("watch: stopped", before)
+    assert shared.picture() == still
+
+
+def test_an_idle_guest_leaves_the_processor_alone(shared: Machine) -> None:
+    def seconds() -> float:
+        fields = Path(f"/proc/{shared.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = seconds()
+    time.sleep(2)
+    assert seconds() - before < 1, "a guest that polls without a rest takes 2 s of 2"
+
+
+def test_the_guest_switches_itself_off(shared: Machine) -> None:
+    shared.press("f6")
+    assert shared.process.wait(10) == 0
+    assert shared.serial().endswith("key: F6\npower: off\n")

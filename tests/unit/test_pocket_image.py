@@ -1,0 +1,224 @@
+"""Holds the built-in guest's source, image and record together, and tests what writes the image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.lane import disk_image, guest_build, guests
+from ansible.module_utils.lane.errors import LaneError
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+SOURCE = FIXTURES / "pocket-sextant"
+ENTRIES = yaml.safe_load((FIXTURES / "guests.yml").read_text())["guests"]
+REBUILD = "run ansible-playbook playbooks/rebuild_guest.yml and commit what it names"
+
+
+def pocket(folder: Path = FIXTURES) -> guest_build.Guest:
+    return guest_build.Guest.read("pocket", str(folder / "pocket-sextant"), str(folder / "guests.yml"))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of fixtures/ to change."""
+    shutil.copytree(FIXTURES, tmp_path / "fixtures")
+    return tmp_path / "fixtures"
+
+
+def cache_dir() -> Path:
+    """Where the playbook keeps the compiler (lane_cache_dir), so that it is installed once."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kerbside-lane"
+
+
+def raw(image: Path) -> bytes:
+    """What a guest sees of a qcow2, as qemu's own reader has it."""
+    subprocess.run(["qemu-img", "check", "-q", "-f", "qcow2", image], check=True)
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, f"{image}.raw"], check=True)
+    return Path(f"{image}.raw").read_bytes()
+
+
+def program_in(volume: bytes) -> bytes:
+    """EFI/BOOT/BOOTX64.EFI of a FAT12 volume, found by the boot sector's numbers and followed along its chain."""
+    reserved, fats, root_entries = struct.unpack_from("<HBH", volume, 14)
+    fat_sectors = struct.unpack_from("<H", volume, 22)[0]
+    root = (reserved + fats * fat_sectors) * 512
+    tables = [volume[(reserved + i * fat_sectors) * 512 :][: fat_sectors * 512] for i in range(fats)]
+    assert tables[0] == tables[1]
+
+    def read(cluster: int) -> bytes:
+        data = b""
+        while cluster < 0xFF8:
+            data += volume[root + root_entries * 32 + (cluster - 2) * 512 :][:512]
+            pair = int.from_bytes(tables[0][cluster * 3 // 2 :][:2], "little")
+            cluster = pair >> 4 if cluster & 1 else pair & 0xFFF
+        return data
+
+    listing, size = volume[root:][: root_entries * 32], 0
+    for name in (b"EFI        ", b"BOOT       ", b"BOOTX64 EFI"):
+        found = next(listing[at : at + 32] for at in range(0, len(listing), 32) if listing[at : at + 11] == name)
+        cluster, size = struct.unpack_from("<HI", found, 26)
+        listing = read(cluster) if size or name != b"BOOTX64 EFI" else b""
+    return listing[:size]
+
+
+def test_the_image_is_the_one_that_is_recorded() -> None:
+    assert guest_build.image_digest(FIXTURES / "pocket.qcow2") == ENTRIES["pocket"]["sha256"], REBUILD
+
+
+def test_the_source_is_the_one_that_the_image_was_built_from() -> None:
+    assert guest_build.source_digest(SOURCE) == ENTRIES["pocket"]["source_sha256"], REBUILD
+
+
+def test_the_image_is_what_these_writers_make_of_its_program(tmp_path: Path) -> None:
+    image = tmp_path / "pocket.qcow2"
+    shutil.copy(FIXTURES / "pocket.qcow2", image)
+    program = program_in(raw(image))
+    assert program[:2] == b"MZ"
+    assert disk_image.qcow2(disk_image.boot_volume(program)) == image.read_bytes(), REBUILD
+
+
+@pytest.mark.slow
+def test_a_rebuild_gives_the_same_bytes() -> None:
+    image = disk_image.qcow2(disk_image.boot_volume(guest_build.compile_program(SOURCE, cache_dir())))
+    assert hashlib.sha256(image).hexdigest() == ENTRIES["pocket"]["sha256"], REBUILD
+
+
+@pytest.mark.slow
+def test_a_rebuild_elsewhere_writes_what_differs_and_then_nothing(copied: Path) -> None:
+    with (copied / "pocket-sextant" / "main.zig").open("a") as source:
+        source.write("// one more line\n")
+    (copied / "pocket.qcow2").unlink()
+    first = guest_build.rebuild(pocket(copied), cache_dir())
+    assert first["files"] == [str(copied / "pocket.qcow2"), str(copied / "guests.yml")]
+    assert (copied / "pocket.qcow2").read_bytes() == (FIXTURES / "pocket.qcow2").read_bytes()  # a comment changes no program
+    assert pocket(copied).as_recorded()
+    second = guest_build.rebuild(pocket(copied), cache_dir())
+    assert (second["changed"], second["files"]) == (False, [])
+    assert not guest_build.rebuild(pocket(copied), cache_dir(), check=True)["changed"]
+
+
+@pytest.mark.slow
+def test_a_mistake_in_the_source_is_told_in_the_compilers_words(copied: Path) -> None:
+    source = copied / "pocket-sextant"
+    (source / "font.zig").write_text("pub const width = nonsense;\n")
+    with pytest.raises(LaneError, match=r"^lane: expected the guest to compile, but it ended with status 1: font.zig:1:19: error: .*nonsense") as failure:
+        guest_build.rebuild(pocket(copied), cache_dir())
+    assert str(source) in str(failure.value)
+
+
+@pytest.mark.parametrize("file", ["pocket-sextant/main.zig", "pocket-sextant/font.txt", "pocket-sextant/requirements.txt", "pocket.qcow2"])
+def test_a_change_of_source_or_image_alone_is_seen(copied: Path, file: str) -> None:
+    assert pocket(copied).as_recorded()
+    with (copied / file).open("ab") as changed:
+        changed.write(b"\n")
+    before = (copied / "guests.yml").read_bytes()
+    assert not pocket(copied).as_recorded()
+    assert guest_build.rebuild(pocket(copied), Path("/nonexistent"), check=True)["changed"]
+    assert (copied / "guests.yml").read_bytes() == before
+
+
+def test_a_missing_image_is_seen(copied: Path) -> None:
+    (copied / "pocket.qcow2").unlink()
+    assert not pocket(copied).as_recorded()
+
+
+def test_a_python_without_pip_is_told_with_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare/bin/python"))
+    with pytest.raises(LaneError, match=r"^environment: expected pip to install the guest's compiler, but .*python3-pip"):
+        guest_build.compiler(SOURCE, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(f"ziglang==0.17.1 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(
+        LaneError, match=r"^lane: expected pip to install the guest's compiler, but it ended with status 1: ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"
+    ):
+        guest_build.compiler(tmp_path, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_every_guest_says_what_the_lane_needs() -> None:
+    for name in ENTRIES:
+        entry = guests.entry(ENTRIES, name)
+        assert entry["format"] == "qcow2"
+        assert "smoke" in entry["scenarios"]
+        assert entry["description"]
+        assert entry["sha256"] is None or len(entry["sha256"]) == 64
+    assert {"pocket", "uncalibrated"} <= set(ENTRIES)
+    assert ENTRIES["pocket"]["agent"]
+    assert not ENTRIES["uncalibrated"]["agent"]
+
+
+RECORD = """---
+guests:
+  other:
+    sha256: "1" # stays
+  mine:
+    # a comment: sha256
+    image: mine.qcow2
+
+    sha256: null # taken over
+    source_sha256: 'old'
+  last:
+    sha256: "3"
+"""
+
+
+def test_a_field_is_replaced_in_its_guest_alone_and_comments_stay() -> None:
+    changed = guest_build.with_field(RECORD, "mine", "sha256", "22")
+    assert changed == RECORD.replace("sha256: null # taken over", 'sha256: "22" # taken over')
+    assert guest_build.field(changed, "mine", "sha256") == "22"
+    assert guest_build.field(changed, "mine", "source_sha256") == "old"
+    assert guest_build.field(changed, "last", "sha256") == "3"
+
+
+@pytest.mark.parametrize(("guest", "key"), [("other", "source_sha256"), ("none", "sha256"), ("min", "sha256"), ("last", "image")])
+def test_a_field_that_is_not_there_is_told(guest: str, key: str) -> None:
+    with pytest.raises(LaneError, match=rf"^lane: expected guest {guest} to have the field {key},.* but it has none; look at fixtures/guests.yml"):
+        guest_build.field(RECORD, guest, key)
+
+
+def test_missing_source_and_record_are_told(tmp_path: Path) -> None:
+    with pytest.raises(LaneError, match=r"^lane: expected the guest's source in .*, but there is no main.zig"):
+        guest_build.source_digest(tmp_path)
+    with pytest.raises(LaneError, match=r"^lane: expected the guests in .*guests.yml, but there is no such file"):
+        guest_build.Guest.read("pocket", str(SOURCE), str(tmp_path / "guests.yml"))
+
+
+@pytest.mark.parametrize("size", [1, 511, 512, 513, 1024, 100_001])
+def test_a_program_is_read_back_from_the_volume(tmp_path: Path, size: int) -> None:
+    program = bytes(1 + i % 255 for i in range(size))
+    image = tmp_path / "image"
+    image.write_bytes(disk_image.qcow2(disk_image.boot_volume(program)))
+    assert program_in(raw(image)) == program
+
+
+def test_the_largest_program_fits_and_one_byte_more_does_not() -> None:
+    room = (2048 - 1 - 2 * 7 - 1 - 2) * 512
+    assert program_in(disk_image.boot_volume(b"\xa5" * room)) == b"\xa5" * room
+    with pytest.raises(LaneError, match=r"^lane: expected the program to fit into a volume of 2032 clusters of 512 bytes, but it takes 2033"):
+        disk_image.boot_volume(b"\xa5" * (room + 1))
+
+
+def test_qcow2_keeps_any_pattern_of_empty_clusters(tmp_path: Path) -> None:
+    blocks = [bytes(4096) if i % 3 else bytes([i % 256]) * 4096 for i in range(1100)]  # three L2 tables, the last one short
+    image = tmp_path / "image"
+    image.write_bytes(disk_image.qcow2(b"".join(blocks)))
+    assert raw(image) == b"".join(blocks)
+    assert image.stat().st_size < 4096 * 400
+
+
+@pytest.mark.parametrize("length", [4095, 4096 * 2048])
+def test_qcow2_refuses_what_it_cannot_hold(length: int) -> None:
+    with pytest.raises(ValueError, match="do not suit clusters of 4096"):
+        disk_image.qcow2(b"x" * length)

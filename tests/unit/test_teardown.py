@@ -1,0 +1,161 @@
+"""Teardown ends and removes what is the lane's, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from ansible.module_utils.lane import proc, process, teardown
+from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.workdir import MARK
+from lanes import TestLane, claimed_lane
+
+
+@pytest.fixture
+def lane() -> Iterator[TestLane]:
+    with claimed_lane() as found:
+        yield found
+        os.makedirs(found.dir, exist_ok=True)
+
+
+def test_the_last_started_ends_first_and_nothing_stays(lane: TestLane) -> None:
+    notes = os.path.dirname(lane.dir)
+    script = "trap 'echo {0} >> " + notes + "/order; exit' TERM; while :; do sleep 0.02; done"
+    lane.start(*[lane.program(name, script.format(name)) for name in ("first", "second", "third")])
+    time.sleep(0.1)
+    done = teardown.take_down(98, lane.dir, {}, 3)
+    assert done == {"changed": True, "ended": ["third", "second", "first"], "removed": [lane.dir]}
+    with open(f"{notes}/order") as file:
+        assert file.read().split() == ["third", "second", "first"]
+    assert not proc.marked(98)
+    assert not os.path.exists(lane.dir)
+
+
+def test_a_clean_machine_is_left_as_it_is() -> None:
+    assert teardown.take_down(97, "/tmp/no-such-lane", {}, 1) == {"changed": False, "ended": [], "removed": []}
+
+
+def test_a_marked_process_without_a_record_is_ended_and_one_of_another_lane_is_not(lane: TestLane) -> None:
+    stray = subprocess.Popen(["sleep", "60"], env={MARK: "98/other"}, start_new_session=True)
+    other = subprocess.Popen(["sleep", "60"], env={MARK: "9/other"}, start_new_session=True)
+    try:
+        assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sleep"]
+        assert stray.wait(5) == -9
+        assert other.poll() is None
+    finally:
+        for process in (stray, other):
+            process.kill()
+            process.wait()
+
+
+def test_look_only_touches_nothing(lane: TestLane) -> None:
+    lane.start(lane.program("sleeper", "exec sleep 60"))
+    done = teardown.take_down(98, lane.dir, {}, 1, look_only=True)
+    assert done["changed"]
+    assert done["removed"] == [lane.dir]
+    assert proc.marked(98)
+    assert os.path.exists(lane.dir)
+
+
+def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        words = rf"^lane: expected nothing of lane 98 to stay, but these did: a listener on port {port} \(\S+, pid {os.getpid()}\)"
+        with pytest.raises(LaneError, match=words):
+            teardown.take_down(98, lane.dir, {"lane_api_port": port}, 1)
+    assert not os.path.exists(lane.dir)
+
+
+def test_a_directory_that_is_not_ours_is_not_removed(lane: TestLane) -> None:
+    os.chmod(lane.dir, 0o755)
+    with pytest.raises(LaneError, match=r"its mode is 0755"):
+        teardown.take_down(98, lane.dir, {}, 1)
+    assert os.path.exists(f"{lane.dir}/run.json")
+
+
+def test_a_directory_that_no_lane_made_is_never_removed(lane: TestLane) -> None:
+    home = f"{os.path.dirname(lane.dir)}/private"
+    os.mkdir(home, 0o700)
+    with open(f"{home}/thesis.txt", "w") as file:
+        file.write("mine")
+    with pytest.raises(LaneError, match=r"environment: expected \S+/private to be a lane's or empty, but it holds thesis.txt and no run.json"):
+        teardown.take_down(98, home, {}, 1)
+    assert os.listdir(home) == ["thesis.txt"]
+
+
+def test_another_lanes_directory_is_never_removed(lane: TestLane) -> None:
+    with pytest.raises(LaneError, match=r"expected \S+ to be of lane 97, but it is of lane 98; look at lane_dir, or -e lane_id=98"):
+        teardown.take_down(97, lane.dir, {}, 1)
+    assert os.path.exists(f"{lane.dir}/run.json")
+
+
+def test_what_a_killed_claim_left_is_removed(lane: TestLane) -> None:
+    home = f"{os.path.dirname(lane.dir)}/begun"
+    os.mkdir(home, 0o700)
+    with open(f"{home}/.new-x1", "w"):
+        pass
+    assert teardown.take_down(98, home, {}, 1)["removed"] == [home]
+    assert not os.path.exists(home)
+
+
+def test_run_json_goes_last(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(teardown.shutil, "rmtree", fail)
+    with pytest.raises(KeyboardInterrupt):
+        teardown.remove(lane.dir)
+    assert teardown.owned(98, lane.dir) == lane.run
+
+
+def test_a_record_that_names_somebody_elses_process_kills_nobody(lane: TestLane) -> None:
+    """A pid file proves nothing: the group in a record counts only while it carries the mark of the run."""
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        lane.start(lane.program("sleeper", "exec sleep 60"))
+        path = f"{lane.dir}/processes/sleeper.json"
+        with open(path) as file:
+            record = json.load(file)
+        ours = record["group"]
+        with open(path, "w") as file:
+            json.dump({**record, "group": stranger.pid}, file)
+        assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sh", "sleep"]
+        assert stranger.poll() is None
+        assert not proc.group_members(ours)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) -> None:
+    """As kerbside-proxy does, which keeps its ports when the daemon above it is killed."""
+    notes = f"{os.path.dirname(lane.dir)}/child"
+    done = lane.start(lane.program("daemon", f"sleep 60 & echo $! >{notes}; wait"))
+    while not os.path.exists(notes) or not os.path.getsize(notes):
+        time.sleep(0.02)
+    with open(notes) as file:
+        child = int(file.read())
+    os.kill(done["programs"]["daemon"]["pid"], signal.SIGKILL)
+    end = time.monotonic() + 3
+    while (found := proc.read(child)) and found.alive:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert process.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
+
+
+def test_a_program_whose_shepherd_was_killed_is_still_found(lane: TestLane) -> None:
+    done = lane.start(lane.program("daemon", "exec sleep 60"))
+    pid = done["programs"]["daemon"]["pid"]
+    os.kill(process.record(lane.dir, "daemon").group, signal.SIGKILL)  # type: ignore[union-attr]
+    time.sleep(0.1)
+    assert proc.read(pid)
+    assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["daemon"]
+    assert not (found := proc.read(pid)) or not found.alive
