@@ -1,0 +1,380 @@
+"""`./lane faults [NAME...]`: breaks an otherwise good lane in every way that catalogue.yml knows, and looks whether the verdict is red, names the right
+component with the right cause, and comes in time. Exit status 0 only when none was missed, misnamed or late. docs/faults.md is written by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ansible.module_utils.lane import proc, process
+from ansible.module_utils.lane.errors import COMPONENTS
+from inject import Place, needs_root, prefix
+from lanes import Lane, Played
+
+CATALOGUE = Path(__file__).parent / "catalogue.yml"
+PAGE = ROOT / "docs/faults.md"
+FIELDS = {"name", "what", "lane", "tags", "vars", "env", "mounts", "without", "do", "during", "repair", "expect"}
+EXPECTED = {"component", "cause", "within", "noticed", "since", "rule", "not_here"}
+SMOKE = "smoke,evidence"
+#: Seconds from the first task of a green smoke check of a standing lane to its verdict, on two cores. Where it takes longer just before a fault, the fault's
+#: limits stretch likewise.
+USUAL = 4.0
+STANDING = 2  # lanes that stand, each with half of their faults
+PLAY_BEGINS = r"^PLAY \["
+TASK_FAILS = r"^\[ERROR\]: |^fatal: "
+#: API and daemon keep connections to the database and what they read at their start, so they are started anew when one of the three was touched.
+KERBSIDE = ("daemon", "api")
+
+
+@dataclass
+class Outcome:
+    """What became of one fault. state: caught, green (for those that must not matter), not here, or what is wrong with the verdict.
+
+    seconds: from the moment that the fault could be seen to the verdict; None without a verdict. noticed: from there to the first failing task's word.
+    stretch: how many times slower than usual the lane was just before.
+    """
+
+    fault: dict[str, Any]
+    state: str
+    component: str | None = None
+    cause: str = ""
+    rule: str | None = None
+    seconds: float | None = None
+    noticed: float | None = None
+    stretch: float = 1.0
+    took: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("caught", "green", "not here")
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """The faults, checked for what could make one of them mean nothing."""
+    faults: list[dict[str, Any]] = yaml.safe_load(CATALOGUE.read_text())["faults"]
+    names = [fault["name"] for fault in faults]
+    for fault in faults:
+        expect = fault["expect"]
+        wrong = [
+            *(f"unknown field {name}" for name in sorted((set(fault) - FIELDS) | (set(expect) - EXPECTED))),
+            *(["lane is neither own nor standing"] if fault.get("lane") not in ("own", "standing") else []),
+            *(["no such component"] if expect.get("component", "ryll") not in COMPONENTS else []),
+            *(["a component without a cause, or a cause without a component"] if ("component" in expect) != ("cause" in expect) else []),
+            *(["no limit"] if not expect.get("within") else []),
+            *(["twice there"] if names.count(fault["name"]) > 1 else []),
+            *(["repair is neither kerbside nor guest"] if fault.get("repair", "guest") not in ("kerbside", "guest") else []),
+        ]
+        if wrong:
+            raise SystemExit(f"{CATALOGUE}: fault {fault['name']}: {', '.join(wrong)}")
+    return faults
+
+
+class Runner:
+    """Runs faults, those with a lane of their own and those on the standing lane side by side."""
+
+    def __init__(self, first_id: int, plant: dict[str, Any], artifacts: Path, say: Callable[[str], None]) -> None:
+        self.own = Lane(first_id, plant)
+        self.standing = [Lane(first_id + 1 + n, plant) for n in range(STANDING)]
+        self.artifacts = artifacts
+        self.say = say
+        self.base = Path(tempfile.mkdtemp(prefix="kf-", dir="/tmp"))  # short: lanes with sockets are made in it
+        self.cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kerbside-lane"
+        self.good_runs = 0
+        self.slowness: dict[int, float] = {}
+        self.slowest = 1.0
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+
+    def run(self, faults: list[dict[str, Any]], together: int) -> list[Outcome]:
+        """The outcomes in the order of the catalogue; `together` lanes at once."""
+        standing = [f for f in faults if f["lane"] == "standing"]
+        lanes = self.standing if together > 2 and len(standing) > 1 else self.standing[:1]
+        parts = [(partial(self._standing, lane), standing[n :: len(lanes)]) for n, lane in enumerate(lanes)]
+        parts.append((self._own, [f for f in faults if f["lane"] == "own"]))
+        with ThreadPoolExecutor(together) as pool:
+            jobs = [pool.submit(work, some) for work, some in parts if some]
+            try:
+                wait(jobs, return_when=FIRST_EXCEPTION)
+            finally:
+                self.stopping.set()
+            done = {outcome.fault["name"]: outcome for job in jobs for outcome in job.result()}
+        return [done[fault["name"]] for fault in faults]
+
+    def close(self) -> list[str]:
+        """Take down what is up; returns what stays in spite of it."""
+        for lane in (self.own, *self.standing):
+            if lane.dir.exists() or proc.marked(lane.id):
+                lane.down(self.artifacts / "down")
+        left = [f"{p.name} (pid {p.pid}) of lane {lane.id}" for lane in (self.own, *self.standing) for p in proc.marked(lane.id)]
+        shutil.rmtree(self.base, ignore_errors=True)
+        return left + [str(lane.dir) for lane in (self.own, *self.standing) if lane.dir.exists()]
+
+    def _place(self, lane: Lane, fault: dict[str, Any]) -> Place:
+        scratch = self.base / str(len(list(self.base.iterdir())))
+        scratch.mkdir()
+        return Place(lane.id, lane.dir, scratch, ROOT / "fixtures/guests.yml", self.cache_dir)
+
+    def _own(self, faults: list[dict[str, Any]]) -> list[Outcome]:
+        outcomes = []
+        for fault in faults:
+            if self.stopping.is_set():
+                break
+            begun = time.time()
+            with self.lock:
+                place = self._place(self.own, fault)
+            outcome = self._play(self.own, fault, place, fault.get("tags"))
+            undone = self._undo(place)
+            given = {"lane_dir": place.fill(fault.get("vars", {})).get("lane_dir", str(self.own.dir))}
+            if proc.marked(self.own.id) or os.path.lexists(self.own.dir):
+                self.own.down(self.artifacts / "down", given)
+                outcome.state = f"{outcome.state}, but something of the lane stayed"
+            outcomes.append(self._told(outcome, undone, begun))
+        return outcomes
+
+    def _standing(self, lane: Lane, faults: list[dict[str, Any]]) -> list[Outcome]:
+        outcomes = []
+        self._bring_up(lane)
+        for fault in faults:
+            if self.stopping.is_set():
+                break
+            begun = time.time()
+            with self.lock:
+                place = self._place(lane, fault)
+            tags = fault.get("tags", SMOKE)
+            outcome = self._play(lane, fault, place, None if tags == "all" else tags)
+            trouble = self._undo(place) or self._good_again(lane, fault.get("repair"))
+            if trouble:
+                lane.down(self.artifacts / "down")
+                self._bring_up(lane)
+            outcomes.append(self._told(outcome, trouble, begun))
+        return outcomes
+
+    def _bring_up(self, lane: Lane) -> None:
+        """A standing lane, and one green smoke check on it."""
+        up = lane.up(self.artifacts / f"standing-{lane.id}")
+        if up.rc != 0:
+            raise SystemExit(f"expected a good lane to come up, but it did not:\n{up.tail()}")
+        if trouble := self._good_again(lane, None):
+            raise SystemExit(f"expected a good lane to be green, but {trouble}")
+
+    def _good_again(self, lane: Lane, part: str | None) -> str:
+        """Repair the part, and "" when a smoke check of the lane is then green, else what it says."""
+        if part == "kerbside":
+            for name in KERBSIDE:
+                entry = process.record(str(lane.dir), name)
+                if entry and proc.group_members(entry.group):
+                    process.end_groups({entry.group}, signal.SIGKILL, 5)
+        tags = {"kerbside": "kerbside,", "guest": "sextant_vm,", None: ""}[part] + SMOKE
+        played = lane.play("lane.yml", self.artifacts / f"between-{lane.id}", tags)
+        self.good_runs += 1
+        if (smoke := played.when(r"TASK .smoke : Get a fresh")) and played.green:  # the start of Ansible and a repair take their time before it
+            self.slowness[lane.id] = max(1.0, (played.verdict_at - smoke) / USUAL)
+            self.slowest = max(self.slowest, self.slowness[lane.id])
+        return "" if played.green else f"the lane is not good afterwards: {played.line or played.tail()}"
+
+    def _undo(self, place: Place) -> str:
+        try:
+            place.undo()
+        except Exception as error:
+            return f"the fault cannot be undone: {error!r}"
+        return ""
+
+    def _play(self, lane: Lane, fault: dict[str, Any], place: Place, tags: str | None) -> Outcome:
+        """Inject the fault, run the lane and judge its verdict."""
+        artifacts = self.artifacts / fault["name"]
+        shutil.rmtree(artifacts, ignore_errors=True)
+        injected: list[float] = []
+        broken: list[str] = []
+
+        def meanwhile() -> None:
+            try:
+                if self._awaited(lane, fault["during"]["when"], time.time()):
+                    injected.append(time.time())
+                    place.do(fault["during"]["do"])
+            except Exception:
+                broken.append(traceback.format_exc())
+
+        try:
+            place.do(fault.get("do", []))
+            before = prefix(fault, place.fill)
+        except Exception as error:
+            return Outcome(fault, f"not injected: {error!r}")
+        stretch = self._busy()
+        given, env = place.fill(fault.get("vars", {})), place.fill(fault.get("env", {}))
+        played = lane.play("lane.yml", artifacts, tags, given, env, before, meanwhile if "during" in fault else None)
+        artifacts.mkdir(parents=True, exist_ok=True)
+        (artifacts / "ansible.log").write_text("".join(f"{at:.3f} {text}\n" for at, text in played.lines))
+        if broken or ("during" in fault and not injected):
+            return Outcome(fault, f"not injected: {broken[0] if broken else 'the moment never came'}")
+        since = injected[0] if injected else played.when(fault["expect"].get("since", PLAY_BEGINS))
+        return judge(fault, played, since, place.fill, max(stretch, self._busy(), self.slowness.get(lane.id, self.slowest)))
+
+    def _busy(self) -> float:
+        """How many times more there is to run than there are processors for it."""
+        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+    def _awaited(self, lane: Lane, program: str, begun: float) -> bool:
+        """Wait until a program that is started after `begun` serves its client; False when a minute has not brought it."""
+        while time.time() < begun + 60:
+            entry = process.record(str(lane.dir), program)
+            if entry and entry.started > begun and entry.ready_seconds is not None and any("control: hello from" in line for line in process.log_lines(entry)):
+                time.sleep(0.3)  # into the check that follows; there is nothing to await there
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _told(self, outcome: Outcome, trouble: str, begun: float) -> Outcome:
+        outcome.took = time.time() - begun
+        if trouble:
+            outcome.state = trouble if outcome.good else f"{outcome.state}; {trouble}"
+        seconds = "   -  " if outcome.seconds is None else f"{outcome.seconds:5.1f}s"
+        mark = "ok " if outcome.good else "BAD"
+        self.say(f"{mark} {outcome.fault['name']:28} {outcome.state[:200]:8} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}")
+        return outcome
+
+
+def judge(fault: dict[str, Any], played: Played, since: float | None, fill: Callable[[Any], Any], stretch: float) -> Outcome:
+    """Compare the verdict with what the catalogue expects."""
+    expect = fault["expect"]
+    seconds = None if since is None else played.verdict_at - since
+    failed = played.when(TASK_FAILS)
+    noticed = None if since is None or failed is None else failed - since
+    outcome = Outcome(fault, "", played.component, played.cause, played.rule, seconds, noticed, stretch)
+    outcome.state = _state(expect, played, outcome, fill)
+    return outcome
+
+
+def _state(expect: dict[str, Any], played: Played, outcome: Outcome, fill: Callable[[Any], Any]) -> str:
+    seconds, within = outcome.seconds, expect["within"] * outcome.stretch
+    if "component" not in expect:
+        if not played.green:
+            return f"red, and ought to be green: {played.line or played.tail()}"
+        return "green" if seconds is not None and seconds <= within else f"late: {seconds} s"
+    if played.rc == 0 or not played.line.startswith("LANE FAIL"):
+        if "not_here" in expect and played.rc == 0:
+            return "not here"
+        return f"MISSED: {played.line or played.tail()}"
+    blame = played.result.get("blame")
+    if blame and (blame["component"] != played.component or blame["cause"] != played.cause):
+        return f"the last line and result.json disagree: {blame}"
+    if played.component != expect["component"]:
+        return f"MISNAMED: {played.component}, expected {expect['component']}"
+    if not re.search(fill(expect["cause"]), played.cause):
+        return f"WRONG CAUSE: expected {fill(expect['cause'])!r}"
+    if "rule" in expect and played.rule != expect["rule"]:
+        return f"WRONG RULE: {played.rule}, expected {expect['rule']}"
+    if seconds is None or seconds > within:
+        return f"LATE: {seconds if seconds is None else round(seconds, 1)} s, at most {within:.1f} s"
+    if "noticed" in expect and (outcome.noticed is None or outcome.noticed > expect["noticed"] * outcome.stretch):
+        return f"NOTICED LATE: {outcome.noticed} s, at most {expect['noticed']} s"
+    return "caught"
+
+
+def page(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
+    """docs/faults.md."""
+    rows = [
+        f"| `{o.fault['name']}` | {o.fault['what']} | {o.component or 'none: green'} | {o.seconds or 0:.1f} of {o.fault['expect']['within']} | "
+        f"{f'`{o.rule}`' if o.rule else ''} | {(o.cause if o.component else o.state).replace('|', '/')[:240]} |"
+        for o in outcomes
+    ]
+    return "\n".join(
+        [
+            "# Faults",
+            "",
+            "Written by `./lane faults` (tests/faults/run.py) on its last whole run, every fault really injected; not to be edited. How they are described,",
+            "and what the rules are: [diagnosis.md](diagnosis.md). Seconds count from the moment that the fault can be seen to the verdict.",
+            "",
+            f"{summary(outcomes, good_runs, seconds)}",
+            "",
+            "| fault | what is broken | blamed | seconds | rule | cause as told |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def summary(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
+    """The run in a paragraph."""
+    red = sorted((o for o in outcomes if o.state == "caught" and o.seconds is not None), key=lambda o: -(o.seconds or 0))
+    words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; {good_runs} green checks of the good lane between them."
+    if here := [o.fault["name"] for o in outcomes if o.state == "not here"]:
+        words += f" Not here: {', '.join(here)}."
+    if red:
+        slowest = ", ".join(f"{o.fault['name']} {o.seconds:.1f} s" for o in red[:3])
+        words += f" Median time to the verdict {statistics.median(o.seconds or 0 for o in red):.1f} s; slowest: {slowest}."
+    if mid := [o.noticed for o in outcomes if o.noticed is not None and "noticed" in o.fault["expect"]]:
+        words += f" A program that dies during the check is noticed within {max(mid):.1f} s."
+    if (stretch := max((o.stretch for o in outcomes), default=1.0)) > 1.05:
+        words += f" The machine was busy: limits stretched by up to {stretch:.1f}."
+    return words
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="./lane faults", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="faults to run; all without one")
+    parser.add_argument("--list", action="store_true", help="name the faults and run none")
+    parser.add_argument("--together", type=int, choices=(1, 2, 3), default=3, help="lanes at once (%(default)s)")
+    parser.add_argument("--first-id", type=int, default=40, help="lane ids to use: this one and the next two (%(default)s)")
+    parser.add_argument("--plant", type=json.loads, default={}, metavar="JSON", help="variables for every run, to plant a gap and see that it is noticed")
+    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts/faults", help="where the evidence of each fault goes (%(default)s)")
+    given = parser.parse_args()
+    faults = catalogue()
+    if unknown := sorted(set(given.names) - {f["name"] for f in faults}):
+        parser.error(f"unknown: {', '.join(unknown)}; --list names them")
+    chosen = [f for f in faults if not given.names or f["name"] in given.names]
+    if given.list:
+        for fault in chosen:
+            print(f"{fault['name']:28} {fault['what']}")
+        return 0
+    if os.geteuid() and (roots := [f["name"] for f in chosen if needs_root(f)]):
+        parser.error(f"only root can inject {', '.join(roots)}; name the others, or run this as root")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    begun = time.time()
+    runner = Runner(given.first_id, given.plant, given.artifacts.absolute(), lambda text: print(text, flush=True))
+    left: list[str] = []
+    try:
+        outcomes = runner.run(chosen, given.together)
+    finally:
+        left = runner.close()
+    seconds = time.time() - begun
+    bad = [o for o in outcomes if not o.good]
+    for outcome in bad:
+        folder = given.artifacts / outcome.fault["name"]
+        print(f"\n{outcome.fault['name']}: {outcome.state}\n    said: {outcome.component}: {outcome.cause}\n    look at {folder}")
+    print(f"\n{summary(outcomes, runner.good_runs, seconds)}")
+    if left:
+        print(f"these stay: {', '.join(left)}")
+    if not bad and not left and not given.names and not given.plant:
+        PAGE.write_text(page(outcomes, runner.good_runs, seconds))
+        print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 1 if bad or left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

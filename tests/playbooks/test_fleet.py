@@ -1,0 +1,118 @@
+"""Lanes side by side: four at once, two of one id, two that fill one cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from whole_lanes import ROOT, Started, Surroundings, lane_ids, surroundings
+
+pytestmark = pytest.mark.slow
+COUNT = 4
+
+
+def ps(env: dict[str, str] | None = None) -> list[dict]:
+    """What `./lane ps --json` says."""
+    command = [sys.executable, "-m", "lane.ps", "--json"]
+    done = subprocess.run(command, env={**os.environ, **(env or {}), "PYTHONPATH": str(ROOT / "module_utils")}, capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout))
+
+
+def fleet_options(place: Surroundings) -> list[str]:
+    """As place.options, with a directory and artifacts for each lane."""
+    cache = place.options[place.options.index("-e") :][-1]
+    values = {"lane_id": place.id, "lane_dir": f"{place.base}/{{{{ lane_id }}}}", "lane_artifacts_dir": f"{place.base}/artifacts/lane-{{{{ lane_id }}}}"}
+    return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + ["-e", cache]
+
+
+def test_four_lanes_at_once_are_green_and_then_gone() -> None:
+    with lane_ids(COUNT) as ids, surroundings(ids[0]) as place:
+        place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
+        command = [str(ROOT / "lane"), "fleet", str(COUNT), *fleet_options(place)]
+        run = Started(command, place.environment())
+        most: dict[int, dict] = {}
+        together = 0
+        while run.process.poll() is None:
+            up = {lane["lane_id"]: lane for lane in ps() if lane["lane_id"] in ids}
+            together = max(together, len(up))
+            most.update({number: lane for number, lane in up.items() if len(lane["ports"]) >= len(most.get(number, {"ports": []})["ports"])})
+            assert run.process.poll() is not None or time.monotonic() - run.begun < 400, run.text
+            time.sleep(0.5)
+        assert run.wait(10) == 0, run.text + "".join(p.read_text()[-1500:] for p in (place.base / "fleet").glob("*.log"))
+        assert together == COUNT
+        for number in ids:
+            first = 17900 + 10 * number
+            assert set(most[number]["ports"]) <= set(range(first, first + 5))
+            assert len(most[number]["ports"]) >= 4
+            assert most[number]["processes"] >= 8
+            assert 100 * 1024 < most[number]["memory"] < 1024 * 1024  # KiB
+            assert re.fullmatch(r"run by ansible-playbook \(pid \d+\)", most[number]["state"])
+            result = json.loads((place.base / f"artifacts/lane-{number}/result.json").read_text())
+            assert (result["verdict"], result["run_id"]) == ("pass", most[number]["run_id"])
+            assert re.search(rf"^lane {number}: status 0, [\d.]+ s: LANE PASS lane {number}: ", run.text, re.MULTILINE), run.text
+        assert f"fleet: {COUNT} of {COUNT} lanes passed in " in run.lines[-1]
+        for number in ids:
+            assert Surroundings(number, place.base / "none").traces() == []
+        assert place.traces() == []
+        assert [lane for lane in ps() if lane["lane_id"] in ids] == []
+
+
+def test_a_fleets_status_is_its_worst_and_wrong_use_is_told() -> None:
+    with lane_ids(1) as (number,), surroundings(number, LANE_FLEET_DIR="/tmp/never") as place:
+        place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
+        red = Started([str(ROOT / "lane"), "fleet", "1", *fleet_options(place), "-e", "kvm_probe_policy=sometimes"], place.environment())
+        assert red.wait(120) == 2
+        assert red.lines[-1].startswith("fleet: 0 of 1 lanes passed in ")
+        many = Started([str(ROOT / "lane"), "fleet", "11", "-e", "lane_id=90"], place.environment())
+        assert many.wait(60) == 2
+        assert "expected from 1 to 10 lanes, because lane ids go from 90 to 99, but 11 are wanted" in many.text
+
+
+def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first() -> None:
+    with lane_ids(1) as (number,), surroundings(number) as place:
+        both = [Started(place.playbook(), place.environment()) for _ in range(2)]
+        end = time.monotonic() + 120
+        while not [run for run in both if run.process.poll() is not None]:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
+        assert loser.wait(10) == 2, loser.text
+        assert winner.process.poll() is None
+        words = f"LANE FAIL environment: expected lane {number} to be free, but "
+        assert loser.lines[-1].startswith(words), loser.text
+        while not (place.dir / "qmp.sock").exists():
+            assert winner.process.poll() is None and time.monotonic() < end, winner.text
+            time.sleep(0.1)
+        run_id = json.loads((place.dir / "run.json").read_text())["run_id"]
+        third = Started(place.playbook(), place.environment())
+        assert third.wait(60) == 2
+        assert re.search(rf"it is up since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)", third.lines[-1]), (
+            third.lines[-1]
+        )
+        assert json.loads((place.dir / "run.json").read_text())["run_id"] == run_id
+        assert winner.process.poll() is None
+        winner.process.send_signal(signal.SIGKILL)
+        winner.process.wait()
+        assert place.seconds_until_gone()[1] == []
+
+
+def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:
+    with lane_ids(2) as ids, surroundings(ids[0]) as first, surroundings(ids[1]) as second:
+        for place in (first, second):
+            place.variables = ["-e", f"lane_cache_dir={tmp_path}/cache", "--tags", "ryll_build,teardown"]
+        runs = [Started(place.playbook(), place.environment()) for place in (first, second)]
+        for run in runs:
+            assert run.wait(200) == 0, run.text[-3000:]
+        (ryll,) = (tmp_path / "cache/ryll").glob("*/ryll")
+        assert subprocess.run([str(ryll), "--version"], capture_output=True, check=True, text=True).stdout.startswith("ryll ")
+        before = sorted((str(p), p.stat().st_mtime_ns) for p in (tmp_path / "cache").rglob("*") if p.is_file())
+        again = Started(first.playbook(), first.environment())
+        assert again.wait(60) == 0
+        assert sorted((str(p), p.stat().st_mtime_ns) for p in (tmp_path / "cache").rglob("*") if p.is_file()) == before

@@ -1,0 +1,53 @@
+"""The fixtures of this folder: what they tell of a run, and that they notice what is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from typing import Any
+
+import pytest
+
+
+def test_a_run_is_told_task_by_task(run_playbook: Any) -> None:
+    played = run_playbook(
+        [
+            {"name": "Say", "ansible.builtin.debug": {"msg": "{{ word }} in {{ lane_dir }}"}},
+            {"name": "Change", "ansible.builtin.command": {"cmd": "true"}, "changed_when": True},
+            {"name": "Stop", "ansible.builtin.fail": {"msg": "because {{ number + 1 }}"}},
+            {"name": "Never", "ansible.builtin.debug": {"msg": "unreached"}},
+        ],
+        word="grün",
+        number=1,
+    )
+    assert played.rc == 2
+    assert played.result("Say")["msg"].startswith("grün in /tmp/kl-")
+    assert played.changed == 1
+    assert played.failures == ["because 2"]
+    assert played.results("Never") == []
+    assert played.text.startswith("LANE FAIL lane: because 2")
+
+
+def test_each_test_has_a_lane_of_its_own(lane: Any) -> None:
+    assert 60 <= lane.id < 100
+    assert len(os.fspath(lane.dir / "a-socket-name-of-thirty-letters")) <= 107
+    assert not lane.dir.exists()
+    with socket.socket(socket.AF_UNIX) as another, pytest.raises(OSError, match="Address already in use"):
+        another.bind(f"\0kerbside-lane-test-{lane.id}")
+
+
+def test_a_process_that_is_left_is_seen(lane: Any) -> None:
+    mark = f"{lane.id}/run"
+    with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "KERBSIDE_LANE": mark}) as process:
+        try:
+            assert lane.marked() == ["sleep 60"]
+        finally:
+            process.kill()
+    assert lane.marked() == []
+
+
+def test_a_run_that_takes_too_long_is_ended(lane: Any) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        lane.run([{"name": "Wait", "ansible.builtin.command": {"cmd": f"env KERBSIDE_LANE={lane.id}/x sleep 60"}}], limit=3)
+    assert lane.marked() == []  # at once: what the run left is killed before its caller hears of it

@@ -1,0 +1,83 @@
+"""The role kvm_probe: what it chooses, what it says, and that it looks only once."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHOOSE = "Choose the accelerator by what the firmware really does"
+
+
+def probe(lane: Any, *args: str, **settings: Any) -> Any:
+    """Claim the lane and run the role."""
+    claim = {"lane_run": {"lane_id": lane.id, "lane_dir": str(lane.dir), "artifacts_dir": str(lane.artifacts)}}
+    settings.setdefault("lane_cache_dir", str(lane.scratch / "cache"))
+    return lane.run([{"name": "Claim", **claim}, {"name": "Probe", "ansible.builtin.include_role": {"name": "kvm_probe"}}], *args, **settings)
+
+
+def accel(played: Any) -> dict[str, Any]:
+    """What the role handed on."""
+    return played.result(CHOOSE)["ansible_facts"]["lane_accel"]
+
+
+def test_it_falls_back_and_says_why_and_remembers(lane: Any) -> None:
+    first = probe(lane)
+    assert first.rc == 0, first
+    chosen = accel(first)
+    assert chosen["chosen"] in ("kvm", "tcg")
+    assert (chosen["policy"], chosen["pending"]) == ("auto", False)
+    assert first.result(CHOOSE)["state"] == "runs" or chosen["chosen"] == "tcg"
+    again = probe(lane)
+    assert again.changed == 0
+    assert accel(again) == chosen
+    if first.result(CHOOSE)["state"] in ("runs", "firmware_dies"):
+        assert not first.result(CHOOSE)["cached"]
+        assert again.result(CHOOSE)["cached"]
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/no-such-kvm"])
+def test_require_fails_soon_with_reason_and_component(lane: Any, device: str) -> None:
+    began = time.monotonic()
+    played = probe(lane, kvm_probe_policy="require", kvm_probe_device=device)
+    assert time.monotonic() - began < 5
+    assert played.rc != 0
+    failed = played.result(CHOOSE)
+    assert failed["lane_failure"]["component"] == "host"
+    reason = {"/dev/null": "/dev/null is not KVM: device 1:3 answers", "/dev/no-such-kvm": "there is no /dev/no-such-kvm; load the kernel module"}[device]
+    assert f"expected KVM that runs the lane's firmware (kvm_probe_policy=require), but {reason}" in failed["msg"]
+
+
+def test_never_does_not_look(lane: Any) -> None:
+    played = probe(lane, kvm_probe_policy="never", kvm_probe_device="/dev/null")
+    assert accel(played) == {"chosen": "tcg", "cpu": "max", "pending": False, "policy": "never", "reason": "kvm_probe_policy is never"}
+
+
+def test_check_mode_touches_nothing(lane: Any) -> None:
+    played = probe(lane, "--check")
+    assert played.rc == 0, played
+    assert accel(played)["chosen"] == "tcg"
+    assert not lane.dir.exists()
+    assert not (lane.scratch / "cache").exists()
+
+
+def test_a_policy_that_does_not_exist_is_refused_before_anything_starts(lane: Any) -> None:
+    played = probe(lane, kvm_probe_policy="maybe")
+    assert played.rc != 0
+    assert "kvm_probe_policy" in str(played.failures)
+    assert not played.results(CHOOSE)
+
+
+def test_an_unreadable_cache_is_no_answer(lane: Any) -> None:
+    first = probe(lane)
+    if first.result(CHOOSE)["state"] not in ("runs", "firmware_dies"):
+        pytest.skip("this machine's answer is not kept")
+    for path in Path(lane.scratch / "cache/accel").iterdir():
+        path.write_text("{")
+    again = probe(lane)
+    assert not again.result(CHOOSE)["cached"]
+    assert accel(again)["chosen"] == accel(first)["chosen"]
+    assert os.listdir(lane.dir / "handover")

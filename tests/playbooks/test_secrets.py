@@ -1,0 +1,182 @@
+"""No secret of a run gets out: not to the terminal at -vvv, not to the process list, not to syslog, not to the artifacts. And a planted one is found."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane import canaries
+from ansible.module_utils.lane.canaries import Canary
+from whole_lanes import Started, Surroundings, lane_ids, surroundings
+
+pytestmark = pytest.mark.slow
+
+
+class Watcher:
+    """Samples the machine's process list and the lane's secrets for as long as the block runs."""
+
+    def __init__(self, place: Surroundings) -> None:
+        self.place = place
+        self.known: dict[bytes, Canary] = {}
+        self.commands: set[bytes] = set()
+        self.samples = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            self.samples += 1
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    self.commands.add((process / "cmdline").read_bytes())
+            if self.samples % 5 == 0:
+                with suppress(OSError):
+                    for canary in canaries.of_lane(str(self.place.dir)):
+                        self.known[canary.value] = canary
+
+
+@contextmanager
+def syslog(lines: list[bytes]) -> Iterator[bool]:
+    """A /dev/log whose messages go to lines, where the machine has none and this user may make one; yields whether it could."""
+    if os.path.lexists("/dev/log") or not os.access("/dev", os.W_OK):
+        yield False
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind("/dev/log")
+        log.settimeout(0.2)
+        over = threading.Event()
+
+        def receive() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    lines.append(log.recv(1 << 20))
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        try:
+            yield True
+        finally:
+            over.set()
+            thread.join()
+            os.unlink("/dev/log")
+
+
+def machine_log(since: float) -> bytes:
+    """What the machine's own journal got since a unix time."""
+    if not shutil.which("journalctl"):
+        return b""
+    return subprocess.run(["journalctl", "--since", f"@{int(since)}", "--output", "cat"], capture_output=True, check=False).stdout
+
+
+@dataclass
+class Overheard:
+    """What a run at -vvv told, by where: (secret, form, the line)."""
+
+    known: set[str]
+    listening: bool
+    found: dict[str, list[tuple[str, str, bytes]]]
+
+
+def overhear(plant: Callable[[Surroundings], None] = lambda _: None) -> Overheard:
+    """Run a whole lane at -vvv under script(1), watched all along."""
+    lines: list[bytes] = []
+    began = time.time()
+    with lane_ids(1) as (number,), surroundings(number, ANSIBLE_FORCE_COLOR="1") as place, syslog(lines) as listening:
+        typescript = place.base / "typescript"
+        command = ["script", "--quiet", "--return", "--flush", "--command", shlex.join(place.playbook("-vvv")), str(typescript)]
+        with Watcher(place) as watcher:
+            run = Started(command, place.environment())
+            while not (place.dir / "secrets/bearer_token").exists():
+                assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]
+                time.sleep(0.02)
+            plant(place)
+            status = run.wait(300)
+        assert status == 0, run.text[-3000:]
+        assert json.loads((place.artifacts / "result.json").read_text())["verdict"] == "pass"
+        assert watcher.samples > 50
+        known = list(watcher.known.values())
+        texts = {"terminal": typescript.read_bytes(), "process list": b"\n".join(watcher.commands), "syslog": b"\n".join(lines) + machine_log(began)}
+        assert len(texts["terminal"]) > 50_000, "-vvv says more than that"
+        assert b"qemu-system" in texts["process list"]
+        if listening:
+            assert b"ansible" in texts["syslog"], "Ansible's modules say what they were invoked with"
+        found = {where: [(c.name, form, text.split(b"\n")[line - 1][:80]) for c, form, line in canaries.search(text, known)] for where, text in texts.items()}
+        found["files"] = [(str(leak), "", b"") for folder in ("artifacts", "home") for leak in canaries.find_leaks(place.base / folder, known)]
+        return Overheard({canary.name for canary in known}, listening, found)
+
+
+def test_a_run_at_vvv_tells_nobody_a_secret() -> None:
+    told = overhear()
+    files = {"spice_ticket", "api_seed", "database_password", "bearer_token", "console_token-1", "tls/proxy-key.pem", "tls/ca-key.pem"}
+    assert files | {"bearer_token's signature"} <= told.known
+    assert told.found == {"terminal": [], "process list": [], "syslog": [], "files": []}
+
+
+def test_whoever_tells_one_is_heard() -> None:
+    """The same watch over a run beside somebody who shows one secret on its terminal, has another in a command line and logs a third."""
+
+    def plant(place: Surroundings) -> None:
+        token = (place.dir / "secrets/bearer_token").read_text().strip()
+        subprocess.run(["sh", "-c", "sleep 1.5", "curl", f"Authorization: Bearer {token}"], check=True)
+        if os.path.lexists("/dev/log"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+                log.connect("/dev/log")
+                log.send(b"<13>kerbside: seed " + (place.dir / "secrets/api_seed").read_bytes())
+
+        terminals = {os.readlink(f"/proc/{program.split()[0]}/fd/1") for program in place.programs() if "ansible" in program}
+        (terminal,) = {name for name in terminals if name.startswith("/dev/pts/")}
+        Path(terminal).write_bytes(base64.b64encode((place.dir / "secrets/spice_ticket").read_bytes()) + b"\n")
+
+    told = overhear(plant=plant)
+    assert [name for name, _, _ in told.found["terminal"]] == ["spice_ticket"]
+    assert {"bearer_token", "bearer_token's signature"} == {name for name, _, _ in told.found["process list"]}
+    if told.listening:
+        assert [name for name, _, _ in told.found["syslog"]] == ["api_seed"]
+
+
+def test_a_planted_secret_makes_the_run_red_and_is_held_back() -> None:
+    """Two leaks in logs of a run that is green otherwise: one in base64, one in a compressed file."""
+    with lane_ids(1) as (number,), surroundings(number) as place:
+        run = Started(place.script(), place.environment())
+        while not (place.dir / "logs/api.log").exists():
+            assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]
+            time.sleep(0.02)
+        ticket = (place.dir / "secrets/spice_ticket").read_bytes()
+        seed = (place.dir / "secrets/api_seed").read_bytes()
+        (place.dir / "logs/planted.log").write_bytes(b"one\ntwo " + base64.b64encode(b"x" + ticket) + b"\n")
+        (place.dir / "logs/planted.gz").write_bytes(gzip.compress(b"AUTH_SECRET_SEED=" + seed))
+        status = run.wait(200)
+        result = json.loads((place.artifacts / "result.json").read_text())
+        assert status == 2, run.text[-3000:]
+        assert (result["verdict"], result["blame"]["component"]) == ("error", "artifacts")
+        assert f"logs/planted.log:2 (base64: spice_ticket, {ticket[:2].decode()}...)" in result["blame"]["cause"]
+        assert f"logs/planted.gz:1 (plain: api_seed, {seed[:2].decode()}..., inside gzip)" in result["blame"]["cause"]
+        assert run.lines[-1].startswith("LANE FAIL artifacts: expected no secret in the artifacts, but there was one in ")
+        assert not (place.artifacts / "logs/planted.log").exists()
+        assert (place.artifacts / "logs/planted.log.held-back").exists()
+        assert (place.artifacts / "logs/api.log").exists()
+        known = [Canary("spice_ticket", ticket), Canary("api_seed", seed)]
+        assert canaries.find_leaks(place.artifacts, known) == []
+        assert list(canaries.search(run.text.encode(), known)) == []
+        assert place.seconds_until_gone(5)[1] == []
