@@ -1,0 +1,162 @@
+"""plugins/action/normal.py: a module that runs in a fork gives what one in a Python of its own gives, and only runs there where it may."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane import proc
+
+PROBE = '''#!/usr/bin/python
+"""A module that tells where it finds itself, and ends in the way that it is told."""
+import os, signal, sys
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane import errors
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={"end": {"default": "well"}, "secret": {"no_log": True}, "old": {"removed_in_version": "99"}},
+        supports_check_mode=True,
+    )
+    end = module.params["end"]
+    if end == "badly":
+        module.fail_json(msg="it went badly", number=3)
+    if end == "raises":
+        raise ValueError("nobody caught this")
+    if end == "exits":
+        sys.exit(5)
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if end == "noisy":
+        print("noise on stdout before the result")
+        sys.stderr.write("x" * 300_000)
+    if end == "warns":
+        module.warn("take care")
+        module.deprecate("soon gone", version="99")
+    number, why = errors.LaneError("lane", "a", "b").component, str(errors.LaneError("lane", "a", "b"))
+    module.exit_json(
+        changed=not module.check_mode,
+        environment={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
+        folder=os.getcwd(), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=os.umask(0o22), session=os.getsid(0) != 0,
+        interrupted=signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler), terminated=str(signal.getsignal(signal.SIGTERM)),
+        diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, component=number, why=why,
+        big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"],
+    )
+
+
+if __name__ == "__main__":
+    main()
+'''
+FORKED = """#!/usr/bin/python
+import sys
+from ansible.module_utils.basic import AnsibleModule
+
+if __name__ == "__main__":
+    AnsibleModule(argument_spec={}).exit_json(forked="ansible.executor.module_common" in sys.modules, x509="cryptography.x509" in sys.modules)
+"""
+MORTAL = '''#!/usr/bin/python
+"""A module that kills the ansible-playbook that runs it, and would sleep on."""
+import os, signal, time
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane import proc
+
+if __name__ == "__main__":
+    module = AnsibleModule(argument_spec={"note": {}})
+    with open(module.params["note"], "w") as file:
+        file.write(str(os.getpid()))
+    os.kill(proc.read(os.getppid()).parent, signal.SIGKILL)
+    time.sleep(30)
+    module.exit_json()
+'''
+SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\n'
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> dict[str, str]:
+    """The environment in which Ansible finds these modules beside the lane's."""
+    library = tmp_path / "modules"
+    library.mkdir()
+    for name, text in (("probe.py", PROBE), ("forked.py", FORKED), ("mortal.py", MORTAL), ("in_shell", SHELL)):
+        (library / name).write_text(text)
+    return {"ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}"}
+
+
+def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[str, str]) -> None:
+    ends = ("well", "badly", "raises", "exits", "killed", "noisy", "warns")
+    tasks = [{"name": end, "probe": {"end": end, "secret": "hush"}, "environment": {"GIVEN": "a b"}, "ignore_errors": True} for end in ends]
+    tasks += [
+        {"name": "checked", "probe": {}, "check_mode": True},
+        {"name": "deprecated", "probe": {"old": "x"}},
+        {"name": "unknown", "probe": {"nobody": 1}, "ignore_errors": True},
+        {"name": "a collection's", "community.crypto.openssl_privatekey_info": {"content": "none"}, "ignore_errors": True},
+        {"name": "Ansible's own", "ansible.builtin.stat": {"path": "/etc/os-release"}},
+    ]
+    seen = []
+    for fork in (True, False):
+        played = lane.run([*tasks, {"name": "where", "forked": {}}], env=modules, lane_fork_modules=fork)
+        assert played.rc == 0, played
+        assert played.result("where")["forked"] is fork
+        assert "hush" not in played.text + played.stderr + str(played.events)
+        seen.append({one["task"]: _comparable(one) for one in played.results() if one["task"] != "where"})
+    assert set(seen[0]) == {task["name"] for task in tasks}
+    for task, result in seen[0].items():
+        assert result == seen[1][task], task
+
+
+def _comparable(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without what differs from run to run, and without what Ansible reads off the way that was gone: the traceback, who says "deprecated"."""
+    for one in result.get("deprecations", []):
+        one.pop("deprecator")
+        one.pop("collection_name")
+    gone = ["exception", "_ansible_delegated_vars", "invocation"]
+    if result["task"] == "killed":
+        gone.append("module_stderr")  # a shell says "Killed"
+    return {key: value for key, value in result.items() if key not in gone and not (key == "stat" and value.pop("atime", None) is None)}
+
+
+def test_whatever_is_not_this_very_python_goes_the_usual_way(lane: Any, modules: dict[str, str], tmp_path: Path) -> None:
+    other = tmp_path / "python"
+    other.symlink_to(sys.executable)
+    tasks = [
+        {"name": "plain", "forked": {}},
+        {"name": "another python", "forked": {}, "vars": {"ansible_python_interpreter": str(other)}},
+        {"name": "delegated", "forked": {}, "delegate_to": "other"},
+        {"name": "async", "forked": {}, "async": 30, "poll": 1},
+        {"name": "no python", "in_shell": {}},
+    ]
+    if os.geteuid() == 0:
+        tasks.append({"name": "become", "forked": {}, "become": True, "become_method": "ansible.builtin.su"})
+    inventory = tmp_path / "hosts.yml"
+    python = "{{ ansible_playbook_python }}"
+    inventory.write_text(f"all: {{vars: {{ansible_connection: local, ansible_python_interpreter: '{python}'}}, hosts: {{localhost: {{}}, other: {{}}}}}}")
+    played = lane.run(tasks, "-i", str(inventory), env={**modules, "ANSIBLE_PIPELINING": "true"})
+    assert played.rc == 0, played
+    assert {one["task"]: one["forked"] for one in played.results()} == {task["name"]: task["name"] == "plain" for task in tasks}
+
+
+def test_a_module_in_a_fork_dies_with_ansible(lane: Any, modules: dict[str, str]) -> None:
+    """The fork of a worker is as mortal as the worker: SIGKILL of ansible-playbook ends it (docs/no-trace.md)."""
+    note = lane.scratch / "note"
+    played = lane.run([{"name": "Sleep", "mortal": {"note": str(note)}}], env=modules)
+    assert played.rc == -signal.SIGKILL, played
+    module = int(note.read_text())
+    until = time.monotonic() + 5
+    while (left := proc.read(module)) and left.alive and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not (left and left.alive)
+
+
+def test_what_the_lanes_modules_need_is_imported_before_they_run(lane: Any, modules: dict[str, str]) -> None:
+    """plugins/callback/preload.py at work: what no task has imported yet is there a few tasks later, and the usual way is none the wiser."""
+    tasks = [{"name": f"pass time {number}", "ansible.builtin.stat": {"path": "/"}} for number in range(12)]
+    seen = {}
+    for fork in (True, False):
+        played = lane.run([*tasks, {"name": "look", "forked": {}}], env=modules, lane_fork_modules=fork)
+        seen[fork] = played.result("look")["x509"]
+    assert seen == {True: True, False: False}
