@@ -34,6 +34,20 @@ options:
     description: The other programs of the lane have to go on running meanwhile; one that ends or is stopped fails the task within a second.
     type: bool
     default: false
+  wait:
+    description:
+      - V(false) starts the programs that come after no other, and returns without waiting for any.
+      - A later call with the same descriptions takes them up where they are by then, and starts the others.
+    type: bool
+    default: true
+  env:
+    description: Environment variables of every program that has O(programs[].shared_env).
+    type: dict
+    default: {}
+  secret_env:
+    description: The same with secrets, as in O(programs[].secret_env).
+    type: dict
+    default: {}
   programs:
     description: The programs. Each is started as soon as those that it comes after are ready; the others at once, side by side.
     type: list
@@ -58,6 +72,10 @@ options:
         description: Environment variables besides PATH, HOME, TMPDIR, LANG, SPT_NOENV and the mark.
         type: dict
         default: {}
+      shared_env:
+        description: The program gets O(env) and O(secret_env) too.
+        type: bool
+        default: false
       secret_env:
         description: Environment variables whose value is a format in which C({}) is replaced by the text of a file.
         type: dict
@@ -87,6 +105,10 @@ options:
         type: str
         choices: [TERM, INT, KILL]
         default: TERM
+      nice:
+        description: How much of the processor it leaves to the other programs of the lane, from 0 to 19 as C(nice) takes it.
+        type: int
+        default: 0
       ready:
         description: What shows that it is ready. Without it, that it was started.
         type: dict
@@ -173,57 +195,7 @@ lane_failure:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane import process, workdir
 from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.errors import COMPONENTS, LaneError
-
-READY = {
-    "port": {"type": "int"},
-    "socket": {"type": "path"},
-    "greeting": {"type": "bool", "default": False},
-    "http": {"type": "str"},
-    "log": {"type": "str"},
-}
-PROGRAM = {
-    "name": {"type": "str", "required": True},
-    "component": {"type": "str", "choices": list(COMPONENTS), "default": "lane"},
-    "argv": {"type": "list", "elements": "str", "default": []},
-    "env": {"type": "dict", "default": {}},
-    "secret_env": {"type": "dict", "default": {}, "no_log": False},
-    "secret_files": {"type": "dict", "default": {}, "no_log": False},
-    "log": {"type": "path"},
-    "after": {"type": "list", "elements": "str", "default": []},
-    "oneshot": {"type": "bool", "default": False},
-    "limit": {"type": "float", "default": 30},
-    "stop_signal": {"type": "str", "choices": ["TERM", "INT", "KILL"], "default": "TERM"},
-    "ready": {"type": "dict", "options": READY, "mutually_exclusive": [["port", "socket", "http", "log"]]},
-}
-
-
-def secrets(given: dict, option: str) -> dict:
-    """secret_env or secret_files as {name: (file, format)}."""
-    for name, source in given[option].items():
-        if not isinstance(source, dict) or set(source) - {"file", "format"} or "file" not in source:
-            raise LaneError("lane", f"{option}.{name} of {given['name']} to have a file and perhaps a format", f"it is {sorted(source)}")
-    return {name: (source["file"], source.get("format", "{}")) for name, source in given[option].items()}
-
-
-def program(given: dict) -> process.Program:
-    """The description of one program from its module parameters."""
-    if not given["argv"] or not given["log"]:
-        raise LaneError("lane", f"program {given['name']} to have argv and log", "one of them is missing")
-    return process.Program(
-        name=given["name"],
-        component=given["component"],
-        argv=tuple(given["argv"]),
-        log=given["log"],
-        env={key: str(value) for key, value in given["env"].items()},
-        secret_env=secrets(given, "secret_env"),
-        secret_files=secrets(given, "secret_files"),
-        ready=process.Ready(**(given["ready"] or {})),
-        after=tuple(given["after"]),
-        oneshot=given["oneshot"],
-        limit=given["limit"],
-        stop_signal=given["stop_signal"],
-    )
+from ansible.module_utils.lane.program_options import PROGRAM, SHARED, program
 
 
 def main() -> None:
@@ -234,6 +206,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "restarted", "stopped"], "default": "started"},
             "stop_limit": {"type": "float", "default": 5},
             "watch": {"type": "bool", "default": False},
+            "wait": {"type": "bool", "default": True},
+            **SHARED,
             "programs": {"type": "list", "elements": "dict", "required": True, "options": PROGRAM},
         },
         supports_check_mode=True,
@@ -244,11 +218,12 @@ def main() -> None:
         names = [p["name"] for p in given["programs"]]
         if given["state"] == "stopped":
             return stopped(names)
-        programs = [program(p) for p in given["programs"]]
+        programs = [program(p, given) for p in given["programs"]]
         if module.check_mode:
             return {"changed": True, "programs": {name: {} for name in names}}
         run = workdir.read_run(given["lane_dir"])
-        return process.start(given["lane_dir"], run, programs, restart=given["state"] == "restarted", stop_limit=given["stop_limit"], watch=given["watch"])
+        how = {"restart": given["state"] == "restarted", "stop_limit": given["stop_limit"], "watch": given["watch"], "wait": given["wait"]}
+        return process.start(given["lane_dir"], run, programs, **how)
 
     def stopped(names: list[str]) -> dict:
         if not workdir.check_ours(given["lane_dir"]):

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: lane_teardown
 short_description: Take a lane down and see that nothing stayed
 description:
-  - Ends the lane's programs in the reverse order of their start, kills what else carries the lane's mark, removes its directory, and ends its keeper.
+  - Kills what carries the lane's mark, removes its directory, and ends its keeper.
   - Touches nothing that does not carry the mark. On a clean machine it changes nothing.
   - Fails when a process, a listener or the directory stays, and writes that into C(result.json).
 options:

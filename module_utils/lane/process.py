@@ -87,6 +87,7 @@ class Program:
     oneshot: bool = False
     limit: float = 30
     stop_signal: str = "TERM"
+    nice: int = 0  # how much of the processor it leaves to the others of the lane, as nice(1) takes it
 
     def environment(self, run: Run, lane_dir: str) -> dict[str, str]:
         """The whole environment: nothing of the caller's leaks in."""
@@ -121,6 +122,7 @@ class Record:
     stop_signal: str
     oneshot: bool
     ready_seconds: float | None = None
+    pending: bool = False  # started, and nobody has waited for it yet
 
     def save(self, lane_dir: str) -> None:
         write_private(_folder(lane_dir) / f"{self.name}.json", json.dumps(asdict(self), indent=1).encode())
@@ -159,6 +161,13 @@ def records(lane_dir: str) -> list[Record]:
 def record(lane_dir: str, name: str) -> Record | None:
     """What is known of one program, or None when it was never started."""
     return next((r for r in records(lane_dir) if r.name == name), None)
+
+
+def forget(lane_dir: str, names: Collection[str]) -> None:
+    """Drop the records of programs that have done their work and ended. Their logs stay."""
+    for name in names:
+        (_folder(lane_dir) / f"{name}.json").unlink(missing_ok=True)
+        _status_file(lane_dir, name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -230,9 +239,12 @@ def watched(lane_dir: str, apart: Collection[str] = ()) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = False, stop_limit: float = 5, watch: bool = False) -> dict[str, Any]:
+def start(
+    lane_dir: str, run: Run, programs: list[Program], *, restart: bool = False, stop_limit: float = 5, watch: bool = False, wait: bool = True
+) -> dict[str, Any]:
     """Bring all programs to ready; those that already run with the same description stay as they are.
 
+    wait: False only starts those that come after no other, and returns; a later call with the same descriptions takes them up where they are then.
     watch: the other programs of the lane have to go on running meanwhile; of `programs` themselves this holds from the moment each is ready.
     Returns {"changed": bool, "programs": {name: {"pid", "changed", "seconds"}}}.
     Raises LaneError with the program's component when one ends or misses its limit; what was started stays for teardown.
@@ -244,26 +256,40 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
     looked = time.monotonic()
     done: dict[str, dict[str, Any]] = {}
     waiting = {p.name: p for p in programs}
-    started: dict[str, tuple[Program, Record, subprocess.Popen[bytes]]] = {}
+    started: dict[str, tuple[Program, Record]] = {}
+    begun: set[str] = set()
     shepherds: list[subprocess.Popen[bytes]] = []
     try:
         while waiting or started:
             for program in [p for p in waiting.values() if all(a in done for a in p.after)]:
                 del waiting[program.name]
                 known = record(lane_dir, program.name)
-                if known and not restart and _as_described(known, program, run, lane_dir):
-                    done[program.name] = {"pid": known.pid, "changed": False, "seconds": 0.0}
-                    continue
+                if known and not restart and known.digest == program.digest(run, lane_dir):
+                    if _ready_before(known, run, lane_dir):
+                        done[program.name] = {"pid": known.pid, "changed": False, "seconds": 0.0}
+                        continue
+                    if known.pending:  # also when it has ended since: that is told, not mended
+                        started[program.name] = (program, known)
+                        continue
                 if known and known.running(run):
                     stop(lane_dir, run, [known], stop_limit)
                 entry, shepherd = _spawn(lane_dir, run, program)
-                started[program.name] = (program, entry, shepherd)
+                started[program.name] = (program, entry)
+                begun.add(program.name)
                 shepherds.append(shepherd)
-            for name, (program, entry, shepherd) in list(started.items()):
-                if _is_ready(lane_dir, program, entry, shepherd):
+            for _, entry in started.values():
+                if entry.pending == wait:
+                    entry.pending = not wait
+                    entry.save(lane_dir)
+            if not wait:
+                return {"changed": bool(begun), "programs": done | {name: {"pid": entry.pid, "changed": name in begun} for name, (_, entry) in started.items()}}
+            for shepherd in shepherds:
+                shepherd.poll()  # one that has ended is no zombie then
+            for name, (program, entry) in list(started.items()):
+                if _is_ready(lane_dir, program, entry):
                     entry.ready_seconds = round(time.time() - entry.started, 3)
                     entry.save(lane_dir)
-                    done[name] = {"pid": entry.pid, "changed": True, "seconds": entry.ready_seconds}
+                    done[name] = {"pid": entry.pid, "changed": name in begun, "seconds": entry.ready_seconds}
                     del started[name]
             if started:
                 if time.monotonic() - looked > LOOK_EVERY:
@@ -288,12 +314,14 @@ def _check(programs: list[Program]) -> None:
         names.add(program.name)
 
 
-def _as_described(entry: Record, program: Program, run: Run, lane_dir: str) -> bool:
-    if entry.digest != program.digest(run, lane_dir):
+def _ready_before(entry: Record, run: Run, lane_dir: str) -> bool:
+    if entry.ready_seconds is None:
         return False
-    if program.oneshot:
-        return entry.exit_status(lane_dir) == 0
-    return entry.ready_seconds is not None and entry.running(run)
+    return entry.exit_status(lane_dir) == 0 if entry.oneshot else entry.running(run)
+
+
+def _ended(entry: Record, lane_dir: str) -> bool:
+    return entry.exit_status(lane_dir) is not None or not proc.group_members(entry.group)
 
 
 def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subprocess.Popen[bytes]]:
@@ -328,7 +356,7 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
     )
     try:
         shepherd = subprocess.Popen(
-            ["/bin/sh", "-c", SHEPHERD, str(status), *program.argv],
+            ["/bin/sh", "-c", SHEPHERD, str(status), *(("nice", "-n", str(program.nice)) if program.nice else ()), *program.argv],
             env=environment,
             cwd=lane_dir,
             stdin=subprocess.DEVNULL,
@@ -345,8 +373,8 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
     return entry, shepherd
 
 
-def _is_ready(lane_dir: str, program: Program, entry: Record, shepherd: subprocess.Popen[bytes]) -> bool:
-    if shepherd.poll() is not None:
+def _is_ready(lane_dir: str, program: Program, entry: Record) -> bool:
+    if _ended(entry, lane_dir):
         status = entry.exit_status(lane_dir)
         if program.oneshot and status == 0:
             return True

@@ -20,8 +20,8 @@ TRIES = 20
 def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, *, look_only: bool = False, run_id: str = "") -> dict[str, Any]:
     """Returns {"changed", "ended": [names], "removed": [paths]}; changed is False on a clean machine.
 
-    Programs end in the reverse order of their start, each with its own signal and `limit` seconds later with SIGKILL, because kerbside wants its clients
-    gone first and its database last (facts/kerbside.md 8). Whatever carries the mark after that is killed. The keeper stays: `keeper.dismiss` ends it.
+    Whatever carries the mark is killed, all at once: nothing of a lane outlives its directory, the evidence was kept before, and a kerbside daemon that is
+    asked to end drains its clients for up to 10 s (facts/kerbside.md 8). The keeper stays: `keeper.dismiss` ends it.
     run_id: only this run of the lane; one that came after it is left alone.
     Raises LaneError (lane) when something stays, and (environment) for a directory that is no lane's or another lane's.
     """
@@ -31,9 +31,10 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     if look_only:
         return {"changed": there or bool(mine), "ended": sorted({p.name for p in mine}), "removed": [lane_dir] if there else []}
     ended: list[str] = []
-    if there and run:
-        ended += process.stop(lane_dir, run, process.records(lane_dir), limit)
-    if rest := programs(lane_id, run_id):
+    if mine:
+        ended = _names(lane_dir if there and run else "", mine)
+        process.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+    if rest := programs(lane_id, run_id):  # started while the first look was taken
         ended += sorted({p.name for p in rest})
         process.end_groups({p.group for p in rest}, signal.SIGKILL, limit)
     if there:
@@ -46,6 +47,13 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     if left:
         raise LaneError("lane", f"nothing of lane {lane_id} to stay", f"these did: {', '.join(left)}", "ps -eo pid,pgid,stat,args")
     return {"changed": there or bool(ended), "ended": ended, "removed": [lane_dir] if there else []}
+
+
+def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
+    """What was found, by the names that the lane's records give it, the last started first, and by its own where they do not know it."""
+    known = {entry.group: entry.name for entry in (process.records(lane_dir) if lane_dir else [])}
+    groups = {p.group for p in found}
+    return [name for group, name in reversed(known.items()) if group in groups] + sorted({p.name for p in found if p.group not in known})
 
 
 def programs(lane_id: int, run_id: str = "") -> list[proc.Process]:

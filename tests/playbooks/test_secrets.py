@@ -138,7 +138,7 @@ def test_whoever_tells_one_is_heard() -> None:
 
     def plant(place: Surroundings) -> None:
         token = (place.dir / "secrets/bearer_token").read_text().strip()
-        subprocess.run(["sh", "-c", "sleep 1.5", "curl", f"Authorization: Bearer {token}"], check=True)
+        subprocess.run(["sh", "-c", "sleep 1.5; :", "curl", f"Authorization: Bearer {token}"], check=True)
         if os.path.lexists("/dev/log"):
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
                 log.connect("/dev/log")

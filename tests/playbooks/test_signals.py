@@ -97,7 +97,8 @@ def carry_out(kill: Kill, number: int) -> Kill:
         watcher.start()
         kill.seconds, left = place.seconds_until_gone()
         watcher.join(5)
-        claimed = "TASK [Claim" in run.text and kill.task > 1
+        names = [line for line in run.lines if line.startswith("TASK [")]
+        claimed = any(name.startswith("TASK [Claim") for name in names[: kill.task - 1])  # and that task was over at the kill
         result = {}
         if (place.artifacts / "result.json").exists():
             result = json.loads((place.artifacts / "result.json").read_text())
@@ -143,7 +144,7 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
         print(kill)
     assert [str(k) for k in done if k.left] == []
     if KILLS >= 10:
-        assert phases["teardown"] >= 1
+        assert [kill for kill in done if "teardown" in kill.task_name]
         assert len(phases) >= 5
 
 
