@@ -321,7 +321,10 @@ def _ready_before(entry: Record, run: Run, lane_dir: str) -> bool:
 
 
 def _ended(entry: Record, lane_dir: str) -> bool:
-    return entry.exit_status(lane_dir) is not None or not proc.group_members(entry.group)
+    if entry.exit_status(lane_dir) is not None:
+        return True
+    shepherd = proc.read(entry.group)  # it lives as long as the program; looking for the whole group would read all of /proc
+    return shepherd is None or not shepherd.alive
 
 
 def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subprocess.Popen[bytes]]:
@@ -439,16 +442,24 @@ def evidence_line(entry: Record) -> str:
 
 def _shows(ready: Ready, entry: Record) -> bool:
     if ready.port:
-        return proc.group_listens(entry.group, ready.port)
+        return _listens(entry.group, ready.port)
     if ready.socket:
         return _accepts(ready.socket, ready.greeting)
     if ready.http:
         port = _http_port(ready)
-        return bool(port) and proc.group_listens(entry.group, port or 0) and _answers(ready.http)
+        return bool(port) and _listens(entry.group, port or 0) and _answers(ready.http)
     if ready.log:
         pattern = re.compile(ready.log)
         return any(pattern.search(line) for line in log_lines(entry))
     return entry.pid is not None
+
+
+def _listens(group: int, port: int) -> bool:
+    """Whether this very group listens there; only asked when anybody does, because the answer takes a look at all sockets of the machine."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)):
+            return False
+    return proc.group_listens(group, port)
 
 
 def _http_port(ready: Ready) -> int | None:

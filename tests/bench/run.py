@@ -36,6 +36,16 @@ RATIOS = (
 )
 MEMORY_GOAL = 450  # MB, all processes of one lane
 SCALE_GOAL = 1.1  # wall / (lanes x CPU seconds of one / processors)
+#: $0 is the clone, $1 a folder for three environments, $2 ryll's requirement, the rest what kerbside's environment holds.
+BARE = """
+clone=$0 home=$1 ryll=$2
+shift 2
+for name in ansible ryll kerbside; do python3 -m venv "$home/$name"; done
+"$home/ansible/bin/pip" install -q -r "$clone/requirements.txt"
+"$home/ryll/bin/pip" install -q --no-deps "$ryll"
+"$home/kerbside/bin/pip" install -q --no-deps "$@"
+"""
+COLD_GOAL = 1.15  # first `./lane` / bare installs of the same packages
 
 
 class Bench:
@@ -91,13 +101,16 @@ class Bench:
         """Take the lane down."""
         subprocess.run([ROOT / "lane", "down", *self.options], env=self.env, check=True, capture_output=True)
 
-    def shell(self, yardstick: Path) -> list[str]:
-        """The shell lane's command, on the same guest and the same programs as the lane."""
+    def handover(self) -> dict[str, Any]:
+        """What the roles found, by name."""
         subprocess.run([ROOT / "lane", "up", *self.options], env=self.env, check=True, capture_output=True)
         try:
-            hands = {path.stem: json.loads(path.read_text()) for path in Path(f"/tmp/kerbside-lane-{self.lane_id}/handover").iterdir()}
+            return {path.stem: json.loads(path.read_text()) for path in Path(f"/tmp/kerbside-lane-{self.lane_id}/handover").iterdir()}
         finally:
             self.down()
+
+    def shell(self, yardstick: Path, hands: dict[str, Any]) -> list[str]:
+        """The shell lane's command, on the same guest and the same programs as the lane."""
         guest, venv = hands["guest"], str(Path(hands["kerbside"]["bin"]).parent)
         what = ["--kerbside-venv", venv, "--ryll", hands["ryll"]["path"], "--image", guest["path"], "--banner", guest["banner"], "--agent"]
         where = ["--accel", hands["accel"]["chosen"], "--workdir", str(self.scratch / "shell-lane")]
@@ -173,7 +186,8 @@ def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     if not yardstick:
         print(f"bench: no shell lane at {asked.shell_lane}, so there is nothing to compare with", flush=True)
     one.lane()  # fills the caches
-    shell = one.shell(yardstick) if yardstick else []
+    hands = one.handover()
+    shell = one.shell(yardstick, hands) if yardstick else []
     walls: dict[str, list[float]] = {"lane": [], "shell": [], "plain": [], "boot": []}
     cpu: dict[str, list[float]] = {"lane": [], "shell": [], "plain": []}
     for number in range(asked.rounds):
@@ -195,8 +209,30 @@ def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in events["text"].splitlines() if line.startswith("{")]
     figures["parts"] = where_time_goes(lines, events["wall"], began)
     figures["memory"] = {key: found for key, found in one.lane(memory=True).items() if key.endswith("_kib")}
+    if asked.cold:
+        figures["cold"] = cold(one, hands)
     figures["scale"] = [scale(one, count, figures["cpu"]["lane"]["median"]) for count in asked.lanes]
     return figures
+
+
+def cold(one: Bench, hands: dict[str, Any]) -> dict[str, float]:
+    """The first `./lane` of a fresh clone, and pip installing the same packages bare: {"lane", "bare"}, in seconds.
+
+    Each has a home of its own, so that the lane's cache and pip's are empty. The Debian packages are there already for both.
+    """
+    clone, home = one.scratch / "clone", one.scratch / "home"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    env = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "PIP_CACHE_DIR": str(home / ".cache/pip")}
+    kerbside = [f"{name}=={version}" for name, version in hands["kerbside"]["versions"].items() if name not in ("pip", "setuptools")]
+    bare = ["sh", "-euc", BARE, str(clone), str(home), f"ryll=={hands['ryll']['version']}", *kerbside]
+    found = {}
+    for name, command in (("lane", [str(clone / "lane"), *one.options]), ("bare", bare)):
+        home.mkdir()
+        found[name] = one.measure(*command, **env)["wall"]
+        shutil.rmtree(home)
+    shutil.rmtree(clone)
+    print(f"cold: ./lane {found['lane']:.1f} s, bare pip {found['bare']:.1f} s", flush=True)
+    return found
 
 
 def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
@@ -222,6 +258,10 @@ def report(figures: dict[str, Any]) -> str:
             rows.append(f"| {name} | at most {goal} | {value:.2f} | {'met' if value <= goal else 'not met'} |")
     peak = memory["all_kib"] / 1024
     rows.append(f"| peak memory of one lane, Ansible included | at most {MEMORY_GOAL} MB | {peak:.0f} MB | {'met' if peak <= MEMORY_GOAL else 'not met'} |")
+    if "cold" in figures:
+        value = figures["cold"]["lane"] / figures["cold"]["bare"]
+        words = "cold `./lane` / bare pip installs of the same packages (the Debian packages were there)"
+        rows.append(f"| {words} | at most {COLD_GOAL} | {value:.2f} | {'met' if value <= COLD_GOAL else 'not met'} |")
     rows += [
         f"| {entry['lanes']} lanes: wall / ({entry['lanes']} x CPU seconds of one / {machine['processors']}) | at most {SCALE_GOAL} | {entry['ratio']:.2f} "
         f"| {'met' if entry['ratio'] <= SCALE_GOAL else 'not met'} |"
@@ -248,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./lane bench", description="Times warm lanes against the bare shell lane and says where the time goes.")
     parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (default: 5)")
     parser.add_argument("--lanes", type=int, nargs="*", default=[1, 2, 4, 8], help="numbers of lanes to run at once (default: 1 2 4 8)")
+    parser.add_argument("--cold", action="store_true", help="the first run of a fresh clone, too (fetches everything twice)")
     parser.add_argument("--lane-id", type=int, default=43, help="the first of the ids that are used (default: 43)")
     parser.add_argument("--shell-lane", type=Path, default=YARDSTICK, help=f"the bare shell lane (default: {YARDSTICK})")
     parser.add_argument("--json", type=Path, default=ROOT / "artifacts/bench.json", help="where the figures go (default: artifacts/bench.json)")
