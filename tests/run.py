@@ -24,7 +24,7 @@ CONTROL = ROOT / "module_utils/lane/control"
 LEAST_COVERAGE = 95.0  # per cent of the lines, and of the branches, of CONTROL
 LANE_ID = 59  # the lane that the stage `lane` runs; 60 to 99 are the playbook tests'
 #: Programs that the tests need and no role installs: name on PATH, and the Debian package that brings it.
-PROGRAMS = {"cargo": "cargo", "git": "git", "make": "make"}
+PROGRAMS = {"cargo": "cargo", "chromedriver": "chromium-driver", "chromium": "chromium", "git": "git", "make": "make"}
 
 
 @dataclass

@@ -18,11 +18,13 @@ from .control.client import Client
 from .control.replies import Shot
 from .errors import LaneError, one_line
 from .qmp import Qmp, QmpRefused
-from .workdir import Run
+from .workdir import Run, write_private
 
 POLL = 0.05
 #: How often the picture is taken again while its size changes or too little of it stands still.
 ATTEMPTS = 3
+#: Seconds in which ryll's picture may come to be qemu's: what the guest draws travels through qemu's refresh, the proxy and ryll's decoder.
+SETTLE = 2.0
 #: QMP's words for a processor that does not run because the machine could not go on (qemu: qapi/run-state.json).
 MACHINE_FAULTS = ("internal-error", "io-error")
 AUTHORIZED = prometheus.flat("kerbside_proxy_authorized_total")
@@ -136,22 +138,39 @@ def picture(spine: Spine) -> dict[str, Any]:
         if status != "running":
             component = "qemu" if status in MACHINE_FAULTS else "guest"
             raise LaneError(component, "the guest to be running", f"QMP says that it is {status}", f"query-status on {spine.qmp_socket}")
-        for _ in range(ATTEMPTS):
-            before, shown, after = _dump(spine, qmp), _screenshot(spine), _dump(spine, qmp)
-            if not shown.size == before.size == after.size:
-                continue
-            difference = frames.compare(shown, before, after)
-            if difference.compared >= frames.LEAST_STILL * difference.of:
+        until = time.monotonic() + (SETTLE if spine.watch else 0)
+        while True:
+            shown, drawn, difference = _same_moment(spine, qmp, expected)
+            if (difference.explained and not shown.one_colour) or time.monotonic() > until:
                 break
-        else:
-            got = f"their sizes are {before.size}, {shown.size} and {after.size}" if shown.size != after.size else "too little of it stands still to tell"
-            raise LaneError("ryll", f"{expected}, in {ATTEMPTS} attempts", got)
+            time.sleep(SETTLE / 20)
+        _keep(spine, shown, None if difference.explained else drawn)
         if not difference.explained:
-            raise LaneError(_whose(qmp, after), expected, str(difference), "screenshot.png", evidence="screenshot.png")
+            raise LaneError(_whose(qmp, drawn), expected, str(difference), "screenshot.png and screendump.png", evidence="screenshot.png")
         if shown.one_colour:
             got = f"qemu and ryll both show nothing but {shown.one_colour}"
             raise LaneError("guest", "the guest to draw a picture of more than one colour", got, "screenshot.png", evidence="screenshot.png")
         return {"status": status, "size": shown.size, "compared": difference.compared, "other": difference.other, "mean": round(difference.mean, 3)}
+
+
+def _same_moment(spine: Spine, qmp: Qmp, expected: str) -> tuple[frames.Picture, frames.Picture, frames.Difference]:
+    """(what ryll shows, what qemu draws, how they differ), when enough stands still around the moment to tell. Raises LaneError (ryll) when it never does."""
+    for _ in range(ATTEMPTS):
+        before, shown, after = _dump(spine, qmp), _screenshot(spine), _dump(spine, qmp)
+        if not shown.size == before.size == after.size:
+            continue
+        difference = frames.compare(shown, before, after)
+        if difference.compared >= frames.LEAST_STILL * difference.of:
+            return shown, after, difference
+    got = f"their sizes are {before.size}, {shown.size} and {after.size}" if shown.size != after.size else "too little of it stands still to tell"
+    raise LaneError("ryll", f"{expected}, in {ATTEMPTS} attempts", got)
+
+
+def _keep(spine: Spine, shown: frames.Picture, drawn: frames.Picture | None) -> None:
+    """Keep ryll's picture as the evidence, since the one that ryll_session took may be older than the guest's; and qemu's where they differ."""
+    for picture, name in ((shown, "screenshot.png"), (drawn, "screendump.png")):
+        if picture:
+            write_private(Path(spine.lane_dir, name), frames.png(picture))
 
 
 def _whose(qmp: Qmp, dump: frames.Picture) -> str:

@@ -13,9 +13,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from . import canaries, diagnose, process
+from . import canaries, diagnose, junit, process
 from .errors import PRODUCT, one_line
-from .workdir import Run, handed_over, write_private
+from .workdir import Run, handed_over, read_json, write_private
 
 SCHEMA = 1
 RESULT = "result.json"
@@ -52,21 +52,14 @@ def diagnosis(lane_dir: str, fault: dict[str, Any], failure: dict[str, Any]) -> 
 def checks_done(logs: Path, planned: list[str]) -> list[dict[str, Any]]:
     """The entries of all planned checks, from the smoke transcript and the spine report; one that never ran is `not run`."""
     found: dict[str, dict[str, Any]] = {}
-    transcript = _load(logs / "smoke.json", {})
+    transcript = read_json(logs / "smoke.json", {})
     for step in transcript.get("transcript", []):
         if step.get("name") in planned:
             result = {"ok": "pass", "failed": "fail"}.get(step.get("result"), "not run")
             found[step["name"]] = {"name": step["name"], "result": result, "seconds": step.get("seconds", 0.0), "detail": step.get("seen") or {}}
-    for entry in _load(logs / "spine.json", []):
+    for entry in read_json(logs / "spine.json", []):
         found[entry["name"]] = entry
     return [found.get(name, {"name": name, "result": "not run", "seconds": 0.0, "detail": {}}) for name in planned]
-
-
-def _load(path: Path, default: Any) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return default
 
 
 def judge(checks: list[dict[str, Any]], fault: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
@@ -89,7 +82,7 @@ def collect(lane_dir: str, artifacts: Path) -> None:
         if (artifacts / folder).exists():
             shutil.rmtree(artifacts / folder)  # what an earlier check of this run reported is no receipt for this one
         shutil.copytree(Path(lane_dir, folder), artifacts / folder)
-    for name in ("screenshot.png", "counters-before.json"):
+    for name in ("screenshot.png", "screendump.png", "counters-before.json"):
         if Path(lane_dir, name).exists():
             shutil.copy(Path(lane_dir, name), artifacts / name)
     for root, _, names in os.walk(artifacts):
@@ -173,13 +166,14 @@ def _clock(seconds: float) -> str:
 
 
 def save(artifacts_dir: str, result: dict[str, Any]) -> None:
-    """Write result.json."""
+    """Write result.json, and junit.xml, which says the same."""
     write_private(Path(artifacts_dir, RESULT), json.dumps(result, indent=1).encode() + b"\n", 0o644)
+    write_private(Path(artifacts_dir, junit.FILE), junit.xml(result), 0o644)
 
 
 def of_run(artifacts_dir: str, run: Run) -> dict[str, Any] | None:
     """result.json as it stands, if this run wrote it."""
-    result: dict[str, Any] = _load(Path(artifacts_dir, RESULT), {})
+    result: dict[str, Any] = read_json(Path(artifacts_dir, RESULT), {})
     return result if result.get("run_id") == run.run_id else None
 
 

@@ -31,6 +31,14 @@ class Run:
         return f"{self.lane_id}/{self.run_id}"
 
 
+def read_json(path: Path, default: Any) -> Any:
+    """What the file holds, or default when it is not there or is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return default
+
+
 def check_ours(lane_dir: str) -> bool:
     """True when lane_dir is there and is a directory of ours with mode 0700; False when nothing is there.
 

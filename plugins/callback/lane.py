@@ -9,7 +9,8 @@ short_description: Phases and verdict of a kerbside lane
 description:
   - Times the roles of a play as the phases of the lane. At the start of each task the file named by C(LANE_TIMELINE) holds the phases so far as JSON,
     from where the evidence role takes them.
-  - Prints the verdict as the last line, and writes its word to the file named by C(LANE_VERDICT_FILE), where C(./lane) reads it.
+  - At the end makes the report of the run (docs/report.md), tells GitHub Actions of it where C(GITHUB_STEP_SUMMARY) is set, prints the verdict as the
+    last line, and writes its word to the file named by C(LANE_VERDICT_FILE), where C(./lane) reads it.
 requirements:
   - enabled by C(callbacks_enabled = lane) in ansible.cfg
 """
@@ -20,12 +21,13 @@ import os
 import signal
 import time
 import uuid
+from pathlib import Path
 
+import ansible.module_utils
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-PRODUCT = ("guest", "qemu", "firmware", "kerbside", "proxy", "database", "tls", "ryll")
 
 
 def _end_workers_with_us():
@@ -51,10 +53,15 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        for path in C.DEFAULT_MODULE_UTILS_PATH:  # the lane's own code is as good here as in modules
+            if path not in ansible.module_utils.__path__:
+                ansible.module_utils.__path__.append(path)
         self._phases = []
+        self._tasks = []
         self._since = time.monotonic()
         self._failure = None
         self._verdict = None
+        self._word = None
         self._timeline = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline.json")
         os.environ["LANE_TIMELINE"] = self._timeline
         _end_workers_with_us()
@@ -66,8 +73,9 @@ class CallbackModule(CallbackBase):
         role = task._role.get_name() if task._role else None
         if role and (not self._phases or self._phases[-1]["name"] != role):
             self._close_phase()
-            self._phases.append({"name": role, "seconds": 0.0})
+            self._phases.append({"name": role, "seconds": 0.0, "started": time.time()})
             self._write()
+        self._tasks.append({"name": task.get_name().strip(), "started": time.time(), "seconds": 0.0, "result": "not done"})
 
     def _close_phase(self):
         now = time.monotonic()
@@ -79,12 +87,23 @@ class CallbackModule(CallbackBase):
         with open(self._timeline, "w", encoding="utf-8") as file:
             json.dump(self._phases, file)
 
+    def _task_ended(self, word):
+        if self._tasks:
+            self._tasks[-1].update(result=word, seconds=time.time() - self._tasks[-1]["started"])
+
+    def v2_runner_on_skipped(self, result):
+        """A task that was not needed."""
+        self._task_ended("skipped")
+
     def v2_runner_on_ok(self, result):
         """Keep the verdict that evidence or teardown return."""
+        self._task_ended("changed" if result.result.get("changed") else "ok")
         self._verdict = result.result.get("lane_verdict") or self._verdict
+        self._word = result.result.get("lane_word") or self._word
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """Keep the first failure that names a component, or else the first: what follows may only be its consequence."""
+        self._task_ended("failed")
         named = result.result.get("lane_failure")
         if not ignore_errors and (self._failure is None or (named and not self._failure.get("lane_failure"))):
             self._failure = result.result
@@ -96,15 +115,48 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats):
         """The last line on the terminal, and the word for ./lane."""
+        from ansible.module_utils.lane.errors import PRODUCT
+
         verdict = self._verdict
         if verdict is None and self._failure is not None:
             named = self._failure.get("lane_failure") or {}
             component = named.get("component", "lane")
             cause = named.get("cause") or self._failure.get("msg", "a task failed")
             verdict = {"verdict": "fail" if component in PRODUCT else "error", "line": f"LANE FAIL {component}: {cause}"}
+            self._tell_github(None, component, cause, verdict["line"])
+        if self._word:
+            self._display.display(self._word)
         if verdict is None:
             return
+        if "file" in verdict:
+            self._report(Path(verdict["file"]).parent, verdict["line"])
         self._display.display(verdict["line"], color=C.COLOR_OK if verdict["verdict"] == "pass" else C.COLOR_ERROR)
         if path := os.environ.get("LANE_VERDICT_FILE"):
             with open(path, "w", encoding="utf-8") as file:
                 file.write(verdict["verdict"])
+
+    def _report(self, artifacts, line):
+        """Make the page, and say where it is. On another machine than this one the artifacts are not at hand, and there is none."""
+        from ansible.module_utils.lane import report
+
+        try:
+            result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
+            (artifacts / "logs/tasks.json").write_text(json.dumps(self._tasks), encoding="utf-8")
+            self._display.display(f"report: {report.write(artifacts)}")
+        except Exception as error:  # the verdict stands, whatever becomes of its page
+            self._display.warning(f"expected to make the report of {artifacts}, but {type(error).__name__}: {error}")
+            return
+        blame = result["blame"] or {}
+        self._tell_github(result, blame.get("component"), blame.get("cause"), line)
+
+    def _tell_github(self, result, component, cause, line):
+        """The job's summary and, for a red run, an annotation; nothing outside of GitHub Actions."""
+        from ansible.module_utils.lane import github
+
+        path = os.environ.get("GITHUB_STEP_SUMMARY")
+        if not path:
+            return
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(github.summary(result, line))
+        if component:
+            self._display.display(github.annotation({"component": component, "cause": cause}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.lane import frames
+from ansible.module_utils.lane.control import png
 from ansible.module_utils.lane.errors import LaneError
 
 WIDTH, HEIGHT = 64, 40
@@ -25,6 +26,12 @@ def test_a_ppm_and_an_rgba_of_one_picture_are_equal() -> None:
     assert dumped == shown == whole
     difference = frames.compare(shown, dumped, dumped)
     assert (difference.other, difference.compared, difference.explained) == (0, WIDTH * HEIGHT, True)
+
+
+def test_a_picture_as_png_is_the_same_picture() -> None:
+    whole = picture()
+    rgba = b"".join(whole.rgb[n : n + 3] + b"\xff" for n in range(0, len(whole.rgb), 3))
+    assert png.alike(("png", frames.png(whole)), ("rgba", rgba), WIDTH, HEIGHT, lambda: None)
 
 
 @pytest.mark.parametrize("data", [b"", b"P5\n64 40\n255\n", b"P6\n64 40\n65535\n" + bytes(64 * 40 * 6), b"P6\n64 40\n255\n" + bytes(5), b"\x89PNG"])

@@ -1,0 +1,180 @@
+"""The logs of a lane on one clock, and `./lane logs`, which prints them: every line with the part that wrote it and, where the line says it, the moment.
+
+Each program writes its time in a form of its own (seen in the logs of kerbside 0.8.0, ryll 0.3.0, gunicorn 26 and MariaDB 10.11); the serial console has none.
+A line without a time belongs to the one before it. Where no line before it has a time, none is made up: `at` is then None.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from . import ps
+from .errors import LaneError
+from .workdir import read_json
+
+ROOT = Path(__file__).parents[2]
+#: Bytes of a log that are read at most, from its end.
+LIMIT = 4 * 1024 * 1024
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")  # ECMA-48
+PROXY = re.compile(r"^\S+Z\s+[A-Z]+ (?:kerbside_proxy|shakenfist_)")  # the daemon's log holds its child's lines, too
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line. at: seconds since 1970, or None; part: serial, qemu, database, api, daemon, proxy, ryll, checks, ansible or another log's name."""
+
+    part: str
+    at: float | None
+    text: str
+
+
+def _iso(found: re.Match[str]) -> float:
+    return datetime.fromisoformat(found.group(1).replace("Z", "+00:00")).timestamp()
+
+
+def _gunicorn(found: re.Match[str]) -> float:
+    return datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S %z").timestamp()
+
+
+def _mariadb(found: re.Match[str]) -> float:  # in the machine's own time zone
+    return time.mktime(time.strptime(f"{found.group(1)} {found.group(2).strip()}", "%Y-%m-%d %H:%M:%S"))
+
+
+FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], float]], ...] = (
+    (re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)"), _iso),
+    (re.compile(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\]"), _gunicorn),
+    (re.compile(r"^(\d{4}-\d\d-\d\d) ([ \d]\d:\d\d:\d\d) "), _mariadb),
+    (re.compile(r'^\{.*"ts": "([^"]+Z)"'), _iso),
+)
+
+
+def moment(text: str) -> float | None:
+    """The time that a line begins with, in seconds since 1970."""
+    for form, read in FORMS:
+        if found := form.match(text):
+            try:
+                return read(found)
+            except ValueError:
+                return None
+    return None
+
+
+def readable(text: str) -> str:
+    """A line for people: no escape sequences, no control characters; kerbside's JSON lines by their level, logger and message."""
+    if text.startswith("{"):
+        try:
+            found = json.loads(text)
+            return f"{found['ts']} {found['level']} {found['logger_name']}: {found['message']}"
+        except (ValueError, KeyError, TypeError):
+            pass
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in ESCAPES.sub("", text))
+
+
+def part_of(path: Path, line: str) -> str:
+    """Who wrote a line of this file."""
+    return "proxy" if path.stem == "daemon" and PROXY.match(line) else path.stem
+
+
+def of_file(path: Path) -> Iterator[Entry]:
+    """The entries of one log, in its order. A log of more than LIMIT bytes begins with an entry that says how much was left out."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size > LIMIT:
+            file.seek(size - LIMIT)
+            file.readline()
+            yield Entry(path.stem, None, f"({size - LIMIT} bytes before this are left out here; they are in {path.name})")
+        at: float | None = None
+        for raw in file.read().decode(errors="replace").splitlines():
+            at = moment(raw) or at
+            if text := readable(raw).rstrip():
+                yield Entry(part_of(path, raw), at, text)
+
+
+def of_folder(folder: Path) -> list[Entry]:
+    """All entries of a `logs` folder, of the checks' transcript and of Ansible's tasks; those with a time in its order, those without before them."""
+    found = [entry for path in sorted(folder.glob("*.log")) for entry in of_file(path)]
+    for step in read_json(folder / "smoke.json", {}).get("transcript", []):
+        if "started" in step:
+            found.append(Entry("checks", step["started"], f"{step.get('name')}: {step.get('result')} after {step.get('seconds', 0):.3f} s"))
+    for task in read_json(folder / "tasks.json", []):
+        found.append(Entry("ansible", task["started"], f"{task['name']}: {task['result']} after {task['seconds']:.2f} s"))
+    return sorted(found, key=lambda entry: entry.at or 0.0)
+
+
+def place(lane_id: int) -> tuple[Path, str]:
+    """(the folder of a lane's logs, its directory): of the lane that is up, else ("" as directory) of its artifacts.
+
+    Raises LaneError (environment) when there is neither.
+    """
+    for up in ps.lanes():
+        if up.lane_id == lane_id and up.dir:
+            return Path(up.dir, "logs"), up.dir
+    kept = ROOT / f"artifacts/lane-{lane_id}/logs"
+    if not kept.is_dir():
+        raise LaneError("environment", f"lane {lane_id} to be up, or to have left its logs", f"it is not up and there is no {kept}", "./lane ps")
+    return kept, ""
+
+
+def follow(folder: Path, part: str, lane_dir: str) -> Iterator[Entry]:
+    """What is added to the logs from now on, until the lane's directory is gone."""
+    read = {path: path.stat().st_size for path in folder.glob("*.log")}
+    while Path(lane_dir).exists():
+        for path in sorted(folder.glob("*.log")):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                file.seek(read.get(path, 0))
+                for raw in file:
+                    if not raw.endswith(b"\n"):
+                        break  # the rest of the line comes later
+                    read[path] = read.get(path, 0) + len(raw)
+                    line = raw.decode(errors="replace")
+                    if part in ("", part_of(path, line)):
+                        yield Entry(part_of(path, line), moment(line), readable(line).rstrip())
+        time.sleep(0.1)
+
+
+def main() -> None:
+    """Entry point of `./lane logs`."""
+    parser = argparse.ArgumentParser(prog="./lane logs", description="The logs of a lane that is up, or of the last run of one that is not, on one clock.")
+    parser.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, daemon, proxy, ryll, ...")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the lane is gone")
+    parser.add_argument("-e", "--extra-vars", default="lane_id=0", metavar="lane_id=N", help="which lane (default: 0)")
+    asked = parser.parse_args()
+    found = re.fullmatch(r"lane_id=(\d+)", asked.extra_vars)
+    if not found:
+        parser.error(f"expected -e lane_id=N, but it is {asked.extra_vars}")
+    try:
+        folder, lane_dir = place(int(found.group(1)))
+        entries = of_folder(folder)
+        parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
+        if asked.part and asked.part not in parts:
+            raise LaneError("environment", f"one of the parts {', '.join(parts)}", f"{asked.part} is none of them")
+        tell(entries, asked.part)
+        if asked.follow and lane_dir:
+            tell(follow(folder, asked.part, lane_dir), asked.part)
+    except LaneError as error:
+        print(f"lane: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.stderr.close()  # whoever read has seen enough
+
+
+def tell(entries: Iterable[Entry], part: str) -> None:
+    """Print the lines: of one part as they are, of all with the part before each."""
+    for entry in entries:
+        if not part:
+            print(f"{entry.part:9} {entry.text}", flush=True)
+        elif part == entry.part:
+            print(entry.text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The reports of a green and of a red run on the real spine, opened in a browser as a person would.
+
+`LANE_PICTURES=docs ./lane test playbooks -- -k browser` makes the pictures of docs/report.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.control import png
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver.common.by import By
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    """Debian's Chromium by Debian's driver, without a screen and without a network to reach."""
+    options = ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in ("--headless=new", "--window-size=1280,1000", "--host-resolver-rules=MAP * ~NOTFOUND", *(["--no-sandbox"] if os.geteuid() == 0 else [])):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options, ChromeService(str(shutil.which("chromedriver"))))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def opened(browser: Chrome, page: Path) -> None:
+    """Open the page, and see that it asks for nothing but itself and has nothing to complain of."""
+    browser.get_log("performance")
+    browser.get_log("browser")
+    browser.get(page.as_uri())
+    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [message["params"]["request"]["url"] for message in asked if message["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if not url.startswith("data:")] == [page.as_uri()]
+    assert browser.get_log("browser") == []
+
+
+def shown(browser: Chrome) -> int:
+    """How many lines are to be seen."""
+    return int(browser.execute_script("return [...document.querySelectorAll('#lines tr')].filter(row => row.offsetParent !== null).length"))
+
+
+def picture(browser: Chrome, name: str) -> None:
+    """Keep a picture of the window, when somebody wants it."""
+    if folder := os.environ.get("LANE_PICTURES"):
+        browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+        browser.save_screenshot(str(Path(folder) / name))
+
+
+@pytest.mark.slow
+def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, lane: Any, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    green = lane.run("playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, lane_keep="on_failure")
+    assert green.rc == 0, green
+    assert not lane.dir.exists()
+    drawn, shown = (("png", path.read_bytes()) for path in (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png"))
+    assert png.alike(drawn, shown, 1280, 800, lambda: None, png.Region(0, 0, 1000, 690)), "the screenshot is not the guest's picture (without clock and prompt)"
+    page = lane.artifacts / "report.html"
+    assert green.text.splitlines()[-2:] == [f"report: {page}", green.text.splitlines()[-1]]
+    assert summary.read_text().startswith("## ✅ LANE PASS lane ")
+    opened(browser, page)
+    assert browser.find_element(By.TAG_NAME, "h1").text.startswith("PASS lane")
+    see_timeline(browser, json.loads((lane.artifacts / "result.json").read_text()))
+    see_filter(browser)
+    see_keyboard(browser)
+    see_light_and_dark(browser)
+    see_without_script(browser, page)
+    picture(browser, "report-green.png")
+
+    red = lane.run(
+        "playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, smoke_console_uuid="00000000-0000-0000-0000-000000000000", smoke_console_max_age=0
+    )
+    assert red.rc == 2, red
+    cause = json.loads((lane.artifacts / "result.json").read_text())["blame"]["cause"]
+    assert "## ❌ LANE FAIL kerbside" in summary.read_text()
+    assert "::error title=lane%3A kerbside::" in red.text
+    opened(browser, page)
+    assert browser.find_element(By.TAG_NAME, "h1").text == f"FAIL lane {lane.id}: kerbside"
+    assert browser.find_element(By.ID, "cause").text == " ".join(cause.split())
+    assert "the run did not come to one" in browser.find_element(By.TAG_NAME, "main").text
+    see_filter(browser)
+    picture(browser, "report-red.png")
+
+
+def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
+    """Every phase, program and check has a bar, as wide as its share of the whole."""
+    whole = float(browser.find_element(By.ID, "timeline").get_attribute("data-whole") or 0)
+    found = {}
+    for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tbody tr"):
+        name, kind = row.find_element(By.TAG_NAME, "th").text, row.find_elements(By.TAG_NAME, "td")[0].text.partition(",")[0]
+        seconds = float(row.find_elements(By.TAG_NAME, "td")[2].text)
+        bar, track = row.find_element(By.CSS_SELECTOR, ".bar"), row.find_element(By.CSS_SELECTOR, ".track div")
+        assert bar.rect["width"] == pytest.approx(max(track.rect["width"] * seconds / whole, 2), abs=track.rect["width"] * 0.01 / whole + 1)
+        assert bar.rect["x"] + bar.rect["width"] <= track.rect["x"] + track.rect["width"] + 2
+        found[kind, name] = seconds
+    for phase in result["phases"]:
+        assert ("phase", phase["name"]) in found
+    assert {("program", name) for name in ("qemu", "database", "api", "daemon", "ryll")} <= set(found)
+    assert {("check", name) for name in ("hello", "status", "screenshot")} <= set(found)
+
+
+def see_filter(browser: Chrome) -> None:
+    """Parts and text narrow the lines down, and the page says to how many."""
+    rows = browser.find_elements(By.CSS_SELECTOR, "#lines tr")
+    told, text = browser.find_element(By.ID, "matches"), browser.find_element(By.ID, "text")
+    assert told.text == f"{len(rows)} of {len(rows)} lines"
+    boxes = browser.find_elements(By.CSS_SELECTOR, "input[name=part]")
+    parts = {str(box.get_attribute("value")): box for box in boxes}
+    assert {"ansible", "serial", "database", "api", "daemon", "proxy"} <= set(parts)
+    of_api = len(browser.find_elements(By.CSS_SELECTOR, "#lines tr[data-part=api]"))
+    parts["api"].click()
+    assert shown(browser) == len(rows) - of_api
+    parts["api"].click()
+    text.send_keys("GUNICORN")
+    assert 0 < shown(browser) <= of_api + 1
+    assert told.text == f"{shown(browser)} of {len(rows)} lines"
+    text.send_keys("no such text")
+    assert shown(browser) == 0
+    text.clear()
+    text.send_keys(" ", Keys.BACKSPACE)
+    assert shown(browser) == len(rows)
+
+
+def see_keyboard(browser: Chrome) -> None:
+    """The filters and the log can be reached by Tab, and each tells its name."""
+    browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+    reached = []
+    for _ in range(30):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        reached.append(browser.switch_to.active_element)
+    names = [element.accessible_name for element in reached]
+    assert any(name.startswith("api") for name in names)
+    assert "with the text" in names
+    assert "All logs on one clock" in names
+
+
+def see_light_and_dark(browser: Chrome) -> None:
+    """The colours follow the reader's."""
+    grounds = set()
+    for scheme in ("light", "dark"):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        grounds.add(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
+    assert len(grounds) == 2
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def see_without_script(browser: Chrome, page: Path) -> None:
+    """Everything is there to read; only the filters are not."""
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(page.as_uri())
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert not browser.find_element(By.ID, "filter").is_displayed()
+    assert shown(browser) == len(browser.find_elements(By.CSS_SELECTOR, "#lines tr"))
+    browser.get(page.as_uri())

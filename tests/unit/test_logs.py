@@ -1,0 +1,71 @@
+"""The logs on one clock: the form of each program's times, lines without one, and hostile text."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane import logs
+
+ZERO = 1795492558.0  # 2026-11-24T03:55:58Z
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-11-24T03:55:58.250000Z  INFO ryll v0.3.0", ZERO + 0.25),
+        ("[2026-11-24 03:55:58 +0000] [6153] [INFO] Listening", ZERO),
+        ("[2026-11-24 04:55:58 +0100] [6153] [INFO] Listening", ZERO),
+        ('{"logger_name": "kerbside.main", "ts": "2026-11-24T03:55:58.500Z", "level": "INFO"}', ZERO + 0.5),
+        ("pocket-sextant 1.0: ready", None),
+        ("2026-99-24T03:55:58Z nonsense", None),
+        ("", None),
+    ],
+)
+def test_the_time_of_a_line(text: str, at: float | None) -> None:
+    assert logs.moment(text) == at
+
+
+def test_mariadb_writes_the_machines_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Etc/GMT-5")
+    time.tzset()
+    try:
+        assert logs.moment("2026-11-24  8:55:58 0 [Note] InnoDB: ready") == ZERO
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
+    (tmp_path / "serial.log").write_text("\x1b[2J\x1b[01;01Hhello\0\nready\n")
+    (tmp_path / "daemon.log").write_text(
+        "PID 1 logging configured\n"
+        '{"logger_name": "kerbside.main", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "<b>up</b>"}\n'
+        "Traceback (most recent call last):\n"
+        "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting\n"
+    )
+    (tmp_path / "ryll.log").write_bytes(b"2026-11-24T03:55:58.200000Z  INFO \xff\n")
+    (tmp_path / "smoke.json").write_text(json.dumps({"transcript": [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}]}))
+    (tmp_path / "tasks.json").write_text(json.dumps([{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}]))
+    found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in logs.of_folder(tmp_path)]
+    assert found == [
+        ("daemon", None, "PID 1 logging configured"),
+        ("serial", None, "hello\ufffd"),
+        ("serial", None, "ready"),
+        ("ansible", 0.0, "tls : Make: changed after 1.00 s"),
+        ("daemon", 0.1, "2026-11-24T03:55:58.100Z INFO kerbside.main: <b>up</b>"),
+        ("daemon", 0.1, "Traceback (most recent call last):"),
+        ("ryll", 0.2, "2026-11-24T03:55:58.200000Z  INFO \ufffd"),
+        ("proxy", 0.3, "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting"),
+        ("checks", 0.4, "hello: ok after 0.250 s"),
+    ]
+
+
+def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LIMIT", 100)
+    (tmp_path / "api.log").write_text("".join(f"line {number:04}\n" for number in range(100)))
+    found = [entry.text for entry in logs.of_file(tmp_path / "api.log")]
+    assert found[0] == "(900 bytes before this are left out here; they are in api.log)"
+    assert found[1:] == [f"line {number:04}" for number in range(91, 100)]
