@@ -50,6 +50,10 @@ options:
     description: The lane is left up when this command ends. Without it, and with a local connection, it is taken down when ansible-playbook ends.
     type: bool
     default: true
+  leave_up:
+    description: Let the run that is there stay after this command, whatever it was begun with. C(lane_word) says what can be done then.
+    type: bool
+    default: false
   lease:
     description: Seconds since its last use after which a lane that was left up is taken down.
     type: float
@@ -90,6 +94,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_word:
+  description: What can be done with a lane that was left up, as a line for the terminal.
+  returned: with O(leave_up)
+  type: str
 ansible_facts:
   description:
     - RV(ansible_facts.lane_run) has run_id, started (unix time), uid and user.
@@ -116,6 +124,7 @@ def main() -> None:
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "fresh": {"type": "bool", "default": False},
             "stay": {"type": "bool", "default": True},
+            "leave_up": {"type": "bool", "default": False},
             "lease": {"type": "float", "default": 7200},
             "planned": {"type": "list", "elements": "str", "default": []},
             "versions": {"type": "dict", "default": {}},
@@ -143,6 +152,11 @@ def main() -> None:
             planned=tuple(given["planned"]),
             versions=tuple(given["versions"].items()),
         )
+        if given["leave_up"]:
+            run = claim.leave_up(wish)
+            mine = f" -e lane_id={wish.lane_id}" if wish.lane_id else ""
+            word = f"lane {wish.lane_id} is left up: ./lane logs{mine}; ./lane smoke{mine}; ./lane --tags kerbside{mine}; ./lane down{mine}"
+            return {"changed": True, "ansible_facts": claim.facts(wish.lane_dir, run), "lane_word": word}
         if module.check_mode:
             claim.check(wish)
             run = teardown.owned(wish.lane_id, wish.lane_dir) if not wish.fresh and proc.marked(wish.lane_id) else None

@@ -29,9 +29,13 @@ options:
     type: dict
     default: {}
   limit:
-    description: Seconds that each program has between its stop signal and SIGKILL.
+    description: Seconds until what was killed has to be gone.
     type: float
     default: 5
+  tell_verdict:
+    description: Return the run's verdict when it was completed. Without it, C(lane_word) says what was taken down.
+    type: bool
+    default: true
 attributes:
   check_mode:
     support: full
@@ -69,8 +73,12 @@ removed:
   elements: str
 lane_verdict:
   description: verdict, line and file, when this run wrote a result.
-  returned: when a result was completed
+  returned: when a result was completed, and O(tell_verdict)
   type: dict
+lane_word:
+  description: What was taken down, as a line for the terminal.
+  returned: success, without O(tell_verdict)
+  type: str
 """
 
 import time
@@ -90,6 +98,7 @@ def main() -> None:
             "artifacts_dir": {"type": "path", "required": True},
             "ports": {"type": "dict", "default": {}},
             "limit": {"type": "float", "default": 5},
+            "tell_verdict": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -105,10 +114,14 @@ def main() -> None:
         except LaneError as error:
             done, failure = {}, error
         if run and not module.check_mode:
-            phase = {"name": "teardown", "seconds": round(time.monotonic() - begun, 3)}
+            seconds = round(time.monotonic() - begun, 3)
+            phase = {"name": "teardown", "seconds": seconds, "started": time.time() - seconds}
             result = verdict.close(given["artifacts_dir"], run, phase, failure.as_dict() if failure else None)
-            if result:
+            if result and given["tell_verdict"]:
                 done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
+        if not given["tell_verdict"] and not failure:
+            ended = f"ended {', '.join(done['ended'])}" if done["ended"] else "no program was left"
+            done["lane_word"] = f"lane {given['lane_id']} is down: {ended}" if done["changed"] else f"lane {given['lane_id']} was not up"
         if not module.check_mode:
             keeper.dismiss(given["lane_id"])  # last: until now, a kill of this module would have left it to the keeper
         if failure:

@@ -9,6 +9,7 @@ import pwd
 import re
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -178,6 +179,22 @@ def keep_on(wish: Wish, run: Run, held: Holder | None) -> None:
     write_run(wish, run, order, keeper.spawn(order))
 
 
+def leave_up(wish: Wish) -> Run:
+    """Let the run that is there stay when the command that made it ends: a keeper with a new lease takes the place of the one that watches that command.
+
+    Raises LaneError (environment) when no run is there.
+    """
+    run = teardown.owned(wish.lane_id, wish.lane_dir)
+    if run is None:
+        raise LaneError("environment", f"lane {wish.lane_id} to be there", f"{wish.lane_dir} holds no run")
+    held = holder(wish.lane_dir)
+    order = order_for(replace(wish, stay=True), run)
+    write_run(wish, run, order, keeper.spawn(order))
+    if held and held.kept_by and held.kept_by.alive:
+        process.end_groups({held.kept_by.pid}, signal.SIGKILL, keeper.STOP_LIMIT)  # TERM would have it take the lane down
+    return run
+
+
 def order_for(wish: Wish, run: Run) -> keeper.Order:
     """What the keeper of this run is told."""
     owner, above = ("", []) if wish.stay else keeper.watched()
@@ -205,7 +222,7 @@ def write_run(wish: Wish, run: Run, order: keeper.Order | None, kept: proc.Proce
         "watched": [asdict(w) for w in order.watched] if order else [],
         "lease": wish.lease,
     }
-    write_private(Path(wish.lane_dir, RUN_FILE), json.dumps({**asdict(run), **({"held": held} if kept else {})}).encode())
+    write_private(Path(wish.lane_dir, RUN_FILE), json.dumps({**asdict(run), "artifacts_dir": wish.artifacts_dir, **({"held": held} if kept else {})}).encode())
 
 
 def make(wish: Wish) -> Run:

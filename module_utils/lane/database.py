@@ -67,7 +67,8 @@ def copied(cache_dir: str, wish: Wish) -> bool:
         shutil.copytree(home / "data", wish.datadir)
     except (shutil.Error, OSError) as error:
         shutil.rmtree(wish.datadir, ignore_errors=True)  # half a copy is none
-        raise LaneError("environment", f"room for the database in {wish.datadir}", one_line(str(error), 200), f"df {wish.datadir}") from None
+        words = error.strerror or str(error.args[0][-1][-1] if isinstance(error, shutil.Error) else error)  # of many files the last one's
+        raise LaneError("environment", f"room for the database in {wish.datadir}", one_line(words, 200), f"df {wish.datadir}") from None
     return True
 
 

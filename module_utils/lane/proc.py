@@ -27,11 +27,15 @@ class Process:
     state: str
     started: int
     name: str
+    threads: int = 1
 
     @property
     def alive(self) -> bool:
-        """A zombie has ended; only its parent has not looked yet (where PID 1 is slow to reap, facts/qemu.md 2)."""
-        return self.state not in "ZX"
+        """A zombie has ended; only its parent has not looked yet (where PID 1 is slow to reap, facts/qemu.md 2).
+
+        One with threads left has not: only its first thread is gone, and the others keep its sockets open (seen with a killed qemu).
+        """
+        return self.state not in "ZX" or self.threads > 1
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def read(pid: int) -> Process | None:
         return None
     head, _, tail = text.rpartition(")")
     fields = tail.split()
-    return Process(pid, int(fields[1]), int(fields[2]), fields[0], int(fields[19]), head.partition("(")[2])
+    return Process(pid, int(fields[1]), int(fields[2]), fields[0], int(fields[19]), head.partition("(")[2], int(fields[17]))
 
 
 def everyone() -> Iterator[Process]:

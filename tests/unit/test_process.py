@@ -198,6 +198,21 @@ def test_a_nice_program_is_the_same_process_with_another_priority(lane: TestLane
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 7
 
 
+def test_a_program_whose_first_thread_is_gone_has_not_ended(lane: TestLane) -> None:
+    """The kernel calls it a zombie while its other threads go on and hold its sockets."""
+    number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # exit(2) of this thread alone
+    code = f"import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); ctypes.CDLL(None).syscall({number}, 0)"
+    pid = lane.start(lane.program("half", "", argv=python(code)))["programs"]["half"]["pid"]
+    until = time.monotonic() + 5
+    while (found := proc.read(pid)) and found.state != "Z" and time.monotonic() < until:
+        time.sleep(0.01)
+    assert found and found.state == "Z" and found.alive
+    entry = process.record(lane.dir, "half")
+    assert entry and entry.running(lane.run) and entry.exit_status(lane.dir) is None
+    process.stop(lane.dir, lane.run, [entry], 1)
+    assert not ((gone := proc.read(pid)) and gone.alive)
+
+
 def test_after_has_to_name_an_earlier_program(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"then to come after programs listed before it, but nobody is not among them"):
         lane.start(lane.program("then", "true", after=("nobody",)))

@@ -23,7 +23,8 @@ def main(way: str, program: str, arguments: list[str]) -> int:
     at = arguments.index("--control-socket") + 1
     outer, inner = arguments[at], arguments[at] + "r"
     with socket.socket(socket.AF_UNIX) as server:
-        Path(outer).unlink(missing_ok=True)
+        for stale in (outer, inner):
+            Path(stale).unlink(missing_ok=True)
         if way == "silent":
             server.bind(outer)
             server.listen()

@@ -1,0 +1,80 @@
+"""A red lane that is left up (lane_keep), looked into by `./lane status` and `./lane logs`, mended by a role's tag, and taken down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane import proc, process
+
+ROOT = Path(__file__).parents[2]
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+def verb(lane: Any, *words: str) -> subprocess.CompletedProcess[str]:
+    """`./lane VERB` of this lane."""
+    return subprocess.run([ROOT / "lane", *words, "-e", f"lane_id={lane.id}"], capture_output=True, text=True, timeout=60, cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
+    red = lane.run("playbooks/lane.yml", lane_keep="on_failure", smoke_console_uuid=NOBODY, smoke_console_max_age=0)
+    assert red.rc == 2, red
+    mine = f"-e lane_id={lane.id}"
+    word, _, verdict = red.text.splitlines()[-3:]
+    assert word == f"lane {lane.id} is left up: ./lane logs {mine}; ./lane smoke {mine}; ./lane --tags kerbside {mine}; ./lane down {mine}"
+    assert verdict.startswith("LANE FAIL kerbside: ")
+
+    whole = verb(lane, "status")
+    assert whole.returncode == 0, whole
+    assert "left up until" in whole.stdout
+    assert verdict in whole.stdout
+    states = {line.split()[0]: line.split()[4] for line in whole.stdout.splitlines()[2:-1]}
+    assert states == {"qemu": "ready", "database": "ready", "token": "done", "api": "ready", "daemon": "ready"}
+    see_what_is_lost(lane)
+    follower = see_logs(lane)
+
+    again = lane.run("playbooks/lane.yml", "--tags", "smoke,evidence")
+    assert again.rc == 0, again
+    assert again.text.splitlines()[-1].startswith(f"LANE PASS lane {lane.id}: ")
+    down = lane.run("playbooks/teardown.yml")
+    assert down.text.splitlines()[-1] == f"lane {lane.id} is down: ended ryll, daemon, api, database, qemu"
+    followed, _ = follower.communicate(timeout=20)
+    assert follower.returncode == 0
+    assert "ryll " in followed and "kerbside_proxy::relay: relay starting" in followed
+    gone = verb(lane, "status")
+    assert (gone.returncode, gone.stdout) == (2, f"lane {lane.id} is not up\n")
+    assert lane.run("playbooks/teardown.yml").text.splitlines()[-1] == f"lane {lane.id} was not up"
+
+
+def see_what_is_lost(lane: Any) -> None:
+    """A program that is stopped is lost, and the exit status says so."""
+    entry = process.record(str(lane.dir), "database")
+    assert entry and entry.pid
+    os.kill(entry.pid, signal.SIGSTOP)
+    try:
+        lost = verb(lane, "status")
+    finally:
+        os.kill(entry.pid, signal.SIGCONT)
+    assert lost.returncode == 1
+    assert "lost: it is stopped" in lost.stdout
+
+
+def see_logs(lane: Any) -> subprocess.Popen[str]:
+    """All parts on one clock, one part alone, an unknown one; returns one that follows."""
+    everything = verb(lane, "logs").stdout
+    assert {line.split()[0] for line in everything.splitlines()} >= {"serial", "database", "api", "daemon", "proxy", "token"}
+    api = verb(lane, "logs", "api").stdout
+    assert "Starting gunicorn" in api and "kerbside_proxy" not in api
+    wrong = verb(lane, "logs", "nobody")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "lane: environment: expected one of the parts api, daemon, database, proxy, qemu, serial, token, but nobody is none of them\n"
+    follower = subprocess.Popen(
+        [ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=ROOT
+    )
+    assert proc.read(follower.pid)
+    return follower
