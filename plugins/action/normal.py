@@ -2,8 +2,9 @@
 
 Ansible packs a module and its module_utils into an archive for each task, starts a new Python and compiles everything in it anew: here about 0.3 s of a
 processor per task, for a few milliseconds of work. On the machine and by the Python that Ansible itself runs on, a fork has all of that loaded already.
-Whatever differs (another connection or Python, become, async, a module that is no Python) goes Ansible's usual way, and so does everything when the
-variable `lane_fork_modules` is false. docs/performance.md has the figures; the module is started by the very function that Ansible's archive calls.
+Whatever differs (another connection or Python, become, async, a module that is no Python or that starts itself anew under another one, as apt does) goes
+Ansible's usual way, and so does everything when the variable `lane_fork_modules` is false. docs/performance.md has the figures; the
+module is started by the very function that Ansible's archive calls.
 """
 
 from __future__ import annotations
@@ -61,10 +62,15 @@ class ActionModule(ActionBase):
             and not self._task.delegate_to
         )
 
+    @staticmethod
+    def _forkable(source):
+        """False for what is no Python, and for a module that may start itself anew (`respawn_module`): for that it needs its archive."""
+        return NEW_STYLE_PYTHON_MODULE_RE.search(source) and b"respawn_module" not in source
+
     def _configure_module(self, module_name, module_args, task_vars):
         found = self._shared_loader_obj.module_loader.find_plugin_with_context(module_name, ".py", collection_list=self._task.collections)
         path = found.plugin_resolved_path if found.resolved else None
-        if not path or not self._forks() or not NEW_STYLE_PYTHON_MODULE_RE.search(Path(path).read_bytes()):
+        if not path or not self._forks() or not self._forkable(Path(path).read_bytes()):
             return super()._configure_module(module_name, module_args, task_vars)
         try:
             name = _get_ansible_module_fqn(path)
