@@ -111,6 +111,7 @@ def claim(wish: Wish, tell: Callable[[str], None] = lambda _: None) -> tuple[boo
     Raises LaneError (environment) when the lane is up and a fresh run is wanted, when a port is taken, or when a directory cannot be ours.
     """
     check(wish)
+    wait_for_others(wish)
     try:
         run = teardown.owned(wish.lane_id, wish.lane_dir)
         held = holder(wish.lane_dir)
@@ -136,6 +137,16 @@ def claim(wish: Wish, tell: Callable[[str], None] = lambda _: None) -> tuple[boo
         raise LaneError(
             "environment", "a place for the lane that can be written", f"{error.filename or wish.lane_dir}: {error.strerror}", "lane_dir, lane_artifacts_dir"
         ) from None
+
+
+def wait_for_others(wish: Wish) -> None:
+    """Wait while somebody makes or removes this lane: then run.json says who has it. Raises LaneError (environment) for a run that goes on without one."""
+    if keeper.until(lambda: not keeper.without_run(wish.lane_id), keeper.MAKE_LIMIT):
+        return
+    for order in keeper.without_run(wish.lane_id):
+        if order.watched and all(w.alive for w in order.watched):
+            by = ", ".join(f"{w.name} (pid {w.pid})" for w in order.watched)
+            refuse(wish, f"run {order.run_id} of {by} goes on, though {order.lane_dir} has no {RUN_FILE}", "end that, or take another lane_id")
 
 
 def refuse_live(wish: Wish, run: Run | None, held: Holder | None, alive: list[proc.Process]) -> None:
@@ -260,8 +271,8 @@ def make_place(lane_dir: str, artifacts_dir: str, run: Run) -> None:
         made_by.write_text(f"Made by the kerbside lane, run {run.run_id}; replaced by the next run.\n", encoding="utf-8")
     for folder in FOLDERS:
         path = Path(lane_dir, folder)
-        path.mkdir(exist_ok=True)
-        path.chmod(0o700)
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)  # whatever the umask took away
 
 
 def check_place(artifacts_dir: str) -> None:

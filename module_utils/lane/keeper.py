@@ -40,6 +40,7 @@ KEEPER = "LANE_KEEPER"
 #: Ansible's apt module sets this for apt-get and its children, which nobody may kill at their work: half a package belongs to the machine, not to the lane.
 PACKAGES = "DEBIAN_PRIORITY"
 READY_LIMIT = 10.0  #: seconds until a new keeper has to say that it watches; 0.1 were seen
+MAKE_LIMIT = 3.0  #: seconds between a keeper's start and the run.json of its run, or between the removal of that and the keeper's end; 0.1 were seen
 END_LIMIT = 12.0  #: seconds that a keeper may need to take its lane down
 STOP_LIMIT = 1.0  #: seconds that it gives each program between TERM and KILL: the whole lane has to be gone in 10
 ROUNDS = 5
@@ -161,6 +162,27 @@ def keepers(lane_id: int, run_id: str = "") -> list[proc.Process]:
     return [p for p in proc.marked(lane_id, run_id) if proc.environ(p.pid, KEEPER)]
 
 
+def told(given: dict[str, Any]) -> Order:
+    """The order as it stands in a keeper's command line."""
+    return Order(**{**given, "watched": [Watched(**w) for w in given["watched"]]})
+
+
+def order_of(process: proc.Process) -> Order | None:
+    """What a keeper was told, from its command line; None for one that has ended."""
+    try:
+        with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+            given = json.loads(file.read().split(b"\0")[-2])
+        return told(given)
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def without_run(lane_id: int) -> list[Order]:
+    """What the lane's keepers were told whose run has no run.json: one that is about to write it, or that teardown has just removed."""
+    orders = [order_of(process) for process in keepers(lane_id)]
+    return [order for order in orders if order and not os.path.lexists(os.path.join(order.lane_dir, workdir.RUN_FILE))]
+
+
 def dismiss(lane_id: int, run_id: str = "") -> None:
     """Tell the keepers of a lane that is gone to end, and see that they do. Raises LaneError (lane) when one stays."""
     from . import process
@@ -189,7 +211,7 @@ def until(holds: Any, limit: float) -> bool:
 
 def act(given: dict[str, Any], cause: str, asked: bool, timeline: int) -> None:
     """Called when the wait of lane.watch is over. asked: by SIGTERM; when the lane is gone by then, teardown sent it and nothing is to be done."""
-    order = Order(**{**given, "watched": [Watched(**w) for w in given["watched"]]})
+    order = told(given)
     try:
         if not asked or _claimed(order):
             end(order, cause, _phases(timeline))

@@ -25,7 +25,12 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     run_id: only this run of the lane; one that came after it is left alone.
     Raises LaneError (lane) when something stays, and (environment) for a directory that is no lane's or another lane's.
     """
-    run = owned(lane_id, lane_dir)
+    try:
+        run = owned(lane_id, lane_dir)
+    except LaneError:
+        if run_id and not look_only and (mine := programs(lane_id, run_id)):  # whatever became of the directory, these are that run's
+            process.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+        raise
     there = os.path.lexists(lane_dir) and (not run_id or (run is not None and run.run_id == run_id))
     mine = programs(lane_id, run_id)
     if look_only:

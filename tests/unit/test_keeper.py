@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -183,6 +184,33 @@ def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cl
     assert run.run_id != kept.lane.run.run_id
     assert told == [f"lane {ID}: cleared what run {kept.lane.run.run_id} had left: database, {kept.lane.dir}"]
     assert proc.marked(ID) == []
+
+
+def test_a_run_that_is_about_to_write_its_run_json_is_waited_for_and_then_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    written = Path(kept.lane.dir, "run.json")
+    written.rename(written.with_name("later"))
+    threading.Timer(0.5, lambda: written.with_name("later").rename(written)).start()
+    begun = time.monotonic()
+    with pytest.raises(
+        LaneError, match=rf"to be free, but it is up since [\d:]+, run by ansible-playbook \(pid {kept.owner.pid}\), run {kept.lane.run.run_id}"
+    ):
+        claim.claim(wish(base, lane_id=ID))
+    assert 0.4 < time.monotonic() - begun < 2
+    assert [p.pid for p in keeper.keepers(ID)] == [kept.keeper]
+
+
+def test_a_run_that_goes_on_without_a_run_json_is_left_alone(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = claimed(base, monkeypatch)
+    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+    monkeypatch.setattr(keeper, "MAKE_LIMIT", 0.2)
+    Path(kept.lane.dir, "run.json").unlink()
+    words = rf"run {kept.lane.run.run_id} of ansible-playbook \(pid {kept.owner.pid}\) goes on, though {kept.lane.dir} has no run.json; look at end that"
+    with pytest.raises(LaneError, match=words):
+        claim.claim(wish(base, lane_id=ID))
+    assert {p.name for p in proc.marked(ID)} >= {"sleep"}
+    end(kept.owner)
+    assert keeper.until(lambda: not proc.marked(ID), 10)
 
 
 def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, monkeypatch: pytest.MonkeyPatch) -> None:

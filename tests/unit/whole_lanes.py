@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
 IDS = range(60, 100)
@@ -129,14 +130,20 @@ def surroundings(number: int, **env: str) -> Iterator[Surroundings]:
     try:
         yield place
     finally:
-        for process in place.programs():
+        killed = {int(process.split()[0]) for process in place.programs()}
+        for pid in killed:
             with suppress(ProcessLookupError):
-                os.kill(int(process.split()[0]), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+        for run in Started.all:
+            if run.process.pid in killed:
+                run.wait(10)
         shutil.rmtree(base, ignore_errors=True)
 
 
 class Started:
     """A command whose output is read as it comes. terminal: it has a controlling terminal, whose closing `hang_up` is."""
+
+    all: ClassVar[list[Started]] = []
 
     def __init__(self, command: list[str], env: dict[str, str], *, terminal: bool = False, cwd: Path = ROOT) -> None:
         self.begun = time.monotonic()
@@ -159,6 +166,7 @@ class Started:
             self._read, theirs = os.pipe()
             self.process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True)
         os.close(theirs)
+        self.all.append(self)
         self._stop_read, self._stop = os.pipe()
         self._reader = threading.Thread(target=self._follow, daemon=True)
         self._reader.start()
