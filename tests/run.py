@@ -137,7 +137,7 @@ def pytest_job(folder: str, options: list[str], limit: float) -> Job:
             command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5", *cover, *options]
             status, text = RUNNER.run(command, limit, COVERAGE_FILE=str(Path(scratch, "data")))
             outcome = count_tests(report)
-            outcome.text = text
+            outcome.text = "\n".join([*failures(report), "", text])
             if status != 0 and not outcome.failed:  # pytest itself, or a limit; no test was blamed for it
                 outcome.failed = 1
             if measured and status == 0:
@@ -156,6 +156,16 @@ def count_tests(report: Path) -> Outcome:
     tests, errors, failures, skipped = (sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "errors", "failures", "skipped"))
     failed = errors + failures
     return Outcome(tests - failed - skipped, failed, skipped) if tests - skipped else Outcome(failed=1, skipped=skipped)
+
+
+def failures(report: Path) -> list[str]:
+    """One line for each test of a junit file that failed, to be read before anything else."""
+    try:
+        cases = list(ElementTree.parse(report).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        return []
+    found = [(case, said) for case in cases for said in case if said.tag in ("failure", "error")]
+    return [f"{case.get('classname')}.{case.get('name')}: {' '.join((said.get('message') or '').split())[:300]}" for case, said in found]
 
 
 def judge_coverage(report: Path, outcome: Outcome) -> None:

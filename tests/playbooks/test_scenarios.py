@@ -152,7 +152,7 @@ def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up):
             os.kill(pid, number)
 
         threading.Thread(target=hurt, args=(f"key: {typed}".encode(), number, pid, moment), daemon=True).start()
-        played = up.run([session({"type": {"text": typed}}, {"name": "never", "await": {"agent": False}, "within": 40}, pid=pid)])
+        played = up.run([session({"type": {"text": typed}}, {"name": "never", "await": {"surfaces": 9}, "within": 40}, pid=pid)])
         assert played.rc == 2
         result = played.result("Play")
         assert re.search(words, result["msg"]), result["msg"]

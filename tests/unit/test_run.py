@@ -42,6 +42,13 @@ def test_pytest_is_counted(tmp_path: Path, source: str, expected: tuple[int, int
     assert numbers(outcome) == expected, outcome.text
 
 
+def test_what_failed_stands_above_pytests_own_words(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test_a(): assert 0, 'the guest\\nis cold'\n", encoding="utf-8")
+    said = run.pytest_job(str(tmp_path), [], 60).work().text.splitlines()
+    assert said[0].startswith("test_it.test_a: AssertionError: the guest is cold")
+    assert said[1] == ""
+
+
 def test_pytest_that_hangs_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(60)\n", encoding="utf-8")
     outcome = run.pytest_job(str(tmp_path), [], 2).work()
