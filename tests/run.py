@@ -191,6 +191,7 @@ def lint() -> Stage:
         "lint",
         [  # the long ones first
             tool("ansible-lint", "ansible-lint", "--offline", "--nocolor", "-q", limit=600),
+            tool("pip check", "python", "-m", "pip", "check"),  # the pinned files are complete: ./lane installs them with --no-deps
             tool("mypy", "mypy", "--strict", "-p", "lane", "--cache-dir", f"{cache}/mypy"),
             tool("ruff check", "ruff", "check", "--output-format=concise", "--cache-dir", f"{cache}/ruff", *python),
             tool("ruff format", "ruff", "format", "--check", "--diff", "--cache-dir", f"{cache}/ruff", *python),
