@@ -17,7 +17,7 @@ from .wire import MAX_LINE_BYTES, Wire
 PROTOCOL_VERSION = "1.0"
 #: Events that are kept until a step asks for them; of more, the oldest go, and are counted.
 MOST_EVENTS = 10_000
-MOST_EVENT_BYTES = 16 << 20
+MOST_EVENT_BYTES = 8 << 20
 DRAIN = 0.05
 _BLANK: dict[str, Any] = {"event": ""}
 
