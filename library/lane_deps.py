@@ -77,7 +77,7 @@ cached:
 ansible_facts:
   description:
     - RV(ansible_facts.lane_deps) has the absolute paths qemu, qemu_img, firmware_code, firmware_vars, mariadbd, mariadb_install_db, mariadb and
-      my_print_defaults, and qemu_version, spice_version, ovmf_version and mariadb_version. Empty while something is missing.
+      my_print_defaults, swtpm where it is there, and qemu_version, spice_version, ovmf_version and mariadb_version. Empty while something is missing.
   returned: success
   type: dict
 lane_failure:
@@ -127,7 +127,7 @@ def main() -> None:
         packages.check_table(given["packages"])
         release = packages.release()
         known = given["packages"].get(release)
-        found = packages.survey()
+        found = packages.survey(known or ())
         said, cached = ({}, False) if found.missing else proof(found)
         result = {"changed": False, "missing": "", "packages": [], "root": os.geteuid() == 0, "cached": cached}
         if found.missing:

@@ -22,7 +22,7 @@ from .workdir import RUN_FILE, Run, handed_over, write_private
 
 #: sun_path of a unix socket holds this many bytes (unix(7)), the closing zero not counted; ryll and gunicorn refuse 108 too.
 SOCKET_PATH_MAX = 107
-FOLDERS = ("logs", "secrets", "handover", "processes", "tmp", "tls")
+FOLDERS = ("logs", "secrets", "handover", "processes", "tmp", "tls", "tpm")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ PROGRAMS = {
     "mariadb": "mariadb",
     "my_print_defaults": "my_print_defaults",
 }
+#: Programs that the lane is better off with and goes without: a release's table may name a package for them.
+HELPERS = {"swtpm": "swtpm"}
 #: Need -> what a person calls it, where it is no program.
 FEATURES = {
     "spice": "SPICE in qemu",
@@ -40,7 +42,7 @@ FEATURES = {
     "venv": "venv and ensurepip of this Python",
     "libasound": "libasound.so.2 (ryll is linked with it)",
 }
-NEEDS = {**PROGRAMS, **FEATURES}
+NEEDS = {**PROGRAMS, **FEATURES, **HELPERS}
 DPKG_STATUS = "/var/lib/dpkg/status"
 
 
@@ -70,13 +72,17 @@ def release(os_release: str = "/etc/os-release") -> str:
 def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
     """Raise LaneError (lane) unless every release of the table gives a package for every need, and for nothing else."""
     for name, packages in table.items():
-        if set(packages) != set(NEEDS) or not all(packages.values()):
-            odd = ", ".join(sorted(set(packages) ^ set(NEEDS)) or sorted(need for need in packages if not packages[need]))
+        odd_needs = set(packages) - set(HELPERS) ^ set(NEEDS) - set(HELPERS)
+        if odd_needs or not all(packages.values()):
+            odd = ", ".join(sorted(odd_needs) or sorted(need for need in packages if not packages[need]))
             raise LaneError("lane", f"a package for each need on {name}", f"it is not so for {odd}", "roles/deps/vars/main.yml")
 
 
-def survey() -> Survey:
-    """What is there and what is not, without starting anything; "spice" is not asked here, because only qemu can tell."""
+def survey(helpers: Collection[str] = ()) -> Survey:
+    """What is there and what is not, without starting anything; "spice" is not asked here, because only qemu can tell.
+
+    helpers: those of HELPERS that a package of this release gives. They are missing only where that costs nobody anything: with root, or when others are.
+    """
     found = Survey()
     for need, program in PROGRAMS.items():
         if path := command.find_program(program):
@@ -96,6 +102,11 @@ def survey() -> Survey:
         found.details["libasound"] = one_line(str(error), 120)
     if "qemu" in found.missing:
         found.missing.append("spice")
+    for need, program in HELPERS.items():
+        if path := command.find_program(program):
+            found.paths[need] = path
+        elif need in helpers and (found.missing or os.geteuid() == 0):
+            found.missing.append(need)
     return found
 
 

@@ -206,4 +206,4 @@ def test_empty_directories_and_half_written_ones_are_taken(base: str) -> None:
     os.mkdir(f"{base}/l", 0o700)
     Path(base, "l/.new-abc").write_text("")
     assert claim.claim(wish(base))[0]
-    assert sorted(os.listdir(f"{base}/l")) == ["handover", "logs", "processes", "run.json", "secrets", "tls", "tmp"]
+    assert sorted(os.listdir(f"{base}/l")) == ["handover", "logs", "processes", "run.json", "secrets", "tls", "tmp", "tpm"]

@@ -41,6 +41,17 @@ def test_a_table_with_a_hole_is_refused() -> None:
             packages.check_table({"debian-12": broken})
 
 
+@pytest.mark.usefixtures("bare")
+def test_a_help_is_wanted_with_root_or_along_with_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "swtpm" in packages.survey(TABLE["debian-12"]).missing
+    assert "swtpm" not in packages.survey(TABLE["debian-13"]).missing
+    monkeypatch.setattr(command, "find_program", lambda name: None if name == "swtpm" else f"/bin/{name}")
+    monkeypatch.setattr(packages.firmware, "find_pair", lambda: "there")
+    for user, missing in ((0, ["swtpm"]), (1000, [])):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert packages.survey(TABLE["debian-12"]).missing == missing
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
