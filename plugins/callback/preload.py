@@ -1,15 +1,16 @@
-"""Import what the lane's modules need while Ansible waits for the tasks before them (docs/performance.md)."""
+"""Use the time in which Ansible waits for a task: import what later modules need, and look less often for the result (docs/performance.md)."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: preload
 type: aggregate
-short_description: Import what modules need before they are forked
+short_description: Import what modules need before they are forked, and wait calmly
 description:
   - A module that runs in a fork of Ansible (plugins/action/normal.py) has all that Ansible has imported; the rest it imports itself, each module anew.
   - This imports cryptography and the lane's own code once, in Ansible's own process, while that waits for the first tasks.
     An import that fails is left to the module, which tells it.
+  - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond.
 requirements:
   - enabled by C(callbacks_enabled = preload) in ansible.cfg
 """
@@ -29,10 +30,13 @@ AHEAD = (
     "ansible_collections.community.crypto.plugins.modules.certificate_complete_chain",
     *(f"ansible.module_utils.lane.{name}" for name in ("venv", "database", "console", "control", "spine", "verdict", "canaries", "teardown")),
 )
+#: Seconds between two looks of Ansible's for a task's result: its own 1 ms takes 5 % of a processor, which a task that is not done at once had better have.
+EAGER, CALM = 0.001, 0.01
+PATIENCE = 0.1  # seconds after which a task is taken for a long one
 
 
 class CallbackModule(CallbackBase):
-    """Imports in a thread that is at rest whenever Ansible forks: a fork in the middle of an import would leave that module locked in the child."""
+    """Does that in a thread which is at rest whenever Ansible forks: a fork in the middle of an import would leave that module locked in the child."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -42,23 +46,27 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._left = list(AHEAD)
+        self._main = os.getpid()
         self._forking = threading.Event()
         self._thread = None
         ansible.module_utils.__path__.extend(C.DEFAULT_MODULE_UTILS_PATH)
         os.register_at_fork(before=self._rest, after_in_parent=self._go_on)
 
     def _rest(self):
-        if self._thread:
+        if self._thread and os.getpid() == self._main:
             self._forking.set()
             self._thread.join()
+            C.DEFAULT_INTERNAL_POLL_INTERVAL = EAGER
 
     def _go_on(self):
-        self._forking.clear()
-        self._thread = threading.Thread(target=self._import, name="preload", daemon=True) if self._left else None
-        if self._thread:
+        if os.getpid() == self._main:  # a worker forks too, and has nothing to import for anyone
+            self._forking.clear()
+            self._thread = threading.Thread(target=self._meanwhile, name="preload", daemon=True)
             self._thread.start()
 
-    def _import(self):
+    def _meanwhile(self):
         while self._left and not self._forking.is_set():
             with contextlib.suppress(ImportError):
                 importlib.import_module(self._left.pop(0))
+        if not self._forking.wait(PATIENCE):
+            C.DEFAULT_INTERNAL_POLL_INTERVAL = CALM
