@@ -33,6 +33,10 @@ options:
     description: As in M(lane_process).
     type: dict
     default: {}
+  secret_files:
+    description: As in M(lane_process).
+    type: dict
+    default: {}
   programs:
     description: What makes it, each as in M(lane_process). The one named C(database_made) is the server.
     type: list

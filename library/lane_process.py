@@ -48,6 +48,10 @@ options:
     description: The same with secrets, as in O(programs[].secret_env).
     type: dict
     default: {}
+  secret_files:
+    description: The files of every program that has O(programs[].shared_env), as in O(programs[].secret_files).
+    type: dict
+    default: {}
   programs:
     description: The programs. Each is started as soon as those that it comes after are ready; the others at once, side by side.
     type: list
@@ -73,7 +77,7 @@ options:
         type: dict
         default: {}
       shared_env:
-        description: The program gets O(env) and O(secret_env) too.
+        description: The program gets O(env), O(secret_env) and O(secret_files) too.
         type: bool
         default: false
       secret_env:

@@ -35,6 +35,7 @@ PROGRAM: dict[str, Any] = {
 SHARED: dict[str, Any] = {
     "env": {"type": "dict", "default": {}},
     "secret_env": {"type": "dict", "default": {}, "no_log": False},
+    "secret_files": {"type": "dict", "default": {}, "no_log": False},
 }
 
 
@@ -48,7 +49,7 @@ def secrets(given: dict[str, Any], option: str) -> dict[str, tuple[str, str]]:
 
 def program(given: dict[str, Any], shared: dict[str, Any]) -> Program:
     """The description of one program from its module parameters; shared: the module's own, with SHARED among them."""
-    common = shared if given["shared_env"] else {"env": {}, "secret_env": {}}
+    common: dict[str, Any] = shared if given["shared_env"] else {name: {} for name in SHARED}
     if not given["argv"] or not given["log"]:
         raise LaneError("lane", f"program {given['name']} to have argv and log", "one of them is missing")
     return Program(
@@ -58,7 +59,7 @@ def program(given: dict[str, Any], shared: dict[str, Any]) -> Program:
         log=given["log"],
         env={key: str(value) for key, value in (common["env"] | given["env"]).items()},
         secret_env=secrets(common, "secret_env") | secrets(given, "secret_env"),
-        secret_files=secrets(given, "secret_files"),
+        secret_files=secrets(common, "secret_files") | secrets(given, "secret_files"),
         ready=Ready(**(given["ready"] or {})),
         after=tuple(given["after"]),
         oneshot=given["oneshot"],

@@ -35,8 +35,8 @@ class ActionModule(ValidateArgumentSpec):
             path = next((path for path in _spec_files(role) if os.path.exists(path)), None)
             if path is None:
                 raise AnsibleActionFail(f"no meta/argument_specs.yml of a role {role} in {', '.join(C.DEFAULT_ROLES_PATH)}")
-            spec.update(self._loader.load_from_file(path)["argument_specs"]["main"]["options"])
-        known = self._loader.load_from_file(self._loader.path_dwim(self._task.args["known"]))
+            spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
+        known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
         values = self.get_args_from_task_vars(spec, task_vars or {})
         unknown = _unknown(load_extra_vars(self._loader), {*spec, *known}, self._task.args["roles"])
         wrong = [*unknown, *ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages]

@@ -21,12 +21,13 @@ def described(shared: dict[str, Any] | None = None, **options: Any) -> Any:
 
 
 def test_what_is_shared_goes_to_those_that_ask_and_gives_way_to_their_own() -> None:
-    shared = {"env": {"A": 1, "B": 2}, "secret_env": {"T": {"file": "/other"}, "U": TICKET}}
+    shared = {"env": {"A": 1, "B": 2}, "secret_env": {"T": {"file": "/other"}, "U": TICKET}, "secret_files": {"/f": TICKET}}
     asking = described(shared, shared_env=True, env={"B": 3}, secret_env={"T": TICKET})
     assert asking.env == {"A": "1", "B": "3"}
     assert asking.secret_env == {"T": ("/secret", "x:{}"), "U": ("/secret", "x:{}")}
     other = described(shared, env={"B": 3})
-    assert (other.env, other.secret_env) == ({"B": "3"}, {})
+    assert asking.secret_files == {"/f": ("/secret", "x:{}")}
+    assert (other.env, other.secret_env, other.secret_files) == ({"B": "3"}, {}, {})
 
 
 @pytest.mark.parametrize("source", ["/secret", {}, {"format": "{}"}, {"file": "/secret", "mode": "0600"}])
