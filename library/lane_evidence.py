@@ -65,6 +65,10 @@ lane_verdict:
   description: verdict (pass, fail or error), line (the last line for the terminal) and file (the path of result.json).
   returned: when a run is there
   type: dict
+lane_failure:
+  description: Component, cause and evidence, as the lane's verdict takes them.
+  returned: failure
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -65,7 +65,7 @@ options:
       component:
         description: Whom to blame when the program does not get ready.
         type: str
-        choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, artifacts, lane]
+        choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, lane, artifacts]
         default: lane
       argv:
         description: Absolute path and arguments. No secrets. Needed unless O(state=stopped).
@@ -114,10 +114,8 @@ options:
         type: int
         default: 0
       ready:
-        description: What shows that it is ready. Without it, that it was started.
+        description: What shows that it is ready, one of C(port), C(socket), C(http) and C(log). Without it, that it was started.
         type: dict
-        mutually_exclusive:
-          - [port, socket, http, log]
         suboptions:
           port:
             description: The program's own process group listens on this TCP port.

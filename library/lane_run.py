@@ -41,7 +41,6 @@ options:
     type: list
     elements: str
     default: []
-    no_log: false
   fresh:
     description: A whole new run is wanted; a lane that is up is then refused.
     type: bool
@@ -103,6 +102,10 @@ ansible_facts:
     - RV(ansible_facts.lane_run) has run_id, started (unix time), uid and user.
     - Besides it, C(lane_NAME) for everything that roles handed over.
   returned: success
+  type: dict
+lane_failure:
+  description: Component, cause and evidence, as the lane's verdict takes them.
+  returned: failure
   type: dict
 """
 

@@ -79,6 +79,10 @@ lane_word:
   description: What was taken down, as a line for the terminal.
   returned: success, without O(tell_verdict)
   type: str
+lane_failure:
+  description: Component, cause and evidence, as the lane's verdict takes them.
+  returned: failure
+  type: dict
 """
 
 import time

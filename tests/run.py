@@ -184,7 +184,7 @@ def judge_coverage(report: Path, outcome: Outcome) -> None:
 
 
 def lint() -> Stage:
-    python = [str(path.relative_to(ROOT)) for path in (ROOT / "module_utils", ROOT / "library", ROOT / "plugins", ROOT / "tests") if path.exists()]
+    python = [str(path.relative_to(ROOT)) for path in (ROOT / name for name in ("module_utils", "library", "plugins", "tests", ".github"))]
     workflows = [str(path) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))]
     cache = str(ROOT / ".cache/lint")
     return Stage(
@@ -192,6 +192,9 @@ def lint() -> Stage:
         [  # the long ones first
             tool("ansible-lint", "ansible-lint", "--offline", "--nocolor", "-q", limit=600),
             tool("pip check", "python", "-m", "pip", "check"),  # the pinned files are complete: ./lane installs them with --no-deps
+            tool("modules", "python", "tests/lint/modules.py"),
+            tool("roles", "python", "tests/lint/roles.py"),
+            tool("variables", "python", "tests/lint/variables.py", "--check"),
             tool("mypy", "mypy", "--strict", "-p", "lane", "--cache-dir", f"{cache}/mypy"),
             tool("ruff check", "ruff", "check", "--output-format=concise", "--cache-dir", f"{cache}/ruff", *python),
             tool("ruff format", "ruff", "format", "--check", "--diff", "--cache-dir", f"{cache}/ruff", *python),

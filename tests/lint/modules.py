@@ -1,0 +1,192 @@
+"""Holds each module's documentation and its argument_spec together, as `ansible-test sanity` does for collections: modules.py [CHECKOUT]
+
+The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices, aliases and suboptions (which an
+option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name whose arguments the spec lets through; RETURN tells for each value
+when it is returned, and has the lane_failure that every module fails with; attributes are declared and check_mode is true; names that sound like a
+secret say in the spec whether they are one; O() and RV() name what there is. In the end `ansible-doc` has to show every module.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import ansible.module_utils
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+ROOT = Path(__file__).parents[2]
+SECRET = re.compile(r"(?:^|_)(?:password|passphrase|secrets?|token|ticket|seed|credentials?)(?:_|$)")
+KEYS = {"description", "type", "elements", "required", "default", "choices", "aliases", "suboptions", "version_added"}
+ATTRIBUTES = {"check_mode", "diff_mode", "idempotent"}
+
+
+class Asked(Exception):
+    """Raised in AnsibleModule's place, with what it was given."""
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"module_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def asked_of(module: ModuleType) -> dict[str, Any]:
+    """What the module gives to AnsibleModule."""
+
+    def ask(**given: Any) -> None:
+        raise Asked(given)
+
+    module.AnsibleModule, kept = ask, module.AnsibleModule  # type: ignore[attr-defined]
+    try:
+        module.main()
+    except Asked as asked:
+        return dict(asked.args[0])
+    finally:
+        module.AnsibleModule = kept  # type: ignore[attr-defined]
+    raise ValueError("expected main() to make an AnsibleModule, but it ended without one")
+
+
+def findings(path: Path) -> Iterator[str]:
+    """What is wrong with a module, a sentence each."""
+    try:
+        module = load(path)
+        given = asked_of(module)
+        documentation, examples, returned = (yaml.safe_load(getattr(module, name)) for name in ("DOCUMENTATION", "EXAMPLES", "RETURN"))
+    except (AttributeError, ImportError, ValueError, yaml.YAMLError) as error:
+        yield f"expected DOCUMENTATION, EXAMPLES, RETURN and main(), but {' '.join(str(error).split())}"
+        return
+    if not all((documentation, examples, returned)):
+        yield "expected DOCUMENTATION, EXAMPLES and RETURN to say something, but one of them is empty"
+        return
+    spec, options = given["argument_spec"], documentation.get("options", {})
+    yield from head(path.stem, documentation, given)
+    yield from compare(spec, options, "", path.parent)
+    for task in examples:
+        yield from example(path.stem, task, given)
+    if "lane_failure" not in returned:
+        yield "expected RETURN to have lane_failure, with which module_utils/lane/bridge.py ends every module that fails"
+    for name, value in returned.items():
+        if missing := [key for key in ("description", "returned", "type") if not value.get(key)]:
+            yield f"expected {name} of RETURN to have {' and '.join(missing)}"
+    yield from references(" ".join(getattr(module, name) for name in ("DOCUMENTATION", "RETURN")), options, returned)
+
+
+def head(name: str, documentation: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    """The parts that every module's documentation has."""
+    if documentation.get("module") != name:
+        yield f"expected DOCUMENTATION to be of module {name}, but it is of {documentation.get('module')}"
+    for key in ("short_description", "description", "author"):
+        if not documentation.get(key):
+            yield f"expected DOCUMENTATION to have {key}"
+    if str(documentation.get("short_description", "")).endswith("."):
+        yield "expected short_description to end without a full stop"
+    attributes = documentation.get("attributes") or {}
+    for key in sorted(ATTRIBUTES - set(attributes)):
+        yield f"expected attributes to declare {key}"
+    for key, value in attributes.items():
+        if value.get("support") not in ("full", "partial", "none") or not value.get("description"):
+            yield f"expected attribute {key} to have support (full, partial or none) and description"
+    told, real = attributes.get("check_mode", {}).get("support"), bool(given.get("supports_check_mode"))
+    if (told in ("full", "partial")) != real:
+        yield f"expected attribute check_mode to tell what supports_check_mode says, but that is {real} and the attribute's support is {told}"
+
+
+def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: Path) -> Iterator[str]:
+    """The options of spec and documentation, and those below them."""
+    for name in sorted(set(spec) ^ set(options)):
+        there, missing = ("argument_spec", "DOCUMENTATION") if name in spec else ("DOCUMENTATION", "argument_spec")
+        yield f"expected option {place}{name} of {there} in {missing} as well"
+    for name in sorted(set(spec) & set(options)):
+        real, told, option = spec[name], options[name], f"option {place}{name}"
+        if not told.get("description"):
+            yield f"expected {option} to have a description"
+        if unknown := set(told) - KEYS:
+            yield f"expected {option} of DOCUMENTATION to have keys that Ansible knows, but there is {', '.join(sorted(unknown))}"
+        if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
+            yield f"expected {option} to have no_log in argument_spec, true or false, for its name sounds like a secret"
+        facts = ["required", "default", "choices", "aliases"]
+        if not callable(real.get("type")):  # a function takes such a value apart; its own tests hold it to its documentation
+            facts += ["type", "elements"]
+            yield from compare(real.get("options") or {}, told.get("suboptions") or borrowed(name, told, library), f"{place}{name}.", library)
+        usual = {"type": "str", "required": False}
+        for fact in facts:
+            ours, theirs = real.get(fact, usual.get(fact)), told.get(fact, usual.get(fact))
+            if isinstance(ours, tuple):
+                ours = list(ours)
+            if ours != theirs:
+                yield f"expected {fact} of {option} to be {ours!r} as in argument_spec, but DOCUMENTATION says {theirs!r}"
+
+
+def borrowed(name: str, told: dict[str, Any], library: Path) -> dict[str, Any]:
+    """The suboptions of an option that is described as another module's of the same name."""
+    other = re.search(r"\bas in M\((\w+)\)", str(told.get("description")), re.IGNORECASE)
+    file = library / f"{other[1]}.py" if other else None
+    if not file or not file.is_file():
+        return {}
+    suboptions: dict[str, Any] = yaml.safe_load(load(file).DOCUMENTATION)["options"].get(name, {}).get("suboptions") or {}
+    return suboptions
+
+
+def example(name: str, task: Any, given: dict[str, Any]) -> Iterator[str]:
+    """A task of EXAMPLES. What a template will give is not known here."""
+    title = task.get("name") if isinstance(task, dict) else None
+    if not title or not isinstance(task.get(name), dict):
+        yield f"expected EXAMPLES to be tasks with a name and arguments of {name}, but there is {str(task)[:60]}"
+        return
+    unseen = {key for key, value in task[name].items() if isinstance(value, str) and "{{" in value}
+    spec = {key: {"type": "raw"} if key in unseen or callable(value.get("type")) else value for key, value in given["argument_spec"].items()}
+    rules = {key: given[key] for key in ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by") if key in given}
+    for words in ArgumentSpecValidator(spec, **rules).validate(task[name]).error_messages:
+        yield f"expected example {title!r} to be what argument_spec lets through, but {words}"
+
+
+def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
+    """The options and values that O() and RV() name."""
+    for mark, words, tree, below in (("O", r"\bO\(([\w.\[\]]+)", options, "suboptions"), ("RV", r"\bRV\(([\w.\[\]]+)", returned, "contains")):
+        for named in re.findall(words, text):
+            level: Any = tree
+            for part in named.replace("[]", "").split("."):
+                if part not in level:
+                    yield f"expected {mark}({named}) to name what there is, but there is none"
+                    break
+                level = level[part].get(below)
+                if level is None:
+                    break  # nothing further is described
+
+
+def shown(root: Path, names: list[str]) -> Iterator[str]:
+    """Whether ansible-doc can show every module to a person. One that it cannot read keeps it from showing any, so then each is asked for alone."""
+    command = [str(Path(sys.executable).with_name("ansible-doc")), "-M", str(root / "library"), "-t", "module", *names]
+    quiet = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+    missing = [name for name in names if not re.search(rf"^> MODULE {name}\b", done.stdout, re.MULTILINE)]
+    if missing and len(names) > 1:
+        for name in names:
+            yield from shown(root, [name])
+    elif missing:
+        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {' '.join(done.stderr.split()) or 'nothing'}"
+
+
+def main(words: list[str]) -> int:
+    root = Path(words[0]) if words else ROOT
+    ansible.module_utils.__path__.append(str(root / "module_utils"))
+    modules = sorted((root / "library").glob("*.py"))
+    wrong = [f"library/{path.name}: {words}" for path in modules for words in findings(path)]
+    wrong += shown(root, [path.stem for path in modules])
+    print(*wrong, sep="\n", end="\n" if wrong else "")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

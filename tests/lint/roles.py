@@ -1,0 +1,68 @@
+"""Holds each role's defaults/main.yml and meta/argument_specs.yml together: roles.py [CHECKOUT]
+
+Both name the same inputs with the same defaults, each begins with the role's name and is described, and a default is what its own type and choices let
+through. Ansible itself compares none of this: a default of the wrong type is refused when the role runs, one that only the defaults know is never checked.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+ROOT = Path(__file__).parents[2]
+SPECS, DEFAULTS = "meta/argument_specs.yml", "defaults/main.yml"
+
+
+def findings(role: Path) -> Iterator[str]:
+    """What is wrong with a role, a sentence each."""
+    files = {name: role / name for name in (SPECS, DEFAULTS)}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        yield f"expected {' and '.join(missing)}, but there is none"
+        return
+    entries, defaults = (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files.values())
+    options: dict[str, Any] = {}
+    for entry in entries.get("argument_specs", {}).values():
+        options |= entry.get("options", {})
+    for name in [*options, *(name for name in defaults if name not in options)]:
+        words = "" if name not in options else " ".join(options[name].get("description", ""))
+        if name not in defaults:
+            yield f"expected {name} of {SPECS} to have a default in {DEFAULTS}, but it has none there"
+        elif name not in options:
+            yield f"expected {name} of {DEFAULTS} to be described in {SPECS}, but it is not"
+        elif not name.startswith(f"{role.name}_"):
+            yield f"expected inputs to be named {role.name}_SOMETHING, but there is {name}"
+        elif not words.strip():
+            yield f"expected {name} to have a description in {SPECS}, but it has none"
+        elif options[name].get("default") != defaults[name]:
+            yield f"expected {name} to have one default, but it is {options[name].get('default')!r} in {SPECS} and {defaults[name]!r} in {DEFAULTS}"
+        elif wrong := unfit(name, options[name], defaults[name]):
+            yield f"expected the default of {name} to be what its spec lets through, but {wrong}"
+
+
+def unfit(name: str, option: dict[str, Any], default: Any) -> str:
+    """Why a default does not fit its spec, which may convert nothing but a whole number to a float. What a template will give is not known here."""
+    if isinstance(default, str) and "{{" in default:
+        return ""
+    checked = ArgumentSpecValidator({name: option}).validate({name: default})
+    if checked.error_messages:
+        return "; ".join(checked.error_messages)
+    taken = checked.validated_parameters[name]
+    if option["type"] != "path" and taken != default:
+        return f"it is {default!r} and would be taken as {taken!r}"
+    return ""
+
+
+def main(words: list[str]) -> int:
+    root = Path(words[0]) if words else ROOT
+    wrong = [f"roles/{role.name}: {words}" for role in sorted((root / "roles").iterdir()) for words in findings(role)]
+    print(*wrong, sep="\n", end="\n" if wrong else "")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
