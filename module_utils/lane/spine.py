@@ -6,6 +6,7 @@ These are points 4 to 7 of the smoke check (docs/smoke.md). Each check is a func
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from .qmp import Qmp, QmpRefused
 from .workdir import Run, write_private
 
 POLL = 0.05
+#: difflib's ratio, from which on a line is taken for another wording of the banner.
+ALIKE = 0.9
 #: How often the picture is taken again while its size changes or too little of it stands still.
 ATTEMPTS = 3
 #: Seconds in which ryll's picture may come to be qemu's: what the guest draws travels through qemu's refresh, the proxy and ryll's decoder.
@@ -74,8 +77,11 @@ def banner(spine: Spine) -> dict[str, Any]:
             process.check_alive(spine.lane_dir)
             looked = time.monotonic()
         if not spine.watch or time.time() - entry.started > spine.banner_limit:
-            last = one_line(text.strip().rsplit("\n", 1)[-1], 200)
-            came = f"the last that came is {last!r}" if last else "nothing came at all"
+            lines = [one_line(line, 200) for line in text.rstrip().split("\n")]
+            if alike := difflib.get_close_matches(spine.banner, lines, 1, ALIKE):
+                look = f"{spine.serial_log}, or banner in fixtures/guests.yml if this is what the guest is to say"
+                raise LaneError("guest", expected, f"it says {alike[0]!r}", look, evidence=f"{spine.serial_log}:{lines.index(alike[0]) + 1}")
+            came = f"the last that came is {lines[-1]!r}" if lines[-1] else "nothing came at all"
             raise LaneError("guest", expected, came, spine.serial_log, evidence=where)
         time.sleep(POLL)
 

@@ -64,6 +64,16 @@ def test_a_banner_that_does_not_come(lane: TestLane) -> None:
     assert caught.value.evidence == f"{lane.dir}/logs/serial.log:3"
 
 
+def test_a_banner_that_is_worded_in_another_way(lane: TestLane) -> None:
+    lane.start(lane.program("qemu", "printf '\\r\\none\\r\\nguest: ready!\\r\\nmore\\r\\n' > logs/serial.log; exec sleep 60"))
+    time.sleep(0.1)
+    with pytest.raises(LaneError) as caught:
+        spine.banner(where(lane, banner="guest: ready?", banner_limit=0.4))
+    assert "within 0.4 s of its start, but it says 'guest: ready!'; look at " in str(caught.value)
+    assert str(caught.value).endswith("/logs/serial.log, or banner in fixtures/guests.yml if this is what the guest is to say")
+    assert caught.value.evidence == f"{lane.dir}/logs/serial.log:3"
+
+
 def test_a_silent_guest_and_a_dead_qemu(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "sleep 0.6; exit 7"))
     with pytest.raises(LaneError, match=r"^guest: .* but nothing came at all"):
@@ -107,6 +117,7 @@ def listening() -> socket.socket:
     server = socket.socket()
     server.bind(("127.0.0.1", 0))
     server.listen()
+    server.settimeout(10)  # whoever was to connect may have been killed
     return server
 
 
