@@ -1,0 +1,194 @@
+"""Every command that README.md, CONTRIBUTING.md, SECURITY.md and docs/ tell people to type is run: here, or by the test that TESTED names.
+
+A command that none of the lists below has makes the first test red: run it here, name the test that runs it, or say why it cannot be had.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+#: Run here without a lane, with words that the output has to have, where the exit status is not all that it tells.
+ALONE = {
+    "./lane --check": "",
+    "./lane faults --list": "guest-frozen",
+    "ansible-doc -M library -t module ryll_session": "Connects to the control socket",
+    ".venv/bin/ansible-galaxy collection list": "community.crypto",
+}
+#: Run here on one lane, in this order.
+ON_A_LANE = {
+    "./lane up": "",
+    "./lane smoke": "LANE PASS lane {id}: 7 of 7 checks",
+    "./lane --tags kerbside": "",
+    "./lane ps": "{id} ",
+    "./lane status": "lane {id}: run ",
+    "./lane logs": "serial",
+    "./lane logs daemon -f": "Hypervisor connection successful",
+    "./lane report [FOLDER]": "report.html",
+    "./lane down": "lane {id} is down",
+}
+#: Whatever else only looks at a lane is run on the same one as well.
+LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b")
+#: Run by another test, or by a stage of tests/run.py.
+TESTED = {
+    r"\./lane|\./lane -e lane_id=\d+": "tests/run.py::whole_lane",
+    r"\./lane --tags deps,teardown": "tests/run.py::setup",
+    r"\./lane test\b.*": "tests/playbooks/test_entry.py::test_test_installs_more_and_passes_words_on",
+    r"\./lane fleet 4.*": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
+    r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
+    r"\./lane -e kerbside_package=\S+": "tests/unit/test_venv.py::test_a_checkout_is_built_as_it_stands_and_again_when_it_changes",
+    r"\./lane -e ryll_build_method=git -e ryll_build_ref=\S+": "tests/playbooks/test_ryll_build.py::test_a_commit_is_built_once_and_a_new_one_again",
+    r"\./lane -e lane_guest=uncalibrated": "tests/playbooks/test_lane.py::test_the_other_guest_without_its_image_says_so",
+    r"\./lane -e lane_guest=NAME": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
+    r"\./lane -e lane_keep=on_failure": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
+    r"ansible-playbook playbooks/lane\.yml": "tests/playbooks/test_lane.py::test_brought_up_checked_twice_and_taken_down",
+    r"ansible-playbook playbooks/teardown\.yml": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
+    r"\.venv/bin/ansible-playbook playbooks/rebuild_guest\.yml": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
+    r"\.venv/bin/ansible-playbook playbooks/refresh_sextant\.yml": "tests/playbooks/test_refresh_sextant.py::test_from_a_clone_to_a_commit",
+    r"\.venv/bin/python tests/lint/variables\.py": "tests/unit/test_lint.py::test_a_stale_table_is_red_until_it_is_written",
+    r"LANE_PICTURES=docs \./lane test playbooks -- -k browser": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
+}
+#: Not run, and why.
+NOT_HERE = {
+    r"\./lane bench": "takes minutes and wants the machine for itself; tests/unit/test_bench.py has its parts, and its --help is run here",
+    r"git clone REPOSITORY .*": "what is tested is a checkout",
+    r"pre-commit install": "not among the pinned tools; tests/unit/test_lint.py compares its hook with the stage",
+    r"uv pip compile \S+ requirements(-dev)?\.in -o requirements(-dev)?\.txt": "needs uv and the package index, and only when a requirement changes",
+}
+#: Programs that begin a command though a machine need not have them.
+ELSEWHERE = ("docker", "git", "pre-commit", "uv")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One of them, and where it stands."""
+
+    place: str
+    text: str
+
+
+def commands(text: str, page: str) -> Iterator[Command]:
+    """Those of a page: lines of indented and of plain or shell fenced blocks, and in a paragraph the `code` that begins as a command of the lane's does."""
+    fence: str | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if opened := re.match(r"\s*```(\w*)", line):
+            fence = opened[1] if fence is None else None
+        elif fence in ("", "sh", "bash") or (fence is None and line.startswith("    ")):
+            said = re.split(r"\s{2,}|\s#\s", line.strip(), maxsplit=1)[0]
+            if is_command(said):
+                yield Command(f"{page}:{number}", said)
+        elif fence is None:
+            found = re.findall(r"`([^`]+)`", line)
+            yield from (Command(f"{page}:{number}", said) for said in found if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said))
+
+
+def is_command(said: str) -> bool:
+    """Whether a line of a block is a command, rather than output, a tree or a drawing."""
+    word = said.split(" ", 1)[0]
+    installed = " " in said and "/" not in word and "<-" not in said and shutil.which(word)
+    return bool(re.match(r"\./|\.venv/|ansible-|[A-Z_]+=\S* ", said) or word in ELSEWHERE or installed)
+
+
+def listed(text: str) -> bool:
+    return text in ALONE or text in ON_A_LANE or bool(LOOKS.match(text)) or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
+
+
+def unlisted(found: Iterable[Command]) -> list[str]:
+    return [f"{command.place}: {command.text}" for command in found if not listed(command.text)]
+
+
+FOUND = [command for page in PAGES for command in commands(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)))]
+TEXTS = list(dict.fromkeys(command.text for command in FOUND))
+
+
+def test_every_command_is_run_somewhere() -> None:
+    assert unlisted(FOUND) == []
+
+
+def test_the_lists_have_nothing_that_no_page_has() -> None:
+    idle = [text for text in (*ALONE, *ON_A_LANE) if text not in TEXTS]
+    idle += [pattern for pattern in (*TESTED, *NOT_HERE) if not any(re.fullmatch(pattern, text) for text in TEXTS)]
+    assert idle == []
+
+
+@pytest.mark.parametrize("named", sorted(set(TESTED.values())))
+def test_the_test_that_is_named_is_there(named: str) -> None:
+    file, name = named.split("::")
+    assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("    ./lane dance         # nobody can\n", ["x.md:1: ./lane dance"]),
+        ("text\n\n       ansible-playbook playbooks/no.yml\n", ["x.md:3: ansible-playbook playbooks/no.yml"]),
+        ("```sh\ngit push --force\n```\n", ["x.md:2: git push --force"]),
+        ("run `./lane dance` and `.venv/bin/dance`\n", ["x.md:1: ./lane dance", "x.md:1: .venv/bin/dance"]),
+        ("    LANE=1 ./lane up\n    sh -c 'x y'\n", ["x.md:1: LANE=1 ./lane up", "x.md:2: sh -c 'x y'"]),
+        ("    LANE PASS lane 0: 7 of 7\n    guest (UEFI)  <-  qemu\n    tests/       unit/\n```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n", []),
+    ],
+)
+def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> None:
+    assert unlisted(commands(page, "x.md")) == expected
+
+
+# --- running them ---------------------------------------------------------------------------------
+
+
+def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run it as it stands, from the checkout, with the programs of .venv on PATH as the pages presume."""
+    path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
+    return subprocess.run([*command.split(), *more], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120)
+
+
+def good(command: str, words: str, *more: str) -> None:
+    ran = run(command, *more)
+    assert ran.returncode == 0, f"{command}: {ran.returncode}\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
+    assert words in ran.stdout + ran.stderr, f"{command}: {ran.stdout[-3000:]}"
+
+
+@pytest.mark.parametrize("command", [*ALONE, "./lane bench --help"])
+def test_it_runs(command: str, lane: Any, tmp_path: Path) -> None:
+    given = ["-e", f"@{written(lane, tmp_path)}"] if command.startswith("./lane -") else []
+    good(command, ALONE.get(command, "usage: "), *given)
+    assert not lane.dir.exists()
+
+
+@pytest.mark.slow
+def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
+    given, mine = ["-e", f"@{written(lane, tmp_path)}"], ["-e", f"lane_id={lane.id}"]
+    order = [text for text in ON_A_LANE if text != "./lane down"] + [text for text in TEXTS if LOOKS.match(text) and text not in ON_A_LANE] + ["./lane down"]
+    followers = []
+    try:
+        for command in order:
+            if command.endswith(" -f"):  # until the lane is down
+                followers.append(subprocess.Popen([*command.split(), *mine], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True))
+                continue
+            more = given if re.match(r"\./lane (up|smoke|down|-)", command) else mine if LOOKS.match(command) and command != "./lane ps" else []
+            good(command.replace("[FOLDER]", str(lane.artifacts)), ON_A_LANE.get(command, "").format(id=lane.id), *more)
+        said = [(follower.communicate(timeout=20)[0], follower.returncode) for follower in followers]
+    finally:
+        for follower in followers:
+            follower.kill()
+            follower.communicate()
+    assert said
+    assert all(status == 0 and ON_A_LANE["./lane logs daemon -f"] in text for text, status in said)
+
+
+def written(lane: Any, folder: Path) -> Path:
+    """A file with what makes a command the lane of this test."""
+    file = folder / "vars.json"
+    file.write_text(json.dumps(lane.vars), encoding="utf-8")
+    return file

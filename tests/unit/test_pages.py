@@ -1,0 +1,51 @@
+"""What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. Their commands are tests/playbooks/test_commands.py's, their tables test_lint.py's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGES = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
+FOLDERS = "docs|tests|playbooks|roles|library|module_utils|plugins|inventory|fixtures|meta|tasks|defaults|\\.github|\\.ci"
+NAMED = re.compile(rf"(?<![\w./<>~-])((?:{FOLDERS})/[\w./-]*[\w/])|\]\(([^)#:]+)\)")
+#: What a user or a role brings, and pages of qemu and ryll.
+NOT_OURS = {
+    *("fixtures/uncalibrated.qcow2", "meta/argument_specs.yml", "defaults/main.yml", "tasks/main.yml"),
+    *("docs/interop/qmp-spec", "docs/interop/qcow2.txt", "docs/control-socket-protocol.md"),
+}
+
+
+def missing(text: str, folder: Path) -> list[str]:
+    """The files that a page names and the tree has not; names with a placeholder in them are not looked at."""
+    named = {found[1] or found[2] for found in NAMED.finditer(text)} - NOT_OURS
+    return sorted(name for name in named if not re.search(r"test_X|/X|NAME", name) and not (ROOT / name).exists() and not (folder / name).exists())
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_what_a_page_names_is_there(name: str) -> None:
+    assert missing(PAGES[name], (ROOT / name).parent) == []
+
+
+@pytest.mark.parametrize("text", ["see docs/nowhere.md.", "`tests/unit/test_nothing.py`", "![a picture](nowhere.png)", "    roles/nobody/ ..."])
+def test_what_is_not_there_is_seen(text: str) -> None:
+    assert len(missing(text, ROOT / "docs")) == 1
+
+
+def test_every_page_can_be_found_from_another() -> None:
+    for name in PAGES:
+        if name.startswith("docs/"):
+            assert any(Path(name).name in text for other, text in PAGES.items() if other != name), f"nothing leads to {name}"
+
+
+def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
+    block = re.search(r"^    jobs:\n(?:    .*\n)+", PAGES["README.md"], re.MULTILINE)
+    assert block
+    job = yaml.safe_load(block[0])["jobs"]["spice"]
+    file = job["uses"].split("@")[0].removeprefix("OWNER/LANE/")
+    called = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    assert set(job["with"]) <= set(called[True]["workflow_call"]["inputs"])  # YAML takes `on` for true
+    assert job["permissions"] == called["permissions"]
