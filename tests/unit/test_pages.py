@@ -49,3 +49,9 @@ def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
     called = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     assert set(job["with"]) <= set(called[True]["workflow_call"]["inputs"])  # YAML takes `on` for true
     assert job["permissions"] == called["permissions"]
+
+
+def test_the_playbooks_own_variables_are_told() -> None:
+    for playbook, page in (("refresh_sextant", "docs/refresh.md"), ("rebuild_guest", "docs/guests.md")):
+        given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))[0]["vars"]
+        assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == set(given)
