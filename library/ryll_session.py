@@ -522,8 +522,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane import process
 from ansible.module_utils.lane.bridge import finish
 from ansible.module_utils.lane.control.errors import SessionFailed
+from ansible.module_utils.lane.control.private import hide
 from ansible.module_utils.lane.control.session import Settings, rehearse, run
-from ansible.module_utils.lane.control.steps import hide, plan
+from ansible.module_utils.lane.control.steps import plan
 
 
 def main() -> None:

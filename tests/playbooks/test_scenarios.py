@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
-import threading
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.module_utils.lane.control.client import Client
+from control_peer import Connection, Peer, Ryll
 
 ROOT = Path(__file__).parents[2]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
@@ -136,27 +139,85 @@ def test_scenarios_verbs_and_events(up, tmp_path):
         assert up.run([refused]).rc == 0
 
 
-def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up):
-    serial = up.dir / "logs/serial.log"
-    ills = {signal.SIGSTOP: r"to go on running, but it is stopped", signal.SIGKILL: r"to go on running, but|to keep the connection, but"}
-    for typed, (number, words) in zip("!?", ills.items(), strict=True):
-        fresh = up.run(fresh_ryll(up))
-        assert fresh.rc == 0, fresh
-        pid = fresh.result("Start")["programs"]["ryll"]["pid"]
-        moment = []
+def test_ryll_tells_what_it_dropped_while_nobody_read(up):
+    """The one event that a session does not bring about, since it reads all the time. The guest draws for each key that it gets."""
+    played = up.run(fresh_ryll(up))
+    assert played.rc == 0, played
+    until = time.monotonic() + 60
+    with Client(str(up.dir / "ryll.sock")) as client, open(up.dir / "logs/serial.log", "rb") as serial:
+        client.connect(until)
+        client.hello("test", until)
+        client.subscribe(["surface_drawn", "dropped"], until)
+        number = client.ask("paste", {"text": "abcdefgh\n" * 80, "char_delay_ms": 10}, until)
+        lines = 0
+        while lines < 70 and time.monotonic() < until:  # some 900 draws, of which ryll keeps about 530
+            time.sleep(0.05)
+            lines += serial.read().count(b"line: ")
+        client.answer("paste", number, until)
+        client.pump(until, lambda: client.events.dropped_by_server > 0)
+        assert client.events.dropped_by_server > 100
+        assert client.events.seen["surface_drawn"] > 100
 
-        def hurt(mark: bytes, number: int, pid: int, moment: list[float]) -> None:
-            while mark not in serial.read_bytes():  # what the step before the last types
-                time.sleep(0.05)
-            moment.append(time.time())
-            os.kill(pid, number)
 
-        threading.Thread(target=hurt, args=(f"key: {typed}".encode(), number, pid, moment), daemon=True).start()
-        played = up.run([session({"type": {"text": typed}}, {"name": "never", "await": {"surfaces": 9}, "within": 40}, pid=pid)])
-        assert played.rc == 2
-        result = played.result("Play")
-        assert re.search(words, result["msg"]), result["msg"]
-        assert result["lane_failure"]["component"] == "ryll"
-        never = result["transcript"][-1]
-        assert (never["name"], never["result"]) == ("never", "failed")
-        assert never["started"] + never["seconds"] - moment[0] < 2
+def relay(path: str, harm: Callable[[], None]):
+    """A peer that passes lines between a client and ryll's socket. Instead of the third `status` question, ryll gets `harm`."""
+
+    def serve(connection: Connection) -> None:
+        with socket.socket(socket.AF_UNIX) as link, link.makefile("rb") as answers:
+            link.connect(path)
+            questions = 0
+            for line in connection.file:
+                questions += json.loads(line)["method"] == "status"
+                if questions == 3:
+                    harm()
+                    select.select([connection.link, link], [], [], 60)  # until the client or ryll has gone
+                    return
+                link.sendall(line)
+                connection.raw(answers.readline())
+
+    return Peer(serve)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
+    """The relay hurts ryll when the step has asked twice and was answered twice, so that it is neither before nor after the step."""
+    fresh = up.run(fresh_ryll(up))
+    assert fresh.rc == 0, fresh
+    pid = fresh.result("Start")["programs"]["ryll"]["pid"]
+    hurt = []
+
+    def hurt_it() -> None:
+        os.kill(pid, number)
+        hurt.append(number)
+
+    with relay(str(up.dir / "ryll.sock"), hurt_it) as peer:
+        task = session({"send_key": {"key": "a"}}, {"name": "never", "await": {"surfaces": 9, "interval": 0.2}, "within": 60, "blame": "guest"}, pid=pid)
+        task["ryll_session"]["socket"] = peer.path
+        played = up.run([task])
+    assert hurt == [number], played
+    assert played.rc == 2, played
+    result = played.result("Play")
+    assert [entry["result"] for entry in result["transcript"]] == ["ok", "ok", "failed"]
+    words = {signal.SIGSTOP: "to go on running, but it is stopped", signal.SIGKILL: "to go on running, but it has ended"}
+    assert result["msg"].startswith(f"ryll: step 3 of 3 (never) expected ryll (process {pid}) {words[number]}"), result["msg"]
+    assert result["failed_step"]["kind"] == "process"  # the watch saw it, no limit
+    assert result["lane_failure"]["component"] == "ryll"
+    assert result["transcript"][2]["seconds"] < 30
+
+
+@pytest.mark.parametrize("end", ["good", "bad"])
+def test_a_private_text_is_in_nothing_that_ansible_says(run_playbook, end):
+    """With all that it can be made to say; against a peer of the tests, which says back what it was told."""
+    ryll = Ryll()
+    ryll.on_clipboard_set = lambda c, r, p: (c.event("latency", echo=p["text"]), c.refuse(r, "bad_params", f"no room for {p['text']}"))
+    texts = [{"type": {"text": "sesame one\n", "delay_ms": 0}, "private": True}, {"type": {"text": "open", "delay_ms": 0}}]
+    bad = [{"clipboard_set": {"text": "sesame two\n"}, "private": True}]
+    with Peer(ryll) as peer:
+        task = {"name": "Play", "ryll_session": {"socket": peer.path, "steps": [{"hello": {}}, *texts, *(bad if end == "bad" else [])]}}
+        wrong = {"name": "Wrong", "ryll_session": {"socket": peer.path, "steps": [{"type": {"text": "sesame four", "private": True}}]}, "ignore_errors": True}
+        played = run_playbook([wrong, task], "-vvv", "--diff")
+    assert played.rc == (2 if end == "bad" else 0), played
+    said = json.dumps(played.events) + played.text + played.stderr
+    assert "open" in said
+    assert "invocation" in said
+    assert "sesame" not in said

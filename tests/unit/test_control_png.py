@@ -130,6 +130,7 @@ BAD = {
         START + header(8, 4) + chunk(b"IDAT", b"a") + chunk(b"tEXt", b"") + chunk(b"IDAT", b"b") + END,
         "other chunks stand between",
     ),
+    "chunks without end": (START + header(8, 4) + chunk(b"tEXt", b"") * 20_000 + chunk(b"IDAT", PACKED) + END, "it has more"),
     "not zlib": (build(b"not zlib at all"), "row 0 of 4 cannot"),
     "damaged zlib": (build(zlib.compress(rows(8, 4))[:-1] + b"!"), "row 3 of 4 cannot"),
     "damaged zlib end": (START + header(8, 4) + chunk(b"IDAT", PACKED[:-1]) + chunk(b"IDAT", b"!") + END, "their end cannot"),
@@ -182,6 +183,25 @@ def test_a_bomb_that_announces_its_size_stays_small_and_ends_at_the_deadline() -
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
     assert time.monotonic() < until + 1
+
+
+def test_chunks_without_end_take_little() -> None:
+    data = START + header(8, 4) + chunk(b"tEXt", b"") * 1_000_000 + chunk(b"IDAT", PACKED) + END
+    tracemalloc.start()
+    began = time.thread_time()
+    with pytest.raises(Malformed, match="expected a PNG of at most 20000 chunks, but it has more"):
+        look(("png", data), 8, 4, never)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+    assert time.thread_time() - began < 1
+
+
+def test_a_large_chunk_that_nobody_needs_is_passed_over() -> None:
+    data = START + header(8, 4) + chunk(b"zTXt", b"x" * (8 << 20)) + chunk(b"IDAT", PACKED) + END
+    tracemalloc.start()
+    assert look(("png", data), 8, 4, never).one_colour == "#000000"
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_a_full_screen_is_read_in_well_under_a_second() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import re
 import stat
@@ -20,6 +21,7 @@ from ansible.module_utils.lane.control.client import Client
 from ansible.module_utils.lane.control.errors import BadSteps, SessionFailed
 from ansible.module_utils.lane.control.session import Settings, rehearse, run
 from ansible.module_utils.lane.control.steps import plan
+from ansible.module_utils.lane.errors import LaneError
 from control_peer import HELLO, STATUS, Connection, Peer, Ryll, chunk, header, png, rgba
 
 Result = dict[str, Any]
@@ -376,7 +378,7 @@ def test_a_paste_that_never_ends_names_the_flag() -> None:
 
 
 def test_a_paste_that_fails_tells_why() -> None:
-    assert "ryll said paste_failed, cannot paste: 1 unrepresentable character(s): U+2022" in str(fail(Ryll(), H, {"paste": {"text": "•"}}))
+    assert 'ryll said paste_failed: "cannot paste: 1 unrepresentable character(s): U+2022"' in str(fail(Ryll(), H, {"paste": {"text": "•"}}))
 
 
 def paste_answers(*events: dict[str, Any]) -> Ryll:
@@ -600,6 +602,29 @@ def test_an_event_is_awaited_and_picked_by_its_data() -> None:
     )
 
 
+def test_truth_is_no_number() -> None:
+    """Though Python holds true and 1 for the same."""
+    handler = events_after_subscribe(event("latency", on=1, list=[True, {"a": 0}]), later=0.02)
+    for fields in ({"on": True}, {"list": [1, {"a": 0}]}, {"list": [True, {"a": False}]}, {"list": [True]}, {"list": {}}):
+        assert "0 came, and 1 with other data" in str(fail(handler, H, SUBSCRIBE, {"expect_event": {"event": "latency", "fields": fields}, "within": 0.1}))
+    play(handler, H, SUBSCRIBE, {"expect_event": {"event": "latency", "fields": {"on": 1.0, "list": [True, {"a": 0}]}}})
+
+
+def test_many_events_are_taken_in_little_time() -> None:
+    def serve(c: Connection) -> None:
+        c.hello()
+        c.accept(c.request(), {"subscribed": SUBSCRIBE["subscribe"]["events"]})
+        c.raw(b'{"event":"surface_drawn","data":{}}\n' * 5000 + b'{"event":"latency","data":{}}\n' * 5000)
+        for request in c.requests():
+            c.accept(request, STATUS)
+
+    wait = {"expect_event": {"event": "latency", "count": 1}}
+    steps = [H, SUBSCRIBE, {"status": {}}, wait, {"expect_event": {"event": "latency", "count": 4999}}, {"status": {}}]
+    before = time.thread_time()
+    play(serve, *steps)
+    assert time.thread_time() - before < 2
+
+
 def test_since_leaves_out_what_came_before() -> None:
     ryll = Ryll()
     press = {"send_key": {"key": "a"}}
@@ -722,9 +747,33 @@ def test_reconnect_brings_back_a_session_that_the_peer_ended() -> None:
 
 
 def test_the_whole_session_has_a_limit() -> None:
-    failed = fail(Ryll(), H, {"pause": {"seconds": 0.3}}, {"status": {}}, limit=0.2)
-    assert failed.result["transcript"][1]["seconds"] < 0.3
-    assert "step 3 of 3 (status) expected the session to end within its limit of 0.2 s, but the steps before this one used it up" in str(failed)
+    def slow(c: Connection) -> None:
+        c.hello()
+        request = c.request()
+        time.sleep(0.4)
+        c.accept(request, STATUS)
+        c.wait()
+
+    told = str(fail(slow, H, {"status": {}}, limit=0.2))
+    assert "step 2 of 2 (status) expected an answer to `status` within 0.2 s, but nothing came; the session's limit of 0.2 s ended the step" in told
+    failed = fail(Ryll(), H, {"await": {"agent": True}, "blame": "guest", "within": 30}, {"status": {}}, limit=0.3)
+    assert str(failed).startswith("guest: step 2 of 3 (await) expected the agent connected within 0.3 s, but the last that came was agent not connected")
+    assert str(failed).endswith("the session's limit of 0.3 s ended the step before its own")
+    assert failed.result["transcript"][1]["seconds"] < 2
+
+
+@pytest.mark.parametrize("step", [{"pause": {"seconds": 3}}, {"quiet": {"event": "latency", "seconds": 3}}], ids=["pause", "quiet"])
+def test_a_time_that_the_session_has_not_is_not_taken_for_waited(step: dict[str, Any]) -> None:
+    """As a `quiet` that was cut short would prove nothing."""
+    failed = fail(Ryll(), H, SUBSCRIBE, step | {"blame": "guest"}, limit=2)
+    assert re.search(r"^lane: step 3 of 3 .* expected the session to end within its limit of 2 s, but [12]\.\d s of it are left for 3 s of this", str(failed))
+    assert failed.kind == "timeout"
+    assert failed.result["transcript"][2]["seconds"] < 1
+
+
+def test_a_session_whose_limit_is_used_up() -> None:
+    told = str(fail(Ryll(), H, limit=1e-9))
+    assert told == "lane: step 1 of 1 (hello) expected the session to end within its limit of 1e-09 s, but the steps before this one used it up"
 
 
 def test_the_transcript_is_written_green_and_red(tmp_path: Path) -> None:
@@ -749,6 +798,15 @@ def test_a_transcript_that_cannot_be_written_does_not_hide_the_failure(tmp_path:
     assert failed.result["notices"] == [f"the transcript could not be written to {file}: Is a directory"]
 
 
+def test_a_good_session_whose_transcript_cannot_be_written_keeps_it(tmp_path: Path) -> None:
+    file = tmp_path / "t.json"
+    file.mkdir()
+    with pytest.raises(LaneError) as caught:
+        play(Ryll(), H, transcript_file=str(file))
+    assert str(caught.value) == f"environment: expected the transcript to be written to {file}, but the system said Is a directory"
+    assert [entry["result"] for entry in caught.value.result["transcript"]] == ["ok"]
+
+
 def test_a_picture_that_cannot_be_written_is_the_machines_fault(tmp_path: Path) -> None:
     (tmp_path / "s.png").mkdir()
     failed = fail(Ryll(), H, {"screenshot": {"file": str(tmp_path / "s.png")}})
@@ -764,6 +822,10 @@ def test_a_picture_that_cannot_be_written_is_the_machines_fault(tmp_path: Path) 
         ({"max_line_bytes": 1}, "expected max_line_bytes from 1024 to 67108864, but it is 1"),
         ({"pid": 0}, "expected the pid of a process, but it is 0"),
         ({"client_name": "a\nb"}, "expected a printable client_name"),
+        ({"transcript_file": "t.json"}, "expected transcript_file to be an absolute path, but it is not"),
+        ({"transcript_file": "/tmp/a\0b"}, "expected transcript_file to be an absolute path, but it is not"),
+        ({"limit": math.nan}, "expected a limit of the session above 0 and up to 86400 seconds, but it is nan"),
+        ({"limit": math.inf}, "expected a limit of the session above 0 and up to 86400 seconds, but it is inf"),
         ({"transcript_file": "/none/t.json"}, "expected a directory to write /none/t.json into, but it is not there or not writable"),
     ],
 )
@@ -773,6 +835,16 @@ def test_a_wrong_setting_is_told_before_anything_starts(settings: dict[str, Any]
         run(Settings(peer.path, **settings), plan([H]))
     assert words in str(caught.value)
     assert ryll.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("r.sock", "the absolute path of a socket, but it is r.sock"), ("/r\ud800", "it has half of a surrogate pair"), ("/r\0", "a NUL")]
+)
+def test_a_path_that_is_none_is_told_before_anything_starts(path: str, words: str) -> None:
+    for act in (run, rehearse):
+        with pytest.raises(BadSteps) as caught:
+            act(Settings(path), plan([H]))
+        assert words in str(caught.value)
 
 
 def test_a_place_for_a_picture_is_looked_for_before_anything_starts() -> None:
@@ -797,6 +869,23 @@ def test_a_large_answer_is_cut_in_the_transcript() -> None:
     assert seen(result, 1)["text"] == "x" * 65536 + "... (100000 characters)"
     assert seen(result)["result"]["list"][-1] == "... (2000 entries)"
     assert seen(result)["result"]["dict"]["..."] == "(2000 entries)"
+
+
+def test_a_huge_answer_is_not_in_the_transcript() -> None:
+    """Twenty texts of 60000 characters; the step still sees them all."""
+    ryll = Ryll()
+    ryll.methods.append("dance")
+    ryll.on_dance = lambda c, r, p: c.accept(r, {str(n): "x" * 60_000 for n in range(20)})  # type: ignore[attr-defined]
+    shown = seen(play(ryll, H, {"call": {"method": "dance", "result": {"19": "x" * 60_000}}, "register": "r"}))
+    assert re.fullmatch(r"\(120\d{4} characters\)", shown["..."])
+
+
+def test_fat_events_are_counted_but_not_all_told() -> None:
+    handler = events_after_subscribe(*[event("latency", text="x" * 60_000)] * 30)
+    result = play(handler, H, SUBSCRIBE, {"status": {}}, {"expect_event": {"event": "latency", "count": 30}})
+    assert 10 < len(result["events"]) < 20
+    assert result["notices"] == [f"`events` holds the first {len(result['events'])} of 30 events"]
+    assert result["events_seen"] == {"latency": 30}
 
 
 def test_the_client_is_usable_from_plain_python() -> None:
@@ -873,6 +962,52 @@ def test_a_private_text_that_came_from_the_guest_is_hidden_as_well() -> None:
     ryll.clipboard = SECRET
     result = play(ryll, H, {"clipboard_get": {}, "private": True}, {"clipboard_get": {}})
     assert seen(result, 1) == seen(result, 2) == {"text": "(private, 14 characters)", "characters": 14}
+
+
+def test_a_private_text_is_sought_by_its_lines_and_in_quotes(tmp_path: Path) -> None:
+    """A password is typed with the line end behind it; who repeats it may leave that out, or put it in quotes."""
+    file, log = tmp_path / "t.json", tmp_path / "ryll.log"
+    log.write_text("typing sesame\n")
+
+    def serve(c: Connection) -> None:
+        c.hello()
+        for request in c.requests():
+            c.event("latency", echo="got sesame", quoted=repr('se"sa\\me'), json=json.dumps('se"sa\\me'))
+            if request["method"] == "clipboard_get":
+                return
+            c.accept(request, {"text": "sesame"})
+
+    steps = [H, {"clipboard_set": {"text": "sesame\n"}, "private": True}, {"clipboard_set": {"text": 'se"sa\\me\n'}, "private": True}, {"clipboard_get": {}}]
+    failed = fail(serve, *steps, transcript_file=str(file), log_file=str(log))
+    assert 'its log ends with "typing (private, 6 characters)"' in str(failed)
+    assert len(failed.result["events"]) == 3
+    for told in (json.dumps(failed.result), file.read_text(), str(failed)):
+        assert "sesame" not in told
+        assert "sa\\" not in told
+
+
+def test_a_private_text_is_hidden_before_its_step_and_a_cut_of_it_too() -> None:
+    long = "sesame " * 50
+    ryll = Ryll()
+    ryll.clipboard = "open sesame"
+    steps = [H, {"clipboard_get": {}}, {"clipboard_set": {"text": "open sesame"}, "private": True}]
+    assert seen(play(ryll, *steps), 1)["text"] == "(private, 11 characters)"
+    failed = fail(ryll, H, {"clipboard_set": {"text": long}, "private": True}, {"clipboard_get": {"equals": "other"}})
+    assert "expected the clipboard to hold (private, 5 characters), but it is (private, 350 characters)" in str(failed)
+    ryll.on_paste = lambda c, r, p: (c.accept(r, {}), ryll.tell(c, "paste_failed", request_id=r["id"], reason="no " + long))  # type: ignore[method-assign]
+    failed = fail(ryll, H, {"clipboard_set": {"text": long}, "private": True}, {"paste": {"text": "x"}})
+    assert str(failed).endswith("expected the text to be pasted, but ryll said paste_failed")
+    assert "sesame" not in json.dumps(failed.result)
+
+
+def test_a_private_answer_of_many_texts_takes_little_time() -> None:
+    ryll = Ryll()
+    ryll.methods.append("dance")
+    ryll.on_dance = lambda c, r, p: c.accept(r, {"texts": [[f"secret {n}", {"a": f"word {n}"}] for n in range(20_000)]})  # type: ignore[attr-defined]
+    before = time.thread_time()
+    result = play(ryll, H, {"call": {"method": "dance"}, "private": True}, {"call": {"method": "dance", "result": {}}})
+    assert time.thread_time() - before < 3
+    assert seen(result, 1) == {"result": "(private)"}
 
 
 def test_without_private_the_peer_is_quoted() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
 from ansible.module_utils.lane.control.errors import BadSteps
 from ansible.module_utils.lane.control.png import Region
-from ansible.module_utils.lane.control.steps import VERBS, hide, plan
+from ansible.module_utils.lane.control.private import hide
+from ansible.module_utils.lane.control.steps import VERBS, plan
 
 HELLO: dict[str, Any] = {"hello": {}}
 
@@ -46,13 +48,21 @@ BAD: dict[str, tuple[object, str]] = {
     "open end": (after_hello({"await": {"marks": 0}}), "to give `marks` from 1 or more, but it is 0"),
     "no number": ([{"hello": {}, "within": "soon"}], "to give `within` a number, but it is 'soon'"),
     "not finite": ([{"hello": {}, "within": math.nan}], "to give `within` a number, but it is nan"),
-    "no double": ([{"hello": {}, "within": 10**400}], "to give `within` a number, but it is 1000"),
+    "no double": ([{"hello": {}, "within": 10**400}], "to give `within` a number, but it is a whole number of many digits"),
+    "more digits than Python prints": (after_hello({"await": {"surfaces": 10**5000}}), "to give `surfaces` from 1 to 1000, but it is a whole number of many"),
+    "no time at all": ([{"hello": {}, "within": 0}], "to give `within` from 0.001 to 86400, but it is 0"),
+    "time that runs backwards": ([{"hello": {}, "within": -3}], "to give `within` from 0.001 to 86400, but it is -3"),
+    "more than a day": ([{"hello": {}, "within": 1e9}], "to give `within` from 0.001 to 86400, but it is 1000000000.0"),
+    "for ever": ([{"hello": {}, "within": math.inf}], "to give `within` a number, but it is inf"),
     "no truth value": (after_hello({"await": {"agent": "maybe"}}), "to give `agent` true or false, but it is 'maybe'"),
     "no component": ([{"hello": {}, "blame": "me"}], "to give `blame` one of guest, qemu,"),
     "no choice": (after_hello({"screenshot": {"format": "jpeg"}}), "to give `format` one of png, rgba, but it is 'jpeg'"),
     "no size": (after_hello({"await": {"size": "big"}}), "to give `size` a size such as 1280x800, but it is 'big'"),
     "no condition": (after_hello({"await": {}}), "to give `await` at least one of agent, surfaces, size, size_as, marks, but it gives none"),
     "relative path": (after_hello({"screenshot": {"file": "a.png"}}), "to give `file` an absolute path, but it is 'a.png'"),
+    "a path of half a pair": (after_hello({"screenshot": {"file": "/a\ud800"}}), "to give `file` an absolute path"),
+    "a path with a NUL": (after_hello({"screenshot": {"file": "/a\0b"}}), "to give `file` an absolute path, but it is '/a\\x00b'"),
+    "a path longer than the system's": (after_hello({"screenshot": {"file": "/" + "x" * 4096}}), "to give `file` an absolute path"),
     "no region": (after_hello({"screenshot": {"region": {"x": 1}}}), "to give `region` x, y, width and height in pixels"),
     "empty region": (after_hello({"screenshot": {"region": {"x": 0, "y": 0, "width": 0, "height": 1}}}), "to give `region` x, y,"),
     "no key": (after_hello({"send_key": {"key": "retrun"}}), "to give `key` the name of a key, such as enter, f2 or ctrl-alt-delete, but 'retrun' in"),
@@ -64,10 +74,14 @@ BAD: dict[str, tuple[object, str]] = {
     "text that no keyboard has": (after_hello({"type": {"text": "aé"}}), "to give `text` characters of a US keyboard, but character 2 is not on it"),
     "half a surrogate pair": (after_hello({"clipboard_set": {"text": "\ud800"}}), "to give `text` a text, but it is '\\ud800'"),
     "too much text": (after_hello({"clipboard_set": {"text": "x" * 104857601}}), "a text of at most 104857600 bytes, but it has 104857601"),
+    "too much to type": (after_hello({"type": {"text": "x" * 100_001}}), "to give `text` a text of at most 100000 characters, but it has 100001"),
     "no text": (after_hello({"paste": {"text": 5}}), "to give `text` a text, but it is 5"),
     "no names": (after_hello({"subscribe": {"events": "latency"}}), "to give `events` a list of names, but it is 'latency'"),
     "no fields": (after_hello(SUBSCRIBED, {"expect_event": {"event": "latency", "fields": [1]}}), "to give `fields` a mapping, but it is a list"),
     "fields with strange keys": (after_hello(SUBSCRIBED, {"expect_event": {"event": "latency", "fields": {1: 2}}}), "to give `fields` a mapping"),
+    "parameters that JSON has not": (after_hello({"call": {"method": "m", "params": {"n": math.nan}}}), "to give `params` values that JSON can express"),
+    "parameters of half a pair": (after_hello({"call": {"method": "m", "params": {"n": "\ud800"}}}), "to give `params` text that can be written as UTF-8"),
+    "a refused hello": ([{"hello": {}, "refused": "busy"}, {"status": {}}], "expected step 2 (status) to come after a `hello` step, but there is none before"),
     "no hello": ([{"status": {}}], "expected step 1 (status) to come after a `hello` step, but there is none before it"),
     "the same register twice": (after_hello(SHOT, SHOT), "expected step 3 (screenshot) to register a name of its own, but 'one' was registered before"),
     "since what": (
@@ -85,6 +99,14 @@ BAD: dict[str, tuple[object, str]] = {
     "unsubscribed": (
         after_hello(SUBSCRIBED, {"unsubscribe": {"events": ["latency"]}}, {"quiet": {"event": "latency", "seconds": 1}}),
         "expected step 4 (quiet) to come after a `subscribe` to latency",
+    ),
+    "a refused subscription": (
+        after_hello(SUBSCRIBED | {"refused": "bad_params"}, {"quiet": {"event": "latency", "seconds": 1}}),
+        "expected step 3 (quiet) to come after a `subscribe` to latency",
+    ),
+    "unsubscribed what was not subscribed": (
+        after_hello(SUBSCRIBED, {"unsubscribe": {"events": ["latency", "dropped"]}}),
+        "expected step 3 (unsubscribe) to come after a `subscribe` to dropped",
     ),
     "subscription not kept": (
         after_hello(SUBSCRIBED, {"reconnect": {"resubscribe": False}}, {"quiet": {"event": "latency", "seconds": 1}}),
@@ -114,6 +136,8 @@ def test_a_mistake_is_told_in_one_sentence(steps: object, words: str) -> None:
         {"paste": {"text": "sesame", "char_delay_ms": -1}, "private": True},
         {"clipboard_set": {"text": "sesame\ud800"}, "private": True},
         {"clipboard_get": {"equals": "sesame\ud800"}, "private": "yes"},
+        {"call": {"method": "m", "params": {"sesame\ud800": "sesame\ud800"}}, "private": True},
+        {"type": {"text": "sesame", "private": True}},
     ],
 )
 def test_no_mistake_tells_a_private_text(step: dict[str, Any]) -> None:
@@ -163,7 +187,7 @@ def test_private_texts_are_hidden_from_logs_whatever_the_list_is_like() -> None:
     step = {"call": {"method": "m", "params": {"a": ["sesame", 1]}}, "private": "yes", "name": "n"}
     assert hide([step, {"type": {"text": "open"}}, "x"]) == [
         {
-            "call": {"method": "(private, 1 characters)", "params": {"a": ["(private, 6 characters)", 1]}},
+            "call": {"method": "(private, 1 characters)", "params": {"a": ["(private, 6 characters)", "(private)"]}},
             "private": "yes",
             "name": "n",
         },
@@ -171,4 +195,30 @@ def test_private_texts_are_hidden_from_logs_whatever_the_list_is_like() -> None:
         "x",
     ]
     assert hide([{"type": "sesame", "private": 1}]) == [{"type": "(private, 6 characters)", "private": 1}]
-    assert hide("anything") == "anything"
+    assert hide("anything") == "(private, 8 characters)"
+    pin = {"type": {"text": 123456, "delay_ms": None}, "private": True}
+    assert hide([pin]) == [pin | {"type": {"text": "(private)", "delay_ms": None}}]
+    misplaced = {"type": {"text": "sesame", "private": True}}
+    assert hide([misplaced]) == [{"type": {"text": "(private, 6 characters)", "private": True}}]
+    assert hide([{"hello": {}}, {"status": None}]) == [{"hello": {}}, {"status": None}]
+
+
+def test_a_long_list_is_checked_in_little_time() -> None:
+    steps = [HELLO, {"subscribe": {"events": ["latency"]}, "register": "first"}]
+    steps += [{"quiet": {"event": "latency", "seconds": 1, "since": "first"}, "register": f"r{n}", "name": "the same"} for n in range(10_000)]
+    began = time.thread_time()
+    assert len(plan(steps)) == 10_002
+    assert time.thread_time() - began < 3
+    with pytest.raises(BadSteps, match=r"expected step 10003 \(status\) to register a name of its own, but 'first' was registered before"):
+        plan([*steps, {"status": {}, "register": "first"}])
+
+
+def test_a_paste_brings_its_own_subscription() -> None:
+    ended = {"expect_event": {"event": "paste_completed"}}
+    plan(after_hello({"paste": {"text": "x"}}, ended))
+    with pytest.raises(BadSteps, match="to come after a `subscribe` to paste_completed"):
+        plan(after_hello({"paste": {"text": "x", "wait": False}}, ended))
+
+
+def test_a_clipboard_text_of_the_most_length_is_taken() -> None:
+    assert len(plan(after_hello({"clipboard_set": {"text": "x" * 104857600}}))[1].options["text"]) == 104857600

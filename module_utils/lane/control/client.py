@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,13 +20,19 @@ PROTOCOL_VERSION = "1.0"
 #: Events that are kept until a step asks for them; of more, the oldest go, and are counted.
 MOST_EVENTS = 10_000
 MOST_EVENT_BYTES = 8 << 20
+#: Of a longer name of an event, or of more names, nothing is kept but their number.
+LONGEST_NAME = 100
+MOST_NAMES = 100
 DRAIN = 0.05
+#: What Python takes for a value besides its characters, about.
+VALUE_BYTES = 64
+_CODE = re.compile(r"[a-z0-9_]{1,60}")
 _BLANK: dict[str, Any] = {"event": ""}
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event. number: 1 for the first of the session; arrived: point of time.monotonic(); size: bytes of its line."""
+    """One event. number: 1 for the first of the session; arrived: point of time.monotonic(); size: about the bytes that it takes in memory."""
 
     number: int
     arrived: float
@@ -52,7 +60,8 @@ class Events:
 
     def add(self, name: str, data: dict[str, Any], size: int) -> None:
         self._last += 1
-        self.seen[name if name in self.seen or len(self.seen) < 100 else "(others)"] += 1
+        known = name in self.seen or (len(self.seen) < MOST_NAMES and len(name) <= LONGEST_NAME)
+        self.seen[name if known else "(others)"] += 1
         if name == "dropped":
             self.dropped_by_server += whole(data, "count", "the event `dropped`")
         event = Event(self._last, time.monotonic(), name, data, size)
@@ -66,10 +75,7 @@ class Events:
 
     def take(self, wanted: Callable[[Event], bool], after: int = 0) -> Event | None:
         """Remove and return the oldest event that is wanted, of those with a number above `after`."""
-        first = len(self.kept)
-        while first and self.kept[first - 1].number > after:
-            first -= 1
-        for at in range(first, len(self.kept)):
+        for at in range(bisect_right(self.kept, after, key=lambda event: event.number), len(self.kept)):
             event = self.kept[at]
             if wanted(event):
                 del self.kept[at]
@@ -194,17 +200,16 @@ class Client:
             if "id" in message or "ok" in message:
                 raise Malformed("a line to be an answer or an event", "one is both", sample=line[:200].decode("utf-8", "replace"))
             name = take(message, "event", str, "an event")
-            self.events.add(name, take(message, "data", dict, "an event"), len(line))
+            self.events.add(name, take(message, "data", dict, "an event"), len(line) + VALUE_BYTES * sum(map(line.count, (b",", b"[", b"{"))))
         return message
 
     def _result(self, method: str, number: int, message: dict[str, Any]) -> dict[str, Any]:
         accepted = take(message, "ok", bool, f"the answer to `{method}`")
         if not accepted:
             error = take(message, "error", dict, f"the answer to `{method}`")
-            code = take(error, "code", str, "an error")
             if "id" in message:
                 self._same(method, number, message["id"])
-            raise Refused(method, code[:60], take(error, "message", str, "an error"))
+            raise Refused(method, _code(error), take(error, "message", str, "an error"))
         if "id" not in message:
             raise Malformed(f"`id` in the answer to `{method}`", "it is missing")
         self._same(method, number, message["id"])
@@ -222,5 +227,13 @@ class Client:
     def _unasked(self, message: dict[str, Any]) -> None:
         error = message.get("error")
         if message.get("ok") is False and isinstance(error, dict) and isinstance(error.get("code"), str):
-            raise Closed("ryll to serve this connection", f"it said {error['code'][:60]} unasked", sample=str(error.get("message", "")))
+            raise Closed("ryll to serve this connection", f"it said {_code(error)} unasked", sample=str(error.get("message", "")))
         raise Malformed("nothing but events between the requests", "an answer came that nobody asked for")
+
+
+def _code(error: dict[str, Any]) -> str:
+    """The error's code, which is a word and safe to be told. Raises Malformed."""
+    code: str = take(error, "code", str, "an error")
+    if not _CODE.fullmatch(code):
+        raise Malformed("`code` in an error to be a word such as bad_params", "it is not", sample=code)
+    return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .errors import BadSteps, Malformed
@@ -14,9 +15,13 @@ MOST_VALUES = 100_000
 DEEPEST = 32
 #: Characters of a number: a 64 bit integer has 20, a double printed in full about 25.
 LONGEST_NUMBER = 40
-# A string literal, or what there is of an unfinished one; possessive, so that no input makes it look at a byte twice.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
+# What leads up to the next bracket or comma, string literals in it (also an unfinished one) as a whole, and that character; possessive, so
+# that no input makes it look at a byte twice.
+_NEXT = re.compile(rb'(?:[^"\[\]{},]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?+)*+([\[\]{},]?)', re.DOTALL)
+#: A value has a name and a text at most, each between two quotes.
+_MOST_QUOTES = 4 * MOST_VALUES
+_ESCAPED_HALF = re.compile(rb"\\u[dD]")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -58,17 +63,10 @@ def decode(line: bytes) -> dict[str, Any]:
 
     if b"\0" in line:
         refuse("it holds a NUL byte")
-    structure = line
+    if line.count(b'"') - line.count(b'\\"') > _MOST_QUOTES:
+        refuse(f"it holds more than {MOST_VALUES} values")
     if line.count(b"[") + line.count(b"{") > DEEPEST or line.count(b",") > MOST_VALUES:
-        structure = _STRING.sub(b"", line)
-        brackets = structure.count(b"[") + structure.count(b"{")
-        if brackets + structure.count(b",") > MOST_VALUES:
-            refuse(f"it holds more than {MOST_VALUES} values")
-        depth = 0
-        for found in _BRACKET.finditer(structure):
-            depth += 1 if found[0] in (b"[", b"{") else -1
-            if depth > DEEPEST:
-                refuse(f"it is nested deeper than {DEEPEST} levels")
+        _measure(line, refuse)
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -79,14 +77,33 @@ def decode(line: bytes) -> dict[str, Any]:
         refuse(f"it is not JSON at character {error.pos + 1}")
     if not isinstance(value, dict):
         refuse("it holds JSON that is not an object")
-    if b"\\ud" in line.lower() and not _is_unicode(value):
+    if _ESCAPED_HALF.search(line) and _has_half(value):
         refuse("a text in it has half of a surrogate pair")
     return value
 
 
-def _is_unicode(value: object) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _measure(line: bytes, refuse: Callable[[str], NoReturn]) -> None:
+    """Refuse too many values and too deep nesting before anything is made of them, looking at no more of the line than that takes."""
+    depth = values = 0
+    for found in _NEXT.finditer(line):
+        mark = found[1]
+        if mark in (b"]", b"}"):
+            depth -= 1
+        elif mark:
+            values += 1
+            depth += mark != b","
+        if depth < 0:
+            return  # not JSON, as the parser will say
+        if depth > DEEPEST:
+            refuse(f"it is nested deeper than {DEEPEST} levels")
+        if values > MOST_VALUES:
+            refuse(f"it holds more than {MOST_VALUES} values")
+
+
+def _has_half(value: object) -> bool:
+    """Whether a text somewhere in the value has half of a surrogate pair, which no file and no log can hold."""
+    if isinstance(value, str):
+        return _HALF.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_half(name) or _has_half(inner) for name, inner in value.items())
+    return isinstance(value, list) and any(map(_has_half, value))

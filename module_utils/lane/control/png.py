@@ -12,12 +12,14 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import NoReturn
 
 from .errors import Malformed
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: More than a line of 64 MiB needs for pixel data in pieces of 4 KiB, and few enough to hold them all.
+MOST_CHUNKS = 20_000
 _CHANNELS = {2: 3, 6: 4}
 _FEED = 1 << 14  # bytes given to zlib at a time; what it leaves over is copied for each row
 
@@ -107,7 +109,9 @@ def _rgba_rows(data: bytes, width: int, height: int) -> Iterator[tuple[int, byte
 
 def _png_rows(data: bytes, width: int, height: int) -> tuple[int, Iterator[tuple[int, bytes]]]:
     """Bytes for each pixel, and the rows as (filter method, filtered bytes); the iterator raises at the end what only shows there."""
-    chunks = list(_chunks(data))
+    chunks = list(islice(_chunks(data), MOST_CHUNKS + 1))
+    if len(chunks) > MOST_CHUNKS:
+        _broken(f"a PNG of at most {MOST_CHUNKS} chunks", "it has more")
     if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         _broken("a PNG that begins with its header", "the first chunk is another")
     seen_width, seen_height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", chunks[0][1])

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import LaneError
 from ..workdir import write_private
 from .client import Client, Event
-from .errors import BadSteps, ControlError, SessionFailed, Unmet, quoted_end
-from .steps import Step, hidden
+from .errors import BadSteps, ControlError, SessionFailed, TimedOut, Unmet, quoted_end
+from .private import Secrets
+from .steps import Step, is_path
 from .verbs import Stage, play
 from .watch import Watch, log_end
 from .wire import MAX_LINE_BYTES, check_path
 
-#: Shorter private texts are hidden where they belong, but not looked for elsewhere: they would hit innocent words.
-SHORTEST_SOUGHT = 3
 #: What a transcript holds at most: characters of a text, entries of a list, events.
 MOST_TEXT = 1 << 16
 MOST_ENTRIES = 1000
 MOST_EVENTS = 1000
+#: Most characters of what one step saw, and of all events, so that a peer cannot fill the memory with a transcript.
+MOST_SEEN = 1 << 20
 _LOG_HELPS = ("unreachable", "closed", "process", "timeout")
 
 
@@ -47,6 +48,10 @@ class Settings:
     def check(self) -> None:
         """Raise BadSteps for what cannot work, before anything starts. Looks at the values only, not at the machine."""
         check_path(self.socket)
+        if not self.socket.startswith("/"):
+            raise BadSteps("the absolute path of a socket", f"it is {self.socket}")
+        if self.transcript_file is not None and not is_path(self.transcript_file):
+            raise BadSteps("transcript_file to be an absolute path", "it is not")
         if not 0 < self.limit <= 86400:
             raise BadSteps("a limit of the session above 0 and up to 86400 seconds", f"it is {self.limit:g}")
         if not 0 <= self.connect_within <= 86400:
@@ -83,10 +88,11 @@ class _Session:
     def __init__(self, settings: Settings, steps: list[Step]) -> None:
         self.settings = settings
         self.steps = steps
-        self.secretive = any(step.private for step in steps)
+        self.secrets = Secrets(steps)
         self.transcript: list[dict[str, Any]] = []
         self.registered: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
+        self.room = MOST_SEEN
         self.began = time.monotonic()
         self.stage: Stage | None = None
 
@@ -101,11 +107,11 @@ class _Session:
                         watch = Watch(self.settings.pid) if self.settings.pid else None
                         client = Client(self.settings.socket, max_line_bytes=self.settings.max_line_bytes, watch=watch)
                         client.events.listener = self._event
-                        self.stage = Stage(client, self.settings.client_name, self.settings.connect_within)
+                        self.stage = Stage(client, self.settings.client_name, self.secrets, self.settings.connect_within)
                     seen = self._play(step)
                 except (LaneError, OSError) as error:
                     raise self._failed(step, started, at, error) from None
-                shown = self._clean(seen)
+                shown = self._shown(seen)
                 self._note(step, "ok", started, time.monotonic() - at, shown)
                 if step.register:
                     self.registered[step.register] = shown
@@ -115,28 +121,41 @@ class _Session:
             if watch:
                 watch.close()
         result = self._result()
-        self._write(result)
+        try:
+            self._write(result)
+        except OSError as trouble:
+            unwritten = LaneError("environment", f"the transcript to be written to {self.settings.transcript_file}", f"the system said {trouble.strerror}")
+            unwritten.result = result
+            raise unwritten from None
         return result
 
     def _play(self, step: Step) -> dict[str, Any]:
         assert self.stage is not None
         now = time.monotonic()
         limit = step.limit + (self.settings.connect_within if not self.stage.client.wire.connected else 0)
-        whole = self.began + self.settings.limit
-        if now >= whole:
-            raise Unmet(f"the session to end within its limit of {self.settings.limit:g} s", "the steps before this one used it up")
-        return play(self.stage, step, min(now + limit, whole))
+        left = self.began + self.settings.limit - now
+        if left <= step.options.get("seconds", 0):
+            kept = "the steps before this one used it up" if left <= 0 else f"{left:.1f} s of it are left for {step.options['seconds']:g} s of this step"
+            raise TimedOut(f"the session to end within its limit of {self.settings.limit:g} s", kept, component="lane")
+        if limit <= left:
+            return play(self.stage, step, now + limit)
+        try:
+            return play(self.stage, replace(step, limit=round(left, 1) or 0.1), now + left)
+        except (TimedOut, Unmet) as error:
+            if time.monotonic() >= now + left:
+                error.got += f"; the session's limit of {self.settings.limit:g} s ended the step before its own"
+            raise
 
     def _failed(self, step: Step, started: float, at: float, error: LaneError | OSError) -> SessionFailed:
         if isinstance(error, OSError):
             named = f" ({error.filename})" if error.filename else ""
             error = LaneError("environment", "its files to be written", f"the system said {error.strerror}{named}")
-        if isinstance(error, ControlError) and self.secretive:
+        if isinstance(error, ControlError) and self.secrets.any:
             error.sample = ""
         component, where, evidence = error.component, error.where, error.evidence
         if step.blame and isinstance(error, Unmet):
             component = step.blame
-        if self.settings.log_file and isinstance(error, ControlError) and error.kind in _LOG_HELPS:
+        if self.settings.log_file and isinstance(error, ControlError) and error.kind in _LOG_HELPS and component == "ryll":
             said, line = log_end(self.settings.log_file)
             if said:
                 error.got += f"; its log ends with {quoted_end(str(self._clean(said)))}"
@@ -169,7 +188,8 @@ class _Session:
         )
 
     def _event(self, event: Event) -> None:
-        if len(self.events) < MOST_EVENTS:
+        self.room -= event.size
+        if len(self.events) < MOST_EVENTS and self.room >= 0:
             entry = {"name": event.name, "data": event.data, "seconds": round(event.arrived - self.began, 6), "during": len(self.transcript) + 1}
             self.events.append(self._clean(entry))
 
@@ -198,12 +218,16 @@ class _Session:
         if self.settings.transcript_file:
             write_private(self.settings.transcript_file, json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
 
+    def _shown(self, seen: dict[str, Any]) -> dict[str, Any]:
+        """What a step saw as the transcript has it."""
+        shown: dict[str, Any] = self._clean(seen)
+        size = len(json.dumps(shown, ensure_ascii=False))
+        return shown if size <= MOST_SEEN else {"...": f"({size} characters)"}
+
     def _clean(self, value: Any) -> Any:
         """The value without private texts, and not larger than a transcript may be."""
         if isinstance(value, str):
-            for text in self.stage.private if self.stage else ():
-                if len(text) >= SHORTEST_SOUGHT:
-                    value = value.replace(text, hidden(text))
+            value = self.secrets.mask(value)
             return value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}... ({len(value)} characters)"
         if isinstance(value, list | tuple):
             cut = [self._clean(entry) for entry in value[:MOST_ENTRIES]]

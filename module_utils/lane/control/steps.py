@@ -11,11 +11,16 @@ from typing import Any
 
 from ..errors import COMPONENTS
 from .errors import BadSteps
+from .jsonline import encode
 from .keys import chord, scancode, strokes
 from .png import Region
 
 #: Most bytes of a clipboard text that ryll 0.3.0 takes.
 MOST_CLIPBOARD = 104_857_600
+#: Most characters of a text that `type` sends key by key; at 10 ms for each that is a quarter of an hour.
+MOST_TYPED = 100_000
+#: The longest path that the system takes, in bytes (PATH_MAX less its NUL).
+LONGEST_PATH = 4095
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,10 @@ AROUND: dict[str, Option] = {
     "refused": Option("str"),
     "private": Option("bool", default=False),
 }
+#: The events that tell how a paste ended; the step subscribes to them by itself.
+PASTE_ENDS = ("paste_completed", "paste_failed")
+#: Options that name a registered step, and the verbs that it may have.
+_REFERENCES = {"since": tuple(VERBS), "same_as": ("screenshot",), "differs_from": ("screenshot",), "size_as": ("resize", "screenshot")}
 #: Verbs that may come before hello.
 _BEFORE_HELLO = ("hello", "pause", "call")
 
@@ -163,35 +172,12 @@ def plan(raw: object, step_limit: float = 10.0) -> list[Step]:
         raise BadSteps("step_limit above 0 and up to 86400 seconds", f"it is {step_limit:g}")
     if not isinstance(raw, list) or not raw:
         raise BadSteps("a list of at least one step", "it is empty" if raw == [] else f"it is {_shown(raw)}")
+    order = _Order()
     steps: list[Step] = []
     for number, entry in enumerate(raw, 1):
         steps.append(_step(number, entry, step_limit))
-        _check_order(steps)
+        order.check(steps[-1])
     return steps
-
-
-def hide(raw: object) -> object:
-    """The list as it was given, with the texts of private steps replaced; for logs. Never raises, whatever it is given."""
-    if not isinstance(raw, list):
-        return raw
-    return [_hide_step(entry) if isinstance(entry, dict) and entry.get("private") not in (None, False) else entry for entry in raw]
-
-
-def hidden(text: str) -> str:
-    """What stands for a private text."""
-    return f"(private, {len(text)} characters)"
-
-
-def _hide_step(entry: dict[Any, Any]) -> dict[Any, Any]:
-    return {key: value if key in AROUND else _hide_value(value) for key, value in entry.items()}
-
-
-def _hide_value(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _hide_value(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_hide_value(inner) for inner in value]
-    return hidden(value) if isinstance(value, str) else value
 
 
 def _step(number: int, entry: object, step_limit: float) -> Step:
@@ -251,39 +237,56 @@ def _options(place: str, given: dict[Any, Any], known: dict[str, Option], privat
     return found
 
 
-def _check_order(steps: list[Step]) -> None:
-    """What the last step needs of those before it: hello, a subscription, a registered name of the right kind."""
-    step, before = steps[-1], steps[:-1]
-    place = f"step {step.number} ({step.name})"
-    if step.verb not in _BEFORE_HELLO and not any(one.verb == "hello" for one in before):
-        raise BadSteps(f"{place} to come after a `hello` step", "there is none before it")
-    if step.register and any(one.register == step.register for one in before):
-        raise BadSteps(f"{place} to register a name of its own", f"{step.register!r} was registered before")
-    for key, verbs in (("since", tuple(VERBS)), ("same_as", ("screenshot",)), ("differs_from", ("screenshot",)), ("size_as", ("resize", "screenshot"))):
-        name = step.options.get(key)
-        if name is not None and not any(one.register == name and one.verb in verbs and not one.refused for one in before):
-            kind = "a step" if key == "since" else f"a {' or '.join(verbs)} step"
-            raise BadSteps(f"{place} to give `{key}` the registered name of {kind} before it", f"{name!r} is none")
-    if step.verb in ("expect_event", "quiet"):
-        subscribed: set[str] = set()
-        for one in before:
-            if one.verb == "subscribe":
-                subscribed.update(one.options["events"])
-            elif one.verb == "unsubscribe":
-                subscribed.difference_update(one.options["events"])
-            elif one.verb == "reconnect" and not one.options["resubscribe"]:
-                subscribed.clear()
-        if step.options["event"] not in subscribed:
-            raise BadSteps(f"{place} to come after a `subscribe` to {step.options['event']}", "there is none before it")
+class _Order:
+    """What a step needs of those before it: hello, a subscription, a registered name of the right kind. A refused step left nothing."""
+
+    def __init__(self) -> None:
+        self.greeted = False
+        self.registered: dict[str, Step] = {}
+        self.subscribed: set[str] = set()
+
+    def check(self, step: Step) -> None:
+        place = f"step {step.number} ({step.name})"
+        if step.verb not in _BEFORE_HELLO and not self.greeted:
+            raise BadSteps(f"{place} to come after a `hello` step", "there is none before it")
+        if step.register in self.registered:
+            raise BadSteps(f"{place} to register a name of its own", f"{step.register!r} was registered before")
+        for key, verbs in _REFERENCES.items():
+            name = step.options.get(key)
+            found = None if name is None else self.registered.get(name)
+            if name is not None and (found is None or found.verb not in verbs or found.refused):
+                kind = "a step" if key == "since" else f"a {' or '.join(verbs)} step"
+                raise BadSteps(f"{place} to give `{key}` the registered name of {kind} before it", f"{name!r} is none")
+        wanted = step.options["events"] if step.verb == "unsubscribe" else [step.options["event"]] if "event" in step.options else []
+        if missing := [name for name in wanted if name not in self.subscribed]:
+            raise BadSteps(f"{place} to come after a `subscribe` to {missing[0]}", "there is none before it")
+        if step.register:
+            self.registered[step.register] = step
+        if not step.refused:
+            self._note(step)
+
+    def _note(self, step: Step) -> None:
+        if step.verb == "hello":
+            self.greeted = True
+        elif step.verb == "subscribe":
+            self.subscribed.update(step.options["events"])
+        elif step.verb == "unsubscribe":
+            self.subscribed.difference_update(step.options["events"])
+        elif step.verb == "paste" and step.options["wait"]:
+            self.subscribed.update(PASTE_ENDS)
+        elif step.verb == "reconnect" and not step.options["resubscribe"]:
+            self.subscribed.clear()
 
 
 def _shown(value: object, private: bool = False) -> str:
     if value is None:
         return "nothing"
-    kind = {str: "a text", list: "a list", dict: "a mapping", bool: "a truth value"}.get(type(value), f"a {type(value).__name__}")
+    kinds = {str: "a text", list: "a list", dict: "a mapping", bool: "a truth value", int: "a whole number", float: "a number"}
     if private or isinstance(value, list | dict):
-        return kind
-    return repr(value)[:60]
+        return kinds.get(type(value), f"a {type(value).__name__}")
+    if isinstance(value, int) and value.bit_length() > 200:  # Python does not print the largest
+        return "a whole number of many digits"
+    return repr(value[:100] if isinstance(value, str) else value)[:60]
 
 
 def _a_text(value: object) -> str:
@@ -309,6 +312,8 @@ def _a_clipboard_text(value: object) -> str:
 
 def _a_keyboard_text(value: object) -> str:
     text = _a_text(value)
+    if len(text) > MOST_TYPED:
+        raise BadSteps(f"a text of at most {MOST_TYPED} characters", f"it has {len(text)}")
     strokes(text)
     return text
 
@@ -334,15 +339,21 @@ def _a_truth(value: object) -> bool:
 
 
 def _a_path(value: object) -> str:
-    path = os.path.expanduser(_a_word(value))
-    if not os.path.isabs(path):
+    path = os.path.expanduser(_a_text(value))
+    if not is_path(path):
         raise ValueError
     return path
+
+
+def is_path(path: str) -> bool:
+    """Whether it can be the absolute path of a file."""
+    return os.path.isabs(path) and path.isprintable() and len(path.encode()) <= LONGEST_PATH
 
 
 def _a_mapping(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ValueError
+    encode(value)
     return value
 
 

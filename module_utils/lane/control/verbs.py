@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 from ..workdir import write_private
@@ -12,8 +13,9 @@ from .client import Client, Event
 from .errors import Malformed, Refused, TimedOut, Unmet
 from .keys import strokes
 from .png import Region, alike, look
+from .private import MOST_SOUGHT, Secrets, hidden, texts
 from .replies import Hello, Shot, Status, marks, take, whole
-from .steps import VERBS, Step, hidden
+from .steps import PASTE_ENDS, VERBS, Step
 
 #: Seconds between two tries when ryll's queue is full or it still serves the connection that was just closed.
 RETRY_EVERY = 0.05
@@ -38,13 +40,13 @@ class Kept:
 
 @dataclass
 class Stage:
-    """What the steps of one session share. private: texts that may not be shown, as they become known."""
+    """What the steps of one session share. secrets: texts that may not be shown."""
 
     client: Client
     client_name: str
+    secrets: Secrets
     patience: float = 0.0
     kept: dict[str, Kept] = field(default_factory=dict)
-    private: list[str] = field(default_factory=list)
     acted: bool = False
 
 
@@ -57,8 +59,6 @@ def play(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         stage.kept[step.register] = Kept(client.events.last)
     if client.server and not step.refused:
         client.need(VERBS[step.verb].needs, _events_needed(step))
-    if step.private:
-        stage.private += _texts({key: step.options[key] for key in VERBS[step.verb].texts})
     if not step.refused:
         return _PLAY[step.verb](stage, step, deadline)
     try:
@@ -74,16 +74,12 @@ def _events_needed(step: Step) -> list[str]:
     if step.verb == "subscribe":
         return list(step.options["events"])
     if step.verb == "paste" and step.options["wait"]:
-        return ["paste_completed", "paste_failed"]
+        return list(PASTE_ENDS)
     return [step.options["event"]] if "event" in step.options else []
 
 
-def _texts(value: object) -> list[str]:
-    if isinstance(value, dict):
-        return [text for inner in value.values() for text in _texts(inner)]
-    if isinstance(value, list):
-        return [text for inner in value for text in _texts(inner)]
-    return [value] if isinstance(value, str) else []
+def _beginning(text: str) -> str:
+    return repr(text[:100])
 
 
 def _text(step: Step, text: str) -> str:
@@ -288,7 +284,7 @@ def _type(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 def _paste(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     client, text = stage.client, step.options["text"]
     wait = step.options["wait"]
-    if wait and (missing := [name for name in ("paste_completed", "paste_failed") if name not in client.subscribed]):
+    if wait and (missing := [name for name in PASTE_ENDS if name not in client.subscribed]):
         client.subscribe(missing, deadline)
     stage.acted = True
     number = client.ask("paste", {"text": text, "char_delay_ms": step.options["char_delay_ms"]}, deadline)
@@ -297,14 +293,14 @@ def _paste(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     if not wait:
         return seen
     lost = client.events.dropped_by_server
-    ended = _next_event(stage, lambda event: event.name.startswith("paste_") and event.data.get("request_id") == number, deadline)
+    ended = _next_event(stage, lambda event: event.name in PASTE_ENDS and event.data.get("request_id") == number, deadline)
     if ended is None:
         dropped = client.events.dropped_by_server - lost
         why = f"; {dropped} events were dropped meanwhile" if dropped else "; does ryll run with --enable-paste-as-keystrokes?"
         raise Unmet(f"the end of the paste within {step.limit:g} s", f"neither paste_completed nor paste_failed came{why}")
     if ended.name == "paste_failed":
         reason = take(ended.data, "reason", str, "the event `paste_failed`")
-        raise Unmet("the text to be pasted", "ryll said paste_failed" if step.private else f"ryll said paste_failed, {reason[:200]}")
+        raise Unmet("the text to be pasted", "ryll said paste_failed", sample=reason)
     sent = whole(ended.data, "chars_sent", "the event `paste_completed`")
     if sent != len(text):
         raise Unmet(f"{len(text)} characters to be pasted", f"ryll sent {sent}")
@@ -321,12 +317,12 @@ def _clipboard_get(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     result = stage.client.request("clipboard_get", {}, deadline)
     text = None if "text" in result and result["text"] is None else take(result, "text", str, "the answer to `clipboard_get`")
     if step.private and text is not None:
-        stage.private.append(text)
+        stage.secrets.add(text)
     shown = None if text is None else _text(step, text)
     wanted = step.options["equals"]
     if wanted is not None and text != wanted:
-        got = "it is empty" if text is None else f"it is {shown if step.private else repr(text[:100])}"
-        raise Unmet(f"the clipboard to hold {hidden(wanted) if step.private else repr(wanted[:100])}", got)
+        told = hidden if stage.secrets.any else _beginning  # the guest may have made another text of a private one
+        raise Unmet(f"the clipboard to hold {told(wanted)}", "it is empty" if text is None else f"it is {told(text)}")
     return {"text": shown, "characters": None if text is None else len(text)}
 
 
@@ -363,10 +359,9 @@ def _unsubscribe(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     return {"unsubscribed": stage.client.unsubscribe(step.options["events"], deadline)}
 
 
-def _next_event(stage: Stage, wanted: Callable[[Event], bool], deadline: float) -> Event | None:
-    """The oldest kept event that is wanted, else the first that comes; None when none has at the deadline."""
+def _next_event(stage: Stage, wanted: Callable[[Event], bool], deadline: float, looked: int = 0) -> Event | None:
+    """The oldest kept event with a number above `looked` that is wanted, else the first that comes; None when none has at the deadline."""
     events = stage.client.events
-    looked = 0
 
     def newer() -> bool:
         return events.last > looked
@@ -385,18 +380,28 @@ def _wanted(stage: Stage, step: Step) -> Callable[[Event], bool]:
     after = stage.kept[since].event if since else 0
 
     def wanted(event: Event) -> bool:
-        return event.name == name and event.number > after and all(key in event.data and event.data[key] == value for key, value in fields.items())
+        return event.name == name and event.number > after and all(key in event.data and _same(event.data[key], value) for key, value in fields.items())
 
     return wanted
+
+
+def _same(found: object, wanted: object) -> bool:
+    """Whether two values of JSON are the same: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(_same(found[key], wanted[key]) for key in found)
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_same, found, wanted))
+    return isinstance(found, bool) == isinstance(wanted, bool) and found == wanted
 
 
 def _expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     count, name = step.options["count"], step.options["event"]
     dropped = stage.client.events.dropped_by_server
     seen = stage.client.events.seen[name]
+    wanted = _wanted(stage, step)
     found: list[Event] = []
     while len(found) < count:
-        event = _next_event(stage, _wanted(stage, step), deadline)
+        event = _next_event(stage, wanted, deadline, found[-1].number if found else 0)
         if event is None:
             fields = f" with {', '.join(step.options['fields'])} as given" if step.options["fields"] else ""
             other = stage.client.events.seen[name] - seen - len(found)
@@ -456,9 +461,10 @@ def _call(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 
     result = _opening(stage, step, deadline, ask)
     if step.private:
-        stage.private += _texts(result)
+        for text in islice(texts(result), MOST_SOUGHT):
+            stage.secrets.add(text)
     for key, value in (options["result"] or {}).items():
-        if key not in result or result[key] != value:
+        if key not in result or not _same(result[key], value):
             raise Unmet(f"`{key}` of the answer to `{options['method']}` as given", "it is another" if key in result else "it is missing")
     return {"result": "(private)" if step.private else result}
 

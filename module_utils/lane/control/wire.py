@@ -26,7 +26,10 @@ def check_path(path: str) -> None:
     """Raise BadSteps when no unix socket can have this path."""
     if not path or "\0" in path:
         raise BadSteps("the path of a unix socket", "it is empty" if not path else "it holds a NUL character")
-    size = len(os.fsencode(path))
+    try:
+        size = len(os.fsencode(path))
+    except UnicodeEncodeError:
+        raise BadSteps("the path of a unix socket", "it has half of a surrogate pair") from None
     if size > LONGEST_PATH:
         raise BadSteps(f"a socket path of at most {LONGEST_PATH} bytes", f"{path} has {size}")
 
@@ -128,7 +131,7 @@ class Wire:
     @property
     def unfinished(self) -> int:
         """Bytes of a line whose end has not come yet."""
-        return len(self._buffer)
+        return len(self._buffer) - self._buffer.rfind(b"\n") - 1
 
     def _try_connect(self) -> str | None:
         """Connect; None when that worked, else why not. Raises Unreachable for what waiting cannot mend."""
