@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 from itertools import pairwise
 from typing import Any
@@ -19,26 +21,33 @@ from hypothesis import strategies as st
 SHOT = {"width": 8, "height": 4, "format": "png"}
 PICTURE = make_png(8, 4, lambda x, y: (x, y, 7), 4)
 SEEN = png.look(("png", PICTURE), 8, 4, lambda: None)
-STEPS = plan(
-    [
-        {"hello": {}},
-        {"subscribe": {"events": ["latency", "dropped"]}},
-        {"status": {}},
-        {"clipboard_get": {}},
-        {"stats": {"marks": 1}},
-        {"pause": {"seconds": 0.01}},
-    ],
-    0.05,
-)
-# The other side of that conversation: what is sent after each request.
-ANSWERS: list[list[dict[str, Any]]] = [
-    [{"id": 1, "ok": True, "result": HELLO}],
-    [{"id": 2, "ok": True, "result": {"subscribed": ["latency", "dropped"]}}],
-    [{"event": "latency", "data": {"sample_ms": 15000.1005859375, "wallclock_us": 1795424970680526}}, {"id": 3, "ok": True, "result": STATUS}],
-    [{"event": "dropped", "data": {"count": 4711}}, {"id": 4, "ok": True, "result": {"text": "caf\u00e9 \u0000"}}],
-    [{"id": 5, "ok": True, "result": {"display": {"channel_id": 0, "marks_received": 3}}}],
+LIMIT = 0.05  # of a step whose answer was changed, and may never come
+STEPS: list[dict[str, Any]] = [
+    {"hello": {}},
+    {"subscribe": {"events": ["latency", "dropped"]}},
+    {"status": {}},
+    {"clipboard_get": {}},
+    {"stats": {"marks": 1}},
+    {"screenshot": {"not_one_colour": True}, "register": "shot"},
+    {"await": {"agent": False, "surfaces": 1}},
+    {"send_key": {"key": "a"}},
+    {"paste": {"text": "abc"}},
+    {"expect_event": {"event": "latency"}},
+    {"screenshot": {"same_as": "shot"}},
+    {"pause": {"seconds": 0.01}},
 ]
-QUICK = settings(max_examples=40, deadline=3000, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
+PASTED = {"event": "paste_completed", "data": {"request_id": 12, "chars_sent": 3}}
+SHOT_RESULT = SHOT | {"data_base64": base64.b64encode(PICTURE).decode()}
+RESULTS: list[dict[str, Any]] = [
+    HELLO, {"subscribed": ["latency", "dropped"]}, STATUS, {"text": "caf\u00e9 \u0000"}, {"display": {"channel_id": 0, "marks_received": 3}},
+    STATUS, SHOT_RESULT, STATUS, STATUS, {}, {"subscribed": ["paste_completed", "paste_failed"]}, {}, STATUS, SHOT_RESULT, STATUS,
+]  # fmt: skip
+# The other side of that conversation: what is sent after each request.
+ANSWERS: list[list[dict[str, Any]]] = [[{"id": number, "ok": True, "result": result}] for number, result in enumerate(RESULTS, 1)]
+ANSWERS[2].insert(0, {"event": "latency", "data": {"sample_ms": 15000.1005859375, "wallclock_us": 1795424970680526}})
+ANSWERS[3].insert(0, {"event": "dropped", "data": {"count": 4711}})
+ANSWERS[11].append(PASTED)
+QUICK = settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.sampled_from(["id", "ok", "event", "data"]), inner, max_size=3),
@@ -46,28 +55,34 @@ VALUES = st.recursive(
 )
 
 
-def talk(answers: list[list[bytes]], good: bool = False) -> None:
-    """Play STEPS against a peer that sends these pieces after each request; it ends well or with one sentence, and in time."""
+def talk(answers: list[list[bytes]], good: bool = False, closes: bool = False) -> None:
+    """Play STEPS against a peer that sends these pieces after each request; it ends well or with one sentence, and in time.
+
+    closes: the peer ends the connection after its last piece.
+    """
 
     def serve(c: Connection) -> None:
         for pieces in answers:
             c.file.readline()
             for piece in pieces:
                 c.raw(piece)
-        c.wait()
+        if not closes:
+            c.wait()
 
     with Peer(serve) as peer:
         began = time.monotonic()
         sentence = ""
         try:
-            result = run(Settings(peer.path, max_line_bytes=1 << 16), STEPS)
+            result = run(Settings(peer.path, max_line_bytes=1 << 16), plan(STEPS, 10 if good else LIMIT))
         except SessionFailed as failed:
             result, sentence = failed.result, str(failed)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < len(STEPS) * LIMIT + 5
+        assert [entry["index"] for entry in result["transcript"]] == list(range(1, len(STEPS) + 1))
         if sentence:
             assert not good, sentence
-            assert sentence.startswith("ryll: step ")
+            assert re.match(r"ryll: step \d+ of 12 \(\w+\) expected .*, but ", sentence)
             assert sentence.isprintable()
+            assert [entry["result"] for entry in result["transcript"]].count("failed") == 1
         else:
             assert [entry["result"] for entry in result["transcript"]] == ["ok"] * len(STEPS)
         json.dumps(result, ensure_ascii=False).encode()
@@ -110,6 +125,45 @@ def test_bytes_changed_at_random(data: st.DataObject, places: list[int]) -> None
         else:
             del wrong[at + 1 :]
     talk([cut(bytes(one), places) for one in answers])
+
+
+CHANGES = st.lists(st.sampled_from(["drop", "repeat", "move", "swap", "flood", "join"]), min_size=1, max_size=4)
+
+
+@QUICK
+@given(st.data(), CHANGES, st.booleans())
+def test_lines_dropped_repeated_moved_and_flooded(data: st.DataObject, changes: list[str], closes: bool) -> None:
+    answers = [[stream([one]) for one in answer] for answer in ANSWERS]
+
+    def place() -> tuple[list[bytes], int]:
+        group = data.draw(st.sampled_from([group for group in answers if group]))
+        return group, data.draw(st.integers(0, len(group) - 1))
+
+    for change in changes:
+        group, at = place()
+        other, there = place()
+        if change == "drop":
+            del group[at]
+        elif change == "repeat":
+            other.insert(there, group[at])
+        elif change == "move":
+            other.insert(there, group.pop(at))
+        elif change == "swap":
+            group[at], other[there] = other[there], group[at]
+        elif change == "flood":
+            group.insert(at, stream([{"event": "latency", "data": {}}]) * data.draw(st.integers(1, 3000)))
+        else:
+            group[at] = group[at].rstrip(b"\n")
+    talk(answers, closes=closes)
+
+
+@QUICK
+@given(st.integers(0, len(ANSWERS) - 1), st.integers(0, 2000), st.booleans())
+def test_a_conversation_that_breaks_off_anywhere(number: int, at: int, closes: bool) -> None:
+    answers = [[stream(one)] for one in ANSWERS[: number + 1]]
+    whole = answers[-1][0]
+    answers[-1] = [whole[: at % len(whole)]]
+    talk(answers, closes=closes)
 
 
 @QUICK

@@ -92,6 +92,33 @@ def test_check_mode_tells_and_touches_nothing(capsys: pytest.CaptureFixture[str]
     assert bad["failed"] is True
 
 
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no steps": ({"steps": None}, "lane: expected a list of at least one step, but it is nothing"),
+    "steps as a text": ({"steps": '[{"type": {"text": "sesame"}, "private": true}]'}, "lane: expected a list of at least one step, but it is a text"),
+    "an empty list": ({"steps": []}, "lane: expected a list of at least one step, but it is empty"),
+    "a socket that is no path": ({"socket": "/r\0"}, "lane: expected the path of a unix socket, but it holds a NUL character"),
+    "a socket too long": ({"socket": "/" + "x" * 107}, "lane: expected a socket path of at most 107 bytes, but /xxx"),
+    "a transcript that is no path": ({"transcript_file": "/t\0"}, "lane: expected transcript_file to be an absolute path"),
+    "a limit that is none": ({"limit": "nan"}, "lane: expected a limit of the session above 0 and up to 86400 seconds, but it is nan"),
+    "a step limit that is none": ({"step_limit": "-inf"}, "lane: expected step_limit above 0 and up to 86400 seconds, but it is -inf"),
+    "a pid of nobody": ({"pid": -1}, "lane: expected the pid of a process, but it is -1"),
+    "an unknown option": ({"stpes": []}, "Unsupported parameters for "),
+}
+
+
+@pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize("check", [True, False])
+def test_wrong_options_are_told_in_one_sentence(
+    args: dict[str, Any], words: str, check: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(capsys, monkeypatch, **{"socket": "/none/r.sock", "steps": [H], "_ansible_check_mode": check} | args)
+    assert result["failed"] is True
+    assert words in result["msg"]
+    assert "\n" not in result["msg"]
+    assert "exception" not in result
+    assert "sesame" not in str(result)
+
+
 @pytest.mark.parametrize("good", [True, False])
 def test_a_private_text_is_in_no_result_and_no_log(good: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ryll = Ryll()

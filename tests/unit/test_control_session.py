@@ -10,6 +10,7 @@ import re
 import stat
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -608,6 +609,28 @@ def test_truth_is_no_number() -> None:
     for fields in ({"on": True}, {"list": [1, {"a": 0}]}, {"list": [True, {"a": False}]}, {"list": [True]}, {"list": {}}):
         assert "0 came, and 1 with other data" in str(fail(handler, H, SUBSCRIBE, {"expect_event": {"event": "latency", "fields": fields}, "within": 0.1}))
     play(handler, H, SUBSCRIBE, {"expect_event": {"event": "latency", "fields": {"on": 1.0, "list": [True, {"a": 0}]}}})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'"name","data":{"x":[' + b"{}," * 2000 + b"{}]}", b'"%06d' + b"x" * 100_000 + b'","data":{}', b'"name","data":{"x":"' + b"x" * 100_000 + b'"}'],
+    ids=["of many values", "of long names", "of long texts"],
+)
+def test_kept_events_take_little_memory(data: bytes) -> None:
+    """The peer sends 40 MB in lines, or what becomes 60 MB of values."""
+    number = 400
+
+    def serve(c: Connection) -> None:
+        c.hello()
+        for at in range(number):
+            c.raw(b'{"event":' + (data % at if b"%06d" in data else data) + b"}\n")
+        c.accept(c.request(), STATUS)
+
+    tracemalloc.start()
+    result = play(serve, H, {"status": {}}, step_limit=30)
+    assert sum(result["events_seen"].values()) == number
+    assert tracemalloc.get_traced_memory()[1] < 36 << 20
+    tracemalloc.stop()
 
 
 def test_many_events_are_taken_in_little_time() -> None:

@@ -218,6 +218,47 @@ def test_a_line_without_end_is_cut_off(end: bytes) -> None:
         tracemalloc.stop()
 
 
+CHILD = """
+import re, sys, time
+sys.path.insert(0, sys.argv[1])
+from lane.control.client import Client
+from lane.control.errors import Malformed
+def most():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+before = most()
+deadline = time.monotonic() + 30
+with Client(sys.argv[2]) as client:
+    client.connect(deadline)
+    try:
+        told = len(client.request("clipboard_get", {}, deadline)["text"])
+    except Malformed as error:
+        told = error.expected
+print(told, (most() - before) >> 10)
+"""
+
+
+@pytest.mark.parametrize(("size", "told", "most"), [(0, "lines of at most 67108864 bytes", 80), ((64 << 20) - 100, str((64 << 20) - 100), 220)])
+def test_the_longest_line_takes_what_the_page_says(size: int, told: str, most: int) -> None:
+    """In MiB, by the whole process: a line without end, and a whole one of the most length."""
+
+    def serve(connection: Connection) -> None:
+        connection.request()
+        connection.raw(b'{"id":1,"ok":true,"result":{"text":"')
+        sent = 0
+        while not size or sent < size:
+            sent += 1 << 20
+            connection.raw(b"x" * ((1 << 20) if not size or sent <= size else size % (1 << 20)))
+        connection.raw(b'"}}\n')
+        connection.wait()
+
+    with Peer(serve) as peer:
+        command = [sys.executable, "-c", CHILD, str(HERE / "module_utils"), peer.path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    said, _, grown = done.stdout.strip().rpartition(" ")
+    assert said == told, done.stderr
+    assert 60 < int(grown) < most
+
+
 def test_a_line_of_exactly_the_most_length_passes() -> None:
     with Peer(lambda c: (c.raw(b"x" * 1024 + b"\n" + b"y" * 1025 + b"\n"), c.wait())) as peer, connected(peer.path, max_line_bytes=1024) as wire:
         assert wire.line(soon()) == b"x" * 1024

@@ -171,7 +171,7 @@ def plan(raw: object, step_limit: float = 10.0) -> list[Step]:
     if not 0 < step_limit <= 86400:
         raise BadSteps("step_limit above 0 and up to 86400 seconds", f"it is {step_limit:g}")
     if not isinstance(raw, list) or not raw:
-        raise BadSteps("a list of at least one step", "it is empty" if raw == [] else f"it is {_shown(raw)}")
+        raise BadSteps("a list of at least one step", "it is empty" if raw == [] else f"it is {_shown(raw, private=True)}")
     order = _Order()
     steps: list[Step] = []
     for number, entry in enumerate(raw, 1):
