@@ -34,12 +34,12 @@ options:
         type: str
       within:
         description:
-          - Limit of the step in seconds. O(step_limit) when not given; C(quiet) and C(pause) add their own C(seconds) to that.
+          - Limit of the step in seconds, 0.001 to 86400. O(step_limit) when not given; C(quiet) and C(pause) add their own C(seconds) to that.
         type: float
       register:
         description:
           - A name under which later steps refer to this one (C(since), C(same_as), C(differs_from), C(size_as)), and under which
-            RV(registered) returns what it saw.
+            RV(registered) returns what it saw. Each name once.
         type: str
       blame:
         description:
@@ -49,18 +49,22 @@ options:
         choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, lane, artifacts]
       refused:
         description:
-          - An error code of ryll, such as V(busy) or V(no_such_surface). The step is then good when ryll refuses it with this code, and
-            only then.
+          - An error code of ryll. The step is then good when ryll refuses it with this code, and only then; it sees C(refused), and leaves
+            nothing for later steps.
+          - "ryll 0.3.0 knows no_hello_yet, protocol_version_mismatch, busy, unknown_method, bad_params, bad_state, agent_not_connected,
+            no_such_surface, unsupported_format, queue_full, not_implemented and internal_error."
         type: str
       private:
         description:
           - Hides the texts of C(type), C(paste), C(clipboard_set), C(clipboard_get) and C(call) in transcript, messages and logs. Only
             their length is told.
-          - In a session with a private step no words of the peer are quoted in messages.
+          - The same texts, and each line of them, are hidden wherever else they come up in the session, unless shorter than 3 characters.
+          - In a session with a private step no messages of the peer are quoted.
         type: bool
         default: false
       hello:
-        description: Opens the conversation. Normally the first step. It connects, waiting up to O(connect_within).
+        description: Opens the conversation. Normally the first step. It connects, waiting up to O(connect_within). Sees C(server_name),
+          C(protocol_version) and the lists C(supported_methods) and C(supported_events).
         type: dict
         suboptions:
           protocol_version:
@@ -68,10 +72,11 @@ options:
             type: str
             default: "1.0"
       status:
-        description: Sees C(spice_connected), C(agent_connected) and the list C(surfaces).
+        description: Sees C(spice_connected), C(agent_connected) and the list C(surfaces), each with C(channel_id), C(surface_id), C(width), C(height).
         type: dict
       await:
-        description: Asks for the status until all the given conditions hold at once.
+        description: Asks for the status until all the given conditions, at least one, hold at once. Sees the last status, how often it C(asked),
+          and the C(marks) if those were wanted.
         type: dict
         suboptions:
           agent:
@@ -101,10 +106,13 @@ options:
         description:
           - Takes a picture, reads it to its end and checks that it is whole and has the size of its surface.
           - A surface that changes its size meanwhile is taken again.
+          - Sees C(format), C(width), C(height), C(bytes), C(one_colour) (such as V(#000000), or null) and, when given, C(file), C(same_as),
+            C(differs_from).
         type: dict
         suboptions:
           file:
-            description: Absolute path to write the picture to, mode 0600. A PNG, or the bare bytes of RGBA.
+            description: Absolute path to write the picture to, mode 0600, in place of what is there. A PNG, or the bare bytes of RGBA. It is
+              kept when the picture is not as wanted.
             type: path
           format:
             description: What to ask ryll for.
@@ -135,7 +143,7 @@ options:
             type: float
             default: 0
           region:
-            description: The part of the picture that C(not_one_colour), C(same_as) and C(differs_from) look at.
+            description: The part of the picture that C(not_one_colour), C(same_as) and C(differs_from) look at. It must lie inside.
             type: dict
             suboptions:
               x:
@@ -155,7 +163,7 @@ options:
                 type: int
                 required: true
       send_key:
-        description: Sends keys. Exactly one of C(key), C(keys) and C(scancode).
+        description: Sends keys. Exactly one of C(key), C(keys) and C(scancode). Sees C(scancodes), a list for each chord, and C(state).
         type: dict
         suboptions:
           key:
@@ -184,11 +192,11 @@ options:
             type: int
             default: 10
       type:
-        description: Types a text by single keys of a US keyboard; line ends are enter, tabs are tab.
+        description: Types a text by single keys of a US keyboard; line ends are enter, tabs are tab. Sees C(text) and C(characters), their number.
         type: dict
         suboptions:
           text:
-            description: The text.
+            description: The text, at most 100000 characters. 10 ms for each want a C(within) of more than a second per 100.
             type: str
             required: true
           delay_ms:
@@ -196,7 +204,7 @@ options:
             type: int
             default: 10
       paste:
-        description: Lets ryll type a text. Works only when ryll was started with C(--enable-paste-as-keystrokes).
+        description: Lets ryll type a text. Works only when ryll was started with C(--enable-paste-as-keystrokes). Sees C(text) and C(characters).
         type: dict
         suboptions:
           text:
@@ -209,12 +217,12 @@ options:
             default: 10
           wait:
             description:
-              - Wait for C(paste_completed), to which the step subscribes by itself, and check the number of characters.
+              - Wait for C(paste_completed), to which the step subscribes by itself, as to C(paste_failed), and check the number of characters.
               - Without it nothing tells whether ryll typed anything.
             type: bool
             default: true
       clipboard_set:
-        description: Gives ryll a clipboard text to offer to the guest.
+        description: Gives ryll a clipboard text to offer to the guest. Sees C(text) and C(characters).
         type: dict
         suboptions:
           text:
@@ -225,13 +233,15 @@ options:
         description:
           - Sees the clipboard text. This is what C(clipboard_set) stored until the guest set another, so a round trip proves
             something only after the event C(clipboard_changed).
+          - Sees C(text) and C(characters), both null when there is none. An answer longer than O(max_line_bytes) fails.
         type: dict
         suboptions:
           equals:
             description: What the text must be.
             type: str
       resize:
-        description: Asks the guest for another size. Sees the size that ryll sent on, rounded down to a multiple of 8.
+        description: Asks the guest for another size. Sees C(width) and C(height) that ryll sent on, rounded down to a multiple of 8. Whether the guest
+          follows is for C(await) with C(size_as) to see.
         type: dict
         suboptions:
           width:
@@ -243,33 +253,40 @@ options:
             type: int
             required: true
       stats:
-        description: Sees ryll's counters.
+        description: Sees ryll's counters, in C(display).
         type: dict
         suboptions:
           marks:
             description: At least so many drawing marks.
             type: int
       subscribe:
-        description: Asks for events. Subscribe to C(dropped) as well to learn of events that ryll threw away.
+        description: Asks for events, as C(expect_event) and C(quiet) need it before them. Sees C(subscribed).
         type: dict
         suboptions:
           events:
-            description: Their names.
+            description:
+              - Their names. Subscribe to V(dropped) as well, to learn of events that ryll threw away.
+              - ryll 0.3.0 has V(agent_connected) with the data C(connected), V(clipboard_changed) (the guest set a text) with C(bytes),
+                V(surface_drawn) with C(display_channel_id), C(surface_id), C(produced_at_secs) and C(wallclock_us), V(latency) with C(sample_ms)
+                and C(wallclock_us) every 15 s, V(paste_completed) with C(request_id) and C(chars_sent), V(paste_failed) with C(request_id)
+                and C(reason), V(dropped) with C(count), V(input_rtt) with C(rtt_ms), which was never seen to come.
+              - A state is not told again. Subscribe first, then ask for the status.
             type: list
             elements: str
             required: true
       unsubscribe:
-        description: Asks for no more of these events.
+        description: Asks for no more of these events. Sees C(unsubscribed).
         type: dict
         suboptions:
           events:
-            description: Their names.
+            description: Their names; all of them subscribed before.
             type: list
             elements: str
             required: true
       expect_event:
         description:
           - Waits for an event to which an earlier step subscribed. Events that came before are kept and count, in order, each once.
+          - Sees C(event), C(count) and the list C(data).
         type: dict
         suboptions:
           event:
@@ -277,7 +294,7 @@ options:
             type: str
             required: true
           fields:
-            description: Data that it must carry; other data is not looked at.
+            description: Data that it must carry, each as given; 1 is 1.0, but not true and not a text. Other data is not looked at.
             type: dict
           since:
             description: Only events that came after this registered step began count.
@@ -287,7 +304,7 @@ options:
             type: int
             default: 1
       quiet:
-        description: Makes sure that no such event comes for a time.
+        description: Makes sure that no such event comes for a time, and that none was dropped. Sees C(event) and C(seconds).
         type: dict
         suboptions:
           event:
@@ -305,7 +322,7 @@ options:
             type: float
             required: true
       pause:
-        description: Lets time pass. Events are kept, and a ryll that goes away is noticed at once.
+        description: Lets time pass. Events are kept, and a ryll that goes away is noticed at once. Sees C(seconds).
         type: dict
         suboptions:
           seconds:
@@ -313,7 +330,7 @@ options:
             type: float
             required: true
       reconnect:
-        description: Ends the connection, makes a new one and says hello.
+        description: Ends the connection, makes a new one and says hello. Sees C(protocol_version) and C(subscribed).
         type: dict
         suboptions:
           resubscribe:
@@ -321,7 +338,7 @@ options:
             type: bool
             default: true
       call:
-        description: Sends any request, for verbs that a newer ryll has.
+        description: Sends any request, for verbs that a newer ryll has. Sees the answer as C(result).
         type: dict
         suboptions:
           method:
@@ -339,7 +356,7 @@ options:
             type: bool
             default: false
   limit:
-    description: Limit of the whole session in seconds.
+    description: Limit of the whole session in seconds. A C(pause) or C(quiet) for which too little of it is left fails at once.
     type: float
     default: 300
   step_limit:
@@ -383,6 +400,7 @@ attributes:
     support: none
     description: A session is played again each time.
 notes:
+  - In a project of one's own, C(library) and C(module_utils) in ansible.cfg name the folders of those names that this module came in.
   - ryll serves one client at a time. Another one is refused with C(busy), which the first C(hello) bears for a second, because ryll does
     not notice at once that the client before has left.
 author:
@@ -404,7 +422,7 @@ EXAMPLES = r"""
       - screenshot: {file: /tmp/lane/before.png, not_one_colour: true}
         register: before
       - subscribe: {events: [surface_drawn, dropped]}
-      - send_key: {key: enter}
+      - send_key: {key: a}
         register: pressed
       - expect_event: {event: surface_drawn, since: pressed}
         blame: guest
@@ -421,6 +439,53 @@ EXAMPLES = r"""
       - await: {size_as: wanted}
         within: 20
         blame: guest
+
+- name: Type something, and see the guest draw it
+  ryll_session:
+    socket: /tmp/lane/ryll.sock
+    steps:
+      - hello: {}
+      - await: {surfaces: 1, marks: 1}
+        within: 30
+      - subscribe: {events: [surface_drawn, dropped]}
+      - name: nothing moves by itself
+        quiet: {event: surface_drawn, seconds: 0.5}
+        blame: guest
+      - screenshot: {region: {x: 0, y: 0, width: 64, height: 32}}
+        register: still
+      - type: {text: "ls -l"}
+        register: typed
+      - expect_event: {event: surface_drawn, fields: {surface_id: 0}, since: typed, count: 2}
+        blame: guest
+      - screenshot: {differs_from: still, settle: 3}
+        register: last
+        blame: guest
+  register: session
+
+- name: Use what the session saw
+  ansible.builtin.assert:
+    that:
+      - session.registered.last.width == session.registered.still.width
+      - session.events_seen.surface_drawn >= 2
+
+- name: See what ryll refuses, and use a verb that this module has no step for
+  ryll_session:
+    socket: /tmp/lane/ryll.sock
+    steps:
+      - call: {method: status}
+        refused: no_hello_yet
+      - hello: {}
+      - screenshot: {surface_id: 7}
+        refused: no_such_surface
+      - call: {method: status, params: {}, result: {spice_connected: true}}
+      - call: {method: no_such_verb}
+        refused: unknown_method
+      - paste: {text: "pasted by ryll\n"}
+      - unsubscribe: {events: [paste_completed, paste_failed]}
+      - send_key: {keys: [shift-a, left, kp_enter]}
+      - reconnect: {resubscribe: false}
+      - pause: {seconds: 0.1}
+      - status: {}
 
 - name: Log in without a word of it in any log
   ryll_session:

@@ -59,6 +59,12 @@ def fresh_ryll(lane) -> list[dict]:
     ]
 
 
+def examples(pictures: Path) -> list[dict]:
+    """The module's own, on the lane's socket."""
+    text = re.search(r'EXAMPLES = r"""\n(.*?)"""', (ROOT / "library/ryll_session.py").read_text(encoding="utf-8"), re.DOTALL)[1]
+    return yaml.safe_load(text.replace("/tmp/lane/ryll.sock", "'{{ lane_control_socket }}'").replace("/tmp/lane", str(pictures)))
+
+
 def session(*steps: dict, name: str = "Play", **more: object) -> dict:
     """A task that plays steps."""
     return {"name": name, "ryll_session": {"socket": "{{ lane_control_socket }}", "connect_within": 10, "steps": [{"hello": {}}, *steps], **more}}
@@ -74,7 +80,7 @@ def up(lane):
 
 def test_scenarios_verbs_and_events(up, tmp_path):
     """One lane for all of it: bringing it up takes longer than the sessions."""
-    played = up.run([*fresh_ryll(up), *SCENARIOS], ryll_socket="{{ lane_control_socket }}", pictures=str(tmp_path))
+    played = up.run([*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)], ryll_socket="{{ lane_control_socket }}", pictures=str(tmp_path), guest_password="Aa1!")
     assert played.rc == 0, played
     for scenario in SCENARIOS:
         transcript = played.result(scenario["name"])["transcript"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.lane.control import session
 from ansible.module_utils.lane.control.keys import SCANCODES, chord
 from ansible.module_utils.lane.control.steps import AROUND, VERBS, Option, plan
 from ansible.module_utils.testing import patch_module_args
@@ -170,10 +171,23 @@ def test_every_key_that_the_documentation_names_is_one() -> None:
     assert {code for name in listed | plain | ranges for code in chord(name)} == set(SCANCODES.values())
 
 
-def test_the_examples_are_plans() -> None:
-    for task in yaml.safe_load(MODULE.EXAMPLES):
+def test_the_examples_can_be_played(tmp_path: Path) -> None:
+    ryll = Ryll()
+    ryll.agent = True
+    ryll.pixels = lambda x, y: (x & 255, 0, len(ryll.keys))
+    usual = ryll.on_status
+    ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")  # type: ignore[method-assign]
+    tasks = yaml.safe_load(MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame"))
+    for task in tasks:
         assert task["name"]
-        plan(task["ryll_session"]["steps"])
+        if "ryll_session" in task:
+            given = task["ryll_session"]
+            ryll.asked.clear()
+            ryll.size = (64, 32)
+            with Peer(ryll) as peer:
+                played = session.run(session.Settings(peer.path), plan(given["steps"]))
+            assert [entry["result"] for entry in played["transcript"]] == ["ok"] * len(given["steps"])
+            assert "sesame" not in str(played)
 
 
 def test_what_comes_back_is_documented(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

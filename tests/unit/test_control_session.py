@@ -8,6 +8,8 @@ import math
 import os
 import re
 import stat
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -25,6 +27,7 @@ from ansible.module_utils.lane.control.steps import plan
 from ansible.module_utils.lane.errors import LaneError
 from control_peer import HELLO, STATUS, Connection, Peer, Ryll, chunk, header, png, rgba
 
+ROOT = Path(__file__).parents[2]
 Result = dict[str, Any]
 H: dict[str, Any] = {"hello": {}}
 
@@ -613,7 +616,7 @@ def test_truth_is_no_number() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b'"name","data":{"x":[' + b"{}," * 2000 + b"{}]}", b'"%06d' + b"x" * 100_000 + b'","data":{}', b'"name","data":{"x":"' + b"x" * 100_000 + b'"}'],
+    [b'"name","data":{"x":[' + b"[]," * 2000 + b"[]]}", b'"%06d' + b"x" * 100_000 + b'","data":{}', b'"name","data":{"x":"' + b"x" * 100_000 + b'"}'],
     ids=["of many values", "of long names", "of long texts"],
 )
 def test_kept_events_take_little_memory(data: bytes) -> None:
@@ -909,6 +912,21 @@ def test_fat_events_are_counted_but_not_all_told() -> None:
     assert 10 < len(result["events"]) < 20
     assert result["notices"] == [f"`events` holds the first {len(result['events'])} of 30 events"]
     assert result["events_seen"] == {"latency": 30}
+
+
+def test_the_page_tells_how_to_use_it_from_plain_python() -> None:
+    """Its block, in a Python without site-packages, and so without Ansible."""
+    page = (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8")
+    found = re.search(r"## From plain Python\n.*?```python\n(.*?)```", page, re.DOTALL)
+    assert found
+    with Peer(Ryll()) as peer:
+        code = found[1].replace("/tmp/lane/ryll.sock", peer.path)
+        command = [sys.executable, "-S", "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={"PYTHONPATH": str(ROOT / "module_utils")})
+    assert done.returncode == 0, done.stderr
+    version, surfaces, sentence = done.stdout.splitlines()
+    assert (version, surfaces) == ("1.5", str(STATUS["surfaces"]))
+    assert sentence == "ryll: step 2 of 2 (stats) expected at least 1000000 drawn marks, but there are 1"
 
 
 def test_the_client_is_usable_from_plain_python() -> None:
