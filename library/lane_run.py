@@ -158,7 +158,7 @@ def main() -> None:
         if given["leave_up"]:
             run = claim.leave_up(wish)
             mine = f" -e lane_id={wish.lane_id}" if wish.lane_id else ""
-            word = f"lane {wish.lane_id} is left up: ./lane logs{mine}; ./lane smoke{mine}; ./lane --tags kerbside{mine}; ./lane down{mine}"
+            word = f"lane {wish.lane_id} is left up: ./lane logs{mine}; ./lane shot{mine}; ./lane smoke{mine}; ./lane --tags kerbside{mine}; ./lane down{mine}"
             return {"changed": True, "ansible_facts": claim.facts(wish.lane_dir, run), "lane_word": word}
         if module.check_mode:
             claim.check(wish)

@@ -115,9 +115,8 @@ def place(lane_id: int) -> tuple[Path, str]:
 
     Raises LaneError (environment) when there is neither.
     """
-    for up in ps.lanes():
-        if up.lane_id == lane_id and up.dir:
-            return Path(up.dir, "logs"), up.dir
+    if up := ps.up(lane_id):
+        return Path(up.dir, "logs"), up.dir
     kept = ROOT / f"artifacts/lane-{lane_id}/logs"
     if not kept.is_dir():
         raise LaneError("environment", f"lane {lane_id} to be up, or to have left its logs", f"it is not up and there is no {kept}", "./lane ps")
@@ -146,13 +145,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./lane logs", description="The logs of a lane that is up, or of the last run of one that is not, on one clock.")
     parser.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, daemon, proxy, ryll, ...")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the lane is gone")
-    parser.add_argument("-e", "--extra-vars", default="lane_id=0", metavar="lane_id=N", help="which lane (default: 0)")
+    ps.add_lane_option(parser)
     asked = parser.parse_args()
-    found = re.fullmatch(r"lane_id=(\d+)", asked.extra_vars)
-    if not found:
-        parser.error(f"expected -e lane_id=N, but it is {asked.extra_vars}")
     try:
-        folder, lane_dir = place(int(found.group(1)))
+        folder, lane_dir = place(asked.lane_id)
         entries = of_folder(folder)
         parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
         if asked.part and asked.part not in parts:

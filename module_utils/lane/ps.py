@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,23 @@ def lanes() -> list[Up]:
             runs.setdefault(mark, []).append(process)
     found = [_up(mark, processes) for mark, processes in runs.items()]
     return sorted(found, key=lambda up: (up.lane_id, up.run_id))
+
+
+def up(lane_id: int) -> Up | None:
+    """The run of a lane that is up; None when there is none."""
+    return next((one for one in lanes() if one.lane_id == lane_id and one.dir), None)
+
+
+def add_lane_option(parser: argparse.ArgumentParser) -> None:
+    """-e lane_id=N as for ansible-playbook; the number becomes `lane_id`."""
+    parser.add_argument("-e", "--extra-vars", dest="lane_id", type=_number, default=0, metavar="lane_id=N", help="which lane (default: 0)")
+
+
+def _number(text: str) -> int:
+    found = re.fullmatch(r"lane_id=(\d+)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected -e lane_id=N, but it is {text}")
+    return int(found[1])
 
 
 def _up(mark: str, processes: list[proc.Process]) -> Up:

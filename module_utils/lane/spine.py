@@ -162,7 +162,7 @@ def picture(spine: Spine) -> dict[str, Any]:
 def _same_moment(spine: Spine, qmp: Qmp, expected: str) -> tuple[frames.Picture, frames.Picture, frames.Difference]:
     """(what ryll shows, what qemu draws, how they differ), when enough stands still around the moment to tell. Raises LaneError (ryll) when it never does."""
     for _ in range(ATTEMPTS):
-        before, shown, after = _dump(spine, qmp), _screenshot(spine), _dump(spine, qmp)
+        before, shown, after = dump(spine.lane_dir, qmp), _screenshot(spine), dump(spine.lane_dir, qmp)
         if not shown.size == before.size == after.size:
             continue
         difference = frames.compare(shown, before, after)
@@ -187,8 +187,9 @@ def _whose(qmp: Qmp, dump: frames.Picture) -> str:
     return "ryll" if any(c.get("channel-type") == DISPLAY_CHANNEL for c in channels) else "proxy"
 
 
-def _dump(spine: Spine, qmp: Qmp) -> frames.Picture:
-    file = Path(spine.lane_dir, "tmp", "screendump.ppm")
+def dump(lane_dir: str, qmp: Qmp) -> frames.Picture:
+    """What qemu draws at this moment. Raises LaneError (qemu) when it has no picture."""
+    file = Path(lane_dir, "tmp", "screendump.ppm")
     try:
         qmp.execute("screendump", {"filename": str(file)})
         return frames.from_ppm(file.read_bytes())
@@ -204,8 +205,7 @@ def _dump(spine: Spine, qmp: Qmp) -> frames.Picture:
 def _screenshot(spine: Spine) -> frames.Picture:
     deadline = time.monotonic() + spine.limit
     with Client(spine.control_socket) as ryll:
-        ryll.connect(deadline)
-        ryll.hello("kerbside-lane", deadline)
+        ryll.open("kerbside-lane", deadline)
         shot = Shot.read(ryll.request("screenshot", {"surface_id": 0, "format": "rgba"}, deadline))
     return frames.from_rgba(shot.width, shot.height, shot.data)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -70,13 +69,9 @@ def tell(lane_id: int, up: ps.Up, run: Run, found: list[Row], result: dict[str, 
 def main() -> None:
     """Entry point of `./lane status`. Exit status: 0 everything is at work, 1 something is lost, 2 no such lane is up."""
     parser = argparse.ArgumentParser(prog="./lane status", description="What of a lane is up. Exit status: 0 all of it, 1 something is lost, 2 it is not up.")
-    parser.add_argument("-e", "--extra-vars", default="lane_id=0", metavar="lane_id=N", help="which lane (default: 0)")
-    asked = parser.parse_args()
-    number = re.fullmatch(r"lane_id=(\d+)", asked.extra_vars)
-    if not number:
-        parser.error(f"expected -e lane_id=N, but it is {asked.extra_vars}")
-    lane_id = int(number.group(1))
-    up = next((one for one in ps.lanes() if one.lane_id == lane_id and one.dir), None)
+    ps.add_lane_option(parser)
+    lane_id = parser.parse_args().lane_id
+    up = ps.up(lane_id)
     if up is None:
         print(f"lane {lane_id} is not up")
         sys.exit(2)

@@ -1,15 +1,19 @@
-"""A red lane that is left up (lane_keep), looked into by `./lane status` and `./lane logs`, mended by a role's tag, and taken down."""
+"""A red lane that is left up (lane_keep), looked into by `./lane status`, `./lane logs` and `./lane shot`, mended by a role's tag, and taken down."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.lane import proc, process
+from ansible.module_utils.lane.control import png
+from ansible.module_utils.lane.control.client import Client
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -26,7 +30,7 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     assert red.rc == 2, red
     mine = f"-e lane_id={lane.id}"
     word, _, verdict = red.text.splitlines()[-3:]
-    assert word == f"lane {lane.id} is left up: ./lane logs {mine}; ./lane smoke {mine}; ./lane --tags kerbside {mine}; ./lane down {mine}"
+    assert word == f"lane {lane.id} is left up: ./lane logs {mine}; ./lane shot {mine}; ./lane smoke {mine}; ./lane --tags kerbside {mine}; ./lane down {mine}"
     assert verdict.startswith("LANE FAIL kerbside: ")
 
     whole = verb(lane, "status")
@@ -37,10 +41,15 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     assert states == {"qemu": "ready", "database": "ready", "token": "done", "api": "ready", "daemon": "ready"}
     see_what_is_lost(lane)
     follower = see_logs(lane)
+    see_picture(lane, "qemu itself (ryll is not up)")
 
     again = lane.run("playbooks/lane.yml", "--tags", "smoke,evidence")
     assert again.rc == 0, again
     assert again.text.splitlines()[-1].startswith(f"LANE PASS lane {lane.id}: ")
+    see_picture(lane, "ryll, through kerbside")
+    with Client(f"{lane.dir}/ryll.sock") as other:
+        other.open("somebody else", time.monotonic() + 5)
+        see_picture(lane, "qemu itself (ryll refused it with busy)")
     down = lane.run("playbooks/teardown.yml")
     assert down.text.splitlines()[-1] == f"lane {lane.id} is down: ended ryll, daemon, api, database, qemu"
     followed, _ = follower.communicate(timeout=20)
@@ -48,6 +57,8 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     assert "ryll " in followed and "kerbside_proxy::relay: relay starting" in followed
     gone = verb(lane, "status")
     assert (gone.returncode, gone.stdout) == (2, f"lane {lane.id} is not up\n")
+    none = verb(lane, "shot")
+    assert (none.returncode, none.stderr) == (2, f"lane: environment: expected lane {lane.id} to be up, but it is not; look at ./lane ps\n")
     assert lane.run("playbooks/teardown.yml").text.splitlines()[-1] == f"lane {lane.id} was not up"
 
 
@@ -62,6 +73,21 @@ def see_what_is_lost(lane: Any) -> None:
         os.kill(entry.pid, signal.SIGCONT)
     assert lost.returncode == 1
     assert "lost: it is stopped" in lost.stdout
+
+
+def see_picture(lane: Any, whose: str) -> None:
+    """A picture of the whole screen, in the artifacts or where it is wanted, and whose it is."""
+    taken = verb(lane, "shot")
+    assert taken.returncode == 0, taken
+    found = re.fullmatch(r"(\S+/shot-\d{6}\.png): (\d+)x(\d+), by (.+)\n", taken.stdout)
+    assert found and found[4] == whose, taken
+    file = Path(found[1])
+    assert file.parent == lane.artifacts and file.stat().st_mode & 0o777 == 0o644
+    pixels = png.look(("png", file.read_bytes()), int(found[2]), int(found[3]), lambda: None)
+    assert pixels.one_colour is None
+    named = lane.scratch / "mine.png"
+    assert verb(lane, "shot", str(named)).stdout.startswith(f"{named}: ")
+    assert verb(lane, "shot", "/nowhere/x.png").stderr.startswith("lane: environment: expected a directory to write /nowhere/x.png into, but ")
 
 
 def see_logs(lane: Any) -> subprocess.Popen[str]:

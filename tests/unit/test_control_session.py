@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.control import verbs
 from ansible.module_utils.lane.control.client import Client
-from ansible.module_utils.lane.control.errors import BadSteps, SessionFailed
+from ansible.module_utils.lane.control.errors import BadSteps, Refused, SessionFailed
 from ansible.module_utils.lane.control.session import Settings, rehearse, run
 from ansible.module_utils.lane.control.steps import plan
 from ansible.module_utils.lane.errors import LaneError
@@ -554,6 +554,18 @@ def test_busy_is_told_and_can_be_wanted(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(verbs, "LEAVES_WITHIN", 0.1)
     assert 'expected `hello` to be accepted, but ryll refused it with busy: "another client is connected"' in str(fail(busy, H))
     play(busy, H | {"refused": "busy"})
+
+
+def test_who_only_wants_a_picture_outwaits_it_too() -> None:
+    """`./lane shot` and the check `frames` may meet at the socket."""
+    deadline = time.monotonic() + 5
+    with Peer(busy, busy, Ryll()) as peer, Client(peer.path) as client:
+        assert client.open("me", deadline).protocol_version == "1.5"
+    with Peer(busy, busy, busy) as peer, Client(peer.path) as client, pytest.raises(Refused, match="refused it with busy"):
+        client.open("me", deadline, bear=0.08)
+    with Peer(lambda c: c.send({"ok": False, "error": {"code": "internal", "message": "no"}})) as peer, Client(peer.path) as client:
+        with pytest.raises(Refused, match="internal"):
+            client.open("me", deadline)
 
 
 # --- events ------------------------------------------------------------------------------------------------------
