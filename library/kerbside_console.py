@@ -104,6 +104,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: when a file was fetched
+  type: str
 console:
   description: The keys of console.vv without its password and CA.
   returned: when a file was fetched
@@ -174,7 +178,7 @@ def main() -> None:
         shown = console.keep(text, keys, given["file"])
         workdir.hand_over(given["lane_dir"], "console", shown)
         console.check(keys, expected)
-        return {"changed": True, "console": shown}
+        return {"changed": True, "lane_note": f"console.vv leads to port {given['tls_port']}", "console": shown}
 
     finish(module, work)
 

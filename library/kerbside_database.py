@@ -89,6 +89,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: when a database was made or copied
+  type: str
 missing:
   description: Whether the cache has none, and this call could not make it.
   returned: success
@@ -134,11 +138,12 @@ def main() -> None:
         if module.check_mode:
             return {"changed": True, "made": False, "missing": False}
         if database.copied(given["cache_dir"], wish):
-            return {"changed": True, "made": False, "missing": False}
+            return {"changed": True, "made": False, "missing": False, "lane_note": "database from the cache"}
         if not wish.programs:
             return {"changed": False, "made": False, "missing": True}
         run = workdir.read_run(given["lane_dir"])
-        return {"changed": True, "made": database.make(given["cache_dir"], given["lane_dir"], run, wish, given["limit"]), "missing": False}
+        made = database.make(given["cache_dir"], given["lane_dir"], run, wish, given["limit"])
+        return {"changed": True, "made": made, "missing": False, "lane_note": f"database {'made' if made else 'from the cache'}"}
 
     finish(module, work)
 

@@ -68,6 +68,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: success
+  type: str
 cached:
   description: Whether what the firmware did is known from an earlier run.
   returned: success
@@ -141,7 +145,8 @@ def main() -> None:
         if not module.check_mode:
             workdir.read_run(given["lane_dir"])
             workdir.hand_over(given["lane_dir"], "accel", chosen)
-        return {"changed": False, "cached": cached, "state": found.state if found else "never", "ansible_facts": {"lane_accel": chosen}}
+        state, note = found.state if found else "never", f"{chosen['chosen']}: {chosen['reason']}"
+        return {"changed": False, "cached": cached, "state": state, "lane_note": note, "ansible_facts": {"lane_accel": chosen}}
 
     finish(module, work)
 

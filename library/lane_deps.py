@@ -57,6 +57,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: when nothing is missing
+  type: str
 missing:
   description: What is missing, each with its package.
   returned: success
@@ -150,7 +154,8 @@ def main() -> None:
         if not module.check_mode:
             workdir.read_run(given["lane_dir"])
             workdir.hand_over(given["lane_dir"], "deps", facts)
-        return {**result, "ansible_facts": {"lane_deps": facts}}
+        note = ", ".join(f"{name} {said[f'{name}_version']}" for name in ("qemu", "mariadb") if said)
+        return {**result, "lane_note": note or "nothing is missing", "ansible_facts": {"lane_deps": facts}}
 
     finish(module, work)
 

@@ -34,6 +34,10 @@ options:
     type: list
     elements: dict
     default: []
+  ansible:
+    description: What Ansible has said in this command, to be kept as C(logs/ansible.log).
+    type: str
+    default: ""
   versions:
     description: Versions that only the playbook knows.
     type: dict
@@ -61,6 +65,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_ansible_kept:
+  description: How many bytes of O(ansible) were kept.
+  returned: when a run is there
+  type: int
 lane_verdict:
   description: verdict (pass, fail or error), line (the last line for the terminal) and file (the path of result.json).
   returned: when a run is there
@@ -85,6 +93,7 @@ def main() -> None:
             "planned": {"type": "list", "elements": "str", "required": True},
             "failure": {"type": "dict", "default": {}},
             "phases": {"type": "list", "elements": "dict", "default": []},
+            "ansible": {"type": "str", "default": "", "no_log": True},  # too long for the machine's log
             "versions": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -96,7 +105,7 @@ def main() -> None:
         if module.check_mode or not workdir.check_ours(lane_dir):
             return {"changed": False}
         result = verdict.write(lane_dir, artifacts_dir, workdir.read_run(lane_dir), **given)
-        return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir)}
+        return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_ansible_kept": len(given["ansible"].encode())}
 
     finish(module, work)
 

@@ -99,7 +99,7 @@ lane_word:
   type: str
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_run) has run_id, started (unix time), uid and user.
+    - RV(ansible_facts.lane_run) has run_id, started (unix time), uid, user and dir.
     - Besides it, C(lane_NAME) for everything that roles handed over.
   returned: success
   type: dict

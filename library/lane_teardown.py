@@ -61,6 +61,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: with O(tell_verdict)
+  type: str
 ended:
   description: What had to be ended, by name.
   returned: success
@@ -123,8 +127,10 @@ def main() -> None:
             result = verdict.close(given["artifacts_dir"], run, phase, failure.as_dict() if failure else None)
             if result and given["tell_verdict"]:
                 done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
-        if not given["tell_verdict"] and not failure:
-            ended = f"ended {', '.join(done['ended'])}" if done["ended"] else "no program was left"
+        ended = f"ended {', '.join(done['ended'])}" if done.get("ended") else "no program was left"
+        if given["tell_verdict"]:
+            done["lane_note"] = ended
+        elif not failure:
             done["lane_word"] = f"lane {given['lane_id']} is down: {ended}" if done["changed"] else f"lane {given['lane_id']} was not up"
         if not module.check_mode:
             keeper.dismiss(given["lane_id"])  # last: until now, a kill of this module would have left it to the keeper

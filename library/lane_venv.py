@@ -72,6 +72,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: success, except in check mode
+  type: str
 ansible_facts:
   description: C(lane_NAME) with bin (directory), python (path), requirement and versions (of every distribution in it).
   returned: success
@@ -81,6 +85,8 @@ lane_failure:
   returned: failure
   type: dict
 """
+
+import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane import venv, workdir
@@ -109,9 +115,11 @@ def main() -> None:
         found = venv.find(given["cache_dir"], wish)
         if module.check_mode:
             return {"changed": found is None, "ansible_facts": {f"lane_{given['handover']}": found or {"bin": given["cache_dir"], "versions": {}}}}
-        built = found or venv.build(given["cache_dir"], wish, given["limit"], workdir.read_run(given["lane_dir"]).mark)
+        log = os.path.join(given["lane_dir"], "logs", f"{given['handover']}-pip.log")
+        built = found or venv.build(given["cache_dir"], wish, given["limit"], log, workdir.read_run(given["lane_dir"]).mark)
         workdir.hand_over(given["lane_dir"], given["handover"], built)
-        return {"changed": found is None, "ansible_facts": {f"lane_{given['handover']}": built}}
+        note = f"{wish.distribution} {built['versions'].get(wish.distribution.lower(), '')}, {'from the cache' if found else 'installed'}"
+        return {"changed": found is None, "lane_note": note, "ansible_facts": {f"lane_{given['handover']}": built}}
 
     finish(module, work)
 

@@ -76,6 +76,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: success, except in check mode
+  type: str
 ansible_facts:
   description:
     - RV(ansible_facts.lane_ryll) has path, version, method, ref, commit and cached.
@@ -145,7 +149,8 @@ def main() -> None:
         place = ryll_build.Place(given["cache_dir"], run.mark, os.path.join(logs, "ryll-build.log"), given["limit"])
         found = ryll_build.from_wheel(place, ref, tuple(given["hashes"])) if wheel else ryll_build.from_git(place, given["repo"], ref, features)
         workdir.hand_over(given["lane_dir"], "ryll", found.as_dict())
-        return {"changed": not found.cached, "ansible_facts": {"lane_ryll": found.as_dict()}}
+        note = f"ryll {found.version}, {'from the cache' if found.cached else 'fetched' if wheel else 'built'}"
+        return {"changed": not found.cached, "lane_note": note, "ansible_facts": {"lane_ryll": found.as_dict()}}
 
     finish(module, work)
 

@@ -497,6 +497,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: The names of the steps that went well, for the terminal.
+  returned: always, except in check mode
+  type: str
 transcript:
   description: One entry for each step, in order; also on failure.
   returned: always
@@ -635,6 +639,7 @@ def main() -> None:
     def warned(result: dict[str, Any]) -> dict[str, Any]:
         for notice in result["notices"]:
             module.warn(notice)
+        result["lane_note"] = ", ".join(step["name"] for step in result["transcript"] if step["result"] == "ok")
         return result
 
     finish(module, work)

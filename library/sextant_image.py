@@ -61,6 +61,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: success
+  type: str
 ansible_facts:
   description: RV(ansible_facts.lane_guest) is the guest's entry with name, path and sha256 of the image.
   returned: success
@@ -97,16 +101,16 @@ def main() -> None:
         guest = guests.entry(given["guests"], given["guest"])
         guest["sha256"] = guests.check_image(guest, given["folder"])
         guest["path"] = os.path.join(given["folder"], guest["image"])
-        facts = {"lane_guest": guest}
+        result = {"lane_note": f"guest {guest['name']}", "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
-            return {"changed": not os.path.exists(given["vars_file"]), "ansible_facts": facts}
+            return {**result, "changed": not os.path.exists(given["vars_file"])}
         run = workdir.read_run(given["lane_dir"])
         qemu = process.record(given["lane_dir"], "qemu")
         running = qemu is not None and qemu.running(run)
         if not running:
             guests.private_vars(given["firmware_vars"], given["vars_file"])
         workdir.hand_over(given["lane_dir"], "guest", guest)
-        return {"changed": not running, "ansible_facts": facts}
+        return {**result, "changed": not running}
 
     finish(module, work)
 

@@ -107,6 +107,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: success, except in check mode
+  type: str
 checks:
   description: One entry per check, as in result.json.
   returned: always, except in check mode
@@ -165,7 +169,7 @@ def main() -> None:
         if failure and not failed_before:
             failure.result = {"checks": entries}
             raise failure
-        return {"changed": False, "checks": entries}
+        return {"changed": False, "checks": entries, "lane_note": ", ".join(e["name"] for e in entries if e["result"] == "pass")}
 
     finish(module, work)
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import keeper, proc, process, teardown
+from . import ansible_log, keeper, proc, process, teardown
 from .errors import LaneError
 from .workdir import RUN_FILE, Run, handed_over, write_private
 
@@ -223,6 +223,7 @@ def order_for(wish: Wish, run: Run) -> keeper.Order:
         verdict_file=os.environ.get("LANE_VERDICT_FILE", ""),
         planned=list(wish.planned),
         versions=dict(wish.versions),
+        ansible_log=os.environ.get(ansible_log.LOG, ""),
     )
 
 
@@ -298,5 +299,5 @@ def facts(lane_dir: str, run: Run | None) -> dict[str, Any]:
     user = str(os.getuid())
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(os.getuid()).pw_name
-    known = {"run_id": run.run_id if run else "", "started": run.started if run else 0.0, "uid": os.getuid(), "user": user}
+    known = {"run_id": run.run_id if run else "", "started": run.started if run else 0.0, "uid": os.getuid(), "user": user, "dir": lane_dir}
     return {"lane_run": known, **(handed_over(lane_dir) if run else {})}

@@ -102,7 +102,7 @@ def run(
     with contextlib.ExitStack() as stack:
         start = 0
         if log:
-            stderr = stack.enter_context(open(log, "ab"))
+            stderr = stack.enter_context(open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab"))
             stderr.write(f"$ {' '.join(argv)}\n".encode())
             stderr.flush()
             start = stderr.tell()

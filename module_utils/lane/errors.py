@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 #: Components whose failure is a verdict "fail": the spine under test is wrong.
@@ -58,6 +59,11 @@ class LaneError(Exception):
             "cause": self.cause,
             "evidence": self.evidence,
         }
+
+
+def clock(seconds: float) -> str:
+    """A time (seconds since 1970) as it is written everywhere: UTC, with milliseconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
 
 
 def one_line(text: str, limit: int = 600) -> str:

@@ -66,7 +66,7 @@ class Watched:
 class Order:
     """What a keeper is told. watched: none for a lane that stays up until the lease, in seconds since its last use, is over.
 
-    owner: the value of LANE_OWNER. timeline, verdict_file: files of ansible-playbook and of `./lane` that their killing leaves behind, or "".
+    owner: the value of LANE_OWNER. timeline, verdict_file, ansible_log: files of ansible-playbook and of `./lane` that their killing leaves behind, or "".
     """
 
     lane_id: int
@@ -82,6 +82,7 @@ class Order:
     verdict_file: str
     planned: list[str]
     versions: dict[str, str]
+    ansible_log: str = ""
 
     @property
     def run(self) -> workdir.Run:
@@ -209,12 +210,15 @@ def until(holds: Any, limit: float) -> bool:
 # --- in the keeper's own process ----------------------------------------------------------------
 
 
-def act(given: dict[str, Any], cause: str, asked: bool, timeline: int) -> None:
-    """Called when the wait of lane.watch is over. asked: by SIGTERM; when the lane is gone by then, teardown sent it and nothing is to be done."""
+def act(given: dict[str, Any], cause: str, asked: bool, timeline: int, ansible: int) -> None:
+    """Called when the wait of lane.watch is over. asked: by SIGTERM; when the lane is gone by then, teardown sent it and nothing is to be done.
+
+    timeline, ansible: descriptors of the callback plugin's list of phases and of what Ansible said, or -1.
+    """
     order = told(given)
     try:
         if not asked or _claimed(order):
-            end(order, cause, _phases(timeline))
+            end(order, cause, _phases(timeline), _text(ansible))
     except Exception:
         _note(order, traceback.format_exc())
         raise
@@ -228,7 +232,7 @@ def _claimed(order: Order) -> bool:
         return False
 
 
-def end(order: Order, cause: str, phases: list[dict[str, Any]]) -> None:
+def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "") -> None:
     """Leave nothing of this run: what is at work for it, its evidence apart, its programs, its directory, and the files of who was killed."""
     from . import teardown
 
@@ -238,7 +242,7 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]]) -> None:
     fault = interrupted(cause, phases)
     if claimed:
         try:
-            keep_evidence(order, fault, phases)
+            keep_evidence(order, fault, phases, ansible)
         except Exception:
             _note(order, traceback.format_exc())
     words = [cause]
@@ -301,7 +305,7 @@ def end_inflight(owner: str) -> bool:
     return bool(found)
 
 
-def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]]) -> None:
+def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]], ansible: str) -> None:
     """Write result.json for this run, unless it got as far as to have one."""
     from . import claim, verdict
 
@@ -309,7 +313,8 @@ def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]]) 
         return
     if order.watched:
         claim.make_place(order.lane_dir, order.artifacts_dir, order.run)
-        result = verdict.write(order.lane_dir, order.artifacts_dir, order.run, planned=order.planned, failure={}, phases=phases, versions=order.versions)
+        known: dict[str, Any] = {"planned": order.planned, "failure": {}, "phases": phases, "versions": order.versions, "ansible": ansible}
+        result = verdict.write(order.lane_dir, order.artifacts_dir, order.run, **known)
         if not result["blame"] or result["blame"]["component"] != "artifacts":
             blame = {**fault.as_dict(), "phase": phases[-1]["name"] if phases else "claim"}
             verdict.save(order.artifacts_dir, {**result, "verdict": "error", "blame": blame})
@@ -336,20 +341,24 @@ def _remove_files(order: Order) -> None:
     if os.path.basename(folder).startswith("ansible-local-"):
         shutil.rmtree(folder, ignore_errors=True)
     if order.verdict_file and not any(w.alive for w in order.watched):
-        with contextlib.suppress(OSError):
-            os.unlink(order.verdict_file)
+        for path in (order.verdict_file, order.ansible_log):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(order.verdict_file))
 
 
 def _phases(timeline: int) -> list[dict[str, Any]]:
     """The phases as the callback plugin last wrote them; [] when it was not there or was writing."""
-    if timeline < 0:
-        return []
     try:
-        return list(json.loads(os.pread(timeline, 1 << 20, 0)))
+        return list(json.loads(_text(timeline) or "[]"))
     except ValueError:
         return []
+
+
+def _text(file: int) -> str:
+    """What a file holds that was opened when it was still there."""
+    return os.pread(file, 1 << 22, 0).decode(errors="replace") if file >= 0 else ""
 
 
 def _note(order: Order, words: str) -> None:

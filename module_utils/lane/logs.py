@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from . import ps
+from . import ansible_log, canaries, ps
 from .errors import LaneError
 from .workdir import read_json
 
 ROOT = Path(__file__).parents[2]
 #: Bytes of a log that are read at most, from its end.
 LIMIT = 4 * 1024 * 1024
+TAIL = 4096  #: bytes; where the last line is looked for
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")  # ECMA-48
 PROXY = re.compile(r"^\S+Z\s+[A-Z]+ (?:kerbside_proxy|shakenfist_)")  # the daemon's log holds its child's lines, too
 
@@ -100,14 +102,32 @@ def of_file(path: Path) -> Iterator[Entry]:
 
 
 def of_folder(folder: Path) -> list[Entry]:
-    """All entries of a `logs` folder, of the checks' transcript and of Ansible's tasks; those with a time in its order, those without before them."""
+    """All entries of a `logs` folder, of the checks' transcript and of Ansible's tasks; those with a time in its order, those without before them.
+
+    The tasks are Ansible's own log or, where it said it on the terminal, the callback plugin's list of them.
+    """
     found = [entry for path in sorted(folder.glob("*.log")) for entry in of_file(path)]
     for step in read_json(folder / "smoke.json", {}).get("transcript", []):
         if "started" in step:
             found.append(Entry("checks", step["started"], f"{step.get('name')}: {step.get('result')} after {step.get('seconds', 0):.3f} s"))
-    for task in read_json(folder / "tasks.json", []):
+    for task in read_json(folder / "tasks.json", []) if not (folder / ansible_log.FILE).exists() else []:
         found.append(Entry("ansible", task["started"], f"{task['name']}: {task['result']} after {task['seconds']:.2f} s"))
     return sorted(found, key=lambda entry: entry.at or 0.0)
+
+
+def last_line(lane_dir: Path, since: float, others: Iterable[Path] = ()) -> str:
+    """The whole line that was last written to a log of the lane, or to one of the others, without the lane's secrets; "" for none since that time."""
+    at, path = max(((path.stat().st_mtime, path) for path in (*lane_dir.glob("logs/*.log"), *others) if path.exists()), default=(0.0, lane_dir))
+    if at < since:
+        return ""
+    with path.open("rb") as file:
+        cut = file.seek(0, os.SEEK_END) - TAIL
+        file.seek(max(cut, 0))
+        whole = file.read().split(b"\n")[cut > 0 : -1]
+    text = next((text for raw in reversed(whole) if (text := readable(raw.decode(errors="replace")).strip())), "")
+    for form, _ in FORMS:
+        text = form.sub("", text).strip()
+    return canaries.mask(text, canaries.of_lane(str(lane_dir)))
 
 
 def place(lane_id: int) -> tuple[Path, str]:
@@ -143,7 +163,7 @@ def follow(folder: Path, part: str, lane_dir: str) -> Iterator[Entry]:
 def main() -> None:
     """Entry point of `./lane logs`."""
     parser = argparse.ArgumentParser(prog="./lane logs", description="The logs of a lane that is up, or of the last run of one that is not, on one clock.")
-    parser.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, daemon, proxy, ryll, ...")
+    parser.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, ryll, ansible, ...")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the lane is gone")
     ps.add_lane_option(parser)
     asked = parser.parse_args()

@@ -120,7 +120,9 @@ def _download(place: Place, folder: Path, version: str, hashes: tuple[str, ...])
     wish.write_text(" ".join([f"ryll=={version}", *(f"--hash=sha256:{digest}" for digest in hashes)]) + "\n", encoding="utf-8")
     env = {**command.environment(place.mark, cache.PIP_KEEP, network=True), "PIP_REQUIRE_VIRTUALENV": "0", "TMPDIR": str(folder)}
     arguments = ["download", "--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--no-deps", "--only-binary", ":all:"]
-    done = command.run([*_pip(), *arguments, "--dest", str(folder), "-r", str(wish)], env, FETCH_LIMIT, f"pip to download ryll {version}", log=place.log)
+    done = command.run(
+        [*_pip(), *arguments, "--dest", str(folder), "-r", str(wish)], env, FETCH_LIMIT, f"pip to download ryll {version}", log=place.log, together=True
+    )
     wheels = sorted(folder.glob("*.whl"))
     if done.status or len(wheels) != 1:
         raise LaneError("environment", f"pip to download ryll {version}", f"it ended with status {done.status}: {one_line(done.said, 300)}", place.log)

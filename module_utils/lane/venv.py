@@ -72,23 +72,24 @@ def find(cache_dir: str, wish: Venv) -> dict[str, Any] | None:
     return dict(found) if os.access(found["python"], os.X_OK) else None
 
 
-def build(cache_dir: str, wish: Venv, limit: float, mark: str | None = None) -> dict[str, Any]:
-    """Build it, or wait for who is building it. mark: for pip. Raises LaneError (environment) with pip's own words when pip fails."""
+def build(cache_dir: str, wish: Venv, limit: float, log: str, mark: str | None = None) -> dict[str, Any]:
+    """Build it, or wait for who is building it. log: a file for what pip says; mark: for pip.
+
+    Raises LaneError (environment) with pip's own words when pip fails.
+    """
     home = _home(cache_dir, wish)
     with cache.locked(home.parent, home.name, limit):
         if found := find(cache_dir, wish):
             return found
         if home.exists():
             shutil.rmtree(home)
-        log = home.with_suffix(".log")
-        log.write_text("", encoding="utf-8")
         python = str(home / "bin" / "python")
         _run([sys.executable, "-m", "venv", str(home)], log, limit, "a virtual environment", mark)
         pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-        _run([*pip, "--no-deps", str(wish.checkout) if wish.checkout else wish.requirement], log, limit, f"pip to install {wish.requirement}", mark)
+        _run([*pip, "--no-deps", str(wish.checkout) if wish.checkout else wish.requirement], log, limit, f"pip to install {wish.requirement}", mark, True)
         needs = json.loads(_run([python, "-c", REQUIRES, wish.distribution, *wish.without], log, limit, f"the dependencies of {wish.distribution}", mark))
         if needs or wish.extra:
-            _run([*pip, *needs, *wish.extra], log, limit, f"pip to install what {wish.requirement} needs", mark)
+            _run([*pip, *needs, *wish.extra], log, limit, f"pip to install what {wish.requirement} needs", mark, True)
         versions = json.loads(_run([python, "-c", VERSIONS], log, limit, "the versions of what was installed", mark))
         found = {"bin": str(home / "bin"), "python": python, "requirement": wish.requirement, "versions": versions}
         (home / STAMP).write_text(json.dumps(found, indent=1), encoding="utf-8")
@@ -99,9 +100,9 @@ def _home(cache_dir: str, wish: Venv) -> Path:
     return Path(cache_dir, "venvs", f"{wish.distribution}-{wish.key()}")
 
 
-def _run(argv: list[str], log: Path, limit: float, what: str, mark: str | None) -> str:
+def _run(argv: list[str], log: str, limit: float, what: str, mark: str | None, together: bool = False) -> str:
     env = {**command.environment(mark, cache.PIP_KEEP, network=True), "PIP_REQUIRE_VIRTUALENV": "0"}
-    done = command.run(argv, env, limit, what, log=str(log))
+    done = command.run(argv, env, limit, what, log=log, together=together)
     if done.status:
-        raise LaneError("environment", what, f"it ended with status {done.status}: {one_line(done.said, 300)}", str(log))
+        raise LaneError("environment", what, f"it ended with status {done.status}: {one_line(done.said, 300)}", log)
     return done.out

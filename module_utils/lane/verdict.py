@@ -13,8 +13,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from . import canaries, diagnose, junit, process
-from .errors import PRODUCT, one_line
+from . import ansible_log, canaries, diagnose, junit, process
+from .errors import PRODUCT, clock, one_line
 from .workdir import Run, handed_over, read_json, write_private
 
 SCHEMA = 1
@@ -75,8 +75,11 @@ def judge(checks: list[dict[str, Any]], fault: dict[str, Any] | None) -> tuple[s
     return ("fail" if fault["component"] in PRODUCT else "error"), fault
 
 
-def collect(lane_dir: str, artifacts: Path) -> None:
-    """Copy the logs of every part, and what may be shown of the hand-over, to the artifacts, readable by whoever may enter there."""
+def collect(lane_dir: str, artifacts: Path, ansible: str = "") -> None:
+    """Copy the logs of every part, and what may be shown of the hand-over, to the artifacts, readable by whoever may enter there.
+
+    ansible: what Ansible has said in this command; what it said in earlier ones is a log of the lane like the others.
+    """
     artifacts.mkdir(parents=True, exist_ok=True)
     for folder in ("logs", "handover"):
         if (artifacts / folder).exists():
@@ -85,6 +88,8 @@ def collect(lane_dir: str, artifacts: Path) -> None:
     for name in ("screenshot.png", "screendump.png", "counters-before.json"):
         if Path(lane_dir, name).exists():
             shutil.copy(Path(lane_dir, name), artifacts / name)
+    if ansible:
+        ansible_log.append(artifacts / "logs" / ansible_log.FILE, ansible.encode(), 0o644)
     for root, _, names in os.walk(artifacts):
         os.chmod(root, 0o755)
         for name in names:
@@ -108,6 +113,7 @@ def write(
     failure: dict[str, Any],
     phases: list[dict[str, Any]],
     versions: dict[str, str],
+    ansible: str = "",
 ) -> dict[str, Any]:
     """Keep the evidence of this run and write result.json; returns its content."""
     begun = time.monotonic()
@@ -116,7 +122,7 @@ def write(
     notes: dict[str, Any] = {}
     if fault:
         fault, notes = diagnosis(lane_dir, fault, failure)
-    collect(lane_dir, artifacts)
+    collect(lane_dir, artifacts, ansible)
     if notes:
         write_private(artifacts / "logs" / "diagnosis.json", json.dumps(notes, indent=1).encode(), 0o644)
     write_private(artifacts / "logs" / "processes.json", json.dumps(processes(lane_dir, run), indent=1).encode(), 0o644)
@@ -136,8 +142,8 @@ def write(
         "lane_id": run.lane_id,
         "run_id": run.run_id,
         "verdict": verdict,
-        "started": _clock(run.started),
-        "finished": _clock(now),
+        "started": clock(run.started),
+        "finished": clock(now),
         "seconds": round(now - run.started, 2),
         "accel": {"chosen": accel.get("chosen"), "reason": accel.get("reason")},
         "guest": guest.get("name"),
@@ -159,10 +165,6 @@ def write(
     result = canaries.masked(lane_dir, result)
     save(artifacts_dir, result)
     return result
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
 
 
 def save(artifacts_dir: str, result: dict[str, Any]) -> None:
@@ -187,7 +189,7 @@ def close(artifacts_dir: str, run: Run, phase: dict[str, Any], fault: dict[str, 
         return None
     now = time.time()
     result["phases"].append(phase)
-    result.update(finished=_clock(now), seconds=round(now - run.started, 2))
+    result.update(finished=clock(now), seconds=round(now - run.started, 2))
     if fault and result["verdict"] == "pass":
         result.update(verdict="error", blame={"phase": "teardown", **fault})
     save(artifacts_dir, result)
@@ -215,7 +217,7 @@ def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:
         {
             "name": entry.name,
             "component": entry.component,
-            "started": _clock(entry.started),
+            "started": clock(entry.started),
             "ready_seconds": entry.ready_seconds,
             "running": entry.running(run),
             "exit_status": entry.exit_status(lane_dir),

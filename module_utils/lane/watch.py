@@ -19,16 +19,19 @@ def main() -> None:
             file.write("-900")
     except OSError:
         pass
-    timeline = -1
-    try:
-        timeline = os.open(order["timeline"], os.O_RDONLY)  # Ansible removes it when it is interrupted; the open file stays readable
-    except OSError:
-        pass
+    files = [_opened(order["timeline"]), _opened(order["ansible_log"])]  # their owners remove them when they are interrupted; open files stay readable
     cause, asked = wait(order, ready)
 
     from . import keeper
 
-    keeper.act(order, cause, asked, timeline)
+    keeper.act(order, cause, asked, *files)
+
+
+def _opened(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError:
+        return -1
 
 
 def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:

@@ -31,6 +31,9 @@ def main():
     told["sigint"] = str(signal.getsignal(signal.SIGINT))
     with open(os.environ["STUB_TOLD"], "w") as file:
         json.dump(told, file)
+    if "STUB_SAID" in os.environ:
+        with open(os.environ["LANE_ANSIBLE_LOG"], "w") as file:
+            file.write(os.environ["STUB_SAID"])
     if "STUB_WAIT" in os.environ:
         time.sleep(60)
     if os.environ.get("STUB_VERDICT"):
@@ -172,6 +175,15 @@ def test_exit_status(ready: Checkout, args: list[str], verdict: str, status: int
     assert words in ran.stderr
     assert bool(words) == bool(ran.stderr)
     assert not Path(ready.tell()["env"]["LANE_VERDICT_FILE"]).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "verdict", "status", "shown"), [([], "", 4, True), ([], "", 0, True), (["up"], "", 2, True), (["up"], "", 0, False), ([], "fail", 2, False)]
+)
+def test_what_ansible_said_is_shown_when_there_is_no_verdict(ready: Checkout, args: list[str], verdict: str, status: int, shown: bool) -> None:
+    ran = ready.run(*args, STUB_VERDICT=verdict, STUB_STATUS=str(status), STUB_SAID="[ERROR]: no such role\n")
+    assert ("[ERROR]: no such role\n" in ran.stderr) == shown
+    assert not Path(ready.tell()["env"]["LANE_ANSIBLE_LOG"]).parent.exists()
 
 
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -156,7 +157,7 @@ def test_whoever_tells_one_is_heard() -> None:
 
 
 def test_a_planted_secret_makes_the_run_red_and_is_held_back() -> None:
-    """Two leaks in logs of a run that is green otherwise: one in base64, one in a compressed file."""
+    """Three leaks in logs of a run that is green otherwise: one in base64, one in a compressed file, one in what Ansible said."""
     with lane_ids(1) as (number,), surroundings(number) as place:
         run = Started(place.script(), place.environment())
         while not (place.dir / "logs/api.log").exists():
@@ -165,16 +166,21 @@ def test_a_planted_secret_makes_the_run_red_and_is_held_back() -> None:
         ticket = (place.dir / "secrets/spice_ticket").read_bytes()
         seed = (place.dir / "secrets/api_seed").read_bytes()
         (place.dir / "logs/planted.log").write_bytes(b"one\ntwo " + base64.b64encode(b"x" + ticket) + b"\n")
+        (ansible,) = place.base.glob("tmp/tmp.*/ansible.log")
+        with ansible.open("ab") as file:
+            file.write(b"ticket: " + ticket + b"\n")
         (place.dir / "logs/planted.gz").write_bytes(gzip.compress(b"AUTH_SECRET_SEED=" + seed))
         status = run.wait(200)
         result = json.loads((place.artifacts / "result.json").read_text())
         assert status == 2, run.text[-3000:]
         assert (result["verdict"], result["blame"]["component"]) == ("error", "artifacts")
         assert f"logs/planted.log:2 (base64: spice_ticket, {ticket[:2].decode()}...)" in result["blame"]["cause"]
+        assert re.search(rf"logs/ansible\.log:\d+ \(plain: spice_ticket, {ticket[:2].decode()}\.\.\.\)", result["blame"]["cause"])
         assert f"logs/planted.gz:1 (plain: api_seed, {seed[:2].decode()}..., inside gzip)" in result["blame"]["cause"]
         assert run.lines[-1].startswith("LANE FAIL artifacts: expected no secret in the artifacts, but there was one in ")
         assert not (place.artifacts / "logs/planted.log").exists()
         assert (place.artifacts / "logs/planted.log.held-back").exists()
+        assert (place.artifacts / "logs/ansible.log.held-back").exists() and not (place.artifacts / "logs/ansible.log").exists()
         assert (place.artifacts / "logs/api.log").exists()
         known = [Canary("spice_ticket", ticket), Canary("api_seed", seed)]
         assert canaries.find_leaks(place.artifacts, known) == []

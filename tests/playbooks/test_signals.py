@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -82,9 +83,10 @@ def carry_out(kill: Kill, number: int) -> Kill:
     with surroundings(number) as place:
         command = place.playbook() if kill.whom == "playbook" else place.script()
         run = Started(command, place.environment(), terminal=kill.whom == "terminal")
-        if run.wait_for_task(kill.task, 240):
+        if run.wait_for_task(kill.task, 240, place.ansible_log):
             time.sleep(kill.delay)
-        kill.task_name = next((line for line in reversed(run.lines) if line.startswith("TASK [")), "").strip("*TASK []")
+        names = re.findall(r"(?m)TASK \[(.*)\] \*+$", run.text + place.ansible_log())
+        kill.task_name = names[-1] if names else ""
         pid, sent = run.process.pid, signal.Signals[f"SIG{kill.signal}"]
         if run.process.poll() is None:
             if kill.whom == "terminal":
@@ -97,8 +99,7 @@ def carry_out(kill: Kill, number: int) -> Kill:
         watcher.start()
         kill.seconds, left = place.seconds_until_gone()
         watcher.join(5)
-        names = [line for line in run.lines if line.startswith("TASK [")]
-        claimed = any(name.startswith("TASK [Claim") for name in names[: kill.task - 1])  # and that task was over at the kill
+        claimed = any(name.startswith("Claim") for name in names[: kill.task - 1])  # and that task was over at the kill
         result = {}
         if (place.artifacts / "result.json").exists():
             result = json.loads((place.artifacts / "result.json").read_text())
@@ -107,6 +108,8 @@ def carry_out(kill: Kill, number: int) -> Kill:
                 left.append(f"result.json blames {result['blame']}")
         elif claimed:
             left.append("no result.json")
+        if result and kill.whom == "script" and "TASK [" not in (place.artifacts / "logs/ansible.log").read_text():
+            left.append("no word of Ansible in the artifacts")
         if not claimed or result.get("verdict") == "pass":  # there was no lane yet, or none any more: what is left is Ansible's and the script's
             left = [trace for trace in left if ".ansible/tmp" not in trace and not trace.startswith(str(place.base / "tmp/tmp."))]
         kill.left = tuple(left)

@@ -17,7 +17,7 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,10 @@ class Surroundings:
     @property
     def artifacts(self) -> Path:
         return self.base / "artifacts"
+
+    def ansible_log(self) -> str:
+        """What Ansible has said to the log that `./lane` gives it."""
+        return "".join(path.read_text(errors="replace") for path in self.base.glob("tmp/tmp.*/ansible.log"))
 
     @property
     def options(self) -> list[str]:
@@ -186,15 +190,15 @@ class Started:
         """When each task began, in seconds since the start."""
         return [at for line, at in zip(self.lines, self.times, strict=False) if line.startswith("TASK [")]
 
-    def wait_for_task(self, number: int, limit: float) -> bool:
-        """True when task `number` (from 1) has begun; False when the command ended before."""
+    def wait_for_task(self, number: int, limit: float, log: Callable[[], str] = lambda: "") -> bool:
+        """True when task `number` (from 1) has begun, by the output or by Ansible's log; False when the command ended before."""
         end = time.monotonic() + limit
         with self._new:
-            while len(self.tasks()) < number:
+            while max(len(self.tasks()), log().count("TASK [")) < number:
                 if self.process.poll() is not None:
                     return False
                 assert time.monotonic() < end, f"task {number} did not begin in {limit} s: {self.lines[-5:]}"
-                self._new.wait(0.1)
+                self._new.wait(0.02)
         return True
 
     def hang_up(self) -> None:

@@ -1,0 +1,120 @@
+"""What `./lane` shows while it runs: on a pipe, on a terminal, with -v, and when nothing of a lane comes to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+from whole_lanes import Started, Surroundings, lane_ids, surroundings
+
+#: A full run that ends early: after the phases that take no time, the third fails.
+RED = ("-e", "lane_guest=nobody")
+CAUSE = "expected lane_guest to be a guest of fixtures/guests.yml, but 'nobody' is not one of pocket, uncalibrated"
+PHASE = re.compile(r"([a-z_]+) +\d+\.\d s(?:  (.*))?")
+
+
+@pytest.fixture
+def place() -> Iterator[Surroundings]:
+    with lane_ids(1) as (number,), surroundings(number) as found:
+        yield found
+
+
+def play(place: Surroundings, *options: str, terminal: bool = False, **env: str) -> tuple[int, Started]:
+    """`./lane OPTIONS` in these surroundings: its exit status and its output."""
+    run = Started(place.script(*options), {**place.environment(), **env}, terminal=terminal)
+    return run.wait(200), run
+
+
+def phases(lines: list[str]) -> list[tuple[str, str]]:
+    """(phase, what it says) of the lines that are one."""
+    return [(found[1], found[2] or "") for line in lines if (found := PHASE.fullmatch(line))]
+
+
+def test_a_red_run_on_a_pipe(place: Surroundings) -> None:
+    status, run = play(place, *RED)
+    assert status == 2, run.text
+    assert not re.search(r"[\x1b\r]|TASK|ERROR|fatal|RECAP", run.text)
+    names, notes = zip(*phases(run.lines), strict=True)
+    assert names == ("kvm_probe", "deps", "sextant_vm", "evidence", "teardown")
+    assert notes[0].startswith(("kvm: ", "tcg: ")) and notes[1].startswith("qemu ")
+    assert notes[2] == "FAILED: Check the image and make a firmware store for guest nobody"
+    assert run.text.count("'nobody' is not one of") == 1
+    report, verdict = run.lines[-2:]
+    assert report == f"report: {place.artifacts}/report.html"
+    assert verdict.startswith(f"LANE FAIL environment: {CAUSE}")
+    assert len(run.lines) == 7
+
+    log = (place.artifacts / "logs/ansible.log").read_text()
+    assert log.count("TASK [sextant_vm : Check the image") == 1
+    assert "[ERROR]: Task failed: Module failed: environment: " + CAUSE in log
+    assert log.index("PLAY [") < log.index("TASK [teardown : Take the lane down]") < log.index("PLAY RECAP")
+    page = (place.artifacts / "report.html").read_text()
+    named = re.findall(r'<tr data-part="ansible".*?</tr>', page, re.DOTALL)
+    assert len([row for row in named if "Keep the evidence and write result.json" in row]) == 1
+    assert json.loads((place.artifacts / "logs/tasks.json").read_text())
+    assert place.seconds_until_gone()[1] == []
+
+
+def test_with_v_ansible_speaks_itself(place: Surroundings) -> None:
+    status, run = play(place, *RED, "-v")
+    assert status == 2, run.text
+    assert "TASK [sextant_vm : Check the image" in run.text and "PLAY RECAP" in run.text
+    assert phases(run.lines) == []
+    assert run.lines[-1].startswith("LANE FAIL environment: ")
+    assert not (place.artifacts / "logs/ansible.log").exists()
+    assert "Keep the evidence and write result.json: changed after" in (place.artifacts / "report.html").read_text()
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
+def test_a_terminal_is_coloured_unless_it_is_wanted_plain(place: Surroundings, env: dict[str, str]) -> None:
+    status, run = play(place, *RED, terminal=True, **{"TERM": "xterm-256color", **env})
+    assert status == 2, run.text
+    assert re.search(r"[\x1b\r]", run.text) is None if env else run.lines[-1].startswith("\x1b[0;31mLANE FAIL environment: ")
+    assert len(run.lines) == 7 or not env
+
+
+@pytest.mark.slow
+def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
+    status, run = play(place, terminal=True, TERM="xterm-256color")
+    assert status == 0, run.text
+    seen = [line.rpartition("\r\x1b[K")[2] for line in run.lines]  # what stays on the screen
+    expected = ["kvm_probe", "deps", "sextant_vm", "ryll_build", "kerbside", "tls", "kerbside", "smoke", "evidence", "teardown"]
+    assert [name for name, _ in phases(seen)] == expected
+    assert ("smoke", "hello, status, screenshot, banner, counters, path, frames") in phases(seen)
+    live = re.findall(r"\r\x1b\[K(\w+) +(\d+) s \.\.\.  (.+?)(?=\r)", run.text)
+    assert {name for name, _, _ in live} & {"kerbside", "smoke"}
+    assert all(len(f"{name:11} {seconds:>6} s ...  {said}") < 80 for name, seconds, said in live)
+    assert any(": " in said for _, _, said in live), "no log was at hand"
+    assert re.fullmatch(rf"\x1b\[0;32mLANE PASS lane {place.id}: .* s\x1b\[0m", run.lines[-1])
+    assert len(seen) == len(expected) + 2
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (("--nonsense",), 2, "unrecognized arguments: --nonsense"),
+        (("--limit", "nobody"), 2, "leaves us with no hosts to target"),
+        (("-i", "/nowhere"), 2, "skipping: no hosts matched"),
+        (("-e", "lane_logs_dir={{ nobody }}"), 2, "Error while resolving value for 'lane_logs_dir': 'nobody' is undefined"),
+        (("--syntax-check",), 0, "playbook: "),
+        (("--list-tags",), 0, "TASK TAGS: ["),
+    ],
+)
+def test_where_nothing_of_a_lane_comes_to_be_ansibles_words_are_shown(place: Surroundings, options: tuple[str, ...], status: int, words: str) -> None:
+    ended, run = play(place, *options)
+    assert words in run.text
+    assert ended == status
+    assert not place.dir.exists()
+
+
+def test_a_warning_of_a_module_is_a_line(place: Surroundings) -> None:
+    """A lane that nobody keeps any more is cleared by the next run, which says so."""
+    assert play(place, "--tags", "kvm_probe")[0] == 0
+    record = json.loads((place.dir / "run.json").read_text())
+    os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
+    _, run = play(place, *RED)
+    assert run.lines[0].startswith(f"warning: lane {place.id}: cleared what run {record['run_id']} had left: "), run.text
