@@ -221,5 +221,7 @@ def why_not_installed(said: str) -> str:
 
 def by_hand(packages: Sequence[str]) -> str:
     """The line that a person types when the lane may not."""
-    root = "" if os.geteuid() == 0 else "sudo "
-    return f"{root}apt-get update && {root}apt-get install -y --no-install-recommends {' '.join(packages)}"
+    install = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+    if os.geteuid() == 0:
+        return f"apt-get update && {install}"
+    return f"sudo apt-get update && sudo {install}" if command.find_program("sudo") else f"su - -c 'apt-get update && {install}'"

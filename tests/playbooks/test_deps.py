@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.lane import packages
 
 SEE = "See what is missing, and prove that what is there works"
 
@@ -65,8 +66,7 @@ def test_a_missing_package_is_a_change_in_check_mode_and_a_sentence_when_apt_fai
     played = lane.run([{"name": "Table", "ansible.builtin.include_vars": {"file": str(vars_file)}}, *asked], env=env, table="{{ __deps_packages }}")
     failed = played.result("Ask")
     assert failed["lane_failure"]["component"] == "host"
-    sudo = "" if os.geteuid() == 0 else "sudo "
-    line = f"{sudo}apt-get update && {sudo}apt-get install -y --no-install-recommends ovmf"
+    line = packages.by_hand(["ovmf"])
     assert failed["msg"] == (
         "host: expected apt to install what the lane lacks (1 package), but it could not (sudo: a password is required); "
         f"the lane may not become root here; look at docs/packages.md; or by hand: {line}"

@@ -82,9 +82,18 @@ def test_a_bare_machine_lacks_everything_and_each_package_is_wanted_once() -> No
     assert "SPICE in qemu (package qemu-system-modules-spice)" in words
 
 
-def test_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert packages.by_hand(["ovmf"]) == "sudo apt-get update && sudo apt-get install -y --no-install-recommends ovmf"
+@pytest.mark.parametrize(
+    ("uid", "sudo", "line"),
+    [
+        (0, None, "apt-get update && apt-get install -y --no-install-recommends ovmf"),
+        (1000, "/usr/bin/sudo", "sudo apt-get update && sudo apt-get install -y --no-install-recommends ovmf"),
+        (1000, None, "su - -c 'apt-get update && apt-get install -y --no-install-recommends ovmf'"),
+    ],
+)
+def test_the_line_to_type(monkeypatch: pytest.MonkeyPatch, uid: int, sudo: str | None, line: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(packages.command, "find_program", lambda name: sudo)
+    assert packages.by_hand(["ovmf"]) == line
 
 
 @pytest.mark.parametrize(
