@@ -36,6 +36,7 @@ class Outcome:
     skipped: int = 0
     text: str = ""
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)  # shown whatever it came to
 
 
 @dataclass
@@ -137,7 +138,8 @@ def pytest_job(folder: str, options: list[str], limit: float) -> Job:
             command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5", *cover, *options]
             status, text = RUNNER.run(command, limit, COVERAGE_FILE=str(Path(scratch, "data")))
             outcome = count_tests(report)
-            outcome.text = "\n".join([*failures(report), "", text])
+            outcome.text = "\n".join([*cases(report, "failure", "error"), "", text])
+            outcome.notes = [f"skipped {case}" for case in cases(report, "skipped")]
             if status != 0 and not outcome.failed:  # pytest itself, or a limit; no test was blamed for it
                 outcome.failed = 1
             if measured and status == 0:
@@ -158,13 +160,13 @@ def count_tests(report: Path) -> Outcome:
     return Outcome(tests - failed - skipped, failed, skipped) if tests - skipped else Outcome(failed=1, skipped=skipped)
 
 
-def failures(report: Path) -> list[str]:
-    """One line for each test of a junit file that failed, to be read before anything else."""
+def cases(report: Path, *tags: str) -> list[str]:
+    """One line for each test of a junit file of which it says one of these, to be read before anything else."""
     try:
-        cases = list(ElementTree.parse(report).getroot().iter("testcase"))
+        listed = list(ElementTree.parse(report).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError):
         return []
-    found = [(case, said) for case in cases for said in case if said.tag in ("failure", "error")]
+    found = [(case, said) for case in listed for said in case if said.tag in tags]
     return [f"{case.get('classname')}.{case.get('name')}: {' '.join((said.get('message') or '').split())[:300]}" for case, said in found]
 
 
@@ -277,6 +279,7 @@ def run_stage(stage: Stage, verbose: bool) -> None:
         counts = "" if outcome.passed + outcome.failed + outcome.skipped == 1 else f"  {numbers(outcome.passed, outcome.failed, outcome.skipped)}"
         with lock:
             print(f"{'ok  ' if good else 'FAIL'} {stage.name:10} {job.name:22} {outcome.seconds:7.1f} s{counts}", flush=True)
+            print("".join(f"    - {note}\n" for note in outcome.notes), end="", flush=True)
             if verbose or not good:
                 print("".join(f"    | {line}\n" for line in outcome.text.splitlines()), end="", flush=True)
         return outcome

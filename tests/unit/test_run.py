@@ -49,6 +49,13 @@ def test_what_failed_stands_above_pytests_own_words(tmp_path: Path) -> None:
     assert said[1] == ""
 
 
+def test_what_was_skipped_is_said_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "import pytest\ndef test_a(): pass\ndef test_b(): pytest.skip('the moon is down')\n"
+    (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
+    run.run_stage(run.Stage("unit", [run.pytest_job(str(tmp_path), [], 60)]), verbose=False)
+    assert capsys.readouterr().out.endswith("s  1 passed, 0 failed, 1 skipped\n    - skipped test_it.test_b: the moon is down\n")
+
+
 def test_pytest_that_hangs_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(60)\n", encoding="utf-8")
     outcome = run.pytest_job(str(tmp_path), [], 2).work()
