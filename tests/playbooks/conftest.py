@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,10 +90,19 @@ class Lane:
             "lane_guests_file": str(ROOT / "fixtures/guests.yml"),
         }
 
-    def run(self, playbook: str | list[dict[str, Any]], *args: str, env: dict[str, str] | None = None, limit: float = 300, **extra_vars: Any) -> Played:
+    def run(
+        self,
+        playbook: str | list[dict[str, Any]],
+        *args: str,
+        env: dict[str, str] | None = None,
+        limit: float = 300,
+        around: Callable[[list[str]], list[str]] = list,
+        **extra_vars: Any,
+    ) -> Played:
         """Run a playbook of the checkout ("playbooks/lane.yml"), or the plays given as data, and wait at most `limit` seconds for its end.
 
-        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost.
+        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost. around: makes of a command
+        the one that runs it in other surroundings.
         """
         if isinstance(playbook, str):
             path = ROOT / playbook
@@ -103,7 +112,7 @@ class Lane:
             path.write_text(json.dumps(plays), encoding="utf-8")  # JSON is YAML
         given = self.scratch / f"vars{len(self.played)}.json"
         given.write_text(json.dumps({**self.vars, **extra_vars}), encoding="utf-8")
-        command = [sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args]
+        command = around([sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args])
         with subprocess.Popen(
             command, cwd=ROOT, env=environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         ) as process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from whole_lanes import ROOT, Started, Surroundings, lane_ids, surroundings
+from whole_lanes import ROOT, Started, Surroundings, copy_checkout, lane_ids, surroundings
 
 pytestmark = pytest.mark.slow
 AT_ONCE = 2
@@ -55,17 +54,6 @@ class Outcome:
     result: dict
     left: list[str]
     open_to_others: list[str]
-
-
-def copied_checkout(place: Surroundings) -> Path:
-    """The checkout, as git has it and as it stands, below a path that needs quoting."""
-    home = place.base / 'my läne\'s "check" out'
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (home / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, home / name)
-    return home
 
 
 @contextmanager
@@ -108,7 +96,7 @@ def command_of(name: str, place: Surroundings) -> list[str]:
         place.env["TMPDIR"] = str(elsewhere)
         return script
     if name == "a path with spaces":
-        home = copied_checkout(place)
+        home = copy_checkout(place.base / 'my läne\'s "check" out')
         place.env["ANSIBLE_CONFIG"] = str(home / "ansible.cfg")
         return [part.replace(str(ROOT / "playbooks"), str(home / "playbooks")) for part in place.playbook()]
     if name == "HOME unset":

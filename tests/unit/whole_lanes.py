@@ -53,6 +53,16 @@ def lane_ids(count: int) -> Iterator[list[int]]:
             claim.close()
 
 
+def copy_checkout(home: Path) -> Path:
+    """The checkout in another place, as git has it and as it stands."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, home / name)
+    return home
+
+
 @dataclass
 class Surroundings:
     """One lane's id and its places."""

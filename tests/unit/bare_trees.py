@@ -1,0 +1,209 @@
+"""Bare machines for the tests of docs/packages.md: minimal systems of Debian with nothing but apt and Python, each in a folder of its own.
+
+mmdebstrap makes a system from the apt sources of this machine, once a week and release; its archive and the packages that a test fetched stay in the
+user's cache. What has to be mounted in a tree (proc, dev, sys, pip's cache) is mounted in a mount namespace of the command that needs it, and gone with
+that command: nothing outside ever sees a mount in a tree that is removed. The commands are in a process namespace too, and die with the test.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+CODENAMES = {"debian-12": "bookworm", "debian-13": "trixie"}
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane/trees").resolve()
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+CERTIFICATES = "/etc/this-machine.pem"  # in the tree; a path that its own ca-certificates does not write
+#: What of this machine's settings says how to reach the registries, and nothing else.
+APT_SETTINGS = re.compile(r"Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])\b")
+PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
+PROXIES = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
+NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+MOUNT = """
+mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount --bind "$2" "$1/root/.cache/pip" || exit 125
+shift 2
+"$@"
+exit $?  # this shell stays, for it is the first process of its namespace
+"""
+
+
+def obstacle() -> str:
+    """Why there can be no bare machine here; "" when there can."""
+    if os.geteuid() != 0:
+        return "only root can make a bare Debian and enter it"
+    if not shutil.which("mmdebstrap"):
+        return "mmdebstrap is not installed"
+    if subprocess.run([*NAMESPACES, "true"], capture_output=True).returncode:
+        return "this machine lets nobody make namespaces for mounts and processes (unshare --mount --pid)"
+    if not sources("bookworm", *apt_knows()):
+        return "apt has no source of Debian's main archive on this machine"
+    return ""
+
+
+def apt_knows() -> tuple[str, str]:
+    """(the machine's codename, its apt sources as lines of address, suite and component)."""
+    codename = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(encoding="utf-8"))
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
+    return codename[1] if codename else "", subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def sources(codename: str, here: str, known: str) -> str:
+    """The sources of Debian's main archive that a machine knows, for another release."""
+    found = [line.split() for line in dict.fromkeys(known.splitlines())]
+    ours = [(address, suite.removeprefix(here)) for address, suite, component in found if component == "main" and here and suite.startswith(here)]
+    return "".join(f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n" for address, pocket in ours if pocket in ("", "-updates", "-security"))
+
+
+def certificates() -> str:
+    """The file of certificates that pip trusts on this machine."""
+    places = [pip_settings().get("cert", ""), os.environ.get("SSL_CERT_FILE", ""), "/etc/ssl/certs/ca-certificates.crt"]
+    return next((place for place in places if os.path.isfile(place)), "")
+
+
+@cache
+def pip_settings() -> dict[str, str]:
+    """What pip is set to here, by files or the environment, whatever the section."""
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    lines = [line.partition("=") for line in said.splitlines()]
+    lines.sort(key=lambda line: line[0].startswith(":env:"))  # the environment has the last word
+    return {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in lines}
+
+
+@cache
+def pip_cache() -> str:
+    said = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    os.makedirs(said, exist_ok=True)
+    return said
+
+
+@dataclass
+class Tree:
+    """One bare machine: its root folder."""
+
+    path: Path
+
+    def beside(self, command: Sequence[str]) -> list[str]:
+        """The command on this machine, with everything mounted in the tree that a program there needs."""
+        return [*NAMESPACES, "sh", "-c", MOUNT, "sh", str(self.path), pip_cache(), *command]
+
+    def run(self, *command: str, limit: float = 60) -> subprocess.CompletedProcess[str]:
+        """The command in the tree, as root with the environment of a fresh login; stdout has its stderr as well."""
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
+        inside = ["env", f"PATH={path}", "HOME=/root", "chroot", str(self.path), *command]
+        return subprocess.run(
+            self.beside(inside), env=given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit
+        )
+
+    def chosen(self) -> set[str]:
+        """The packages that somebody asked for, as apt knows it."""
+        return set(self.run("apt-mark", "showmanual").stdout.split())
+
+    def installed(self) -> set[str]:
+        return set(self.run("dpkg-query", "-W", "-f=${Package}\\n").stdout.split())
+
+
+@contextmanager
+def bare_tree(release: str) -> Iterator[Tree]:
+    """A fresh bare machine of a release ("debian-13"), removed at the end."""
+    KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(KEPT):
+        sweep()
+        base = Path(tempfile.mkdtemp(prefix="run-", dir=KEPT))
+        held = os.open(base, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    tree = Tree(base / "root")
+    tree.path.mkdir()
+    try:
+        store = furnish(release, tree.path)
+        try:
+            yield tree
+        finally:
+            keep_packages(tree.path, store)
+    finally:
+        remove(base)
+        os.close(held)
+
+
+def furnish(release: str, root: Path) -> Path:
+    """Unpack the release's archive, made anew when there is none of this week, and tell the tree how to reach the registries. Returns its store."""
+    codename = CODENAMES[release]
+    listed = sources(codename, *apt_knows())
+    said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
+    settings = [line for line in said.splitlines() if APT_SETTINGS.match(line)]
+    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + ["--dpkgopt=force-unsafe-io"]  # a tree whose power is cut is of no use
+    command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=python3", *options, codename]
+    key = sha256("\n".join([*command, listed, time.strftime("%G-%V")]).encode()).hexdigest()[:12]
+    store = KEPT / f"{release}-{key}"
+    with locked(KEPT):
+        if not (store / "root.tar").exists():
+            for old in KEPT.glob(f"{release}-*"):
+                shutil.rmtree(old)
+            store.mkdir()
+            made = store / "made.tar"
+            done = subprocess.run([*command, str(made), "-"], input=listed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+            assert done.returncode == 0, f"expected mmdebstrap to make a bare {release} from this machine's apt sources, but it said: {done.stdout[-2000:]}"
+            made.rename(store / "root.tar")
+        subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
+        for package in store.glob("*.deb"):
+            os.link(package, root / "var/cache/apt/archives" / package.name)
+    shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
+    lines = [f"{name} = {value}\n" for name, value in pip_settings().items() if name in PIP_SETTINGS]
+    if trusted := certificates():
+        shutil.copyfile(trusted, root / CERTIFICATES[1:])
+        lines.append(f"cert = {CERTIFICATES}\n")
+    (root / "etc/pip.conf").write_text("".join(["[global]\n", *lines]), encoding="utf-8")
+    (root / "root/.cache/pip").mkdir(parents=True)
+    return store
+
+
+def keep_packages(root: Path, store: Path) -> None:
+    """What apt fetched into the tree goes to the store, for the next time."""
+    for package in (root / "var/cache/apt/archives").glob("*.deb"):
+        with suppress(FileExistsError, FileNotFoundError):  # there already, or the store is last week's
+            os.link(package, store / package.name)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else has this folder locked meanwhile, in whatever checkout; a process that ends in any way lets go of it."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def sweep() -> None:
+    """Remove the trees of tests that were killed."""
+    for base in KEPT.glob("run-*"):
+        held = os.open(base, os.O_RDONLY)
+        try:
+            with suppress(BlockingIOError):  # at work
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(base)
+        finally:
+            os.close(held)
+
+
+def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
+    """Remove a tree, unless something is mounted in it: that would be emptied as well."""
+    places = [line.split()[4] for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
+    places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
+    inside = [place for place in places if place.startswith(f"{base}/")]
+    assert not inside, f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
+    shutil.rmtree(base)

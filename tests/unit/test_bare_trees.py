@@ -1,0 +1,97 @@
+"""What tests/playbooks/test_bare_machines.py stands on: which mirrors a bare machine is made from, and that removing one removes nothing else."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import bare_trees
+import pytest
+from bare_trees import Tree, obstacle, remove, sources
+
+KNOWN = """http://debian.example/debian/ bookworm main
+http://debian.example/debian/ bookworm main
+http://debian.example/debian/ bookworm contrib
+http://debian.example/debian/ bookworm-updates main
+http://debian.example/debian/ bookworm-backports main
+http://security.example/ bookworm-security main
+https://others.example/debian/ bookworm stable
+https://others.example/node/ nodistro main
+"""
+
+
+def test_the_machines_own_mirrors_for_another_release() -> None:
+    signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+    assert sources("trixie", "bookworm", KNOWN).splitlines() == [
+        f"{signed} http://debian.example/debian/ trixie main",
+        f"{signed} http://debian.example/debian/ trixie-updates main",
+        f"{signed} http://security.example/ trixie-security main",
+    ]
+    assert sources("trixie", "noble", KNOWN) == sources("trixie", "", KNOWN) == ""
+
+
+def test_who_cannot_have_a_bare_machine_hears_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bare_trees.os, "geteuid", lambda: 1000)
+    assert obstacle() == "only root can make a bare Debian and enter it"
+    monkeypatch.setattr(bare_trees.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(bare_trees.shutil, "which", lambda name: None)
+    assert obstacle() == "mmdebstrap is not installed"
+    monkeypatch.setattr(bare_trees.shutil, "which", lambda name: name)
+    monkeypatch.setattr(bare_trees, "NAMESPACES", ["false"])
+    assert obstacle() == "this machine lets nobody make namespaces for mounts and processes (unshare --mount --pid)"
+    monkeypatch.setattr(bare_trees, "NAMESPACES", [])
+    monkeypatch.setattr(bare_trees, "apt_knows", lambda: ("noble", KNOWN))
+    assert obstacle() == "apt has no source of Debian's main archive on this machine"
+
+
+def test_nothing_is_removed_while_something_is_mounted_in_it(tmp_path: Path) -> None:
+    base = tmp_path / "run 1"
+    (base / "root/dev").mkdir(parents=True)
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match=f"expected nothing to be mounted in {base}, but {base}/root/dev is"):
+        remove(base, str(mounts))
+    assert (base / "root/dev").is_dir()
+    mounts.write_text(f"36 35 0:5 / {base}-not rw - devtmpfs devtmpfs rw\n", encoding="utf-8")
+    remove(base, str(mounts))
+    assert not base.exists()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """A tree with nothing in it but the places where something is mounted."""
+    if (why := obstacle()) and why != "mmdebstrap is not installed":
+        pytest.skip(why)
+    made = Tree(tmp_path / "root")
+    for name in ("proc", "dev", "sys", "root/.cache/pip"):
+        (made.path / name).mkdir(parents=True)
+    return made
+
+
+def test_mounts_are_the_commands_own(tree: Tree) -> None:
+    """While the command runs it has proc, dev, sys and pip's cache in the tree; the machine's own mounts never had them."""
+    look = subprocess.run(tree.beside(["cat", "/proc/self/mountinfo"]), capture_output=True, text=True, check=True)
+    assert all(f" {tree.path}/{name} " in look.stdout for name in ("proc", "dev", "sys", "root/.cache/pip"))
+    assert str(tree.path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    failed = subprocess.run(tree.beside(["sh", "-c", "exit 7"]))
+    assert failed.returncode == 7
+    shutil.rmtree(tree.path / "sys")
+    assert subprocess.run(tree.beside(["true"]), capture_output=True).returncode == 125
+
+
+def test_what_runs_in_a_tree_dies_with_the_test(tree: Tree) -> None:
+    """Even with one that is killed: whatever it started is in a process namespace whose first process goes too."""
+    read, write = os.pipe()  # held open by everything that lives in the tree, and by nothing else
+    code = f"import subprocess\nsubprocess.run({tree.beside(['sh', '-c', 'setsid sleep 1000 & echo begun; wait'])!r}, pass_fds=[{write}])"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, pass_fds=[write]) as test:
+        os.close(write)
+        assert test.stdout
+        assert test.stdout.readline() == b"begun\n"
+        test.kill()
+    with open(read, "rb") as pipe:
+        assert select.select([pipe], [], [], 10)[0] == [pipe]
+        assert pipe.read() == b""
