@@ -54,7 +54,7 @@ def test_debian_13_gets_what_is_missing_through_the_chroot_connection(lane: Any,
 
     def deps() -> Any:
         played = lane.run("playbooks/lane.yml", *where, around=debian_13.beside, limit=900, **places)
-        assert played.rc == 0, played
+        assert played.rc == 0, str(played)
         return played
 
     had = debian_13.chosen()
