@@ -92,7 +92,7 @@ lane_failure:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import keeper, teardown, verdict
+from ansible.module_utils.lane import keeper, teardown, verdict, workdir
 from ansible.module_utils.lane.bridge import finish
 from ansible.module_utils.lane.errors import LaneError
 
@@ -114,6 +114,10 @@ def main() -> None:
     ports = {name: int(port) for name, port in given["ports"].items()}
 
     def work() -> dict:
+        with workdir.alone(given["lane_id"]):
+            return take_down()
+
+    def take_down() -> dict:
         begun = time.monotonic()
         run = teardown.owned(given["lane_id"], given["lane_dir"])
         failure = None

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import ansible_log, keeper, proc, process, teardown
 from .errors import LaneError
-from .workdir import RUN_FILE, Run, handed_over, write_private
+from .workdir import RUN_FILE, Run, alone, handed_over, write_private
 
 #: sun_path of a unix socket holds this many bytes (unix(7)), the closing zero not counted; ryll and gunicorn refuse 108 too.
 SOCKET_PATH_MAX = 107
@@ -108,9 +108,16 @@ def claim(wish: Wish, tell: Callable[[str], None] = lambda _: None) -> tuple[boo
     """Make the lane's directory for a new run, or find the run that is there. Returns (changed, run).
 
     What an earlier run left (its ansible-playbook is gone, or its lease over) is cleared when it is this user's, and `tell` gets a sentence about it.
-    Raises LaneError (environment) when the lane is up and a fresh run is wanted, when a port is taken, or when a directory cannot be ours.
+    Of several in the same moment the first has it, and the others find its run. Raises LaneError (environment) when the lane is up and a fresh run is wanted,
+    when a port is taken, or when a directory cannot be ours.
     """
     check(wish)
+    with alone(wish.lane_id):
+        return find_or_make(wish, tell)
+
+
+def find_or_make(wish: Wish, tell: Callable[[str], None]) -> tuple[bool, Run]:
+    """As claim, for who is alone with this lane."""
     wait_for_others(wish)
     try:
         run = teardown.owned(wish.lane_id, wish.lane_dir)
@@ -140,7 +147,7 @@ def claim(wish: Wish, tell: Callable[[str], None] = lambda _: None) -> tuple[boo
 
 
 def wait_for_others(wish: Wish) -> None:
-    """Wait while somebody makes or removes this lane: then run.json says who has it. Raises LaneError (environment) for a run that goes on without one."""
+    """Wait while a keeper removes this lane, or a run that was killed is given up. Raises LaneError (environment) for a run that goes on without run.json."""
     if keeper.until(lambda: not keeper.without_run(wish.lane_id), keeper.MAKE_LIMIT):
         return
     for order in keeper.without_run(wish.lane_id):
@@ -160,7 +167,7 @@ def refuse_live(wish: Wish, run: Run | None, held: Holder | None, alive: list[pr
     if run is None or (held and not held.alive):
         return
     known = [entry for entry in process.records(wish.lane_dir) if entry.running(run)]
-    names = ", ".join(f"{entry.name} (pid {entry.pid})" for entry in known) or ", ".join(f"{p.name} (pid {p.pid})" for p in alive) or "nothing started yet"
+    names = ", ".join(f"{some.name} (pid {some.pid})" for some in known or teardown.programs(wish.lane_id)) or "nothing started yet"
     since = time.strftime("%H:%M:%S", time.localtime(run.started))
     by = f", {held.words}" if held else ""
     refuse(wish, f"it is up since {since}{by}, run {run.run_id}: {names}", f"./lane down -e lane_id={wish.lane_id}, or take another lane_id")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from .errors import LaneError
 MARK = "KERBSIDE_LANE"
 RUN_FILE = "run.json"
 HANDOVER = "handover"
+ALONE_LIMIT = 30.0  #: seconds until another command has made or removed the lane; clearing one whose keeper is at it takes the longest, 13 at most
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,27 @@ class Run:
     @property
     def mark(self) -> str:
         return f"{self.lane_id}/{self.run_id}"
+
+
+@contextmanager
+def alone(lane_id: int) -> Iterator[None]:
+    """No other command of this user makes or removes this lane while the block runs.
+
+    What is held is a name of the abstract namespace (unix(7)): no file stays of it, and it is free as soon as its process is gone.
+    Raises LaneError (environment) when it does not become free.
+    """
+    end = time.monotonic() + ALONE_LIMIT
+    with socket.socket(socket.AF_UNIX) as name:
+        while True:
+            try:
+                name.bind(f"\0kerbside-lane-{os.getuid()}-{lane_id}")
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    got = f"another command has been making or removing it for {ALONE_LIMIT:g} s"
+                    raise LaneError("environment", f"lane {lane_id} to be free", got, f"grep kerbside-lane-{os.getuid()}-{lane_id} /proc/net/unix") from None
+                time.sleep(0.02)
+        yield
 
 
 def read_json(path: Path, default: Any) -> Any:
