@@ -232,7 +232,9 @@ def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_
 def test_whoever_makes_or_removes_a_lane_is_alone_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workdir, "ALONE_LIMIT", 0.1)
     with workdir.alone(ID), workdir.alone(ID - 1):
-        words = rf"environment: expected lane {ID} to be free, but another command has been making or removing it for 0.1 s; look at grep kerbside-lane-\d+-{ID} "
+        words = (
+            rf"environment: expected lane {ID} to be free, but another command has been making or removing it for 0.1 s; look at grep kerbside-lane-\d+-{ID} "
+        )
         with pytest.raises(LaneError, match=words), workdir.alone(ID):
             pass
     with workdir.alone(ID):
