@@ -164,7 +164,7 @@ def main() -> None:
         workdir.read_run(given["lane_dir"])
         if fresh_enough():
             return {"changed": False}
-        with process.watched(given["lane_dir"], {"ryll"}):  # one from an earlier check may have ended
+        with process.watched(given["lane_dir"], {process.CLIENT}):
             return fetch()
 
     def fetch() -> dict:

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -104,6 +105,16 @@ def check(wish: Wish) -> None:
         raise LaneError("environment", "lane_artifacts_dir outside lane_dir", "teardown would delete it", wish.artifacts_dir)
 
 
+def check_loopback() -> None:
+    """Raise LaneError (environment) when programs of this machine cannot reach each other on 127.0.0.1, as in a network namespace whose `lo` is down."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=2).close()
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise LaneError("environment", "programs to reach each other on 127.0.0.1", f"a connection ends with {got}", "ip address show lo") from None
+
+
 def claim(wish: Wish, tell: Callable[[str], None] = lambda _: None) -> tuple[bool, Run]:
     """Make the lane's directory for a new run, or find the run that is there. Returns (changed, run).
 
@@ -112,6 +123,7 @@ def claim(wish: Wish, tell: Callable[[str], None] = lambda _: None) -> tuple[boo
     when a port is taken, or when a directory cannot be ours.
     """
     check(wish)
+    check_loopback()
     with alone(wish.lane_id):
         return find_or_make(wish, tell)
 

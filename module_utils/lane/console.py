@@ -17,8 +17,8 @@ from .errors import LaneError, one_line
 from .workdir import write_private
 
 POLL = 0.05
-#: Seconds for one answer: with its database frozen, the API answers 500 after 30.6 s (facts/kerbside.md 11).
-PATIENCE = 35
+#: Seconds for one answer. That programs of the lane go on running is seen beside it (process.watched): a frozen database would have the API wait for 30.
+PATIENCE = 12
 #: These keys of a .vv are secret; everything else may be shown.
 SECRET_KEYS = ("password",)
 

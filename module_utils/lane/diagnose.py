@@ -22,6 +22,7 @@ from typing import Any
 from . import proc, process
 from .errors import PRODUCT, LaneError, one_line
 from .qmp import Qmp
+from .quote import readable
 from .workdir import handed_over
 
 #: Seconds for each answer of qemu; one that is well takes milliseconds.
@@ -29,7 +30,7 @@ PATIENCE = 1.0
 #: Less than this much room, in bytes, and mariadbd, qemu or a log cannot go on.
 LEAST_ROOM = 1 << 20
 LOG_BYTES = 1 << 20
-UNKNOWN = "; the evidence names no other cause"
+UNKNOWN = "; no other part shows a fault"
 #: A time stamp of the proxy and of ryll at the beginning of a line, or of kerbside's Python within its JSON; UTC.
 STAMP = re.compile(r'^(?:\x1b\[[0-9;]*m)*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z|"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z"')
 #: MariaDB's server errors for a user who may not do what kerbside does (mariadb.com/kb: error codes), and the client's for no server.
@@ -43,6 +44,9 @@ CERTIFICATE = {
     "badsignature": "another CA signed it",
     "notvalidforname": "its subject is not the host subject that console.vv names",
 }
+NO_MEMORY = re.compile(r"Cannot allocate memory|cannot set up guest memory|Out of memory \(Needed|MemoryError")
+#: The line of a cause below "Caused by:" in the errors of kerbside-proxy and ryll (Rust's anyhow).
+CAUSE = re.compile(r"^ {4}(?: *\d+: )?(?=\S)")
 SHELL = re.compile(r"UEFI Interactive Shell|Shell>|BdsDxe: (?:failed to load|No bootable option)", re.IGNORECASE)
 
 
@@ -196,20 +200,33 @@ def no_room(seen: Evidence) -> Found | None:
     free = room.f_bavail * room.f_frsize
     if told is None and free >= LEAST_ROOM:
         return None
-    words = f", and {Path(told[0].file).stem} says: {one_line(told[0].text, 160)}" if told else ""
+    words = f", and {Path(told[0].file).stem} says: {one_line(readable(told[0].text), 160)}" if told else ""
     cause = f"expected room in {seen.lane_dir}, but {free // 1024} KiB are free{words}; look at df {seen.lane_dir}"
     return Found("environment", cause, told[0].place if told else None)
 
 
-@rule("certificate-v1", "key-of-another-certificate")
+@rule("memory-too-small")
+def no_memory(seen: Evidence) -> Found | None:
+    """The machine does not give a program the memory that it asks for."""
+    if seen.blame["component"] not in PRODUCT:
+        return None
+    told = next((found for name in seen.records if (found := seen.find(name, NO_MEMORY))), None)
+    if told is None:
+        return None
+    name = Path(told[0].file).stem
+    cause = f"expected the machine to have memory for {name}, but it says: {one_line(readable(told[0].text), 160)}; look at free -m and ulimit -v"
+    return Found("host", cause, told[0].place)
+
+
+@rule("certificate-v1", "key-of-another-certificate", "key-unreadable", "certificate-empty")
 def proxy_refuses_its_certificate(seen: Evidence) -> Found | None:
     """The proxy ends at once because of its certificate or key; the daemon ends with it."""
-    patterns = ("UnsupportedCertVersion|KeyMismatch|invalid peer certificate: ", r"(?:loading|opening) TLS ")  # the last words first: they say why
-    told = next((found for pattern in patterns if (found := seen.find("daemon", pattern))), None)
+    told = seen.find("daemon", r"^Error: (?:loading|opening) TLS |invalid peer certificate: ")
     if told is None or _running(seen, "daemon"):
         return None
-    cause = f"expected kerbside-proxy to take its certificate, but it says: {one_line(told[0].text, 200)}; look at logs/daemon.log"
-    return Found("tls", cause, told[0].place)
+    chain = [line for line in seen.log("daemon") if line.number > told[0].number and CAUSE.match(line.text)] or [told[0]]  # from the outermost to the root
+    said = one_line(": ".join(CAUSE.sub("", readable(line.text)) for line in chain), 300)
+    return Found("tls", f"expected kerbside-proxy to take its certificate, but it says: {said}; look at logs/daemon.log", chain[-1].place)
 
 
 @rule("proxy-port-taken-late")
@@ -260,6 +277,17 @@ def program_lost(seen: Evidence) -> Found | None:
             return Found("guest", f"expected the guest to go on running, but {got}; look at logs/serial.log", seen.serial_path)
         return Found(gone.component, error.cause, error.evidence)
     return None
+
+
+@rule("api-workers-die")
+def workers_die(seen: Evidence) -> Found | None:
+    """gunicorn goes on, and starts one worker after another that does not live long enough to answer."""
+    gone = [line for line in seen.log("api") if re.search(r"Worker \(pid:\d+\) was sent SIG(?:KILL|SEGV|ABRT|BUS)", line.text)]
+    if len(gone) < 2 or seen.blame["component"] != "kerbside":
+        return None
+    said = one_line(readable(gone[-1].text).rpartition("] ")[2], 120)
+    cause = f"expected the workers of kerbside's API to go on running, but {len(gone)} were lost one after another, the last with: {said}"
+    return Found("kerbside", f"{cause}; look at logs/api.log and dmesg", gone[-1].place)
 
 
 @rule("database-grant-wrong")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import re
 import sys
@@ -20,13 +19,13 @@ from pathlib import Path
 
 from . import ansible_log, canaries, ps
 from .errors import LaneError
+from .quote import readable
 from .workdir import read_json
 
 ROOT = Path(__file__).parents[2]
 #: Bytes of a log that are read at most, from its end.
 LIMIT = 4 * 1024 * 1024
 TAIL = 4096  #: bytes; where the last line is looked for
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")  # ECMA-48
 PROXY = re.compile(r"^\S+Z\s+[A-Z]+ (?:kerbside_proxy|shakenfist_)")  # the daemon's log holds its child's lines, too
 
 
@@ -68,17 +67,6 @@ def moment(text: str) -> float | None:
             except ValueError:
                 return None
     return None
-
-
-def readable(text: str) -> str:
-    """A line for people: no escape sequences, no control characters; kerbside's JSON lines by their level, logger and message."""
-    if text.startswith("{"):
-        try:
-            found = json.loads(text)
-            return f"{found['ts']} {found['level']} {found['logger_name']}: {found['message']}"
-        except (ValueError, KeyError, TypeError):
-            pass
-    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in ESCAPES.sub("", text))
 
 
 def part_of(path: Path, line: str) -> str:

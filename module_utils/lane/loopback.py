@@ -20,6 +20,8 @@ def get(address: str, port: int, path: str, limit: float, **headers: str) -> tup
         connection.request("GET", path, headers=headers)
         with connection.getresponse() as answer:
             return answer.status, answer.read(MAX_BYTES).decode("utf-8", errors="replace")
+    except TimeoutError:
+        raise NoAnswer(f"no answer came within {limit:g} s") from None
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswer(f"the request ended with {one_line(str(error)) or type(error).__name__}") from None
     finally:

@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import loopback, proc
-from .errors import LaneError, one_line
+from . import loopback, proc, quote
+from .errors import LaneError
 from .workdir import MARK, Run, write_private
 
 RECORDS = "processes"
@@ -35,8 +35,12 @@ POLL = 0.02
 LOOK_EVERY = 0.25
 #: Process states (proc(5)) in which nothing runs until somebody sends SIGCONT.
 STOPPED = "Tt"
+#: Signals that come from elsewhere: the log of a program that ended by one of them does not say why.
+KILLS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 #: Part of the daemon's process group, but a component of its own.
 PROXY = "kerbside-proxy"
+#: Comes and goes with each check: one of an earlier check may have ended.
+CLIENT = "ryll"
 #: `sh` traps what the group is sent, waits for the program all the same, leaves its status in $0, and kills whatever the program left behind in its group:
 #: kerbside-proxy would outlive a daemon that was killed, and keep its ports (facts/kerbside.md 8).
 SHEPHERD = 'trap : TERM INT HUP QUIT; "$@"; echo $? >"$0"; kill -KILL 0'
@@ -174,7 +178,7 @@ def forget(lane_dir: str, names: Collection[str]) -> None:
 class Lost:
     """A program that was ready and is not at work any more: it has ended, or is stopped.
 
-    what: a clause such as "it ended by SIGKILL"; at: unix time of its end, or of this look.
+    what: a clause such as "it ended by SIGKILL"; at: unix time of its end, or of this look; by_itself: no signal from elsewhere ended it.
     """
 
     entry: Record
@@ -182,10 +186,11 @@ class Lost:
     ended: bool
     what: str
     at: float
+    by_itself: bool = False
 
     def error(self) -> LaneError:
-        """The failure in words, with the end of the program's log."""
-        words = _last_words(self.entry) if self.ended else ""
+        """The failure in words; with those of the program's log when it ended by itself, for who was killed does not say why."""
+        words = _last_words(self.entry) if self.ended and self.by_itself else ""
         return LaneError(self.component, f"{self.entry.name} to go on running", self.what + words, self.entry.log, evidence=evidence_line(self.entry))
 
 
@@ -201,10 +206,12 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
         status, members = entry.exit_status(lane_dir), groups.get(entry.group, [])
         if status is not None or not members:
             at = _status_file(lane_dir, entry.name).stat().st_mtime if status is not None else time.time()
-            found.append(Lost(entry, entry.component, True, f"it ended {status_words(status)}", at))
+            by_itself = status is not None and status - 128 not in KILLS
+            found.append(Lost(entry, entry.component, True, f"it ended {status_words(status)}", at, by_itself))
         elif stopped := max((m for m in members if m.state in STOPPED), key=lambda m: m.pid != entry.group, default=None):  # the shepherd last
             component = "proxy" if stopped.name == PROXY else entry.component
-            what = f"{stopped.name} (pid {stopped.pid}) is stopped (state {stopped.state}, as after SIGSTOP)"
+            who = "it" if stopped.parent == entry.group else stopped.name  # many a program has changed its name to its path or its title
+            what = f"{who} (pid {stopped.pid}) is stopped (state {stopped.state}, as after SIGSTOP)"
             found.append(Lost(entry, component, False, what, time.time()))
     return sorted(found, key=lambda lost: lost.at)
 
@@ -245,14 +252,15 @@ def start(
     """Bring all programs to ready; those that already run with the same description stay as they are.
 
     wait: False only starts those that come after no other, and returns; a later call with the same descriptions takes them up where they are then.
-    watch: the other programs of the lane have to go on running meanwhile; of `programs` themselves this holds from the moment each is ready.
+    watch: the other programs of the lane, but for an earlier check's ryll, have to go on running meanwhile; of `programs` themselves this holds from the
+    moment each is ready.
     Returns {"changed": bool, "programs": {name: {"pid", "changed", "seconds"}}}.
     Raises LaneError with the program's component when one ends or misses its limit; what was started stays for teardown.
     """
     _check(programs)
     names = {p.name for p in programs}
     if watch:
-        check_alive(lane_dir, names)
+        check_alive(lane_dir, {*names, CLIENT})
     looked = time.monotonic()
     done: dict[str, dict[str, Any]] = {}
     waiting = {p.name: p for p in programs}
@@ -293,7 +301,7 @@ def start(
                     del started[name]
             if started:
                 if time.monotonic() - looked > LOOK_EVERY:
-                    others = () if watch else {r.name for r in records(lane_dir)} - names
+                    others = {CLIENT} - names if watch else {r.name for r in records(lane_dir)} - names
                     check_alive(lane_dir, {*others, *waiting, *started})
                     looked = time.monotonic()
                 time.sleep(POLL)
@@ -405,7 +413,7 @@ def _is_ready(lane_dir: str, program: Program, entry: Record) -> bool:
 
 def status_words(status: int | None) -> str:
     if status is None:
-        return "with no status (killed together with its process group)"
+        return "by a signal to its whole process group (no exit status)"
     if status > 128:
         try:
             return f"by {signal.Signals(status - 128).name}"
@@ -426,8 +434,8 @@ def log_lines(entry: Record) -> list[str]:
 
 
 def _last_words(entry: Record) -> str:
-    lines = [line for line in log_lines(entry) if line.strip()]
-    return f", and the last of its log is: {one_line(' / '.join(lines[-3:]), 300)}" if lines else ", and its log is empty"
+    words = quote.telling(log_lines(entry))
+    return f", and its log says: {words}" if words else ", and its log is empty"
 
 
 def evidence_line(entry: Record) -> str:

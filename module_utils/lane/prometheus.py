@@ -47,7 +47,7 @@ def scrape(address: str, port: int, limit: float = 5) -> dict[str, float]:
     try:
         return {flat(name, labels): value for (name, labels), value in parse(body).items()}
     except ValueError as error:
-        raise LaneError("proxy", expected, f"{error} is not Prometheus text", "logs/daemon.log") from None
+        raise LaneError("proxy", expected, f"{error}, which is no Prometheus text", "logs/daemon.log") from None
 
 
 def flat(name: str, labels: tuple[tuple[str, str], ...] = ()) -> str:

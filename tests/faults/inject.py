@@ -16,9 +16,12 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,10 +55,14 @@ class Place:
         ports = ("proxy_port", "proxy_plain_port", "api_port", "metrics_port", "spice_port", "unused_port")
         words = {name: str(first + n) for n, name in enumerate(ports)}
         words |= {"scratch": str(self.scratch), "lane_dir": str(self.lane_dir), "here": str(HERE), "python": sys.executable, "lane_id": str(self.lane_id)}
-        for name, file in (("ticket", "secrets/spice_ticket"), ("ryll", "handover/ryll.json")):
+        for name, file, key in (
+            ("ticket", "secrets/spice_ticket", ""),
+            ("ryll", "handover/ryll.json", "path"),
+            ("kerbside_bin", "handover/kerbside.json", "bin"),
+        ):
             path = self.lane_dir / file
             if path.exists():
-                words[name] = json.loads(path.read_text())["path"] if path.suffix else path.read_text()
+                words[name] = json.loads(path.read_text())[key] if key else path.read_text()
         if (ca := self.lane_dir / "tls/ca.pem").exists():
             words["ca"] = ca.read_text().replace("\n", "\\n")  # as a .vv has it
         return words
@@ -106,6 +113,12 @@ def write(place: Place, given: dict[str, Any]) -> None:
     path.chmod(int(str(given.get("mode", "0600")), 8))
 
 
+def ryll(place: Place, given: dict[str, Any]) -> None:
+    """A ryll in the scratch folder that is wrong in one way (programs/ryll.py)."""
+    text = place.fill('#!/bin/sh\nexec {python} {here}/programs/ryll.py WAY {ryll} "$@"\n').replace("WAY", given["way"])
+    write(place, {"file": f"{place.scratch}/ryll", "mode": "0755", "text": text})
+
+
 def cut(place: Place, given: dict[str, Any]) -> None:
     """The first `size` bytes of a file, as another."""
     Path(given["to"]).write_bytes(Path(given["from"]).read_bytes()[: given["size"]])
@@ -125,10 +138,16 @@ def device(place: Place, given: dict[str, Any]) -> None:
 
 
 def send(place: Place, given: dict[str, Any]) -> None:
-    """A signal to a program: to the program itself, or to the one of its process group that has the name `member`, or to `whole` group."""
+    """A signal to a program: to it and its children, to the one of its process group that has the name `member`, to it `alone`, or to the `whole` group."""
     group = place.group(given["program"])
     number = signal.Signals[f"SIG{given['signal']}"]
-    members = [m for m in proc.group_members(group) if (m.name == given["member"] if "member" in given else m.pid != group or given.get("whole"))]
+    members = proc.group_members(group)
+    if "member" in given:
+        members = [m for m in members if m.name == given["member"]]
+    elif given.get("alone"):
+        members = [m for m in members if m.parent == group]
+    elif not given.get("whole"):
+        members = [m for m in members if m.pid != group]
     if not members:
         raise LookupError(f"nobody to signal in {given}")
     for member in members:
@@ -141,6 +160,39 @@ def send(place: Place, given: dict[str, Any]) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{given['program']} survives SIGKILL")
         time.sleep(0.01)
+
+
+def keep_killing(place: Place, given: dict[str, Any]) -> None:
+    """Kill the children of a program as soon as they are there, until this is undone."""
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.02):
+            entry = process.record(str(place.lane_dir), given["program"])
+            for member in proc.group_members(entry.group) if entry else []:
+                if member.parent == entry.pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(member.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    place.undoing += [killer.join, over.set]  # the last is done first
+
+
+def fill(place: Place, given: dict[str, Any]) -> None:
+    """Fill the disk of a directory of the lane, in whatever mount namespace its programs have."""
+    pid = next(p.pid for p in proc.marked(place.lane_id) if p.name == given["seen_by"])
+    with suppress(OSError), open(f"/proc/{pid}/root{given['directory']}/filling", "wb", buffering=0) as file:
+        while file.write(bytes(1 << 16)) == 1 << 16:
+            pass
+
+
+def sql(place: Place, given: dict[str, Any]) -> None:
+    """A statement for the lane's database, as its administrator, and another one as its undoing."""
+    command = ["mariadb", "--no-defaults", f"--socket={place.lane_dir}/db.sock", f"--user={pwd.getpwuid(os.getuid()).pw_name}", "kerbside"]
+    subprocess.run([*command, "-e", given["execute"]], check=True, capture_output=True, timeout=20)
+    if "undo" in given:
+        place.undoing.append(lambda: sql(place, {"execute": given["undo"]}))
 
 
 def listen(place: Place, given: dict[str, Any]) -> None:
@@ -166,12 +218,18 @@ def machine(place: Place, given: dict[str, Any]) -> None:
 
 
 def key(place: Place, given: dict[str, Any]) -> None:
-    """Press a key of the guest and wait for the line that it then says on the serial port; `undo` is another key with its line."""
+    """Press a key of the guest and wait for the line that it then says on the serial port; `undo` is another key with its line, if the guest is there."""
     serial = place.lane_dir / "logs/serial.log"
     before = serial.read_text(errors="replace").count(given["says"]) if "says" in given else 0
     machine(place, {"execute": "send-key", "arguments": {"keys": [{"type": "qcode", "data": given["press"]}]}})
     if "undo" in given:
-        place.undoing.append(lambda: key(place, given["undo"]))
+
+        def press_other() -> None:
+            entry = process.record(str(place.lane_dir), "qemu")
+            if entry and proc.group_members(entry.group):
+                key(place, given["undo"])
+
+        place.undoing.append(press_other)
     end = time.monotonic() + 10
     while "says" in given and serial.read_text(errors="replace").count(given["says"]) == before:
         if time.monotonic() > end:
@@ -234,7 +292,7 @@ def token(place: Place, given: dict[str, Any]) -> None:
 def certificate(place: Place, given: dict[str, Any]) -> None:
     """proxy.pem and proxy-key.pem in the scratch folder: signed by the lane's CA for the lane's subject, but for what `wrong` says.
 
-    wrong: expired, issuer (another CA), subject, version (X.509 v1), key (that of another certificate).
+    wrong: expired, issuer (another CA), subject, version (X.509 v1), key (that of another certificate), unreadable (the key), empty (the certificate).
     """
     wrong = given["wrong"]
     key = ec.generate_private_key(ec.SECP256R1())
@@ -263,6 +321,10 @@ def certificate(place: Place, given: dict[str, Any]) -> None:
     held = ec.generate_private_key(ec.SECP256R1()) if wrong == "key" else key
     text = held.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (place.scratch / "proxy-key.pem").write_bytes(text)
+    if wrong == "unreadable":
+        (place.scratch / "proxy-key.pem").chmod(0)
+    if wrong == "empty":
+        (place.scratch / "proxy.pem").write_bytes(b"")
 
 
 def version_1(made: x509.Certificate, signer: Any) -> bytes:
@@ -289,13 +351,15 @@ def version_1(made: x509.Certificate, signer: Any) -> bytes:
 
 
 ACTIONS: dict[str, Callable[[Place, dict[str, Any]], None]] = {
-    action.__name__: action for action in (write, cut, directory, device, send, listen, machine, key, gone, guests, token, certificate)
+    action.__name__: action
+    for action in (write, ryll, cut, directory, device, send, keep_killing, fill, sql, listen, machine, key, gone, guests, token, certificate)
 }
 
 
 def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
-    """What stands before the command: a mount namespace of its own with `mounts` in it, and capabilities that are taken away (`without`)."""
-    words: list[str] = []
+    """What stands before the command: namespaces of its own, with `mounts` in it or without a network, less memory, and capabilities taken away (`without`)."""
+    words: list[str] = ["unshare", "--net"] if fault.get("no_network") else []
+    words += ["prlimit", f"--as={fault['memory']}"] if "memory" in fault else []
     if mounts := fill(fault.get("mounts", [])):
         lines = []
         for mount in mounts:
@@ -314,4 +378,4 @@ def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
 def needs_root(fault: dict[str, Any]) -> bool:
     """Whether only root can inject it: mounts, capabilities, device nodes, directories of others."""
     actions = [action for action in fault.get("do", []) if "device" in action or "owner" in next(iter(action.values()))]
-    return bool(fault.get("mounts") or fault.get("without") or actions)
+    return bool(fault.get("mounts") or fault.get("without") or fault.get("no_network") or actions)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 CHECKS = ["hello", "status", "screenshot", "banner", "counters", "path", "frames"]
@@ -26,6 +27,25 @@ def test_faults_that_need_no_lane_are_caught(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(re.findall(r"^ok  \S+ +caught ", done.stdout, re.MULTILINE)) == 4
     assert "Median time to the verdict" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"component": "firmware"}, "MISNAMED: host, expected firmware"),
+        ({"cause": "words that nobody says"}, "WRONG CAUSE: expected 'words that nobody says'"),
+        ({"within": 0.01}, r"LATE: [\d.]+ s, at most 0\.\d s"),
+    ],
+)
+def test_a_fault_that_is_misnamed_or_late_makes_the_catalogue_fail(tmp_path: Path, change: dict, words: str) -> None:
+    """A real fault, of which the catalogue expects something else than the lane says."""
+    known = yaml.safe_load((ROOT / "tests/faults/catalogue.yml").read_text())["faults"]
+    fault = next(f for f in known if f["name"] == "kvm-missing")
+    (tmp_path / "catalogue.yml").write_text(json.dumps({"faults": [{**fault, "expect": {**fault["expect"], **change}}]}))
+    done = faults(tmp_path, "--catalogue", str(tmp_path / "catalogue.yml"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(rf"^BAD kvm-missing +{words}", done.stdout, re.MULTILINE), done.stdout
+    assert "0 of 1 as expected" in done.stdout
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first() -> None:
         loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
         assert loser.wait(10) == 2, loser.text
         assert winner.process.poll() is None
-        words = rf"LANE FAIL environment: expected lane {number} to be free, but it is up since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
+        words = (
+            rf"LANE FAIL environment: expected lane {number} to be free, but it is up since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
+        )
         assert re.match(words, loser.lines[-1]), loser.text
         while not (place.dir / "qmp.sock").exists():
             assert winner.process.poll() is None and time.monotonic() < end, winner.text

@@ -49,7 +49,7 @@ def test_a_program_killed_with_its_whole_group_leaves_no_status_and_is_lost_all_
     lane.start(lane.program("one", FOREVER))
     os.killpg(os.getpgid(pid(lane, "one")), signal.SIGKILL)
     time.sleep(0.2)
-    assert [gone.what for gone in process.lost(lane.dir)] == ["it ended with no status (killed together with its process group)"]
+    assert [gone.what for gone in process.lost(lane.dir)] == ["it ended by a signal to its whole process group (no exit status)"]
 
 
 def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
@@ -57,7 +57,7 @@ def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
     one = pid(lane, "one")
     os.kill(one, signal.SIGSTOP)
     time.sleep(0.1)
-    assert [(gone.ended, gone.what) for gone in process.lost(lane.dir)] == [(False, f"sleep (pid {one}) is stopped (state T, as after SIGSTOP)")]
+    assert [(gone.ended, gone.what) for gone in process.lost(lane.dir)] == [(False, f"it (pid {one}) is stopped (state T, as after SIGSTOP)")]
     os.kill(one, signal.SIGCONT)
     time.sleep(0.1)
     assert process.lost(lane.dir) == []

@@ -119,7 +119,7 @@ def test_a_signal_is_named(lane: TestLane) -> None:
 
 
 def test_a_group_that_is_killed_whole_is_noticed(lane: TestLane) -> None:
-    with pytest.raises(LaneError, match=r"it ended with no status \(killed together with its process group\)"):
+    with pytest.raises(LaneError, match=r"it ended by a signal to its whole process group \(no exit status\)"):
         lane.start(lane.program("victim", "kill -KILL 0; sleep 5", ready=process.Ready(port=1)))
 
 

@@ -34,7 +34,7 @@ def test_other_text_is_refused_with_its_line(line: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body", "words"),
-    [(404, "", "the answer was 404"), (200, "<html>", "line 1 is '<html>' is not Prometheus text"), (200, TEXT, "")],
+    [(404, "", "the answer was 404"), (200, "<html>", "line 1 is '<html>', which is no Prometheus text"), (200, TEXT, "")],
 )
 def test_scrape(status: int, body: str, words: str) -> None:
     with api(lambda n, auth: (status, body)) as port:

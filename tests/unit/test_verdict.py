@@ -79,7 +79,7 @@ def test_the_component_decides_between_fail_and_error(lane: TestLane, component:
     named = {"component": component, "check": "status", "cause": "expected a, but b", "evidence": f"{lane.dir}/logs/ryll.log:3"}
     result = write(lane, {"role": "smoke", "task": "t", "result": {"lane_failure": named}})
     assert result["verdict"] == ("fail" if component in PRODUCT else "error")
-    cause = "expected a, but b" + ("; the evidence names no other cause" if component in PRODUCT else "")
+    cause = "expected a, but b" + ("; no other part shows a fault" if component in PRODUCT else "")
     assert result["blame"] == {"component": component, "phase": "smoke", "check": "status", "cause": cause, "evidence": "logs/ryll.log:3"}
     assert verdict.line(result) == f"LANE FAIL {component}: {cause}"
 

@@ -1,7 +1,8 @@
 """A ryll that is wrong in one way: `ryll.py WAY /path/to/real/ryll ARGUMENT...`, in the place of ryll.
 
 silent: accepts on the control socket and never says a word. inverted: the real ryll, whose screenshots come out inverted.
-one-colour: the same with grey screenshots. no-agent: the real ryll, which denies that there is an agent.
+one-colour: the same with grey screenshots. no-agent: the real ryll, which denies that there is an agent. late: grey screenshots for the first LATE seconds.
+protocol-2: the real ryll, which says that its protocol is of major version 2. torn: the screenshot's PNG breaks off half-way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import time
 import zlib
 from pathlib import Path
 from typing import Any
+
+LATE = 1.5  # seconds
+BEGUN = time.monotonic()
 
 
 def main(way: str, program: str, arguments: list[str]) -> int:
@@ -68,9 +72,15 @@ def change(way: str, method: str, result: dict[str, Any]) -> None:
     """What is wrong with this ryll."""
     if way == "no-agent" and method == "status":
         result["agent_connected"] = False
-    if way in ("inverted", "one-colour") and method == "screenshot":
+    if way == "protocol-2" and method == "hello":
+        result["protocol_version"] = "2.0"
+    if way == "torn" and method == "screenshot" and result["format"] == "png":
         data = base64.b64decode(result["data_base64"])
-        if way == "one-colour":
+        result["data_base64"] = base64.b64encode(data[: len(data) // 2]).decode()
+    grey = way == "one-colour" or (way == "late" and time.monotonic() < BEGUN + LATE)
+    if (way == "inverted" or grey) and method == "screenshot":
+        data = base64.b64decode(result["data_base64"])
+        if grey:
             data = b"\x80" * len(data) if result["format"] == "rgba" else grey_png(result["width"], result["height"])
         elif result["format"] == "rgba":
             data = bytes(data).translate(bytes(255 - n for n in range(256)))

@@ -1,0 +1,111 @@
+"""The judgement of `./lane faults`: a fault that is missed, misnamed, late or told without its rule is bad, and the catalogue has what it promises."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAULTS = Path(__file__).parents[1] / "faults"
+SPEC = importlib.util.spec_from_file_location("faults_run", FAULTS / "run.py")
+assert SPEC and SPEC.loader
+run = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = run
+SPEC.loader.exec_module(run)
+
+CAUSE = "expected qemu to go on running, but it ended by SIGKILL"
+EXPECT = {"component": "qemu", "cause": "ended by SIGKILL", "within": 5, "noticed": 2, "rule": "program_lost"}
+BLAME = {"component": "qemu", "cause": CAUSE}
+PASSED = {"verdict": "pass", "checks_planned": 1, "checks": [{"name": "hello", "result": "pass"}]}
+#: What has to be in it whatever else is.
+ASKED = """kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing firmware-cut image-missing image-not-qcow2
+image-changed image-empty guest-without-agent vga-none port-taken dead-http-proxy work-dir-full work-dir-read-only work-dir-of-somebody-else
+work-dir-path-too-long database-ends-at-once database-killed database-stopped database-grant-wrong daemon-killed proxy-exits-at-once ticket-wrong
+console-uuid-unknown token-of-another-seed certificate-expired certificate-v1 certificate-of-another-ca certificate-of-another-subject vv-points-at-qemu
+ryll-missing ryll-exits-at-once ryll-opens-no-socket ryll-silent ryll-killed-mid-check one-colour-screen guest-frozen firewall-denies-channel
+fixture-read-only stale-lane""".split()
+
+
+def judged(expect: dict[str, Any] | None = None, *, line: str = f"LANE FAIL qemu: {CAUSE}", rc: int = 2, blame: Any = BLAME, **more: Any) -> Any:
+    """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after two."""
+    result = more.get("result", {"verdict": "fail", "blame": blame})
+    lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
+    played = run.Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("rule", "program_lost"))
+    return run.judge({"name": "x", "what": "x", "expect": expect or EXPECT}, played, more.get("since", 100.0), lambda value: value, more.get("stretch", 1.0))
+
+
+def test_a_fault_that_is_caught_is_good() -> None:
+    outcome = judged()
+    assert (outcome.state, outcome.good, outcome.seconds, outcome.noticed) == ("caught", True, 2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({"rc": 0, "line": "LANE PASS lane 1: 7 of 7", "result": PASSED}, "MISSED: LANE PASS lane 1: 7 of 7"),
+        ({"line": "PLAY RECAP"}, "MISSED: "),
+        ({"line": f"LANE FAIL ryll: {CAUSE}", "blame": {**BLAME, "component": "ryll"}}, "MISNAMED: ryll, expected qemu"),
+        ({"blame": {**BLAME, "component": "ryll"}}, "the last line and result.json disagree"),
+        ({"blame": {**BLAME, "cause": "expected a, but b"}}, "the last line and result.json disagree"),
+        ({"line": "LANE FAIL qemu: a", "blame": {"component": "qemu", "cause": "a"}}, "WRONG CAUSE: expected 'ended by SIGKILL'"),
+        ({"rule": None}, "WRONG RULE: None, expected program_lost"),
+        ({"verdict_at": 105.5}, "LATE: 5.5 s, at most 5.0 s"),
+        ({"verdict_at": 110.5, "stretch": 2.0}, "LATE: 10.5 s, at most 10.0 s"),
+        ({"since": None}, "LATE: None s, at most 5.0 s"),
+        ({"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0}, "NOTICED LATE: 2.5 s, at most 2 s, however busy the machine is"),
+    ],
+)
+def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
+    outcome = judged(**more)
+    assert outcome.state.startswith(state)
+    assert not outcome.good
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "good"),
+    [
+        ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED}, "green", True),
+        ({"rc": 0, "line": "LANE PASS lane 1", "result": {**PASSED, "checks_planned": 2}}, "red, and ought to be green", False),
+        ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED, "verdict_at": 111.0}, "late: 11.0 s", False),
+        ({}, "red, and ought to be green: LANE FAIL qemu", False),
+    ],
+)
+def test_what_must_not_matter_has_to_be_green_and_in_time(more: dict[str, Any], state: str, good: bool) -> None:
+    outcome = judged({"within": 10}, **more)
+    assert outcome.state.startswith(state)
+    assert outcome.good is good
+
+
+def test_what_this_machine_has_not_is_said() -> None:
+    outcome = judged({**EXPECT, "not_here": "KVM works"}, rc=0, line="")
+    assert (outcome.state, outcome.good) == ("not here", True)
+    assert "Not here: x." in run.summary([outcome], 0, 1.0)
+
+
+def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs() -> None:
+    found = {fault["name"]: fault for fault in run.catalogue(run.CATALOGUE)}
+    assert set(ASKED) <= set(found)
+    dying = [name for name in found if name.endswith("-mid-check") and "KILL" in str(found[name]["during"])]
+    assert len(dying) >= 5
+    assert [name for name in dying if found[name]["expect"].get("noticed") != 2] == []
+    assert [f["name"] for f in found.values() if "component" in f["expect"] and f["expect"]["within"] > 30] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"expext": {}}, "unknown field expext"),
+        ({"lane": "mine"}, "lane is neither own nor standing"),
+        ({"expect": {"component": "nobody", "cause": "x", "within": 1}}, "no such component"),
+        ({"expect": {"component": "qemu", "within": 1}}, "a component without a cause"),
+        ({"expect": {"component": "qemu", "cause": "x"}}, "no limit"),
+        ({"repair": "all"}, "repair is neither"),
+    ],
+)
+def test_an_entry_that_would_mean_nothing_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    (tmp_path / "c.yml").write_text(str({"faults": [{"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}]}))
+    with pytest.raises(SystemExit, match=words):
+        run.catalogue(tmp_path / "c.yml")
