@@ -32,6 +32,10 @@ def fleet_options(place: Surroundings) -> list[str]:
     return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + ["-e", cache]
 
 
+def size(lane: dict | None) -> tuple[int, int]:
+    return (len(lane["ports"]), lane["memory"]) if lane else (0, 0)
+
+
 def test_four_lanes_at_once_are_green_and_then_gone() -> None:
     with lane_ids(COUNT) as ids, surroundings(ids[0]) as place:
         place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
@@ -42,7 +46,7 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
         while run.process.poll() is None:
             up = {lane["lane_id"]: lane for lane in ps() if lane["lane_id"] in ids}
             together = max(together, len(up))
-            most.update({number: lane for number, lane in up.items() if lane["memory"] > most.get(number, {"memory": 0})["memory"]})
+            most.update({number: lane for number, lane in up.items() if size(lane) > size(most.get(number))})
             assert run.process.poll() is not None or time.monotonic() - run.begun < 400, run.text
             time.sleep(0.5)
         assert run.wait(10) == 0, run.text + "".join(p.read_text()[-1500:] for p in (place.base / "fleet").glob("*.log"))
@@ -62,6 +66,23 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             assert Surroundings(number, place.base / "none").traces() == []
         assert place.traces() == []
         assert [lane for lane in ps() if lane["lane_id"] in ids] == []
+
+
+def test_a_fleet_that_is_killed_leaves_nothing() -> None:
+    with lane_ids(2) as ids, surroundings(ids[0]) as place:
+        place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
+        run = Started([str(ROOT / "lane"), "fleet", "2", *fleet_options(place)], place.environment())
+        while not all((place.base / str(number) / "qmp.sock").exists() for number in ids):
+            assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text
+            time.sleep(0.05)
+        run.process.kill()
+        run.process.wait()
+        lanes = [place, *(Surroundings(number, place.base / "none") for number in ids)]
+        assert [lane.seconds_until_gone()[1] for lane in lanes] == [[], [], []]
+        for number in ids:
+            assert not (place.base / str(number)).exists()
+            result = json.loads((place.base / f"artifacts/lane-{number}/result.json").read_text())
+            assert (result["verdict"], result["blame"]["component"]) == ("error", "lane")
 
 
 def test_a_fleets_status_is_its_worst_and_wrong_use_is_told() -> None:

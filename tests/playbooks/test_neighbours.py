@@ -139,7 +139,7 @@ def carry_out(name: str, number: int) -> Outcome:
                             open_to_others.add(root)
                 time.sleep(0.5)
             status = run.wait(10)
-        _, left = place.seconds_until_gone(5)
+        _, left = place.seconds_until_gone()
         left = [trace for trace in left if trace != place.env.get("TMPDIR") and "mariadbd --no-defaults" not in trace]
         path = place.artifacts / "result.json"
         return Outcome(status, run.text, json.loads(path.read_text()) if path.exists() else {}, left, sorted(open_to_others))

@@ -185,4 +185,4 @@ def test_a_planted_secret_makes_the_run_red_and_is_held_back() -> None:
         known = [Canary("spice_ticket", ticket), Canary("api_seed", seed)]
         assert canaries.find_leaks(place.artifacts, known) == []
         assert list(canaries.search(run.text.encode(), known)) == []
-        assert place.seconds_until_gone(5)[1] == []
+        assert place.seconds_until_gone()[1] == []

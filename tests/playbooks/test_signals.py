@@ -175,3 +175,17 @@ def test_it_is_the_keeper_that_does_it() -> None:
         assert down.returncode == 0, down.stdout
         assert not place.programs()
         assert not place.dir.exists()
+
+
+def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over() -> None:
+    with lane_ids(1) as (number,), surroundings(number) as place:
+        up = Started(place.script("--tags", "tls", "-e", "lane_lease=6"), place.environment())
+        assert up.wait(60) == 0, up.text
+        used = (place.dir / "run.json").stat().st_mtime
+        assert place.programs()  # its keeper
+        while place.dir.exists():
+            assert time.time() < used + 6 + 10
+            time.sleep(0.05)
+        assert time.time() > used + 5.9
+        assert place.seconds_until_gone()[1] == []
+        assert "its lease of 6 s was over" in (place.artifacts / "keeper.log").read_text()

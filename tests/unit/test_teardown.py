@@ -89,6 +89,50 @@ def test_a_directory_that_no_lane_made_is_never_removed(lane: TestLane) -> None:
     assert os.listdir(home) == ["thesis.txt"]
 
 
+def test_a_link_is_not_followed(lane: TestLane) -> None:
+    """Neither where the directory should be, nor inside of it."""
+    home = f"{os.path.dirname(lane.dir)}/thesis"
+    os.mkdir(home, 0o700)
+    with open(f"{home}/thesis.txt", "w") as file:
+        file.write("mine")
+    link = f"{os.path.dirname(lane.dir)}/link"
+    os.symlink(lane.dir, link)
+    with pytest.raises(LaneError, match=rf"environment: expected {link} to be a private directory of this user .*, but it is a symbolic link"):
+        teardown.take_down(98, link, {}, 1)
+    assert os.path.exists(f"{lane.dir}/run.json")
+    os.symlink(home, f"{lane.dir}/logs/elsewhere")
+    os.symlink(home, f"{lane.dir}/elsewhere")
+    assert teardown.take_down(98, lane.dir, {}, 1)["removed"] == [lane.dir]
+    assert os.listdir(home) == ["thesis.txt"]
+
+
+def test_a_directory_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teardown.shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(LaneError, match=rf"^lane: expected nothing of lane 98 to stay, but these did: {lane.dir}; look at"):
+        teardown.take_down(98, lane.dir, {}, 1)
+    assert teardown.owned(98, lane.dir) == lane.run  # and it can be told whose it is
+
+
+def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane.start(lane.program("daemon", "exec sleep 60"))
+    with monkeypatch.context() as patch:
+        patch.setattr(teardown.process, "end_groups", lambda *_: None)
+        with pytest.raises(LaneError, match=r"^lane: expected nothing of lane 98 to stay, but these did: \S+ \(pid \d+\), "):
+            teardown.take_down(98, lane.dir, {}, 1)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_the_same_mark_on_another_users_process_is_not_ours(lane: TestLane) -> None:
+    other = subprocess.Popen(["sleep", "60"], env={MARK: lane.run.mark}, start_new_session=True, user=12345)
+    try:
+        assert proc.environ(other.pid, MARK) == lane.run.mark
+        assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == []
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_another_lanes_directory_is_never_removed(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"expected \S+ to be of lane 97, but it is of lane 98; look at lane_dir, or -e lane_id=98"):
         teardown.take_down(97, lane.dir, {}, 1)
