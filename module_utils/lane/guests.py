@@ -50,5 +50,6 @@ def private_vars(source: str, copy: str) -> None:
     try:
         shutil.copyfile(source, copy)
     except OSError as error:
-        raise LaneError("firmware", f"a copy of {source}", f"{error.filename}: {error.strerror}", "the role deps") from None
+        whose = source if error.filename == source else f"its copy {error.filename}"
+        raise LaneError("firmware", f"to copy OVMF's variables {source}", f"the system said of {whose}: {error.strerror}", "the role deps") from None
     Path(copy).chmod(0o600)

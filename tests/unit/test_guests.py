@@ -58,5 +58,5 @@ def test_the_variable_store_is_a_private_copy(tmp_path: Path) -> None:
     guests.private_vars(str(tmp_path / "vars"), str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_bytes() == b"pristine"
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(LaneError, match=r"firmware: expected a copy of /no/such, but /no/such: No such file"):
+    with pytest.raises(LaneError, match=r"firmware: expected to copy OVMF.s variables /no/such, but the system said of /no/such: No such file"):
         guests.private_vars("/no/such", str(tmp_path / "copy"))
