@@ -191,7 +191,8 @@ class Lost:
     def error(self) -> LaneError:
         """The failure in words; with those of the program's log when it ended by itself, for who was killed does not say why."""
         words = _last_words(self.entry) if self.ended and self.by_itself else ""
-        return LaneError(self.component, f"{self.entry.name} to go on running", self.what + words, self.entry.log, evidence=evidence_line(self.entry))
+        name = PROXY if self.component == "proxy" else self.entry.name
+        return LaneError(self.component, f"{name} to go on running", self.what + words, self.entry.log, evidence=evidence_line(self.entry))
 
 
 def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
@@ -210,7 +211,7 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
             found.append(Lost(entry, entry.component, True, f"it ended {status_words(status)}", at, by_itself))
         elif stopped := max((m for m in members if m.state in STOPPED), key=lambda m: m.pid != entry.group, default=None):  # the shepherd last
             component = "proxy" if stopped.name == PROXY else entry.component
-            who = "it" if stopped.parent == entry.group else stopped.name  # many a program has changed its name to its path or its title
+            who = "it" if stopped.parent == entry.group or component == "proxy" else stopped.name  # many a program changes its name
             what = f"{who} (pid {stopped.pid}) is stopped (state {stopped.state}, as after SIGSTOP)"
             found.append(Lost(entry, component, False, what, time.time()))
     return sorted(found, key=lambda lost: lost.at)

@@ -53,7 +53,7 @@ class Spine:
     counters_file: str
     qmp_socket: str = ""
     control_socket: str = ""
-    limit: float = 5.0  #: seconds for each answer of qemu or ryll
+    limit: float = 5.0  #: seconds for each answer of qemu, ryll or the proxy
     watch: bool = True  #: wait for the banner, and meanwhile watch all programs of the lane
 
 
@@ -99,7 +99,7 @@ def counters(spine: Spine) -> dict[str, Any]:
     Raises LaneError (proxy) for what did not move.
     """
     before = json.loads(Path(spine.counters_file).read_text(encoding="utf-8"))
-    after = prometheus.scrape(spine.address, spine.metrics_port)
+    after = prometheus.scrape(spine.address, spine.metrics_port, spine.limit)
     moved = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in sorted({*after, *before})}
     detail = {"before": before, "after": after}
     where = f"http://{spine.address}:{spine.metrics_port}/metrics and logs/daemon.log"

@@ -207,6 +207,19 @@ def test_a_proxy_that_is_gone_before_its_daemon_has_noticed(lane: TestLane) -> N
     assert (notes["rule"], blame["component"]) == ("proxy_died", "proxy")
 
 
+def test_a_stopped_proxy_is_not_its_daemon(lane: TestLane) -> None:
+    lane.start(daemon(lane))
+    entry = process.record(lane.dir, "daemon")
+    assert entry
+    (proxy,) = [m for m in proc.group_members(entry.group) if m.name == "kerbside-proxy"]
+    os.kill(proxy.pid, signal.SIGSTOP)
+    while proc.read(proxy.pid).state != "T":
+        time.sleep(0.01)
+    blame, notes = explain(lane, "kerbside", None)
+    assert (notes["rule"], blame["component"]) == ("program_lost", "proxy")
+    assert blame["cause"].startswith(f"expected kerbside-proxy to go on running, but it (pid {proxy.pid}) is stopped")
+
+
 def test_a_guest_that_ends_qemu_by_itself_is_no_fault_of_qemus(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "sleep 0.2", component="qemu"))
     time.sleep(0.4)
