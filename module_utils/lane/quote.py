@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from .errors import one_line
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")  # ECMA-48
-#: How the lines of kerbside-proxy, ryll, gunicorn and MariaDB begin: the time, the thread or process, the level.
+#: How the lines of kerbside-proxy, ryll, gunicorn and MariaDB begin: the time, the thread or process, the level; and those of the `sh` above each program.
 HEAD = re.compile(
     r"^(?:\d{4}-\d\d-\d\dT\S+Z|\[\d{4}-\d\d-\d\d [^]]+\] \[\d+\]|\d{4}-\d\d-\d\d +[\d:]+ \d+)\s+\[?"
-    r"(?:ERROR|WARN(?:ING)?|Warning|Note|INFO|CRITICAL)\]?\s+"
+    r"(?:ERROR|WARN(?:ING)?|Warning|Note|INFO|CRITICAL)\]?\s+|^\S+/processes/\S+\.status: (?:\d+: )?"
 )
 #: A line with one of these says that something went wrong.
 TROUBLE = re.compile(

@@ -36,7 +36,7 @@ Caused by:
         (MARIADB, "InnoDB: preallocating 12582912 bytes for file ./ibtmp1 failed with error 28 ... Aborting"),
         (RUST, "Error: loading TLS cert /p ... 1: Permission denied (os error 13)"),
         ('{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}', "k: it failed"),
-        ("sh: 1: /r/ryll: Exec format error\n", "sh: 1: /r/ryll: Exec format error"),
+        ("/tmp/l/processes/ryll.status: 1: /r/ryll: Exec format error\n", "/r/ryll: Exec format error"),
     ],
 )
 def test_the_telling_words(log: str, words: str) -> None:
