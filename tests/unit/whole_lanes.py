@@ -25,6 +25,7 @@ from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
 IDS = range(60, 100)
+SIGNALS = ("env", "--default-signal=HUP,INT,TERM")  #: as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored
 GONE_LIMIT = 10.0  #: seconds in which all of a lane has to be gone
 
 
@@ -96,10 +97,10 @@ class Surroundings:
         return {**kept, **places, **self.env}
 
     def playbook(self, *options: str, name: str = "lane.yml") -> list[str]:
-        return [sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name), *self.options, *options]
+        return [*SIGNALS, sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name), *self.options, *options]
 
     def script(self, *options: str) -> list[str]:
-        return ["env", "--default-signal=INT", str(ROOT / "lane"), *options, *self.options]
+        return [*SIGNALS, str(ROOT / "lane"), *options, *self.options]
 
     def programs(self) -> list[str]:
         """The command lines of the live processes that carry the lane's mark, or its scratch folder in command line or HOME: ansible's own as well."""
