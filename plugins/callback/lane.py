@@ -178,6 +178,8 @@ class CallbackModule(CallbackBase):
         """Make the page, and say where it is. On another machine than this one the artifacts are not at hand, and there is none."""
         from ansible.module_utils.lane import report
 
+        if not (artifacts / "result.json").exists():
+            return
         try:
             result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
             (artifacts / "logs/tasks.json").write_text(json.dumps(self._tasks), encoding="utf-8")
