@@ -34,12 +34,6 @@ options:
     description: The other programs of the lane have to go on running meanwhile; one that ends or is stopped fails the task within a second.
     type: bool
     default: false
-  wait:
-    description:
-      - V(false) starts the programs that come after no other, and returns without waiting for any.
-      - A later call with the same descriptions takes them up where they are by then, and starts the others.
-    type: bool
-    default: true
   env:
     description: Environment variables of every program that has O(programs[].shared_env).
     type: dict
@@ -208,7 +202,6 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "restarted", "stopped"], "default": "started"},
             "stop_limit": {"type": "float", "default": 5},
             "watch": {"type": "bool", "default": False},
-            "wait": {"type": "bool", "default": True},
             **SHARED,
             "programs": {"type": "list", "elements": "dict", "required": True, "options": PROGRAM},
         },
@@ -224,7 +217,7 @@ def main() -> None:
         if module.check_mode:
             return {"changed": True, "programs": {name: {} for name in names}}
         run = workdir.read_run(given["lane_dir"])
-        how = {"restart": given["state"] == "restarted", "stop_limit": given["stop_limit"], "watch": given["watch"], "wait": given["wait"]}
+        how = {"restart": given["state"] == "restarted", "stop_limit": given["stop_limit"], "watch": given["watch"]}
         return process.start(given["lane_dir"], run, programs, **how)
 
     def stopped(names: list[str]) -> dict:

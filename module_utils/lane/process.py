@@ -126,7 +126,6 @@ class Record:
     stop_signal: str
     oneshot: bool
     ready_seconds: float | None = None
-    pending: bool = False  # started, and nobody has waited for it yet
 
     def save(self, lane_dir: str) -> None:
         write_private(_folder(lane_dir) / f"{self.name}.json", json.dumps(asdict(self), indent=1).encode())
@@ -247,12 +246,9 @@ def watched(lane_dir: str, apart: Collection[str] = ()) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def start(
-    lane_dir: str, run: Run, programs: list[Program], *, restart: bool = False, stop_limit: float = 5, watch: bool = False, wait: bool = True
-) -> dict[str, Any]:
+def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = False, stop_limit: float = 5, watch: bool = False) -> dict[str, Any]:
     """Bring all programs to ready; those that already run with the same description stay as they are.
 
-    wait: False only starts those that come after no other, and returns; a later call with the same descriptions takes them up where they are then.
     watch: the other programs of the lane, but for an earlier check's ryll, have to go on running meanwhile; of `programs` themselves this holds from the
     moment each is ready.
     Returns {"changed": bool, "programs": {name: {"pid", "changed", "seconds"}}}.
@@ -273,25 +269,15 @@ def start(
             for program in [p for p in waiting.values() if all(a in done for a in p.after)]:
                 del waiting[program.name]
                 known = record(lane_dir, program.name)
-                if known and not restart and known.digest == program.digest(run, lane_dir):
-                    if _ready_before(known, run, lane_dir):
-                        done[program.name] = {"pid": known.pid, "changed": False, "seconds": 0.0}
-                        continue
-                    if known.pending:  # also when it has ended since: that is told, not mended
-                        started[program.name] = (program, known)
-                        continue
+                if known and not restart and known.digest == program.digest(run, lane_dir) and _ready_before(known, run, lane_dir):
+                    done[program.name] = {"pid": known.pid, "changed": False, "seconds": 0.0}
+                    continue
                 if known and known.running(run):
                     stop(lane_dir, run, [known], stop_limit)
                 entry, shepherd = _spawn(lane_dir, run, program)
                 started[program.name] = (program, entry)
                 begun.add(program.name)
                 shepherds.append(shepherd)
-            for _, entry in started.values():
-                if entry.pending == wait:
-                    entry.pending = not wait
-                    entry.save(lane_dir)
-            if not wait:
-                return {"changed": bool(begun), "programs": done | {name: {"pid": entry.pid, "changed": name in begun} for name, (_, entry) in started.items()}}
             for shepherd in shepherds:
                 shepherd.poll()  # one that has ended is no zombie then
             for name, (program, entry) in list(started.items()):

@@ -87,7 +87,7 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
     status, run = play(place, "-e", f"lane_cache_dir={cache}", terminal=True, TERM="xterm-256color")
     assert status == 0, run.text
     seen = [line.rpartition("\r\x1b[K")[2] for line in run.lines]  # what stays on the screen
-    expected = ["kvm_probe", "deps", "sextant_vm", "ryll_build", "kerbside", "tls", "kerbside", "smoke", "evidence", "teardown"]
+    expected = ["kvm_probe", "deps", "sextant_vm", "ryll_build", "tls", "kerbside", "smoke", "evidence", "teardown"]
     assert [name for name, _ in phases(seen)] == expected
     assert ("smoke", "hello, status, screenshot, banner, counters, path, frames") in phases(seen)
     live = re.findall(r"\r\x1b\[K(\w+) +(\d+) s \.\.\.  (.+?)(?=\r)", run.text)

@@ -152,46 +152,6 @@ def test_after_waits_and_the_others_run_side_by_side(lane: TestLane) -> None:
     assert lines.index("done") < lines.index("then")
 
 
-def test_what_was_started_without_waiting_is_taken_up_by_a_later_call(lane: TestLane) -> None:
-    first = lane.program("first", f"while [ ! -e {lane.dir}/go ]; do sleep 0.02; done", oneshot=True)
-    server = lane.program("server", "sleep 0.3; exec sleep 60")
-    then = lane.program("then", "true", oneshot=True, after=("first",))
-    begun = lane.start(first, server, then, wait=False)
-    assert begun["changed"] and set(begun["programs"]) == {"first", "server"}
-    assert process.record(lane.dir, "then") is None
-    again = lane.start(first, server, then, wait=False)
-    assert not again["changed"]
-    open(f"{lane.dir}/go", "w").close()
-    done = lane.start(first, server, then)
-    assert done["programs"]["server"] == {"pid": begun["programs"]["server"]["pid"], "changed": False, "seconds": done["programs"]["server"]["seconds"]}
-    assert not done["programs"]["first"]["changed"] and done["programs"]["then"]["changed"]
-    assert not lane.start(first, server, then)["changed"]
-
-
-def test_what_died_after_it_was_started_without_waiting_is_told_by_the_call_that_waits(lane: TestLane) -> None:
-    failer = lane.program("failer", "echo no such disk >&2; exit 3", ready=process.Ready(port=1))
-    lane.start(failer, wait=False)
-    while (entry := process.record(lane.dir, "failer")) is None or entry.exit_status(lane.dir) is None:
-        time.sleep(0.02)
-    started = entry.started
-    with pytest.raises(LaneError, match=r"expected failer to listen on port 1, but it ended with status 3"):
-        lane.start(failer)
-    assert process.record(lane.dir, "failer").started == started  # type: ignore[union-attr] - not started again in silence
-    with pytest.raises(LaneError):
-        lane.start(failer)
-    assert process.record(lane.dir, "failer").started > started  # type: ignore[union-attr] - but by who asks again
-
-
-def test_a_oneshot_that_is_done_before_anyone_waits_is_not_run_twice(lane: TestLane) -> None:
-    once = lane.program("once", f"echo x >> {lane.dir}/count", oneshot=True)
-    lane.start(once, wait=False)
-    while (entry := process.record(lane.dir, "once")) is None or entry.exit_status(lane.dir) is None:
-        time.sleep(0.02)
-    assert not lane.start(once)["changed"]
-    with open(f"{lane.dir}/count") as file:
-        assert file.read() == "x\n"
-
-
 def test_a_nice_program_is_the_same_process_with_another_priority(lane: TestLane) -> None:
     nice = lane.program("nice", "echo up; sleep 60", nice=7, ready=process.Ready(log="up"))
     pid = lane.start(nice)["programs"]["nice"]["pid"]
