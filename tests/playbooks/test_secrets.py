@@ -138,16 +138,17 @@ def test_whoever_tells_one_is_heard() -> None:
     """The same watch over a run beside somebody who shows one secret on its terminal, has another in a command line and logs a third."""
 
     def plant(place: Surroundings) -> None:
-        token = (place.dir / "secrets/bearer_token").read_text().strip()
-        subprocess.run(["sh", "-c", "sleep 1.5; :", "curl", f"Authorization: Bearer {token}"], check=True)
+        token, seed, ticket = ((place.dir / "secrets" / name).read_bytes().strip() for name in ("bearer_token", "api_seed", "spice_ticket"))
+        told = subprocess.Popen(["sh", "-c", "sleep 1.5; :", "curl", b"Authorization: Bearer " + token])
         if os.path.lexists("/dev/log"):
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
                 log.connect("/dev/log")
-                log.send(b"<13>kerbside: seed " + (place.dir / "secrets/api_seed").read_bytes())
+                log.send(b"<13>kerbside: seed " + seed)
 
         terminals = {os.readlink(f"/proc/{program.split()[0]}/fd/1") for program in place.programs() if "ansible" in program}
         (terminal,) = {name for name in terminals if name.startswith("/dev/pts/")}
-        Path(terminal).write_bytes(base64.b64encode((place.dir / "secrets/spice_ticket").read_bytes()) + b"\n")
+        Path(terminal).write_bytes(base64.b64encode(ticket) + b"\n")
+        assert told.wait(10) == 0
 
     told = overhear(plant=plant)
     assert [name for name, _, _ in told.found["terminal"]] == ["spice_ticket"]
