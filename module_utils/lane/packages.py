@@ -72,7 +72,7 @@ def release(os_release: str = "/etc/os-release") -> str:
 def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
     """Raise LaneError (lane) unless every release of the table gives a package for every need, and for nothing else."""
     for name, packages in table.items():
-        odd_needs = set(packages) - set(HELPERS) ^ set(NEEDS) - set(HELPERS)
+        odd_needs = (set(packages) ^ set(NEEDS)) - set(HELPERS)
         if odd_needs or not all(packages.values()):
             odd = ", ".join(sorted(odd_needs) or sorted(need for need in packages if not packages[need]))
             raise LaneError("lane", f"a package for each need on {name}", f"it is not so for {odd}", "roles/deps/vars/main.yml")

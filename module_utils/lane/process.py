@@ -262,7 +262,6 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
     done: dict[str, dict[str, Any]] = {}
     waiting = {p.name: p for p in programs}
     started: dict[str, tuple[Program, Record]] = {}
-    begun: set[str] = set()
     shepherds: list[subprocess.Popen[bytes]] = []
     try:
         while waiting or started:
@@ -276,7 +275,6 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
                     stop(lane_dir, run, [known], stop_limit)
                 entry, shepherd = _spawn(lane_dir, run, program)
                 started[program.name] = (program, entry)
-                begun.add(program.name)
                 shepherds.append(shepherd)
             for shepherd in shepherds:
                 shepherd.poll()  # one that has ended is no zombie then
@@ -284,7 +282,7 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
                 if _is_ready(lane_dir, program, entry):
                     entry.ready_seconds = round(time.time() - entry.started, 3)
                     entry.save(lane_dir)
-                    done[name] = {"pid": entry.pid, "changed": name in begun, "seconds": entry.ready_seconds}
+                    done[name] = {"pid": entry.pid, "changed": True, "seconds": entry.ready_seconds}
                     del started[name]
             if started:
                 if time.monotonic() - looked > LOOK_EVERY:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -13,7 +12,7 @@ from . import frames, process, ps, spine
 from .control import session, steps
 from .errors import LaneError
 from .qmp import Qmp
-from .workdir import RUN_FILE, read_run, write_private
+from .workdir import RUN_FILE, read_json, read_run, write_private
 
 LIMIT = 10.0  #: seconds
 
@@ -42,7 +41,7 @@ def take(lane_id: int, wanted: Path | None) -> str:
     up = ps.up(lane_id)
     if up is None:
         raise LaneError("environment", f"lane {lane_id} to be up", "it is not", "./lane ps")
-    file = wanted or Path(json.loads(Path(up.dir, RUN_FILE).read_text(encoding="utf-8"))["artifacts_dir"], time.strftime("shot-%H%M%S.png"))
+    file = wanted or Path(read_json(Path(up.dir, RUN_FILE), {})["artifacts_dir"], time.strftime("shot-%H%M%S.png"))
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise LaneError("environment", f"a directory to write {file} into", "it is not there or not writable")
     try:

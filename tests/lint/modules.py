@@ -1,9 +1,9 @@
 """Holds each module's documentation and its argument_spec together, as `ansible-test sanity` does for collections: modules.py [CHECKOUT]
 
 The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices, aliases and suboptions (which an
-option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name whose arguments the spec lets through; RETURN tells for each value
-when it is returned, and has the lane_failure that every module fails with; attributes are declared and check_mode is true; names that sound like a
-secret say in the spec whether they are one; O() and RV() name what there is. In the end `ansible-doc` has to show every module.
+option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name whose arguments the spec lets through, or of ansible.builtin;
+RETURN tells for each value when it is returned, and has the lane_failure that every module fails with; attributes are declared and check_mode is true;
+names that sound like a secret say in the spec whether they are one; O() and RV() name what there is. In the end `ansible-doc` has to show every module.
 """
 
 from __future__ import annotations
