@@ -6,9 +6,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sextant_image
-short_description: Check a guest's image and give it a firmware store of its own
+short_description: Check a guest's image and its firmware
 description:
-  - Picks a guest, checks that its image is there, is a qcow2 and has the promised sha256, and copies the firmware's variable store.
+  - Picks a guest, checks that its image is there, is a qcow2 and has the promised sha256, that the firmware can be read, and copies its variable store.
   - Hands the guest's entry over, so that later roles know what it promises.
 options:
   lane_dir:
@@ -27,12 +27,15 @@ options:
     description: The folder that the images' file names are relative to.
     type: path
     required: true
-  firmware_vars:
-    description: The firmware's pristine variable store.
+  firmware_code:
+    description: The firmware's code.
     type: path
     required: true
+  firmware_vars:
+    description: The firmware's pristine variable store, where the guest is to have one.
+    type: path
   vars_file:
-    description: Where the guest's private copy goes. It is left alone while qemu runs.
+    description: Where the guest's private copy of O(firmware_vars) goes. It is left alone while qemu runs.
     type: path
     required: true
 attributes:
@@ -56,7 +59,7 @@ EXAMPLES = r"""
     guests: "{{ (lookup('ansible.builtin.file', 'fixtures/guests.yml') | from_yaml)['guests'] }}"
     guest: pocket
     folder: fixtures
-    firmware_vars: /usr/share/OVMF/OVMF_VARS_4M.fd
+    firmware_code: /usr/share/OVMF/OVMF_CODE_4M.fd
     vars_file: /tmp/kerbside-lane-0/vars.fd
 """
 
@@ -90,7 +93,8 @@ def main() -> None:
             "guests": {"type": "dict", "required": True},
             "guest": {"type": "str", "required": True},
             "folder": {"type": "path", "required": True},
-            "firmware_vars": {"type": "path", "required": True},
+            "firmware_code": {"type": "path", "required": True},
+            "firmware_vars": {"type": "path"},
             "vars_file": {"type": "path", "required": True},
         },
         supports_check_mode=True,
@@ -103,11 +107,13 @@ def main() -> None:
         guest["path"] = os.path.join(given["folder"], guest["image"])
         result = {"lane_note": f"guest {guest['name']}", "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
-            return {**result, "changed": not os.path.exists(given["vars_file"])}
+            return {**result, "changed": not os.path.exists(os.path.join(given["lane_dir"], "handover/guest.json"))}
         run = workdir.read_run(given["lane_dir"])
         qemu = process.record(given["lane_dir"], "qemu")
         running = qemu is not None and qemu.running(run)
         if not running:
+            guests.check_firmware(given["firmware_code"])
+        if not running and given["firmware_vars"]:
             guests.private_vars(given["firmware_vars"], given["vars_file"])
         workdir.hand_over(given["lane_dir"], "guest", guest)
         return {**result, "changed": not running}

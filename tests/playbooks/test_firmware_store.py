@@ -1,0 +1,39 @@
+"""Where the firmware keeps its variables: in memory, or in a copy of a store that is asked for (docs/performance.md)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TAGS = ("--tags", "kvm_probe,deps,sextant_vm")
+STORE = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+BANNER = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]["pocket"]["banner"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["", STORE])
+def test_the_guest_boots_with_and_without_a_store(lane: Any, store: str) -> None:
+    booted = lane.run("playbooks/lane.yml", *TAGS, sextant_vm_firmware_vars=store)
+    assert booted.rc == 0, booted
+    [qemu] = [line for line in lane.marked() if "qemu-system-x86_64 " in line and "-drive" in line and not line.startswith("/bin/sh")]
+    assert ("unit=1" in qemu and f"file={lane.dir}/vars.fd" in qemu) == bool(store)
+    assert (lane.dir / "vars.fd").exists() == bool(store)
+    serial, until = lane.dir / "logs/serial.log", time.monotonic() + 20
+    while BANNER not in serial.read_text(errors="replace"):
+        assert time.monotonic() < until, serial.read_text(errors="replace")
+        time.sleep(0.05)
+    again = lane.run("playbooks/lane.yml", *TAGS, sextant_vm_firmware_vars=store)
+    assert (again.rc, again.changed) == (0, 0), again
+
+
+@pytest.mark.parametrize("what", ["code", "vars"])
+def test_firmware_that_is_not_there_is_named_before_qemu_starts(lane: Any, what: str) -> None:
+    missing = lane.run("playbooks/lane.yml", *TAGS, **{f"sextant_vm_firmware_{what}": "/no/such.fd"})
+    assert missing.rc == 2
+    words = {"code": "OVMF's code /no/such.fd, but the system said", "vars": "to copy OVMF's variables /no/such.fd, but the system said of /no/such.fd"}
+    assert f"LANE FAIL firmware: expected {words[what]}: No such file or directory; look at the role deps" in missing.text, missing
