@@ -103,10 +103,6 @@ options:
         type: str
         choices: [TERM, INT, KILL]
         default: TERM
-      nice:
-        description: How much of the processor it leaves to the other programs of the lane, from 0 to 19 as C(nice) takes it.
-        type: int
-        default: 0
       ready:
         description: What shows that it is ready, one of C(port), C(socket), C(http) and C(log). Without it, that it was started.
         type: dict

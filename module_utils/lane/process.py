@@ -15,18 +15,17 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
-import urllib.parse
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import loopback, proc, quote
+from . import proc, quote
 from .errors import LaneError
+from .readiness import Looks, Ready
 from .workdir import MARK, Run, write_private
 
 RECORDS = "processes"
@@ -50,28 +49,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
-class Ready:
-    """How a program shows that it is ready. Exactly one of port, socket, http and log, or none for "it has been started"."""
-
-    port: int | None = None  #: this program's own process group listens there
-    socket: str | None = None  #: a unix socket accepts
-    greeting: bool = False  #: with socket: and sends something unasked, as a database does
-    http: str | None = None  #: a GET of this URL is answered with 200, by this program's own process group
-    log: str | None = None  #: a regular expression that matches in its log
-
-    def __str__(self) -> str:
-        if self.port:
-            return f"to listen on port {self.port}"
-        if self.socket:
-            return f"to accept on {self.socket}"
-        if self.http:
-            return f"to answer 200 on {self.http}"
-        if self.log:
-            return f"to write {self.log!r} to its log"
-        return "to start"
-
-
-@dataclass(frozen=True)
 class Program:
     """One program of the lane.
 
@@ -86,12 +63,11 @@ class Program:
     env: dict[str, str] = field(default_factory=dict)
     secret_env: dict[str, tuple[str, str]] = field(default_factory=dict)
     secret_files: dict[str, tuple[str, str]] = field(default_factory=dict)
-    ready: Ready = Ready()
+    ready: Ready = field(default_factory=Ready)
     after: tuple[str, ...] = ()
     oneshot: bool = False
     limit: float = 30
     stop_signal: str = "TERM"
-    nice: int = 0  # how much of the processor it leaves to the others of the lane, as nice(1) takes it
 
     def environment(self, run: Run, lane_dir: str) -> dict[str, str]:
         """The whole environment: nothing of the caller's leaks in."""
@@ -263,6 +239,7 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
     waiting = {p.name: p for p in programs}
     started: dict[str, tuple[Program, Record]] = {}
     shepherds: list[subprocess.Popen[bytes]] = []
+    looks = Looks(len(programs) or 1)
     try:
         while waiting or started:
             for program in [p for p in waiting.values() if all(a in done for a in p.after)]:
@@ -279,7 +256,7 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
             for shepherd in shepherds:
                 shepherd.poll()  # one that has ended is no zombie then
             for name, (program, entry) in list(started.items()):
-                if _is_ready(lane_dir, program, entry):
+                if _is_ready(lane_dir, program, entry, looks):
                     entry.ready_seconds = round(time.time() - entry.started, 3)
                     entry.save(lane_dir)
                     done[name] = {"pid": entry.pid, "changed": True, "seconds": entry.ready_seconds}
@@ -291,6 +268,7 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
                     looked = time.monotonic()
                 time.sleep(POLL)
     finally:
+        looks.end()
         for shepherd in shepherds:
             shepherd.returncode = 0  # it is meant to outlive this process: nothing for Popen to warn about
     return {"changed": any(d["changed"] for d in done.values()), "programs": done}
@@ -321,9 +299,9 @@ def _ended(entry: Record, lane_dir: str) -> bool:
 
 
 def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subprocess.Popen[bytes]]:
-    for port in filter(None, [program.ready.port, _http_port(program.ready)]):
-        if owner := proc.listener(port):
-            raise LaneError("environment", f"port {port} to be free for {program.name}", f"it is taken by {owner}", f"ss -ltnp 'sport = :{port}'")
+    port = program.ready.port or program.ready.http_port
+    if port and (owner := proc.listener(port)):
+        raise LaneError("environment", f"port {port} to be free for {program.name}", f"it is taken by {owner}", f"ss -ltnp 'sport = :{port}'")
     if program.ready.socket and Path(program.ready.socket).is_socket():
         os.unlink(program.ready.socket)
     status = _status_file(lane_dir, program.name)
@@ -352,7 +330,7 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
     )
     try:
         shepherd = subprocess.Popen(
-            ["/bin/sh", "-c", SHEPHERD, str(status), *(("nice", "-n", str(program.nice)) if program.nice else ()), *program.argv],
+            ["/bin/sh", "-c", SHEPHERD, str(status), *program.argv],
             env=environment,
             cwd=lane_dir,
             stdin=subprocess.DEVNULL,
@@ -369,7 +347,7 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
     return entry, shepherd
 
 
-def _is_ready(lane_dir: str, program: Program, entry: Record) -> bool:
+def _is_ready(lane_dir: str, program: Program, entry: Record, looks: Looks) -> bool:
     if _ended(entry, lane_dir):
         status = entry.exit_status(lane_dir)
         if program.oneshot and status == 0:
@@ -382,7 +360,7 @@ def _is_ready(lane_dir: str, program: Program, entry: Record) -> bool:
             program.log,
             evidence=evidence_line(entry),
         )
-    if not program.oneshot and _shows(program.ready, entry):
+    if not program.oneshot and looks.at(program.name, lambda: program.ready.shown(entry.group, lambda: log_lines(entry))):
         return True
     if time.time() - entry.started > program.limit:
         what = "to end" if program.oneshot else str(program.ready)
@@ -433,51 +411,6 @@ def evidence_line(entry: Record) -> str:
     return f"{entry.log}:{count}" if count else entry.log
 
 
-def _shows(ready: Ready, entry: Record) -> bool:
-    if ready.port:
-        return _listens(entry.group, ready.port)
-    if ready.socket:
-        return _accepts(ready.socket, ready.greeting)
-    if ready.http:
-        port = _http_port(ready)
-        return bool(port) and _listens(entry.group, port or 0) and _answers(ready.http)
-    if ready.log:
-        pattern = re.compile(ready.log)
-        return any(pattern.search(line) for line in log_lines(entry))
-    return entry.pid is not None
-
-
-def _listens(group: int, port: int) -> bool:
-    """Whether this very group listens there; only asked when anybody does, because the answer takes a look at all sockets of the machine."""
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)):
-            return False
-    return proc.group_listens(group, port)
-
-
-def _http_port(ready: Ready) -> int | None:
-    return urllib.parse.urlsplit(ready.http).port if ready.http else None
-
-
-def _accepts(path: str, greeting: bool) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(path)
-            return not greeting or bool(probe.recv(1))
-        except OSError:
-            return False
-
-
-def _answers(url: str) -> bool:
-    parts = urllib.parse.urlsplit(url)
-    try:
-        status, _ = loopback.get(parts.hostname or "", parts.port or 80, parts.path or "/", 1, Accept="application/json")
-    except loopback.NoAnswer:
-        return False
-    return status == 200
-
-
 def stop(lane_dir: str, run: Run, entries: list[Record], limit: float) -> list[str]:
     """End these programs, the last started first, each with its own signal and after `limit` seconds with SIGKILL.
 
@@ -502,8 +435,10 @@ def end_groups(groups: set[int], first: signal.Signals, limit: float) -> None:
             except ProcessLookupError:
                 pass
         end = time.monotonic() + patience
+        pause = POLL / 16  # most are gone by then
         while time.monotonic() < end:
             if not any(p.group in groups and p.alive for p in proc.everyone()):
                 return
-            time.sleep(POLL)
+            time.sleep(pause)
+            pause = min(2 * pause, POLL)
     raise LaneError("lane", f"process groups {sorted(groups)} to end", "they are alive after SIGKILL", "ps -eo pid,pgid,stat,args")

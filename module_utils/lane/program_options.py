@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import COMPONENTS, LaneError
-from .process import Program, Ready
+from .process import Program
+from .readiness import Ready
 
 READY: dict[str, Any] = {
     "port": {"type": "int"},
@@ -27,7 +28,6 @@ PROGRAM: dict[str, Any] = {
     "oneshot": {"type": "bool", "default": False},
     "limit": {"type": "float", "default": 30},
     "stop_signal": {"type": "str", "choices": ["TERM", "INT", "KILL"], "default": "TERM"},
-    "nice": {"type": "int", "default": 0},
     "ready": {"type": "dict", "options": READY, "mutually_exclusive": [["port", "socket", "http", "log"]]},
 }
 
@@ -65,5 +65,4 @@ def program(given: dict[str, Any], shared: dict[str, Any]) -> Program:
         oneshot=given["oneshot"],
         limit=given["limit"],
         stop_signal=given["stop_signal"],
-        nice=given["nice"],
     )

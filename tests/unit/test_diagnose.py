@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.lane import diagnose, proc, process, verdict
+from ansible.module_utils.lane import diagnose, proc, process, readiness, verdict
 from ansible.module_utils.lane.workdir import hand_over
 from lanes import TestLane, claimed_lane
 
@@ -91,7 +91,7 @@ def qemu(lane: TestLane, status: str = "running", agent: bool = True, port: int 
 def daemon(lane: TestLane) -> process.Program:
     """A stand-in for kerbside's daemon, which has a child of the proxy's name."""
     shutil.copy("/bin/sleep", f"{lane.dir}/tmp/kerbside-proxy")
-    return lane.program("daemon", f"tmp/kerbside-proxy 60 & echo up; {FOREVER}", ready=process.Ready(log="up"))
+    return lane.program("daemon", f"tmp/kerbside-proxy 60 & echo up; {FOREVER}", ready=readiness.Ready(log="up"))
 
 
 def report(lane: TestLane, **checks: dict) -> None:
@@ -143,7 +143,7 @@ def test_a_full_disk_by_any_of_its_names(lane: TestLane, words: str) -> None:
 def test_a_machine_without_memory_is_blamed_and_not_who_asked_for_it(lane: TestLane) -> None:
     words = "qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory"
     with pytest.raises(Exception, match="ended with status 1"):
-        lane.start(lane.program("qemu", f'echo "{words}"; exit 1', component="qemu", ready=process.Ready(port=1)))
+        lane.start(lane.program("qemu", f'echo "{words}"; exit 1', component="qemu", ready=readiness.Ready(port=1)))
     blame, notes = explain(lane, "qemu", None)
     assert (notes["rule"], blame["component"]) == ("no_memory", "host")
     assert "expected the machine to have memory for qemu, but it says: qemu: cannot set up" in blame["cause"]
@@ -250,7 +250,7 @@ def test_a_guest_that_ends_qemu_by_itself_is_no_fault_of_qemus(lane: TestLane) -
 def test_why_the_daemon_does_not_come_up(lane: TestLane, lines: list[str], component: str, rule: str, words: str) -> None:
     told(lane, "said", *lines)
     with pytest.raises(Exception, match="ended with status 1"):
-        lane.start(lane.program("daemon", "cat logs/said.log; exit 1", ready=process.Ready(port=1)))
+        lane.start(lane.program("daemon", "cat logs/said.log; exit 1", ready=readiness.Ready(port=1)))
     blame, notes = explain(lane, "kerbside", None, phase="kerbside")
     assert (notes["rule"], blame["component"]) == (rule, component)
     assert words in blame["cause"]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible.module_utils.lane import process
+from ansible.module_utils.lane import process, readiness
 from ansible.module_utils.lane.errors import LaneError
 from lanes import TestLane, claimed_lane
 
@@ -84,7 +84,7 @@ def test_a_program_that_is_lost_already_ends_the_wait_before_it_begins(lane: Tes
 def test_a_start_that_watches_ends_when_another_program_is_lost(lane: TestLane) -> None:
     lane.start(lane.program("one", "sleep 0.5; exit 3"))
     begun = time.monotonic()
-    slow = lane.program("two", FOREVER, ready=process.Ready(log="never"), limit=20.0)
+    slow = lane.program("two", FOREVER, ready=readiness.Ready(log="never"), limit=20.0)
     with pytest.raises(LaneError, match=r"expected one to go on running"):
         lane.start(slow, watch=True)
     assert time.monotonic() - begun < 0.5 + SOON
@@ -94,13 +94,13 @@ def test_a_start_that_does_not_watch_lets_others_be(lane: TestLane) -> None:
     lane.start(lane.program("one", "sleep 0.2; exit 3"))
     time.sleep(0.4)
     with pytest.raises(LaneError, match=r"expected two to write 'never' to its log within 0\.6 s"):
-        lane.start(lane.program("two", FOREVER, ready=process.Ready(log="never"), limit=0.6))
+        lane.start(lane.program("two", FOREVER, ready=readiness.Ready(log="never"), limit=0.6))
 
 
 def test_a_program_that_dies_after_it_was_ready_ends_the_start_of_those_after_it(lane: TestLane) -> None:
     begun = time.monotonic()
-    first = lane.program("one", "echo up; sleep 0.4; exit 3", ready=process.Ready(log="up"))
-    second = lane.program("two", FOREVER, ready=process.Ready(log="never"), limit=20.0, after=("one",))
+    first = lane.program("one", "echo up; sleep 0.4; exit 3", ready=readiness.Ready(log="up"))
+    second = lane.program("two", FOREVER, ready=readiness.Ready(log="never"), limit=20.0, after=("one",))
     with pytest.raises(LaneError, match=r"expected one to go on running, but it ended with status 3"):
         lane.start(first, second)
     assert time.monotonic() - begun < 0.4 + SOON

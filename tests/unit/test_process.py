@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible.module_utils.lane import proc, process
+from ansible.module_utils.lane import proc, process, readiness
 from ansible.module_utils.lane.errors import LaneError
 from lanes import TestLane, claimed_lane
 
@@ -18,6 +18,7 @@ LISTENER = (
     "import socket,time; s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('127.0.0.1', {})); s.listen(); time.sleep(60)"
 )
 SERVER = "import http.server; http.server.HTTPServer(('127.0.0.1', {}), http.server.SimpleHTTPRequestHandler).serve_forever()"
+SLOW_SERVER = "import socket,time; s=socket.create_server(('127.0.0.1', {0})); time.sleep(1.5); s.close(); " + SERVER.replace("{}", "{0}")
 UNIX = "import socket,time; s=socket.socket(socket.AF_UNIX); s.bind('{}'); s.listen(); c=s.accept()[0]; {}; time.sleep(60)"
 
 
@@ -60,7 +61,7 @@ def test_restart_starts_it_again(lane: TestLane) -> None:
 
 def test_ready_when_its_own_group_listens(lane: TestLane) -> None:
     port = free_port()
-    lane.start(lane.program("listener", "", argv=python(LISTENER.format(port)), ready=process.Ready(port=port)))
+    lane.start(lane.program("listener", "", argv=python(LISTENER.format(port)), ready=readiness.Ready(port=port)))
     assert proc.listener(port)
 
 
@@ -70,34 +71,53 @@ def test_a_port_that_a_stranger_has_is_named(lane: TestLane) -> None:
         stranger.listen()
         port = stranger.getsockname()[1]
         with pytest.raises(LaneError, match=rf"^environment: expected port {port} to be free for listener, but it is taken by \S+, pid {os.getpid()}"):
-            lane.start(lane.program("listener", "exec sleep 60", ready=process.Ready(port=port)))
+            lane.start(lane.program("listener", "exec sleep 60", ready=readiness.Ready(port=port)))
 
 
 def test_a_listener_outside_the_group_is_not_readiness(lane: TestLane) -> None:
     port = free_port()
     stranger = f"import socket,time; time.sleep(0.3); exec({LISTENER.format(port)!r})"
     other = lane.program("other", "", argv=python(stranger))
-    waiter = lane.program("waiter", "exec sleep 60", ready=process.Ready(port=port), limit=1.5)
+    waiter = lane.program("waiter", "exec sleep 60", ready=readiness.Ready(port=port), limit=1.5)
     with pytest.raises(LaneError, match=rf"waiter to listen on port {port} within 1\.5 s, but it is still running without that"):
         lane.start(other, waiter)
 
 
 def test_ready_when_http_answers(lane: TestLane) -> None:
     port = free_port()
-    ready = process.Ready(http=f"http://127.0.0.1:{port}/")
+    ready = readiness.Ready(http=f"http://127.0.0.1:{port}/")
     lane.start(lane.program("server", "", argv=python(SERVER.format(port)), ready=ready))
+
+
+def test_a_program_that_accepts_and_does_not_answer_yet_holds_no_other_back(lane: TestLane) -> None:
+    port = free_port()
+    slow = lane.program("slow", "", argv=python(SLOW_SERVER.format(port)), ready=readiness.Ready(http=f"http://127.0.0.1:{port}/"))
+    first = lane.program("first", "sleep 0.2; echo up; exec sleep 60", ready=readiness.Ready(log="up"))
+    second = lane.program("second", "exec sleep 60", after=("first",))
+    lane.start(slow, first, second)
+    started = {entry.name: entry.started for entry in process.records(lane.dir)}
+    assert started["second"] - started["first"] < 0.6, "it was held back until the look at slow was over, which takes a second"
+
+
+def test_a_look_that_nobody_answers_outlives_no_failure(lane: TestLane) -> None:
+    port = free_port()
+    mute = lane.program("mute", "", argv=python(LISTENER.format(port)), ready=readiness.Ready(http=f"http://127.0.0.1:{port}/"), limit=20)
+    begun = time.monotonic()
+    with pytest.raises(LaneError, match=r"failer to write .never. to its log, but it ended with status 3"):
+        lane.start(mute, lane.program("failer", "sleep 0.3; exit 3", ready=readiness.Ready(log="never")))
+    assert time.monotonic() - begun < 0.9
 
 
 def test_a_socket_that_accepts_but_sends_no_greeting_is_not_ready(lane: TestLane) -> None:
     path = f"{lane.dir}/x.sock"
-    ready = process.Ready(socket=path, greeting=True)
+    ready = readiness.Ready(socket=path, greeting=True)
     lane.start(lane.program("greeter", "", argv=python(UNIX.format(path, "c.send(b'hi')")), ready=ready))
     with pytest.raises(LaneError, match=r"mute to accept on .* within 1\.5 s"):
         lane.start(lane.program("mute", "", argv=python(UNIX.format(path, "0")), ready=ready, limit=1.5))
 
 
 def test_ready_by_its_log_counts_only_lines_of_this_start(lane: TestLane) -> None:
-    ready = process.Ready(log="^ready")
+    ready = readiness.Ready(log="^ready")
     lane.start(lane.program("talker", "echo ready; exec sleep 60", ready=ready))
     with pytest.raises(LaneError, match=r"talker to write '\^ready' to its log within 0\.3 s"):
         lane.start(lane.program("talker", "exec sleep 60", ready=ready, limit=0.3))
@@ -106,7 +126,7 @@ def test_ready_by_its_log_counts_only_lines_of_this_start(lane: TestLane) -> Non
 def test_death_while_waiting_is_told_at_once(lane: TestLane) -> None:
     begun = time.monotonic()
     with pytest.raises(LaneError) as caught:
-        lane.start(lane.program("failer", "echo no such disk >&2; exit 3", ready=process.Ready(port=1), limit=20))
+        lane.start(lane.program("failer", "echo no such disk >&2; exit 3", ready=readiness.Ready(port=1), limit=20))
     assert time.monotonic() - begun < 2
     assert "kerbside: expected failer to listen on port 1, but it ended with status 3 after 0." in str(caught.value)
     assert "no such disk" in str(caught.value)
@@ -115,12 +135,12 @@ def test_death_while_waiting_is_told_at_once(lane: TestLane) -> None:
 
 def test_a_signal_is_named(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"it ended by SIGSEGV after"):
-        lane.start(lane.program("failer", "kill -SEGV $$", ready=process.Ready(port=1)))
+        lane.start(lane.program("failer", "kill -SEGV $$", ready=readiness.Ready(port=1)))
 
 
 def test_a_group_that_is_killed_whole_is_noticed(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"it ended by a signal to its whole process group \(no exit status\)"):
-        lane.start(lane.program("victim", "kill -KILL 0; sleep 5", ready=process.Ready(port=1)))
+        lane.start(lane.program("victim", "kill -KILL 0; sleep 5", ready=readiness.Ready(port=1)))
 
 
 def test_oneshot_runs_once_and_again_when_described_anew(lane: TestLane) -> None:
@@ -150,12 +170,6 @@ def test_after_waits_and_the_others_run_side_by_side(lane: TestLane) -> None:
     with open(f"{lane.dir}/order") as file:
         lines = [line.strip() for line in file]
     assert lines.index("done") < lines.index("then")
-
-
-def test_a_nice_program_is_the_same_process_with_another_priority(lane: TestLane) -> None:
-    nice = lane.program("nice", "echo up; sleep 60", nice=7, ready=process.Ready(log="up"))
-    pid = lane.start(nice)["programs"]["nice"]["pid"]
-    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 7
 
 
 def test_a_program_whose_first_thread_is_gone_has_not_ended(lane: TestLane) -> None:
@@ -212,7 +226,7 @@ def test_no_program_at_that_path(lane: TestLane) -> None:
 
 
 def test_stop_takes_the_whole_group_and_kills_who_does_not_listen(lane: TestLane) -> None:
-    stubborn = lane.program("stubborn", "trap '' TERM; sleep 60 & sleep 60", ready=process.Ready())
+    stubborn = lane.program("stubborn", "trap '' TERM; sleep 60 & sleep 60", ready=readiness.Ready())
     polite = lane.program("polite", f"trap 'echo bye >> {lane.dir}/bye; exit' TERM; while :; do sleep 0.05; done")
     lane.start(stubborn, polite)
     time.sleep(0.2)
