@@ -143,8 +143,9 @@ def find_or_make(wish: Wish, tell: Callable[[str], None]) -> tuple[bool, Run]:
             cleared = clear(wish, run, held)
             tell(f"lane {wish.lane_id}: cleared what {f'run {run.run_id}' if run else 'an earlier run'} had left: {', '.join(cleared) or 'its keeper'}")
             run = None
+        taken = proc.listeners(wish.ports.values())
         for name, port in wish.ports.items():
-            if owner := proc.listener(port):
+            if owner := taken.get(port):
                 raise LaneError("environment", f"port {port} ({name}) to be free", f"it is taken by {owner}", f"ss -ltnp 'sport = :{port}', or another lane_id")
         if run:
             keep_on(wish, run, held)

@@ -81,7 +81,7 @@ def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
 def survey(helpers: Collection[str] = ()) -> Survey:
     """What is there and what is not, without starting anything; "spice" is not asked here, because only qemu can tell.
 
-    helpers: those of HELPERS that a package of this release gives. They are missing only where that costs nobody anything: with root, or when others are.
+    helpers: those of HELPERS among them are of use with this release. They are missing only where that costs nobody anything: with root, or when others are.
     """
     found = Survey()
     for need, program in PROGRAMS.items():
@@ -103,9 +103,11 @@ def survey(helpers: Collection[str] = ()) -> Survey:
     if "qemu" in found.missing:
         found.missing.append("spice")
     for need, program in HELPERS.items():
+        if need not in helpers:
+            continue
         if path := command.find_program(program):
             found.paths[need] = path
-        elif need in helpers and (found.missing or os.geteuid() == 0):
+        elif found.missing or os.geteuid() == 0:
             found.missing.append(need)
     return found
 

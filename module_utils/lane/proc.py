@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from .workdir import MARK
@@ -136,15 +136,24 @@ def group_listens(group: int, port: int) -> bool:
     return bool(listening) and bool(listening & socket_inodes(p.pid for p in group_members(group)))
 
 
+def listeners(ports: Collection[int]) -> dict[int, str]:
+    """Who listens on these TCP ports, in words ("nginx, pid 12"); those that are free are left out."""
+    inodes: dict[int, set[int]] = {}
+    for connection in connections():
+        if connection.state == LISTEN and connection.local[1] in ports:
+            inodes.setdefault(connection.local[1], set()).add(connection.inode)
+    found: dict[int, str] = {}
+    for process in everyone() if inodes else ():
+        held = socket_inodes([process.pid])
+        for port in inodes.keys() - found.keys():
+            if inodes[port] & held:
+                found[port] = f"{process.name}, pid {process.pid}"
+    return {port: found.get(port, "a process of another user") for port in sorted(inodes)}
+
+
 def listener(port: int) -> str | None:
-    """Who listens on a TCP port, in words ("nginx, pid 12"), or None when it is free."""
-    inodes = {c.inode for c in connections() if c.state == LISTEN and c.local[1] == port}
-    if not inodes:
-        return None
-    for process in everyone():
-        if inodes & socket_inodes([process.pid]):
-            return f"{process.name}, pid {process.pid}"
-    return "a process of another user"
+    """Who listens on a TCP port, in words, or None when it is free."""
+    return listeners([port]).get(port)
 
 
 def own_line() -> set[int]:

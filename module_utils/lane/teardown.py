@@ -48,7 +48,7 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     if there and os.path.lexists(lane_dir):
         left.append(lane_dir)
     if there or ended:
-        left += [f"a listener on port {port} ({owner})" for port in ports.values() if (owner := proc.listener(port))]
+        left += [f"a listener on port {port} ({owner})" for port, owner in proc.listeners(ports.values()).items()]
     if left:
         raise LaneError("lane", f"nothing of lane {lane_id} to stay", f"these did: {', '.join(left)}", "ps -eo pid,pgid,stat,args")
     return {"changed": there or bool(ended), "ended": ended, "removed": [lane_dir] if there else []}

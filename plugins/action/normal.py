@@ -10,6 +10,7 @@ module is started by the very function that Ansible's archive calls.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -117,6 +118,7 @@ def _all_of(descriptor):
 def _become_module(out, err, environment, folder, name, path, params):
     """Be the module's process: its descriptors, signals, folder, environment and import paths are those that a Python of its own would have."""
     status = 1
+    gc.enable()  # off in Ansible's own process (plugins/callback/preload.py)
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)

@@ -10,12 +10,15 @@ description:
   - A module that runs in a fork of Ansible (plugins/action/normal.py) has all that Ansible has imported; the rest it imports itself, each module anew.
   - This imports cryptography and the lane's own code once, in Ansible's own process, while that waits for the first tasks.
     An import that fails is left to the module, which tells it.
-  - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond.
+  - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond; after a second, every 20 ms.
+  - Garbage is not collected in Ansible's own process, which ends soon, so that a fork shares its memory instead of copying it (the advice of Python's C(gc)).
+    A module that runs in a fork collects its own.
 requirements:
   - enabled by C(callbacks_enabled = preload) in ansible.cfg
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import threading
@@ -31,8 +34,9 @@ AHEAD = (
     *(f"ansible.module_utils.lane.{name}" for name in ("venv", "database", "console", "control", "spine", "verdict", "canaries", "teardown")),
 )
 #: Seconds between two looks of Ansible's for a task's result: its own 1 ms takes 5 % of a processor, which a task that is not done at once had better have.
-EAGER, CALM = 0.001, 0.01
-PATIENCE = 0.1  # seconds after which a task is taken for a long one
+EAGER = 0.001
+#: The same once a task has taken so many seconds (more).
+CALMER = ((0.1, 0.01), (0.9, 0.02))
 
 
 class CallbackModule(CallbackBase):
@@ -45,6 +49,7 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        gc.disable()
         self._left = list(AHEAD)
         self._main = os.getpid()
         self._forking = threading.Event()
@@ -53,10 +58,13 @@ class CallbackModule(CallbackBase):
         os.register_at_fork(before=self._rest, after_in_parent=self._go_on)
 
     def _rest(self):
-        if self._thread and os.getpid() == self._main:
+        if os.getpid() != self._main:
+            return
+        if self._thread:
             self._forking.set()
             self._thread.join()
             C.DEFAULT_INTERNAL_POLL_INTERVAL = EAGER
+        gc.freeze()
 
     def _go_on(self):
         if os.getpid() == self._main:  # a worker forks too, and has nothing to import for anyone
@@ -68,5 +76,7 @@ class CallbackModule(CallbackBase):
         while self._left and not self._forking.is_set():
             with contextlib.suppress(ImportError):
                 importlib.import_module(self._left.pop(0))
-        if not self._forking.wait(PATIENCE):
-            C.DEFAULT_INTERNAL_POLL_INTERVAL = CALM
+        for seconds, interval in CALMER:
+            if self._forking.wait(seconds):
+                return
+            C.DEFAULT_INTERNAL_POLL_INTERVAL = interval

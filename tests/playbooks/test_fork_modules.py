@@ -14,7 +14,7 @@ from ansible.module_utils.lane import proc
 
 PROBE = '''#!/usr/bin/python
 """A module that tells where it finds itself, and ends in the way that it is told."""
-import os, signal, sys
+import gc, os, signal, sys
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane import errors
 
@@ -46,7 +46,7 @@ def main():
         folder=os.getcwd(), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=os.umask(0o22), session=os.getsid(0) != 0,
         interrupted=signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler), terminated=str(signal.getsignal(signal.SIGTERM)),
         diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, component=number, why=why,
-        big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"],
+        big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"], collects=gc.isenabled(),
     )
 
 

@@ -52,6 +52,12 @@ def test_a_help_is_wanted_with_root_or_along_with_something_else(monkeypatch: py
         assert packages.survey(TABLE["debian-12"]).missing == missing
 
 
+def test_a_help_is_used_only_where_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_program", lambda name: f"/bin/{name}")
+    assert packages.survey(TABLE["debian-12"]).paths["swtpm"] == "/bin/swtpm"
+    assert "swtpm" not in packages.survey(TABLE["debian-13"]).paths
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,13 +20,15 @@ PLUGIN = Path(__file__).parents[2] / "plugins/callback/preload.py"
 
 
 @pytest.fixture
-def preload() -> ModuleType:
+def preload() -> Iterator[ModuleType]:
     """The plugin's file as a module."""
     spec = importlib.util.spec_from_file_location("preload_plugin", PLUGIN)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    gc.enable()
+    gc.unfreeze()
 
 
 def test_every_name_can_be_imported(preload: ModuleType) -> None:
