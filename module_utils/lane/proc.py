@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -70,6 +71,38 @@ def everyone() -> Iterator[Process]:
 def group_members(group: int) -> list[Process]:
     """The live processes of a process group."""
     return [p for p in everyone() if p.group == group and p.alive]
+
+
+class Groups:
+    """The live processes of some process groups, for one who looks again and again: a look reads those that it knows, and all of /proc once in RESCAN seconds.
+
+    A process that joins a group is seen at the next of these, one that ends or is stopped at the next look.
+    """
+
+    RESCAN = 1.0
+
+    def __init__(self) -> None:
+        self._known: list[int] = []
+        self._scanned = -self.RESCAN
+
+    def members(self, groups: Collection[int]) -> dict[int, list[Process]]:
+        """By group; one that has no live process is left out, after a look at all of /proc."""
+        if time.monotonic() - self._scanned < self.RESCAN:
+            found = _by_group(filter(None, map(read, self._known)), groups)
+            if len(found) == len(set(groups)):
+                return found
+        self._scanned = time.monotonic()
+        found = _by_group(everyone(), groups)
+        self._known = [process.pid for members in found.values() for process in members]
+        return found
+
+
+def _by_group(processes: Iterable[Process], groups: Collection[int]) -> dict[int, list[Process]]:
+    found: dict[int, list[Process]] = {}
+    for process in processes:
+        if process.alive and process.group in groups:
+            found.setdefault(process.group, []).append(process)
+    return found
 
 
 def environ(pid: int, name: str) -> str | None:

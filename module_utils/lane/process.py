@@ -30,8 +30,12 @@ from .workdir import MARK, Run, write_private
 
 RECORDS = "processes"
 POLL = 0.02
+#: The same for what has taken longer than LONG seconds, as it does where many lanes share the processors.
+SLOW_POLL = 0.05
+LONG = 2.0
 #: Seconds between two looks at the lane's other programs: reading all of /proc takes a few milliseconds.
 LOOK_EVERY = 0.25
+GROUPS = proc.Groups()
 #: Process states (proc(5)) in which nothing runs until somebody sends SIGCONT.
 STOPPED = "Tt"
 #: Signals that come from elsewhere: the log of a program that ended by one of them does not say why.
@@ -173,10 +177,7 @@ class Lost:
 def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     """The programs of the lane that were ready and have ended or been stopped since, the first to end first; `apart` names those not to look at."""
     watched = [r for r in records(lane_dir) if r.ready_seconds is not None and not r.oneshot and r.name not in apart]
-    groups: dict[int, list[proc.Process]] = {}
-    for member in proc.everyone():
-        if member.alive:
-            groups.setdefault(member.group, []).append(member)
+    groups = GROUPS.members({entry.group for entry in watched})
     found = []
     for entry in watched:
         status, members = entry.exit_status(lane_dir), groups.get(entry.group, [])
@@ -234,7 +235,7 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
     names = {p.name for p in programs}
     if watch:
         check_alive(lane_dir, {*names, CLIENT})
-    looked = time.monotonic()
+    began = looked = time.monotonic()
     done: dict[str, dict[str, Any]] = {}
     waiting = {p.name: p for p in programs}
     started: dict[str, tuple[Program, Record]] = {}
@@ -266,7 +267,7 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
                     others = {CLIENT} - names if watch else {r.name for r in records(lane_dir)} - names
                     check_alive(lane_dir, {*others, *waiting, *started})
                     looked = time.monotonic()
-                time.sleep(POLL)
+                time.sleep(POLL if time.monotonic() - began < LONG else SLOW_POLL)
     finally:
         looks.end()
         for shepherd in shepherds:

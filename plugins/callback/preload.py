@@ -10,7 +10,8 @@ description:
   - A module that runs in a fork of Ansible (plugins/action/normal.py) has all that Ansible has imported; the rest it imports itself, each module anew.
   - This imports cryptography and the lane's own code once, in Ansible's own process, while that waits for the first tasks.
     An import that fails is left to the module, which tells it.
-  - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond; after a second, every 20 ms.
+  - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond;
+    after a second, every 20 ms; after three, every 50 ms.
   - Garbage is not collected in Ansible's own process, which ends soon, so that a fork shares its memory instead of copying it (the advice of Python's C(gc)).
     A module that runs in a fork collects its own.
 requirements:
@@ -36,7 +37,7 @@ AHEAD = (
 #: Seconds between two looks of Ansible's for a task's result: its own 1 ms takes 5 % of a processor, which a task that is not done at once had better have.
 EAGER = 0.001
 #: The same once a task has taken so many seconds (more).
-CALMER = ((0.1, 0.01), (0.9, 0.02))
+CALMER = ((0.1, 0.01), (0.9, 0.02), (2.0, 0.05))
 
 
 class CallbackModule(CallbackBase):
