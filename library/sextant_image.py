@@ -81,7 +81,7 @@ lane_failure:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import guests, process, workdir
+from ansible.module_utils.lane import firmware, guests, process, workdir
 from ansible.module_utils.lane.bridge import finish
 
 
@@ -107,14 +107,14 @@ def main() -> None:
         guest["path"] = os.path.join(given["folder"], guest["image"])
         result = {"lane_note": f"guest {guest['name']}", "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
-            return {**result, "changed": not os.path.exists(os.path.join(given["lane_dir"], "handover/guest.json"))}
+            return {**result, "changed": "lane_guest" not in workdir.handed_over(given["lane_dir"])}
         run = workdir.read_run(given["lane_dir"])
         qemu = process.record(given["lane_dir"], "qemu")
         running = qemu is not None and qemu.running(run)
         if not running:
-            guests.check_firmware(given["firmware_code"])
-        if not running and given["firmware_vars"]:
-            guests.private_vars(given["firmware_vars"], given["vars_file"])
+            firmware.check_code(given["firmware_code"])
+            if given["firmware_vars"]:
+                guests.private_vars(given["firmware_vars"], given["vars_file"])
         workdir.hand_over(given["lane_dir"], "guest", guest)
         return {**result, "changed": not running}
 

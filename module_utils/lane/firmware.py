@@ -43,15 +43,14 @@ def find_pair(candidates: Sequence[tuple[str, str]] = PAIRS) -> Pair | None:
     return None
 
 
+def check_code(code: str) -> None:
+    """Raises LaneError (component firmware) when OVMF's code cannot be read: qemu, which would say so as well, is not to blame for it."""
+    _size(code, f"OVMF's code {code}", "the role deps")
+
+
 def check_pair(code: str, variables: str) -> Pair:
     """The two as a Pair. Raises LaneError (component firmware) when one cannot be read or their sizes do not make one flash."""
-    sizes = []
-    for path, name in ((code, "CODE"), (variables, "VARS")):
-        try:
-            with open(path, "rb") as file:
-                sizes.append(os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            raise LaneError("firmware", f"OVMF's {name} at {path}", f"the system said: {error.strerror}", f"the package that owns {code}") from None
+    sizes = [_size(path, f"OVMF's {name} at {path}", f"the package that owns {code}") for path, name in ((code, "CODE"), (variables, "VARS"))]
     total = sum(sizes)
     if total not in (4 * MIB, 2 * MIB):
         raise LaneError(
@@ -61,3 +60,12 @@ def check_pair(code: str, variables: str) -> Pair:
             f"ls -lL {code} {variables}; reinstall the package that owns them",
         )
     return Pair(code, variables, total)
+
+
+def _size(path: str, expected: str, look: str) -> int:
+    """The bytes of a file that can be read."""
+    try:
+        with open(path, "rb") as file:
+            return os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise LaneError("firmware", expected, f"the system said: {error.strerror}", look) from None

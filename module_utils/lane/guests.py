@@ -45,15 +45,6 @@ def check_image(guest: dict[str, Any], folder: str) -> str:
     return found
 
 
-def check_firmware(code: str) -> None:
-    """Raises LaneError (component firmware) when OVMF's code cannot be read: qemu, which would say so as well, is not to blame for it."""
-    try:
-        with open(code, "rb"):
-            pass
-    except OSError as error:
-        raise LaneError("firmware", f"OVMF's code {code}", f"the system said: {error.strerror}", "the role deps") from None
-
-
 def private_vars(source: str, copy: str) -> None:
     """A fresh copy of the firmware's variable store: one that was used before may have forgotten how to boot the disk (facts/qemu.md 7)."""
     try:

@@ -70,7 +70,12 @@ def everyone() -> Iterator[Process]:
 
 def group_members(group: int) -> list[Process]:
     """The live processes of a process group."""
-    return [p for p in everyone() if p.group == group and p.alive]
+    return _by_group(everyone(), [group]).get(group, [])
+
+
+def program_of(group: int) -> int | None:
+    """The pid of the program that the group's first process started; None when it has ended."""
+    return next((p.pid for p in group_members(group) if p.parent == group), None)
 
 
 class Groups:
@@ -165,16 +170,13 @@ def socket_inodes(pids: Iterable[int]) -> set[int]:
 
 def group_listens(group: int, port: int) -> bool:
     """True when a process of this group holds the listener on 127.0.0.1:port (or on all addresses)."""
-    listening = {c.inode for c in connections() if c.state == LISTEN and c.local[1] == port}
-    return bool(listening) and bool(listening & socket_inodes(p.pid for p in group_members(group)))
+    inodes = _listening([port]).get(port, set())
+    return bool(inodes) and not inodes.isdisjoint(socket_inodes(p.pid for p in group_members(group)))
 
 
 def listeners(ports: Collection[int]) -> dict[int, str]:
     """Who listens on these TCP ports, in words ("nginx, pid 12"); those that are free are left out."""
-    inodes: dict[int, set[int]] = {}
-    for connection in connections():
-        if connection.state == LISTEN and connection.local[1] in ports:
-            inodes.setdefault(connection.local[1], set()).add(connection.inode)
+    inodes = _listening(ports)
     found: dict[int, str] = {}
     for process in everyone() if inodes else ():
         held = socket_inodes([process.pid])
@@ -182,6 +184,15 @@ def listeners(ports: Collection[int]) -> dict[int, str]:
             if inodes[port] & held:
                 found[port] = f"{process.name}, pid {process.pid}"
     return {port: found.get(port, "a process of another user") for port in sorted(inodes)}
+
+
+def _listening(ports: Collection[int]) -> dict[int, set[int]]:
+    """The inodes of the sockets that listen on these ports, by port."""
+    inodes: dict[int, set[int]] = {}
+    for connection in connections():
+        if connection.state == LISTEN and connection.local[1] in ports:
+            inodes.setdefault(connection.local[1], set()).add(connection.inode)
+    return inodes
 
 
 def listener(port: int) -> str | None:

@@ -33,7 +33,7 @@ POLL = 0.02
 #: The same for what has taken longer than LONG seconds, as it does where many lanes share the processors.
 SLOW_POLL = 0.05
 LONG = 2.0
-#: Seconds between two looks at the lane's other programs: reading all of /proc takes a few milliseconds.
+#: Seconds between two looks at the lane's other programs.
 LOOK_EVERY = 0.25
 GROUPS = proc.Groups()
 #: Process states (proc(5)) in which nothing runs until somebody sends SIGCONT.
@@ -113,7 +113,7 @@ class Record:
     @property
     def pid(self) -> int | None:
         """The program itself, which is the shepherd's child; None when it has ended."""
-        return next((p.pid for p in proc.group_members(self.group) if p.parent == self.group), None)
+        return proc.program_of(self.group)
 
     def running(self, run: Run) -> bool:
         """True when the group still exists and is this run's: a pid alone proves nothing."""

@@ -54,7 +54,7 @@ class Ready:
         if self.log:
             pattern = re.compile(self.log)
             return any(pattern.search(line) for line in lines())
-        return any(process.parent == group for process in proc.group_members(group))
+        return proc.program_of(group) is not None
 
 
 class Looks:

@@ -44,3 +44,10 @@ def test_a_code_without_vars_is_named(pairs: list[tuple[str, str]]) -> None:
     Path(pairs[0][1]).unlink()
     with pytest.raises(LaneError, match=r"^firmware: expected OVMF's VARS at .*V4, but the system said: No such file or directory"):
         firmware.find_pair(pairs)
+
+
+def test_firmware_that_cannot_be_read_is_the_firmwares_fault(tmp_path: Path) -> None:
+    (tmp_path / "code").write_bytes(b"code")
+    firmware.check_code(str(tmp_path / "code"))
+    with pytest.raises(LaneError, match=r"firmware: expected OVMF.s code /no/such, but the system said: No such file"):
+        firmware.check_code("/no/such")

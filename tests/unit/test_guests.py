@@ -60,10 +60,3 @@ def test_the_variable_store_is_a_private_copy(tmp_path: Path) -> None:
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
     with pytest.raises(LaneError, match=r"firmware: expected to copy OVMF.s variables /no/such, but the system said of /no/such: No such file"):
         guests.private_vars("/no/such", str(tmp_path / "copy"))
-
-
-def test_firmware_that_cannot_be_read_is_the_firmwares_fault(tmp_path: Path) -> None:
-    (tmp_path / "code").write_bytes(b"code")
-    guests.check_firmware(str(tmp_path / "code"))
-    with pytest.raises(LaneError, match=r"firmware: expected OVMF.s code /no/such, but the system said: No such file"):
-        guests.check_firmware("/no/such")
