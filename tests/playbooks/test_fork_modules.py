@@ -89,12 +89,12 @@ SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """The environment in which Ansible finds these modules beside the lane's."""
+    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave behind is in the test's own folder."""
     library = tmp_path / "modules"
     library.mkdir()
     for name, text in (("probe.py", PROBE), ("forked.py", FORKED), ("mortal.py", MORTAL), ("respawned.py", RESPAWNED), ("in_shell", SHELL)):
         (library / name).write_text(text)
-    return {"ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}"}
+    return {"ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}", "TMPDIR": str(tmp_path)}
 
 
 def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[str, str]) -> None:
