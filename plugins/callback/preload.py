@@ -10,6 +10,7 @@ description:
   - A module that runs in a fork of Ansible (plugins/action/normal.py) has all that Ansible has imported; the rest it imports itself, each module anew.
   - This imports cryptography and the lane's own code once, in Ansible's own process, while that waits for the first tasks.
     An import that fails is left to the module, which tells it.
+  - Templates are compiled once and not at each look (module_utils/lane/templates.py).
   - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond;
     after a second, every 20 ms; after three, every 50 ms.
   - Garbage is not collected in Ansible's own process, which ends soon, so that a fork shares its memory instead of copying it (the advice of Python's C(gc)).
@@ -51,12 +52,22 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         gc.disable()
-        self._left = list(AHEAD)
+        self._ahead = self._steps()
         self._main = os.getpid()
         self._forking = threading.Event()
         self._thread = None
         ansible.module_utils.__path__.extend(C.DEFAULT_MODULE_UTILS_PATH)
+        self._templates = importlib.import_module("ansible.module_utils.lane.templates").install()
         os.register_at_fork(before=self._rest, after_in_parent=self._go_on)
+
+    def _steps(self):
+        """What there is to do ahead, in steps of milliseconds."""
+        if self._templates:
+            yield from self._templates.known()
+        for name in AHEAD:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+            yield
 
     def _rest(self):
         if os.getpid() != self._main:
@@ -74,9 +85,9 @@ class CallbackModule(CallbackBase):
             self._thread.start()
 
     def _meanwhile(self):
-        while self._left and not self._forking.is_set():
-            with contextlib.suppress(ImportError):
-                importlib.import_module(self._left.pop(0))
+        for _ in self._ahead:
+            if self._forking.is_set():
+                return
         for seconds, interval in CALMER:
             if self._forking.wait(seconds):
                 return

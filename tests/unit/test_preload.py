@@ -15,17 +15,19 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane import templates
 
 PLUGIN = Path(__file__).parents[2] / "plugins/callback/preload.py"
 
 
 @pytest.fixture
-def preload() -> Iterator[ModuleType]:
-    """The plugin's file as a module."""
+def preload(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The plugin's file as a module, which leaves Ansible's templating alone."""
     spec = importlib.util.spec_from_file_location("preload_plugin", PLUGIN)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    monkeypatch.setattr(templates, "install", lambda: None)
     yield module
     gc.enable()
     gc.unfreeze()
