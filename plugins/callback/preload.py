@@ -19,10 +19,12 @@ requirements:
   - enabled by C(callbacks_enabled = preload) in ansible.cfg
 """
 
+import concurrent.futures.thread  # noqa: F401 - takes a lock before each fork; imported while Ansible forks it would only give it back
 import contextlib
 import gc
 import importlib
 import os
+import sys
 import threading
 
 import ansible.module_utils
@@ -35,6 +37,8 @@ AHEAD = (
     "ansible_collections.community.crypto.plugins.modules.certificate_complete_chain",
     *(f"ansible.module_utils.lane.{name}" for name in ("venv", "database", "console", "control", "spine", "verdict", "canaries", "teardown")),
 )
+#: Seconds that the thread which imports may keep Ansible's own waiting, when both want to run; Python's own 5 ms is a tenth of a task.
+SWITCH = 0.0005
 #: Seconds between two looks of Ansible's for a task's result: its own 1 ms takes 5 % of a processor, which a task that is not done at once had better have.
 EAGER = 0.001
 #: The same once a task has taken so many seconds (more).
@@ -52,6 +56,7 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         gc.disable()
+        sys.setswitchinterval(SWITCH)
         self._ahead = self._steps()
         self._main = os.getpid()
         self._forking = threading.Event()

@@ -6,6 +6,7 @@ import gc
 import importlib
 import importlib.util
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,18 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane import templates
 
+#: Prints which of the imports ahead has something done before or after each fork in the process that forks.
+ADDED = """
+import importlib.util, os, sys
+spec = importlib.util.spec_from_file_location("preload_plugin", sys.argv[1])
+preload = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(preload)
+import ansible.cli, ansible.module_utils
+ansible.module_utils.__path__.append(sys.argv[2])
+os.register_at_fork = lambda **given: given.keys() - {"after_in_child"} and print(name, given)
+for name in preload.AHEAD:
+    importlib.import_module(name)
+"""
 PLUGIN = Path(__file__).parents[2] / "plugins/callback/preload.py"
 
 
@@ -28,7 +41,9 @@ def preload(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(templates, "install", lambda: None)
+    interval = sys.getswitchinterval()
     yield module
+    sys.setswitchinterval(interval)
     gc.enable()
     gc.unfreeze()
 
@@ -36,6 +51,12 @@ def preload(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def test_every_name_can_be_imported(preload: ModuleType) -> None:
     for name in preload.AHEAD:
         assert importlib.util.find_spec(name), name
+
+
+def test_no_import_adds_to_what_a_fork_does() -> None:
+    """A lock that an import adds while Ansible is about to fork would be given back without having been taken, which Python tells on the terminal."""
+    told = subprocess.run([sys.executable, "-c", ADDED, str(PLUGIN), str(PLUGIN.parents[2] / "module_utils")], capture_output=True, text=True, check=False)
+    assert (told.stdout, told.stderr) == ("", "")
 
 
 def test_a_fork_waits_for_the_import_under_way_and_no_longer(preload: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
