@@ -7,14 +7,16 @@ name: preload
 type: aggregate
 short_description: Import what modules need before they are forked, and wait calmly
 description:
-  - A module that runs in a fork of Ansible (plugins/action/normal.py) has all that Ansible has imported; the rest it imports itself, each module anew.
+  - A module that runs in a worker of Ansible (plugins/action/normal.py), which is a fork, has all that Ansible has imported; the rest it imports itself,
+    each module anew.
   - This imports cryptography and the lane's own code once, in Ansible's own process, while that waits for the first tasks.
     An import that fails is left to the module, which tells it.
-  - Templates are compiled once and not at each look (module_utils/lane/templates.py).
+  - Templates are compiled once and not at each look (module_utils/lane/templates.py); a worker that is killed is a failed task
+    (module_utils/lane/workers.py).
   - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond;
     after a second, every 20 ms; after three, every 50 ms.
   - Garbage is not collected in Ansible's own process, which ends soon, so that a fork shares its memory instead of copying it (the advice of Python's C(gc)).
-    A module that runs in a fork collects its own.
+    A module that runs in a worker collects its own.
 requirements:
   - enabled by C(callbacks_enabled = preload) in ansible.cfg
 """
@@ -62,6 +64,7 @@ class CallbackModule(CallbackBase):
         self._forking = threading.Event()
         self._thread = None
         ansible.module_utils.__path__.extend(C.DEFAULT_MODULE_UTILS_PATH)
+        importlib.import_module("ansible.module_utils.lane.workers").install()
         self._templates = importlib.import_module("ansible.module_utils.lane.templates").install()
         os.register_at_fork(before=self._rest, after_in_parent=self._go_on)
 

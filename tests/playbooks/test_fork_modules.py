@@ -1,4 +1,4 @@
-"""plugins/action/normal.py: a module that runs in a fork gives what one in a Python of its own gives, and only runs there where it may."""
+"""plugins/action/normal.py: a module that runs in Ansible's worker gives what one in a Python of its own gives, and only runs there where it may."""
 
 from __future__ import annotations
 
@@ -33,18 +33,29 @@ def main():
         sys.exit(5)
     if end == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if end == "traces":
+        os.chdir("/")
+        os.umask(0)
+        os.environ["GIVEN"] = "of the module before"
+        sys.argv.append("of the module before")
+    if end == "forks":
+        if (child := os.fork()) == 0:
+            sys.exit(7)
+        number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        module.exit_json(changed=False, number=number)
     if end == "noisy":
         print("noise on stdout before the result")
         sys.stderr.write("x" * 300_000)
     if end == "warns":
         module.warn("take care")
         module.deprecate("soon gone", version="99")
+    mask = os.umask(0)
+    os.umask(mask)
     number, why = errors.LaneError("lane", "a", "b").component, str(errors.LaneError("lane", "a", "b"))
     module.exit_json(
         changed=not module.check_mode,
         environment={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
-        folder=os.getcwd(), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=os.umask(0o22), session=os.getsid(0) != 0,
-        interrupted=signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler), terminated=str(signal.getsignal(signal.SIGTERM)),
+        folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask, session=os.getsid(0) != 0,
         diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, component=number, why=why,
         big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"], collects=gc.isenabled(),
     )
@@ -64,13 +75,12 @@ MORTAL = '''#!/usr/bin/python
 """A module that kills the ansible-playbook that runs it, and would sleep on."""
 import os, signal, time
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import proc
 
 if __name__ == "__main__":
     module = AnsibleModule(argument_spec={"note": {}})
     with open(module.params["note"], "w") as file:
         file.write(str(os.getpid()))
-    os.kill(proc.read(os.getppid()).parent, signal.SIGKILL)
+    os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(30)
     module.exit_json()
 '''
@@ -98,18 +108,21 @@ def modules(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[str, str]) -> None:
-    ends = ("well", "badly", "raises", "exits", "killed", "noisy", "warns")
+    ends = ("well", "badly", "raises", "exits", "noisy", "warns")
     tasks = [{"name": end, "probe": {"end": end, "secret": "hush"}, "environment": {"GIVEN": "a b"}, "ignore_errors": True} for end in ends]
     tasks += [
+        {"name": "one after another", "probe": {"end": "{{ item }}"}, "loop": ["warns", "traces", "well", "raises", "well"], "ignore_errors": True},
         {"name": "checked", "probe": {}, "check_mode": True},
         {"name": "deprecated", "probe": {"old": "x"}},
         {"name": "unknown", "probe": {"nobody": 1}, "ignore_errors": True},
         {"name": "a collection's", "community.crypto.openssl_privatekey_info": {"content": "none"}, "ignore_errors": True},
         {"name": "Ansible's own", "ansible.builtin.stat": {"path": "/etc/os-release"}},
     ]
-    seen = []
+    seen, temporary = [], lane.scratch / "tmp"
+    temporary.mkdir(mode=0o700)
     for fork in (True, False):
-        played = lane.run([*tasks, {"name": "where", "forked": {}}], env=modules, lane_fork_modules=fork)
+        played = lane.run([*tasks, {"name": "where", "forked": {}}], env=modules, lane_fork_modules=fork, ansible_remote_tmp=str(temporary))
+        assert list(temporary.iterdir()) == []
         assert played.rc == 0, played
         assert played.result("where")["forked"] is fork
         assert "hush" not in played.text + played.stderr + str(played.events)
@@ -124,10 +137,29 @@ def _comparable(result: dict[str, Any]) -> dict[str, Any]:
     for one in result.get("deprecations", []):
         one.pop("deprecator")
         one.pop("collection_name")
-    gone = ["exception", "_ansible_delegated_vars", "invocation"]
-    if result["task"] == "killed":
-        gone.append("module_stderr")  # a shell says "Killed"
+    gone = ("exception", "_ansible_delegated_vars", "invocation")
+    result["results"] = [_comparable(one) for one in result.get("results", ())]
     return {key: value for key, value in result.items() if key not in gone and not (key == "stat" and value.pop("atime", None) is None)}
+
+
+def test_the_child_of_a_module_does_not_go_on_as_ansible(lane: Any, modules: dict[str, str]) -> None:
+    """One that leaves by an exception comes past the place where the module was called from."""
+    played = lane.run([{"name": "forks", "probe": {"end": "forks"}}, {"name": "next", "probe": {}}], env=modules)
+    assert played.rc == 0, played
+    assert [one["task"] for one in played.results()] == ["forks", "next"]
+    assert played.result("forks")["number"] == 7
+
+
+def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, str]) -> None:
+    """Where it runs in the worker too: `rescue` and `always` come to their turn (module_utils/lane/workers.py)."""
+    killed = {"name": "killed", "probe": {"end": "killed"}}
+    block = {"block": [killed], "rescue": [{"name": "rescued", "probe": {}}], "always": [{"name": "always", "probe": {}}]}
+    for fork in (True, False):
+        played = lane.run([block], env=modules, lane_fork_modules=fork)
+        assert played.rc == 0, played
+        assert [one["task"] for one in played.results()] == ["killed", "rescued", "always"]
+        assert len(played.failures) == 1
+        assert fork is (played.failures == ["expected the task's process to come to its end, but it ended by SIGKILL"])
 
 
 def test_whatever_is_not_this_very_python_goes_the_usual_way(lane: Any, modules: dict[str, str], tmp_path: Path) -> None:
