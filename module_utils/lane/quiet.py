@@ -49,6 +49,10 @@ class Quiet:
         self._task = name.removeprefix(f"{self._phase} : ")
         self.terminal.step(self._task)
 
+    def note(self, text: str) -> None:
+        """Words for the phase's line."""
+        self._notes.append(text)
+
     def result(self, values: dict[str, Any], warnings: Iterable[str]) -> None:
         """A task was done, well or not."""
         self._done = True

@@ -32,6 +32,8 @@ from ansible.plugins.callback import CallbackBase
 from ansible.utils import color as colours
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+#: The roles whose work takes all processors.
+COMING_UP = ("sextant_vm", "ryll_build", "tls", "kerbside")
 
 
 def _end_workers_with_us():
@@ -60,6 +62,7 @@ class CallbackModule(CallbackBase):
         for path in C.DEFAULT_MODULE_UTILS_PATH:  # the lane's own code is as good here as in modules
             if path not in ansible.module_utils.__path__:
                 ansible.module_utils.__path__.append(path)
+        self._turn = None
         self._phases = []
         self._tasks = []
         self._since = time.monotonic()
@@ -99,9 +102,31 @@ class CallbackModule(CallbackBase):
                 self._quiet.phase(role)
             self._phases.append({"name": role, "seconds": 0.0, "started": time.time()})
             self._write()
+            self._take_turn(role)
         if self._quiet:
             self._quiet.task(task.get_name().strip())
         self._tasks.append({"name": task.get_name().strip(), "started": time.time(), "seconds": 0.0, "result": "not done"})
+
+    def _take_turn(self, role):
+        """Where the guest boots, wait for a turn (module_utils/lane/turns.py); give it back when kerbside is up, or will not be."""
+        from ansible.module_utils.lane import turns
+
+        if self._turn and role not in COMING_UP:
+            self._turn.close()
+            self._turn = None
+        elif role == COMING_UP[0] and not self._turn and not context.CLIARGS.get("check"):
+            began = time.monotonic()
+            self._turn = turns.take(
+                turns.processors(), waiting=lambda: self._doing("Wait for other lanes to come up, as many at a time as there are processors")
+            )
+            if self._quiet and (waited := time.monotonic() - began) >= 1:
+                self._quiet.note(f"waited {waited:.0f} s for other lanes")
+
+    def _doing(self, words):
+        if self._quiet:
+            self._quiet.task(words)
+        else:
+            self._display.display(words)
 
     def _close_phase(self):
         now = time.monotonic()
