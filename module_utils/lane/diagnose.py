@@ -255,8 +255,7 @@ def proxy_died(seen: Evidence) -> Found | None:
     """The daemon ends because its child, the proxy, has; or it has not noticed yet."""
     whole = Evidence(seen.lane_dir, {**seen.blame, "component": "proxy", "check": None})  # the whole log: the proxy may have died before ryll started
     if told := whole.find("daemon", r"Rust proxy child died with exit code (-?\d+)"):
-        status = int(told[1][1])
-        how = process.status_words(128 - status) if status < 0 else f"with status {status}"
+        how = process.returncode_words(int(told[1][1]))
         cause = f"expected kerbside-proxy to go on running, but it ended {how}, and the daemon with it; look at logs/daemon.log"
         return Found("proxy", cause, told[0].place)
     entry = seen.records.get("daemon")

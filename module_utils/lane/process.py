@@ -386,6 +386,11 @@ def status_words(status: int | None) -> str:
     return f"with status {status}"
 
 
+def returncode_words(code: int) -> str:
+    """As status_words, of a code in the form of subprocess: -n after signal n."""
+    return status_words(128 - code) if code < 0 else f"with status {code}"
+
+
 def log_lines(entry: Record) -> list[str]:
     """The lines that the program wrote since its start, the last 64 KiB of them."""
     try:

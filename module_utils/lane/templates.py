@@ -33,12 +33,10 @@ class Templates:
     def __init__(self, folder: Path, version: str) -> None:
         self._known: dict[str, CodeType] = {}
         self._environment = jinja2.Environment()  # a bucket wants one, and makes no use of it
-        self._folder: Path | None = folder / version
-        try:
-            make_private(self._folder)
-            self._files = FileSystemBytecodeCache(str(self._folder), "%s")
-        except (LaneError, OSError):
-            self._folder = None  # a checkout that cannot be written to
+        self._files: FileSystemBytecodeCache | None = None
+        with contextlib.suppress(LaneError, OSError):  # a checkout that cannot be written to
+            make_private(folder / version)
+            self._files = FileSystemBytecodeCache(str(folder / version), "%s")
 
     def code(self, key: str, compiled: Callable[[], CodeType]) -> CodeType:
         """The bytecode of a key, made by `compiled` when nobody has made it yet, whose errors are passed on."""
@@ -53,21 +51,21 @@ class Templates:
         """Read what earlier runs have kept, and give the key of each when it is read: a fork of this process then has it too."""
         keys: list[str] = []
         with contextlib.suppress(OSError):  # another user's, who keeps it private
-            keys = os.listdir(self._folder) if self._folder else []
+            keys = os.listdir(self._files.directory) if self._files else []
         for key in keys:
             if key not in self._known and (found := self._read(key)) is not None:
                 self._known[key] = found
             yield key
 
     def _read(self, key: str) -> CodeType | None:
-        bucket = Bucket(self._environment, key, key) if self._folder else None
-        with contextlib.suppress(OSError, pickle.UnpicklingError, EOFError, ValueError):  # cut off; what Jinja2 does not look for itself
-            if bucket:
+        bucket = Bucket(self._environment, key, key)
+        if self._files:
+            with contextlib.suppress(OSError, pickle.UnpicklingError, EOFError, ValueError):  # cut off; what Jinja2 does not look for itself
                 self._files.load_bytecode(bucket)
-        return bucket.code if bucket else None
+        return bucket.code
 
     def _write(self, key: str, code: CodeType) -> None:
-        if self._folder:
+        if self._files:
             bucket = Bucket(self._environment, key, key)
             bucket.code = code
             with contextlib.suppress(OSError):  # a full disk; the template is there all the same

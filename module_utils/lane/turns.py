@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable
 
-NAME = "\0kerbside-lane-turn-{}"
+from .workdir import hold_name
+
+NAME = "kerbside-lane-turn-{}"
 #: Seconds until a lane goes on without a turn: what others at work need in the worst case of their own limits is longer, and no reason to be red.
 LIMIT = 120.0
-POLL = 0.05
 
 
 def processors() -> int:
@@ -25,19 +25,4 @@ def processors() -> int:
 
 def take(turns: int, limit: float = LIMIT, waiting: Callable[[], None] = lambda: None) -> socket.socket | None:
     """Wait for one of so many turns; it lasts until the socket is closed. None when there was none within `limit` seconds. `waiting` is called once."""
-    turn = socket.socket(socket.AF_UNIX)
-    end, told = time.monotonic() + limit, False
-    while True:
-        for number in range(turns):
-            try:
-                turn.bind(NAME.format(number))
-            except OSError:
-                continue
-            return turn
-        if time.monotonic() > end:
-            turn.close()
-            return None
-        if not told:
-            waiting()
-            told = True
-        time.sleep(POLL)
+    return hold_name([NAME.format(number) for number in range(turns)], limit, waiting)

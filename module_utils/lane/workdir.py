@@ -8,8 +8,8 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,24 +36,35 @@ class Run:
         return f"{self.lane_id}/{self.run_id}"
 
 
+def hold_name(names: Sequence[str], limit: float, waiting: Callable[[], None] = lambda: None) -> socket.socket | None:
+    """Hold the first of these names of the abstract namespace (unix(7)) that is or gets free, until the socket is closed; None after `limit` seconds.
+
+    No file stays of it, and it is free as soon as its process is gone. `waiting` is called once, when none is free at first.
+    """
+    held, end, told = socket.socket(socket.AF_UNIX), time.monotonic() + limit, False
+    while True:
+        for name in names:
+            with suppress(OSError):
+                held.bind(f"\0{name}")
+                return held
+        if time.monotonic() > end:
+            held.close()
+            return None
+        if not told:
+            waiting()
+            told = True
+        time.sleep(0.02)
+
+
 @contextmanager
 def alone(lane_id: int) -> Iterator[None]:
-    """No other command of this user makes or removes this lane while the block runs.
-
-    What is held is a name of the abstract namespace (unix(7)): no file stays of it, and it is free as soon as its process is gone.
-    Raises LaneError (environment) when it does not become free.
-    """
-    end = time.monotonic() + ALONE_LIMIT
-    with socket.socket(socket.AF_UNIX) as name:
-        while True:
-            try:
-                name.bind(f"\0kerbside-lane-{os.getuid()}-{lane_id}")
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    got = f"another command has been making or removing it for {ALONE_LIMIT:g} s"
-                    raise LaneError("environment", f"lane {lane_id} to be free", got, f"grep kerbside-lane-{os.getuid()}-{lane_id} /proc/net/unix") from None
-                time.sleep(0.02)
+    """No other command of this user makes or removes this lane while the block runs. Raises LaneError (environment) when it does not become free."""
+    name = f"kerbside-lane-{os.getuid()}-{lane_id}"
+    held = hold_name([name], ALONE_LIMIT)
+    if held is None:
+        got = f"another command has been making or removing it for {ALONE_LIMIT:g} s"
+        raise LaneError("environment", f"lane {lane_id} to be free", got, f"grep {name} /proc/net/unix")
+    with held:
         yield
 
 

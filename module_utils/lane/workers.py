@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .process import status_words
+from .process import returncode_words
 
 #: Seconds after a worker's end in which a result that it may have sent before arrives.
 GRACE = 0.5
@@ -20,21 +20,24 @@ def install() -> None:
     try:
         from ansible.executor.task_queue_manager import TaskQueueManager  # type: ignore[import-untyped]
         from ansible.executor.task_result import _RawTaskResult  # type: ignore[import-untyped]
+        from ansible.plugins.strategy import StrategyBase  # type: ignore[import-untyped]
     except ImportError:
         return
-    seen: dict[int, float] = {}  # when a worker's end was seen, by its pid
+    seen: dict[Any, float] = {}  # when a worker's end was seen
+    plain = StrategyBase._process_pending_results
 
-    def has_dead_workers(self: Any) -> bool:
-        """Called while a result is awaited; true would give the play up."""
+    def process_pending_results(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Called while a result is awaited. A worker that ended badly stays in its place, though its result may have come, until another one gets it."""
         for worker in self._workers:
-            if not getattr(worker, "exitcode", None):
+            if not getattr(worker, "exitcode", None) or (worker._host.name, worker._task._uuid) not in self._queued_task_cache:
                 continue
-            since = seen.setdefault(worker.pid, time.monotonic())
+            since = seen.setdefault(worker, time.monotonic())
             if time.monotonic() - since > GRACE:
-                seen[worker.pid] = float("inf")
-                words = status_words(worker.exitcode if worker.exitcode > 0 else 128 - worker.exitcode)
-                data = {"failed": True, "msg": f"expected the task's process to come to its end, but it ended {words}", "rc": worker.exitcode}
+                seen[worker] = float("inf")
+                cause = f"expected the task's process to come to its end, but it ended {returncode_words(worker.exitcode)}"
+                data = {"failed": True, "msg": cause, "rc": worker.exitcode}
                 self._final_q.send_task_result(_RawTaskResult(host=worker._host, task=worker._task, return_data=data, task_fields=worker._task.dump_attrs()))
-        return False
+        return plain(self, *args, **kwargs)
 
-    TaskQueueManager.has_dead_workers = has_dead_workers
+    StrategyBase._process_pending_results = process_pending_results
+    TaskQueueManager.has_dead_workers = lambda _: False  # true would give the play up

@@ -154,6 +154,5 @@ def _surroundings(said, environment, folder, path):
         os.umask(umask)
         for number, descriptor in enumerate(outputs, 1):
             os.dup2(descriptor, number)
-        for descriptor in outputs:
             os.close(descriptor)
         sys.stdin, sys.stdout, sys.stderr = streams

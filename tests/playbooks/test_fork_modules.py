@@ -14,7 +14,7 @@ from ansible.module_utils.lane import proc
 
 PROBE = '''#!/usr/bin/python
 """A module that tells where it finds itself, and ends in the way that it is told."""
-import gc, os, signal, sys
+import gc, os, signal, subprocess, sys, time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane import errors
 
@@ -33,6 +33,10 @@ def main():
         sys.exit(5)
     if end == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if end == "terminated":
+        subprocess.Popen(["sleep", "61"])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
     if end == "traces":
         os.chdir("/")
         os.umask(0)
@@ -160,6 +164,14 @@ def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, 
         assert [one["task"] for one in played.results()] == ["killed", "rescued", "always"]
         assert len(played.failures) == 1
         assert fork is (played.failures == ["expected the task's process to come to its end, but it ended by SIGKILL"])
+
+
+def test_what_a_module_started_ends_with_it_when_it_is_asked_to_end(lane: Any, modules: dict[str, str]) -> None:
+    """As Ansible does it, which ends a worker so: the signal is for the whole process group."""
+    mark = f"{lane.id}/terminated"
+    played = lane.run([{"name": "terminated", "probe": {"end": "terminated"}, "environment": {"KERBSIDE_LANE": mark}}], env=modules)
+    assert played.failures == ["expected the task's process to come to its end, but it ended by SIGTERM"]
+    assert lane.marked() == []
 
 
 def test_whatever_is_not_this_very_python_goes_the_usual_way(lane: Any, modules: dict[str, str], tmp_path: Path) -> None:

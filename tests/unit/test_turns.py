@@ -15,7 +15,7 @@ from ansible.module_utils.lane import turns
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not those of the machine's lanes."""
-    monkeypatch.setattr(turns, "NAME", f"\0kerbside-lane-turns-of-test-{os.getpid()}-{time.monotonic_ns()}-{{}}")
+    monkeypatch.setattr(turns, "NAME", f"kerbside-lane-turns-of-test-{os.getpid()}-{time.monotonic_ns()}-{{}}")
 
 
 def test_as_many_as_there_are_and_the_next_when_one_is_given_back() -> None:
