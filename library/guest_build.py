@@ -78,8 +78,8 @@ lane_failure:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import guest_build
-from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import guest_build
 
 
 def main() -> None:

@@ -123,8 +123,11 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import canaries, console, process, prometheus, workdir
-from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.evidence import secret_scan
+from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.protocols import kerbside_api, proxy_counters
 
 SPEC = {
     "lane_dir": {"type": "path", "required": True},
@@ -152,7 +155,7 @@ def main() -> None:
 
     def fresh_enough() -> bool:
         if given["max_age"] < 0:
-            return os.path.exists(os.path.join(given["lane_dir"], workdir.HANDOVER, "console.json"))
+            return os.path.exists(os.path.join(given["lane_dir"], private_dir.HANDOVER, "console.json"))
         try:
             return time.time() - os.stat(given["file"]).st_mtime <= given["max_age"]
         except FileNotFoundError:
@@ -161,23 +164,23 @@ def main() -> None:
     def work() -> dict:
         if module.check_mode:
             return {"changed": not fresh_enough()}
-        workdir.read_run(given["lane_dir"])
+        private_dir.read_run(given["lane_dir"])
         if fresh_enough():
             return {"changed": False}
         with process.watched(given["lane_dir"], {process.CLIENT}):
             return fetch()
 
     def fetch() -> dict:
-        counters = prometheus.scrape(given["address"], given["metrics_port"])
-        workdir.write_private(given["counters_file"], json.dumps(counters, indent=1, sort_keys=True).encode())
+        counters = proxy_counters.scrape(given["address"], given["metrics_port"])
+        private_dir.write_private(given["counters_file"], json.dumps(counters, indent=1, sort_keys=True).encode())
         path = f"/console/proxy/{given['source']}/{given['uuid']}/console.vv"
-        text = console.get(given["address"], given["api_port"], path, given["token_file"], given["limit"])
-        keys = console.parse(text)
-        canaries.register(given["lane_dir"], "console_token", keys.get("password", ""))
-        expected = console.Expected(given["address"], given["tls_port"], given["spice_port"], given["host_subject"], given["ca_file"])
-        shown = console.keep(text, keys, given["file"])
-        workdir.hand_over(given["lane_dir"], "console", shown)
-        console.check(keys, expected)
+        text = kerbside_api.get(given["address"], given["api_port"], path, given["token_file"], given["limit"])
+        keys = kerbside_api.parse(text)
+        secret_scan.register(given["lane_dir"], "console_token", keys.get("password", ""))
+        expected = kerbside_api.Expected(given["address"], given["tls_port"], given["spice_port"], given["host_subject"], given["ca_file"])
+        shown = kerbside_api.keep(text, keys, given["file"])
+        private_dir.hand_over(given["lane_dir"], "console", shown)
+        kerbside_api.check(keys, expected)
         return {"changed": True, "lane_note": f"console.vv leads to port {given['tls_port']}", "console": shown}
 
     finish(module, work)

@@ -110,9 +110,10 @@ lane_failure:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import database, workdir
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.program_options import PROGRAM, SHARED, program
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import database
+from ansible.module_utils.lane.programs.options import PROGRAM, SHARED, program
 
 
 def main() -> None:
@@ -141,7 +142,7 @@ def main() -> None:
             return {"changed": True, "made": False, "missing": False, "lane_note": "database from the cache"}
         if not wish.programs:
             return {"changed": False, "made": False, "missing": True}
-        run = workdir.read_run(given["lane_dir"])
+        run = private_dir.read_run(given["lane_dir"])
         made = database.make(given["cache_dir"], given["lane_dir"], run, wish, given["limit"])
         return {"changed": True, "made": made, "missing": False, "lane_note": f"database {'made' if made else 'from the cache'}"}
 

@@ -95,9 +95,10 @@ lane_failure:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import command, firmware, kvm, workdir
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import command, private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.errors import legacy_error
+from ansible.module_utils.lane.prepare import accelerator, firmware
 
 
 def main() -> None:
@@ -116,35 +117,35 @@ def main() -> None:
     )
     given = module.params
 
-    def look() -> tuple[kvm.Finding, bool]:
+    def look() -> tuple[accelerator.Finding, bool]:
         """What is known of KVM, and whether it is known from an earlier run."""
-        if against := kvm.check_device(given["device"]):
+        if against := accelerator.check_device(given["device"]):
             return against, False
         qemu, pair = command.find_program("qemu-system-x86_64"), firmware.find_pair()
         if not qemu or not pair:
             lacking = " and ".join(name for name, there in (("qemu", qemu), ("OVMF", pair)) if not there)
             if given["may_wait"]:
-                return kvm.Finding("unknown", f"KVM cannot be tried before {lacking} is installed"), False
-            raise LaneError("host", "qemu and OVMF, to try KVM with", f"{lacking} is not installed", "the role deps")
-        key = kvm.cache_key(given["device"], qemu, pair, given["cpus"])
-        if known := kvm.read_cache(given["cache_dir"], key):
+                return accelerator.Finding("unknown", f"KVM cannot be tried before {lacking} is installed"), False
+            raise legacy_error("host", "qemu and OVMF, to try KVM with", f"{lacking} is not installed", "the role deps")
+        key = accelerator.cache_key(given["device"], qemu, pair, given["cpus"])
+        if known := accelerator.read_cache(given["cache_dir"], key):
             return known, True
         if module.check_mode:
-            return kvm.Finding("unknown", "KVM is not tried in check mode"), False
-        run = workdir.read_run(given["lane_dir"])
-        found = kvm.try_cpus(qemu, pair, given["cpus"], given["lane_dir"], run.mark, given["limit"])
+            return accelerator.Finding("unknown", "KVM is not tried in check mode"), False
+        run = private_dir.read_run(given["lane_dir"])
+        found = accelerator.try_cpus(qemu, pair, given["cpus"], given["lane_dir"], run.mark, given["limit"])
         os.makedirs(given["cache_dir"], mode=0o700, exist_ok=True)
-        kvm.write_cache(given["cache_dir"], key, found)
+        accelerator.write_cache(given["cache_dir"], key, found)
         return found, False
 
     def work() -> dict:
         if not given["cpus"]:
-            raise LaneError("environment", "kvm_probe_cpus to name a CPU model", "it is empty", "roles/kvm_probe/defaults/main.yml")
+            raise legacy_error("environment", "kvm_probe_cpus to name a CPU model", "it is empty", "roles/kvm_probe/defaults/main.yml")
         found, cached = (None, False) if given["policy"] == "never" else look()
-        chosen = kvm.choose(given["policy"], found)
+        chosen = accelerator.choose(given["policy"], found)
         if not module.check_mode:
-            workdir.read_run(given["lane_dir"])
-            workdir.hand_over(given["lane_dir"], "accel", chosen)
+            private_dir.read_run(given["lane_dir"])
+            private_dir.hand_over(given["lane_dir"], "accel", chosen)
         state, note = found.state if found else "never", f"{chosen['chosen']}: {chosen['reason']}"
         return {"changed": False, "cached": cached, "state": state, "lane_note": note, "ansible_facts": {"lane_accel": chosen}}
 

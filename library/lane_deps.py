@@ -93,9 +93,10 @@ lane_failure:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import packages, workdir
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.errors import legacy_error
+from ansible.module_utils.lane.prepare import packages
 
 EXPECTED = "the programs and files that the lane needs"
 
@@ -121,7 +122,7 @@ def main() -> None:
             return known, True
         if module.check_mode:
             return {}, False
-        run = workdir.read_run(given["lane_dir"])
+        run = private_dir.read_run(given["lane_dir"])
         said = packages.prove(found, given["lane_dir"], run.mark)
         if said:
             packages.write_cache(given["cache_dir"], key, said)
@@ -138,22 +139,22 @@ def main() -> None:
             lacking = packages.describe(found, known)
             if not known:
                 got = f"on {release}, whose packages the lane does not know, these are missing: {lacking}"
-                raise LaneError("host", EXPECTED, got, "docs/packages.md")
+                raise legacy_error("host", EXPECTED, got, "docs/packages.md")
             wanted = packages.wanted(found, known)
             line = packages.by_hand(wanted)
             if given["failure"]:
                 why = packages.why_not_installed(given["failure"])
-                raise LaneError(
+                raise legacy_error(
                     "host", f"apt to install what the lane lacks ({len(wanted)} package{'s'[: len(wanted) > 1]})", why, f"docs/packages.md; or by hand: {line}"
                 )
             if given["installed"]:
                 got = f"after apt has installed the packages of {release} these are still missing: {lacking}"
-                raise LaneError("host", EXPECTED, got, f"docs/packages.md; or by hand: {line}")
+                raise legacy_error("host", EXPECTED, got, f"docs/packages.md; or by hand: {line}")
             return {**result, "changed": module.check_mode, "missing": lacking, "packages": wanted, "ansible_facts": {"lane_deps": {}}}
         facts = {**found.paths, "firmware_code": found.firmware.code, "firmware_vars": found.firmware.vars, **said}
         if not module.check_mode:
-            workdir.read_run(given["lane_dir"])
-            workdir.hand_over(given["lane_dir"], "deps", facts)
+            private_dir.read_run(given["lane_dir"])
+            private_dir.hand_over(given["lane_dir"], "deps", facts)
         note = ", ".join(f"{name} {said[f'{name}_version']}" for name in ("qemu", "mariadb") if said)
         return {**result, "lane_note": note or "nothing is missing", "ansible_facts": {"lane_deps": facts}}
 

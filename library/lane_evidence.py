@@ -80,8 +80,9 @@ lane_failure:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import verdict, workdir
-from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.evidence import verdict
 
 
 def main() -> None:
@@ -102,9 +103,9 @@ def main() -> None:
     lane_dir, artifacts_dir = given.pop("lane_dir"), given.pop("artifacts_dir")
 
     def work() -> dict:
-        if module.check_mode or not workdir.check_ours(lane_dir):
+        if module.check_mode or not private_dir.check_ours(lane_dir):
             return {"changed": False}
-        result = verdict.write(lane_dir, artifacts_dir, workdir.read_run(lane_dir), **given)
+        result = verdict.write(lane_dir, artifacts_dir, private_dir.read_run(lane_dir), **given)
         return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_ansible_kept": len(given["ansible"].encode())}
 
     finish(module, work)

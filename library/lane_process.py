@@ -185,9 +185,10 @@ lane_failure:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import process, workdir
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.program_options import PROGRAM, SHARED, program
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs.options import PROGRAM, SHARED, program
 
 
 def main() -> None:
@@ -212,14 +213,14 @@ def main() -> None:
         programs = [program(p, given) for p in given["programs"]]
         if module.check_mode:
             return {"changed": True, "programs": {name: {} for name in names}}
-        run = workdir.read_run(given["lane_dir"])
+        run = private_dir.read_run(given["lane_dir"])
         how = {"restart": given["state"] == "restarted", "stop_limit": given["stop_limit"], "watch": given["watch"]}
         return process.start(given["lane_dir"], run, programs, **how)
 
     def stopped(names: list[str]) -> dict:
-        if not workdir.check_ours(given["lane_dir"]):
+        if not private_dir.check_ours(given["lane_dir"]):
             return {"changed": False, "programs": {}}
-        run = workdir.read_run(given["lane_dir"])
+        run = private_dir.read_run(given["lane_dir"])
         running = [r for r in process.records(given["lane_dir"]) if r.name in names and r.running(run)]
         if not module.check_mode:
             process.stop(given["lane_dir"], run, running, given["stop_limit"])

@@ -110,9 +110,9 @@ lane_failure:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import claim, proc, teardown
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.errors import legacy_error
+from ansible.module_utils.lane.lifecycle import claim, proc, teardown
 
 
 def main() -> None:
@@ -140,7 +140,7 @@ def main() -> None:
         try:
             ports = {name: int(port) for name, port in given["ports"].items()}
         except (TypeError, ValueError):
-            raise LaneError("environment", "ports to be numbers", f"they are {given['ports']}", "lane_port_base") from None
+            raise legacy_error("environment", "ports to be numbers", f"they are {given['ports']}", "lane_port_base") from None
         wish = claim.Wish(
             given["lane_id"],
             given["lane_dir"],

@@ -92,9 +92,11 @@ lane_failure:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import keeper, teardown, verdict, workdir
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.evidence import verdict
+from ansible.module_utils.lane.lifecycle import keeper, teardown
 
 
 def main() -> None:
@@ -114,7 +116,7 @@ def main() -> None:
     ports = {name: int(port) for name, port in given["ports"].items()}
 
     def work() -> dict:
-        with workdir.alone(given["lane_id"]):
+        with private_dir.alone(given["lane_id"]):
             return take_down()
 
     def take_down() -> dict:

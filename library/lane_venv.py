@@ -89,8 +89,9 @@ lane_failure:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import venv, workdir
-from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import python_env
 
 
 def main() -> None:
@@ -109,15 +110,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    wish = venv.Venv(given["requirement"], given["distribution"], tuple(given["without"]), tuple(given["extra"]))
+    wish = python_env.Venv(given["requirement"], given["distribution"], tuple(given["without"]), tuple(given["extra"]))
 
     def work() -> dict:
-        found = venv.find(given["cache_dir"], wish)
+        found = python_env.find(given["cache_dir"], wish)
         if module.check_mode:
             return {"changed": found is None, "ansible_facts": {f"lane_{given['handover']}": found or {"bin": given["cache_dir"], "versions": {}}}}
         log = os.path.join(given["lane_dir"], "logs", f"{given['handover']}-pip.log")
-        built = found or venv.build(given["cache_dir"], wish, given["limit"], log, workdir.read_run(given["lane_dir"]).mark)
-        workdir.hand_over(given["lane_dir"], given["handover"], built)
+        built = found or python_env.build(given["cache_dir"], wish, given["limit"], log, private_dir.read_run(given["lane_dir"]).mark)
+        private_dir.hand_over(given["lane_dir"], given["handover"], built)
         note = f"{wish.distribution} {built['versions'].get(wish.distribution.lower(), '')}, {'from the cache' if found else 'installed'}"
         return {"changed": found is None, "lane_note": note, "ansible_facts": {f"lane_{given['handover']}": built}}
 

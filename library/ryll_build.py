@@ -95,9 +95,10 @@ import os
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import git_source, ryll_build, workdir
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.errors import legacy_error
+from ansible.module_utils.lane.prepare import git, ryll
 
 
 def main() -> None:
@@ -129,26 +130,26 @@ def main() -> None:
         rules += [("ryll_build_features", feature, r"\w[\w-]*") for feature in features]
         for name, value, pattern in rules:
             if not re.fullmatch(pattern, value, re.ASCII) or ".." in value:
-                raise LaneError("environment", f"{name} to be one that can exist", f"it is {value!r}", defaults)
+                raise legacy_error("environment", f"{name} to be one that can exist", f"it is {value!r}", defaults)
         if not wheel:
-            git_source.check_ref("ryll_build_ref", ref, defaults)
-        git_source.check_url("ryll_build_repo", given["repo"])
+            git.check_ref("ryll_build_ref", ref, defaults)
+        git.check_url("ryll_build_repo", given["repo"])
 
     def work() -> dict:
         check()
         if module.check_mode:
-            place = ryll_build.Place(given["cache_dir"], None, os.devnull, given["limit"])
-            known = wheel or git_source.COMMIT.fullmatch(ref)
-            home = ryll_build.wheel_home(place, ref) if wheel else ryll_build.git_home(place, ref, features)
+            place = ryll.Place(given["cache_dir"], None, os.devnull, given["limit"])
+            known = wheel or git.COMMIT.fullmatch(ref)
+            home = ryll.wheel_home(place, ref) if wheel else ryll.git_home(place, ref, features)
             there = bool(known and (home / "ryll").exists())
-            planned = ryll_build.Ryll(str(home / "ryll") if known else "", given["version"], given["method"], ref, "", there)
+            planned = ryll.Ryll(str(home / "ryll") if known else "", given["version"], given["method"], ref, "", there)
             return {"changed": not there, "ansible_facts": {"lane_ryll": planned.as_dict()}}
-        run = workdir.read_run(given["lane_dir"])
+        run = private_dir.read_run(given["lane_dir"])
         logs = os.path.join(given["lane_dir"], "logs")
         os.makedirs(logs, mode=0o700, exist_ok=True)
-        place = ryll_build.Place(given["cache_dir"], run.mark, os.path.join(logs, "ryll-build.log"), given["limit"])
-        found = ryll_build.from_wheel(place, ref, tuple(given["hashes"])) if wheel else ryll_build.from_git(place, given["repo"], ref, features)
-        workdir.hand_over(given["lane_dir"], "ryll", found.as_dict())
+        place = ryll.Place(given["cache_dir"], run.mark, os.path.join(logs, "ryll-build.log"), given["limit"])
+        found = ryll.from_wheel(place, ref, tuple(given["hashes"])) if wheel else ryll.from_git(place, given["repo"], ref, features)
+        private_dir.hand_over(given["lane_dir"], "ryll", found.as_dict())
         note = f"ryll {found.version}, {'from the cache' if found.cached else 'fetched' if wheel else 'built'}"
         return {"changed": not found.cached, "lane_note": note, "ansible_facts": {"lane_ryll": found.as_dict()}}
 

@@ -588,12 +588,12 @@ from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import process
-from ansible.module_utils.lane.bridge import finish
-from ansible.module_utils.lane.control.errors import SessionFailed
-from ansible.module_utils.lane.control.private import hide
-from ansible.module_utils.lane.control.session import Settings, rehearse, run
-from ansible.module_utils.lane.control.steps import plan
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
+from ansible.module_utils.lane.protocols.ryll.private import hide
+from ansible.module_utils.lane.protocols.ryll.session import Settings, rehearse, run
+from ansible.module_utils.lane.protocols.ryll.steps import plan
 
 
 def main() -> None:

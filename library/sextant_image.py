@@ -81,8 +81,10 @@ lane_failure:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import firmware, guests, process, workdir
-from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import firmware, guests
+from ansible.module_utils.lane.programs import process
 
 
 def main() -> None:
@@ -107,15 +109,15 @@ def main() -> None:
         guest["path"] = os.path.join(given["folder"], guest["image"])
         result = {"lane_note": f"guest {guest['name']}", "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
-            return {**result, "changed": "lane_guest" not in workdir.handed_over(given["lane_dir"])}
-        run = workdir.read_run(given["lane_dir"])
+            return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}
+        run = private_dir.read_run(given["lane_dir"])
         qemu = process.record(given["lane_dir"], "qemu")
         running = qemu is not None and qemu.running(run)
         if not running:
             firmware.check_code(given["firmware_code"])
             if given["firmware_vars"]:
                 guests.private_vars(given["firmware_vars"], given["vars_file"])
-        workdir.hand_over(given["lane_dir"], "guest", guest)
+        private_dir.hand_over(given["lane_dir"], "guest", guest)
         return {**result, "changed": not running}
 
     finish(module, work)

@@ -112,8 +112,8 @@ lane_failure:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import refresh
-from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import refresh
 
 
 def main() -> None:

@@ -126,8 +126,9 @@ import json
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import spine, workdir
-from ansible.module_utils.lane.bridge import finish
+from ansible.module_utils.lane.checks import outside_checks
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
 
 #: Seconds for each answer once something has failed: who is well answers in milliseconds.
 HASTY = 1.0
@@ -138,7 +139,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
-            "checks": {"type": "list", "elements": "str", "choices": list(spine.CHECKS), "default": list(spine.CHECKS)},
+            "checks": {"type": "list", "elements": "str", "choices": list(outside_checks.CHECKS), "default": list(outside_checks.CHECKS)},
             "serial_log": {"type": "path", "required": True},
             "banner": {"type": "str", "required": True},
             "banner_limit": {"type": "float", "default": 60},
@@ -164,8 +165,8 @@ def main() -> None:
         for path in given.pop("stale"):
             Path(path).unlink(missing_ok=True)
         haste = {"watch": False, "limit": HASTY} if failed_before else {}
-        entries, failure = spine.run_checks(spine.Spine(run=workdir.read_run(given["lane_dir"]), **given, **haste), checks)
-        workdir.write_private(report, json.dumps(entries, indent=1).encode())
+        entries, failure = outside_checks.run_checks(outside_checks.Spine(run=private_dir.read_run(given["lane_dir"]), **given, **haste), checks)
+        private_dir.write_private(report, json.dumps(entries, indent=1).encode())
         if failure and not failed_before:
             failure.result = {"checks": entries}
             raise failure

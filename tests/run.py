@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CONTROL = ROOT / "module_utils/lane/control"
+CONTROL = ROOT / "module_utils/lane/protocols/ryll"
 LEAST_COVERAGE = 95.0  # per cent of the lines, and of the branches, of CONTROL
 LANE_ID = 59  # the lane that the stage `lane` runs; 60 to 99 are the playbook tests'
 #: Programs that the tests need and no role installs: name on PATH, and the Debian package that brings it.
@@ -188,7 +188,7 @@ def judge_coverage(report: Path, outcome: Outcome) -> None:
 
 
 def lint() -> Stage:
-    python = [str(path.relative_to(ROOT)) for path in (ROOT / name for name in ("module_utils", "library", "plugins", "tests", ".github"))]
+    python = [str(path.relative_to(ROOT)) for path in (ROOT / name for name in ("module_utils", "library", "plugins", "tests", "tools", ".github"))]
     workflows = [str(path) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))]
     cache = str(ROOT / ".cache/lint")
     return Stage(

@@ -1,8 +1,8 @@
-"""Run a Python module in Ansible's worker itself, where the lane's machine is the one that Ansible runs on.
+"""Run a Python module in a fork of Ansible's worker, where the lane's machine is the one that Ansible runs on.
 
 Ansible packs a module and its module_utils into an archive for each task, starts a new Python and compiles everything in it anew: here about 0.3 s of a
 processor per task, for a few milliseconds of work. On the machine and by the Python that Ansible itself runs on, its worker, a fork that does one task and
-ends, has all of that loaded already. A worker that is killed with its module in it is a failed task (module_utils/lane/workers.py).
+ends, has all of that loaded already; a fork of it is the module.
 Whatever differs (another connection or Python, become, async, a module that is no Python or that starts itself anew under another one, as apt does) goes
 Ansible's usual way, and so does everything when the variable `lane_fork_modules` is false. docs/performance.md has the figures; the
 module is started by the very function that Ansible's archive calls.
@@ -11,11 +11,11 @@ module is started by the very function that Ansible's archive calls.
 from __future__ import annotations
 
 import atexit
-import contextlib
-import gc
 import json
 import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 import ansible.module_utils
@@ -88,10 +88,19 @@ class ActionModule(ActionBase):
         environment = {}
         self._compute_environment_string(environment)
         name, path, params = self._params
-        said = os.memfd_create("stdout"), os.memfd_create("stderr")
-        with _surroundings(said, {str(key): str(value) for key, value in environment.items()}, self._loader.get_basedir(), path):
-            status = _run(name, params)
-        stdout, stderr = map(_all_of, said)
+        output = os.memfd_create("stdout"), os.memfd_create("stderr")
+        child = os.fork()  # a module that is killed takes nothing of Ansible with it, and is a failed task
+        if child == 0:
+            status = 1
+            try:
+                _become_module(output, {str(key): str(value) for key, value in environment.items()}, self._loader.get_basedir(), path)
+                status = _run(name, params)
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        stdout, stderr = map(_all_of, output)
+        if status < 0:
+            stdout = json.dumps({"failed": True, "rc": status, "msg": f"the module was killed by {signal.Signals(-status).name}"})
         return {"rc": status, "stdout": stdout, "stdout_lines": stdout.splitlines(), "stderr": stderr, "stderr_lines": stderr.splitlines()}
 
 
@@ -102,32 +111,24 @@ def _all_of(descriptor):
 
 
 def _run(name, params):
-    """The exit status of the module. A child of it that comes back here, having meant to end, is ended."""
-    this, status = os.getpid(), 1
+    """The exit status of the module."""
+    status = 1
     try:
         _loader.run_module(json_params=params, profile=PROFILE, module_fqn=name, modlib_path="", extensions={})
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        if os.getpid() != this:
-            os._exit(status)
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+    except BaseException:
+        traceback.print_exc()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     return status
 
 
-@contextlib.contextmanager
-def _surroundings(said, environment, folder, path):
-    """While it lasts, descriptors, folder, environment and import paths are those that a Python of the module's own would have.
-
-    said: the descriptors that stand in for its stdout and stderr. Signals are Ansible's still: they end the worker's whole process group.
-    """
-    streams, outputs = (sys.stdin, sys.stdout, sys.stderr), (os.dup(1), os.dup(2))
-    arguments, variables, collects, umask = sys.argv, dict(os.environ), gc.isenabled(), os.umask(0)
-    os.umask(umask)
-    for number, descriptor in enumerate(said, 1):
+def _become_module(output, environment, folder, path):
+    """Give this process the descriptors, folder, environment and import paths that a Python of the module's own would have."""
+    for number, descriptor in enumerate(output, 1):
         os.dup2(descriptor, number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the module
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
@@ -135,24 +136,9 @@ def _surroundings(said, environment, folder, path):
     os.chdir(folder)
     sys.argv = [path]
     os.environ.update(environment)
-    atexit._clear()  # what Ansible registered is Ansible's, and a worker ends without it
-    warnings._global_warnings.clear()  # of a module before it, in a loop
+    atexit._clear()  # what Ansible registered is Ansible's, and this process ends without it
+    warnings._global_warnings.clear()
     warnings._global_deprecations.clear()
     for package, paths in ((ansible.modules, [os.path.dirname(path)]), (ansible.module_utils, C.DEFAULT_MODULE_UTILS_PATH)):
         package.__path__.extend(one for one in paths if one not in package.__path__)
     _internal.is_controller = False
-    gc.enable()  # off in Ansible's own process (plugins/callback/preload.py)
-    try:
-        yield
-    finally:
-        if not collects:
-            gc.disable()
-        _internal.is_controller = True
-        os.environ.clear()
-        os.environ.update(variables)
-        sys.argv = arguments
-        os.umask(umask)
-        for number, descriptor in enumerate(outputs, 1):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        sys.stdin, sys.stdout, sys.stderr = streams

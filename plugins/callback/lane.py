@@ -32,8 +32,6 @@ from ansible.plugins.callback import CallbackBase
 from ansible.utils import color as colours
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-#: The roles whose work takes all processors.
-COMING_UP = ("sextant_vm", "ryll_build", "tls", "kerbside")
 
 
 def _end_workers_with_us():
@@ -62,7 +60,6 @@ class CallbackModule(CallbackBase):
         for path in C.DEFAULT_MODULE_UTILS_PATH:  # the lane's own code is as good here as in modules
             if path not in ansible.module_utils.__path__:
                 ansible.module_utils.__path__.append(path)
-        self._turn = None
         self._phases = []
         self._tasks = []
         self._since = time.monotonic()
@@ -73,19 +70,19 @@ class CallbackModule(CallbackBase):
         os.environ["LANE_TIMELINE"] = self._timeline
         self._quiet = self._quiet_one()
         _end_workers_with_us()
-        os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # all that this run starts carries it (module_utils/lane/keeper.py)
+        os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # all that this run starts carries it (module_utils/lane/lifecycle/keeper.py)
         self._write()
 
     def _quiet_one(self):
         """What shows the run on the terminal; None when Ansible does that itself. LANE_ANSIBLE_LOG stays set only as long as there is such a log."""
-        from ansible.module_utils.lane import ansible_log, quiet
+        from ansible.module_utils.lane.evidence import ansible_log, progress
 
         log = os.environ.pop(ansible_log.LOG, "")
         if not log or self._display.verbosity or C.DEFAULT_DEBUG or context.CLIARGS.get("step"):
             return None
         os.environ[ansible_log.LOG] = log
         live = colours.ANSIBLE_COLOR and os.isatty(1)
-        return quiet.Quiet(log, self._display, live, colours.stringc, bool(context.CLIARGS.get("check")))
+        return progress.Quiet(log, self._display, live, colours.stringc, bool(context.CLIARGS.get("check")))
 
     def _say(self, text, color=None):
         """A line on the terminal, whoever has that."""
@@ -102,31 +99,9 @@ class CallbackModule(CallbackBase):
                 self._quiet.phase(role)
             self._phases.append({"name": role, "seconds": 0.0, "started": time.time()})
             self._write()
-            self._take_turn(role)
         if self._quiet:
             self._quiet.task(task.get_name().strip())
         self._tasks.append({"name": task.get_name().strip(), "started": time.time(), "seconds": 0.0, "result": "not done"})
-
-    def _take_turn(self, role):
-        """Where the guest boots, wait for a turn (module_utils/lane/turns.py); give it back when kerbside is up, or will not be."""
-        from ansible.module_utils.lane import turns
-
-        if self._turn and role not in COMING_UP:
-            self._turn.close()
-            self._turn = None
-        elif role == COMING_UP[0] and not self._turn and not context.CLIARGS.get("check"):
-            began = time.monotonic()
-            self._turn = turns.take(
-                turns.processors(), waiting=lambda: self._doing("Wait for other lanes to come up, as many at a time as there are processors")
-            )
-            if self._quiet and (waited := time.monotonic() - began) >= 1:
-                self._quiet.note(f"waited {waited:.0f} s for other lanes")
-
-    def _doing(self, words):
-        if self._quiet:
-            self._quiet.task(words)
-        else:
-            self._display.display(words)
 
     def _close_phase(self):
         now = time.monotonic()
@@ -173,7 +148,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats):
         """The last line on the terminal, and the word for ./lane."""
-        from ansible.module_utils.lane.errors import PRODUCT
+        from ansible.module_utils.lane.core.errors import PRODUCT
 
         verdict = self._verdict
         artifacts = Path(verdict["file"]).parent if verdict and "file" in verdict else None
@@ -201,7 +176,7 @@ class CallbackModule(CallbackBase):
 
     def _report(self, artifacts, line):
         """Make the page, and say where it is. On another machine than this one the artifacts are not at hand, and there is none."""
-        from ansible.module_utils.lane import report
+        from ansible.module_utils.lane.evidence import report
 
         if not (artifacts / "result.json").exists():
             return
@@ -217,7 +192,7 @@ class CallbackModule(CallbackBase):
 
     def _tell_github(self, result, component, cause, line):
         """The job's summary and, for a red run, an annotation; nothing outside of GitHub Actions."""
-        from ansible.module_utils.lane import github
+        from ansible.module_utils.lane.evidence import github
 
         path = os.environ.get("GITHUB_STEP_SUMMARY")
         if not path:

@@ -1,50 +1,39 @@
-"""Use the time in which Ansible waits for a task: import what later modules need, and look less often for the result (docs/performance.md)."""
+"""Import what later modules need while Ansible waits for a task (docs/performance.md)."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: preload
 type: aggregate
-short_description: Import what modules need before they are forked, and wait calmly
+short_description: Import what modules need before they are forked
 description:
   - A module that runs in a worker of Ansible (plugins/action/normal.py), which is a fork, has all that Ansible has imported; the rest it imports itself,
     each module anew.
   - This imports cryptography and the lane's own code once, in Ansible's own process, while that waits for the first tasks.
     An import that fails is left to the module, which tells it.
-  - Templates are compiled once and not at each look (module_utils/lane/templates.py); a worker that is killed is a failed task
-    (module_utils/lane/workers.py).
-  - Once a task has taken a tenth of a second, Ansible looks for its result every 10 ms, and no longer every millisecond;
-    after a second, every 20 ms; after three, every 50 ms.
-  - Garbage is not collected in Ansible's own process, which ends soon, so that a fork shares its memory instead of copying it (the advice of Python's C(gc)).
-    A module that runs in a worker collects its own.
 requirements:
   - enabled by C(callbacks_enabled = preload) in ansible.cfg
 """
 
 import concurrent.futures.thread  # noqa: F401 - takes a lock before each fork; imported while Ansible forks it would only give it back
 import contextlib
-import gc
 import importlib
 import os
-import sys
 import threading
 
 import ansible.module_utils
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
 
+LANE = "ansible.module_utils.lane"
+CRYPTO = "ansible_collections.community.crypto.plugins.modules"
 AHEAD = (
-    *(f"ansible.module_utils.lane.{name}" for name in ("claim", "bridge", "kvm", "packages", "guests", "process", "program_options", "ryll_build")),
-    *(f"ansible_collections.community.crypto.plugins.modules.{name}" for name in ("openssl_privatekey", "openssl_csr", "x509_certificate")),
-    "ansible_collections.community.crypto.plugins.modules.certificate_complete_chain",
-    *(f"ansible.module_utils.lane.{name}" for name in ("venv", "database", "console", "control", "spine", "verdict", "canaries", "teardown")),
+    *(f"{LANE}.{name}" for name in ("lifecycle.claim", "core.ansible_result", "prepare.accelerator", "prepare.packages", "prepare.guests")),
+    *(f"{LANE}.{name}" for name in ("programs.process", "programs.options", "prepare.ryll")),
+    *(f"{CRYPTO}.{name}" for name in ("openssl_privatekey", "openssl_csr", "x509_certificate", "certificate_complete_chain")),
+    *(f"{LANE}.{name}" for name in ("prepare.python_env", "prepare.database", "protocols.kerbside_api", "protocols.ryll", "checks.outside_checks")),
+    *(f"{LANE}.{name}" for name in ("evidence.verdict", "evidence.secret_scan", "lifecycle.teardown")),
 )
-#: Seconds that the thread which imports may keep Ansible's own waiting, when both want to run; Python's own 5 ms is a tenth of a task.
-SWITCH = 0.0005
-#: Seconds between two looks of Ansible's for a task's result: its own 1 ms takes 5 % of a processor, which a task that is not done at once had better have.
-EAGER = 0.001
-#: The same once a task has taken so many seconds (more).
-CALMER = ((0.1, 0.01), (0.9, 0.02), (2.0, 0.05))
 
 
 class CallbackModule(CallbackBase):
@@ -57,21 +46,15 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        gc.disable()
-        sys.setswitchinterval(SWITCH)
         self._ahead = self._steps()
         self._main = os.getpid()
         self._forking = threading.Event()
         self._thread = None
         ansible.module_utils.__path__.extend(C.DEFAULT_MODULE_UTILS_PATH)
-        importlib.import_module("ansible.module_utils.lane.workers").install()
-        self._templates = importlib.import_module("ansible.module_utils.lane.templates").install()
         os.register_at_fork(before=self._rest, after_in_parent=self._go_on)
 
     def _steps(self):
         """What there is to do ahead, in steps of milliseconds."""
-        if self._templates:
-            yield from self._templates.known()
         for name in AHEAD:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
@@ -83,8 +66,6 @@ class CallbackModule(CallbackBase):
         if self._thread:
             self._forking.set()
             self._thread.join()
-            C.DEFAULT_INTERNAL_POLL_INTERVAL = EAGER
-        gc.freeze()
 
     def _go_on(self):
         if os.getpid() == self._main:  # a worker forks too, and has nothing to import for anyone
@@ -96,7 +77,3 @@ class CallbackModule(CallbackBase):
         for _ in self._ahead:
             if self._forking.is_set():
                 return
-        for seconds, interval in CALMER:
-            if self._forking.wait(seconds):
-                return
-            C.DEFAULT_INTERNAL_POLL_INTERVAL = interval

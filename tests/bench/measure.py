@@ -20,10 +20,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "module_utils"))
+sys.path.insert(0, str(ROOT))
 
-from lane import proc, ps
-from lane.workdir import MARK
+from tools import ps  # isort: skip - it makes the lane's own code importable
+
+from ansible.module_utils.lane.core.private_dir import MARK
+from ansible.module_utils.lane.lifecycle import proc
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

@@ -28,7 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.module_utils.lane import disk_image, guest_build, proc, process, qmp
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.prepare import disk_image, guest_build
+from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.protocols import qmp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -30,8 +30,9 @@ ROOT = Path(__file__).parents[2]
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from ansible.module_utils.lane import proc, process
-from ansible.module_utils.lane.errors import COMPONENTS
+from ansible.module_utils.lane.core.errors import COMPONENTS
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.programs import process
 from inject import Place, needs_root, prefix
 from played import Lane, Played
 

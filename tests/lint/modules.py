@@ -75,7 +75,7 @@ def findings(path: Path) -> Iterator[str]:
     for task in examples:
         yield from example(path.stem, task, given)
     if "lane_failure" not in returned:
-        yield "expected RETURN to have lane_failure, with which module_utils/lane/bridge.py ends every module that fails"
+        yield "expected RETURN to have lane_failure, with which module_utils/lane/core/ansible_result.py ends every module that fails"
     for name, value in returned.items():
         if missing := [key for key in ("description", "returned", "type") if not value.get(key)]:
             yield f"expected {name} of RETURN to have {' and '.join(missing)}"

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import proc
+from ansible.module_utils.lane.lifecycle import proc
 
 ROOT = Path(__file__).parents[2]
 TEST_IDS = range(60, 100)  # lane 0 and its neighbours belong to people

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import proc, process
-from ansible.module_utils.lane.control import png
-from ansible.module_utils.lane.control.client import Client
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.protocols.ryll import png
+from ansible.module_utils.lane.protocols.ryll.client import Client
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.lane import packages
+from ansible.module_utils.lane.prepare import packages
 
 SEE = "See what is missing, and prove that what is there works"
 

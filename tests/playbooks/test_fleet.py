@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import turns
 from whole_lanes import ROOT, Started, Surroundings, lane_ids, surroundings
 
 pytestmark = pytest.mark.slow
@@ -21,8 +20,8 @@ COUNT = 4
 
 def ps(env: dict[str, str] | None = None) -> list[dict]:
     """What `./lane ps --json` says."""
-    command = [sys.executable, "-m", "lane.ps", "--json"]
-    done = subprocess.run(command, env={**os.environ, **(env or {}), "PYTHONPATH": str(ROOT / "module_utils")}, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tools.ps", "--json"]
+    done = subprocess.run(command, env={**os.environ, **(env or {}), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout))
 
 
@@ -67,30 +66,6 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             assert Surroundings(number, place.base / "none").traces() == []
         assert place.traces() == []
         assert [lane for lane in ps() if lane["lane_id"] in ids] == []
-
-
-def test_a_lane_waits_for_its_turn_to_come_up() -> None:
-    """Claimed, with all that is known before the guest boots, and nothing at work; stopped then it is gone, and given its turn it is green."""
-    with lane_ids(2) as ids, surroundings(ids[0]) as stopped, surroundings(ids[1]) as green:
-        held = [turns.take(turns.processors(), 300) for _ in range(turns.processors())]
-        assert all(held)
-        runs = [Started([str(ROOT / "lane"), *place.options], place.environment()) for place in (stopped, green)]
-        for place, run in zip((stopped, green), runs, strict=True):
-            while not (place.dir / "handover/deps.json").exists():
-                assert run.process.poll() is None and time.monotonic() - run.begun < 100, run.text
-                time.sleep(0.05)
-        end = time.monotonic() + 1.5
-        while time.monotonic() < end:
-            assert not list((green.dir / "processes").glob("*.json"))
-            time.sleep(0.1)
-        runs[0].process.send_signal(signal.SIGTERM)
-        assert runs[0].wait(20) == 143, runs[0].text
-        assert stopped.seconds_until_gone()[1] == []
-        for turn in held:
-            assert turn
-            turn.close()
-        assert runs[1].wait(100) == 0, runs[1].text
-        assert re.search(r"^sextant_vm +[\d.]+ s  waited \d+ s for other lanes, guest pocket$", runs[1].text, re.MULTILINE), runs[1].text
 
 
 def test_a_fleet_that_is_killed_leaves_nothing() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import proc
+from ansible.module_utils.lane.lifecycle import proc
 
 PROBE = '''#!/usr/bin/python
 """A module that tells where it finds itself, and ends in the way that it is told."""
 import gc, os, signal, subprocess, sys, time
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane import errors
+from ansible.module_utils.lane.core import errors
 
 
 def main():
@@ -55,7 +55,7 @@ def main():
         module.deprecate("soon gone", version="99")
     mask = os.umask(0)
     os.umask(mask)
-    number, why = errors.LaneError("lane", "a", "b").component, str(errors.LaneError("lane", "a", "b"))
+    number, why = errors.legacy_error("lane", "a", "b").component, str(errors.legacy_error("lane", "a", "b"))
     module.exit_json(
         changed=not module.check_mode,
         environment={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
@@ -155,7 +155,7 @@ def test_the_child_of_a_module_does_not_go_on_as_ansible(lane: Any, modules: dic
 
 
 def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, str]) -> None:
-    """Where it runs in the worker too: `rescue` and `always` come to their turn (module_utils/lane/workers.py)."""
+    """Where it runs in the worker too: `rescue` and `always` come to their turn."""
     killed = {"name": "killed", "probe": {"end": "killed"}}
     block = {"block": [killed], "rescue": [{"name": "rescued", "probe": {}}], "always": [{"name": "always", "probe": {}}]}
     for fork in (True, False):
@@ -163,14 +163,14 @@ def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, 
         assert played.rc == 0, played
         assert [one["task"] for one in played.results()] == ["killed", "rescued", "always"]
         assert len(played.failures) == 1
-        assert fork is (played.failures == ["expected the task's process to come to its end, but it ended by SIGKILL"])
+        assert fork is (played.failures == ["the module was killed by SIGKILL"])
 
 
 def test_what_a_module_started_ends_with_it_when_it_is_asked_to_end(lane: Any, modules: dict[str, str]) -> None:
     """As Ansible does it, which ends a worker so: the signal is for the whole process group."""
     mark = f"{lane.id}/terminated"
     played = lane.run([{"name": "terminated", "probe": {"end": "terminated"}, "environment": {"KERBSIDE_LANE": mark}}], env=modules)
-    assert played.failures == ["expected the task's process to come to its end, but it ended by SIGTERM"]
+    assert played.failures == ["the module was killed by SIGTERM"]
     assert lane.marked() == []
 
 

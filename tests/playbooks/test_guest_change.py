@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import guest_build
+from ansible.module_utils.lane.prepare import guest_build
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.lane.control.client import Client
+from ansible.module_utils.lane.protocols.ryll.client import Client
 from control_peer import Connection, Peer, Ryll
 
 ROOT = Path(__file__).parents[2]

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import canaries
-from ansible.module_utils.lane.canaries import Canary
+from ansible.module_utils.lane.evidence import secret_scan
+from ansible.module_utils.lane.evidence.secret_scan import Canary
 from whole_lanes import Started, Surroundings, lane_ids, surroundings
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ class Watcher:
                     self.commands.add((process / "cmdline").read_bytes())
             if self.samples % 5 == 0:
                 with suppress(OSError):
-                    for canary in canaries.of_lane(str(self.place.dir)):
+                    for canary in secret_scan.of_lane(str(self.place.dir)):
                         self.known[canary.value] = canary
 
 
@@ -122,8 +122,10 @@ def overhear(plant: Callable[[Surroundings], None] = lambda _: None) -> Overhear
         assert b"qemu-system" in texts["process list"]
         if listening:
             assert b"ansible" in texts["syslog"], "Ansible's modules say what they were invoked with"
-        found = {where: [(c.name, form, text.split(b"\n")[line - 1][:80]) for c, form, line in canaries.search(text, known)] for where, text in texts.items()}
-        found["files"] = [(str(leak), "", b"") for folder in ("artifacts", "home") for leak in canaries.find_leaks(place.base / folder, known)]
+        found = {
+            where: [(c.name, form, text.split(b"\n")[line - 1][:80]) for c, form, line in secret_scan.search(text, known)] for where, text in texts.items()
+        }
+        found["files"] = [(str(leak), "", b"") for folder in ("artifacts", "home") for leak in secret_scan.find_leaks(place.base / folder, known)]
         return Overheard({canary.name for canary in known}, listening, found)
 
 
@@ -184,6 +186,6 @@ def test_a_planted_secret_makes_the_run_red_and_is_held_back() -> None:
         assert (place.artifacts / "logs/ansible.log.held-back").exists() and not (place.artifacts / "logs/ansible.log").exists()
         assert (place.artifacts / "logs/api.log").exists()
         known = [Canary("spice_ticket", ticket), Canary("api_seed", seed)]
-        assert canaries.find_leaks(place.artifacts, known) == []
-        assert list(canaries.search(run.text.encode(), known)) == []
+        assert secret_scan.find_leaks(place.artifacts, known) == []
+        assert list(secret_scan.search(run.text.encode(), known)) == []
         assert place.seconds_until_gone()[1] == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import proc
+from ansible.module_utils.lane.lifecycle import proc
 
 TAGS = ("--tags", "kvm_probe,deps,sextant_vm")
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ansible.module_utils.lane import claim, proc, process
-from ansible.module_utils.lane.workdir import Run
+from ansible.module_utils.lane.core.private_dir import Run
+from ansible.module_utils.lane.lifecycle import claim, proc
+from ansible.module_utils.lane.programs import process
 
 
 @dataclass

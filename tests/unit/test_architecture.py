@@ -1,4 +1,4 @@
-"""docs/architecture.md is true: its diagram has the arrows that the sources have, and its tables the files that are there."""
+"""The packages of module_utils/lane import only what docs/architecture.md lets them import."""
 
 from __future__ import annotations
 
@@ -9,89 +9,44 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 LANE = ROOT / "module_utils/lane"
-SHARED = {"bridge.py", "errors.py", "workdir.py"}  # under every module, and not drawn
-MODULES = {path.stem for path in (ROOT / "library").glob("*.py")}
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+PACKAGES = sorted(path.name for path in LANE.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 
-def drawn(page: str) -> set[tuple[str, str]]:
-    """The arrows of the page's one diagram."""
-    diagrams = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)
-    assert len(diagrams) == 1
-    lines = [line.strip() for line in diagrams[0].splitlines()[1:] if line.strip()]
-    return {(origin, target) for line in lines for origin, targets in [line.split(" --> ")] for target in targets.split(" & ")}
+def allowed(page: str) -> dict[str, set[str]]:
+    """package -> the packages (or package.module) that its row of the table lets it import."""
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE)
+    known = {"everything": set(PACKAGES), "nothing else": set()}
+    return {name: known.get(words, set(words.split(", "))) for name, words in rows}
 
 
-def of_tasks(files: list[Path], origin: str) -> set[tuple[str, str]]:
-    """The lane's modules and roles that task files name."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    arrows = {(origin, f"library/{name}.py") for name in re.findall(r"^\s+(\w+):", text, re.MULTILINE) if name in MODULES}
-    if origin.startswith("playbooks/"):
-        arrows |= {(origin, f"roles/{name}") for name in re.findall(r"_role:\n\s+name: (\w+)", text)}
-    return arrows
+def imported(source: str, package: str, depth: int) -> set[str]:
+    """What a module imports from other packages of the lane, as package.module. depth: of the module's package below module_utils/lane."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level == depth + 1 and node.module:
+            below = node.module.split(".")
+            found |= {".".join(below[:2])} if len(below) > 1 else {f"{below[0]}.{alias.name}" for alias in node.names}
+    return {name for name in found if not name.startswith(f"{package}.")}
 
 
-def of_module(path: Path) -> set[tuple[str, str]]:
-    """The parts of module_utils/lane that a module imports."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ansible.module_utils.lane"):
-            below = (node.module or "").split(".")[3:]
-            names |= {below[0]} if below else {alias.name for alias in node.names}
-    files = {name if (LANE / name).is_dir() else f"{name}.py" for name in names}
-    return {(f"library/{path.name}", f"lane/{name}") for name in files - SHARED}
+def forbidden(package: str, names: set[str], rules: dict[str, set[str]]) -> set[str]:
+    return {name for name in names if name.partition(".")[0] not in rules[package] and name not in rules[package]}
 
 
-def real() -> set[tuple[str, str]]:
-    arrows = set()
-    for path in (ROOT / "playbooks").glob("*.yml"):
-        arrows |= of_tasks([path], f"playbooks/{path.name}")
-    for folder in (ROOT / "roles").iterdir():
-        arrows |= of_tasks(list((folder / "tasks").glob("*.yml")), f"roles/{folder.name}")
-    for path in (ROOT / "library").glob("*.py"):
-        arrows |= of_module(path)
-    return arrows
+def test_every_package_has_its_row() -> None:
+    assert sorted(allowed(PAGE)) == PACKAGES
 
 
-def untrue(page: str) -> list[str]:
-    """What the diagram has and the tree has not, and the other way round."""
-    there, told = real(), drawn(page)
-    return [f"not in the tree: {a} --> {b}" for a, b in sorted(told - there)] + [f"not drawn: {a} --> {b}" for a, b in sorted(there - told)]
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    for path in (LANE / package).rglob("*.py"):
+        depth = len(path.relative_to(LANE).parts) - 1
+        assert forbidden(package, imported(path.read_text(encoding="utf-8"), package, depth), allowed(PAGE)) == set(), path
 
 
-def files_of(page: str, folder: str) -> list[str]:
-    """The names in the first column of the table of a folder."""
-    table = page.split(f"| in `{folder}` | job |\n|---|---|\n")[1].split("\n\n")[0]
-    return [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
-
-
-def test_the_diagram_is_true() -> None:
-    assert untrue(PAGE) == []
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("roles/evidence & roles/teardown", "roles/evidence", "not drawn: playbooks/lane.yml --> roles/teardown"),
-        ("roles/deps --> library/lane_deps.py", "roles/deps --> library/lane_dep.py", "not in the tree: roles/deps --> library/lane_dep.py"),
-        ("--> lane/spine.py", "--> lane/spine.py & lane/qmp.py", "not in the tree: library/spine_check.py --> lane/qmp.py"),
-        ("lane/control & lane/process.py", "lane/process.py", "not drawn: library/ryll_session.py --> lane/control"),
-    ],
-)
-def test_an_arrow_too_many_or_too_few_is_seen(old: str, new: str, words: str) -> None:
-    assert old in PAGE
-    assert words in untrue(PAGE.replace(old, new, 1))
-
-
-def test_every_role_module_and_playbook_is_drawn() -> None:
-    ends = {end for arrow in drawn(PAGE) for end in arrow}
-    for pattern in ("playbooks/*.yml", "roles/*", "library/*.py"):
-        assert {str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)} <= ends
-
-
-def test_the_tables_have_what_is_there_each_once() -> None:
-    utils = [path.name for path in LANE.iterdir() if path.name not in ("__init__.py", "__pycache__")]
-    assert sorted(files_of(PAGE, "module_utils/lane")) == sorted(utils)
-    plugins = [str(path.relative_to(ROOT / "plugins")) for path in (ROOT / "plugins").glob("*/*.py")]
-    assert sorted(files_of(PAGE, "plugins")) == sorted(plugins)
+def test_a_forbidden_import_is_seen() -> None:
+    rules = {"checks": {"core", "lifecycle.proc"}}
+    source = "from ..core.errors import x\nfrom ..lifecycle import proc, claim\nfrom ..evidence.verdict import y\nfrom . import z\n"
+    assert forbidden("checks", imported(source, "checks", 1), rules) == {"lifecycle.claim", "evidence.verdict"}

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
-from ansible.module_utils.lane import bridge
+from ansible.module_utils.lane.core import ansible_result
 
 
 class Failed(Exception):
@@ -26,7 +26,7 @@ def told(lane_dir: str, error: OSError) -> dict[str, Any]:
 
     module = SimpleNamespace(_name="spine_check", params={"lane_dir": lane_dir}, fail_json=fail_json)
     with pytest.raises(Failed) as caught:
-        bridge.finish(module, work)
+        ansible_result.finish(module, work)
     failure: dict[str, Any] = caught.value.args[0]["lane_failure"]
     return failure
 

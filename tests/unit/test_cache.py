@@ -6,8 +6,8 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import cache
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import cache
 
 
 def test_a_lane_waits_for_another_one_only_so_long(tmp_path: Path) -> None:

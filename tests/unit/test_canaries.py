@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import canaries
-from ansible.module_utils.lane.canaries import Canary
+from ansible.module_utils.lane.evidence import secret_scan
+from ansible.module_utils.lane.evidence.secret_scan import Canary
 from lanes import TestLane, claimed_lane
 
 SECRET = b"0123456789abcdef0123456789abcdef01234567"
@@ -35,7 +35,7 @@ def lane() -> Iterator[TestLane]:
 
 
 def found(data: bytes) -> list[tuple[str, int]]:
-    return [(form, line) for _, form, line in canaries.search(data, [CANARY])]
+    return [(form, line) for _, form, line in secret_scan.search(data, [CANARY])]
 
 
 def packed_zip(data: bytes) -> bytes:
@@ -59,7 +59,7 @@ def png_with(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
-    return canaries.PNG + head + chunk(kind, body) + chunk(b"IDAT", zlib.compress(bytes(4))) + chunk(b"IEND", b"")
+    return secret_scan.PNG + head + chunk(kind, body) + chunk(b"IDAT", zlib.compress(bytes(4))) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_base64_with_anything_around_it(shift: int) -> None:
     value = random.randbytes(32)  # a key: with + and / in it
     around = random.randbytes(shift) + value + random.randbytes(7)
     for text in (base64.b64encode(around), base64.urlsafe_b64encode(around), base64.encodebytes(around)):
-        assert [form for _, form, _ in canaries.search(text, [Canary("key", value)])] == ["base64"]
+        assert [form for _, form, _ in secret_scan.search(text, [Canary("key", value)])] == ["base64"]
 
 
 def test_a_url_encoded_secret_with_other_letters() -> None:
@@ -98,7 +98,7 @@ def test_a_url_encoded_secret_with_other_letters() -> None:
     encoded = urllib.parse.quote(canary.value.decode(), safe="").encode()
     plus = urllib.parse.quote_plus(canary.value.decode()).lower().encode()
     for text in (encoded, plus):
-        assert [form for _, form, _ in canaries.search(b"GET /?p=" + text, [canary])] == ["percent-encoded"]
+        assert [form for _, form, _ in secret_scan.search(b"GET /?p=" + text, [canary])] == ["percent-encoded"]
 
 
 @pytest.mark.parametrize(
@@ -121,16 +121,16 @@ def test_a_url_encoded_secret_with_other_letters() -> None:
 )
 def test_every_wrapping(tmp_path: Path, inside: str, pack: Callable[[bytes], bytes]) -> None:
     (tmp_path / "bundle").write_bytes(pack(b"words\n" + SECRET + b"\n"))
-    (leak,) = canaries.find_leaks(tmp_path, [CANARY])
+    (leak,) = secret_scan.find_leaks(tmp_path, [CANARY])
     assert (leak.path, leak.inside, leak.form, leak.canary) == ("bundle", inside, "plain", CANARY)
     (tmp_path / "bundle").write_bytes(pack(b"words\n" + SECRET[::-1] + b"\n"))
-    assert canaries.find_leaks(tmp_path, [CANARY]) == []
+    assert secret_scan.find_leaks(tmp_path, [CANARY]) == []
 
 
 def test_a_file_that_unpacks_to_too_much_is_not_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canaries, "LARGEST", 1 << 20)
+    monkeypatch.setattr(secret_scan, "LARGEST", 1 << 20)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(2 << 20)))
-    (leak,) = canaries.find_leaks(tmp_path, [CANARY])
+    (leak,) = secret_scan.find_leaks(tmp_path, [CANARY])
     assert leak.canary is None
     assert "was not searched" in str(leak)
 
@@ -138,7 +138,7 @@ def test_a_file_that_unpacks_to_too_much_is_not_passed(tmp_path: Path, monkeypat
 def test_names_of_files_and_targets_of_links(tmp_path: Path) -> None:
     (tmp_path / f"log-{SECRET.decode()}.txt").write_text("")
     os.symlink(f"/nowhere/{SECRET.decode()}", tmp_path / "link")
-    leaks = canaries.find_leaks(tmp_path, [CANARY])
+    leaks = secret_scan.find_leaks(tmp_path, [CANARY])
     assert [(leak.path, leak.inside) for leak in leaks] == [("link", ""), ("log-(spice_ticket).txt", "its name")]
     assert SECRET.decode() not in str(leaks[1])
 
@@ -146,11 +146,11 @@ def test_names_of_files_and_targets_of_links(tmp_path: Path) -> None:
 def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
     Path(lane.dir, "secrets/bearer_token").write_text("aaaaaaaaaaaa.bbbbbbbbbbbbbbbb.cccccccccccccccccc\n")
     Path(lane.dir, "secrets/init.sql").write_text("select 1 from mysql.user;")
-    canaries.register(lane.dir, "console_token", "first-console-token")
-    canaries.register(lane.dir, "console_token", "second-console-token")
+    secret_scan.register(lane.dir, "console_token", "first-console-token")
+    secret_scan.register(lane.dir, "console_token", "second-console-token")
     key = f"{lane.dir}/tls/proxy-key.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key], check=True, capture_output=True)
-    known = {c.name: c.value for c in canaries.of_lane(lane.dir)}
+    known = {c.name: c.value for c in secret_scan.of_lane(lane.dir)}
     assert sorted(known) == [
         "api_seed",
         "bearer_token",
@@ -172,9 +172,9 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
         ),
     ]
     for text in other_forms:
-        assert [c.name for c, _, _ in canaries.search(text, canaries.of_lane(lane.dir))] == ["tls/proxy-key.pem"], text
+        assert [c.name for c, _, _ in secret_scan.search(text, secret_scan.of_lane(lane.dir))] == ["tls/proxy-key.pem"], text
     public = subprocess.run(["openssl", "pkey", "-pubout", "-in", key], check=True, capture_output=True).stdout
-    assert list(canaries.search(public, canaries.of_lane(lane.dir))) == []
+    assert list(secret_scan.search(public, secret_scan.of_lane(lane.dir))) == []
 
 
 def test_a_file_with_a_leak_is_held_back_and_says_why(lane: TestLane) -> None:
@@ -183,17 +183,17 @@ def test_a_file_with_a_leak_is_held_back_and_says_why(lane: TestLane) -> None:
     logs.mkdir()
     (logs / "api.log").write_text(f"one\ntwo\nseed={secret}\n")
     (logs / "qemu.log").write_text("sound\n")
-    (leak,) = canaries.hold_back(lane.dir, Path(lane.artifacts))
+    (leak,) = secret_scan.hold_back(lane.dir, Path(lane.artifacts))
     assert str(leak) == f"logs/api.log:3 (plain: api_seed, {secret[:2]}...)"
     assert sorted(p.name for p in logs.iterdir()) == ["api.log.held-back", "qemu.log"]
     note = (logs / "api.log.held-back").read_text()
     assert "logs/api.log:3 (plain: api_seed" in note
     assert secret not in note
-    assert canaries.hold_back(lane.dir, Path(lane.artifacts)) == []
+    assert secret_scan.hold_back(lane.dir, Path(lane.artifacts)) == []
 
 
 def test_masked_values_keep_their_shape(lane: TestLane) -> None:
     secret = Path(lane.dir, "secrets/api_seed").read_text()
     values = {"msg": f"it said {secret} and {secret.encode().hex()}", "number": 1.5, "list": [None, True]}
-    assert canaries.masked(lane.dir, values) == {**values, "msg": "it said (api_seed) and (api_seed)"}
-    assert canaries.masked("/no/such/lane", values) is values
+    assert secret_scan.masked(lane.dir, values) == {**values, "msg": "it said (api_seed) and (api_seed)"}
+    assert secret_scan.masked("/no/such/lane", values) is values

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import claim, workdir
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.lifecycle import claim
 from lanes import TestLane, claimed_lane, wish
 
 
@@ -40,7 +41,7 @@ def test_everything_is_private_whatever_the_umask(base: str, umask: int) -> None
         assert stat.S_IMODE(os.stat(root).st_mode) == 0o700, root
         for name in names:
             assert stat.S_IMODE(os.stat(f"{root}/{name}").st_mode) == 0o600, name
-    assert workdir.read_run(f"{base}/l") == run
+    assert private_dir.read_run(f"{base}/l") == run
 
 
 def test_secrets_are_new_for_each_run_and_have_no_newline(base: str) -> None:
@@ -71,7 +72,7 @@ def test_a_lane_that_is_up_is_kept_for_a_role_and_refused_to_a_full_run(lane: Te
     assert f"expected lane 98 to be free, but it is up since {''}" in str(caught.value)
     assert f"run {lane.run.run_id}: database (pid " in str(caught.value)
     assert "./lane down -e lane_id=98" in str(caught.value)
-    assert workdir.read_run(lane.dir) == lane.run
+    assert private_dir.read_run(lane.dir) == lane.run
 
 
 @pytest.mark.parametrize(
@@ -153,8 +154,8 @@ def test_a_place_that_cannot_be_written_is_named(base: str) -> None:
 
 
 def test_facts_give_back_what_was_handed_over(lane: TestLane) -> None:
-    assert workdir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
-    assert not workdir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
+    assert private_dir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
+    assert not private_dir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
     facts = claim.facts(lane.dir, lane.run)
     assert facts["lane_accel"] == {"chosen": "tcg"}
     assert facts["lane_run"]["run_id"] == lane.run.run_id
@@ -163,10 +164,10 @@ def test_facts_give_back_what_was_handed_over(lane: TestLane) -> None:
 
 def test_no_run_and_a_broken_run_are_named(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"lane: expected a lane in /no/such, but none is up there; look at ./lane up"):
-        workdir.read_run("/no/such")
+        private_dir.read_run("/no/such")
     Path(lane.dir, "run.json").write_text(json.dumps({"lane_id": 98}))
     with pytest.raises(LaneError, match=r"run\.json to describe the run, but it cannot be read"):
-        workdir.read_run(lane.dir)
+        private_dir.read_run(lane.dir)
 
 
 def test_a_directory_that_holds_something_else_is_left_alone(base: str) -> None:
@@ -181,7 +182,7 @@ def test_a_directory_that_holds_something_else_is_left_alone(base: str) -> None:
 def test_another_lanes_directory_is_left_alone(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"expected \S+ to be of lane 96, but it is of lane 98"):
         claim.claim(wish(os.path.dirname(lane.dir), lane_id=96))
-    assert workdir.read_run(lane.dir) == lane.run
+    assert private_dir.read_run(lane.dir) == lane.run
 
 
 def test_a_lane_of_the_same_id_that_is_up_elsewhere_is_refused(lane: TestLane, base: str) -> None:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import command
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import command
+from ansible.module_utils.lane.core.errors import LaneError
 
 
 def gone(pid: int, seconds: float = 3) -> bool:
@@ -53,7 +53,7 @@ def test_a_program_that_does_not_end_is_ended_with_its_children(tmp_path: Path) 
 
 def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "module_utils"
-    script = f"from lane import command; command.run(['/bin/sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 50'], command.environment(None), 60, 'sleep')"
+    script = f"from lane.core import command; command.run(['/bin/sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 50'], command.environment(None), 60, 'sleep')"
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}) as runner:
         end = time.monotonic() + 10
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < end:

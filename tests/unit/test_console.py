@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import console
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols import kerbside_api
 from http_api import api
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
@@ -31,9 +31,9 @@ def vv(**changes: str | None) -> str:
 
 
 @pytest.fixture
-def expected(tmp_path: Path) -> console.Expected:
+def expected(tmp_path: Path) -> kerbside_api.Expected:
     (tmp_path / "ca.pem").write_text(CA + "\n")
-    return console.Expected("127.0.0.1", 17900, 17904, GOOD["host-subject"], str(tmp_path / "ca.pem"))
+    return kerbside_api.Expected("127.0.0.1", 17900, 17904, GOOD["host-subject"], str(tmp_path / "ca.pem"))
 
 
 @pytest.fixture
@@ -45,16 +45,16 @@ def token(tmp_path: Path) -> str:
 def test_the_file_is_fetched_with_the_token_whatever_the_proxy_variables_say(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with api(lambda n, auth: (200, auth)) as port:
-        assert console.get("127.0.0.1", port, "/c", token, 1) == "Bearer eyJ0"
+        assert kerbside_api.get("127.0.0.1", port, "/c", token, 1) == "Bearer eyJ0"
 
 
 def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
     unknown = json.dumps({"error": "console not found", "status": 404})
     with api(lambda n, auth: (200, "ok") if n > 3 else (404, unknown)) as port:
-        assert console.get("127.0.0.1", port, "/c", token, 5) == "ok"
+        assert kerbside_api.get("127.0.0.1", port, "/c", token, 5) == "ok"
     words = r"kerbside: .* but the answer was 404: console not found; look at logs/daemon"
     with api(lambda n, auth: (404, unknown)) as port, pytest.raises(LaneError, match=words):
-        console.get("127.0.0.1", port, "/c", token, 0.2)
+        kerbside_api.get("127.0.0.1", port, "/c", token, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
 def test_other_answers_are_told_at_once(token: str, status: int, body: str, words: str) -> None:
     begun = time.monotonic()
     with api(lambda n, auth: (status, body)) as port, pytest.raises(LaneError, match=words):
-        console.get("127.0.0.1", port, "/c", token, 10)
+        kerbside_api.get("127.0.0.1", port, "/c", token, 10)
     assert time.monotonic() - begun < 2
 
 
@@ -77,13 +77,13 @@ def test_nobody_there_and_no_token(token: str) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(LaneError, match=r"but the request ended with \[Errno 111\] Connection refused"):
-        console.get("127.0.0.1", port, "/c", token, 1)
+        kerbside_api.get("127.0.0.1", port, "/c", token, 1)
     with pytest.raises(LaneError, match=r"expected a bearer token in /no/such, but No such file or directory"):
-        console.get("127.0.0.1", port, "/c", "/no/such", 1)
+        kerbside_api.get("127.0.0.1", port, "/c", "/no/such", 1)
 
 
-def test_a_good_file_passes(expected: console.Expected) -> None:
-    console.check(console.parse(vv()), expected)
+def test_a_good_file_passes(expected: kerbside_api.Expected) -> None:
+    kerbside_api.check(kerbside_api.parse(vv()), expected)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_a_good_file_passes(expected: console.Expected) -> None:
         ({"password": ""}, r"expected a console token as the password in console\.vv, but there is none"),
     ],
 )
-def test_every_wrong_key_is_named(expected: console.Expected, changes: dict[str, str | None], words: str) -> None:
+def test_every_wrong_key_is_named(expected: kerbside_api.Expected, changes: dict[str, str | None], words: str) -> None:
     with pytest.raises(LaneError, match=words) as caught:
-        console.check(console.parse(vv(**changes)), expected)
+        kerbside_api.check(kerbside_api.parse(vv(**changes)), expected)
     assert caught.value.component == "kerbside"
     assert "s3cret" not in str(caught.value)
 
@@ -110,12 +110,12 @@ def test_every_wrong_key_is_named(expected: console.Expected, changes: dict[str,
 @pytest.mark.parametrize("text", ["", "garbage", "[other]\na=b\n", "[virt-viewer]\na=1\na=2\n"])
 def test_what_is_no_vv_file(text: str) -> None:
     with pytest.raises(LaneError, match=r"expected console\.vv to be a \[virt-viewer\] file"):
-        console.parse(text)
+        kerbside_api.parse(text)
 
 
 def test_what_is_shown_holds_no_password_and_the_file_is_private(tmp_path: Path) -> None:
     file = str(tmp_path / "console.vv")
-    shown = console.keep(vv(), console.parse(vv()), file)
+    shown = kerbside_api.keep(vv(), kerbside_api.parse(vv()), file)
     assert "s3cret" not in json.dumps(shown)
     assert shown["tls-port"] == "17900"
     assert os.stat(file).st_mode & 0o777 == 0o600

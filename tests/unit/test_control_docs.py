@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.control.errors import SessionFailed
-from ansible.module_utils.lane.control.session import Settings, run
-from ansible.module_utils.lane.control.steps import plan
+from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
+from ansible.module_utils.lane.protocols.ryll.session import Settings, run
+from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, chunk, header
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text(encoding="utf-8")

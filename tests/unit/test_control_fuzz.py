@@ -9,10 +9,10 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from ansible.module_utils.lane.control import jsonline, png
-from ansible.module_utils.lane.control.errors import ControlError, Malformed, SessionFailed
-from ansible.module_utils.lane.control.session import Settings, run
-from ansible.module_utils.lane.control.steps import plan
+from ansible.module_utils.lane.protocols.ryll import jsonline, png
+from ansible.module_utils.lane.protocols.ryll.errors import ControlError, Malformed, SessionFailed
+from ansible.module_utils.lane.protocols.ryll.session import Settings, run
+from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import HELLO, STATUS, Connection, Peer
 from control_peer import png as make_png
 from hypothesis import HealthCheck, given, settings

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.control.errors import SessionFailed
-from ansible.module_utils.lane.control.session import Settings, run
-from ansible.module_utils.lane.control.steps import plan
+from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
+from ansible.module_utils.lane.protocols.ryll.session import Settings, run
+from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import HELLO, STATUS, Connection, Peer, chunk, header
 
 LIMIT = 0.5

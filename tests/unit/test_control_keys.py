@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.lane.control.errors import BadSteps
-from ansible.module_utils.lane.control.keys import SCANCODES, chord, scancode, strokes
+from ansible.module_utils.lane.protocols.ryll.errors import BadSteps
+from ansible.module_utils.lane.protocols.ryll.keys import SCANCODES, chord, scancode, strokes
 
 # Taken by hand from the translation table that keys.py names, not from keys.py.
 KNOWN = {

@@ -6,8 +6,8 @@ import time
 import tracemalloc
 
 import pytest
-from ansible.module_utils.lane.control.errors import BadSteps, Malformed
-from ansible.module_utils.lane.control.jsonline import MOST_VALUES, decode, encode
+from ansible.module_utils.lane.protocols.ryll.errors import BadSteps, Malformed
+from ansible.module_utils.lane.protocols.ryll.jsonline import MOST_VALUES, decode, encode
 
 BAD = {
     "not JSON": (b"hello", "it is not JSON at character 1"),

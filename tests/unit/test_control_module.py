@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.control import session
-from ansible.module_utils.lane.control.keys import SCANCODES, chord
-from ansible.module_utils.lane.control.steps import AROUND, VERBS, Option, plan
+from ansible.module_utils.lane.protocols.ryll import session
+from ansible.module_utils.lane.protocols.ryll.keys import SCANCODES, chord
+from ansible.module_utils.lane.protocols.ryll.steps import AROUND, VERBS, Option, plan
 from ansible.module_utils.testing import patch_module_args
 from control_peer import Peer, Ryll
 

@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from ansible.module_utils.lane.control.errors import Malformed, TimedOut
-from ansible.module_utils.lane.control.png import Region, alike, look
+from ansible.module_utils.lane.protocols.ryll.errors import Malformed, TimedOut
+from ansible.module_utils.lane.protocols.ryll.png import Region, alike, look
 from control_peer import chunk, header, png, rgba
 
 START = b"\x89PNG\r\n\x1a\n"

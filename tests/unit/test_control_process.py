@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.control import watch
-from ansible.module_utils.lane.control.errors import ProcessLost, SessionFailed
-from ansible.module_utils.lane.control.session import Settings, run
-from ansible.module_utils.lane.control.steps import plan
-from ansible.module_utils.lane.control.watch import Watch, log_end
-from ansible.module_utils.lane.control.wire import Wire
+from ansible.module_utils.lane.protocols.ryll import ryll_process
+from ansible.module_utils.lane.protocols.ryll.errors import ProcessLost, SessionFailed
+from ansible.module_utils.lane.protocols.ryll.ryll_process import Watch, log_end
+from ansible.module_utils.lane.protocols.ryll.session import Settings, run
+from ansible.module_utils.lane.protocols.ryll.steps import plan
+from ansible.module_utils.lane.protocols.ryll.wire import Wire
 
 HERE = Path(__file__).parent
 CHILD = """
@@ -243,5 +243,5 @@ def test_a_log_that_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(watch, "open", refuse, raising=False)
+    monkeypatch.setattr(ryll_process, "open", refuse, raising=False)
     assert log_end(str(log)) == ("", 0)

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.control import verbs
-from ansible.module_utils.lane.control.client import Client
-from ansible.module_utils.lane.control.errors import BadSteps, Refused, SessionFailed
-from ansible.module_utils.lane.control.session import Settings, rehearse, run
-from ansible.module_utils.lane.control.steps import plan
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.ryll import verbs
+from ansible.module_utils.lane.protocols.ryll.client import Client
+from ansible.module_utils.lane.protocols.ryll.errors import BadSteps, Refused, SessionFailed
+from ansible.module_utils.lane.protocols.ryll.session import Settings, rehearse, run
+from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import HELLO, STATUS, Connection, Peer, Ryll, chunk, header, png, rgba
 
 ROOT = Path(__file__).parents[2]
@@ -633,7 +633,7 @@ def test_truth_is_no_number() -> None:
 )
 def test_kept_events_take_little_memory(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The peer sends 6 MB in lines, or what becomes 8 MB of values, to a client that may keep 1 MiB."""
-    monkeypatch.setattr("ansible.module_utils.lane.control.client.MOST_EVENT_BYTES", 1 << 20)
+    monkeypatch.setattr("ansible.module_utils.lane.protocols.ryll.client.MOST_EVENT_BYTES", 1 << 20)
     number = 60
 
     def serve(c: Connection) -> None:

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.control.errors import BadSteps
-from ansible.module_utils.lane.control.png import Region
-from ansible.module_utils.lane.control.private import hide
-from ansible.module_utils.lane.control.steps import VERBS, plan
+from ansible.module_utils.lane.protocols.ryll.errors import BadSteps
+from ansible.module_utils.lane.protocols.ryll.png import Region
+from ansible.module_utils.lane.protocols.ryll.private import hide
+from ansible.module_utils.lane.protocols.ryll.steps import VERBS, plan
 
 HELLO: dict[str, Any] = {"hello": {}}
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.control.errors import BadSteps, Closed, Malformed, TimedOut, Unreachable
-from ansible.module_utils.lane.control.wire import Wire
+from ansible.module_utils.lane.protocols.ryll.errors import BadSteps, Closed, Malformed, TimedOut, Unreachable
+from ansible.module_utils.lane.protocols.ryll.wire import Wire
 from control_peer import Connection, Peer
 
 HERE = Path(__file__).parents[2]
@@ -94,8 +94,8 @@ def test_no_permission(tmp_path: Path) -> None:
     code = (
         "import sys, time, ansible.module_utils\n"
         f"ansible.module_utils.__path__.append({str(HERE / 'module_utils')!r})\n"
-        "from ansible.module_utils.lane.control.errors import Unreachable\n"
-        "from ansible.module_utils.lane.control.wire import Wire\n"
+        "from ansible.module_utils.lane.protocols.ryll.errors import Unreachable\n"
+        "from ansible.module_utils.lane.protocols.ryll.wire import Wire\n"
         "import os\n"
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"try: Wire({path!r}).connect(time.monotonic() + 1)\n"
@@ -221,8 +221,8 @@ def test_a_line_without_end_is_cut_off(end: bytes) -> None:
 CHILD = """
 import re, sys, time
 sys.path.insert(0, sys.argv[1])
-from lane.control.client import Client
-from lane.control.errors import Malformed
+from lane.protocols.ryll.client import Client
+from lane.protocols.ryll.errors import Malformed
 def most():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 before = most()

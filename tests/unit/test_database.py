@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import database, process
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import database
+from ansible.module_utils.lane.programs import process
 from lanes import TestLane, claimed_lane
 
 SERVER = "echo $$ > {0}/data; trap 'echo closed >> {0}/data; exit {1}' TERM; touch {0}/ready; while :; do sleep 0.02; done"

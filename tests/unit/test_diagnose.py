@@ -19,8 +19,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.lane import diagnose, proc, process, readiness, verdict
-from ansible.module_utils.lane.workdir import hand_over
+from ansible.module_utils.lane.core.private_dir import hand_over
+from ansible.module_utils.lane.evidence import diagnosis, verdict
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.programs import process, readiness
 from lanes import TestLane, claimed_lane
 
 CATALOGUE = Path(__file__).parents[1] / "faults/catalogue.yml"
@@ -48,7 +50,7 @@ def told(lane: TestLane, name: str, *lines: str) -> None:
 
 def explain(lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "expected a, but b", **more: str) -> tuple[dict, dict]:
     blame = {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None, **more}
-    return diagnose.explain(lane.dir, blame)
+    return diagnosis.explain(lane.dir, blame)
 
 
 @contextmanager
@@ -101,12 +103,12 @@ def report(lane: TestLane, **checks: dict) -> None:
 
 def test_every_rule_has_a_fault_that_needs_it() -> None:
     faults = {f["name"]: f for f in yaml.safe_load(CATALOGUE.read_text())["faults"]}
-    assert set(diagnose.RULES) == set(diagnose.SEEDS)
-    for name, seeds in diagnose.SEEDS.items():
+    assert set(diagnosis.RULES) == set(diagnosis.SEEDS)
+    for name, seeds in diagnosis.SEEDS.items():
         assert seeds, name
         assert set(seeds) <= set(faults), name
     expected = {f["expect"]["rule"] for f in faults.values() if "rule" in f["expect"]}
-    assert expected <= set(diagnose.RULES)
+    assert expected <= set(diagnosis.RULES)
 
 
 def test_with_no_evidence_the_blame_stays_and_the_sentence_says_so(lane: TestLane) -> None:
@@ -126,7 +128,7 @@ def test_a_named_fault_of_machine_or_lane_stays_as_it_is(lane: TestLane, compone
 def test_a_task_that_named_nobody_is_looked_into(lane: TestLane) -> None:
     lane.start(lane.program("database_init", "echo 'InnoDB: preallocating 12582912 bytes failed, No space left on device'", component="database", oneshot=True))
     blame = {"component": "environment", "phase": "kerbside", "check": None, "cause": "c", "evidence": None}
-    found, notes = diagnose.explain(lane.dir, blame, named=False)
+    found, notes = diagnosis.explain(lane.dir, blame, named=False)
     assert notes["rule"] == "no_room"
     assert "No space left on device" in found["cause"]
 
@@ -380,10 +382,10 @@ def test_ryll_itself(lane: TestLane) -> None:
 
 
 def test_a_mistake_in_a_rule_does_not_cost_the_verdict(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: diagnose.Evidence) -> None:
+    def broken(_: diagnosis.Evidence) -> None:
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setitem(diagnose.RULES, "no_room", broken)
+    monkeypatch.setitem(diagnosis.RULES, "no_room", broken)
     failure = {"role": "smoke", "task": "t", "result": {"lane_failure": {"component": "ryll", "check": None, "cause": "c", "evidence": None}}}
     result = verdict.write(lane.dir, lane.artifacts, lane.run, planned=["hello"], failure=failure, phases=[], versions={})
     assert result["blame"]["cause"] == "c"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import firmware
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import firmware
 
 SIZES = {"C4": 3653632, "V4": 540672, "C2": 1966080, "V2": 131072}
 

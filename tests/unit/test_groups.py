@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible.module_utils.lane import proc
+from ansible.module_utils.lane.lifecycle import proc
 
 
 @pytest.fixture

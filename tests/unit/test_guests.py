@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import guests
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import guests
 
 IMAGE = b"QFI\xfb" + bytes(100)
 ENTRY = {"image": "g.qcow2", "sha256": hashlib.sha256(IMAGE).hexdigest(), "banner": "up", "agent": False}

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import github, junit
+from ansible.module_utils.lane.evidence import github, junit
 
 
 def result(*checks: tuple[str, str], blame: dict[str, Any] | None = None, verdict: str = "pass") -> dict[str, Any]:

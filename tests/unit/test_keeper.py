@@ -16,8 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import claim, keeper, proc, process, teardown, verdict, workdir
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.evidence import verdict
+from ansible.module_utils.lane.lifecycle import claim, keeper, proc, teardown
+from ansible.module_utils.lane.programs import process
 from lanes import TestLane, wish
 
 ID = 97
@@ -26,7 +29,7 @@ RACES = int(os.environ.get("LANE_TEST_RACES", "8"))
 #: Claims the lane when told to, says what came of it, and stays until its stdin is closed, as the ansible-playbook of that run.
 RACER = f"""
 import os, sys
-from lane import claim
+from lane.lifecycle import claim
 os.environ["LANE_OWNER"] = f"{{os.getpid()}}-race"
 base = sys.argv[1]
 wish = claim.Wish({ID}, base + "/l", base + "/artifacts", {{}}, (), ("spice_ticket",), True, stay=False, kept=True)
@@ -93,7 +96,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def test_the_owners_end_is_the_lanes_end(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = claimed(base, monkeypatch)
     kept.lane.start(kept.lane.program("database", "exec sleep 600"), kept.lane.program("daemon", "sleep 600 & trap '' TERM; wait; sleep 600"))
-    stranger = subprocess.Popen(["sleep", "600"], env={workdir.MARK: f"{ID}/another-run"})
+    stranger = subprocess.Popen(["sleep", "600"], env={private_dir.MARK: f"{ID}/another-run"})
     try:
         time.sleep(0.3)
         assert len(proc.marked(ID)) > 4
@@ -221,7 +224,7 @@ def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_
         ((winner, run_id),) = [(pid, said.split()[1]) for pid, said in words.items() if said.startswith("won ")]
         named = f", run by ansible-playbook (pid {winner}), run {run_id}: nothing started yet; look at "
         assert [said for pid, said in words.items() if pid != winner and not (said.startswith("lost environment: ") and named in said)] == []
-        assert workdir.read_run(f"{base}/l").run_id == run_id
+        assert private_dir.read_run(f"{base}/l").run_id == run_id
         assert [keeper.order_of(one).run_id for one in keeper.keepers(ID)] == [run_id]  # type: ignore[union-attr]
     finally:
         for racer in racers:
@@ -230,14 +233,14 @@ def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_
 
 
 def test_whoever_makes_or_removes_a_lane_is_alone_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workdir, "ALONE_LIMIT", 0.1)
-    with workdir.alone(ID), workdir.alone(ID - 1):
+    monkeypatch.setattr(private_dir, "ALONE_LIMIT", 0.1)
+    with private_dir.alone(ID), private_dir.alone(ID - 1):
         words = (
             rf"environment: expected lane {ID} to be free, but another command has been making or removing it for 0.1 s; look at grep kerbside-lane-\d+-{ID} "
         )
-        with pytest.raises(LaneError, match=words), workdir.alone(ID):
+        with pytest.raises(LaneError, match=words), private_dir.alone(ID):
             pass
-    with workdir.alone(ID):
+    with private_dir.alone(ID):
         pass
 
 
@@ -315,10 +318,10 @@ def test_an_owner_that_ends_while_the_keeper_starts_is_seen(base: str) -> None:
 def test_the_next_runs_directory_is_not_this_keepers(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = claimed(base, monkeypatch)
     other = replace(kept.lane.run, run_id="another")
-    workdir.write_private(Path(kept.lane.dir, workdir.RUN_FILE), json.dumps(other.__dict__).encode())
+    private_dir.write_private(Path(kept.lane.dir, private_dir.RUN_FILE), json.dumps(other.__dict__).encode())
     end(kept.owner)
     assert keeper.until(lambda: not proc.marked(ID), 10)
-    assert workdir.read_run(kept.lane.dir) == other
+    assert private_dir.read_run(kept.lane.dir) == other
 
 
 def test_a_keeper_that_cannot_start_is_named(base: str, monkeypatch: pytest.MonkeyPatch) -> None:

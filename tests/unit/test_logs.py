@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import logs
+from ansible.module_utils.lane.evidence import logs
 
 ZERO = 1795492558.0  # 2026-11-24T03:55:58Z
 

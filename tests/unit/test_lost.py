@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible.module_utils.lane import process, readiness
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs import process, readiness
 from lanes import TestLane, claimed_lane
 
 FOREVER = "exec sleep 60"

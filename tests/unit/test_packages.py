@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.lane import command, packages
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import command
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import packages
 
 TABLE = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text())["__deps_packages"]
 

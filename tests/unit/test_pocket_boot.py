@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.lane import firmware
-from ansible.module_utils.lane.qmp import Qmp
+from ansible.module_utils.lane.prepare import firmware
+from ansible.module_utils.lane.protocols.qmp import Qmp
 
 pytestmark = pytest.mark.slow
 

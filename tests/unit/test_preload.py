@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import importlib.util
 import os
@@ -10,13 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import templates
 
 #: Prints which of the imports ahead has something done before or after each fork in the process that forks.
 ADDED = """
@@ -34,18 +31,13 @@ PLUGIN = Path(__file__).parents[2] / "plugins/callback/preload.py"
 
 
 @pytest.fixture
-def preload(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The plugin's file as a module, which leaves Ansible's templating alone."""
+def preload(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The plugin's file as a module."""
     spec = importlib.util.spec_from_file_location("preload_plugin", PLUGIN)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(templates, "install", lambda: None)
-    interval = sys.getswitchinterval()
-    yield module
-    sys.setswitchinterval(interval)
-    gc.enable()
-    gc.unfreeze()
+    return module
 
 
 def test_every_name_can_be_imported(preload: ModuleType) -> None:

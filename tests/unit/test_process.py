@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible.module_utils.lane import proc, process, readiness
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.programs import process, readiness
 from lanes import TestLane, claimed_lane
 
 LISTENER = (

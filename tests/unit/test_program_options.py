@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.lane.errors import LaneError
-from ansible.module_utils.lane.program_options import PROGRAM, SHARED, program
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs.options import PROGRAM, SHARED, program
 
 TICKET = {"file": "/secret", "format": "x:{}"}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.lane import prometheus
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols import proxy_counters
 from http_api import api
 
 TEXT = """# HELP kerbside_proxy_authorized_total x
@@ -16,20 +16,20 @@ kerbside_proxy_firewall_verdicts_total{rule="size_cap",channel="main",path="a,b\
 
 
 def test_series_with_and_without_labels() -> None:
-    values = prometheus.parse(TEXT)
+    values = proxy_counters.parse(TEXT)
     assert values["kerbside_proxy_authorized_total", ()] == 4
     assert values["kerbside_proxy_bytes_relayed_total", (("direction", "client_to_server"),)] == 312
     assert len(values) == 3
 
 
 def test_an_empty_body_is_no_series() -> None:
-    assert prometheus.parse("") == {}
+    assert proxy_counters.parse("") == {}
 
 
 @pytest.mark.parametrize("line", ["<html>", "name{a=b} 1", "name", 'name{a="b" 1'])
 def test_other_text_is_refused_with_its_line(line: str) -> None:
     with pytest.raises(ValueError, match="line 2 is"):
-        prometheus.parse(f"ok 1\n{line}\n")
+        proxy_counters.parse(f"ok 1\n{line}\n")
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def test_other_text_is_refused_with_its_line(line: str) -> None:
 def test_scrape(status: int, body: str, words: str) -> None:
     with api(lambda n, auth: (status, body)) as port:
         if not words:
-            assert prometheus.scrape("127.0.0.1", port)["kerbside_proxy_bytes_relayed_total{direction=client_to_server}"] == 312
+            assert proxy_counters.scrape("127.0.0.1", port)["kerbside_proxy_bytes_relayed_total{direction=client_to_server}"] == 312
             return
         with pytest.raises(LaneError, match=words) as caught:
-            prometheus.scrape("127.0.0.1", port)
+            proxy_counters.scrape("127.0.0.1", port)
         assert caught.value.component == "proxy"
 
 
@@ -50,4 +50,4 @@ def test_scrape_of_nobody() -> None:
     with api(lambda n, auth: (200, "")) as port:
         pass
     with pytest.raises(LaneError, match=r"proxy: expected kerbside-proxy's counters on http://127\.0\.0\.1:\d+/metrics, but the request ended"):
-        prometheus.scrape("127.0.0.1", port, 1)
+        proxy_counters.scrape("127.0.0.1", port, 1)

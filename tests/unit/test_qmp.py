@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import qmp
+from ansible.module_utils.lane.protocols import qmp
 
 GREETING = b'{"QMP": {"version": {"qemu": {"major": 9, "minor": 1, "micro": 2}}, "capabilities": ["oob"]}}\r\n'
 Peer = Callable[[Callable[[socket.socket], None]], socket.socket]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.lane import quote
+from ansible.module_utils.lane.evidence import log_excerpt
 
 PYTHON = """PID 7 logging configured: {'syslog': False}
 Traceback (most recent call last):
@@ -40,9 +40,9 @@ Caused by:
     ],
 )
 def test_the_telling_words(log: str, words: str) -> None:
-    assert quote.telling(log.splitlines()) == words
+    assert log_excerpt.telling(log.splitlines()) == words
 
 
 def test_they_fit_into_a_sentence() -> None:
-    assert len(quote.telling([f"error {'x' * 9000} {n}" for n in range(100)])) <= 2 * quote.LONGEST + 5
-    assert "error 1 " not in quote.telling([f"error {n} " for n in range(100)])
+    assert len(log_excerpt.telling([f"error {'x' * 9000} {n}" for n in range(100)])) <= 2 * log_excerpt.LONGEST + 5
+    assert "error 1 " not in log_excerpt.telling([f"error {n} " for n in range(100)])

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import command, git_source, refresh
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import command
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import git, refresh
 
 
 @pytest.fixture
@@ -115,6 +116,6 @@ def test_a_commit_that_the_repository_lacks(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     done = command.run(["git", "init", "-q", str(repo)], command.environment(None), 20, "git init")
     assert done.status == 0
-    source = git_source.Repository(str(repo), "x", "guest", "a test", None, str(tmp_path / "log"), tags=True)
+    source = git.Repository(str(repo), "x", "guest", "a test", None, str(tmp_path / "log"), tags=True)
     with pytest.raises(LaneError, match=rf"^guest: expected {repo} to have commit {'0' * 40}, but git said "):
         source.check_out(source.commit("0" * 40), tmp_path / "clone")

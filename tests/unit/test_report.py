@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import report
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.evidence import report
 
 BEGAN = "2026-11-24T03:55:58.000Z"
 ZERO = 1795492558.0
@@ -18,7 +18,7 @@ PIXEL = bytes.fromhex("89504e470d0a1a0a")
 
 
 def result(**more: Any) -> dict[str, Any]:
-    """A result.json as module_utils/lane/verdict.py writes it."""
+    """A result.json as module_utils/lane/evidence/verdict.py writes it."""
     return {
         "schema": 1,
         "lane_id": 3,

@@ -9,16 +9,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import command, ryll_build, toolchain
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core import command
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import rust, ryll
 
 PROGRAM = "#!/bin/sh\necho 'ryll v{} (0123abcd)'\n"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> ryll_build.Place:
+def place(tmp_path: Path) -> ryll.Place:
     """A cache of the test's own."""
-    return ryll_build.Place(str(tmp_path / "cache"), "99/t", str(tmp_path / "log"), 60)
+    return ryll.Place(str(tmp_path / "cache"), "99/t", str(tmp_path / "log"), 60)
 
 
 @pytest.fixture
@@ -42,51 +43,51 @@ def wheel(folder: Path, version: str, says: str | None = None, script: str = "ry
     return path
 
 
-def test_a_release_is_fetched_once(place: ryll_build.Place, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_is_fetched_once(place: ryll.Place, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_TARGET", "/nowhere")
     monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "1")
     packed = wheel(index, "1.2.3")
-    first = ryll_build.from_wheel(place, "1.2.3", ())
-    assert first == ryll_build.Ryll(f"{place.root}/wheel-1.2.3/ryll", "1.2.3", "wheel", "1.2.3", "0123abcd", False)
+    first = ryll.from_wheel(place, "1.2.3", ())
+    assert first == ryll.Ryll(f"{place.root}/wheel-1.2.3/ryll", "1.2.3", "wheel", "1.2.3", "0123abcd", False)
     packed.unlink()
-    assert ryll_build.from_wheel(place, "1.2.3", ()).cached
+    assert ryll.from_wheel(place, "1.2.3", ()).cached
     assert sorted(path.name for path in (place.root / "wheel-1.2.3").iterdir()) == ["ryll", "ryll.json"]
     assert [path.name for path in place.root.iterdir() if path.name.startswith(".new-")] == []
 
 
-def test_a_cut_program_in_the_cache_is_fetched_again(place: ryll_build.Place, index: Path) -> None:
+def test_a_cut_program_in_the_cache_is_fetched_again(place: ryll.Place, index: Path) -> None:
     wheel(index, "1.2.3")
-    path = Path(ryll_build.from_wheel(place, "1.2.3", ()).path)
+    path = Path(ryll.from_wheel(place, "1.2.3", ()).path)
     path.write_text("#!/bin/sh\n")
-    again = ryll_build.from_wheel(place, "1.2.3", ())
+    again = ryll.from_wheel(place, "1.2.3", ())
     assert not again.cached
     assert path.read_text() == PROGRAM.format("1.2.3")
 
 
-def test_a_wheel_with_another_hash_is_refused(place: ryll_build.Place, index: Path) -> None:
+def test_a_wheel_with_another_hash_is_refused(place: ryll.Place, index: Path) -> None:
     wheel(index, "1.2.3")
     with pytest.raises(
         LaneError, match=r"^environment: expected pip to download ryll 1.2.3, but it ended with status 1: .*(?i:do not match the hashes|expected sha256)"
     ):
-        ryll_build.from_wheel(place, "1.2.3", ("0" * 64,))
+        ryll.from_wheel(place, "1.2.3", ("0" * 64,))
     assert not (place.root / "wheel-1.2.3").exists()
 
 
-def test_a_release_that_is_not_there(place: ryll_build.Place, index: Path) -> None:
+def test_a_release_that_is_not_there(place: ryll.Place, index: Path) -> None:
     wheel(index, "1.2.3")
     with pytest.raises(
         LaneError, match=r"^environment: expected pip to download ryll 9.9.9, but .*No matching distribution found for ryll==9.9.9.*; look at .*log$"
     ):
-        ryll_build.from_wheel(place, "9.9.9", ())
+        ryll.from_wheel(place, "9.9.9", ())
 
 
-def test_a_wheel_that_is_not_what_it_says(place: ryll_build.Place, index: Path) -> None:
+def test_a_wheel_that_is_not_what_it_says(place: ryll.Place, index: Path) -> None:
     wheel(index, "1.2.3", says="1.2.4")
     with pytest.raises(LaneError, match=r"^ryll: expected ryll 1.2.3 in ryll-1.2.3-py3-none-any.whl, but the program says 1.2.4"):
-        ryll_build.from_wheel(place, "1.2.3", ())
+        ryll.from_wheel(place, "1.2.3", ())
     wheel(index, "1.2.5", script="other")
     with pytest.raises(LaneError, match=r"^ryll: expected one program ryll in ryll-1.2.5-py3-none-any.whl, but it has 0"):
-        ryll_build.from_wheel(place, "1.2.5", ())
+        ryll.from_wheel(place, "1.2.5", ())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_program_that_does_not_start(tmp_path: Path, script: str, message: str
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     with pytest.raises(LaneError, match=message):
-        ryll_build.ask_version(str(path), None)
+        ryll.ask_version(str(path), None)
 
 
 def crate(folder: Path, manifest: str) -> str:
@@ -122,15 +123,15 @@ def test_without_cargo_it_is_said_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(
         LaneError, match=r"^host: expected a Rust toolchain, for ryll_build_method=git, but there is no cargo on PATH .*, nor rustup; install it by rustup"
     ):
-        toolchain.find({"PATH": str(tmp_path)}, str(tmp_path))
+        rust.find({"PATH": str(tmp_path)}, str(tmp_path))
 
 
 @pytest.fixture
-def cargo(tmp_path: Path) -> tuple[toolchain.Toolchain, dict[str, str]]:
+def cargo(tmp_path: Path) -> tuple[rust.Toolchain, dict[str, str]]:
     """The toolchain of this machine and its environment."""
-    env = toolchain.environment(None, str(tmp_path / "target"))
+    env = rust.environment(None, str(tmp_path / "target"))
     try:
-        return toolchain.find(env, str(tmp_path)), env
+        return rust.find(env, str(tmp_path)), env
     except LaneError:
         pytest.skip("no Rust toolchain here")
 
@@ -147,53 +148,53 @@ def cargo(tmp_path: Path) -> tuple[toolchain.Toolchain, dict[str, str]]:
         ("[package\n", r"^ryll: expected cargo .* to understand the checkout of ryll"),
     ],
 )
-def test_a_checkout_that_the_toolchain_cannot_build(cargo: tuple[toolchain.Toolchain, dict[str, str]], tmp_path: Path, manifest: str, message: str) -> None:
+def test_a_checkout_that_the_toolchain_cannot_build(cargo: tuple[rust.Toolchain, dict[str, str]], tmp_path: Path, manifest: str, message: str) -> None:
     checkout = crate(tmp_path / "c", manifest)
     with pytest.raises(LaneError, match=message):
-        toolchain.check(*cargo, checkout, "ryll")
+        rust.check(*cargo, checkout, "ryll")
 
 
-def test_a_toolchain_file_asks_too(cargo: tuple[toolchain.Toolchain, dict[str, str]], tmp_path: Path) -> None:
+def test_a_toolchain_file_asks_too(cargo: tuple[rust.Toolchain, dict[str, str]], tmp_path: Path) -> None:
     checkout = crate(tmp_path / "c", RYLL)
     Path(checkout, "rust-toolchain.toml").write_text('[toolchain]\nchannel = "1.999.0"\n')
     quiet = {**cargo[1], "RUSTUP_TOOLCHAIN": "stable"} if Path(cargo[0].cargo).with_name("rustup").exists() else cargo[1]
     with pytest.raises(LaneError, match=r"^host: expected rustc 1.999.0 or newer, as rust-toolchain.toml of ryll asks"):
-        toolchain.check(cargo[0], quiet, checkout, "ryll")
+        rust.check(cargo[0], quiet, checkout, "ryll")
 
 
 def test_the_callers_flags_do_not_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     leaks = {"RUSTFLAGS": "-x", "CARGO_TARGET_DIR": "/x", "CARGO_BUILD_TARGET": "x", "CARGO_PROFILE_RELEASE_DEBUG": "true", "RUSTC_WRAPPER": "/x"}
     for name, value in {**leaks, "CARGO_HOME": "/home/of/cargo", "CARGO_NET_OFFLINE": "true"}.items():
         monkeypatch.setenv(name, value)
-    env = toolchain.environment("9/t", "/t")
+    env = rust.environment("9/t", "/t")
     assert {name: env.get(name) for name in leaks} == {**dict.fromkeys(leaks), "CARGO_TARGET_DIR": "/t"}
     assert (env["CARGO_HOME"], env["CARGO_NET_OFFLINE"], env["KERBSIDE_LANE"], env["CARGO_ENCODED_RUSTFLAGS"]) == ("/home/of/cargo", "true", "9/t", "")
     assert env["PATH"].endswith("/home/of/cargo/bin")
 
 
 def test_a_record_that_cannot_be_read_counts_as_nothing(tmp_path: Path) -> None:
-    assert ryll_build.find(tmp_path, None, "git", "main") is None
+    assert ryll.find(tmp_path, None, "git", "main") is None
     (tmp_path / "ryll").write_text("x")
     for text in ("{", "[]", json.dumps({"size": 1}), json.dumps({"size": 2, "commit": ""})):
         (tmp_path / "ryll.json").write_text(text)
         if text != '{"size": 1}':
-            assert ryll_build.find(tmp_path, None, "git", "main") is None
+            assert ryll.find(tmp_path, None, "git", "main") is None
 
 
-def test_git_is_asked_for_plainly(place: ryll_build.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_is_asked_for_plainly(place: ryll.Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_program", lambda name: None)
     with pytest.raises(LaneError, match=r"^host: expected git, for ryll_build_method=git, but there is none on PATH"):
-        ryll_build.from_git(place, "/repo", "main", ())
+        ryll.from_git(place, "/repo", "main", ())
 
 
 @pytest.mark.skipif(not command.find_program("git"), reason="git is not installed")
-def test_what_cannot_be_fetched_is_named(place: ryll_build.Place, tmp_path: Path) -> None:
+def test_what_cannot_be_fetched_is_named(place: ryll.Place, tmp_path: Path) -> None:
     place.root.mkdir(parents=True)
     repo = tmp_path / "repo"
     subprocess.run(["git", "init", "-q", "-b", "main", str(repo)], check=True)
     with pytest.raises(LaneError, match=r"^environment: expected git to list /no/repository, but it said .*does not appear to be a git repository"):
-        ryll_build.from_git(place, "/no/repository", "main", ())
+        ryll.from_git(place, "/no/repository", "main", ())
     with pytest.raises(LaneError, match=r"^ryll: expected .*/repo to have main, but no branch or tag is named so \(a commit needs all of its 40 digits\)"):
-        ryll_build.from_git(place, str(repo), "main", ())
+        ryll.from_git(place, str(repo), "main", ())
     with pytest.raises(LaneError, match=rf"^ryll: expected .*/repo to have commit {'0' * 40}, but git said .*not our ref"):
-        ryll_build.from_git(place, str(repo), "0" * 40, ())
+        ryll.from_git(place, str(repo), "0" * 40, ())

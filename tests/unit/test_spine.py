@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import spine
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.checks import outside_checks
+from ansible.module_utils.lane.core.errors import LaneError
 from http_api import api
 from lanes import TestLane, claimed_lane
 
@@ -29,7 +29,7 @@ def lane() -> Iterator[TestLane]:
         yield found
 
 
-def where(lane: TestLane, **more: object) -> spine.Spine:
+def where(lane: TestLane, **more: object) -> outside_checks.Spine:
     counters = Path(lane.dir, "counters.json")
     if not counters.exists():
         counters.write_text("{}")
@@ -46,19 +46,19 @@ def where(lane: TestLane, **more: object) -> spine.Spine:
         "counters_file": str(counters),
         **more,
     }
-    return spine.Spine(**values)  # type: ignore[arg-type]
+    return outside_checks.Spine(**values)  # type: ignore[arg-type]
 
 
 def test_the_banner_is_waited_for(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "sleep 0.3; printf 'noise\\nguest: ready 1\\n' > logs/serial.log; exec sleep 60"))
-    assert spine.banner(where(lane)) == {"line": 2, "text": "guest: ready 1"}
+    assert outside_checks.banner(where(lane)) == {"line": 2, "text": "guest: ready 1"}
 
 
 def test_a_banner_that_does_not_come(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "printf 'one\\nguest: starting\\n' > logs/serial.log; exec sleep 60"))
     time.sleep(0.1)
     with pytest.raises(LaneError) as caught:
-        spine.banner(where(lane, banner_limit=0.4))
+        outside_checks.banner(where(lane, banner_limit=0.4))
     assert str(caught.value).startswith("guest: expected the guest's banner 'guest: ready' on the serial port within 0.4 s of its start, ")
     assert "but the last that came is 'guest: starting'" in str(caught.value)
     assert caught.value.evidence == f"{lane.dir}/logs/serial.log:3"
@@ -68,7 +68,7 @@ def test_a_banner_that_is_worded_in_another_way(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "printf '\\r\\none\\r\\nguest: ready!\\r\\nmore\\r\\n' > logs/serial.log; exec sleep 60"))
     time.sleep(0.1)
     with pytest.raises(LaneError) as caught:
-        spine.banner(where(lane, banner="guest: ready?", banner_limit=0.4))
+        outside_checks.banner(where(lane, banner="guest: ready?", banner_limit=0.4))
     assert "within 0.4 s of its start, but it says 'guest: ready!'; look at " in str(caught.value)
     assert str(caught.value).endswith("/logs/serial.log, or banner in fixtures/guests.yml if this is what the guest is to say")
     assert caught.value.evidence == f"{lane.dir}/logs/serial.log:3"
@@ -77,21 +77,21 @@ def test_a_banner_that_is_worded_in_another_way(lane: TestLane) -> None:
 def test_a_silent_guest_and_a_dead_qemu(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "sleep 0.6; exit 7"))
     with pytest.raises(LaneError, match=r"^guest: .* but nothing came at all"):
-        spine.banner(where(lane, banner_limit=0.2))
+        outside_checks.banner(where(lane, banner_limit=0.2))
     begun = time.monotonic()
     with pytest.raises(LaneError, match=r"^qemu: .* but qemu has ended \(status 7\)"):
-        spine.banner(where(lane, banner_limit=20))
+        outside_checks.banner(where(lane, banner_limit=20))
     assert time.monotonic() - begun < 2
 
 
 def test_no_guest_at_all(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"^lane: .* but no guest was started"):
-        spine.banner(where(lane))
+        outside_checks.banner(where(lane))
 
 
 def test_counters_that_moved(lane: TestLane) -> None:
     with api(lambda n, auth: (200, MOVED)) as port:
-        detail = spine.counters(where(lane, metrics_port=port))
+        detail = outside_checks.counters(where(lane, metrics_port=port))
     assert detail["after"]["kerbside_proxy_authorized_total"] == 4
     assert detail["before"] == {}
 
@@ -109,7 +109,7 @@ def test_counters_that_moved(lane: TestLane) -> None:
 def test_counters_that_did_not(lane: TestLane, before: dict[str, float], after: str, words: str) -> None:
     Path(lane.dir, "counters.json").write_text(json.dumps(before))
     with api(lambda n, auth: (200, after)) as port, pytest.raises(LaneError, match=words) as caught:
-        spine.counters(where(lane, metrics_port=port))
+        outside_checks.counters(where(lane, metrics_port=port))
     assert caught.value.component == "proxy"
 
 
@@ -126,7 +126,7 @@ def test_the_path_through_the_proxy(lane: TestLane) -> None:
         port = proxy.getsockname()[1]
         lane.start(lane.program("ryll", "", argv=(sys.executable, "-c", CONNECT.format([port]))))
         with proxy.accept()[0]:
-            assert spine.path(where(lane, proxy_port=port)) == {"remotes": [f"127.0.0.1:{port}"]}
+            assert outside_checks.path(where(lane, proxy_port=port)) == {"remotes": [f"127.0.0.1:{port}"]}
 
 
 def test_a_way_round_the_proxy_is_seen(lane: TestLane) -> None:
@@ -135,21 +135,21 @@ def test_a_way_round_the_proxy_is_seen(lane: TestLane) -> None:
         lane.start(lane.program("ryll", "", argv=(sys.executable, "-c", CONNECT.format(ports))))
         words = rf"^kerbside: expected no TCP connection from ryll to qemu, but one goes to port {ports[1]}"
         with proxy.accept()[0], qemu.accept()[0], pytest.raises(LaneError, match=words):
-            spine.path(where(lane, proxy_port=ports[0], spice_port=ports[1]))
+            outside_checks.path(where(lane, proxy_port=ports[0], spice_port=ports[1]))
 
 
 def test_no_connection_and_no_ryll(lane: TestLane) -> None:
     with pytest.raises(LaneError, match=r"^ryll: expected ryll to be connected while it is checked, but it does not run"):
-        spine.path(where(lane))
+        outside_checks.path(where(lane))
     lane.start(lane.program("ryll", "exec sleep 60"))
     with pytest.raises(LaneError, match=r"^ryll: expected a TCP connection from ryll to kerbside-proxy on port 2, but it is connected to \[\]"):
-        spine.path(where(lane))
+        outside_checks.path(where(lane))
 
 
 def test_every_check_runs_and_the_first_failure_is_told(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "echo guest: ready > logs/serial.log; exec sleep 60"))
     with api(lambda n, auth: (200, "")) as port:
-        entries, failure = spine.run_checks(where(lane, metrics_port=port), ["banner", "counters", "path"])
+        entries, failure = outside_checks.run_checks(where(lane, metrics_port=port), ["banner", "counters", "path"])
     assert [(e["name"], e["result"]) for e in entries] == [("banner", "pass"), ("counters", "fail"), ("path", "fail")]
     assert failure is not None
     assert failure.check == "counters"

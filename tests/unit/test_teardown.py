@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible.module_utils.lane import proc, process, teardown
-from ansible.module_utils.lane.errors import LaneError
-from ansible.module_utils.lane.workdir import MARK
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.private_dir import MARK
+from ansible.module_utils.lane.lifecycle import proc, teardown
+from ansible.module_utils.lane.programs import process
 from lanes import TestLane, claimed_lane
 
 

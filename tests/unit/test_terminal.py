@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane import ansible_log, logs, quiet, terminal
+from ansible.module_utils.lane.evidence import ansible_log, logs, progress, terminal
 from lanes import claimed_lane
 
 
@@ -169,7 +169,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool = False) ->
     """A Quiet, and the lines that it shows."""
     lines: list[str] = []
     monkeypatch.setattr(terminal.Terminal, "_write", lambda self, text: lines.append(text.rstrip("\n")))
-    made = quiet.Quiet(str(tmp_path / "ansible.log"), Display(), False, lambda text, colour: f"<{colour}>{text}", check)
+    made = progress.Quiet(str(tmp_path / "ansible.log"), Display(), False, lambda text, colour: f"<{colour}>{text}", check)
     try:
         yield made, lines
     finally:

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import venv
-from ansible.module_utils.lane.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import python_env
 
 PROJECT = """
 [build-system]
@@ -41,22 +41,22 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def wish(requirement: str, **more: tuple[str, ...]) -> venv.Venv:
-    return venv.Venv(requirement, "tinyside", **{"without": ("mysqlclient",), **more})
+def wish(requirement: str, **more: tuple[str, ...]) -> python_env.Venv:
+    return python_env.Venv(requirement, "tinyside", **{"without": ("mysqlclient",), **more})
 
 
 @pytest.mark.slow
 def test_a_checkout_is_built_as_it_stands_and_again_when_it_changes(tmp_path: Path, checkout: Path) -> None:
     cache = str(tmp_path / "cache")
-    assert venv.find(cache, wish(str(checkout))) is None
-    built = venv.build(cache, wish(str(checkout)), 120, str(tmp_path / "log"))
+    assert python_env.find(cache, wish(str(checkout))) is None
+    built = python_env.build(cache, wish(str(checkout)), 120, str(tmp_path / "log"))
     assert built["versions"]["tinyside"] == "1.0"
     assert "mysqlclient" not in built["versions"]
-    assert venv.find(cache, wish(str(checkout))) == built
-    assert venv.build(cache, wish(str(checkout)), 120, str(tmp_path / "log")) == built
+    assert python_env.find(cache, wish(str(checkout))) == built
+    assert python_env.build(cache, wish(str(checkout)), 120, str(tmp_path / "log")) == built
     (checkout / "VERSION").write_text("1.1")
-    assert venv.find(cache, wish(str(checkout))) is None
-    assert venv.build(cache, wish(str(checkout)), 120, str(tmp_path / "log"))["versions"]["tinyside"] == "1.1"
+    assert python_env.find(cache, wish(str(checkout))) is None
+    assert python_env.build(cache, wish(str(checkout)), 120, str(tmp_path / "log"))["versions"]["tinyside"] == "1.1"
     subprocess.run([built["python"], "-c", "import tinyside"], check=True)
 
 
@@ -64,9 +64,9 @@ def test_a_checkout_is_built_as_it_stands_and_again_when_it_changes(tmp_path: Pa
 def test_what_pip_refuses_is_told_in_its_own_words(tmp_path: Path, checkout: Path) -> None:
     (checkout / "backend.py").write_text("raise RuntimeError('no compiler here')")
     with pytest.raises(LaneError, match=r"^environment: expected pip to install \S+/tinyside, but it ended with status \d+: .*error") as caught:
-        venv.build(str(tmp_path / "cache"), wish(str(checkout)), 120, str(tmp_path / "log"))
+        python_env.build(str(tmp_path / "cache"), wish(str(checkout)), 120, str(tmp_path / "log"))
     assert "no compiler here" in Path(caught.value.where).read_text()
-    assert venv.find(str(tmp_path / "cache"), wish(str(checkout))) is None
+    assert python_env.find(str(tmp_path / "cache"), wish(str(checkout))) is None
 
 
 def test_the_key_follows_everything_that_matters(checkout: Path) -> None:

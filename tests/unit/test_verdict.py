@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane import verdict
-from ansible.module_utils.lane.errors import COMPONENTS, PRODUCT
-from ansible.module_utils.lane.workdir import hand_over
+from ansible.module_utils.lane.core.errors import COMPONENTS, PRODUCT
+from ansible.module_utils.lane.core.private_dir import hand_over
+from ansible.module_utils.lane.evidence import verdict
 from lanes import TestLane, claimed_lane
 
 PLANNED = ["hello", "status", "screenshot", "banner", "counters", "path"]

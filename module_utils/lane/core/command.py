@@ -1,0 +1,124 @@
+"""Run a short-lived program for the lane: with an environment of its own, a limit, the lane's mark, and never left behind.
+
+What has to go on running is started by lane.process instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO, Any
+
+from .errors import legacy_error
+from .private_dir import MARK
+
+#: Where programs are looked for besides the caller's PATH: an ordinary user of Debian has no sbin on it.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: What a program needs from the caller to reach a network; nothing else of the environment is passed on unless a caller names it.
+NETWORK = (
+    "http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY "
+    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE"
+).split()
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended: exit status (negative: the signal that ended it) and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """Its last words: the last lines with "error" in them or git's "fatal:", else the last lines at all."""
+        lines = [line.strip() for line in f"{self.out}\n{self.err}".splitlines() if line.strip()]
+        return " / ".join([line for line in lines if "error" in line.lower() or line.startswith("fatal:")][-2:] or lines[-2:]) or "nothing"
+
+
+def search_path() -> str:
+    """The caller's PATH and the system's folders behind it."""
+    return f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}".lstrip(":")
+
+
+def find_program(name: str) -> str | None:
+    """The absolute path of a program, or None."""
+    found = shutil.which(name, path=search_path())
+    return os.path.abspath(found) if found else None
+
+
+def environment(mark: str | None, keep: Iterable[str] = (), network: bool = False) -> dict[str, str]:
+    """A fresh environment: PATH, HOME, a UTF-8 locale, the lane's mark, and of the caller's only the names in `keep` (NAME, or PREFIX*)."""
+    exact = {name for name in keep if not name.endswith("*")} | (set(NETWORK) if network else set())
+    prefixes = tuple(name[:-1] for name in keep if name.endswith("*"))
+    kept = {name: value for name, value in os.environ.items() if name in exact or (prefixes and name.startswith(prefixes))}
+    home = os.environ.get("HOME") or os.path.expanduser("~")
+    return {**kept, "PATH": search_path(), "HOME": home, "LC_ALL": "C.UTF-8", **({MARK: mark} if mark else {})}
+
+
+def spawn(argv: list[str], env: dict[str, str], **more: Any) -> subprocess.Popen[bytes]:
+    """Start a program without stdin in a session of its own. The kernel kills it when this process ends, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
+    libc = ctypes.CDLL(None)
+
+    def die_with_us() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    # preexec_fn is for processes with one thread, which Ansible's modules are.
+    return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_us, **more)  # noqa: PLW1509
+
+
+def end_group(process: subprocess.Popen[Any]) -> None:
+    """Kill the program and all that it started in its session, and reap it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def run(
+    argv: list[str],
+    env: dict[str, str],
+    limit: float,
+    what: str,
+    *,
+    component: str = "environment",
+    cwd: str | None = None,
+    log: str | None = None,
+    together: bool = False,
+) -> Done:
+    """Run a program to its end.
+
+    what: a clause for the error ("pip to download ryll"). log: a file that its stderr goes to as it comes; `err` is then read back from it.
+    together: its stdout goes to the log as well, in the order of writing; `err` is then both and `out` is empty.
+    Raises LaneError (component) when it cannot be started or is still at work after limit seconds; it is then killed with all its children.
+    """
+    stderr: int | IO[bytes] = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        start = 0
+        if log:
+            stderr = stack.enter_context(open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab"))
+            stderr.write(f"$ {' '.join(argv)}\n".encode())
+            stderr.flush()
+            start = stderr.tell()
+        try:
+            process = stack.enter_context(spawn(argv, env, cwd=cwd, stdout=stderr if log and together else subprocess.PIPE, stderr=stderr))
+        except OSError as error:
+            raise legacy_error(component, what, f"{argv[0]} cannot be started ({error.strerror})") from None
+        try:
+            out, err = process.communicate(timeout=limit)
+        except BaseException as error:
+            end_group(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise legacy_error(component, f"{what} within {limit:g} s", "it was still at work and has been ended", log or "") from None
+            raise
+        if log:
+            with open(log, "rb") as file:
+                file.seek(start)
+                err = file.read()
+    return Done(process.returncode, (out or b"").decode(errors="replace"), err.decode(errors="replace"))

@@ -1,0 +1,209 @@
+"""What /proc says about processes and their sockets. Linux only; nothing here keeps state.
+
+Shapes follow proc(5): /proc/PID/stat, /proc/PID/environ, /proc/net/tcp.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from ..core.private_dir import MARK
+
+LISTEN = "0A"
+ESTABLISHED = "01"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One live process; `started` is its start time in clock ticks since boot, so (pid, started) never repeats."""
+
+    pid: int
+    parent: int
+    group: int
+    state: str
+    started: int
+    name: str
+    threads: int = 1
+
+    @property
+    def alive(self) -> bool:
+        """A zombie has ended; only its parent has not looked yet (where PID 1 is slow to reap, facts/qemu.md 2).
+
+        One with threads left has not: only its first thread is gone, and the others keep its sockets open (seen with a killed qemu).
+        """
+        return self.state not in "ZX" or self.threads > 1
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One TCP socket over IPv4, ends as (address, port)."""
+
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    state: str
+    inode: int
+
+
+def read(pid: int) -> Process | None:
+    """The process with this pid, or None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    head, _, tail = text.rpartition(")")
+    fields = tail.split()
+    return Process(pid, int(fields[1]), int(fields[2]), fields[0], int(fields[19]), head.partition("(")[2], int(fields[17]))
+
+
+def everyone() -> Iterator[Process]:
+    """Every process that is there now."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (process := read(int(entry))):
+            yield process
+
+
+def group_members(group: int) -> list[Process]:
+    """The live processes of a process group."""
+    return _by_group(everyone(), [group]).get(group, [])
+
+
+def program_of(group: int) -> int | None:
+    """The pid of the program that the group's first process started; None when it has ended."""
+    return next((p.pid for p in group_members(group) if p.parent == group), None)
+
+
+class Groups:
+    """The live processes of some process groups, for one who looks again and again: a look reads those that it knows, and all of /proc once in RESCAN seconds.
+
+    A process that joins a group is seen at the next of these, one that ends or is stopped at the next look.
+    """
+
+    RESCAN = 1.0
+
+    def __init__(self) -> None:
+        self._known: list[int] = []
+        self._scanned = -self.RESCAN
+
+    def members(self, groups: Collection[int]) -> dict[int, list[Process]]:
+        """By group; one that has no live process is left out, after a look at all of /proc."""
+        if time.monotonic() - self._scanned < self.RESCAN:
+            found = _by_group(filter(None, map(read, self._known)), groups)
+            if len(found) == len(set(groups)):
+                return found
+        self._scanned = time.monotonic()
+        found = _by_group(everyone(), groups)
+        self._known = [process.pid for members in found.values() for process in members]
+        return found
+
+
+def _by_group(processes: Iterable[Process], groups: Collection[int]) -> dict[int, list[Process]]:
+    found: dict[int, list[Process]] = {}
+    for process in processes:
+        if process.alive and process.group in groups:
+            found.setdefault(process.group, []).append(process)
+    return found
+
+
+def environ(pid: int, name: str) -> str | None:
+    """The value that `name` had in the process's environment at its start, or None when unset, gone or not ours to read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return None
+    prefix = name.encode() + b"="
+    return next((e[len(prefix) :].decode(errors="replace") for e in entries if e.startswith(prefix)), None)
+
+
+def marked(lane_id: int, run_id: str = "") -> list[Process]:
+    """The live processes of this user that carry the mark of this lane, whichever run of it started them unless one is named."""
+    return [p for p in everyone() if p.alive and (environ(p.pid, MARK) or "").startswith(f"{lane_id}/{run_id}") and ours(p.pid)]
+
+
+def ours(pid: int) -> bool:
+    """Whether the process is this user's: root can read the environment of others as well, and a lane of theirs may have the same number."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def connections() -> list[Connection]:
+    """All TCP sockets over IPv4 of this network namespace."""
+    found = []
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        next(file)
+        for line in file:
+            fields = line.split()
+            found.append(Connection(_end(fields[1]), _end(fields[2]), fields[3], int(fields[9])))
+    return found
+
+
+def _end(text: str) -> tuple[str, int]:
+    address, port = text.split(":")
+    return socket.inet_ntoa(struct.pack("<I", int(address, 16))), int(port, 16)
+
+
+def socket_inodes(pids: Iterable[int]) -> set[int]:
+    """The inodes of the sockets that these processes hold; those of other users cannot be seen and count as none."""
+    inodes = set()
+    for pid in pids:
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for descriptor in descriptors:
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(int(target[8:-1]))
+    return inodes
+
+
+def group_listens(group: int, port: int) -> bool:
+    """True when a process of this group holds the listener on 127.0.0.1:port (or on all addresses)."""
+    inodes = _listening([port]).get(port, set())
+    return bool(inodes) and not inodes.isdisjoint(socket_inodes(p.pid for p in group_members(group)))
+
+
+def listeners(ports: Collection[int]) -> dict[int, str]:
+    """Who listens on these TCP ports, in words ("nginx, pid 12"); those that are free are left out."""
+    inodes = _listening(ports)
+    found: dict[int, str] = {}
+    for process in everyone() if inodes else ():
+        held = socket_inodes([process.pid])
+        for port in inodes.keys() - found.keys():
+            if inodes[port] & held:
+                found[port] = f"{process.name}, pid {process.pid}"
+    return {port: found.get(port, "a process of another user") for port in sorted(inodes)}
+
+
+def _listening(ports: Collection[int]) -> dict[int, set[int]]:
+    """The inodes of the sockets that listen on these ports, by port."""
+    inodes: dict[int, set[int]] = {}
+    for connection in connections():
+        if connection.state == LISTEN and connection.local[1] in ports:
+            inodes.setdefault(connection.local[1], set()).add(connection.inode)
+    return inodes
+
+
+def listener(port: int) -> str | None:
+    """Who listens on a TCP port, in words, or None when it is free."""
+    return listeners([port]).get(port)
+
+
+def own_line() -> set[int]:
+    """The pids of this process and of all its ancestors."""
+    pids, pid = set(), os.getpid()
+    while pid and (process := read(pid)):
+        pids.add(pid)
+        pid = process.parent
+    return pids

@@ -1,0 +1,166 @@
+"""Builds the guest whose source is in this repository: installs its compiler, compiles, writes image and record.
+
+The source's folder holds *.zig, what they embed, and requirements.txt, which pins the compiler's wheels by hash.
+fixtures/guests.yml records the image's sha256 and the source's, so that either one changed alone shows at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import legacy_error, one_line
+from ..core.private_dir import write_private
+from . import disk_image
+
+REQUIREMENTS = "requirements.txt"
+TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")
+#: Seconds. The compiler's wheel has 100 MB and unpacks to 440; compiling takes 5 s on two cores with empty caches.
+INSTALL_LIMIT = 1800
+COMPILE_LIMIT = 300
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Where a guest's parts are, and what guests.yml records of them ("" where it records nothing)."""
+
+    name: str
+    source: Path
+    guests_file: Path
+    image: Path
+    sha256: str
+    source_sha256: str
+
+    @classmethod
+    def read(cls, name: str, source: str, guests_file: str) -> Guest:
+        """Raises LaneError (component lane) when guests.yml lacks the guest or what is recorded of it."""
+        path = Path(guests_file)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise legacy_error("lane", f"the guests in {path}", "there is no such file") from None
+        image, sha256, source_sha256 = (field(text, name, key) for key in ("image", "sha256", "source_sha256"))
+        return cls(name, Path(source), path, path.parent / image, sha256, source_sha256)
+
+    def as_recorded(self) -> bool:
+        """Whether source and image are those that guests.yml records."""
+        return source_digest(self.source) == self.source_sha256 and image_digest(self.image) == self.sha256
+
+
+def source_digest(source: Path) -> str:
+    """sha256 over the names and contents of the files in the source's folder, hidden ones left out."""
+    files = sorted(path for path in source.glob("[!.]*") if path.is_file())
+    if source / "main.zig" not in files:
+        raise legacy_error("lane", f"the guest's source in {source}", "there is no main.zig")
+    listing = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def image_digest(image: Path) -> str | None:
+    """sha256 of the image, None when there is none."""
+    return hashlib.sha256(image.read_bytes()).hexdigest() if image.exists() else None
+
+
+def field(text: str, guest: str, key: str) -> str:
+    """A plain value of a guest's entry in guests.yml, without its quotes. This module edits the file, so that its comments stay."""
+    return _line(text, guest, key).group("value").strip("\"'")
+
+
+def with_field(text: str, guest: str, key: str, value: str) -> str:
+    """guests.yml with another value for one field of one guest."""
+    found = _line(text, guest, key)
+    return f'{text[: found.start("value")]}"{value}"{text[found.end("value") :]}'
+
+
+def _line(text: str, guest: str, key: str) -> re.Match[str]:
+    pattern = rf"^  {re.escape(guest)}:[^\n]*\n(?:(?:    [^\n]*)?\n)*?    {key}: *(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s#]*)"
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        raise legacy_error("lane", f"guest {guest} to have the field {key}, indented by four blanks", "it has none", "fixtures/guests.yml")
+    return found
+
+
+def compiler(source: Path, cache_dir: Path) -> Path:
+    """The compiler that the source's requirements pin, installed into the cache by pip when it is not there yet."""
+    requirements = source / REQUIREMENTS
+    home = cache_dir / f"guest-compiler-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]}"
+    program = home / "ziglang" / "zig"
+    if program.exists():
+        return program
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".compiler-") as fresh:
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
+        _run([*pip, "--require-hashes", "--target", fresh, "-r", str(requirements)], INSTALL_LIMIT, "pip to install the guest's compiler")
+        try:
+            os.replace(fresh, home)
+        except OSError:
+            if not program.exists():  # else another build has put it there meanwhile
+                raise
+    return program
+
+
+def compile_program(source: Path, cache_dir: Path) -> bytes:
+    """The guest as a UEFI program (PE32+)."""
+    zig = compiler(source, cache_dir)
+    cache = str(cache_dir / "guest-objects")
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("ZIG_")}
+    surroundings |= {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+    with tempfile.TemporaryDirectory(prefix="guest-") as folder:
+        program = Path(folder, "BOOTX64.EFI")
+        _run([str(zig), *TARGET, f"-femit-bin={program}"], COMPILE_LIMIT, "the guest to compile", cwd=source, env=surroundings)
+        return program.read_bytes()
+
+
+def _run(command: Sequence[str], limit: float, expected: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    try:
+        done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
+    except FileNotFoundError:
+        raise legacy_error("environment", expected, f"{command[0]} is not there") from None
+    except subprocess.TimeoutExpired:
+        raise legacy_error("environment", expected, f"it did not end within {limit:.0f} s") from None
+    if done.returncode == 0:
+        return
+    if "No module named pip" in done.stderr:
+        raise legacy_error("environment", expected, f"{command[0]} has no pip; install the Debian package python3-pip or run ./lane once")
+    told = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines() or ["it said nothing"]
+    raise legacy_error("lane", expected, f"it ended with status {done.returncode}: {one_line(told[0], 300)}", str(cwd or ""))
+
+
+def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any]:
+    """Build the image, put it and its digests in place where they differ, and say what changed.
+
+    With `check` nothing is touched or installed: the answer then follows from the digests.
+    Returns changed, image, sha256, source_sha256, files (those to commit), diff (of guests.yml).
+    """
+    source_sha256 = source_digest(guest.source)
+    if check:
+        changed = not guest.as_recorded()
+        return {"changed": changed, "image": str(guest.image), "sha256": guest.sha256, "source_sha256": source_sha256, "files": []}
+    image = disk_image.qcow2(disk_image.boot_volume(compile_program(guest.source, cache_dir)))
+    sha256 = hashlib.sha256(image).hexdigest()
+    before = guest.guests_file.read_text(encoding="utf-8")
+    after = with_field(before, guest.name, "sha256", sha256)
+    after = with_field(after, guest.name, "source_sha256", source_sha256)
+    files = []
+    if image_digest(guest.image) != sha256:
+        write_private(guest.image, image, 0o644)
+        files.append(str(guest.image))
+    if after != before:
+        write_private(guest.guests_file, after.encode(), 0o644)
+        files.append(str(guest.guests_file))
+    return {
+        "changed": bool(files),
+        "image": str(guest.image),
+        "sha256": sha256,
+        "source_sha256": source_sha256,
+        "files": files,
+        "diff": {"before": before, "after": after, "before_header": str(guest.guests_file), "after_header": str(guest.guests_file)},
+    }

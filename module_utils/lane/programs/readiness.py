@@ -1,0 +1,108 @@
+"""What shows that a program is ready, and looks at it that nobody has to wait for."""
+
+from __future__ import annotations
+
+import re
+import socket
+import urllib.parse
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..core import local_http
+from ..lifecycle import proc
+
+#: Seconds that a program has for an answer once it has accepted; the look that is over by then starts anew.
+ANSWER = 1.0
+#: Seconds in which nearly every look is done.
+MOMENT = 0.005
+
+
+@dataclass(frozen=True)
+class Ready:
+    """How a program shows that it is ready. Exactly one of port, socket, http and log, or none for "it has been started"."""
+
+    port: int | None = None  #: this program's own process group listens there
+    socket: str | None = None  #: a unix socket accepts
+    greeting: bool = False  #: with socket: and sends something unasked, as a database does
+    http: str | None = None  #: a GET of this URL is answered with 200, by this program's own process group
+    log: str | None = None  #: a regular expression that matches in its log
+
+    def __str__(self) -> str:
+        if self.port:
+            return f"to listen on port {self.port}"
+        if self.socket:
+            return f"to accept on {self.socket}"
+        if self.http:
+            return f"to answer 200 on {self.http}"
+        if self.log:
+            return f"to write {self.log!r} to its log"
+        return "to start"
+
+    @property
+    def http_port(self) -> int | None:
+        """The port of the URL, when there is one."""
+        return urllib.parse.urlsplit(self.http).port if self.http else None
+
+    def shown(self, group: int, lines: Callable[[], list[str]]) -> bool:
+        """Whether the process group shows it now; lines gives those of its log. May take ANSWER seconds."""
+        if self.port:
+            return _listens(group, self.port)
+        if self.socket:
+            return _accepts(self.socket, self.greeting)
+        if self.http:
+            return bool(self.http_port) and _listens(group, self.http_port or 0) and _answers(self.http)
+        if self.log:
+            pattern = re.compile(self.log)
+            return any(pattern.search(line) for line in lines())
+        return proc.program_of(group) is not None
+
+
+class Looks:
+    """One look at a time for each program, in a thread: gunicorn accepts long before its worker answers, and the programs after it need not wait for that."""
+
+    def __init__(self, programs: int) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=programs, thread_name_prefix="look")
+        self._pending: dict[str, Future[bool]] = {}
+
+    def end(self) -> None:
+        """Begin no other look, and wait for none."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def at(self, name: str, look: Callable[[], bool]) -> bool:
+        """Whether a look at this program has found it ready; else one is begun, if none is on its way."""
+        if name not in self._pending:
+            self._pending[name] = self._pool.submit(look)
+        try:
+            shown = self._pending[name].result(MOMENT)
+        except TimeoutError:
+            return False
+        del self._pending[name]
+        return shown
+
+
+def _listens(group: int, port: int) -> bool:
+    """Whether this very group listens there; only asked when anybody does, because the answer takes a look at all sockets of the machine."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)):
+            return False
+    return proc.group_listens(group, port)
+
+
+def _accepts(path: str, greeting: bool) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(ANSWER)
+        try:
+            probe.connect(path)
+            return not greeting or bool(probe.recv(1))
+        except OSError:
+            return False
+
+
+def _answers(url: str) -> bool:
+    parts = urllib.parse.urlsplit(url)
+    try:
+        status, _ = local_http.get(parts.hostname or "", parts.port or 80, parts.path or "/", ANSWER, Accept="application/json")
+    except local_http.NoAnswer:
+        return False
+    return status == 200

@@ -1,0 +1,92 @@
+"""N full lanes at once: `./lane fleet N`. Each is a `./lane` of its own; its output goes to artifacts/fleet/lane-ID.log, its last line to the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass
+class Ship:
+    """One lane of the fleet."""
+
+    lane_id: int
+    log: Path
+    process: subprocess.Popen[bytes]
+    began: float
+    seconds: float = 0.0
+
+    @property
+    def word(self) -> str:
+        """The last line that it said, which is its verdict."""
+        lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        verdicts = [line for line in lines if line.startswith("LANE ")]
+        return (verdicts or lines or ["nothing was said"])[-1]
+
+
+def run(command: list[str], ids: list[int], logs: Path) -> int:
+    """Run the command with `-e lane_id=ID` once for each id, all at once; the worst of their exit statuses (0 pass, 1 fail, 2 error).
+
+    A signal to this process goes on to each of them; when it is killed, their keepers take them down (LANE_SCRIPTS names this process as well).
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    ships: list[Ship] = []
+
+    def pass_on(number: int, _: object) -> None:
+        for ship in ships:
+            if ship.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(ship.process.pid, number)
+
+    for each in SIGNALS:
+        signal.signal(each, pass_on)
+    with selectors.DefaultSelector() as waiting:
+        for lane_id in ids:
+            log = logs / f"lane-{lane_id}.log"
+            with open(log, "wb") as out:
+                process = subprocess.Popen([*command, "-e", f"lane_id={lane_id}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            ships.append(Ship(lane_id, log, process, time.monotonic()))
+            waiting.register(os.pidfd_open(process.pid), selectors.EVENT_READ, ships[-1])
+        while waiting.get_map():
+            for key, _ in waiting.select():
+                waiting.unregister(key.fileobj)
+                os.close(key.fd)
+                ship: Ship = key.data
+                ship.seconds = time.monotonic() - ship.began
+                print(f"lane {ship.lane_id}: status {ship.process.wait()}, {ship.seconds:.1f} s: {ship.word}", flush=True)
+    statuses = [ship.process.returncode for ship in ships]
+    good = statuses.count(0)
+    print(f"fleet: {good} of {len(ships)} lanes passed in {time.monotonic() - began:.1f} s; their output is in {logs}", flush=True)
+    return max(status if status in (0, 1, 2) else 2 for status in statuses)
+
+
+def main() -> None:
+    """Entry point of `./lane fleet N [ansible-playbook options]`."""
+    parser = argparse.ArgumentParser(prog="./lane fleet", description="N full lanes at once, from lane_id on. Exit status: the worst of theirs.")
+    parser.add_argument("count", type=int, metavar="N")
+    asked, options = parser.parse_known_args()
+    first = 0
+    for option in options:
+        if found := re.fullmatch(r"(?:-e|--extra-vars=)?lane_id=(\d+)", option):
+            first = int(found.group(1))
+    if not 1 <= asked.count <= 100 - first:
+        parser.error(f"expected from 1 to {100 - first} lanes, because lane ids go from {first} to 99, but {asked.count} are wanted")
+    logs = Path(os.environ.get("LANE_FLEET_DIR") or ROOT / "artifacts" / "fleet")
+    sys.exit(run([str(ROOT / "lane"), *options], list(range(first, first + asked.count)), logs))
+
+
+if __name__ == "__main__":
+    main()

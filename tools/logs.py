@@ -1,0 +1,84 @@
+"""`./lane logs`: the logs of a lane on one clock, or of one part of it; of a lane that is up, or of the last run of one that is not."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ansible.module_utils.lane.core.errors import LaneError, legacy_error
+from ansible.module_utils.lane.evidence.log_excerpt import readable
+from ansible.module_utils.lane.evidence.logs import Entry, moment, of_folder, part_of
+
+from . import ps
+
+ROOT = Path(__file__).parents[1]
+
+
+def place(lane_id: int) -> tuple[Path, str]:
+    """(the folder of a lane's logs, its directory): of the lane that is up, else ("" as directory) of its artifacts.
+
+    Raises LaneError (environment) when there is neither.
+    """
+    if up := ps.up(lane_id):
+        return Path(up.dir, "logs"), up.dir
+    kept = ROOT / f"artifacts/lane-{lane_id}/logs"
+    if not kept.is_dir():
+        raise legacy_error("environment", f"lane {lane_id} to be up, or to have left its logs", f"it is not up and there is no {kept}", "./lane ps")
+    return kept, ""
+
+
+def follow(folder: Path, part: str, lane_dir: str) -> Iterator[Entry]:
+    """What is added to the logs from now on, until the lane's directory is gone."""
+    read = {path: path.stat().st_size for path in folder.glob("*.log")}
+    while Path(lane_dir).exists():
+        for path in sorted(folder.glob("*.log")):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                file.seek(read.get(path, 0))
+                for raw in file:
+                    if not raw.endswith(b"\n"):
+                        break  # the rest of the line comes later
+                    read[path] = read.get(path, 0) + len(raw)
+                    line = raw.decode(errors="replace")
+                    if part in ("", part_of(path, line)):
+                        yield Entry(part_of(path, line), moment(line), readable(line).rstrip())
+        time.sleep(0.1)
+
+
+def main() -> None:
+    """Entry point of `./lane logs`."""
+    parser = argparse.ArgumentParser(prog="./lane logs", description="The logs of a lane that is up, or of the last run of one that is not, on one clock.")
+    parser.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, ryll, ansible, ...")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the lane is gone")
+    ps.add_lane_option(parser)
+    asked = parser.parse_args()
+    try:
+        folder, lane_dir = place(asked.lane_id)
+        entries = of_folder(folder)
+        parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
+        if asked.part and asked.part not in parts:
+            raise legacy_error("environment", f"one of the parts {', '.join(parts)}", f"{asked.part} is none of them")
+        tell(entries, asked.part)
+        if asked.follow and lane_dir:
+            tell(follow(folder, asked.part, lane_dir), asked.part)
+    except LaneError as error:
+        print(f"lane: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.stderr.close()  # whoever read has seen enough
+
+
+def tell(entries: Iterable[Entry], part: str) -> None:
+    """Print the lines: of one part as they are, of all with the part before each."""
+    for entry in entries:
+        if not part:
+            print(f"{entry.part:9} {entry.text}", flush=True)
+        elif part == entry.part:
+            print(entry.text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
