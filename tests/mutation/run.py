@@ -1,0 +1,122 @@
+"""Mutates the lane's own Python, one condition at a time, and reports which mutants no unit test kills: run.py [--package checks] [--sample N] ...
+
+Each mutant is tried in a copy of the checkout, with the unit tests that name its module. Not part of ./lane test: it takes seconds for each mutant.
+A mutant that changes nothing is listed in equivalent.yml, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import yaml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.mutation import Mutant, mutants
+
+LANE = "module_utils/lane"
+LIMIT = 240.0  # seconds for the tests of one mutant, many times what they take
+
+
+def modules(packages: list[str]) -> list[Path]:
+    """The modules of these packages, relative to the checkout."""
+    return sorted(path.relative_to(ROOT) for name in packages for path in (ROOT / LANE / name).rglob("*.py") if path.name != "__init__.py")
+
+
+def tests_of(module: Path) -> list[str]:
+    """The unit tests that import a module, or import one of its package that does."""
+    package, name = ".".join(module.parent.parts[1:]), module.stem
+    wanted = re.compile(rf"from ansible\.module_utils\.{re.escape(package)}(?:\.{name} import|(?: import [^\n]*\b{name}\b))|\b{package}\.{name}\b")
+    found = [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if wanted.search(path.read_text(encoding="utf-8"))]
+    return [str(path.relative_to(ROOT)) for path in found]
+
+
+def equivalent() -> set[tuple[str, str, str]]:
+    """(module, text of the line, change) of the mutants that change nothing."""
+    listed = yaml.safe_load((HERE / "equivalent.yml").read_text(encoding="utf-8")) or []
+    return {(one["module"], one["line"], one["change"]) for one in listed}
+
+
+def survives(copy: Path, module: Path, mutant: Mutant, tests: list[str]) -> bool:
+    """Whether the tests pass in spite of the mutant."""
+    path = copy / module
+    source = path.read_bytes()
+    path.write_bytes(mutant.of(source))
+    try:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        done = subprocess.run(command, cwd=copy, capture_output=True, timeout=LIMIT, check=False)
+        return done.returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        path.write_bytes(source)
+
+
+def main() -> int:
+    """Exit status 0 when at least --least per cent were killed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--package", action="append", help="a package of module_utils/lane (default: checks and evidence)")
+    parser.add_argument("--module", help="only modules whose path contains this")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N mutants of each module, drawn by --seed")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--least", type=float, default=95.0, metavar="PERCENT")
+    asked = parser.parse_args()
+    known = equivalent()
+    chosen: list[tuple[Path, Mutant, str]] = []
+    for module in modules(asked.package or ["checks", "evidence"]):
+        if asked.module and asked.module not in str(module):
+            continue
+        source = (ROOT / module).read_bytes()
+        lines = source.decode().splitlines()
+        found = [(module, one, lines[one.line - 1].strip()) for one in mutants(source)]
+        found = [one for one in found if (str(module), one[2], one[1].what) not in known]
+        if asked.sample and len(found) > asked.sample:
+            found = random.Random(f"{asked.seed} {module}").sample(found, asked.sample)
+        chosen += found
+    begun, alive, counts = time.monotonic(), [], {}
+    copies: SimpleQueue[Path] = SimpleQueue()
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(asked.jobs):
+            copy = Path(scratch, str(number))
+            ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
+            shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
+            copies.put(copy)
+
+        def one(given: tuple[Path, Mutant, str]) -> tuple[Path, Mutant, str, bool]:
+            module, mutant, line = given
+            copy = copies.get()
+            try:
+                tests = tests_of(module)
+                return module, mutant, line, not tests or survives(copy, module, mutant, tests)
+            finally:
+                copies.put(copy)
+
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            for module, mutant, line, lives in pool.map(one, chosen):
+                counts.setdefault(module, [0, 0])[int(lives)] += 1
+                if lives:
+                    alive.append((module, mutant, line))
+                    print(f"survived  {module}:{mutant.line}  {mutant.what:24}  {line[:100]}", flush=True)
+    for module, (killed, lived) in sorted(counts.items()):
+        print(f"{module}: {killed} of {killed + lived} killed")
+    killed = len(chosen) - len(alive)
+    share = 100.0 * killed / max(len(chosen), 1)
+    print(f"{killed} of {len(chosen)} mutants killed ({share:.1f} %) in {time.monotonic() - begun:.0f} s")
+    return int(share < asked.least)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""tools/mutation.py: the mutants of a source, each a change of one condition, constant or exit."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tools.mutation import mutants
+
+
+def changed(source: str) -> list[str]:
+    return [mutant.of(source.encode()).decode() for mutant in mutants(source.encode())]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = a == b", ["x = (a != b)"]),
+        ("x = a < b", ["x = (a <= b)", "x = (a >= b)"]),
+        ("x = a not in b", ["x = (a in b)"]),
+        ("x = a and b and c", ["x = ((a) or (b) or (c))"]),
+        ("x = not a", ["x = bool(a)"]),
+        ("while a:\n    b()", ["while (not (a)):\n    b()"]),
+        ("x = [a for a in b if c(a)]", ["x = [a for a in b if (not (c(a)))]"]),
+        ("if a:\n    raise E", ["if (not (a)):\n    raise E", "if a:\n    pass"]),
+        ("x = f(True, 2)", ["x = f(False, 2)", "x = f(True, 5)"]),
+        ("def f(a: int = 1) -> bool:\n    return g(a, strict=True)", ["def f(a: int = 3) -> bool:\n    return g(a, strict=True)"]),
+        ("@d(x=True)\nclass A:\n    y: int = 1", ["@d(x=True)\nclass A:\n    y: int = 3"]),
+        ('x = f"{1 if a else 2}"', []),
+        ("é = 'é' == b", ["é = ('é' != b)"]),
+    ],
+)
+def test_each_change_is_made_once_and_is_python(source: str, expected: list[str]) -> None:
+    found = changed(source)
+    assert sorted(found) == sorted(expected)
+    for text in found:
+        ast.parse(text)
