@@ -1,0 +1,234 @@
+"""`./lane mutants`: plants bugs in kerbside's Python, one at a time, and reports which of them the lane catches, by which check, and which component it blames.
+
+The installed package is copied; the lane's kerbside imports the copy (PYTHONPATH in kerbside_environment). Only lines that a lane runs are mutated: a first run
+with coverage tells which. What a green lane proves is how many of these it would have caught (docs/mutants.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.lane.core.private_dir import handed_over, read_run
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.programs import process
+
+from .mutation import Mutant, mutants
+
+ROOT = Path(__file__).parents[1]
+EQUIVALENT = ROOT / "tests/mutation/kerbside.yml"
+#: Of kerbside's package: its tests, the migrations, the drivers of other clouds and the HTML pages are not what a lane runs.
+LEFT_OUT = ("tests/", "migrations/", "rpc/proto", "_version.py", "sources/openstack.py", "sources/ovirt.py", "sources/shakenfist.py", "_pb2")
+SITECUSTOMIZE = "import coverage\ncoverage.process_startup()\n"
+COVERAGE = "[run]\nbranch = false\nparallel = true\nsigterm = true\nsource = {package}\ndata_file = {data}/coverage\n"
+STOP_LIMIT = 30.0  # seconds for API and daemon to end after SIGTERM and write their coverage
+RUN_LIMIT = 900.0  # seconds for one lane
+
+
+@dataclass
+class Outcome:
+    """What one lane said of one mutant. verdict: pass (not caught), fail, error, or timeout."""
+
+    file: str
+    line: int
+    text: str
+    what: str
+    verdict: str
+    component: str = ""
+    check: str = ""
+    code: str = ""
+    cause: str = ""
+    seconds: float = 0.0
+
+    @property
+    def caught(self) -> bool:
+        return self.verdict != "pass"
+
+
+class Lane:
+    """One lane whose kerbside imports a package of ours. words: what `./lane` is given to judge it ([], or ["suites"])."""
+
+    def __init__(self, scratch: Path, lane_id: int, words: list[str], options: list[str]) -> None:
+        self.scratch, self.lane_id, self.words, self.options = scratch, lane_id, words, options
+        self.package = scratch / "python/kerbside"
+        self.artifacts = scratch / "artifacts"
+
+    def run(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """`./lane WORDS` on this lane, with more settings for kerbside's environment."""
+        given = self.scratch / "variables.json"
+        variables: dict[str, Any] = {"lane_id": self.lane_id, "lane_artifacts_dir": str(self.artifacts)}
+        if settings:
+            variables["kerbside_environment"] = settings
+        given.write_text(json.dumps(variables), encoding="utf-8")
+        command = [str(ROOT / "lane"), *words, "-e", f"@{given}", *self.options]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_LIMIT, check=False)
+
+    def dir(self) -> str:
+        return f"/tmp/kerbside-lane-{self.lane_id}"
+
+    def copy_package(self) -> None:
+        """Bring a lane up, copy the kerbside that it runs, and take it down."""
+        done = self.run("up")
+        try:
+            if done.returncode:
+                raise SystemExit(f"lane: cannot copy kerbside: ./lane up ended with status {done.returncode}: {done.stdout[-500:]}")
+            interpreter = Path(handed_over(self.dir())["lane_kerbside"]["bin"], "python")
+            where = "import kerbside, os; print(os.path.dirname(kerbside.__file__))"
+            found = subprocess.run([interpreter, "-c", where], capture_output=True, text=True, check=True).stdout.strip()
+            shutil.copytree(found, self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        finally:
+            self.run("down")
+
+    def covered(self) -> dict[str, set[int]]:
+        """The lines of each file of the package that a green lane runs. Raises SystemExit when the lane is not green."""
+        import coverage
+
+        cover = self.scratch / "cover"
+        cover.mkdir()
+        (cover / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
+        os.symlink(os.path.dirname(coverage.__file__), cover / "coverage")
+        data = self.scratch / "data"
+        data.mkdir()
+        settings = self.scratch / "coverage.ini"
+        settings.write_text(COVERAGE.format(package=self.package, data=data), encoding="utf-8")
+        environment = {"PYTHONPATH": f"{self.package.parent}:{cover}", "COVERAGE_PROCESS_START": str(settings)}
+        done = self.run("up", **environment)
+        try:
+            for words in [[], *([self.words] if self.words else [])]:
+                if not done.returncode:
+                    done = self.run(*(words or ["smoke"]), **environment)
+            if done.returncode:
+                raise SystemExit(f"lane: the lane is not green without a mutant (status {done.returncode}): {done.stdout[-500:]}")
+            self.stop()
+        finally:
+            self.run("down")
+        combined = coverage.Coverage(data_file=str(data / "all"))
+        combined.combine([str(path) for path in data.glob("coverage.*")])
+        found = combined.get_data()
+        return {str(Path(name).relative_to(self.package)): set(found.lines(name) or ()) for name in found.measured_files()}
+
+    def stop(self) -> None:
+        """End API and daemon by SIGTERM, so that they write their coverage."""
+        run = read_run(self.dir())
+        entries = [entry for entry in process.records(self.dir()) if entry.name in ("api", "daemon") and entry.running(run)]
+        for entry in entries:
+            os.kill(entry.pid or entry.group, signal.SIGTERM)
+        end = time.monotonic() + STOP_LIMIT
+        while any(proc.group_members(entry.group) for entry in entries) and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def judge(self, file: str, mutant: Mutant, text: str) -> Outcome:
+        """Run a whole lane on one mutant."""
+        path = self.package / file
+        source = path.read_bytes()
+        begun = time.monotonic()
+        outcome = Outcome(file, mutant.line, text, mutant.what, "error")
+        path.write_bytes(mutant.of(source))
+        shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
+        try:
+            done = self.run(*self.words, PYTHONPATH=str(self.package.parent))
+            outcome.verdict = {0: "pass", 1: "fail"}.get(done.returncode, "error")
+            result = json.loads((self.artifacts / "result.json").read_text(encoding="utf-8"))
+            if blame := result["blame"]:
+                outcome.component, outcome.check = blame["component"], blame["check"] or ""
+                outcome.code, outcome.cause = blame.get("code") or "", blame["cause"]
+        except subprocess.TimeoutExpired:
+            outcome.verdict = "timeout"
+            self.run("down")
+        except (OSError, ValueError, KeyError) as error:
+            outcome.cause = f"no result.json: {error}"
+        finally:
+            path.write_bytes(source)
+            shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
+        outcome.seconds = round(time.monotonic() - begun, 1)
+        return outcome
+
+
+def candidates(package: Path, covered: dict[str, set[int]]) -> list[tuple[str, Mutant, str]]:
+    """(file, mutant, text of its line) of every mutant in a line that was run, but those listed as equivalent."""
+    listed = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or []
+    equivalent = {(one["file"], one["line"], one["change"]) for one in listed}
+    found = []
+    for file, lines in sorted(covered.items()):
+        if any(part in file for part in LEFT_OUT):
+            continue
+        source = (package / file).read_bytes()
+        texts = source.decode().splitlines()
+        found += [(file, one, texts[one.line - 1].strip()) for one in mutants(source) if one.line in lines]
+    return [one for one in found if (one[0], one[2], one[1].what) not in equivalent]
+
+
+def share_covered(package: Path, covered: dict[str, set[int]]) -> float:
+    """Per cent of the package's statements that were run, without what is left out."""
+    import coverage
+
+    parser = coverage.Coverage(data_file=None)
+    total = run = 0
+    for path in sorted(package.rglob("*.py")):
+        file = str(path.relative_to(package))
+        if any(part in file for part in LEFT_OUT):
+            continue
+        _, statements, _, _, _ = parser.analysis2(str(path))
+        total += len(statements)
+        run += len(set(statements) & covered.get(file, set()))
+    return 100.0 * run / max(total, 1)
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """The outcomes for people: what was not caught first."""
+    rows = []
+    for one in sorted(outcomes, key=lambda one: (one.caught, one.file, one.line)):
+        blamed = f"{one.component}{f' ({one.check})' if one.check else ''}" if one.caught else "NOT CAUGHT"
+        rows.append(f"{one.file}:{one.line:<5} {one.what:20} {blamed:28} {one.seconds:6.1f} s  {one.text[:80]}")
+    caught = [one for one in outcomes if one.caught]
+    right = [one for one in caught if one.component == "kerbside"]
+    rows.append(f"{len(caught)} of {len(outcomes)} mutants caught, {len(right)} of these blamed on kerbside")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Entry point of `./lane mutants`."""
+    parser = argparse.ArgumentParser(prog="./lane mutants", description="Plant bugs in kerbside's Python and see which ones the lane catches.")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="how ./lane judges each mutant: nothing for the whole lane, or a verb such as suites")
+    parser.add_argument("--sample", type=int, default=40, metavar="N", help="mutants to try (default: 40; 0: all)")
+    parser.add_argument("--seed", type=int, default=1, help="which sample (default: 1)")
+    parser.add_argument("--lane-id", type=int, default=57)
+    parser.add_argument("--file", help="only files of kerbside whose path contains this")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the outcomes to FILE")
+    parser.add_argument("-e", "--extra-vars", action="append", default=[], help="more variables for ansible-playbook")
+    asked = parser.parse_args()
+    options = [word for value in asked.extra_vars for word in ("-e", value)]
+    with tempfile.TemporaryDirectory(prefix="lane-mutants-") as scratch:
+        lane = Lane(Path(scratch), asked.lane_id, asked.words, options)
+        lane.copy_package()
+        covered = lane.covered()
+        print(f"{share_covered(lane.package, covered):.1f} % of kerbside's statements run without a mutant", flush=True)
+        chosen = [one for one in candidates(lane.package, covered) if not asked.file or asked.file in one[0]]
+        print(f"{len(chosen)} mutants in these lines", flush=True)
+        if asked.sample and len(chosen) > asked.sample:
+            chosen = random.Random(asked.seed).sample(chosen, asked.sample)
+        outcomes = []
+        for file, mutant, text in chosen:
+            outcomes.append(lane.judge(file, mutant, text))
+            last = outcomes[-1]
+            print(f"{len(outcomes):4} of {len(chosen)}  {last.verdict:7} {last.component:12} {file}:{mutant.line} {mutant.what}: {text[:70]}", flush=True)
+        print(table(outcomes))
+        if asked.json:
+            asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
