@@ -1,7 +1,8 @@
-"""`./lane mutants`: plants bugs in kerbside's Python, one at a time, and reports which of them the lane catches, by which check, and which component it blames.
+"""`./lane mutants`: plants bugs in kerbside's Python or in its proxy, one at a time, and reports which of them the lane catches.
 
-The installed package is copied; the lane's kerbside imports the copy (PYTHONPATH in kerbside_environment). Only lines that a lane runs are mutated: a first run
-with coverage tells which. What a green lane proves is how many of these it would have caught (docs/mutants.md).
+Python: the installed package is copied, and the lane's kerbside imports the copy (PYTHONPATH in kerbside_environment). Only lines that a lane runs
+are mutated; a first run with coverage finds them. Proxy: the edits of tests/mutation/proxy.yml are built from a checkout's rust/kerbside-proxy, and
+KERBSIDE_PROXY_BIN names the program. What a green lane proves is how many of these bugs it would have caught, and whom it would have blamed.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from .mutation import Mutant, mutants
 
 ROOT = Path(__file__).parents[1]
 EQUIVALENT = ROOT / "tests/mutation/kerbside.yml"
+PROXY_EDITS = ROOT / "tests/mutation/proxy.yml"
+BUILD_LIMIT = 1800.0  # seconds for one build of the proxy
 #: Of kerbside's package: its tests, the migrations, the drivers of other clouds and the HTML pages are not what a lane runs.
 LEFT_OUT = ("tests/", "migrations/", "rpc/proto", "_version.py", "sources/openstack.py", "sources/ovirt.py", "sources/shakenfist.py", "_pb2")
 SITECUSTOMIZE = "import coverage\ncoverage.process_startup()\n"
@@ -129,16 +132,24 @@ class Lane:
         while any(proc.group_members(entry.group) for entry in entries) and time.monotonic() < end:
             time.sleep(0.1)
 
-    def judge(self, file: str, mutant: Mutant, text: str) -> Outcome:
-        """Run a whole lane on one mutant."""
+    def mutate(self, file: str, mutant: Mutant, text: str) -> Outcome:
+        """Run a whole lane on one mutant of kerbside's Python."""
         path = self.package / file
         source = path.read_bytes()
-        begun = time.monotonic()
         outcome = Outcome(file, mutant.line, text, mutant.what, "error")
         path.write_bytes(mutant.of(source))
         shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
         try:
-            done = self.run(*self.words, PYTHONPATH=str(self.package.parent))
+            return self.judge(outcome, self.words, PYTHONPATH=str(self.package.parent))
+        finally:
+            path.write_bytes(source)
+            shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
+
+    def judge(self, outcome: Outcome, words: list[str], **settings: str) -> Outcome:
+        """Run a whole lane and note in the outcome what it says."""
+        begun = time.monotonic()
+        try:
+            done = self.run(*words, **settings)
             outcome.verdict = {0: "pass", 1: "fail"}.get(done.returncode, "error")
             result = json.loads((self.artifacts / "result.json").read_text(encoding="utf-8"))
             if blame := result["blame"]:
@@ -149,9 +160,6 @@ class Lane:
             self.run("down")
         except (OSError, ValueError, KeyError) as error:
             outcome.cause = f"no result.json: {error}"
-        finally:
-            path.write_bytes(source)
-            shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
         outcome.seconds = round(time.monotonic() - begun, 1)
         return outcome
 
@@ -186,48 +194,107 @@ def share_covered(package: Path, covered: dict[str, set[int]]) -> float:
     return 100.0 * run / max(total, 1)
 
 
-def table(outcomes: list[Outcome]) -> str:
+class Proxy:
+    """kerbside-proxy's source in a copy of a checkout of kerbside, built after each edit of tests/mutation/proxy.yml."""
+
+    def __init__(self, checkout: Path, scratch: Path) -> None:
+        self.tree = scratch / "checkout"
+        shutil.copytree(checkout, self.tree, ignore=shutil.ignore_patterns(".git", "target"))
+        self.crate = self.tree / "rust/kerbside-proxy"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
+        self.target = cache / "mutants-target"
+
+    def build(self) -> str:
+        """Build the crate; the compiler's last words when that fails, else ""."""
+        environment = {**os.environ, "CARGO_TARGET_DIR": str(self.target)}
+        command = ["cargo", "build", "--release", "--quiet"]
+        done = subprocess.run(command, cwd=self.crate, env=environment, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False)
+        return done.stderr[-500:] if done.returncode else ""
+
+    @property
+    def binary(self) -> str:
+        return str(self.target / "release/kerbside-proxy")
+
+    def outcomes(self, lane: Lane, edits: list[dict[str, str]], smoke_only: bool) -> Iterator[Outcome]:
+        """Build the proxy with each edit, and run the lane on it."""
+        for edit in edits:
+            path = self.crate / "src" / edit["file"]
+            source = path.read_text(encoding="utf-8")
+            if edit["find"] not in source:
+                raise SystemExit(f"lane: {PROXY_EDITS}: {edit['name']}: its text is not in {edit['file']} of this kerbside")
+            line = source[: source.index(edit["find"])].count("\n") + 1
+            outcome = Outcome(edit["file"], line, edit["name"], edit["needs"] or "smoke", "error")
+            path.write_text(source.replace(edit["find"], edit["put"], 1), encoding="utf-8")
+            try:
+                if said := self.build():
+                    raise SystemExit(f"lane: {edit['name']} does not compile: {said}")
+                words = ["suites", edit["needs"]] if edit["needs"] and not smoke_only else []
+                yield lane.judge(outcome, words, KERBSIDE_PROXY_BIN=self.binary)
+            finally:
+                path.write_text(source, encoding="utf-8")
+
+
+def table(outcomes: list[Outcome], component: str) -> str:
     """The outcomes for people: what was not caught first."""
     rows = []
     for one in sorted(outcomes, key=lambda one: (one.caught, one.file, one.line)):
         blamed = f"{one.component}{f' ({one.check})' if one.check else ''}" if one.caught else "NOT CAUGHT"
         rows.append(f"{one.file}:{one.line:<5} {one.what:20} {blamed:28} {one.seconds:6.1f} s  {one.text[:80]}")
     caught = [one for one in outcomes if one.caught]
-    right = [one for one in caught if one.component == "kerbside"]
-    rows.append(f"{len(caught)} of {len(outcomes)} mutants caught, {len(right)} of these blamed on kerbside")
+    right = [one for one in caught if one.component == component]
+    rows.append(f"{len(caught)} of {len(outcomes)} mutants caught, {len(right)} of these blamed on {component}")
     return "\n".join(rows)
+
+
+def of_python(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
+    """Mutants of kerbside's Python, as sampled."""
+    lane.copy_package()
+    covered = lane.covered()
+    print(f"{share_covered(lane.package, covered):.1f} % of kerbside's statements run without a mutant", flush=True)
+    chosen = [one for one in candidates(lane.package, covered) if not asked.file or asked.file in one[0]]
+    print(f"{len(chosen)} mutants in these lines", flush=True)
+    if asked.sample and len(chosen) > asked.sample:
+        chosen = random.Random(asked.seed).sample(chosen, asked.sample)
+    for file, mutant, text in chosen:
+        yield lane.mutate(file, mutant, text)
+
+
+def of_proxy(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
+    """The edits of tests/mutation/proxy.yml."""
+    edits = yaml.safe_load(PROXY_EDITS.read_text(encoding="utf-8"))
+    edits = [edit for edit in edits if not asked.file or asked.file in (edit["file"], edit["name"])]
+    proxy = Proxy(asked.proxy, lane.scratch)
+    if said := proxy.build():
+        raise SystemExit(f"lane: kerbside-proxy of {asked.proxy} does not build: {said}")
+    yield from proxy.outcomes(lane, edits, asked.smoke_only)
 
 
 def main() -> None:
     """Entry point of `./lane mutants`."""
-    parser = argparse.ArgumentParser(prog="./lane mutants", description="Plant bugs in kerbside's Python and see which ones the lane catches.")
+    parser = argparse.ArgumentParser(prog="./lane mutants", description="Plant bugs in kerbside, one at a time, and see which ones the lane catches.")
     parser.add_argument("words", nargs="*", metavar="WORD", help="how ./lane judges each mutant: nothing for the whole lane, or a verb such as suites")
-    parser.add_argument("--sample", type=int, default=40, metavar="N", help="mutants to try (default: 40; 0: all)")
+    parser.add_argument(
+        "--proxy", type=Path, metavar="CHECKOUT", help="instead: the bugs of tests/mutation/proxy.yml, in the proxy of this checkout of kerbside"
+    )
+    parser.add_argument("--smoke-only", action="store_true", help="with --proxy: run no suite, only the smoke check")
+    parser.add_argument("--sample", type=int, default=40, metavar="N", help="mutants of the Python to try (default: 40; 0: all)")
     parser.add_argument("--seed", type=int, default=1, help="which sample (default: 1)")
     parser.add_argument("--lane-id", type=int, default=57)
-    parser.add_argument("--file", help="only files of kerbside whose path contains this")
+    parser.add_argument("--file", help="only files whose path contains this; with --proxy a file or the name of an edit")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the outcomes to FILE")
     parser.add_argument("-e", "--extra-vars", action="append", default=[], help="more variables for ansible-playbook")
     asked = parser.parse_args()
     options = [word for value in asked.extra_vars for word in ("-e", value)]
+    component = "proxy" if asked.proxy else "kerbside"
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="lane-mutants-") as scratch:
         lane = Lane(Path(scratch), asked.lane_id, asked.words, options)
-        lane.copy_package()
-        covered = lane.covered()
-        print(f"{share_covered(lane.package, covered):.1f} % of kerbside's statements run without a mutant", flush=True)
-        chosen = [one for one in candidates(lane.package, covered) if not asked.file or asked.file in one[0]]
-        print(f"{len(chosen)} mutants in these lines", flush=True)
-        if asked.sample and len(chosen) > asked.sample:
-            chosen = random.Random(asked.seed).sample(chosen, asked.sample)
-        outcomes = []
-        for file, mutant, text in chosen:
-            outcomes.append(lane.judge(file, mutant, text))
-            last = outcomes[-1]
-            print(f"{len(outcomes):4} of {len(chosen)}  {last.verdict:7} {last.component:12} {file}:{mutant.line} {mutant.what}: {text[:70]}", flush=True)
-        print(table(outcomes))
-        if asked.json:
-            asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
-    sys.exit(0)
+        for one in of_proxy(lane, asked) if asked.proxy else of_python(lane, asked):
+            outcomes.append(one)
+            print(f"{len(outcomes):4}  {one.verdict:7} {one.component:12} {one.file}:{one.line} {one.what}: {one.text[:70]}", flush=True)
+    print(table(outcomes, component))
+    if asked.json:
+        asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
