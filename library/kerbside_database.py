@@ -6,23 +6,28 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kerbside_database
-short_description: Put an empty database with kerbside's schema into a lane
+short_description: Give a lane an empty database with kerbside's schema, and check the schema of the running one
 description:
-  - Copies a data directory from the lane's cache. Its key there changes with O(inputs).
-  - With O(programs), makes it first when the cache has none, by running these, ending the server among them, and keeping what that closed in order.
-    Without them it only says that the cache has none.
-  - A directory that is there already is left alone, so that a second run changes nothing.
+  - Copies a data directory from the lane's cache. Its key there changes with O(inputs) and with kerbside's newest migration.
+  - With O(programs), makes it first when the cache has none. Without them it only reports that the cache has none.
+  - An existing data directory is left alone, so that a second run changes nothing.
+  - With O(running), copies nothing and checks that the running database's schema is the newest one of the installed kerbside.
+    A copy that fails this check is removed from the cache.
 options:
   lane_dir:
     description: The lane's private directory, made by M(lane_run).
     type: path
     required: true
   cache_dir:
-    description: The lane's cache, where databases are kept.
+    description: The lane's cache.
     type: path
     required: true
   datadir:
-    description: The data directory, which O(programs) name as theirs.
+    description: The data directory, which O(programs) use as well.
+    type: path
+    required: true
+  kerbside:
+    description: The bin folder of the environment that kerbside is installed in.
     type: path
     required: true
   env:
@@ -38,12 +43,12 @@ options:
     type: dict
     default: {}
   programs:
-    description: What makes it, each as in M(lane_process). The one named C(database_made) is the server.
+    description: The programs that make it, each as in M(lane_process). The one named C(database_made) is the server.
     type: list
     elements: dict
     default: []
   inputs:
-    description: Paths (of which size and time of change count) and texts on which its content depends.
+    description: Paths (of which size and time of change count) and texts that the content depends on.
     type: list
     elements: str
     required: true
@@ -51,56 +56,79 @@ options:
     description: Seconds to wait for another lane that is making the same database.
     type: float
     default: 120
+  running:
+    description: How to query the running database.
+    type: dict
+    suboptions:
+      client:
+        description: The program C(mariadb).
+        type: path
+        required: true
+      socket:
+        description: The server's unix socket.
+        type: path
+        required: true
+      user:
+        description: A user that may log in without a password.
+        type: str
+        required: true
+      copied:
+        description: Whether its data directory was copied from the cache in this run.
+        type: bool
+        default: false
 attributes:
   check_mode:
     support: full
-    description: Says whether a database would be put there; makes nothing.
+    description: Reports whether a database would be copied; starts nothing.
   diff_mode:
     support: none
     description: There is no text to compare.
   idempotent:
     support: full
-    description: A data directory that is there is left alone.
+    description: An existing data directory is left alone.
 author:
   - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
-- name: Have a database
+- name: Copy an empty database from the cache
   kerbside_database:
     lane_dir: /tmp/kerbside-lane-0
     cache_dir: ~/.cache/kerbside-lane
     datadir: /tmp/kerbside-lane-0/db
+    kerbside: /home/me/.cache/kerbside-lane/venvs/kerbside-0/bin
     inputs: [/usr/bin/mariadb-install-db, /usr/sbin/mariadbd]
-    programs:
-      - name: database_install
-        component: database
-        oneshot: true
-        argv: [/usr/bin/mariadb-install-db, --no-defaults, --datadir=/tmp/kerbside-lane-0/db]
-        log: /tmp/kerbside-lane-0/logs/database_install.log
-      - name: database_made
-        component: database
-        after: [database_install]
-        argv: [/usr/sbin/mariadbd, --no-defaults, --datadir=/tmp/kerbside-lane-0/db, --socket=/tmp/kerbside-lane-0/db.sock]
-        log: /tmp/kerbside-lane-0/logs/database_made.log
-        ready:
-          socket: /tmp/kerbside-lane-0/db.sock
-          greeting: true
+
+- name: Check the schema of the running database
+  kerbside_database:
+    lane_dir: /tmp/kerbside-lane-0
+    cache_dir: ~/.cache/kerbside-lane
+    datadir: /tmp/kerbside-lane-0/db
+    kerbside: /home/me/.cache/kerbside-lane/venvs/kerbside-0/bin
+    inputs: [/usr/bin/mariadb-install-db, /usr/sbin/mariadbd]
+    running:
+      client: /usr/bin/mariadb
+      socket: /tmp/kerbside-lane-0/db.sock
+      user: me
 """
 
 RETURN = r"""
 lane_note:
-  description: What came out of it in a few words, for the terminal.
+  description: The result in a few words, for the terminal.
   returned: when a database was made or copied
   type: str
 missing:
-  description: Whether the cache has none, and this call could not make it.
+  description: Whether the cache has no database, and this call could not make one.
   returned: success
   type: bool
 made:
-  description: Whether the database was made by this call, rather than copied from the cache.
+  description: Whether this call made the database, rather than copying it from the cache.
   returned: success
   type: bool
+revision:
+  description: The revision of the running database's schema.
+  returned: with O(running)
+  type: str
 lane_failure:
   description: Component, cause and evidence, as the lane's verdict takes them.
   returned: failure
@@ -112,6 +140,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import database
 from ansible.module_utils.lane.programs.options import PROGRAM, SHARED, program
 
@@ -123,28 +152,49 @@ def main() -> None:
             "lane_dir": {"type": "path", "required": True},
             "cache_dir": {"type": "path", "required": True},
             "datadir": {"type": "path", "required": True},
+            "kerbside": {"type": "path", "required": True},
             **SHARED,
             "programs": {"type": "list", "elements": "dict", "default": [], "options": PROGRAM},
             "inputs": {"type": "list", "elements": "str", "required": True},
             "limit": {"type": "float", "default": 120},
+            "running": {
+                "type": "dict",
+                "options": {
+                    **{name: {"type": kind, "required": True} for name, kind in (("client", "path"), ("socket", "path"), ("user", "str"))},
+                    "copied": {"type": "bool", "default": False},
+                },
+            },
         },
         supports_check_mode=True,
     )
     given = module.params
 
+    def check(options: database.Options) -> str:
+        """Check the running database; a cached one that is wrong has to be made again."""
+        running = given["running"]
+        try:
+            return database.check_schema(options, running["client"], running["socket"], running["user"], private_dir.read_run(given["lane_dir"]))
+        except LaneError as error:
+            if error.code == "database_schema_old" and running["copied"]:
+                database.drop(given["cache_dir"], options)
+            raise
+
     def work() -> dict:
-        wish = database.Wish(tuple(program(one, given) for one in given["programs"]), given["datadir"], tuple(given["inputs"]))
+        options = database.Options(tuple(program(one, given) for one in given["programs"]), given["datadir"], tuple(given["inputs"]), given["kerbside"])
+        result = {"changed": False, "made": False, "missing": False}
+        if given["running"]:
+            return result if module.check_mode else {**result, "revision": check(options)}
         if os.path.exists(given["datadir"]):
-            return {"changed": False, "made": False, "missing": False}
+            return result
         if module.check_mode:
-            return {"changed": True, "made": False, "missing": False}
-        if database.copied(given["cache_dir"], wish):
-            return {"changed": True, "made": False, "missing": False, "lane_note": "database from the cache"}
-        if not wish.programs:
-            return {"changed": False, "made": False, "missing": True}
+            return {**result, "changed": True}
+        if database.copy(given["cache_dir"], options):
+            return {**result, "changed": True, "lane_note": "database from the cache"}
+        if not options.programs:
+            return {**result, "missing": True}
         run = private_dir.read_run(given["lane_dir"])
-        made = database.make(given["cache_dir"], given["lane_dir"], run, wish, given["limit"])
-        return {"changed": True, "made": made, "missing": False, "lane_note": f"database {'made' if made else 'from the cache'}"}
+        made = database.make(given["cache_dir"], given["lane_dir"], run, options, given["limit"])
+        return {**result, "changed": True, "made": made, "lane_note": f"database {'made' if made else 'from the cache'}"}
 
     finish(module, work)
 

@@ -12,6 +12,22 @@ CODES: dict[str, tuple[str, str]] = {
     # --- lifecycle: claim, keeper, teardown ---
     # --- programs: start, readiness, loss ---
     # --- prepare: accelerator, firmware, packages, environments, sources, database ---
+    "database_cache_changed": (
+        "A file of the database that was just put into the cache is missing or has another size.",
+        "Look for something else that writes into the cache, then run the lane again.",
+    ),
+    "database_no_server": ("None of the programs that make the database is its server.", "Name one of them database_made (roles/kerbside/vars)."),
+    "database_not_closed": ("MariaDB ended with an error after it had made the new database.", "Read its log, which the message names."),
+    "database_not_copied": ("The database could not be copied from the cache into the lane's directory.", "Make room on that disk."),
+    "database_query_failed": ("The running database did not answer the lane's query.", "Read logs/database.log."),
+    "database_schema_old": (
+        "The running database does not have the newest schema of the installed kerbside.",
+        "Take the lane down and start it again. If the database came from the cache, it was removed there, and a new one will be made.",
+    ),
+    "database_schema_unknown": (
+        "The installed kerbside has no migrations where the lane looks for them, so its newest schema is not known.",
+        "Check kerbside_package; if kerbside keeps its migrations elsewhere now, adapt newest_revisions in module_utils/lane/prepare/database.py.",
+    ),
     # --- protocols: control socket, monitor, SPICE link, REST API, counters ---
     # --- checks and suites ---
     # --- evidence: result, report, secrets ---

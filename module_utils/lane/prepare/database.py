@@ -1,45 +1,52 @@
 """An empty database with kerbside's schema, made once and copied for each run.
 
-Making it takes mariadb-install-db, a server and `kerbside db upgrade`: three to four seconds. A copy takes a few milliseconds. What is kept is a data
-directory that its server closed in order, under a key that changes with the programs that made it; it holds no user and no secret, for these are each
-run's own. tests/playbooks/test_database.py holds a copy equal to one made anew.
+Making it takes mariadb-install-db, a server and `kerbside db upgrade`: three to four seconds. A copy takes milliseconds. The cache holds a data directory that
+its server closed cleanly, under a key that changes with the programs that made it and with kerbside's newest migration. It holds no user and no secret: those
+belong to a run. Whether the schema really is the newest one is asked of the running server, because no file tells.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import legacy_error, one_line
+from ..core import command
+from ..core.errors import LaneError, one_line
 from ..core.private_dir import Run
 from ..programs import process
 from . import cache
 
-STAMP = "lane-database.json"  # beside the data directory: the size of each of its files
-SERVER = "database_made"  # the record of the server that makes it
+STAMP = "lane-database.json"  # beside the data directory: the size of each of its files, and the content of kerbside's tables
+TABLES = "kerbside"  # the folder of kerbside's tables; the rest is MariaDB's own
+SERVER = "database_made"  # the name of the program that is the server while the database is made
+QUERY_LIMIT = 20.0  #: seconds for one query of the running server
+ASSIGNMENT = re.compile(r"(?m)^(revision|down_revision)\b[^=\n]*=\s*(.+?)\s*(?:#.*)?$")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What makes it: programs in their order, among them the server SERVER, which puts its data into datadir.
+class Options:
+    """How the database is made: programs in their order, among them the server SERVER, which keeps its data in datadir.
 
-    inputs: paths and texts that its content depends on; of a path its size and time of change count.
+    inputs: paths and texts that the content depends on; of a path its size and time of change count. kerbside: the bin folder of its environment.
     """
 
     programs: tuple[process.Program, ...]
     datadir: str
     inputs: tuple[str, ...]
+    kerbside: str
 
     def home(self, cache_dir: str) -> Path:
         """Its place in the cache, another one when an input changes."""
         digest = hashlib.sha256()
-        for entry in self.inputs:
+        for entry in (*self.inputs, *sorted(newest_revisions(self.kerbside))):
             digest.update(entry.encode() + b"\0" + (_state(entry) if entry.startswith("/") else b""))
         return Path(cache_dir, "databases", digest.hexdigest()[:16])
 
@@ -52,66 +59,111 @@ def _state(path: str) -> bytes:
     return b"none\0"
 
 
-def copied(cache_dir: str, wish: Wish) -> bool:
-    """Put a copy at wish.datadir, which must not be there; False, and nothing is there, when the cache has none whose files are as they were.
+def newest_revisions(kerbside: str) -> set[str]:
+    """The revisions of the installed kerbside that no other migration follows, read from its migrations without importing them."""
+    revisions, followed = set(), set()
+    for path in Path(kerbside).parent.glob("lib/python3*/site-packages/kerbside/**/versions/*.py"):
+        found = {name: ast.literal_eval(value) for name, value in ASSIGNMENT.findall(path.read_text(encoding="utf-8"))}
+        if "revision" in found:
+            revisions.add(found["revision"])
+            before = found.get("down_revision")
+            followed |= {before} if isinstance(before, str) else set(before or ())
+    return revisions - followed
 
-    Raises LaneError (environment) when there is no room for it.
+
+def check_schema(options: Options, client: str, socket: str, user: str, run: Run) -> str:
+    """The revision of the running database's schema. Raises LaneError unless it is the newest of the installed kerbside."""
+    newest = newest_revisions(options.kerbside)
+    if not newest:
+        raise LaneError("database_schema_unknown", "lane", f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}")
+    argv = [client, "--no-defaults", f"--socket={socket}", f"--user={user}", "-N", "-B", "-e", "SELECT version_num FROM alembic_version", "kerbside"]
+    done = command.run(argv, command.environment(run.mark), QUERY_LIMIT, "query the version of the database's schema", component="database")
+    if done.status:
+        raise LaneError("database_query_failed", "database", f"the version of the database's schema cannot be read: {one_line(done.said, 200)}")
+    found = set(done.out.split())
+    if found != newest:
+        problem = f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs {_listed(newest)}"
+        raise LaneError("database_schema_old", "database", problem, "take the lane down (./lane down) and start it with a new database")
+    return _listed(found)
+
+
+def _listed(revisions: set[str]) -> str:
+    return ", ".join(sorted(revisions)) or "none"
+
+
+def drop(cache_dir: str, options: Options) -> None:
+    """Remove the database from the cache, so that the next run makes a new one."""
+    home = options.home(cache_dir)
+    with cache.locked(home.parent, home.name, QUERY_LIMIT):
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def copy(cache_dir: str, options: Options) -> bool:
+    """Put a copy at options.datadir, which must not exist; False (and nothing is there) unless the cache has one whose files are unchanged.
+
+    Raises LaneError (host) when it cannot be written.
     """
-    home = wish.home(cache_dir)
+    home = options.home(cache_dir)
     try:
-        sizes = json.loads((home / STAMP).read_text(encoding="utf-8"))
+        made = json.loads((home / STAMP).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return False
-    if sizes != dict(_sizes(home / "data")):
+    if made != dict(_files(home / "data")):
         return False
     try:
-        shutil.copytree(home / "data", wish.datadir)
+        shutil.copytree(home / "data", options.datadir)
     except (shutil.Error, OSError) as error:
-        shutil.rmtree(wish.datadir, ignore_errors=True)  # half a copy is none
-        words = error.strerror or str(error.args[0][-1][-1] if isinstance(error, shutil.Error) else error)  # of many files the last one's
-        raise legacy_error("environment", f"room for the database in {wish.datadir}", one_line(words, 200), f"df {wish.datadir}") from None
+        shutil.rmtree(options.datadir, ignore_errors=True)
+        why = error.strerror or str(error.args[0][-1][-1] if isinstance(error, shutil.Error) else error)  # of many files the last one's
+        problem = f"the database cannot be copied to {options.datadir}: {one_line(why, 200)}"
+        raise LaneError("database_not_copied", "host", problem, f"make room there (df {options.datadir})") from None
     return True
 
 
-def make(cache_dir: str, lane_dir: str, run: Run, wish: Wish, limit: float) -> bool:
-    """Make it for the cache and put a copy at wish.datadir. False when another lane made it meanwhile.
+def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float) -> bool:
+    """Make it for the cache and put a copy at options.datadir. False when another lane made it meanwhile.
 
     Raises LaneError with the component of the program that failed, or (environment) when another lane holds the lock longer than `limit` seconds.
     """
-    home = wish.home(cache_dir)
+    home = options.home(cache_dir)
     with cache.locked(home.parent, home.name, limit):
-        if copied(cache_dir, wish):
+        if copy(cache_dir, options):
             return False
-        _make(home, lane_dir, run, wish)
-        if not copied(cache_dir, wish):
-            raise legacy_error("environment", f"{home} to hold the database that was just made", "a file of it is missing or cut", str(home))
+        _make(home, lane_dir, run, options)
+        if not copy(cache_dir, options):
+            raise LaneError("database_cache_changed", "environment", f"a file of the database that was just made in {home} is missing or changed")
         return True
 
 
-def _make(home: Path, lane_dir: str, run: Run, wish: Wish) -> None:
-    program = next((one for one in wish.programs if one.name == SERVER), None)
+def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
+    program = next((one for one in options.programs if one.name == SERVER), None)
     if program is None:
-        raise legacy_error("lane", f"a program {SERVER} among those that make the database", f"they are {', '.join(one.name for one in wish.programs)}")
-    shutil.rmtree(wish.datadir, ignore_errors=True)
-    process.start(lane_dir, run, list(wish.programs), restart=True)
+        names = ", ".join(one.name for one in options.programs)
+        raise LaneError("database_no_server", "lane", f"no program is named {SERVER} among those that make the database ({names})")
+    shutil.rmtree(options.datadir, ignore_errors=True)
+    process.start(lane_dir, run, list(options.programs), restart=True)
     [server] = [entry for entry in process.records(lane_dir) if entry.name == SERVER]
     process.stop(lane_dir, run, [server], program.limit)
     ended = server.exit_status(lane_dir)
     if ended != 0:
-        raise legacy_error("database", "the server to close its data in order", f"it ended {process.status_words(ended)}", program.log)
-    process.forget(lane_dir, {one.name for one in wish.programs})
+        problem = f"MariaDB did not close the new database cleanly: it ended {process.status_words(ended)}"
+        raise LaneError("database_not_closed", "database", problem, f"see {program.log}", evidence=program.log)
+    process.forget(lane_dir, {one.name for one in options.programs})
     fresh = home.with_name(f".new-{home.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    shutil.copytree(wish.datadir, fresh / "data")
-    (fresh / STAMP).write_text(json.dumps(dict(_sizes(fresh / "data"))), encoding="utf-8")
+    shutil.copytree(options.datadir, fresh / "data")
+    (fresh / STAMP).write_text(json.dumps(dict(_files(fresh / "data"))), encoding="utf-8")
     fresh.rename(home)
-    shutil.rmtree(wish.datadir)
+    shutil.rmtree(options.datadir)
 
 
-def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each file below the folder with its size, those of kerbside's tables with a digest of their content."""
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
-            yield str(path.relative_to(folder)), path.stat().st_size
+            inside = path.relative_to(folder)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if inside.parts[0] == TABLES else ""
+            yield str(inside), f"{path.stat().st_size} {digest}".rstrip()
