@@ -136,6 +136,8 @@ def _leave_ansible(output, environment, folder, path):
     os.chdir(folder)
     sys.argv = [path]
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     atexit._clear()  # Ansible's exit functions are for Ansible's process
     logging.getLogger().handlers.clear()  # Ansible's log file
     for package, paths in ((ansible.modules, [os.path.dirname(path)]), (ansible.module_utils, C.DEFAULT_MODULE_UTILS_PATH)):

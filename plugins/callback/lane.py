@@ -21,6 +21,7 @@ import ctypes
 import json
 import os
 import signal
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -28,7 +29,9 @@ from pathlib import Path
 import ansible.module_utils
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
+from ansible.release import __version__
 
+OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -60,6 +63,10 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self._ended = False
+        if tuple(map(int, __version__.split(".")[:2])) < OLDEST:
+            self._conclude("error", f"LANE FAIL environment: ansible-core {__version__} is too old; use 2.16 or newer, or ./lane, which brings its own")
+            sys.exit(2)
         for path in C.DEFAULT_MODULE_UTILS_PATH:  # so that the lane's own code can be imported here as in modules
             if path not in ansible.module_utils.__path__:
                 ansible.module_utils.__path__.append(path)
@@ -71,7 +78,6 @@ class CallbackModule(CallbackBase):
         self._word = None
         self._run = {}
         self._kept = 0
-        self._ended = False
         self._timeline = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline.json")
         os.environ["LANE_TIMELINE"] = self._timeline
         _end_workers_with_ansible()
