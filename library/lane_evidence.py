@@ -35,7 +35,7 @@ options:
     elements: dict
     default: []
   ansible:
-    description: What Ansible has said in this command, to be kept as C(logs/ansible.log).
+    description: Ansible's log of this command, to be kept as C(logs/ansible.log).
     type: str
     default: ""
   versions:

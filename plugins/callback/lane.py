@@ -1,4 +1,4 @@
-"""Tell how long each phase takes, and end the terminal's output with the verdict."""
+"""Time the phases of a lane, and end the terminal's output with the verdict."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ short_description: Phases and verdict of a kerbside lane
 description:
   - Times the roles of a play as the phases of the lane. At the start of each task the file named by C(LANE_TIMELINE) holds the phases so far as JSON,
     from where the evidence role takes them.
-  - Where C(LANE_ANSIBLE_LOG) names a file, as C(./lane) has it, and without C(-v) or C(--step), Ansible's own output goes to that file, and the terminal gets
-    a line for each phase, with what its modules return as RV(lane_note), and their warnings (docs/red-lane.md).
-  - At the end makes the report of the run (docs/report.md), tells GitHub Actions of it where C(GITHUB_STEP_SUMMARY) is set, prints the verdict as the
-    last line, and writes its word to the file named by C(LANE_VERDICT_FILE), where C(./lane) reads it.
+  - At the end makes the report of the run (docs/report.md), writes the summary of GitHub Actions where C(GITHUB_STEP_SUMMARY) is set, prints the verdict
+    as the last line, and writes its word to the file named by C(LANE_VERDICT_FILE), where C(./lane) reads it.
+  - Where C(LANE_ANSIBLE_LOG) names Ansible's log (C(log_path)) of this command alone, it is kept with the evidence.
 requirements:
   - enabled by C(callbacks_enabled = lane) in ansible.cfg
 """
 
+import atexit
 import ctypes
 import json
 import os
 import signal
+import sys
 import time
 import uuid
 from pathlib import Path
 
 import ansible.module_utils
 from ansible import constants as C
-from ansible import context
 from ansible.plugins.callback import CallbackBase
-from ansible.utils import color as colours
+from ansible.release import __version__
 
+OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def _end_workers_with_us():
-    """Have the kernel kill Ansible's workers, which are forks, when this process is killed: one that goes on starts the next module (docs/no-trace.md)."""
+def _end_workers_with_ansible():
+    """Have the kernel kill Ansible's workers, which are forks, when this process is killed: otherwise one would start the next module (docs/no-trace.md)."""
     libc = ctypes.CDLL(None)
     forking = {}
 
@@ -45,6 +46,11 @@ def _end_workers_with_us():
             os._exit(1)
 
     os.register_at_fork(before=lambda: forking.update(parent=os.getpid()), after_in_child=in_child)
+
+
+def _values(result):
+    """The values that a task returned. ansible-core before 2.19 has them in an attribute that is private since."""
+    return result.result if hasattr(result, "result") else result._result
 
 
 class CallbackModule(CallbackBase):
@@ -57,7 +63,11 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        for path in C.DEFAULT_MODULE_UTILS_PATH:  # the lane's own code is as good here as in modules
+        self._ended = False
+        if tuple(map(int, __version__.split(".")[:2])) < OLDEST:
+            self._conclude("error", f"LANE FAIL environment: ansible-core {__version__} is too old; use 2.16 or newer, or ./lane, which brings its own")
+            sys.exit(2)
+        for path in C.DEFAULT_MODULE_UTILS_PATH:  # so that the lane's own code can be imported here as in modules
             if path not in ansible.module_utils.__path__:
                 ansible.module_utils.__path__.append(path)
         self._phases = []
@@ -66,41 +76,22 @@ class CallbackModule(CallbackBase):
         self._failure = None
         self._verdict = None
         self._word = None
+        self._run = {}
+        self._kept = 0
         self._timeline = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline.json")
         os.environ["LANE_TIMELINE"] = self._timeline
-        self._quiet = self._quiet_one()
-        _end_workers_with_us()
-        os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # all that this run starts carries it (module_utils/lane/lifecycle/keeper.py)
+        _end_workers_with_ansible()
+        os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that this run starts (lifecycle/keeper.py)
         self._write()
-
-    def _quiet_one(self):
-        """What shows the run on the terminal; None when Ansible does that itself. LANE_ANSIBLE_LOG stays set only as long as there is such a log."""
-        from ansible.module_utils.lane.evidence import ansible_log, progress
-
-        log = os.environ.pop(ansible_log.LOG, "")
-        if not log or self._display.verbosity or C.DEFAULT_DEBUG or context.CLIARGS.get("step"):
-            return None
-        os.environ[ansible_log.LOG] = log
-        live = colours.ANSIBLE_COLOR and os.isatty(1)
-        return progress.Quiet(log, self._display, live, colours.stringc, bool(context.CLIARGS.get("check")))
-
-    def _say(self, text, color=None):
-        """A line on the terminal, whoever has that."""
-        self._display.display(text, color=color)
-        if self._quiet:
-            self._quiet.terminal.say(text, color)
+        atexit.register(self._end_early)
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         """A task of another role begins another phase."""
         role = task._role.get_name() if task._role else None
         if role and (not self._phases or self._phases[-1]["name"] != role):
             self._close_phase()
-            if self._quiet:
-                self._quiet.phase(role)
             self._phases.append({"name": role, "seconds": 0.0, "started": time.time()})
             self._write()
-        if self._quiet:
-            self._quiet.task(task.get_name().strip())
         self._tasks.append({"name": task.get_name().strip(), "started": time.time(), "seconds": 0.0, "result": "not done"})
 
     def _close_phase(self):
@@ -117,65 +108,75 @@ class CallbackModule(CallbackBase):
         if self._tasks:
             self._tasks[-1].update(result=word, seconds=time.time() - self._tasks[-1]["started"])
 
+    def _take(self, values):
+        """Keep what the rest of the run needs of a result."""
+        self._verdict = values.get("lane_verdict") or self._verdict
+        self._word = values.get("lane_word") or self._word
+        self._kept = values.get("lane_ansible_kept") or self._kept
+        self._run = (values.get("ansible_facts") or {}).get("lane_run") or self._run
+
     def v2_runner_on_skipped(self, result):
         """A task that was not needed."""
         self._task_ended("skipped")
 
     def v2_runner_on_ok(self, result):
-        """Keep the verdict that evidence or teardown return."""
-        self._task_ended("changed" if result.result.get("changed") else "ok")
-        if self._quiet:
-            self._quiet.result(result.result, [warning.event.msg for warning in result.warnings])
-        self._verdict = result.result.get("lane_verdict") or self._verdict
-        self._word = result.result.get("lane_word") or self._word
+        """A task that succeeded."""
+        values = _values(result)
+        self._task_ended("changed" if values.get("changed") else "ok")
+        self._take(values)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """Keep the first failure that names a component, or else the first: what follows may only be its consequence."""
+        values = _values(result)
         self._task_ended("failed")
-        if self._quiet:
-            show = self._quiet.result if ignore_errors else self._quiet.failed
-            show(result.result, [warning.event.msg for warning in result.warnings])
-        named = result.result.get("lane_failure")
-        if not ignore_errors and (self._failure is None or (named and not self._failure.get("lane_failure"))):
-            self._failure = result.result
-        self._verdict = result.result.get("lane_verdict") or self._verdict
+        if not ignore_errors and (self._failure is None or ("lane_failure" in values and "lane_failure" not in self._failure)):
+            self._failure = values
+        self._take(values)
 
     def v2_runner_on_unreachable(self, result):
         """A machine that cannot be reached is a failure like any other."""
-        self._failure = self._failure or result.result
-        if self._quiet:
-            self._quiet.failed(result.result, [])
+        self._failure = self._failure or _values(result)
+
+    def v2_playbook_on_no_hosts_matched(self):
+        """A play without a host does nothing, which is no success."""
+        self._failure = self._failure or {"msg": "no host of the inventory matches the playbook's group `lane`; see the inventory and --limit"}
 
     def v2_playbook_on_stats(self, stats):
-        """The last line on the terminal, and the word for ./lane."""
+        """Print the last line, and hand the verdict to ./lane."""
         from ansible.module_utils.lane.core.errors import PRODUCT
+        from ansible.module_utils.lane.evidence import ansible_log
 
+        self._ended = True
         verdict = self._verdict
         artifacts = Path(verdict["file"]).parent if verdict and "file" in verdict else None
-        named = (self._failure or {}).get("lane_failure") or {}
-        if self._quiet:
-            self._quiet.end()
-            self._quiet.keep(artifacts)
+        if log := os.environ.get(ansible_log.LOG):
+            ansible_log.keep(Path(log), self._kept, self._run, artifacts)
         if verdict is None and self._failure is not None:
+            named = self._failure.get("lane_failure") or {}
             component = named.get("component", "lane")
             cause = named.get("cause") or self._failure.get("msg", "a task failed")
             verdict = {"verdict": "fail" if component in PRODUCT else "error", "line": f"LANE FAIL {component}: {cause}"}
-            self._tell_github(None, component, cause, verdict["line"])
-            if self._quiet and not named:  # nobody knew this failure, and no evidence is kept: Ansible's words are all there is
-                self._quiet.terminal.say(self._quiet.log.read_text(encoding="utf-8").rstrip())
+            self._write_for_github(None, component, cause, verdict["line"])
         if self._word:
-            self._say(self._word)
+            self._display.display(self._word)
         if verdict is None:
             return
         if artifacts:
             self._report(artifacts, verdict["line"])
-        self._say(verdict["line"], C.COLOR_OK if verdict["verdict"] == "pass" else C.COLOR_ERROR)
-        if path := os.environ.get("LANE_VERDICT_FILE"):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(verdict["verdict"])
+        self._conclude(verdict["verdict"], verdict["line"])
 
-    def _report(self, artifacts, line):
-        """Make the page, and say where it is. On another machine than this one the artifacts are not at hand, and there is none."""
+    def _end_early(self):
+        """The last line of a run that Ansible gave up: the play has an error, or it was interrupted."""
+        if not self._ended:
+            self._conclude("error", "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above")
+
+    def _conclude(self, word, text):
+        self._display.display(text, color=C.COLOR_OK if word == "pass" else C.COLOR_ERROR)
+        if path := os.environ.get("LANE_VERDICT_FILE"):
+            Path(path).write_text(word, encoding="utf-8")
+
+    def _report(self, artifacts, text):
+        """Make the page, and print where it is. The artifacts of a lane on another machine are not here, and there is none."""
         from ansible.module_utils.lane.evidence import report
 
         if not (artifacts / "result.json").exists():
@@ -183,14 +184,14 @@ class CallbackModule(CallbackBase):
         try:
             result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
             (artifacts / "logs/tasks.json").write_text(json.dumps(self._tasks), encoding="utf-8")
-            self._say(f"report: {report.write(artifacts)}")
+            self._display.display(f"report: {report.write(artifacts)}")
         except Exception as error:  # the verdict stands, whatever becomes of its page
-            self._say(f"warning: expected to make the report of {artifacts}, but {type(error).__name__}: {error}", C.COLOR_WARN)
+            self._display.display(f"warning: cannot make the report of {artifacts}: {type(error).__name__}: {error}", color=C.COLOR_WARN)
             return
         blame = result["blame"] or {}
-        self._tell_github(result, blame.get("component"), blame.get("cause"), line)
+        self._write_for_github(result, blame.get("component"), blame.get("cause"), text)
 
-    def _tell_github(self, result, component, cause, line):
+    def _write_for_github(self, result, component, cause, text):
         """The job's summary and, for a red run, an annotation; nothing outside of GitHub Actions."""
         from ansible.module_utils.lane.evidence import github
 
@@ -198,6 +199,6 @@ class CallbackModule(CallbackBase):
         if not path:
             return
         with open(path, "a", encoding="utf-8") as file:
-            file.write(github.summary(result, line))
+            file.write(github.summary(result, text))
         if component:
-            self._say(github.annotation({"component": component, "cause": cause}))
+            self._display.display(github.annotation({"component": component, "cause": cause}))

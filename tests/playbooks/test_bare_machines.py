@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,12 +82,6 @@ def test_debian_13_gets_what_is_missing_through_the_chroot_connection(lane: Any,
 @pytest.mark.slow
 def test_a_whole_lane_on_a_bare_debian_12(debian_12: Tree, number: int) -> None:
     whole_lane(debian_12, "debian-12", number)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("LANE_TEST_BARE" not in os.environ, reason="it takes minutes: LANE_TEST_BARE=1 has it run (docs/testing.md)")
-def test_a_whole_lane_on_a_bare_debian_13(debian_13: Tree, number: int) -> None:
-    whole_lane(debian_13, "debian-13", number)
 
 
 def whole_lane(tree: Tree, release: str, number: int) -> None:

@@ -1,4 +1,4 @@
-"""plugins/action/normal.py: a module that runs in Ansible's worker gives what one in a Python of its own gives, and only runs there where it may."""
+"""plugins/action/normal.py: a module in a fork of Ansible's worker returns what one in a Python of its own returns, and is only forked where it may be."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from ansible.module_utils.lane.lifecycle import proc
 
 PROBE = '''#!/usr/bin/python
-"""A module that tells where it finds itself, and ends in the way that it is told."""
-import gc, os, signal, subprocess, sys, time
+"""A module that returns what it sees of its process, and ends as it is told."""
+import gc, logging, os, signal, sys
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import errors
 
@@ -31,12 +31,8 @@ def main():
         raise ValueError("nobody caught this")
     if end == "exits":
         sys.exit(5)
-    if end == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if end == "terminated":
-        subprocess.Popen(["sleep", "61"])
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(30)
+    if end.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, end))
     if end == "traces":
         os.chdir("/")
         os.umask(0)
@@ -55,13 +51,13 @@ def main():
         module.deprecate("soon gone", version="99")
     mask = os.umask(0)
     os.umask(mask)
-    number, why = errors.legacy_error("lane", "a", "b").component, str(errors.legacy_error("lane", "a", "b"))
     module.exit_json(
         changed=not module.check_mode,
         environment={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
         folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask, session=os.getsid(0) != 0,
-        diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, component=number, why=why,
+        diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, products=errors.PRODUCT,
         big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"], collects=gc.isenabled(),
+        handlers=[str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGCHLD)], loggers=len(logging.getLogger().handlers),
     )
 
 
@@ -73,7 +69,11 @@ import sys
 from ansible.module_utils.basic import AnsibleModule
 
 if __name__ == "__main__":
-    AnsibleModule(argument_spec={}).exit_json(forked="ansible.executor.module_common" in sys.modules, x509="cryptography.x509" in sys.modules)
+    module = AnsibleModule(argument_spec={"note": {}})
+    if module.params["note"]:
+        with open(module.params["note"], "a") as file:
+            file.write("x")
+    module.exit_json(forked="ansible.executor.module_common" in sys.modules)
 """
 MORTAL = '''#!/usr/bin/python
 """A module that kills the ansible-playbook that runs it, and would sleep on."""
@@ -84,7 +84,7 @@ if __name__ == "__main__":
     module = AnsibleModule(argument_spec={"note": {}})
     with open(module.params["note"], "w") as file:
         file.write(str(os.getpid()))
-    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(int(os.environ["LANE_OWNER"].partition("-")[0]), signal.SIGKILL)
     time.sleep(30)
     module.exit_json()
 '''
@@ -103,12 +103,12 @@ SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave behind is in the test's own folder."""
+    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is in the test's own folder."""
     library = tmp_path / "modules"
     library.mkdir()
     for name, text in (("probe.py", PROBE), ("forked.py", FORKED), ("mortal.py", MORTAL), ("respawned.py", RESPAWNED), ("in_shell", SHELL)):
         (library / name).write_text(text)
-    return {"ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}", "TMPDIR": str(tmp_path)}
+    return {"ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}", "TMPDIR": str(tmp_path), "ANSIBLE_LOG_PATH": str(tmp_path / "log")}
 
 
 def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[str, str]) -> None:
@@ -147,34 +147,38 @@ def _comparable(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_child_of_a_module_does_not_go_on_as_ansible(lane: Any, modules: dict[str, str]) -> None:
-    """One that leaves by an exception comes past the place where the module was called from."""
+    """A child that leaves by an exception passes the place where the module was called from."""
     played = lane.run([{"name": "forks", "probe": {"end": "forks"}}, {"name": "next", "probe": {}}], env=modules)
     assert played.rc == 0, played
     assert [one["task"] for one in played.results()] == ["forks", "next"]
     assert played.result("forks")["number"] == 7
 
 
-def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, str]) -> None:
-    """Where it runs in the worker too: `rescue` and `always` come to their turn."""
-    killed = {"name": "killed", "probe": {"end": "killed"}}
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
+def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, str], number: str) -> None:
+    """`rescue` and `always` run, as they do after a module in a Python of its own."""
+    killed = {"name": "killed", "probe": {"end": number}}
     block = {"block": [killed], "rescue": [{"name": "rescued", "probe": {}}], "always": [{"name": "always", "probe": {}}]}
     for fork in (True, False):
         played = lane.run([block], env=modules, lane_fork_modules=fork)
         assert played.rc == 0, played
         assert [one["task"] for one in played.results()] == ["killed", "rescued", "always"]
         assert len(played.failures) == 1
-        assert fork is (played.failures == ["the module was killed by SIGKILL"])
+        assert fork is (played.failures == [f"the module was killed by {number}"])
 
 
-def test_what_a_module_started_ends_with_it_when_it_is_asked_to_end(lane: Any, modules: dict[str, str]) -> None:
-    """As Ansible does it, which ends a worker so: the signal is for the whole process group."""
-    mark = f"{lane.id}/terminated"
-    played = lane.run([{"name": "terminated", "probe": {"end": "terminated"}, "environment": {"KERBSIDE_LANE": mark}}], env=modules)
-    assert played.failures == ["the module was killed by SIGTERM"]
-    assert lane.marked() == []
+@pytest.mark.parametrize(
+    ("given", "env"), [({"ansible_pipelining": False}, {}), ({}, {"ANSIBLE_PIPELINING": "false"}), ({}, {"ANSIBLE_KEEP_REMOTE_FILES": "1"})]
+)
+def test_without_pipelining_ansible_runs_the_module_once(lane: Any, modules: dict[str, str], given: dict[str, Any], env: dict[str, str]) -> None:
+    """The archive is copied and made executable then: the command that runs the module is one of several."""
+    note = lane.scratch / "note"
+    played = lane.run([{"name": "run", "forked": {"note": str(note)}}], env={**modules, **env}, ansible_remote_tmp=str(lane.scratch), **given)
+    assert played.rc == 0, played
+    assert (played.result("run")["forked"], note.read_text()) == (False, "x")
 
 
-def test_whatever_is_not_this_very_python_goes_the_usual_way(lane: Any, modules: dict[str, str], tmp_path: Path) -> None:
+def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dict[str, str], tmp_path: Path) -> None:
     other = tmp_path / "python"
     other.symlink_to(sys.executable)
     tasks = [
@@ -182,7 +186,7 @@ def test_whatever_is_not_this_very_python_goes_the_usual_way(lane: Any, modules:
         {"name": "another python", "forked": {}, "vars": {"ansible_python_interpreter": str(other)}},
         {"name": "delegated", "forked": {}, "delegate_to": "other"},
         {"name": "no python", "in_shell": {}},
-        {"name": "respawned", "respawned": {}},  # as apt does where the Python that runs it has no python3-apt: on every bare machine
+        {"name": "respawned", "respawned": {}},  # as apt does under a Python without python3-apt
     ]
     if " " not in sys.executable:  # Ansible's async_wrapper cuts an interpreter's path at its first blank
         tasks.append({"name": "async", "forked": {}, "async": 30, "poll": 1})
@@ -198,22 +202,12 @@ def test_whatever_is_not_this_very_python_goes_the_usual_way(lane: Any, modules:
 
 
 def test_a_module_in_a_fork_dies_with_ansible(lane: Any, modules: dict[str, str]) -> None:
-    """The fork of a worker is as mortal as the worker: SIGKILL of ansible-playbook ends it (docs/no-trace.md)."""
+    """SIGKILL of ansible-playbook ends its workers and their forks (docs/no-trace.md)."""
     note = lane.scratch / "note"
     played = lane.run([{"name": "Sleep", "mortal": {"note": str(note)}}], env=modules)
     assert played.rc == -signal.SIGKILL, played
     module = int(note.read_text())
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while (left := proc.read(module)) and left.alive and time.monotonic() < until:
         time.sleep(0.02)
     assert not (left and left.alive)
-
-
-def test_what_the_lanes_modules_need_is_imported_before_they_run(lane: Any, modules: dict[str, str]) -> None:
-    """plugins/callback/preload.py at work: what no task has imported yet is there a few tasks later, and the usual way is none the wiser."""
-    tasks = [{"name": f"pass time {number}", "ansible.builtin.stat": {"path": "/"}} for number in range(12)]
-    seen = {}
-    for fork in (True, False):
-        played = lane.run([*tasks, {"name": "look", "forked": {}}], env=modules, lane_fork_modules=fork)
-        seen[fork] = played.result("look")["x509"]
-    assert seen == {True: True, False: False}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -41,14 +41,15 @@ def _gunicorn(found: re.Match[str]) -> float:
     return datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S %z").timestamp()
 
 
-def _mariadb(found: re.Match[str]) -> float:  # in the machine's own time zone
-    return time.mktime(time.strptime(f"{found.group(1)} {found.group(2).strip()}", "%Y-%m-%d %H:%M:%S"))
+def _local(found: re.Match[str]) -> float:  # MariaDB and Ansible: in the machine's own time zone
+    seconds = time.mktime(time.strptime(f"{found.group(1)} {found.group(2).strip()}", "%Y-%m-%d %H:%M:%S"))
+    return seconds + int(found.group(3) or 0) / 1000
 
 
 FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], float]], ...] = (
     (re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)"), _iso),
     (re.compile(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\]"), _gunicorn),
-    (re.compile(r"^(\d{4}-\d\d-\d\d) ([ \d]\d:\d\d:\d\d) "), _mariadb),
+    (re.compile(r"^(\d{4}-\d\d-\d\d) ([ \d]\d:\d\d:\d\d)(?:,(\d{3}))? "), _local),
     (re.compile(r'^\{.*"ts": "([^"]+Z)"'), _iso),
 )
 
@@ -98,16 +99,20 @@ def of_folder(folder: Path) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.at or 0.0)
 
 
-def last_line(lane_dir: Path, since: float, others: Iterable[Path] = ()) -> str:
-    """The whole line that was last written to a log of the lane, or to one of the others, without the lane's secrets; "" for none since that time."""
-    at, path = max(((path.stat().st_mtime, path) for path in (*lane_dir.glob("logs/*.log"), *others) if path.exists()), default=(0.0, lane_dir))
+def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Container[str] = ()) -> str:
+    """The whole line that was last written to a log of the lane, or to one of the others, without the lane's secrets; "" for none since that time.
+
+    but: names of logs of the lane that do not count.
+    """
+    own = [path for path in lane_dir.glob("logs/*.log") if path.name not in but]
+    at, path = max(((path.stat().st_mtime, path) for path in (*own, *others) if path.exists()), default=(0.0, lane_dir))
     if at < since:
         return ""
     with path.open("rb") as file:
         cut = file.seek(0, os.SEEK_END) - TAIL
         file.seek(max(cut, 0))
         whole = file.read().split(b"\n")[cut > 0 : -1]
-    text = next((text for raw in reversed(whole) if (text := readable(raw.decode(errors="replace")).strip())), "")
+    text = next((text for raw in reversed(whole) if (text := readable(raw.decode(errors="ignore")).replace("\ufffd", "").strip())), "")
     for form, _ in FORMS:
         text = form.sub("", text).strip()
     return secret_scan.mask(text, secret_scan.of_lane(str(lane_dir)))

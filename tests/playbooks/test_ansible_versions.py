@@ -1,0 +1,76 @@
+"""The lane on the oldest and the newest ansible-core that it supports; every other test runs it on the pinned one.
+
+tests/requirements has what differs from requirements.txt. `./lane` makes the .venv of a copied checkout from the two together.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bare_trees import bare_tree, obstacle, pip_cache
+from whole_lanes import ROOT, SIGNALS, Started, copy_checkout, lane_ids, surroundings
+
+pytestmark = pytest.mark.slow
+OLDEST, NEWEST = "2.16", "2.21"
+PACKAGE = re.compile(r"^([\w-]+)==.*(?:\n +--hash=.*)+\n", re.MULTILINE)
+
+
+@pytest.fixture
+def number() -> Iterator[int]:
+    """A lane id that no other test has."""
+    with lane_ids(1) as ids:
+        yield ids[0]
+
+
+def checkout_on(version: str, home: Path) -> Path:
+    """A copy of this checkout that requires another ansible-core."""
+    copy_checkout(home)
+    other = {found[1]: found[0] for found in PACKAGE.finditer((ROOT / f"tests/requirements/ansible-{version}.txt").read_text(encoding="utf-8"))}
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert set(other) <= {found[1] for found in PACKAGE.finditer(pinned)}
+    (home / "requirements.txt").write_text(PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned), encoding="utf-8")
+    return home
+
+
+def test_the_oldest_ansible_core(number: int) -> None:
+    """Modules are not forked there: every one of them runs as Ansible's own `normal` has it."""
+    with surroundings(number) as place:
+        checkout = checkout_on(OLDEST, place.base / "checkout")
+        place.env["PIP_CACHE_DIR"] = pip_cache()
+
+        def play(*options: str) -> tuple[int, list[str]]:
+            run = Started([*SIGNALS, str(checkout / "lane"), *options, *place.options], place.environment(), cwd=checkout)
+            return run.wait(600), run.lines
+
+        status, lines = play()
+        assert status == 0 and lines[-1].startswith(f"LANE PASS lane {number}: 7 of 7 checks"), "\n".join(lines[-30:])
+        assert any(line.startswith("smoke ") and "hello, status, screenshot" in line for line in lines), lines
+        assert not [line for line in lines if line.startswith(("TASK", "warning: ", "[WARNING]", "[DEPRECATION"))], lines
+        result = json.loads((place.artifacts / "result.json").read_text())
+        assert result["versions"]["ansible"].startswith(f"{OLDEST}.")
+        assert "TASK [smoke : Check the spine from outside]" in (place.artifacts / "logs/ansible.log").read_text()
+
+        status, lines = play("-e", "lane_guest=nobody")
+        assert status == 2 and lines[-1].startswith("LANE FAIL environment: "), "\n".join(lines[-30:])
+        assert any(re.match(r"sextant_vm +\d+\.\d s  FAILED: ", line) for line in lines), lines
+        assert place.seconds_until_gone()[1] == []
+
+
+def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
+    """It needs a newer Python than this machine may have. The machine has nothing that the lane needs, and modules are forked."""
+    if why := obstacle():
+        pytest.skip(why)
+    with bare_tree("debian-13") as tree:
+        checkout_on(NEWEST, tree.path / "srv/lane")
+        command = ["/srv/lane/lane", "-e", f"lane_id={number}", "-e", "lane_cache_dir=/srv/cache"]
+        green = tree.run(*command, limit=1200)
+        assert green.returncode == 0, green.stdout[-3000:]
+        assert green.stdout.splitlines()[-1].startswith(f"LANE PASS lane {number}: 7 of 7 checks"), green.stdout[-3000:]
+        result = json.loads((tree.path / f"srv/lane/artifacts/lane-{number}/result.json").read_text())
+        assert result["versions"]["ansible"].startswith(f"{NEWEST}.")
+        red = tree.run(*command, "-e", "lane_guest=nobody", limit=300)
+        assert red.returncode == 2 and red.stdout.splitlines()[-1].startswith("LANE FAIL environment: "), red.stdout[-3000:]

@@ -1,0 +1,235 @@
+"""plugins/callback/phases.py: the lines of a run on a pipe and on a terminal; and Ansible's log as it is kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.evidence import ansible_log, logs
+from lanes import claimed_lane
+
+SPEC = importlib.util.spec_from_file_location("phases_plugin", Path(__file__).parents[2] / "plugins/callback/phases.py")
+assert SPEC and SPEC.loader
+phases = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(phases)
+
+
+class Screen:
+    """The other end of a pipe or of a terminal."""
+
+    def __init__(self, live: bool) -> None:
+        self._read, self.out = os.openpty() if live else os.pipe()
+        os.set_blocking(self._read, False)
+
+    def text(self) -> str:
+        """What has come since the last call."""
+        try:
+            return os.read(self._read, 65536).decode()
+        except BlockingIOError:
+            return ""
+
+    def until(self, seen: Callable[[str], bool]) -> str:
+        """What comes until it is as wanted."""
+        text, end = "", time.monotonic() + 30
+        while not seen(text):
+            assert time.monotonic() < end, text
+            text += self.text()
+            time.sleep(0.005)
+        return text
+
+
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch, live: bool, said: str = "", period: float = 0.02) -> Iterator[tuple[Any, Screen]]:
+    """A Terminal with short periods, and what it writes to."""
+    monkeypatch.setattr(phases, "PERIOD", period)
+    monkeypatch.setattr(phases, "QUIET_PERIOD", 0.1)
+    screen = Screen(live)
+    made = phases.Terminal(live, lambda text, colour: f"<{colour}>{text}", lambda: said, screen.out)
+    try:
+        yield made, screen
+    finally:
+        made._over.set()
+        screen.text()  # what waits for a reader holds the lock
+        made.close()
+        os.close(screen.out)
+
+
+def test_a_pipe_gets_a_line_per_phase_and_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch, False, "Install x: Compiling y") as (made, screen):
+        made.begin("deps")
+        text = screen.until(lambda text: text.count("\n") >= 2)
+        made.end("qemu\n7.2", "red")
+        made.say("report: x")
+        lines = (text + screen.until(lambda text: "report" in text)).splitlines()
+    assert {re.sub(r"\d+ s \.\.\.", "@", line) for line in lines[:-2]} == {"deps             @  Install x: Compiling y"}
+    assert re.fullmatch(r"<red>deps           \d\.\d s  qemu 7.2", lines[-2]) and lines[-1] == "report: x"
+
+
+def test_a_terminal_shows_the_phase_at_work_in_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch, True, "x" * 200) as (made, screen):
+        made.begin("tls")
+        text = screen.until(lambda text: text.count(phases.ERASE) > 2)
+        made.end("")
+        after = screen.until(lambda text: "\n" in text)
+        made.end(None)  # nothing is printed
+        time.sleep(0.1)
+        assert screen.text() == ""  # nothing is at work
+    assert "\n" not in text
+    for frame in text.split(phases.ERASE)[1:-1]:
+        assert re.fullmatch(r"tls              \d s \.\.\.  x+\r", frame) and len(frame) == 80
+    assert re.fullmatch(r"tls            \d\.\d s\r\n", after.rpartition(phases.ERASE)[2])
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch, False, period=0.001) as (made, screen):
+        os.close(screen._read)
+        monkeypatch.setattr(screen, "text", lambda: "")
+        made.begin("tls")
+        made.end("")
+        made.say("more")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_finds_the_lock_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible forks a worker for each task. The thread that could hold the lock is not in the child."""
+    with terminal(monkeypatch, True, period=0.0001) as (made, screen):
+        made.begin("tls")
+        made._progress = lambda: time.sleep(0.002) or "slow"
+        for _ in range(50):
+            pid = os.fork()
+            if pid == 0:
+                made.say("child")
+                os._exit(0)
+            end = time.monotonic() + 20
+            while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                screen.text()
+                if time.monotonic() > end:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    pytest.fail("the child waits for a lock that nobody holds")
+                time.sleep(0.001)
+
+
+# --- the callback -------------------------------------------------------------------------------
+
+
+def new_result(values: dict[str, Any], warnings: list[str]) -> Any:
+    """As ansible-core 2.19 and later give it."""
+    return SimpleNamespace(result=values, warnings=[SimpleNamespace(event=SimpleNamespace(msg=text)) for text in warnings])
+
+
+def old_result(values: dict[str, Any], warnings: list[str]) -> Any:
+    """As ansible-core before 2.19 gives it."""
+    return SimpleNamespace(_result={**values, "warnings": warnings})
+
+
+def lines_of(monkeypatch: pytest.MonkeyPatch, result: Any, *tasks: tuple[str, str, str, dict[str, Any]], **how: Any) -> list[str]:
+    """What the callback shows of tasks, each (role, name, how it ended, its values)."""
+    for name in ("v2_playbook_on_task_start", "v2_runner_on_ok", "v2_runner_on_failed", "v2_playbook_on_stats"):
+        monkeypatch.setattr(phases.Default, name, lambda *_, **__: None)
+    lines: list[str] = []
+    monkeypatch.setattr(phases.Terminal, "_write", lambda _, text: lines.extend(text.splitlines()))
+    monkeypatch.setattr(phases.context, "CLIARGS", how)
+    monkeypatch.setattr(phases.colours, "ANSIBLE_COLOR", False)
+    made = phases.CallbackModule()
+    for role, name, ended, values in tasks:
+        task = SimpleNamespace(_role=SimpleNamespace(get_name=lambda role=role: role), get_name=lambda role=role, name=name: f"{role} : {name}")
+        made.v2_playbook_on_task_start(task, False)
+        given = result(values, ["take care"] if ended == "warned" else [])
+        if ended in ("failed", "ignored"):
+            made.v2_runner_on_failed(given, ignore_errors=ended == "ignored")
+        elif ended != "skipped":
+            made.v2_runner_on_ok(given)
+    made.v2_playbook_on_stats(None)
+    return [re.sub(r" +\d\.\d s", " @", line) for line in lines]
+
+
+@pytest.mark.parametrize("result", [new_result, old_result])
+def test_notes_warnings_and_failures(monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
+    lines = lines_of(
+        monkeypatch,
+        result,
+        ("tls", "Make keys", "ok", {"changed": True}),
+        ("deps", "Find packages", "warned", {"lane_note": "x" * 200}),
+        ("sextant_vm", "Boot", "ignored", {}),
+        ("smoke", "Start", "ok", {"lane_note": "hello"}),
+        ("smoke", "Check", "failed", {"lane_failure": {"check": "frames"}, "lane_note": "y"}),
+        ("smoke", "Check more", "failed", {"lane_failure": {"check": None}}),
+        ("kerbside", "Ask", "failed", {"lane_failure": {"check": None}}),
+        ("evidence", "Keep", "skipped", {}),
+    )
+    assert lines == ["tls @", "warning: take care", f"deps @  {'x' * 200}", "sextant_vm @", "smoke @  FAILED: check frames", "kerbside @  FAILED: Ask"]
+
+
+def test_check_mode_shows_what_would_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [("tls", "Make keys", "ok", {"changed": True}), ("tls", "Find", "ok", {"lane_note": "here"})]
+    assert lines_of(monkeypatch, new_result, *tasks, check=True) == ["tls @  would make keys, here"]
+
+
+def test_a_failure_that_nothing_explains_shows_ansibles_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("Ansible's words\n")
+    monkeypatch.setattr(phases.C, "DEFAULT_LOG_PATH", str(tmp_path / "log"), raising=False)
+    failed = ("tls", "Make keys", "failed", {})
+    assert lines_of(monkeypatch, new_result, failed) == ["tls @  FAILED: Make keys", "Ansible's words"]
+    assert lines_of(monkeypatch, new_result, failed, ("evidence", "Keep", "ok", {"lane_verdict": {}})) == ["tls @  FAILED: Make keys", "evidence @"]
+
+
+# --- Ansible's log ------------------------------------------------------------------------------
+
+
+def test_the_log_is_kept_with_the_evidence_of_this_run_only(tmp_path: Path) -> None:
+    log = tmp_path / "ansible.log"
+    log.write_text("before\nafter\n")
+    with claimed_lane() as lane:
+        run = {"run_id": lane.run.run_id, "dir": lane.dir}
+        artifacts = Path(lane.artifacts)
+        (artifacts / "logs").mkdir()
+        kept = artifacts / "logs/ansible.log"
+        kept.write_text("before\n")
+        (artifacts / "result.json").write_text('{"run_id": "another"}')
+        ansible_log.keep(log, 7, run, artifacts)
+        assert kept.read_text() == "before\n"
+        (artifacts / "result.json").write_text(f'{{"run_id": "{lane.run.run_id}"}}')
+        ansible_log.keep(log, 7, run, artifacts)
+        assert kept.read_text() == "before\nafter\n"
+        kept.unlink()  # withheld
+        ansible_log.keep(log, 7, run, artifacts)
+        assert not kept.exists()
+        own = Path(lane.dir, "logs/ansible.log")
+        assert own.read_text() == "before\nafter\n" * 3  # the lane is up: what each command logged is added
+        assert own.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_last_line_is_the_newest_whole_one_without_secrets(tmp_path: Path) -> None:
+    with claimed_lane() as lane:
+        folder, since = Path(lane.dir), time.time()
+        assert logs.last_line(folder, since) == ""
+        secret = (folder / "secrets/spice_ticket").read_text()
+        api = folder / "logs/api.log"
+        api.write_bytes(b"x" * 5000 + f"\n2026-11-24T03:55:58Z INFO ticket {secret}".encode() + b"\xb0\x00\n\nunfinished")
+        assert logs.last_line(folder, since - 60) == "INFO ticket (spice_ticket)"
+        assert logs.last_line(folder, time.time() + 60) == ""
+        assert logs.last_line(folder, since - 60, but={"api.log"}) == ""  # it is an earlier phase's
+        newer = tmp_path / "dpkg.log"
+        newer.write_text("status installed x\n")
+        os.utime(newer, (time.time() + 5, time.time() + 5))
+        assert logs.last_line(folder, since, [newer]) == "status installed x"
+
+
+def test_the_times_of_ansibles_log_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert logs.moment("2026-11-25 18:38:54,910 p=20800 u=root n=ansible INFO| PLAY [x]") == 1795599534.91
+    finally:
+        monkeypatch.undo()
+        time.tzset()
