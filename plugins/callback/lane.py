@@ -80,6 +80,7 @@ class CallbackModule(CallbackBase):
         self._kept = 0
         self._timeline = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline.json")
         os.environ["LANE_TIMELINE"] = self._timeline
+        os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"  # core/check_report.py
         _end_workers_with_ansible()
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that this run starts (lifecycle/keeper.py)
         self._write()

@@ -32,7 +32,7 @@ AHEAD = (
     *(f"{LANE}.{name}" for name in ("programs.process", "programs.options", "prepare.ryll")),
     *(f"{CRYPTO}.{name}" for name in ("openssl_privatekey", "openssl_csr", "x509_certificate", "certificate_complete_chain")),
     *(f"{LANE}.{name}" for name in ("prepare.python_env", "prepare.database", "protocols.kerbside_api", "protocols.ryll", "checks.outside_checks")),
-    *(f"{LANE}.{name}" for name in ("evidence.verdict", "evidence.secret_scan", "lifecycle.teardown")),
+    *(f"{LANE}.{name}" for name in ("evidence.verdict", "core.secrets", "evidence.secret_scan", "lifecycle.teardown")),
 )
 
 

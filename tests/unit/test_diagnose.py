@@ -98,7 +98,7 @@ def daemon(lane: TestLane) -> process.Program:
 
 def report(lane: TestLane, **checks: dict) -> None:
     entries = [{"name": name, "result": "fail", "seconds": 0.1, "detail": detail} for name, detail in checks.items()]
-    Path(lane.dir, "logs/spine.json").write_text(json.dumps(entries))
+    Path(lane.dir, "logs/spine.json").write_text(json.dumps({"command_id": "1", "checks": entries}))
 
 
 def test_every_rule_has_a_fault_that_needs_it() -> None:
@@ -387,7 +387,7 @@ def test_a_mistake_in_a_rule_does_not_cost_the_verdict(lane: TestLane, monkeypat
 
     monkeypatch.setitem(diagnosis.RULES, "no_room", broken)
     failure = {"role": "smoke", "task": "t", "result": {"lane_failure": {"component": "ryll", "check": None, "cause": "c", "evidence": None}}}
-    result = verdict.write(lane.dir, lane.artifacts, lane.run, planned=["hello"], failure=failure, phases=[], versions={})
+    result = verdict.write(lane.dir, lane.artifacts, lane.run, command="1", planned=["hello"], failure=failure, phases=[], versions={})
     assert result["blame"]["cause"] == "c"
     assert "OSError" in json.loads(Path(lane.artifacts, "logs/diagnosis.json").read_text())["broken"]
 
@@ -396,7 +396,7 @@ def test_the_diagnosis_is_kept_with_the_verdict(lane: TestLane) -> None:
     lane.start(lane.program("ryll", FOREVER, component="ryll"))
     told(lane, "ryll", "    1: invalid peer certificate: Expired")
     failure = {"role": "smoke", "task": "t", "result": {"lane_failure": {"component": "ryll", "check": "hello", "cause": "it ended", "evidence": None}}}
-    result = verdict.write(lane.dir, lane.artifacts, lane.run, planned=["hello"], failure=failure, phases=[], versions={})
+    result = verdict.write(lane.dir, lane.artifacts, lane.run, command="1", planned=["hello"], failure=failure, phases=[], versions={})
     assert result["blame"]["component"] == "tls"
     assert result["blame"]["evidence"] == "logs/ryll.log:1"
     notes = json.loads(Path(lane.artifacts, "logs/diagnosis.json").read_text())

@@ -10,7 +10,7 @@ import difflib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Spine:
     control_socket: str = ""
     limit: float = 5.0  #: seconds for each answer of qemu, ryll or the proxy
     watch: bool = True  #: wait for the banner, and meanwhile watch all programs of the lane
+    files: list[str] = field(default_factory=list)  #: the pictures that were written, below lane_dir
 
 
 def banner(spine: Spine) -> dict[str, Any]:
@@ -180,6 +181,7 @@ def _keep(spine: Spine, shown: picture_compare.Picture, drawn: picture_compare.P
     for picture, name in ((shown, "screenshot.png"), (drawn, "screendump.png")):
         if picture:
             write_private(Path(spine.lane_dir, name), picture_compare.png(picture))
+            spine.files.append(name)
 
 
 def _whose(qmp: Qmp, dump: picture_compare.Picture) -> str:
@@ -221,7 +223,7 @@ def run_checks(spine: Spine, names: list[str]) -> tuple[list[dict[str, Any]], La
     entries, first = [], None
     for name in names:
         begun = time.monotonic()
-        entry: dict[str, Any] = {"name": name, "result": "pass"}
+        entry: dict[str, Any] = {"name": name, "result": "pass", "started": round(time.time(), 6)}
         try:
             entry["detail"] = CHECKS[name](spine)
         except LaneError as error:

@@ -9,6 +9,9 @@ from __future__ import annotations
 CODES: dict[str, tuple[str, str]] = {
     "unclassified": ("A failure that has no code of its own yet.", "Read the cause."),
     # --- core: commands, files, HTTP ---
+    "disk_full": ("A disk, or the quota on it, is full.", "Free some space in the folder that the cause names, or use another folder."),
+    "internal_error": ("A module of the lane has a bug.", "Run it again with -vvv and report the traceback."),
+    "system_refused": ("The system refused a file operation of the lane.", "Read the system's reason and the path in the cause."),
     # --- lifecycle: claim, keeper, teardown ---
     # --- programs: start, readiness, loss ---
     # --- prepare: accelerator, firmware, packages, environments, sources, database ---
@@ -31,4 +34,11 @@ CODES: dict[str, tuple[str, str]] = {
     # --- protocols: control socket, monitor, SPICE link, REST API, counters ---
     # --- checks and suites ---
     # --- evidence: result, report, secrets ---
+    "check_failed": ("A check failed, and no task of the playbook did.", "Read the check's detail in result.json."),
+    "checks_not_run": ("A planned check has no result of this command.", "Run the smoke check in the command that is to judge: ./lane smoke."),
+    "no_result": ("There is no result.json that a report could be made of.", "Run the lane, or name the folder with a run's artifacts."),
+    "secret_in_artifacts": ("A file that the lane itself writes holds a secret of the run.", "Report it; the file is withheld."),
+    "secret_in_log": ("A product wrote a secret of the run to its log.", "Report it to the product; the log is withheld from the artifacts."),
+    "secret_unsearched": ("A compressed file could not be searched for secrets.", "Keep compressed files out of the lane's logs."),
+    "task_failed": ("A task of Ansible's own modules failed.", "Read the module's message in the cause."),
 }

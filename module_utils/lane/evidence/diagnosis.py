@@ -8,7 +8,6 @@ facts/ryll-control-socket.md 9 and 10, and facts/qemu.md 4 (docs/diagnosis.md).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -19,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..core import check_report
 from ..core.errors import PRODUCT, LaneError, one_line
 from ..core.private_dir import handed_over
 from ..lifecycle import proc
@@ -169,10 +169,7 @@ class Evidence:
     @cached_property
     def checks(self) -> dict[str, dict[str, Any]]:
         """The reports of the checks from outside, by name."""
-        try:
-            return {c["name"]: c for c in json.loads(Path(self.lane_dir, "logs", "spine.json").read_text(encoding="utf-8"))}
-        except (FileNotFoundError, ValueError):
-            return {}
+        return {c["name"]: c for c in check_report.read(Path(self.lane_dir, "logs", "spine.json")).get("checks", [])}
 
 
 Look = Callable[[Evidence], Found | None]

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..core import check_report
 from ..core.errors import legacy_error
 from ..core.private_dir import RUN_FILE, Run, alone, handed_over, write_private
 from ..evidence import ansible_log
@@ -248,6 +249,7 @@ def order_for(wish: Wish, run: Run) -> keeper.Order:
         planned=list(wish.planned),
         versions=dict(wish.versions),
         ansible_log=os.environ.get(ansible_log.LOG, ""),
+        command=check_report.command_id(),
     )
 
 

@@ -67,7 +67,8 @@ class Watched:
 class Order:
     """What a keeper is told. watched: none for a lane that stays up until the lease, in seconds since its last use, is over.
 
-    owner: the value of LANE_OWNER. timeline, verdict_file, ansible_log: files of ansible-playbook and of `./lane` that their killing leaves behind, or "".
+    owner: the value of LANE_OWNER. command: the id of the ansible-playbook command (core/check_report.py).
+    timeline, verdict_file, ansible_log: files of ansible-playbook and of `./lane` that their killing leaves behind, or "".
     """
 
     lane_id: int
@@ -84,6 +85,7 @@ class Order:
     planned: list[str]
     versions: dict[str, str]
     ansible_log: str = ""
+    command: str = ""
 
     @property
     def run(self) -> private_dir.Run:
@@ -317,9 +319,16 @@ def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]], 
         return
     if order.watched:
         claim.make_place(order.lane_dir, order.artifacts_dir, order.run)
-        known: dict[str, Any] = {"planned": order.planned, "failure": {}, "phases": phases, "versions": order.versions, "ansible": ansible}
+        known: dict[str, Any] = {
+            "planned": order.planned,
+            "failure": {},
+            "phases": phases,
+            "versions": order.versions,
+            "ansible": ansible,
+            "command": order.command,
+        }
         result = verdict.write(order.lane_dir, order.artifacts_dir, order.run, **known)
-        if not result["blame"] or result["blame"]["component"] != "artifacts":
+        if not result["blame"] or result["blame"]["code"] != "secret_in_log":
             blame = {**fault.as_dict(), "phase": phases[-1]["name"] if phases else "claim"}
             verdict.save(order.artifacts_dir, {**result, "verdict": "error", "blame": blame})
 
@@ -331,8 +340,9 @@ def _close(order: Order, fault: LaneError, failure: LaneError | None, seconds: f
     known = verdict.of_run(order.artifacts_dir, order.run)
     if not known or (known["phases"] and known["phases"][-1]["name"] == "teardown"):
         return
-    error = failure or (fault if order.watched else None)
-    verdict.close(order.artifacts_dir, order.run, {"name": "teardown", "seconds": seconds}, error.as_dict() if error else None)
+    if order.watched:  # one that was left up has the result of a command that ended long ago
+        phase = {"name": "teardown", "seconds": seconds}
+        verdict.close(order.artifacts_dir, order.run, order.command, phase, (failure or fault).as_dict())
 
 
 def _remove_files(order: Order) -> None:
