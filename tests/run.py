@@ -199,6 +199,7 @@ def lint() -> Stage:
             tool("modules", "python", "tests/lint/modules.py"),
             tool("roles", "python", "tests/lint/roles.py"),
             tool("variables", "python", "tests/lint/variables.py", "--check"),
+            tool("errors", "python", "tests/lint/errors.py", "--check"),
             tool("mypy", "mypy", "--strict", "-p", "lane", "--cache-dir", f"{cache}/mypy"),
             tool("ruff check", "ruff", "check", "--output-format=concise", "--cache-dir", f"{cache}/ruff", *python),
             tool("ruff format", "ruff", "format", "--check", "--diff", "--cache-dir", f"{cache}/ruff", *python),
