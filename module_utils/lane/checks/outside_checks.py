@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core import bounded
 from ..core.errors import LaneError, legacy_error, one_line
 from ..core.private_dir import Run, write_private
 from ..lifecycle import proc
@@ -25,6 +26,7 @@ from ..protocols.ryll.replies import Shot
 from . import picture_compare
 
 POLL = 0.05
+SERIAL = 1 << 20  #: bytes of the serial log that are read from its beginning, and from its end
 #: difflib's ratio, from which on a line is taken for another wording of the banner.
 ALIKE = 0.9
 #: How often the picture is taken again while its size changes or too little of it stands still.
@@ -91,10 +93,7 @@ def banner(spine: Spine) -> dict[str, Any]:
 
 
 def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
+    return (bounded.ends(path, SERIAL, SERIAL) or b"").decode(errors="replace")
 
 
 def counters(spine: Spine) -> dict[str, Any]:

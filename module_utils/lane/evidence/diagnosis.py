@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..core import check_report
+from ..core import bounded, check_report
 from ..core.errors import PRODUCT, LaneError, one_line
 from ..core.private_dir import handed_over
 from ..lifecycle import proc
@@ -31,6 +31,7 @@ PATIENCE = 1.0
 #: Less than this much room, in bytes, and mariadbd, qemu or a log cannot go on.
 LEAST_ROOM = 1 << 20
 LOG_BYTES = 1 << 20
+COUNTED = 64 << 20  #: bytes before these in which lines are counted
 UNKNOWN = "; no other part shows a fault"
 #: A time stamp of the proxy and of ryll at the beginning of a line, or of kerbside's Python within its JSON; UTC.
 STAMP = re.compile(r'^(?:\x1b\[[0-9;]*m)*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z|"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z"')
@@ -62,7 +63,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a log: its file, number, text and time (unix; that of the last stamp above it, or 0)."""
+    """One line of a log: its file, number (0 in the end of a very long file), text and time (unix; that of the last stamp above it, or 0)."""
 
     file: str
     number: int
@@ -71,7 +72,7 @@ class Line:
 
     @property
     def place(self) -> str:
-        return f"{self.file}:{self.number}"
+        return f"{self.file}:{self.number}" if self.number else self.file
 
 
 class Evidence:
@@ -105,19 +106,19 @@ class Evidence:
 
     def _lines(self, path: str, start: int = 0) -> list[Line]:
         """The lines after `start` bytes, the last LOG_BYTES of them."""
-        try:
-            with open(path, "rb") as file:
-                skipped = max(start, file.seek(0, os.SEEK_END) - LOG_BYTES)
-                file.seek(0)
-                number = file.read(skipped).count(b"\n")
-                text = file.read(LOG_BYTES).decode("utf-8", errors="replace")
-        except FileNotFoundError:
+        if (file := bounded.open_regular(path)) is None:
             return []
+        with file:
+            skipped = max(start, file.seek(0, os.SEEK_END) - LOG_BYTES)
+            counted = skipped <= COUNTED
+            file.seek(0 if counted else skipped)
+            number = file.read(skipped).count(b"\n") if counted else 0
+            text = file.read(LOG_BYTES).decode("utf-8", errors="replace")
         at, lines = 0.0, []
         for place, line in enumerate(text.splitlines(), number + 1):
             if stamp := STAMP.search(line):
                 at = datetime.fromisoformat((stamp[1] or stamp[2])[:26]).replace(tzinfo=UTC).timestamp()
-            lines.append(Line(path, place, line, at))
+            lines.append(Line(path, place if counted else 0, line, at))
         return lines
 
     def find(self, name: str, pattern: str | re.Pattern[str]) -> tuple[Line, re.Match[str]] | None:

@@ -215,6 +215,7 @@ def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:
             "started": clock(entry.started),
             "ready_seconds": entry.ready_seconds,
             "running": entry.running(run),
+            "oneshot": entry.oneshot,
             "exit_status": entry.exit_status(lane_dir),
         }
         for entry in process.records(lane_dir)
