@@ -130,10 +130,12 @@ def test_each_check_shows_its_reason_and_its_detail(folder: Path) -> None:
 def test_the_cause_is_a_link_to_its_line(folder: Path) -> None:
     (folder / "logs/ryll.log").write_text("".join(f"line {number}\n" for number in range(1, 20_000)))
     page = report.page(red(), folder)
-    assert '<a href="#failure">logs/ryll.log:200</a> (<a href="logs/ryll.log">the file</a>)' in page
+    assert '<p id="cause"><a href="#failure">a was not b</a></p>' in page
+    assert '<a href="logs/ryll.log">logs/ryll.log:200</a>' in page
     assert '<tr id="failure" data-part="ryll"><td></td><td>ryll</td><td>line 200</td></tr>' in page
     assert "line 190<" in page and "line 210<" in page and "line 19999<" in page and "line 300<" not in page
-    assert '<a href="logs/ryll.log">logs/ryll.log</a>' in report.page(red(evidence="logs/ryll.log"), folder)
+    assert '<p id="cause"><a href="logs/ryll.log">a was not b</a></p>' in report.page(red(evidence="logs/ryll.log"), folder)
+    assert '<p id="cause">a was not b</p>' in report.page(red(evidence=None), folder)
 
 
 def test_all_files_are_linked(folder: Path) -> None:
