@@ -20,6 +20,7 @@ def result(*checks: tuple[str, str], blame: dict[str, Any] | None = None, verdic
         "started": "2026-11-24T03:55:51.806Z",
         "seconds": 9.75,
         "checks": [{"suite": "smoke", "guest": "pocket", "name": name, "result": word, "seconds": 0.25, "detail": detail} for name, word in checks],
+        "guests": ["pocket"],
         "phases": [{"name": "tls", "seconds": 1.25}],
         "accel": {"chosen": "tcg"},
         "blame": blame,
@@ -83,6 +84,7 @@ def test_the_summary_shows_text_as_text() -> None:
     assert told.startswith("## ❌ LANE FAIL proxy: \\<script\\>alert(1)\\</script\\> \\`x\\` \\| y\n")
     assert "| status | ❌ fail | 0.250 |" in told
     assert "tls 1.2 s" in told
+    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in github.summary(result(("hello", "pass")) | {"guests": ["pocket", "uncalibrated"]}, "LANE PASS")
     assert github.summary(None, "LANE FAIL lane: a") == "## ❌ LANE FAIL lane: a\n\n"
     assert github.summary(result(), "LANE PASS lane 3").startswith("## ✅ LANE PASS lane 3\n\n| check")
 

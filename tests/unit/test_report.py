@@ -186,3 +186,12 @@ def test_without_a_result_that_can_be_read_there_is_no_page(folder: Path, text: 
     with pytest.raises(LaneError) as caught:
         report.write(folder)
     assert (caught.value.code, caught.value.component) == ("no_result", "artifacts")
+
+
+def test_a_page_that_cannot_be_made_is_one_sentence_and_no_old_page(folder: Path) -> None:
+    (folder / "result.json").write_text(json.dumps({"schema": verdict.SCHEMA}))
+    (folder / "report.html").write_text("PASS")
+    with pytest.raises(LaneError) as caught:
+        report.write(folder)
+    assert caught.value.code == "report_failed"
+    assert not (folder / "report.html").exists()

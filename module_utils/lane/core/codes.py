@@ -37,6 +37,7 @@ CODES: dict[str, tuple[str, str]] = {
     "check_failed": ("A check failed, and no task of the playbook did.", "Read the check's detail in result.json."),
     "checks_not_run": ("A planned check has no result of this command.", "Run the smoke check in the command that is to judge: ./lane smoke."),
     "no_result": ("There is no result.json that a report could be made of.", "Run the lane, or name the folder with a run's artifacts."),
+    "report_failed": ("No report.html could be made of result.json.", "Read result.json, and report the reason in the message."),
     "secret_in_artifacts": ("A file that the lane itself writes holds a secret of the run.", "Report it; the file is withheld."),
     "secret_in_log": ("A product wrote a secret of the run to its log.", "Report it to the product; the log is withheld from the artifacts."),
     "secret_unsearched": ("A compressed file could not be searched for secrets.", "Keep compressed files out of the lane's logs."),

@@ -56,7 +56,11 @@ def write(artifacts: Path) -> Path:
             "no_result", "artifacts", f"there is no result.json in {artifacts} that can be read: {error}", "run the lane, or name another folder"
         ) from None
     path = artifacts / FILE
-    path.write_text(page(result, artifacts), encoding="utf-8", errors="replace")
+    try:
+        path.write_text(page(result, artifacts), encoding="utf-8", errors="replace")
+    except Exception as error:  # a result.json of somebody else's making, a full disk, or a bug: in any case no bare traceback
+        path.unlink(missing_ok=True)
+        raise LaneError("report_failed", "artifacts", f"{path} could not be made: {type(error).__name__}: {error}", "read result.json instead") from error
     return path
 
 

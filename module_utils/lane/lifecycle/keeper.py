@@ -328,7 +328,7 @@ def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]], 
             "command": order.command,
         }
         result = verdict.write(order.lane_dir, order.artifacts_dir, order.run, **known)
-        if not result["blame"] or result["blame"]["code"] != "secret_in_log":
+        if not result["blame"] or not result["blame"]["code"].startswith("secret_"):
             blame = {**fault.as_dict(), "phase": phases[-1]["name"] if phases else "claim"}
             verdict.save(order.artifacts_dir, {**result, "verdict": "error", "blame": blame})
 
