@@ -23,7 +23,7 @@ from typing import Any
 
 from ..core.errors import LaneError, one_line
 from ..core.private_dir import write_private
-from ..protocols.qmp import QmpError
+from ..protocols.qmp import QmpError, QmpTimeout
 from .firmware import Pair
 from .probe_qemu import ProbeQemu
 
@@ -37,6 +37,8 @@ ALIVE = "RTC_CHANGE"
 #: States of qemu's guest that only the firmware can have caused; any other one says nothing about the firmware.
 DEAD = ("internal-error", "shutdown", "guest-panicked")
 POLL = 0.05
+FIX = "use a machine whose KVM can run UEFI guests (nested virtualization often cannot)"
+HANG_FIX = "see logs/kvm_probe.log, and raise kvm_probe_start_limit if qemu only needs longer to start"
 UDEV_RULE = 'echo \'KERNEL=="kvm", GROUP="kvm", MODE="0660"\' | sudo tee /etc/udev/rules.d/65-kvm.rules && sudo udevadm trigger --name-match=kvm'
 
 
@@ -44,8 +46,9 @@ UDEV_RULE = 'echo \'KERNEL=="kvm", GROUP="kvm", MODE="0660"\' | sudo tee /etc/ud
 class Finding:
     """The result of a probe.
 
-    state: runs; unknown (not probed yet, and nothing speaks against KVM); or what is wrong: missing, not_a_device, no_access, not_kvm, no_vm, qemu_fails,
-    not_running, firmware_dies, no_life. reason: a clause; fix: what a person can do, or "". cpu: the -cpu that was tried last. log: qemu's output, if kept.
+    state: runs; unknown (not probed yet, and nothing speaks against KVM); or what is wrong: missing, not_a_device, no_access,
+    not_kvm, no_vm, qemu_fails, qemu_hangs, not_running, firmware_dies, no_life. reason: a clause; fix: what a person can do,
+    or "". cpu: the -cpu that was tried last. log: the file with qemu's output, if it was kept.
     """
 
     state: str
@@ -154,7 +157,8 @@ class Probe:
             with qemu:
                 found = self._watch(qemu, cpu)
         except QmpError as error:
-            found = Finding("qemu_fails", f"qemu with -cpu {cpu} {qemu.failure(error)} under {self.name} before the firmware ran", cpu=cpu)
+            state = "qemu_hangs" if isinstance(error, QmpTimeout) else "qemu_fails"
+            found = Finding(state, f"qemu with -cpu {cpu} {qemu.failure(error)} under {self.name} before the firmware ran", cpu=cpu)
         if found.state in ("runs", "firmware_dies"):
             return found
         return replace(found, log=qemu.save_output(self.log, found.reason))
@@ -185,7 +189,7 @@ class Probe:
     def first_of(self, cpus: Sequence[str]) -> Finding:
         """The first CPU model that the firmware runs with, or why none does.
 
-        The next model is tried only when qemu itself fails with one: qemu 7.2 on a newer kernel aborts over a feature that `max` has (seen), while a plain
+        The next model is tried only when qemu itself exits with one: qemu 7.2 on a newer kernel aborts over a feature that `max` has (seen), while a plain
         model starts. When the firmware dies, the model is not the reason.
         """
         failed = []
@@ -197,7 +201,7 @@ class Probe:
         if found.state == "runs":
             return found
         reasons = failed if found.state == "qemu_fails" else [found.reason, *failed]
-        return replace(found, reason="; ".join(reasons), fix="use a machine whose KVM can run UEFI guests (nested virtualization often cannot)")
+        return replace(found, reason="; ".join(reasons), fix=HANG_FIX if found.state == "qemu_hangs" else FIX)
 
 
 def _value(path: str) -> str:
