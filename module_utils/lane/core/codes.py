@@ -12,9 +12,18 @@ CODES: dict[str, tuple[str, str]] = {
     "disk_full": ("A disk, or the quota on it, is full.", "Free some space in the folder that the cause names, or use another folder."),
     "internal_error": ("A module of the lane has a bug.", "Run it again with -vvv and report the traceback."),
     "system_refused": ("The system refused a file operation of the lane.", "Read the system's reason and the path in the cause."),
+    "command_not_started": ("A program that the lane runs for a moment could not be started.", "Check that it is installed and executable."),
+    "command_timeout": ("A program that the lane runs for a moment did not end in time and was killed.", "Read its log, or allow it more time."),
     # --- lifecycle: claim, keeper, teardown ---
     # --- programs: start, readiness, loss ---
     # --- prepare: accelerator, firmware, packages, environments, sources, database ---
+    "apt_failed": ("apt could not install a package that the lane needs.", "Read apt's reason in the message, or install the packages by hand."),
+    "apt_locked": ("Another package manager held apt's lock for longer than deps_lock_limit.", "Wait for it to end, then run the lane again."),
+    "apt_not_root": ("Packages are missing, and the lane may not become root to install them.", "Install them by hand with the command in the message."),
+    "apt_unreachable": (
+        "apt could not reach its package sources: no route, no name resolution, or a proxy or server that refuses.",
+        "Check the machine's network, name resolution, proxy and apt sources.",
+    ),
     "database_cache_changed": (
         "A file of the database that was just put into the cache is missing or has another size.",
         "Look for something else that writes into the cache, then run the lane again.",
@@ -31,6 +40,21 @@ CODES: dict[str, tuple[str, str]] = {
         "The installed kerbside has no migrations where the lane looks for them, so its newest schema is not known.",
         "Check kerbside_package; if kerbside keeps its migrations elsewhere now, adapt newest_revisions in module_utils/lane/prepare/database.py.",
     ),
+    "firmware_mismatch": ("OVMF's CODE and VARS are not of one size family, or one is truncated.", "Reinstall the package that owns them."),
+    "firmware_unreadable": ("A file of OVMF cannot be read.", "Install OVMF, or name another file."),
+    "host_limit": ("A limit of this machine or session is too low for any lane.", "Raise the limit that the message names."),
+    "kvm_not_probed": ("KVM has to be probed, but qemu or OVMF is not installed.", "Run the role deps, which installs them."),
+    "kvm_probe_no_cpu": ("kvm_probe_cpus is empty.", "Name at least one CPU model of qemu."),
+    "kvm_unusable": (
+        "kvm_probe_policy is require, and KVM cannot run the lane's firmware.",
+        "Follow the advice in the message, or use kvm_probe_policy=auto (docs/accelerator.md).",
+    ),
+    "mariadb_version_unknown": ("mariadbd does not report its version.", "Run mariadbd --version by hand; reinstall the package if it fails."),
+    "packages_incomplete": ("apt installed the packages, but something that the lane needs is still missing.", "Read what is missing in the message."),
+    "packages_table_wrong": ("The table of packages has no package for a need, or names an unknown need.", "Correct roles/deps/vars/main.yml."),
+    "packages_unknown_release": ("Something is missing on a distribution that is not in the table of packages.", "Install it by hand (docs/packages.md)."),
+    "qemu_probe_failed": ("qemu could not be started with SPICE, an agent port and OVMF.", "Read logs/qemu_probe.log."),
+    "qemu_without_spice": ("qemu started, but without a working SPICE server or agent port.", "Install qemu's SPICE modules."),
     # --- protocols: control socket, monitor, SPICE link, REST API, counters ---
     # --- checks and suites ---
     # --- evidence: result, report, secrets ---
