@@ -50,11 +50,11 @@ CODES: dict[str, tuple[str, str]] = {
         "Follow the advice in the message, or use kvm_probe_policy=auto (docs/accelerator.md).",
     ),
     "mariadb_version_unknown": ("mariadbd does not report its version.", "Run mariadbd --version by hand; reinstall the package if it fails."),
-    "packages_incomplete": ("apt installed the packages, but something that the lane needs is still missing.", "Read what is missing in the message."),
+    "packages_incomplete": ("The packages were installed by apt, but something that the lane needs is still missing.", "Read what is missing in the message."),
     "packages_table_wrong": ("The table of packages has no package for a need, or names an unknown need.", "Correct roles/deps/vars/main.yml."),
     "packages_unknown_release": ("Something is missing on a distribution that is not in the table of packages.", "Install it by hand (docs/packages.md)."),
-    "qemu_probe_failed": ("qemu could not be started with SPICE, an agent port and OVMF.", "Read logs/qemu_probe.log."),
-    "qemu_without_spice": ("qemu started, but without a working SPICE server or agent port.", "Install qemu's SPICE modules."),
+    "qemu_probe_failed": ("This machine could not start qemu with SPICE, an agent port and OVMF.", "Read logs/qemu_probe.log."),
+    "qemu_without_spice": ("The qemu of this machine starts, but without a working SPICE server or agent port.", "Install qemu's SPICE modules."),
     # --- protocols: control socket, monitor, SPICE link, REST API, counters ---
     # --- checks and suites ---
     # --- evidence: result, report, secrets ---
