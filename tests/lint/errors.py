@@ -49,7 +49,7 @@ def scan(root: Path) -> tuple[dict[str, set[str]], list[str]]:
     codes = table(root)
     used: dict[str, set[str]] = {code: set() for code in codes}
     wrong = [f"{TABLE}: {code} is not in snake_case" for code in codes if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", code)]
-    wrong += [f"{TABLE}: {code}: no sentence: {text!r}" for code, texts in codes.items() for text in texts if not re.fullmatch(r"[A-Z].*[.]", text)]
+    wrong += [f"{TABLE}: {code}: no sentence: {text!r}" for code, texts in codes.items() for text in texts if not re.fullmatch(r"\w.*[.]", text)]
     for path in sorted(path for folder in PRODUCT for path in (root / folder).rglob("*.py")):
         name = str(path.relative_to(root))
         if name == TABLE:
