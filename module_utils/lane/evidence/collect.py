@@ -88,7 +88,7 @@ def collect(lane_dir: str, artifacts: Path, command: str, ansible: str = "") -> 
     for folder in ("handover", "logs"):
         copies.tree(Path(lane_dir, folder), folder)
     for path in (artifacts / "logs").glob("*.json"):
-        if check_report.read(path) and check_report.read(path)["command_id"] != command:
+        if check_report.read(path).get("command_id", command) != command:
             path.unlink()
             copies.notes.append(f"logs/{path.name}: an earlier command made it")
     for file in {os.path.relpath(os.path.join(lane_dir, file), lane_dir): None for report in reports for file in report.get("files", [])}:
