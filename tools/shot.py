@@ -36,7 +36,7 @@ def by_qemu(lane_dir: str, file: Path) -> str:
     with Qmp.connect(f"{lane_dir}/qmp.sock", LIMIT) as qmp:
         picture = outside_checks.dump(lane_dir, qmp)
     write_private(file, picture_compare.png(picture))
-    return picture.size
+    return str(picture.size)
 
 
 def take(lane_id: int, wanted: Path | None) -> str:

@@ -7,15 +7,14 @@ name: preload
 type: aggregate
 short_description: Import what modules need before they are forked
 description:
-  - A module that runs in a worker of Ansible (plugins/action/normal.py), which is a fork, has all that Ansible has imported; the rest it imports itself,
-    each module anew.
+  - A module in a fork of Ansible's worker (plugins/action/normal.py) has all that Ansible has imported. The rest each module imports for itself.
   - This imports cryptography and the lane's own code once, in Ansible's own process, while that waits for the first tasks.
-    An import that fails is left to the module, which tells it.
+    An import that fails is left to the module, which reports it.
 requirements:
   - enabled by C(callbacks_enabled = preload) in ansible.cfg
 """
 
-import concurrent.futures.thread  # noqa: F401 - takes a lock before each fork; imported while Ansible forks it would only give it back
+import concurrent.futures.thread  # noqa: F401 - it registers a lock for forks, and must not do so in the middle of one
 import contextlib
 import importlib
 import os
@@ -27,6 +26,7 @@ from ansible.plugins.callback import CallbackBase
 
 LANE = "ansible.module_utils.lane"
 CRYPTO = "ansible_collections.community.crypto.plugins.modules"
+#: In the order in which the roles need them. Each brings its own imports along.
 AHEAD = (
     *(f"{LANE}.{name}" for name in ("lifecycle.claim", "core.ansible_result", "prepare.accelerator", "prepare.packages", "prepare.guests")),
     *(f"{LANE}.{name}" for name in ("programs.process", "programs.options", "prepare.ryll")),
@@ -37,7 +37,10 @@ AHEAD = (
 
 
 class CallbackModule(CallbackBase):
-    """Does that in a thread which is at rest whenever Ansible forks: a fork in the middle of an import would leave that module locked in the child."""
+    """Imports in a thread that ends before Ansible forks.
+
+    A fork in the middle of an import would leave the import's lock locked in the child.
+    """
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -46,34 +49,27 @@ class CallbackModule(CallbackBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._ahead = self._steps()
+        self._names = iter(AHEAD)
         self._main = os.getpid()
         self._forking = threading.Event()
         self._thread = None
         ansible.module_utils.__path__.extend(C.DEFAULT_MODULE_UTILS_PATH)
-        os.register_at_fork(before=self._rest, after_in_parent=self._go_on)
+        os.register_at_fork(before=self._stop, after_in_parent=self._go_on)
 
-    def _steps(self):
-        """What there is to do ahead, in steps of milliseconds."""
-        for name in AHEAD:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
-            yield
-
-    def _rest(self):
-        if os.getpid() != self._main:
-            return
-        if self._thread:
+    def _stop(self):
+        if self._thread and os.getpid() == self._main:
             self._forking.set()
             self._thread.join()
 
     def _go_on(self):
-        if os.getpid() == self._main:  # a worker forks too, and has nothing to import for anyone
+        if os.getpid() == self._main:  # a worker forks too
             self._forking.clear()
-            self._thread = threading.Thread(target=self._meanwhile, name="preload", daemon=True)
+            self._thread = threading.Thread(target=self._import, name="preload", daemon=True)
             self._thread.start()
 
-    def _meanwhile(self):
-        for _ in self._ahead:
+    def _import(self):
+        for name in self._names:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
             if self._forking.is_set():
                 return

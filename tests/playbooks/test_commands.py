@@ -41,10 +41,10 @@ ON_A_LANE = {
 }
 #: Whatever else only looks at a lane is run on the same one as well.
 LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b")
-#: Run by another test, or by a stage of tests/run.py.
+#: Run by another test, or by a stage of tools/run_tests.py.
 TESTED = {
-    r"\./lane|\./lane -e lane_id=\d+": "tests/run.py::whole_lane",
-    r"\./lane --tags deps,teardown": "tests/run.py::setup",
+    r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
+    r"\./lane --tags deps,teardown": "tools/run_tests.py::setup",
     r"\./lane test\b.*": "tests/playbooks/test_entry.py::test_test_installs_more_and_passes_words_on",
     r"\./lane fleet 4.*": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
     r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",

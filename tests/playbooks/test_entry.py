@@ -31,9 +31,6 @@ def main():
     told["sigint"] = str(signal.getsignal(signal.SIGINT))
     with open(os.environ["STUB_TOLD"], "w") as file:
         json.dump(told, file)
-    if "STUB_SAID" in os.environ:
-        with open(os.environ["LANE_ANSIBLE_LOG"], "w") as file:
-            file.write(os.environ["STUB_SAID"])
     if "STUB_WAIT" in os.environ:
         time.sleep(60)
     if os.environ.get("STUB_VERDICT"):
@@ -70,11 +67,11 @@ class Checkout:
         self.path = folder / "Prüf lane's"
         self.path.mkdir(parents=True)
         self.told = folder / "told.json"
-        self.path.joinpath("tests").mkdir()
+        self.path.joinpath("tools").mkdir()
         shutil.copy2(ROOT / "lane", self.path)
         self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", "ansible-playbook"), encoding="utf-8")
         self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub"), encoding="utf-8")
-        self.path.joinpath("tests/run.py").write_text("import sys, devstub; print('ran', sys.argv[1:])\n", encoding="utf-8")
+        self.path.joinpath("tools/run_tests.py").write_text("import sys, devstub; print('ran', sys.argv[1:])\n", encoding="utf-8")
 
     @property
     def venv(self) -> Path:
@@ -177,13 +174,19 @@ def test_exit_status(ready: Checkout, args: list[str], verdict: str, status: int
     assert not Path(ready.tell()["env"]["LANE_VERDICT_FILE"]).parent.exists()
 
 
-@pytest.mark.parametrize(
-    ("args", "verdict", "status", "shown"), [([], "", 4, True), ([], "", 0, True), (["up"], "", 2, True), (["up"], "", 0, False), ([], "fail", 2, False)]
-)
-def test_what_ansible_said_is_shown_when_there_is_no_verdict(ready: Checkout, args: list[str], verdict: str, status: int, shown: bool) -> None:
-    ran = ready.run(*args, STUB_VERDICT=verdict, STUB_STATUS=str(status), STUB_SAID="[ERROR]: no such role\n")
-    assert ("[ERROR]: no such role\n" in ran.stderr) == shown
-    assert not Path(ready.tell()["env"]["LANE_ANSIBLE_LOG"]).parent.exists()
+@pytest.mark.parametrize(("args", "verdict", "status", "last"), [([], "", 4, True), (["up"], "", 2, True), (["up"], "", 0, False), ([], "fail", 2, False)])
+def test_the_last_line_when_ansible_ends_without_a_verdict(ready: Checkout, args: list[str], verdict: str, status: int, last: bool) -> None:
+    ran = ready.run(*args, STUB_VERDICT=verdict, STUB_STATUS=str(status))
+    assert ran.stdout.startswith(f"LANE FAIL lane: ansible-playbook ended with status {status} ") == last
+    env = ready.tell()["env"]
+    assert env["LANE_ANSIBLE_LOG"] == env["ANSIBLE_LOG_PATH"] and not Path(env["LANE_ANSIBLE_LOG"]).parent.exists()
+    assert env["ANSIBLE_STDOUT_CALLBACK"] == "phases"
+
+
+def test_a_log_of_ones_own_is_left_to_ansible(ready: Checkout, tmp_path: Path) -> None:
+    ready.run(ANSIBLE_LOG_PATH=str(tmp_path / "log"))
+    env = ready.tell()["env"]
+    assert env["ANSIBLE_LOG_PATH"] == str(tmp_path / "log") and "LANE_ANSIBLE_LOG" not in env
 
 
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])

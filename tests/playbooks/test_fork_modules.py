@@ -73,7 +73,7 @@ if __name__ == "__main__":
     if module.params["note"]:
         with open(module.params["note"], "a") as file:
             file.write("x")
-    module.exit_json(forked="ansible.executor.module_common" in sys.modules)
+    module.exit_json(forked="ansible.executor.module_common" in sys.modules, x509="cryptography.x509" in sys.modules)
 """
 MORTAL = '''#!/usr/bin/python
 """A module that kills the ansible-playbook that runs it, and would sleep on."""
@@ -103,7 +103,7 @@ SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is in the test's own folder."""
+    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is removed with the test."""
     library = tmp_path / "modules"
     library.mkdir()
     for name, text in (("probe.py", PROBE), ("forked.py", FORKED), ("mortal.py", MORTAL), ("respawned.py", RESPAWNED), ("in_shell", SHELL)):
@@ -137,7 +137,7 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
 
 
 def _comparable(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without what differs from run to run, and without what Ansible reads off the way that was gone: the traceback, who says "deprecated"."""
+    """A result without what differs between two runs, and what Ansible takes from how it ran: the traceback, the deprecator."""
     for one in result.get("deprecations", []):
         one.pop("deprecator")
         one.pop("collection_name")
@@ -211,3 +211,13 @@ def test_a_module_in_a_fork_dies_with_ansible(lane: Any, modules: dict[str, str]
     while (left := proc.read(module)) and left.alive and time.monotonic() < until:
         time.sleep(0.02)
     assert not (left and left.alive)
+
+
+def test_what_modules_need_is_imported_before_they_are_forked(lane: Any, modules: dict[str, str]) -> None:
+    """plugins/callback/preload.py: what no task has imported yet is there a few tasks later, and a Python of its own does not see it."""
+    tasks = [{"name": f"pass time {number}", "ansible.builtin.stat": {"path": "/"}} for number in range(25)]
+    seen = {}
+    for fork in (True, False):
+        played = lane.run([*tasks[: None if fork else 1], {"name": "look", "forked": {}}], env=modules, lane_fork_modules=fork)
+        seen[fork] = played.result("look")["x509"]
+    assert seen == {True: True, False: False}

@@ -1,4 +1,4 @@
-"""`./lane test`: runs the stages lint, unit, playbooks and lane, and counts what passed. docs/testing.md describes the stages."""
+"""`./lane test`: run the stages lint, unit, playbooks and lane, and count what passed (docs/testing.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,24 +21,35 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONTROL = ROOT / "module_utils/lane/protocols/ryll"
-LEAST_COVERAGE = 95.0  # per cent of the lines, and of the branches, of CONTROL
-LANE_ID = 59  # the lane that the stage `lane` runs; 60 to 99 are the playbook tests'
-#: Programs that the tests need and no role installs: name on PATH, and the Debian package that brings it.
+LEAST_COVERAGE = 95.0  #: per cent of the lines, and of the branches, of CONTROL
+LANE_ID = 59  #: the lane of the stage `lane`; 60 to 99 are the playbook tests'
+#: Programs that the tests need and no role installs: name on PATH, and its Debian package.
 PROGRAMS = {"cargo": "cargo", "chromedriver": "chromium-driver", "chromium": "chromium", "git": "git", "make": "make"}
-if os.getuid() == 0:  # who else cannot enter what it makes
+if os.getuid() == 0:  # only root can make a bare machine and enter it
     PROGRAMS["mmdebstrap"] = "mmdebstrap"
 
 
 @dataclass
 class Outcome:
-    """What one job came to. A test tool counts each of its tests, any other job counts as one."""
+    """The result of one job. A test tool counts each of its tests, any other job counts as one."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     text: str = ""
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)  # shown whatever it came to
+    notes: list[str] = field(default_factory=list)  # always shown
+
+    @property
+    def numbers(self) -> str:
+        """The numbers in words."""
+        return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
+
+
+def total(outcomes: Iterable[Outcome]) -> Outcome:
+    """The sum of some outcomes' numbers."""
+    listed = list(outcomes)
+    return Outcome(*(sum(getattr(one, name) for one in listed) for name in ("passed", "failed", "skipped")))
 
 
 @dataclass
@@ -51,7 +62,7 @@ class Job:
 
 @dataclass
 class Stage:
-    """Jobs that may run at the same time, `together` at once."""
+    """Jobs, of which `together` run at the same time."""
 
     name: str
     jobs: list[Job]
@@ -61,7 +72,7 @@ class Stage:
 
 
 class Runner:
-    """Starts programs in process groups of their own, and ends those that run when the tests are interrupted or the time is up."""
+    """Starts programs in process groups of their own, and ends them on an interrupt or when their time is up."""
 
     def __init__(self) -> None:
         self.running: set[int] = set()
@@ -69,10 +80,10 @@ class Runner:
         self.lock = threading.Lock()
 
     def run(self, command: list[str], limit: float, **more: str) -> tuple[int, str]:
-        """The exit status and the output (stdout and stderr) of a command that gets `limit` seconds; more is added to its environment."""
+        """Run a command for at most `limit` seconds, with more in its environment; returns its status and output."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         if not shutil.which(command[0], path=path):
-            return 127, f"expected {command[0]} in {Path(sys.executable).parent} or on PATH, found none"
+            return 127, f"{command[0]} is neither in {Path(sys.executable).parent} nor on PATH"
         with tempfile.TemporaryFile() as out:
             with self.lock:
                 if self.stopped:
@@ -91,7 +102,7 @@ class Runner:
             try:
                 status = process.wait(limit)
             except subprocess.TimeoutExpired:
-                late = f"\nstopped: not done after {limit:.0f} s"
+                late = f"\nstopped after {limit:.0f} s"
                 end_group(process.pid, signal.SIGTERM)
                 try:
                     status = process.wait(10)
@@ -120,7 +131,7 @@ RUNNER = Runner()
 
 
 def tool(name: str, *command: str, limit: float = 300, **more: str) -> Job:
-    """A job that is good when the command ends with status 0."""
+    """A job that passes when the command ends with status 0."""
 
     def work() -> Outcome:
         status, text = RUNNER.run(list(command), limit, **more)
@@ -130,7 +141,7 @@ def tool(name: str, *command: str, limit: float = 300, **more: str) -> Job:
 
 
 def pytest_job(folder: str, options: list[str], limit: float) -> Job:
-    """A job that counts the tests of a folder. No test at all is a failure."""
+    """A job that counts the tests of a folder. To run no test at all is a failure."""
 
     def work() -> Outcome:
         with tempfile.TemporaryDirectory() as scratch:
@@ -139,10 +150,9 @@ def pytest_job(folder: str, options: list[str], limit: float) -> Job:
             cover = ["--cov", "--cov-report=term", f"--cov-report=json:{coverage}"] if measured else []
             command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5", *cover, *options]
             status, text = RUNNER.run(command, limit, COVERAGE_FILE=str(Path(scratch, "data")))
-            outcome = count_tests(report)
-            outcome.text = "\n".join([*cases(report, "failure", "error"), "", text])
-            outcome.notes = [f"skipped {case}" for case in cases(report, "skipped")]
-            if status != 0 and not outcome.failed:  # pytest itself, or a limit; no test was blamed for it
+            outcome = read_report(report)
+            outcome.text += f"\n{text}"
+            if status != 0 and not outcome.failed:  # pytest itself failed, or was stopped
                 outcome.failed = 1
             if measured and status == 0:
                 judge_coverage(coverage, outcome)
@@ -151,40 +161,40 @@ def pytest_job(folder: str, options: list[str], limit: float) -> Job:
     return Job("pytest", work)
 
 
-def count_tests(report: Path) -> Outcome:
-    """The numbers in a junit file; one failure when there is no such file or no test in it."""
-    try:
-        suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
-    except (OSError, ElementTree.ParseError):
-        return Outcome(failed=1)
-    tests, errors, failures, skipped = (sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "errors", "failures", "skipped"))
-    failed = errors + failures
-    return Outcome(tests - failed - skipped, failed, skipped) if tests - skipped else Outcome(failed=1, skipped=skipped)
+def read_report(report: Path) -> Outcome:
+    """The numbers in a junit file, with a line for each test that failed (text) or was skipped (notes).
 
-
-def cases(report: Path, *tags: str) -> list[str]:
-    """One line for each test of a junit file of which it says one of these, to be read before anything else."""
+    One failure when no test ran.
+    """
     try:
-        listed = list(ElementTree.parse(report).getroot().iter("testcase"))
+        listed = list(ElementTree.parse(report).getroot().iter("testcase"))  # noqa: S314 - pytest wrote it
     except (OSError, ElementTree.ParseError):
-        return []
-    found = [(case, said) for case in listed for said in case if said.tag in tags]
-    return [f"{case.get('classname')}.{case.get('name')}: {' '.join((said.get('message') or '').split())[:300]}" for case, said in found]
+        listed = []
+    found: dict[str, list[str]] = {"failure": [], "error": [], "skipped": []}
+    for case in listed:
+        for entry in case:
+            if entry.tag in found:
+                message = " ".join((entry.get("message") or "").split())[:300]
+                found[entry.tag].append(f"{case.get('classname')}.{case.get('name')}: {message}")
+    wrong, skipped = found["failure"] + found["error"], found["skipped"]
+    passed = len(listed) - len(wrong) - len(skipped)
+    failed = len(wrong) or int(passed == 0)
+    return Outcome(passed, failed, len(skipped), "".join(f"{line}\n" for line in wrong), notes=[f"skipped {line}" for line in skipped])
 
 
 def judge_coverage(report: Path, outcome: Outcome) -> None:
-    """One check more: the control package's lines and branches that the unit tests went through."""
+    """Count one check more: how many of the control package's lines and branches the unit tests ran."""
     totals = json.loads(report.read_text(encoding="utf-8"))["totals"]
     shares = {
         "lines": 100.0 * totals["covered_lines"] / max(totals["num_statements"], 1),
         "branches": 100.0 * totals["covered_branches"] / max(totals["num_branches"], 1),
     }
-    said = ", ".join(f"{share:.1f} % of the {name}" for name, share in shares.items())
     if totals["num_statements"] and min(shares.values()) >= LEAST_COVERAGE:
         outcome.passed += 1
     else:
         outcome.failed += 1
-        outcome.text += f"\nexpected {LEAST_COVERAGE:.0f} % of {CONTROL.relative_to(ROOT)} to be covered, got {said}"
+        covered = ", ".join(f"{share:.1f} % of the {name}" for name, share in shares.items())
+        outcome.text += f"\nthe unit tests cover {covered} of {CONTROL.relative_to(ROOT)}; {LEAST_COVERAGE:.0f} % are needed"
 
 
 def lint() -> Stage:
@@ -193,14 +203,14 @@ def lint() -> Stage:
     cache = str(ROOT / ".cache/lint")
     return Stage(
         "lint",
-        [  # the long ones first
+        [  # the slow ones first
             tool("ansible-lint", "ansible-lint", "--offline", "--nocolor", "-q", limit=600),
-            tool("pip check", "python", "-m", "pip", "check"),  # the pinned files are complete: ./lane installs them with --no-deps
+            tool("pip check", "python", "-m", "pip", "check"),  # ./lane installs the pinned files with --no-deps
             tool("modules", "python", "tests/lint/modules.py"),
             tool("roles", "python", "tests/lint/roles.py"),
             tool("variables", "python", "tests/lint/variables.py", "--check"),
             tool("errors", "python", "tests/lint/errors.py", "--check"),
-            tool("mypy", "mypy", "--strict", "-p", "lane", "--cache-dir", f"{cache}/mypy"),
+            tool("mypy", "mypy", "--strict", "-p", "lane", "-p", "tools", "--cache-dir", f"{cache}/mypy"),
             tool("ruff check", "ruff", "check", "--output-format=concise", "--cache-dir", f"{cache}/ruff", *python),
             tool("ruff format", "ruff", "format", "--check", "--diff", "--cache-dir", f"{cache}/ruff", *python),
             tool("yamllint", "yamllint", "--strict", "."),
@@ -218,7 +228,7 @@ def setup() -> Stage:
 
 
 def programs() -> Outcome:
-    """Installs what PROGRAMS names and PATH has not, as root or by sudo."""
+    """Install those of PROGRAMS that are not on PATH, as root or by sudo."""
     missing = sorted({package for name, package in PROGRAMS.items() if not shutil.which(name)})
     if not missing:
         return Outcome(passed=1)
@@ -226,11 +236,11 @@ def programs() -> Outcome:
     if os.getuid() != 0:
         command = ["sudo", "-n", *command]
     if not shutil.which(command[0]):
-        return Outcome(failed=1, text=f"expected the tests' programs on PATH; as root, install the Debian packages {' '.join(missing)}")
+        return Outcome(failed=1, text=f"programs of the tests are missing; as root, install the Debian packages {' '.join(missing)}")
     status, text = RUNNER.run(command, 600, DEBIAN_FRONTEND="noninteractive")
     still = sorted(name for name in PROGRAMS if not shutil.which(name))
     if status or still:
-        return Outcome(failed=1, text=f"{text}\nexpected this to bring {', '.join(still) or 'the programs'}: {' '.join(command)}")
+        return Outcome(failed=1, text=f"{text}\n{' '.join(command)} did not install {', '.join(still) or 'everything'}")
     return Outcome(passed=1)
 
 
@@ -246,31 +256,31 @@ def whole_lane() -> Stage:
 
 
 def judge_lane(status: int, text: str, result: Path) -> list[str]:
-    """What is wrong with a whole run of the lane that ought to be green; nothing when it is."""
+    """What is wrong with a full run of the lane that should have passed."""
     wrong = []
     if status != 0:
-        wrong.append(f"expected ./lane to end with status 0, got {status}")
-    if not any(line.startswith("LANE PASS") for line in text.splitlines()[-3:]):
-        wrong.append("expected LANE PASS as the last line")
+        wrong.append(f"./lane ended with status {status}")
+    if not any(line.startswith("LANE PASS") for line in text.splitlines()[-1:]):
+        wrong.append("the last line is not LANE PASS")
     try:
-        said = json.loads(result.read_text(encoding="utf-8"))
-        results = [check["result"] for check in said["checks"]]
-        if said["verdict"] != "pass" or not results or len(results) != said["checks_planned"] or set(results) != {"pass"}:
-            wrong.append(f"expected a pass with every planned check passed, got {said['verdict']} with {results} of {said['checks_planned']} planned")
+        found = json.loads(result.read_text(encoding="utf-8"))
+        results = [check["result"] for check in found["checks"]]
+        if found["verdict"] != "pass" or not results or len(results) != found["checks_planned"] or set(results) != {"pass"}:
+            wrong.append(f"result.json has verdict {found['verdict']} with {results} of {found['checks_planned']} planned checks")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        wrong.append(f"expected {result} to tell the verdict, got {type(error).__name__}: {error}")
+        wrong.append(f"{result} does not have the verdict: {type(error).__name__}: {error}")
     left = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"\0KERBSIDE_LANE={LANE_ID}/".encode() in b"\0" + (process / "environ").read_bytes():
                 left.append(process.name)
     if left:
-        wrong.append(f"expected no process of the lane to be left, got {', '.join(left)}")
+        wrong.append(f"processes of the lane are left: {', '.join(left)}")
     return wrong
 
 
 def run_stage(stage: Stage, verbose: bool) -> None:
-    """Run a stage's jobs, each with a line when it is done, and its output when it failed or everything is wanted."""
+    """Run a stage's jobs. Each prints a line when it is done, and its output when it failed or `verbose` is set."""
     begun = time.monotonic()
     lock = threading.Lock()
 
@@ -279,7 +289,7 @@ def run_stage(stage: Stage, verbose: bool) -> None:
         outcome = job.work()
         outcome.seconds = time.monotonic() - started
         good = outcome.passed and not outcome.failed
-        counts = "" if outcome.passed + outcome.failed + outcome.skipped == 1 else f"  {numbers(outcome.passed, outcome.failed, outcome.skipped)}"
+        counts = "" if outcome.passed + outcome.failed + outcome.skipped == 1 else f"  {outcome.numbers}"
         with lock:
             print(f"{'ok  ' if good else 'FAIL'} {stage.name:10} {job.name:22} {outcome.seconds:7.1f} s{counts}", flush=True)
             print("".join(f"    - {note}\n" for note in outcome.notes), end="", flush=True)
@@ -292,34 +302,29 @@ def run_stage(stage: Stage, verbose: bool) -> None:
     stage.seconds = time.monotonic() - begun
 
 
-def numbers(passed: int, failed: int, skipped: int) -> str:
-    return f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
-
-
 def main() -> int:
+    """Entry point."""
     names = ("lint", "unit", "playbooks", "lane")
-    parser = argparse.ArgumentParser(prog="./lane test", description="Runs the stages in this order, all of them when none is named: " + ", ".join(names))
+    parser = argparse.ArgumentParser(prog="./lane test", description=f"Runs the stages in this order, all of them by default: {', '.join(names)}")
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="run only these")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the output of what passes as well")
+    parser.epilog = "What follows `--` goes to pytest: ./lane test unit -- -k qmp"
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
-    parser.epilog = "What follows `--` goes to pytest: ./lane test unit -- -k qmp"
-    given = parser.parse_args(words[:cut])
-    options = words[cut + 1 :]
-    unknown = [name for name in given.stages if name not in names]
-    if unknown:
-        parser.error(f"expected stages among {', '.join(names)}, got {', '.join(unknown)}")
-    wanted = given.stages or names
-    if options and not {"unit", "playbooks"} & set(wanted):
+    given, options = parser.parse_args(words[:cut]), words[cut + 1 :]
+    if unknown := [name for name in given.stages if name not in names]:
+        parser.error(f"there is no stage {', '.join(unknown)}; the stages are {', '.join(names)}")
+    chosen = given.stages or names
+    if options and not {"unit", "playbooks"} & set(chosen):
         parser.error("what follows `--` is for pytest, which only the stages unit and playbooks run")
     makers: dict[str, Callable[[], Stage]] = {
         "lint": lint,
         "setup": setup,
         "unit": lambda: Stage("unit", [pytest_job("tests/unit", options, 900)]),
-        "playbooks": lambda: Stage("playbooks", [pytest_job("tests/playbooks", options, 2400)]),
+        "playbooks": lambda: Stage("playbooks", [pytest_job("tests/playbooks", options, 3600)]),
         "lane": whole_lane,
     }
-    order = [name for name in makers if name in wanted or (name == "setup" and set(wanted) - {"lint"})]
+    order = [name for name in makers if name in chosen or (name == "setup" and set(chosen) - {"lint"})]
 
     def stop(number: int, _: object) -> None:
         RUNNER.stop()
@@ -335,14 +340,12 @@ def main() -> int:
             print(f"the stages after setup were not run: {', '.join(order[order.index(name) + 1 :])}")
             break
     print("\nstage        seconds  result")
-    sums = []
     for stage in stages:
-        sums.append([sum(getattr(outcome, word) for outcome in stage.outcomes) for word in ("passed", "failed", "skipped")])
-        print(f"{stage.name:10} {stage.seconds:9.1f}  {numbers(*sums[-1])}")
+        print(f"{stage.name:10} {stage.seconds:9.1f}  {total(stage.outcomes).numbers}")
     print(f"{'all':10} {sum(stage.seconds for stage in stages):9.1f}\n")
-    passed, failed, skipped = (sum(column) for column in zip(*sums, strict=True))
-    print(numbers(passed, failed, skipped))
-    return 1 if failed or not passed else 0
+    everything = total(outcome for stage in stages for outcome in stage.outcomes)
+    print(everything.numbers)
+    return 1 if everything.failed or not everything.passed else 0
 
 
 if __name__ == "__main__":

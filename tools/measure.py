@@ -1,7 +1,7 @@
-"""Run one command and tell what it cost, with all that it started: `python measure.py RESULT.json [--memory] [--outlive SECONDS] -- COMMAND...`.
+"""Measure a command with all that it starts: `python measure.py RESULT.json [--memory] [--outlive SECONDS] -- COMMAND...`.
 
-The lane's programs are no children of the command's for long, so this process becomes the one that orphans fall to (PR_SET_CHILD_SUBREAPER, prctl(2)): their
-processor time is counted when it reaps them. Memory is sampled only when asked for, because that takes processor time too.
+The lane's programs do not stay children of the command, so this process becomes the parent of orphans (PR_SET_CHILD_SUBREAPER, prctl(2)): their
+processor time is counted when it reaps them. Memory is sampled only on request, because that takes processor time too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools import ps  # isort: skip - it makes the lane's own code importable
