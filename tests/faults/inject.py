@@ -1,7 +1,7 @@
-"""The vocabulary of the catalogue: what can be broken, and how it is undone.
+"""The actions of the catalogue: what can be broken, and how it is undone.
 
-Each action is a function named like its key in catalogue.yml; it takes the place and the action's options. What it puts out of order is put right
-again by `Place.undo`, in reverse order. Nothing of the machine is changed: no file outside the lane's directory and the fault's own scratch folder.
+Each action is a function named like its key in catalogue.yml; it takes the place and the action's options. `Place.undo` reverts what the actions changed,
+the last first. Nothing of the machine is changed except a cgroup of the fault's own: no file outside the lane's directory and the fault's scratch folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,10 +28,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import played
 import yaml
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.prepare import disk_image, guest_build
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.protocols import qmp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -43,7 +45,10 @@ ROOT = HERE.parents[1]
 
 @dataclass
 class Place:
-    """Where a fault happens: the lane, a scratch folder of its own, and the words that stand in braces in the catalogue."""
+    """Where a fault happens: the lane, a scratch folder of its own, and what replaces the words in braces in the catalogue.
+
+    prefix: words to put before the command that runs the lane, for what surrounds the whole run.
+    """
 
     lane_id: int
     lane_dir: Path
@@ -51,6 +56,7 @@ class Place:
     guests_file: Path
     cache_dir: Path
     undoing: list[Callable[[], None]] = field(default_factory=list)
+    prefix: list[str] = field(default_factory=list)
 
     @property
     def words(self) -> dict[str, str]:
@@ -87,13 +93,13 @@ class Place:
             ACTIONS[name](self, self.fill(options))
 
     def undo(self) -> None:
-        """Put right what the actions put out of order."""
+        """Revert what the actions changed."""
         while self.undoing:
             self.undoing.pop()()
 
     def group(self, program: str) -> int:
         """The process group of one of the lane's programs."""
-        entry = process.record(str(self.lane_dir), program)
+        entry = records.record(str(self.lane_dir), program)
         if entry is None or not proc.group_members(entry.group):
             raise LookupError(f"{program} does not run in lane {self.lane_id}")
         return entry.group
@@ -114,6 +120,12 @@ def write(place: Place, given: dict[str, Any]) -> None:
         place.undoing.append(lambda: path.unlink(missing_ok=True))
     path.write_text(given["text"])
     path.chmod(int(str(given.get("mode", "0600")), 8))
+
+
+def append(place: Place, given: dict[str, Any]) -> None:
+    """A text at the end of a file."""
+    with open(given["file"], "a") as file:
+        file.write(given["text"])
 
 
 def ryll(place: Place, given: dict[str, Any]) -> None:
@@ -171,7 +183,7 @@ def keep_killing(place: Place, given: dict[str, Any]) -> None:
 
     def kill() -> None:
         while not over.wait(0.02):
-            entry = process.record(str(place.lane_dir), given["program"])
+            entry = records.record(str(place.lane_dir), given["program"])
             for member in proc.group_members(entry.group) if entry else []:
                 if member.parent == entry.pid:
                     with suppress(ProcessLookupError):
@@ -228,7 +240,7 @@ def key(place: Place, given: dict[str, Any]) -> None:
     if "undo" in given:
 
         def press_other() -> None:
-            entry = process.record(str(place.lane_dir), "qemu")
+            entry = records.record(str(place.lane_dir), "qemu")
             if entry and proc.group_members(entry.group):
                 key(place, given["undo"])
 
@@ -243,10 +255,90 @@ def key(place: Place, given: dict[str, Any]) -> None:
 def gone(place: Place, given: dict[str, Any]) -> None:
     """Wait until a program of the lane is not there any more."""
     end = time.monotonic() + 10
-    while (entry := process.record(str(place.lane_dir), given["program"])) and proc.group_members(entry.group):
+    while (entry := records.record(str(place.lane_dir), given["program"])) and proc.group_members(entry.group):
         if time.monotonic() > end:
             raise TimeoutError(f"{given['program']} does not end")
         time.sleep(0.02)
+
+
+def play(place: Place, given: dict[str, Any]) -> None:
+    """Run a part of the lane first, which has to fail when `fails` says so."""
+    artifacts = place.scratch / "played"
+    done = played.Lane(place.lane_id).play("lane.yml", artifacts, given["tags"], given.get("vars"))
+    if bool(done.rc) != bool(given.get("fails")):
+        raise RuntimeError(f"the run before the fault ended with {done.rc}: {done.line or done.tail()}")
+
+
+def written(place: Place, given: dict[str, Any]) -> None:
+    """Wait until a file has this text."""
+    end = time.monotonic() + given.get("within", 60)
+    while given["text"] not in (Path(given["file"]).read_text(errors="replace") if Path(given["file"]).exists() else ""):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{given['file']} does not have {given['text']!r}")
+        time.sleep(0.02)
+
+
+def client(place: Place, given: dict[str, Any]) -> None:
+    """Another ryll on the console, with a console.vv of its own from kerbside."""
+    uuid = f"6f4e2c1a-0000-4000-8000-{place.lane_id:012d}"
+    url = f"http://127.0.0.1:{place.words['api_port']}/console/proxy/direct-qemu/{uuid}/console.vv"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {(place.lane_dir / 'secrets/bearer_token').read_text().strip()}"})
+    file = place.scratch / "other.vv"
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        file.write_bytes(answer.read())
+    command = [place.words["ryll"], "--headless", "--file", str(file), "--control-socket", f"{place.scratch}/other.sock"]
+    other = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": str(place.scratch), "PATH": os.environ["PATH"]})
+
+    def leave() -> None:
+        other.terminate()
+        other.wait(10)
+
+    place.undoing.append(leave)
+
+
+def away(place: Place, given: dict[str, Any]) -> None:
+    """End a program and start it again, with the same command, once a file has a text. Its record then names the new one."""
+    entry = records.record(str(place.lane_dir), given["program"])
+    if entry is None or entry.pid is None:
+        raise LookupError(f"{given['program']} does not run")
+    shell = Path(f"/proc/{entry.group}")
+    argv = (shell / "cmdline").read_bytes().decode().split("\0")[:-1]
+    environment = dict(line.split("=", 1) for line in (shell / "environ").read_bytes().decode().split("\0") if line)
+    stop.end_groups({entry.group}, signal.SIGTERM, 10)
+    written(place, given["until"])
+    records.status_file(str(place.lane_dir), entry.name).unlink(missing_ok=True)
+    with open(entry.log, "ab") as log:
+        entry.group = subprocess.Popen(argv, env=environment, cwd=place.lane_dir, stdout=log, stderr=log, start_new_session=True, umask=0o077).pid
+    entry.save(str(place.lane_dir))
+    end = time.monotonic() + 20
+    while not Path(given["socket"]).is_socket() or socket.socket(socket.AF_UNIX).connect_ex(given["socket"]):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{given['program']} does not accept again")
+        time.sleep(0.05)
+
+
+def cgroup(place: Place, given: dict[str, Any]) -> None:
+    """Run the lane in a cgroup of its own with this limit (v1 or v2)."""
+    ((controller, limit),) = given.items()
+    root = Path("/sys/fs/cgroup")
+    old = root / controller
+    folder = (old if old.is_dir() else root) / f"lane-faults-{place.lane_id}"
+    folder.mkdir(exist_ok=True)
+    name = "memory.limit_in_bytes" if old.is_dir() and controller == "memory" else f"{controller}.max"
+    (folder / name).write_text(str(limit))
+
+    def remove() -> None:
+        end = time.monotonic() + 10
+        while folder.exists():
+            try:
+                folder.rmdir()
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+    place.undoing.append(remove)
+    place.prefix += ["sh", "-ec", f'echo $$ >{folder}/cgroup.procs; exec "$@"', "sh"]
 
 
 def guests(place: Place, given: dict[str, Any]) -> None:
@@ -355,14 +447,37 @@ def version_1(made: x509.Certificate, signer: Any) -> bytes:
 
 ACTIONS: dict[str, Callable[[Place, dict[str, Any]], None]] = {
     action.__name__: action
-    for action in (write, ryll, cut, directory, device, send, keep_killing, fill, sql, listen, machine, key, gone, guests, token, certificate)
+    for action in (
+        write,
+        append,
+        ryll,
+        cut,
+        directory,
+        device,
+        send,
+        keep_killing,
+        fill,
+        sql,
+        listen,
+        machine,
+        key,
+        gone,
+        guests,
+        token,
+        certificate,
+        play,
+        written,
+        client,
+        away,
+        cgroup,
+    )
 }
 
 
 def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
-    """What stands before the command: namespaces of its own, with `mounts` in it or without a network, less memory, and capabilities taken away (`without`)."""
+    """Words before the command: namespaces of its own, with `mounts` in it or without a network, `limits`, and capabilities taken away (`without`)."""
     words: list[str] = ["unshare", "--net"] if fault.get("no_network") else []
-    words += ["prlimit", f"--as={fault['memory']}"] if "memory" in fault else []
+    words += ["prlimit", *(f"--{name}={value}" for name, value in fault["limits"].items())] if "limits" in fault else []
     if mounts := fill(fault.get("mounts", [])):
         lines = []
         for mount in mounts:
@@ -379,6 +494,6 @@ def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
 
 
 def needs_root(fault: dict[str, Any]) -> bool:
-    """Whether only root can inject it: mounts, capabilities, device nodes, directories of others."""
-    actions = [action for action in fault.get("do", []) if "device" in action or "owner" in next(iter(action.values()))]
+    """Whether only root can inject it: mounts, capabilities, device nodes, cgroups, directories of others."""
+    actions = [action for action in fault.get("do", []) if {"device", "cgroup"} & set(action) or "owner" in next(iter(action.values()))]
     return bool(fault.get("mounts") or fault.get("without") or fault.get("no_network") or actions)
