@@ -1,7 +1,8 @@
 """The actions of the catalogue: what can be broken, and how it is undone.
 
-Each action is a function named like its key in catalogue.yml; it takes the place and the action's options. `Place.undo` reverts what the actions changed,
-the last first. Nothing of the machine is changed except a cgroup of the fault's own: no file outside the lane's directory and the fault's scratch folder.
+Each action is a function named like its key in catalogue.yml; it takes the place and the action's options. `Place.undo`
+reverts what the actions changed, the last first. Nothing of the machine is changed except a cgroup of the fault's own:
+no file outside the lane's directory and the fault's scratch folder.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ ROOT = HERE.parents[1]
 
 @dataclass
 class Place:
-    """Where a fault happens: the lane, a scratch folder of its own, and what replaces the words in braces in the catalogue.
+    """Where a fault happens: the lane, a scratch folder of its own, and what replaces the words in braces in the
+    catalogue.
 
     prefix: words to put before the command that runs the lane, for what surrounds the whole run.
     """
@@ -106,7 +108,9 @@ class Place:
 
 
 def write(place: Place, given: dict[str, Any]) -> None:
-    """A file with this text; afterwards the old one comes back, or none where there was none (ryll deletes its console.vv)."""
+    """A file with this text; afterwards the old one comes back, or none where there was none (ryll deletes its
+    console.vv).
+    """
     path = Path(given["file"])
     if path.exists():
         old, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
@@ -153,7 +157,9 @@ def device(place: Place, given: dict[str, Any]) -> None:
 
 
 def send(place: Place, given: dict[str, Any]) -> None:
-    """A signal to a program: to it and its children, to the one of its process group that has the name `member`, to it `alone`, or to the `whole` group."""
+    """A signal to a program: to it and its children, to the one of its process group that has the name `member`, to it
+    `alone`, or to the `whole` group.
+    """
     group = place.group(given["program"])
     number = signal.Signals[f"SIG{given['signal']}"]
     members = proc.group_members(group)
@@ -211,7 +217,9 @@ def sql(place: Place, given: dict[str, Any]) -> None:
 
 
 def listen(place: Place, given: dict[str, Any]) -> None:
-    """A stranger on a port of the lane, as soon as it is free: of a program that was killed, a thread may hold it a moment longer."""
+    """A stranger on a port of the lane, as soon as it is free: of a program that was killed, a thread may hold it a
+    moment longer.
+    """
     end = time.monotonic() + 5
     while True:
         try:
@@ -233,7 +241,9 @@ def machine(place: Place, given: dict[str, Any]) -> None:
 
 
 def key(place: Place, given: dict[str, Any]) -> None:
-    """Press a key of the guest and wait for the line that it then says on the serial port; `undo` is another key with its line, if the guest is there."""
+    """Press a key of the guest and wait for the line that it then says on the serial port; `undo` is another key with
+    its line, if the guest is there.
+    """
     serial = place.lane_dir / "logs/serial.log"
     before = serial.read_text(errors="replace").count(given["says"]) if "says" in given else 0
     machine(place, {"execute": "send-key", "arguments": {"keys": [{"type": "qcode", "data": given["press"]}]}})
@@ -297,7 +307,9 @@ def client(place: Place, given: dict[str, Any]) -> None:
 
 
 def away(place: Place, given: dict[str, Any]) -> None:
-    """End a program and start it again, with the same command, once a file has a text. Its record then names the new one."""
+    """End a program and start it again, with the same command, once a file has a text. Its record then names the new
+    one.
+    """
     entry = records.record(str(place.lane_dir), given["program"])
     if entry is None or entry.pid is None:
         raise LookupError(f"{given['program']} does not run")
@@ -342,9 +354,11 @@ def cgroup(place: Place, given: dict[str, Any]) -> None:
 
 
 def guests(place: Place, given: dict[str, Any]) -> None:
-    """A guests.yml of its own in the scratch folder: the entry of pocket with other fields, and its image as `image` says.
+    """A guests.yml of its own in the scratch folder: the entry of pocket with other fields, and its image as `image`
+    says.
 
-    image: whole (a copy), missing, text, changed (one byte of it), empty (a qcow2 without content), or a list of [file, old, new]: built from changed source.
+    image: whole (a copy), missing, text, changed (one byte of it), empty (a qcow2 without content), or a list of [file,
+    old, new]: built from changed source.
     """
     entry = yaml.safe_load(place.guests_file.read_text())["guests"]["pocket"]
     image, kind = place.scratch / "pocket.qcow2", given.get("image", "whole")
@@ -385,9 +399,11 @@ def token(place: Place, given: dict[str, Any]) -> None:
 
 
 def certificate(place: Place, given: dict[str, Any]) -> None:
-    """proxy.pem and proxy-key.pem in the scratch folder: signed by the lane's CA for the lane's subject, but for what `wrong` says.
+    """proxy.pem and proxy-key.pem in the scratch folder: signed by the lane's CA for the lane's subject, but for what
+    `wrong` says.
 
-    wrong: expired, issuer (another CA), subject, version (X.509 v1), key (that of another certificate), unreadable (the key), empty (the certificate).
+    wrong: expired, issuer (another CA), subject, version (X.509 v1), key (that of another certificate), unreadable (the
+    key), empty (the certificate).
     """
     wrong = given["wrong"]
     key = ec.generate_private_key(ec.SECP256R1())
@@ -475,7 +491,9 @@ ACTIONS: dict[str, Callable[[Place, dict[str, Any]], None]] = {
 
 
 def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
-    """Words before the command: namespaces of its own, with `mounts` in it or without a network, `limits`, and capabilities taken away (`without`)."""
+    """Words before the command: namespaces of its own, with `mounts` in it or without a network, `limits`, and
+    capabilities taken away (`without`).
+    """
     words: list[str] = ["unshare", "--net"] if fault.get("no_network") else []
     words += ["prlimit", *(f"--{name}={value}" for name, value in fault["limits"].items())] if "limits" in fault else []
     if mounts := fill(fault.get("mounts", [])):

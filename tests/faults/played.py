@@ -24,7 +24,8 @@ LIMIT = 240  # seconds for one run of the playbook; the slowest took 40
 class Played:
     """One run of ansible-playbook. Times are unix times.
 
-    verdict_at: when result.json was there, or else when the last line came. page: the text of this run's report.html, "" when it made none.
+    verdict_at: when result.json was there, or else when the last line came. page: the text of this run's report.html,
+    "" when it made none.
     """
 
     rc: int
@@ -88,7 +89,9 @@ class Lane:
         before: list[str] | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> Played:
-        """Run a playbook of the checkout with these tags and variables; `before` is put before the command, `meanwhile` runs beside it."""
+        """Run a playbook of the checkout with these tags and variables; `before` is put before the command, `meanwhile`
+        runs beside it.
+        """
         values = {"lane_id": self.id, "lane_artifacts_dir": str(artifacts), **self.plant, **(given or {})}
         command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", json.dumps(values)]
         command += ["--tags", tags] if tags else []

@@ -1,5 +1,6 @@
-"""`./lane faults [NAME...]`: breaks an otherwise good lane in every way that catalogue.yml knows, and checks that the verdict is red, names the right
-component with the right code and cause, comes in time, and is in a report. Exit status 0 only when none was missed, misnamed or late. Writes docs/faults.md.
+"""`./lane faults [NAME...]`: breaks an otherwise good lane in every way that catalogue.yml knows, and checks that the
+verdict is red, names the right component with the right code and cause, comes in time, and is in a report. Exit status
+0 only when none was missed, misnamed or late. Writes docs/faults.md.
 """
 
 from __future__ import annotations
@@ -44,24 +45,27 @@ EXPECTED = {"component", "code", "cause", "within", "noticed", "since", "not_her
 SMOKE = "smoke,evidence"
 #: What a fault needs afterwards -> the tag of the role that does it.
 REPAIRS = {"kerbside": "kerbside", "kerbside_role": "kerbside", "guest": "sextant_vm"}
-#: Seconds from the first task of a green smoke check of a standing lane to its verdict, on two cores. Where it takes longer just before a fault, the fault's
-#: limits stretch likewise.
+#: Seconds from the first task of a green smoke check of a standing lane to its verdict, on two cores. Where it takes
+#: longer just before a fault, the fault's limits stretch likewise.
 USUAL = 4.0
-#: This variable is cut short where a guest is known never to get there; a busy machine has to have the time to get as far as the fault.
+#: This variable is cut short where a guest is known never to get there; a busy machine has to have the time to get as
+#: far as the fault.
 BOOTS = "smoke_agent_limit"
 STANDING = 2  # lanes that stand, each with half of their faults
 PLAY_BEGINS = r"^PLAY \["
 TASK_FAILS = r"^\[ERROR\]: |^fatal: "
-#: API and daemon keep connections to the database and what they read at their start, so they are started anew when one of the three was touched.
+#: API and daemon keep connections to the database and what they read at their start, so they are started anew when one
+#: of the three was touched.
 KERBSIDE = ("daemon", "api")
 
 
 @dataclass
 class Outcome:
-    """What became of one fault. state: caught, green (for those that must not matter), not here, or what is wrong with the verdict.
+    """What became of one fault. state: caught, green (for those that must not matter), not here, or what is wrong with
+    the verdict.
 
-    seconds: from the moment that the fault could be seen to the verdict; None without a verdict. noticed: from there to the first failing task's word.
-    stretch: how many times slower than usual the lane was just before.
+    seconds: from the moment that the fault could be seen to the verdict; None without a verdict. noticed: from there to
+    the first failing task's word. stretch: how many times slower than usual the lane was just before.
     """
 
     fault: dict[str, Any]
@@ -246,7 +250,9 @@ class Runner:
         return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
     def _awaited(self, lane_id: int, lane_dir: str, program: str, begun: float) -> bool:
-        """Wait until a program that is started after `begun` serves its client; False when two minutes have not brought it."""
+        """Wait until a program that is started after `begun` serves its client; False when two minutes have not brought
+        it.
+        """
         while time.time() < begun + 120:
             for root in (f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]):  # in whatever mount namespace the lane has
                 entry = records.record(root + lane_dir, program)
@@ -307,7 +313,9 @@ def _state(expect: dict[str, Any], played: Played, outcome: Outcome, fill: Calla
 
 
 def _report(played: Played) -> str:
-    """What is wrong with the report of a red run, which has to show what result.json says; a run that was refused before its claim has neither."""
+    """What is wrong with the report of a red run, which has to show what result.json says; a run that was refused
+    before its claim has neither.
+    """
     if not played.result:
         return "" if not played.page else "a report without a result.json"
     if not played.page:

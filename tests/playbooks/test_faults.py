@@ -1,4 +1,6 @@
-"""The quick half of the fault catalogue through its own runner, and planted mistakes: a catalogue that cannot miss a fault proves nothing."""
+"""The quick half of the fault catalogue through its own runner, and planted mistakes: a catalogue that cannot miss a
+fault proves nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The judgement of `./lane faults`: a fault that is missed, misnamed, late or not in the report is bad, and the catalogue is complete."""
+"""The judgement of `./lane faults`: a fault that is missed, misnamed, late or not in the report is bad, and the
+catalogue is complete.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ fixture-read-only stale-lane""".split()
 
 
 def judged(expect: dict[str, Any] | None = None, *, line: str = f"LANE FAIL qemu: {CAUSE}", rc: int = 2, blame: Any = BLAME, **more: Any) -> Any:
-    """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after two."""
+    """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after
+    two.
+    """
     result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame})
     lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
     played = run.Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))

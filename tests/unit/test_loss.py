@@ -1,4 +1,6 @@
-"""Programs that do not work any more: ended, stopped, broken, never ready; and that this is noticed whatever the lane waits for."""
+"""Programs that do not work any more: ended, stopped, broken, never ready; and that this is noticed whatever the lane
+waits for.
+"""
 
 from __future__ import annotations
 

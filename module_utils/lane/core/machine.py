@@ -1,4 +1,6 @@
-"""What the kernel says about the machine's limits: how busy the processors are, and which limit a program has run into."""
+"""What the kernel says about the machine's limits: how busy the processors are, and which limit a program has run
+into.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ MEMORY = re.compile(r"Cannot allocate memory|cannot set up guest memory|Out of m
 
 
 def load() -> str:
-    """How busy the processors are, as a clause: the load average, and the share of time in which somebody waited for a processor (PSI)."""
+    """How busy the processors are, as a clause: the load average, and the share of time in which somebody waited for a
+    processor (PSI).
+    """
     processors = len(os.sched_getaffinity(0))
     words = f"the machine's load is {os.getloadavg()[0]:.1f} on {processors} processor{'s' if processors > 1 else ''}"
     if waited := re.search(r"^some .*avg60=([\d.]+)", _read("/proc/pressure/cpu"), re.MULTILINE):
@@ -43,7 +47,9 @@ def limit_reached(text: str) -> tuple[str, str] | None:
 
 
 def counters() -> dict[str, int]:
-    """The kernel's counters of processes that it killed for memory and did not let start, by "file name": of this process's cgroup, or of the machine."""
+    """The kernel's counters of processes that it killed for memory and did not let start, by "file name": of this
+    process's cgroup, or of the machine.
+    """
     killed = _cgroup_file("memory", "memory.events", "memory.oom_control") or Path("/proc/vmstat")
     forks = _cgroup_file("pids", "pids.events", "pids.events")
     found = {f"{file} {name}": _counter(str(file), name) for file, name in ((killed, KILLED), (forks, FORKS)) if file}
@@ -60,7 +66,9 @@ def rise(before: dict[str, int], name: str) -> str:
 
 
 def _cgroup_file(controller: str, name_v2: str, name_v1: str) -> Path | None:
-    """A control file of this process's cgroup, of the unified hierarchy or of a v1 controller's; None where it cannot be seen."""
+    """A control file of this process's cgroup, of the unified hierarchy or of a v1 controller's; None where it cannot
+    be seen.
+    """
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

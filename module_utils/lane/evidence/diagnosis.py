@@ -1,7 +1,9 @@
-"""Which part is really at fault: component and cause of a failed lane from what can be observed of it (docs/diagnosis.md).
+"""Which part is really at fault: component and cause of a failed lane from what can be observed of it
+(docs/diagnosis.md).
 
-Called while the lane is still up, so that processes, qemu and logs can be asked. The first rule (rules.py, session_rules.py) that finds something decides.
-When none does, the component that the failed task blamed stays, and the sentence says what the logs of the others show: nothing here guesses.
+Called while the lane is still up, so that processes, qemu and logs can be asked. The first rule (rules.py,
+session_rules.py) that finds something decides. When none does, the component that the failed task blamed stays, and the
+sentence says what the logs of the others show: nothing here guesses.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ LIMIT_MISSED = re.compile(r"\bwithin [\d.]+ s\b")
 
 
 def explain(lane_dir: str, blame: dict[str, Any], named: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the blame after the evidence was examined, the notes: rule, component and cause as first blamed, what qemu and /proc say).
+    """(the blame after the evidence was examined, the notes: rule, component and cause as first blamed, what qemu and
+    /proc say).
 
-    named: the failed task named the component itself. A blame on the machine or on the lane then stays as it is: it was found where it is.
+    named: the failed task named the component itself. A blame on the machine or on the lane then stays as it is: it was
+    found where it is.
     """
     notes: dict[str, Any] = {"rule": None, "first": {key: blame[key] for key in ("component", "cause", "evidence")}}
     seen = Evidence(lane_dir, blame)

@@ -1,4 +1,6 @@
-"""What to quote of a program's log: the words that tell a person why it failed, and no more of them than fit into a sentence."""
+"""What to quote of a program's log: the words that tell a person why it failed, and no more of them than fit into a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from collections.abc import Iterable
 from ..core.errors import one_line
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")  # ECMA-48
-#: How the lines of kerbside-proxy, ryll, gunicorn and MariaDB begin (time, thread or process, level), and those of the supervisor shell.
+#: How the lines of kerbside-proxy, ryll, gunicorn and MariaDB begin (time, thread or process, level), and those of the
+#: supervisor shell.
 HEAD = re.compile(
     r"^(?:\d{4}-\d\d-\d\dT\S+Z|\[\d{4}-\d\d-\d\d [^]]+\] \[\d+\]|\d{4}-\d\d-\d\d +[\d:]+ \d+)\s+\[?"
     r"(?P<level>ERROR|WARN(?:ING)?|Warning|Note|INFO|CRITICAL)\]?\s+|^\S+/processes/\S+\.status: (?:\d+: )?"
@@ -20,9 +23,11 @@ FAILURE = re.compile(
     r"|there is no",
     re.IGNORECASE,
 )
-#: The code that Python shows in a traceback, and its pages about an error; the causes that Rust numbers are indented too, and count.
+#: The code that Python shows in a traceback, and its pages about an error; the causes that Rust numbers are indented
+#: too, and count.
 NOT_WORDS = re.compile(r"^(?!\s+\d+: )\s|^Traceback |^\(Background on this error|^During handling of|^The above exception")
-#: A line that is an error by its level or form: those of Rust and MariaDB, gunicorn and kerbside (as `readable` shows it), uncaught exceptions, panics.
+#: A line that is an error by its level or form: those of Rust and MariaDB, gunicorn and kerbside (as `readable` shows
+#: it), uncaught exceptions, panics.
 ERROR = re.compile(
     r"^\S+ +(?:\S+ \S+ )?\[?(?:ERROR|CRITICAL)\b|^\[[^]]+\] \[\d+\] \[(?:ERROR|CRITICAL)\]|^Error: |^Traceback |panicked at |^\w+(?:\.\w+)*Error: "
 )
@@ -31,7 +36,9 @@ LONGEST = 160  #: characters of one quoted line
 
 
 def readable(text: str) -> str:
-    """A line for people: no escape sequences, no control characters; kerbside's JSON lines by their level, logger and message."""
+    """A line for people: no escape sequences, no control characters; kerbside's JSON lines by their level, logger and
+    message.
+    """
     if text.startswith("{"):
         try:
             found = json.loads(text)
@@ -49,8 +56,8 @@ def quoted(text: str) -> str:
 def telling(lines: Iterable[str]) -> str:
     """The first and the last of a log's last lines that report a failure, or else its last line; "" when it has none.
 
-    The first, because others follow from it; the last, because a program says at the end what it ends of. Lines with the level of an error
-    come before lines that only have a word of failure in them.
+    The first, because others follow from it; the last, because a program says at the end what it ends of. Lines with
+    the level of an error come before lines that only have a word of failure in them.
     """
     known = [readable(line) for line in lines if line.strip()][-LAST:]
     if not known:

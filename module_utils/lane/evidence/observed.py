@@ -1,4 +1,6 @@
-"""What can be seen of a lane when a task has failed: its programs, their logs, qemu's monitor, the reports of the checks. Everything is read once."""
+"""What can be seen of a lane when a task has failed: its programs, their logs, qemu's monitor, the reports of the
+checks. Everything is read once.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ LOG_BYTES = 1 << 20
 SEARCHED_BYTES = 32 << 20
 #: A time stamp of the proxy and of ryll at the beginning of a line, or of kerbside's Python within its JSON; UTC.
 STAMP = re.compile(r'^(?:\x1b\[[0-9;]*m)*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z|"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z"')
-#: The daemon's line for each channel that it connected to qemu. qemu's monitor shows the same connection_id, as a signed number.
+#: The daemon's line for each channel that it connected to qemu. qemu's monitor shows the same connection_id, as a
+#: signed number.
 CONNECTED = re.compile(r'hypervisor connection successful.* session_id=(\S+) channel_type="(\w+)".* connection_id=(\d+)')
 
 
@@ -57,7 +60,9 @@ class Evidence:
 
     @property
     def in_session(self) -> bool:
-        """The failure came when ryll was to connect or had connected, so that what the logs say since ryll's start belongs to it."""
+        """The failure came when ryll was to connect or had connected, so that what the logs say since ryll's start
+        belongs to it.
+        """
         return self.blame["phase"] in ("smoke", "") and "ryll" in self.records and (self.blame["component"] == "ryll" or self.blame["check"] is not None)
 
     @cached_property
@@ -65,7 +70,9 @@ class Evidence:
         return loss.lost(self.lane_dir)
 
     def log(self, name: str, whole: bool = False) -> list[Line]:
-        """What a program wrote since its start; of API and daemon, when ryll has failed, since ryll's start unless the `whole` log is asked for."""
+        """What a program wrote since its start; of API and daemon, when ryll has failed, since ryll's start unless the
+        `whole` log is asked for.
+        """
         entry = self.records.get(name)
         if entry is None:
             return []
@@ -101,7 +108,8 @@ class Evidence:
         return None
 
     def error_elsewhere(self) -> str:
-        """What the logs of the other parts say since the start of the lane, as the end of a sentence: the first error, or that there is none.
+        """What the logs of the other parts say since the start of the lane, as the end of a sentence: the first error,
+        or that there is none.
 
         That no part shows a fault is only said when every log could be read from its beginning to its end.
         """
@@ -183,7 +191,9 @@ class Evidence:
 
     @cached_property
     def checks(self) -> dict[str, dict[str, Any]]:
-        """The reports of the checks, by name: those that ryll answers (result ok or failed), and those from outside (pass or fail)."""
+        """The reports of the checks, by name: those that ryll answers (result ok or failed), and those from outside
+        (pass or fail).
+        """
         steps = (self._json("smoke.json") or {}).get("transcript", [])
         return {c["name"]: c for c in [*steps, *(self._json("spine.json") or [])]}
 

@@ -1,7 +1,9 @@
-"""Rules of the diagnosis: the machine's limits, and programs that did not start or do not work. session_rules.py has those of a connection.
+"""Rules of the diagnosis: the machine's limits, and programs that did not start or do not work. session_rules.py has
+those of a connection.
 
-A rule reads the evidence and returns what it found, or None. It names the faults of tests/faults/catalogue.yml that are blamed wrongly without it. What the
-logs contain is from facts/kerbside.md 8 and 11, facts/ryll-control-socket.md 9 and 10, and facts/qemu.md 4 (docs/diagnosis.md).
+A rule reads the evidence and returns what it found, or None. It names the faults of tests/faults/catalogue.yml that are
+blamed wrongly without it. What the logs contain is from facts/kerbside.md 8 and 11, facts/ryll-control-socket.md 9 and
+10, and facts/qemu.md 4 (docs/diagnosis.md).
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ NEEDED = ("qemu", "database", "api", "daemon")
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule found: as LaneError has it. evidence: a path below the lane's directory, with ":LINE" where one fits, or None."""
+    """What a rule found: as LaneError has it. evidence: a path below the lane's directory, with ":LINE" where one fits,
+    or None.
+    """
 
     code: str
     component: str
@@ -49,7 +53,8 @@ class Found:
 
 
 Rule = Callable[[Evidence], Found | None]
-#: Name -> rule, in the order in which they are applied: what affects everything first, what only one connection shows last.
+#: Name -> rule, in the order in which they are applied: what affects everything first, what only one connection shows
+#: last.
 RULES: dict[str, Rule] = {}
 #: Name -> the faults of the catalogue that need it.
 FAULTS: dict[str, tuple[str, ...]] = {}
@@ -116,7 +121,9 @@ def port_was_taken(seen: Evidence) -> Found | None:
 
 @rule("proxy-of-another-version")
 def proxy_does_not_fit(seen: Evidence) -> Found | None:
-    """The daemon asks the proxy for its contract before it starts it, and refuses one that answers otherwise or not at all."""
+    """The daemon asks the proxy for its contract before it starts it, and refuses one that answers otherwise or not at
+    all.
+    """
     said = seen.find("daemon", r"The kerbside-proxy binary at (\S+) does not match this kerbside version")
     if said is None or _running(seen, "daemon"):
         return None

@@ -1,4 +1,6 @@
-"""Rules of the diagnosis for a connection: between ryll, the proxy, kerbside and qemu, and what the guest shows through it (rules.py)."""
+"""Rules of the diagnosis for a connection: between ryll, the proxy, kerbside and qemu, and what the guest shows through
+it (rules.py).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def channel_denied(seen: Evidence) -> Found | None:
 
 @rule("ticket-wrong")
 def ticket_refused(seen: Evidence) -> Found | None:
-    """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket of sources.yaml."""
+    """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket of
+    sources.yaml.
+    """
     if not seen.in_session or not (said := seen.find("daemon", r"hypervisor connection failed.*PermissionDenied")):
         return None
     return Found("ticket_refused", "kerbside", "qemu refused the ticket in sources.yaml (PermissionDenied)", "see logs/daemon.log", said[0].place)
@@ -40,7 +44,9 @@ def ticket_refused(seen: Evidence) -> Found | None:
 
 @rule("sources-point-elsewhere")
 def spice_unreachable(seen: Evidence) -> Found | None:
-    """Nothing listens where the proxy connects to: qemu's fault when that is qemu's port, kerbside's when it is another."""
+    """Nothing listens where the proxy connects to: qemu's fault when that is qemu's port, kerbside's when it is
+    another.
+    """
     if not seen.in_session or not (said := seen.find("daemon", r"hypervisor connection failed.*connecting to (\S+?): Connection refused")):
         return None
     port, own = int(said[1][1].rpartition(":")[2]), seen.qmp.get("query-spice", {}).get("port")
@@ -61,7 +67,9 @@ def spice_connection_failed(seen: Evidence) -> Found | None:
 
 @rule("console-taken")
 def console_taken(seen: Evidence) -> Found | None:
-    """qemu serves one client; another one that connects ends ryll's session. qemu's monitor shows whose connection it has, the daemon's log who came."""
+    """qemu serves one client; another one that connects ends ryll's session. qemu's monitor shows whose connection it
+    has, the daemon's log who came.
+    """
     if not seen.in_session or not seen.sessions:
         return None
     _, session, _, _ = seen.sessions[0]
@@ -121,7 +129,9 @@ def guest_not_running(seen: Evidence) -> Found | None:
 
 @rule("serial-not-written")
 def serial_not_written(seen: Evidence) -> Found | None:
-    """A guest that was seen drawing has firmware, which writes to the serial port first of all: what is missing is the file."""
+    """A guest that was seen drawing has firmware, which writes to the serial port first of all: what is missing is the
+    file.
+    """
     if seen.serial.strip() or seen.blame["check"] != "banner" or not seen.drawn:
         return None
     try:
@@ -185,7 +195,9 @@ def agent_not_seen(seen: Evidence) -> Found | None:
 
 @rule("one-colour-screen", "ryll-shows-one-colour")
 def picture_wrong(seen: Evidence) -> Found | None:
-    """ryll's screenshot has one colour: so has qemu's own picture, or it has a picture that was lost between them. The check `frames` says which."""
+    """ryll's screenshot has one colour: so has qemu's own picture, or it has a picture that was lost between them. The
+    check `frames` says which.
+    """
     detail = seen.checks.get("frames", {}).get("detail", {})
     cause = str(detail.get("cause"))
     code = next((code for words, code in (("nothing but", "one_colour_screen"), ("pixels differ", "picture_differs")) if words in cause), None)
@@ -203,7 +215,9 @@ def ryll_ended(seen: Evidence) -> Found | None:
 
 
 def _blames_guest(seen: Evidence) -> bool:
-    """ryll was served and did not get to see what it should of the guest: a guest that has had its time, not one that still boots."""
+    """ryll was served and did not get to see what it should of the guest: a guest that has had its time, not one that
+    still boots.
+    """
     return seen.blame["component"] in ("guest", "firmware")
 
 

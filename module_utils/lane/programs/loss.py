@@ -34,7 +34,9 @@ OVERLAP = 1 << 16
 
 @dataclass(frozen=True)
 class Lost:
-    """A program that does not work any more. problem: a clause with the program's name; at: unix time of its end, or of this check."""
+    """A program that does not work any more. problem: a clause with the program's name; at: unix time of its end, or of
+    this check.
+    """
 
     entry: Record
     code: str
@@ -51,7 +53,8 @@ class Lost:
 def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     """The programs of the lane that do not work, the first to fail first; `apart` names those to leave out.
 
-    A program that is still within the limit for its start is left out; one that ended before it was ready, or is not ready after its limit, is not.
+    A program that is still within the limit for its start is left out; one that ended before it was ready, or is not
+    ready after its limit, is not.
     """
     watched = [r for r in records(lane_dir) if r.name not in apart]
     groups = GROUPS.members({entry.group for entry in watched if not entry.oneshot})
@@ -71,7 +74,8 @@ def check_alive(lane_dir: str, apart: Collection[str] = ()) -> None:
 
 @contextmanager
 def watched(lane_dir: str, apart: Collection[str] = ()) -> Iterator[None]:
-    """While the block runs, check the lane's programs every CHECK_EVERY seconds, and raise the LaneError of one that is lost.
+    """While the block runs, check the lane's programs every CHECK_EVERY seconds, and raise the LaneError of one that is
+    lost.
 
     For the main thread only: it uses SIGALRM, whose handler's exception ends a system call that waits (PEP 475).
     """
@@ -94,7 +98,9 @@ def watched(lane_dir: str, apart: Collection[str] = ()) -> Iterator[None]:
 
 
 def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, str, str]:
-    """(code, component, problem) of a program that ended: with the words of its log, unless it was killed from outside; killed for memory is the machine's."""
+    """(code, component, problem) of a program that ended: with the words of its log, unless it was killed from outside;
+    killed for memory is the machine's.
+    """
     if status in (None, 128 + signal.SIGKILL) and (rise := machine.rise(entry.counters, machine.KILLED)):
         return "out_of_memory", "host", f"{entry.name} was killed by the kernel because the machine or the cgroup ran out of memory ({rise})"
     words = entry.said() if status is not None and status - 128 not in KILLS else ""
@@ -133,7 +139,8 @@ def _broken(entry: Record) -> Lost | None:
     return Lost(entry, "program_broken", entry.fatal.component, problem, time.time(), f"{entry.fatal.file}:{line}")
 
 
-#: (file, start, pattern) -> (bytes searched, what was found): logs only grow, and are searched every CHECK_EVERY seconds.
+#: (file, start, pattern) -> (bytes searched, what was found): logs only grow, and are searched every CHECK_EVERY
+#: seconds.
 _SEARCHED: dict[tuple[str, int, str], tuple[int, tuple[int, str] | None]] = {}
 
 

@@ -13,7 +13,8 @@ from ..core.errors import COMPONENTS, LaneError
 from ..core.private_dir import MARK, Run
 from .readiness import Ready
 
-#: Without it setproctitle (gunicorn and kerbside use it) overwrites the environment with the title, and the mark with it.
+#: Without it setproctitle (gunicorn and kerbside use it) overwrites the environment with the title, and the mark with
+#: it.
 KEEP_MARK = {"SPT_NOENV": "1"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -57,7 +58,8 @@ SHARED: dict[str, Any] = {
 class Fatal:
     """A text that shows that a program is of no use any more although it still runs.
 
-    pattern: a regular expression (multi-line), searched in what the file got since the program's start; `{}` in problem stands for its group.
+    pattern: a regular expression (multi-line), searched in what the file got since the program's start; `{}` in problem
+    stands for its group.
     """
 
     file: str
@@ -70,8 +72,9 @@ class Fatal:
 class Program:
     """One program of the lane.
 
-    oneshot: it has to end with status 0 and is then done. secret_env: name -> (file, format): the variable's value is the format with
-    `{}` replaced by the file's text, so that no secret passes through Ansible. secret_files: the same for files written (0600) at the start.
+    oneshot: it has to end with status 0 and is then done. secret_env: name -> (file, format): the variable's value is
+    the format with `{}` replaced by the file's text, so that no secret passes through Ansible. secret_files: the same
+    for files written (0600) at the start.
     """
 
     name: str
@@ -138,7 +141,9 @@ def _secrets(given: dict[str, Any], option: str) -> dict[str, tuple[str, str]]:
 
 
 def check(programs: list[Program]) -> None:
-    """Raise LaneError for names that cannot be file names, and for programs that come after one that is not listed before them."""
+    """Raise LaneError for names that cannot be file names, and for programs that come after one that is not listed
+    before them.
+    """
     names: set[str] = set()
     for program in programs:
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", program.name):

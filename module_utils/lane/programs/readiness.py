@@ -20,7 +20,9 @@ PROBE_WAIT = 0.005
 
 @dataclass(frozen=True)
 class Ready:
-    """How a program shows that it is ready. Exactly one of port, socket, http and log, or none for "it has been started"."""
+    """How a program shows that it is ready. Exactly one of port, socket, http and log, or none for "it has been
+    started".
+    """
 
     port: int | None = None  #: this program's own process group listens there
     socket: str | None = None  #: a unix socket accepts
@@ -60,7 +62,9 @@ class Ready:
 
 
 class Probes:
-    """Run one readiness probe per program in a thread, so that a slow probe does not delay the others: gunicorn accepts long before its worker answers."""
+    """Run one readiness probe per program in a thread, so that a slow probe does not delay the others: gunicorn accepts
+    long before its worker answers.
+    """
 
     def __init__(self, programs: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=programs, thread_name_prefix="probe")
@@ -83,7 +87,9 @@ class Probes:
 
 
 def _listens(group: int, port: int) -> bool:
-    """Whether this very group listens there. Connects first: to find the owner takes reading all sockets of the machine."""
+    """Whether this very group listens there. Connects first: to find the owner takes reading all sockets of the
+    machine.
+    """
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)):
             return False

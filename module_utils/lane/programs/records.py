@@ -1,6 +1,8 @@
-"""What is known of the lane's started programs: lane_dir/processes/NAME.json and NAME.status, and what /proc says of them.
+"""What is known of the lane's started programs: lane_dir/processes/NAME.json and NAME.status, and what /proc says of
+them.
 
-A record counts only as long as a process of the group that it names carries the mark of the record's run: a pid may be a stranger's by now.
+A record counts only as long as a process of the group that it names carries the mark of the record's run: a pid may be
+a stranger's by now.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Record:
         return next((p.pid for p in self.members() if p.parent == self.group), None)
 
     def members(self, found: list[proc.Process] | None = None) -> list[proc.Process]:
-        """The live processes of the program's group (found: as /proc was just read), none of them when no one carries the mark."""
+        """The live processes of the program's group (found: as /proc was just read), none of them when no one carries
+        the mark.
+        """
         members = proc.group_members(self.group) if found is None else found
         return members if any(_marked(p.pid, p.started, self.mark) for p in members) else []
 
@@ -61,7 +65,9 @@ class Record:
         return self.mark == run.mark and bool(self.members())
 
     def exit_status(self, lane_dir: str) -> int | None:
-        """The program's exit status (128 + n after signal n), or None while it runs or when the supervisor shell was killed with it."""
+        """The program's exit status (128 + n after signal n), or None while it runs or when the supervisor shell was
+        killed with it.
+        """
         text = status_file(lane_dir, self.name)
         return int(text.read_text()) if text.exists() and text.stat().st_size else None
 

@@ -1,8 +1,8 @@
 """Start the programs of a lane detached, marked and logged, and return when they are ready.
 
-`start` takes several descriptions (program.Program) at once and starts each as soon as those that it comes after are ready. Each program runs under a
-small `sh` in a session of its own, the supervisor shell, which outlives it just long enough to write its exit status: a detached process has
-nobody else who could tell how it ended.
+`start` takes several descriptions (program.Program) at once and starts each as soon as those that it comes after are
+ready. Each program runs under a small `sh` in a session of its own, the supervisor shell, which outlives it just long
+enough to write its exit status: a detached process has nobody else who could tell how it ended.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ SLOW_POLL = 0.05
 LONG = 2.0
 #: The variable that the limits of all programs are made from (inventory/group_vars/all/lane.yml).
 LIMIT = "lane_start_limit"
-#: `sh` traps the signals that its group gets, waits for the program all the same, writes its status to $0, and kills whatever the program left in its
-#: group: kerbside-proxy would outlive a daemon that was killed, and keep its ports (facts/kerbside.md 8).
+#: `sh` traps the signals that its group gets, waits for the program all the same, writes its status to $0, and kills
+#: whatever the program left in its group: kerbside-proxy would outlive a daemon that was killed, and keep its ports
+#: (facts/kerbside.md 8).
 SUPERVISOR = 'trap : TERM INT HUP QUIT; "$@"; echo $? >"$0"; kill -KILL 0'
 
 
 def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = False, stop_limit: float = 5, watch: bool = False) -> dict[str, Any]:
-    """Start all programs and wait until each is ready; those that already work with the same description stay as they are.
+    """Start all programs and wait until each is ready; those that already work with the same description stay as they
+    are.
 
-    watch: the other programs of the lane, except an earlier check's ryll, must go on working meanwhile; of `programs` themselves this holds from the
-    moment each is ready.
-    Returns {"changed": bool, "programs": {name: {"pid", "changed", "seconds"}}}.
-    Raises LaneError with the program's component when one ends or misses its limit; what was started stays for teardown.
+    watch: the other programs of the lane, except an earlier check's ryll, must go on working meanwhile; of `programs`
+    themselves this holds from the moment each is ready. Returns {"changed": bool, "programs": {name: {"pid", "changed",
+    "seconds"}}}. Raises LaneError with the program's component when one ends or misses its limit; what was started
+    stays for teardown.
     """
     check(programs)
     names = {p.name for p in programs}

@@ -19,7 +19,8 @@ KILL_WAIT = 5.0
 def stop(run: Run, entries: list[Record], limit: float) -> list[str]:
     """Stop these programs, the last started first, each with its own signal and after `limit` seconds with SIGKILL.
 
-    Returns the names of those that were running. Signals go to whole process groups, and only to those that carry this run's mark.
+    Returns the names of those that were running. Signals go to whole process groups, and only to those that carry this
+    run's mark.
     """
     stopped = []
     for entry in sorted(entries, key=lambda r: -r.sequence):
