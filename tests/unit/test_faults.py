@@ -39,7 +39,7 @@ def judged(expect: dict[str, Any] | None = None, *, line: str = f"LANE FAIL qemu
     """
     result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame})
     lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
-    played = run.Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))
+    played = sys.modules["played"].Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))
     return run.judge({"name": "x", "what": "x", "expect": expect or EXPECT}, played, more.get("since", 100.0), lambda value: value, more.get("stretch", 1.0))
 
 

@@ -60,7 +60,7 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     groups = GROUPS.members({entry.group for entry in watched if not entry.oneshot})
     found = []
     for entry in watched:
-        members = entry.members(None if entry.oneshot else groups.get(entry.group, []))
+        members = _oneshot(lane_dir, entry) if entry.oneshot else entry.members(groups.get(entry.group, []))
         if gone := _ended(lane_dir, entry, members) or _stopped(entry, members) or _broken(entry) or _never_ready(entry):
             found.append(gone)
     return sorted(found, key=lambda lost: lost.at)
@@ -105,6 +105,11 @@ def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, st
         return "out_of_memory", "host", f"{entry.name} was killed by the kernel because the machine or the cgroup ran out of memory ({rise})"
     words = entry.said() if status is not None and status - 128 not in KILLS else ""
     return "program_ended", entry.component, f"{entry.name} {ended_how(status)}{suffix}{words}"
+
+
+def _oneshot(lane_dir: str, entry: Record) -> list[proc.Process]:
+    """Its processes; /proc is not read for one that has ended."""
+    return [] if entry.exit_status(lane_dir) is not None else entry.members()
 
 
 def _ended(lane_dir: str, entry: Record, members: list[proc.Process]) -> Lost | None:
