@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core import machine
+from ansible.module_utils.lane.core import limits
 
 
 @pytest.mark.parametrize(
@@ -24,27 +24,27 @@ def test_counters_of_the_cgroup_or_else_of_the_machine(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    read = machine._read
-    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
-    monkeypatch.setattr(machine, "_read", lambda file: {"/proc/self/cgroup": own, "/proc/vmstat": "pgfault 1\noom_kill 3\n"}.get(file) or read(file))
-    counters = machine.counters()
+    read = limits._read
+    monkeypatch.setattr(limits, "CGROUPS", tmp_path)
+    monkeypatch.setattr(limits, "_read", lambda file: {"/proc/self/cgroup": own, "/proc/vmstat": "pgfault 1\noom_kill 3\n"}.get(file) or read(file))
+    counters = limits.counters()
     expected = {f"{tmp_path / killed} oom_kill": 3} | ({f"{tmp_path / forks} max": 1} if forks else {})
     assert counters == expected
-    assert machine.rise(counters, machine.KILLED) == machine.rise({}, machine.KILLED) == ""
-    assert machine.rise({key: count - 1 for key, count in counters.items()}, machine.KILLED).endswith(f"{killed} rose from 2 to 3")
+    assert limits.rise(counters, limits.KILLED) == limits.rise({}, limits.KILLED) == ""
+    assert limits.rise({key: count - 1 for key, count in counters.items()}, limits.KILLED).endswith(f"{killed} rose from 2 to 3")
     if forks:
-        reached = machine.limit_reached("can't start new thread")
+        reached = limits.limit_reached("can't start new thread")
         assert reached and reached[1].startswith("the limit of processes and threads was reached (pids.max is 40 in ")
 
 
 def test_a_line_that_is_no_limit() -> None:
-    assert machine.limit_reached("[Warning] Could not increase number of max_open_files to more than 20000 (request: 32073)") is None
-    assert machine.limit_reached("error 245 in line 24") is None
+    assert limits.limit_reached("[Warning] Could not increase number of max_open_files to more than 20000 (request: 32073)") is None
+    assert limits.limit_reached("error 245 in line 24") is None
 
 
 @pytest.mark.parametrize("pressure", ["some avg10=99.00 avg60=78.21 avg300=34.13 total=250\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", ""])
 def test_how_busy_the_machine_is(monkeypatch: pytest.MonkeyPatch, pressure: str) -> None:
-    monkeypatch.setattr(machine, "_read", lambda _: pressure)
-    monkeypatch.setattr(machine.os, "getloadavg", lambda: (9.34, 1.0, 1.0))
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {0, 1})
-    assert machine.load() == "the machine's load is 9.3 on 2 processors" + (", and tasks waited for one 78 % of the last minute" if pressure else "")
+    monkeypatch.setattr(limits, "_read", lambda _: pressure)
+    monkeypatch.setattr(limits.os, "getloadavg", lambda: (9.34, 1.0, 1.0))
+    monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: {0, 1})
+    assert limits.load() == "the machine's load is 9.3 on 2 processors" + (", and tasks waited for one 78 % of the last minute" if pressure else "")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core import machine
+from ansible.module_utils.lane.core import limits
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import loss, records, stop
 from ansible.module_utils.lane.programs.program import Fatal
@@ -83,7 +83,7 @@ def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None
 def test_what_is_killed_for_memory_is_the_machines_fault(lane: TestLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     events = tmp_path / "memory.events"
     events.write_text("low 0\noom 1\noom_kill 3\n")
-    monkeypatch.setattr(machine, "_cgroup_file", lambda *_: events)
+    monkeypatch.setattr(limits, "_cgroup_file", lambda *_: events)
     lane.start(lane.program("one", FOREVER), lane.program("two", FOREVER))
     for name in ("one", "two"):
         os.kill(entry(lane, name).pid or 0, signal.SIGKILL)

@@ -136,7 +136,7 @@ def test_a_guest_that_was_seen_drawing_has_firmware(lane: TestLane, kind: str, w
     with qemu(lane):
         whole(lane)
         assert explain(lane, "guest", "banner")[0]["code"] == "firmware_silent"
-        Path(lane.dir, "logs/smoke.json").write_text(json.dumps({"transcript": [{"name": "screenshot", "result": "ok"}]}))
+        Path(lane.dir, "logs/smoke.json").write_text(json.dumps({"command_id": "1", "transcript": [{"name": "screenshot", "result": "ok"}]}))
         blame, rule = explain(lane, "guest", "banner")
         assert (rule, blame["component"], blame["code"]) == ("serial_not_written", "host", "serial_not_written")
         assert why in blame["cause"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..core import machine
+from ..core import limits
 from ..core.errors import PRODUCT
 from . import session_rules as session_rules
 from .observed import Evidence
@@ -51,4 +51,4 @@ def busy(cause: str, check: str | None) -> str:
     """Of a missed limit: its variable, and how busy the machine is, as the end of a sentence."""
     if not LIMIT_MISSED.search(cause) or "load is" in cause:
         return ""
-    return f"; {f'the limit is {LIMITS[check]}, and ' if check in LIMITS else ''}{machine.load()}"
+    return f"; {f'the limit is {LIMITS[check]}, and ' if check in LIMITS else ''}{limits.load()}"

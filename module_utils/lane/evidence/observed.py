@@ -4,10 +4,8 @@ checks. Everything is read once.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..core import bounded, check_report
 from ..core.errors import LaneError
 from ..core.private_dir import handed_over
 from ..programs import loss, records
@@ -37,7 +36,9 @@ CONNECTED = re.compile(r'hypervisor connection successful.* session_id=(\S+) cha
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a log: its file, number, text and time (unix; that of the last stamp above it, or 0)."""
+    """One line of a log: its file, number (0 in the end of a very long file), text and time (unix; that of the last stamp
+    above it, or 0).
+    """
 
     file: str
     number: int
@@ -46,7 +47,7 @@ class Line:
 
     @property
     def place(self) -> str:
-        return f"{self.file}:{self.number}"
+        return f"{self.file}:{self.number}" if self.number else self.file
 
 
 class Evidence:
@@ -84,21 +85,19 @@ class Evidence:
 
     def _lines(self, path: str, start: int = 0) -> Iterator[Line]:
         """The lines after `start` bytes of a regular file, of the last LOG_BYTES of it."""
-        try:
-            with open(path, "rb") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    return
-                skipped = max(start, status.st_size - LOG_BYTES)
-                number = sum(file.read(min(LOG_BYTES, skipped - at)).count(b"\n") for at in range(0, skipped, LOG_BYTES))
-                text = file.read(LOG_BYTES).decode("utf-8", errors="replace")
-        except OSError:
+        if (file := bounded.open_regular(path)) is None:
             return
+        with file:
+            skipped = max(start, os.fstat(file.fileno()).st_size - LOG_BYTES)
+            counted = skipped <= SEARCHED_BYTES
+            file.seek(0 if counted else skipped)
+            number = sum(file.read(min(LOG_BYTES, skipped - at)).count(b"\n") for at in range(0, skipped, LOG_BYTES)) if counted else 0
+            text = file.read(LOG_BYTES).decode("utf-8", errors="replace")
         at = 0.0
         for place, line in enumerate(text.splitlines(), number + 1):
             if stamp := STAMP.search(line):
                 at = datetime.fromisoformat((stamp[1] or stamp[2])[:26]).replace(tzinfo=UTC).timestamp()
-            yield Line(path, place, line, at)
+            yield Line(path, place if counted else 0, line, at)
 
     def find(self, name: str, pattern: str | re.Pattern[str], whole: bool = False) -> tuple[Line, re.Match[str]] | None:
         """The first line of a program's log that matches."""
@@ -118,18 +117,17 @@ class Evidence:
             entry = self.records.get(path.stem)
             if path.stem == "ansible" or (entry and entry.component == self.blame["component"]):
                 continue
-            try:
-                with open(path, "rb") as file:
-                    status = os.fstat(file.fileno())
-                    if not stat.S_ISREG(status.st_mode) or status.st_size > SEARCHED_BYTES:
-                        unread.append(path.name)
-                        continue
-                    for number, line in enumerate(file, 1):
-                        text = readable(line.decode("utf-8", errors="replace").rstrip("\n"))
-                        if ERROR.search(text) or (path.stem == "qemu" and text.strip()):
-                            return f"; no rule explains it, but {path.name}:{number} says: {quoted(text)}"
-            except OSError:
+            if (file := bounded.open_regular(path)) is None:
                 unread.append(path.name)
+                continue
+            with file:
+                if os.fstat(file.fileno()).st_size > SEARCHED_BYTES:
+                    unread.append(path.name)
+                    continue
+                for number, line in enumerate(file, 1):
+                    text = readable(line.decode("utf-8", errors="replace").rstrip("\n"))
+                    if ERROR.search(text) or (path.stem == "qemu" and text.strip()):
+                        return f"; no rule explains it, but {path.name}:{number} says: {quoted(text)}"
         return f"; {', '.join(unread)} could not be searched for errors" if unread else "; no other part shows a fault"
 
     @cached_property
@@ -194,8 +192,9 @@ class Evidence:
         """The reports of the checks, by name: those that ryll answers (result ok or failed), and those from outside
         (pass or fail).
         """
-        steps = (self._json("smoke.json") or {}).get("transcript", [])
-        return {c["name"]: c for c in [*steps, *(self._json("spine.json") or [])]}
+        logs = Path(self.lane_dir, "logs")
+        steps, outside = (check_report.read(logs / name) for name in ("smoke.json", "spine.json"))
+        return {c["name"]: c for c in [*steps.get("transcript", []), *outside.get("checks", [])]}
 
     @property
     def drawn(self) -> bool:
@@ -203,9 +202,3 @@ class Evidence:
         picture of its own before the firmware sets a video mode.
         """
         return self.checks.get("screenshot", {}).get("result") == "ok"
-
-    def _json(self, name: str) -> Any:
-        try:
-            return json.loads(Path(self.lane_dir, "logs", name).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core import machine
+from ..core import limits
 from ..core.errors import PRODUCT, one_line
 from ..lifecycle import proc
 from ..programs import loss, records
@@ -91,7 +91,7 @@ def limit_of_machine(seen: Evidence) -> Found | None:
         return None
     for name in seen.records:
         for line in seen.log(name):
-            if reached := machine.limit_reached(line.text):
+            if reached := limits.limit_reached(line.text):
                 code, problem = reached
                 return Found(code, "host", f"{problem}; {name} says: {quoted(line.text)}", evidence=line.place)
     return None
@@ -137,7 +137,7 @@ def proxy_ended(seen: Evidence) -> Found | None:
     entry = seen.records.get("daemon")
     if entry and (said := seen.find("daemon", r"Rust proxy child died with exit code (-?\d+)", whole=True)):  # it may have ended before ryll started
         status = records.status_of_returncode(int(said[1][1]))
-        if status == 128 + signal.SIGKILL and (rise := machine.rise(entry.counters, machine.KILLED)):
+        if status == 128 + signal.SIGKILL and (rise := limits.rise(entry.counters, limits.KILLED)):
             return Found("out_of_memory", "host", f"kerbside-proxy was killed by the kernel for memory ({rise})", evidence=said[0].place)
         problem = f"kerbside-proxy {records.ended_how(status)}, and the daemon ended with it"
         return Found("proxy_ended", "proxy", problem, "see logs/daemon.log", said[0].place)
@@ -181,7 +181,7 @@ def workers_die(seen: Evidence) -> Found | None:
     if len(gone) < 2 or seen.blame["component"] != "kerbside":
         return None
     last = f"{len(gone)} workers of kerbside's API were killed one after another, the last with: {quoted(gone[-1].text)}"
-    if rise := machine.rise(seen.records["api"].counters, machine.KILLED):
+    if rise := limits.rise(seen.records["api"].counters, limits.KILLED):
         return Found("out_of_memory", "host", f"{last}; the kernel killed processes for memory ({rise})", "see logs/api.log", gone[-1].place)
     return Found("api_workers_die", "kerbside", last, "see logs/api.log", gone[-1].place)
 

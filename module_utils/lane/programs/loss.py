@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-import stat
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..core import machine
+from ..core import bounded, limits
 from ..core.errors import LaneError, one_line
 from ..lifecycle import proc
 from .records import Record, ended_how, records, status_file
@@ -101,7 +100,7 @@ def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, st
     """(code, component, problem) of a program that ended: with the words of its log, unless it was killed from outside;
     killed for memory is the machine's.
     """
-    if status in (None, 128 + signal.SIGKILL) and (rise := machine.rise(entry.counters, machine.KILLED)):
+    if status in (None, 128 + signal.SIGKILL) and (rise := limits.rise(entry.counters, limits.KILLED)):
         return "out_of_memory", "host", f"{entry.name} was killed by the kernel because the machine or the cgroup ran out of memory ({rise})"
     words = entry.said() if status is not None and status - 128 not in KILLS else ""
     return "program_ended", entry.component, f"{entry.name} {ended_how(status)}{suffix}{words}"
@@ -152,24 +151,24 @@ _SEARCHED: dict[tuple[str, int, str], tuple[int, tuple[int, str] | None]] = {}
 def _search(path: str, start: int, pattern: str) -> tuple[int, str] | None:
     """(number of the line, text of the last group) of the first match after `start` bytes of a regular file."""
     searched, found = _SEARCHED.get((path, start, pattern), (start, None))
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or (status.st_size == searched):
-                return found
-            if status.st_size < searched:  # a program that was started anew has truncated it
-                searched, found = start, None
-            if found is None:
-                begin = max(start, searched - OVERLAP, status.st_size - SEARCHED)
-                file.seek(begin)
-                data = file.read(SEARCHED)
-                if match := re.search(pattern, data.decode("utf-8", errors="replace"), re.MULTILINE):
-                    file.seek(0)
-                    before = sum(file.read(min(SEARCHED, begin - at)).count(b"\n") for at in range(0, begin, SEARCHED))
-                    found = (before + match.string.count("\n", 0, match.end(match.lastindex or 0)) + 1, match[match.lastindex or 0])
-    except OSError:
+    if (file := bounded.open_regular(path)) is None:
         return found
-    _SEARCHED[path, start, pattern] = (status.st_size, found)
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size == searched:
+            return found
+        if size < searched:  # a program that was started anew has truncated it
+            searched, found = start, None
+        if found is None:
+            begin = max(start, searched - OVERLAP, size - SEARCHED)
+            file.seek(begin)
+            data = file.read(SEARCHED)
+            if match := re.search(pattern, data.decode("utf-8", errors="replace"), re.MULTILINE):
+                file.seek(0)
+                before = sum(file.read(min(SEARCHED, begin - at)).count(b"\n") for at in range(0, begin, SEARCHED))
+                last = match.lastindex or 0
+                found = (before + match.string.count("\n", 0, match.end(last)) + 1, match[last])
+    _SEARCHED[path, start, pattern] = (size, found)
     return found
 
 

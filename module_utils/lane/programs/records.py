@@ -27,7 +27,7 @@ LOG_END = 65536
 
 @dataclass
 class Record:
-    """A program that was started. mark: that of its run. counters: what machine.counters() returned at its start."""
+    """A program that was started. mark: that of its run. counters: what limits.counters() returned at its start."""
 
     name: str
     component: str

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..core import machine
+from ..core import limits
 from ..core.errors import LaneError
 from ..core.private_dir import Run, write_private
 from ..lifecycle import proc
@@ -130,7 +130,7 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
         limit=program.limit,
         mark=run.mark,
         fatal=program.fatal,
-        counters=machine.counters(),
+        counters=limits.counters(),
     )
     try:
         supervisor = subprocess.Popen(
@@ -169,6 +169,6 @@ def _is_ready(lane_dir: str, program: Program, entry: Record, probes: Probes) ->
     if not program.oneshot and probes.shown(program.name, lambda: program.ready.shown(entry.group, entry.log_lines)):
         return True
     if took > program.limit:
-        problem = f"{program.name} did not {'end' if program.oneshot else program.ready} within {program.limit:g} s{entry.said()}; {machine.load()}"
+        problem = f"{program.name} did not {'end' if program.oneshot else program.ready} within {program.limit:g} s{entry.said()}; {limits.load()}"
         raise LaneError("program_not_ready", program.component, problem, f"see {program.log}, or raise {LIMIT}", evidence=entry.evidence)
     return False
