@@ -125,7 +125,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir, secrets
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import loss
 from ansible.module_utils.lane.protocols import kerbside_api, proxy_counters
 
 SPEC = {
@@ -166,7 +166,7 @@ def main() -> None:
         private_dir.read_run(given["lane_dir"])
         if fresh_enough():
             return {"changed": False}
-        with process.watched(given["lane_dir"], {process.CLIENT}):
+        with loss.watched(given["lane_dir"], {loss.CLIENT}):
             return fetch()
 
     def fetch() -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ansible.module_utils.lane.checks import outside_checks, picture_compare
 from ansible.module_utils.lane.core.errors import LaneError, legacy_error
 from ansible.module_utils.lane.core.private_dir import RUN_FILE, read_json, read_run, write_private
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.qmp import Qmp
 from ansible.module_utils.lane.protocols.ryll import session, steps
 
@@ -22,7 +22,7 @@ LIMIT = 10.0  #: seconds
 
 def by_ryll(lane_dir: str, file: Path) -> str:
     """Have ryll's picture in the file, and return its size. Raises LaneError (ryll) when it is not up, serves somebody else or gives none."""
-    entry = process.record(lane_dir, "ryll")
+    entry = records.record(lane_dir, "ryll")
     if not entry or not entry.running(read_run(lane_dir)):
         raise legacy_error("ryll", "ryll to be up", "ryll is not up")
     asked = [{"hello": {}}, {"screenshot": {"file": str(file)}}]

@@ -13,7 +13,7 @@ from typing import Any
 from ansible.module_utils.lane.core.private_dir import RUN_FILE, Run, handed_over, read_run
 from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import proc
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import loss, records
 
 from tools import ps
 
@@ -35,25 +35,23 @@ class Row:
 def rows(lane_dir: str, run: Run) -> list[Row]:
     """The lane's programs in the order of their start."""
     listening = [c for c in proc.connections() if c.state == proc.LISTEN]
+    lost = {gone.entry.name: gone.problem for gone in loss.lost(lane_dir)}
     found = []
-    for entry in process.records(lane_dir):
-        members = proc.group_members(entry.group) if entry.running(run) else []
+    for entry in records.records(lane_dir):
+        members = entry.members() if entry.mark == run.mark else []
         inodes = proc.socket_inodes([p.pid for p in members])
         ports = sorted({c.local[1] for c in listening if c.inode in inodes})
-        found.append(Row(entry.name, entry.component, entry.pid if members else None, time.time() - entry.started, state(entry, members, lane_dir), ports))
+        found.append(Row(entry.name, entry.component, entry.pid if members else None, time.time() - entry.started, state(entry, lost), ports))
     return found
 
 
-def state(entry: process.Record, members: list[proc.Process], lane_dir: str) -> str:
-    """A word for it; `lost` is what must not be."""
-    status = entry.exit_status(lane_dir)
-    if entry.oneshot and status == 0:
-        return "done"
-    if not members:
-        return f"lost: {process.status_words(status)}"
-    if any(p.pid == entry.pid and p.state == "T" for p in members):
-        return "lost: it is stopped"
-    return "ready" if entry.ready_seconds is not None else "starting"
+def state(entry: records.Record, lost: dict[str, str]) -> str:
+    """A word for the program; `lost` with the reason is what must not be."""
+    if entry.name in lost:
+        return f"lost: {lost[entry.name]}"
+    if entry.ready_seconds is None:
+        return "starting"
+    return "done" if entry.oneshot else "ready"
 
 
 def tell(lane_id: int, up: ps.Up, run: Run, found: list[Row], result: dict[str, Any] | None) -> str:

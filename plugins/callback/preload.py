@@ -29,7 +29,7 @@ CRYPTO = "ansible_collections.community.crypto.plugins.modules"
 #: In the order in which the roles need them. Each brings its own imports along.
 AHEAD = (
     *(f"{LANE}.{name}" for name in ("lifecycle.claim", "core.ansible_result", "prepare.accelerator", "prepare.packages", "prepare.guests")),
-    *(f"{LANE}.{name}" for name in ("programs.process", "programs.options", "prepare.ryll")),
+    *(f"{LANE}.{name}" for name in ("programs.start", "prepare.ryll")),
     *(f"{CRYPTO}.{name}" for name in ("openssl_privatekey", "openssl_csr", "x509_certificate", "certificate_complete_chain")),
     *(f"{LANE}.{name}" for name in ("prepare.python_env", "prepare.database", "protocols.kerbside_api", "protocols.ryll", "checks.outside_checks")),
     *(f"{LANE}.{name}" for name in ("evidence.verdict", "core.secrets", "evidence.secret_scan", "lifecycle.teardown")),

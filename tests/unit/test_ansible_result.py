@@ -59,6 +59,20 @@ def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
     assert (failure["component"], failure["code"], failure["cause"]) == ("environment", "system_refused", "spine_check failed: words (/x)")
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too_many_files"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "too_many_processes"),
+        (RuntimeError("can't start new thread"), "too_many_processes"),
+        (MemoryError(), "memory_refused"),
+    ],
+)
+def test_a_limit_of_the_machine_that_the_module_runs_into_is_the_hosts(error: Exception, code: str) -> None:
+    failure = told(error, lane_dir="/tmp")
+    assert (failure["component"], failure["code"]) == ("host", code)
+
+
 def test_a_bug_is_no_bare_traceback() -> None:
     failure = told(ValueError("what\nelse"), lane_dir="/tmp")
     assert (failure["component"], failure["code"]) == ("lane", "internal_error")

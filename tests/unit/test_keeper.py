@@ -20,7 +20,7 @@ from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import claim, keeper, proc, teardown
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import stop
 from lanes import TestLane, wish
 
 ID = 97
@@ -66,7 +66,7 @@ def base() -> Iterator[str]:
     while OWNERS:
         end(OWNERS.pop())
     if groups := {p.group for p in proc.marked(ID)}:
-        process.end_groups(groups, signal.SIGKILL, 5)
+        stop.end_groups(groups, signal.SIGKILL, 5)
     shutil.rmtree(folder)
 
 

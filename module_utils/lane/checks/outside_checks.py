@@ -18,7 +18,7 @@ from ..core import bounded
 from ..core.errors import LaneError, legacy_error, one_line
 from ..core.private_dir import Run, write_private
 from ..lifecycle import proc
-from ..programs import process
+from ..programs import loss, records
 from ..protocols import proxy_counters
 from ..protocols.qmp import Qmp, QmpRefused
 from ..protocols.ryll.client import Client
@@ -66,7 +66,7 @@ class Spine:
 def banner(spine: Spine) -> dict[str, Any]:
     """Wait for the guest's banner in the serial log, watching the lane's programs. Raises LaneError (guest, or the component of a program that is lost)."""
     expected = f"the guest's banner {spine.banner!r} on the serial port within {spine.banner_limit:g} s of its start"
-    entry = process.record(spine.lane_dir, "qemu")
+    entry = records.record(spine.lane_dir, "qemu")
     if entry is None:
         raise legacy_error("lane", expected, "no guest was started", "--tags sextant_vm")
     looked = 0.0
@@ -79,8 +79,8 @@ def banner(spine: Spine) -> dict[str, Any]:
         if not entry.running(spine.run):
             status = entry.exit_status(spine.lane_dir)
             raise legacy_error("qemu", expected, f"qemu has ended (status {status})", entry.log, evidence=entry.log)
-        if spine.watch and time.monotonic() - looked > process.LOOK_EVERY:
-            process.check_alive(spine.lane_dir)
+        if spine.watch and time.monotonic() - looked > loss.CHECK_EVERY:
+            loss.check_alive(spine.lane_dir)
             looked = time.monotonic()
         if not spine.watch or time.time() - entry.started > spine.banner_limit:
             lines = [one_line(line, 200) for line in text.rstrip().split("\n")]
@@ -101,7 +101,10 @@ def counters(spine: Spine) -> dict[str, Any]:
 
     Raises LaneError (proxy) for what did not move.
     """
-    before = json.loads(Path(spine.counters_file).read_text(encoding="utf-8"))
+    try:
+        before = json.loads(Path(spine.counters_file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise legacy_error("lane", "the counters from before this session", f"there is no {spine.counters_file}", "./lane up") from None
     after = proxy_counters.scrape(spine.address, spine.metrics_port, spine.limit)
     moved = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in sorted({*after, *before})}
     detail = {"before": before, "after": after}
@@ -119,7 +122,7 @@ def counters(spine: Spine) -> dict[str, Any]:
 
 def path(spine: Spine) -> dict[str, Any]:
     """ryll is connected to the proxy and to nobody else. Raises LaneError (kerbside when it went to qemu, ryll when to nobody)."""
-    entry = process.record(spine.lane_dir, "ryll")
+    entry = records.record(spine.lane_dir, "ryll")
     members = proc.group_members(entry.group) if entry and entry.running(spine.run) else []
     if not members:
         raise legacy_error("ryll", "ryll to be connected while it is checked", "it does not run", "logs/ryll.log")
@@ -141,7 +144,7 @@ def picture(spine: Spine) -> dict[str, Any]:
     Raises LaneError: guest when it does not run or has drawn nothing, qemu when it has no picture, proxy when no display channel of SPICE is up, else ryll.
     """
     expected = "ryll to show the picture that qemu itself draws"
-    process.check_alive(spine.lane_dir)
+    loss.check_alive(spine.lane_dir)
     with Qmp.connect(spine.qmp_socket, spine.limit) as qmp:
         status = qmp.execute("query-status")["status"]
         if status != "running":

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import secrets
+from . import limits, secrets
 from .errors import LaneError, one_line
 
 
@@ -27,14 +27,20 @@ def finish(module: Any, work: Callable[[], dict[str, Any]]) -> NoReturn:
     except LaneError as error:
         module.fail_json(**_shown(module, {**error.result, "msg": str(error), "lane_failure": error.as_dict()}))
     except OSError as error:
-        failure = _of_the_system(module, error)
+        failure = _limit(module, error) or _of_the_system(module, error)
         module.fail_json(msg=str(failure), lane_failure=failure.as_dict(), exception=traceback.format_exc())
     except Exception as error:  # the last line of defence: no bare traceback for the user
         problem = f"the module {module._name} has a bug: {type(error).__name__}: {one_line(str(error))}"
-        failure = LaneError("internal_error", "lane", problem, "run it again with -vvv and report the traceback")
+        failure = _limit(module, error) or LaneError("internal_error", "lane", problem, "run it again with -vvv and report the traceback")
         module.fail_json(msg=str(failure), lane_failure=failure.as_dict(), exception=traceback.format_exc())
     module.exit_json(**result)
     raise AssertionError("exit_json returned")
+
+
+def _limit(module: Any, error: Exception) -> LaneError | None:
+    """A limit of the machine that the module itself ran into: open files, processes, memory."""
+    reached = limits.limit_reached(f"{type(error).__name__}: {error}")
+    return LaneError(reached[0], "host", f"{module._name} failed: {reached[1]}") if reached else None
 
 
 def _of_the_system(module: Any, error: OSError) -> LaneError:

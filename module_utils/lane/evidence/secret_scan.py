@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.errors import LaneError
 from ..core.private_dir import write_private
 from ..core.secrets import Secret, mask, of_lane
-from ..programs import process
+from ..programs import records
 
 #: Line breaks and blanks, and line breaks as JSON and others escape them.
 BREAK = re.compile(rb"\s|\\[nr]")
@@ -94,7 +94,7 @@ def withhold(lane_dir: str, artifacts: Path) -> list[Leak]:
 
 def failure(lane_dir: str, leaks: list[Leak]) -> LaneError:
     """The failure that leaks are: of the component whose log holds one, else of the artifacts, that is of the lane itself."""
-    writers = {f"logs/{Path(entry.log).name}": entry.component for entry in process.records(lane_dir)} | {"logs/serial.log": "guest"}
+    writers = {f"logs/{Path(entry.log).name}": entry.component for entry in records.records(lane_dir)} | {"logs/serial.log": "guest"}
     leak = next((leak for leak in leaks if leak.secret and leak.path in writers), leaks[0])
     evidence = f"{leak.path}.withheld"
     if leak.secret is None:

@@ -14,7 +14,7 @@ from typing import Any
 from ..core.errors import PRODUCT, LaneError, clock, one_line
 from ..core.private_dir import Run, handed_over, read_json, write_private
 from ..core.secrets import masked
-from ..programs import process
+from ..programs import records
 from . import check_results, collect, diagnosis, junit, secret_scan
 from .origins import origins
 
@@ -218,5 +218,5 @@ def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:
             "oneshot": entry.oneshot,
             "exit_status": entry.exit_status(lane_dir),
         }
-        for entry in process.records(lane_dir)
+        for entry in records.records(lane_dir)
     ]

@@ -21,7 +21,7 @@ from ..core import check_report
 from ..core.errors import legacy_error
 from ..core.private_dir import RUN_FILE, Run, alone, handed_over, write_private
 from ..evidence import ansible_log
-from ..programs import process
+from ..programs import records, stop
 from . import keeper, proc, teardown
 
 #: sun_path of a unix socket holds this many bytes (unix(7)), the closing zero not counted; ryll and gunicorn refuse 108 too.
@@ -184,7 +184,7 @@ def refuse_live(wish: Wish, run: Run | None, held: Holder | None, alive: list[pr
         refuse(wish, f"one is up in {', '.join(sorted(elsewhere))}", "take another lane_id")
     if run is None or (held and not held.alive):
         return
-    known = [entry for entry in process.records(wish.lane_dir) if entry.running(run)]
+    known = [entry for entry in records.records(wish.lane_dir) if entry.running(run)]
     names = ", ".join(f"{some.name} (pid {some.pid})" for some in known or teardown.programs(wish.lane_id)) or "nothing started yet"
     since = time.strftime("%H:%M:%S", time.localtime(run.started))
     by = f", {held.words}" if held else ""
@@ -227,7 +227,7 @@ def leave_up(wish: Wish) -> Run:
     order = order_for(replace(wish, stay=True), run)
     write_run(wish, run, order, keeper.spawn(order))
     if held and held.kept_by and held.kept_by.alive:
-        process.end_groups({held.kept_by.pid}, signal.SIGKILL, keeper.STOP_LIMIT)  # TERM would have it take the lane down
+        stop.end_groups({held.kept_by.pid}, signal.SIGKILL, keeper.STOP_LIMIT)  # TERM would have it take the lane down
     return run
 
 

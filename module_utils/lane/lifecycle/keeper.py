@@ -191,10 +191,10 @@ def without_run(lane_id: int) -> list[Order]:
 
 def dismiss(lane_id: int, run_id: str = "") -> None:
     """Tell the keepers of a lane that is gone to end, and see that they do. Raises LaneError (lane) when one stays."""
-    from ..programs import process
+    from ..programs import stop
 
     if found := keepers(lane_id, run_id):
-        process.end_groups({p.group for p in found}, signal.SIGTERM, 3.0)
+        stop.end_groups({p.group for p in found}, signal.SIGTERM, 3.0)
 
 
 def wait_for_end(lane_id: int, run_id: str, limit: float = END_LIMIT) -> bool:

@@ -10,6 +10,8 @@ import sys
 import time
 from typing import Any
 
+from ..core import proc_stat
+
 
 def main() -> None:
     """Run as a keeper: argv is the descriptor to say "ready" on, and the keeper.Order as JSON."""
@@ -57,7 +59,7 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
             continue
         names[descriptor] = words
         poll.register(descriptor, select.POLLIN)
-        if _start_time(one["pid"]) != one["started"]:
+        if proc_stat.started(one["pid"]) != one["started"]:
             gone.append(words)
     os.write(ready, b"ready")
     os.close(ready)
@@ -73,15 +75,6 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
             return ends[0], False
         if events:
             return "its keeper was told to end (SIGTERM)", True
-
-
-def _start_time(pid: int) -> int | None:
-    """In clock ticks since boot (proc(5), stat)."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[19])
-    except OSError:
-        return None
 
 
 def _lease_left(order: dict[str, Any]) -> float:

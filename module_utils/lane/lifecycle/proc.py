@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from ..core import proc_stat
 from ..core.private_dir import MARK
 
 LISTEN = "0A"
@@ -51,14 +52,11 @@ class Connection:
 
 def read(pid: int) -> Process | None:
     """The process with this pid, or None when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+    if (found := proc_stat.read(pid)) is None:
         return None
-    head, _, tail = text.rpartition(")")
-    fields = tail.split()
-    return Process(pid, int(fields[1]), int(fields[2]), fields[0], int(fields[19]), head.partition("(")[2], int(fields[17]))
+    name, fields = found
+    parent, group, threads, started = (int(fields[n]) for n in (proc_stat.PARENT, proc_stat.GROUP, proc_stat.THREADS, proc_stat.STARTED))
+    return Process(pid, parent, group, fields[proc_stat.STATE], started, name, threads)
 
 
 def everyone() -> Iterator[Process]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.errors import LaneError, legacy_error
 from ..core.private_dir import RUN_FILE, Run, check_ours, read_run
-from ..programs import process
+from ..programs import records, stop
 from . import keeper, proc
 
 #: Times that the directory is emptied again when something was still writing there.
@@ -30,7 +30,7 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
         run = owned(lane_id, lane_dir)
     except LaneError:
         if run_id and not look_only and (mine := programs(lane_id, run_id)):  # whatever became of the directory, these are that run's
-            process.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+            stop.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
         raise
     there = os.path.lexists(lane_dir) and (not run_id or (run is not None and run.run_id == run_id))
     mine = programs(lane_id, run_id)
@@ -39,10 +39,10 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     ended: list[str] = []
     if mine:
         ended = _names(lane_dir if there and run else "", mine)
-        process.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+        stop.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
     if rest := programs(lane_id, run_id):  # started while the first look was taken
         ended += sorted({p.name for p in rest})
-        process.end_groups({p.group for p in rest}, signal.SIGKILL, limit)
+        stop.end_groups({p.group for p in rest}, signal.SIGKILL, limit)
     if there:
         remove(lane_dir)
     left = [f"{p.name} (pid {p.pid})" for p in programs(lane_id, run_id)]
@@ -57,7 +57,7 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
 
 def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
     """What was found, by the names that the lane's records give it, the last started first, and by its own where they do not know it."""
-    known = {entry.group: entry.name for entry in (process.records(lane_dir) if lane_dir else [])}
+    known = {entry.group: entry.name for entry in (records.records(lane_dir) if lane_dir else [])}
     groups = {p.group for p in found}
     return [name for group, name in reversed(known.items()) if group in groups] + sorted({p.name for p in found if p.group not in known})
 

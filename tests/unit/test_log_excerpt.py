@@ -17,6 +17,11 @@ MARIADB = """2026-11-24  5:10:12 0 [Note] InnoDB: Using Linux native AIO
 2026-11-24  5:10:12 0 [ERROR] Unknown/unsupported storage engine: InnoDB
 2026-11-24  5:10:12 0 [ERROR] Aborting
 """
+FILES = """2026-11-25 18:41:08 0 [Note] InnoDB: File system buffers for log disabled (block size=4096 bytes)
+2026-11-25 18:41:08 0 [ERROR] mariadbd: Out of resources when opening file 'x.pid' (Errcode: 24 "Too many open files")
+2026-11-25 18:41:08 0 [ERROR] Can't start server: can't create PID file: Too many open files
+2026-11-25 18:41:08 0 [Note] Plugin 'FEEDBACK' is disabled.
+"""
 RUST = """\x1b[2m2026-11-25T03:18:28.981734Z\x1b[0m \x1b[32m INFO\x1b[0m kerbside_proxy: starting
 Error: loading TLS cert /p
 
@@ -34,6 +39,11 @@ Caused by:
         ("one\ntwo\n", "two"),
         (PYTHON, "ImportError: libsql.so.9: cannot open shared object file"),
         (MARIADB, "InnoDB: preallocating 12582912 bytes for file ./ibtmp1 failed with error 28 ... Aborting"),
+        (
+            FILES,
+            "mariadbd: Out of resources when opening file 'x.pid' (Errcode: 24 \"Too many open files\") ... "
+            "Can't start server: can't create PID file: Too many open files",
+        ),
         (RUST, "Error: loading TLS cert /p ... 1: Permission denied (os error 13)"),
         ('{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}', "k: it failed"),
         ("/tmp/l/processes/ryll.status: 1: /r/ryll: Exec format error\n", "/r/ryll: Exec format error"),
