@@ -39,6 +39,8 @@ def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str,
         marks = [child for child in case if child.tag in ("failure", "error", "skipped")]
         name = f"{case.get('classname')}.{case.get('name')}".removeprefix("kerbside_lane.")
         cases[name] = (marks[0].tag, marks[0].get("message", "")) if marks else ("pass", "")
+        blamed_here = bool(marks) and found["blame"] is not None and marks[0].get("message") == junit._clean(found["blame"]["cause"])
+        assert not marks or marks[0].get("type") == ("proxy.a_code" if blamed_here else None)
         assert case.get("time") == ("9.750" if name == "run" else "0.250")
     counted = {tag: sum(mark == tag for mark, _ in cases.values()) for tag in ("failure", "error", "skipped")}
     assert [int(suite.get(name, -1)) for name in ("failures", "errors", "skipped")] == list(counted.values())
