@@ -18,6 +18,8 @@ import os
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import origin
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.utils.vars import load_extra_vars
 
@@ -41,6 +43,10 @@ class ActionModule(ValidateArgumentSpec):
         unknown = _unknown(load_extra_vars(self._loader), {*spec, *known}, self._task.args["roles"])
         wrong = [*unknown, *ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages]
         if not wrong:
+            try:
+                origin.check(values)
+            except LaneError as error:
+                return {**result, "failed": True, "msg": str(error), "lane_failure": error.as_dict()}
             return {**result, "changed": False}
         cause = f"expected the lane's variables to be what it can work with, but {'; '.join(_short(words) for words in wrong)}; look at README.md"
         failure = {"component": "environment", "check": None, "cause": cause, "evidence": None}

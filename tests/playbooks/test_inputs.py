@@ -8,13 +8,13 @@ FIRST = "Check the inputs of all roles before anything starts"
 
 
 def test_whatever_is_wrong_is_told_at_once_before_anything_starts(lane: Any) -> None:
-    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_package": "kerbside", "tls_colour": "blue", "kerbside_environment": 3}
+    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_origin": "0.8.0", "tls_colour": "blue", "kerbside_environment": 3}
     played = lane.run("playbooks/lane.yml", **wrong)
     failed = played.result(FIRST)
     assert [result["task"] for result in played.results()][-1] == FIRST, "something ran after it"
     assert failed["lane_failure"]["component"] == "environment"
     for words in (
-        "there is no variable kerbsid_package (perhaps kerbside_package is meant)",
+        "there is no variable kerbsid_origin (perhaps kerbside_origin is meant)",
         "there is no variable tls_colour;",
         "value of kvm_probe_policy must be one of: auto, require, never, got: sometimes",
         "argument 'kerbside_start_limit' is of type str, not float",

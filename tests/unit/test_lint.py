@@ -76,7 +76,7 @@ def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
-        ("README.md", "<!-- variables: kerbside_package ", "<!-- variables: kerbside_parcel ", "README.md: kerbside_parcel is neither in"),
+        ("README.md", "<!-- variables: lane_kerbside_origin ", "<!-- variables: lane_kerbside_parcel ", "README.md: lane_kerbside_parcel is neither in"),
         ("README.md", "<!-- end -->", "", "README.md: there is no table between <!-- variables: ... --> and <!-- end -->"),
         (INPUTS, "lane_stop_limit: 5 # TERM to KILL", "lane_stop_limit: 5", "lane_stop_limit has no comment behind it"),
     ],
