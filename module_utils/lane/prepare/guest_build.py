@@ -20,7 +20,7 @@ from ..core import command
 from ..core.errors import legacy_error, one_line
 from ..core.private_dir import write_private
 from . import disk_image
-from .cache import PIP_KEEP
+from . import pip as pip_command
 
 REQUIREMENTS = "requirements.txt"
 TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")
@@ -120,7 +120,7 @@ def compile_program(source: Path, cache_dir: Path) -> bytes:
 
 
 def _run(argv: Sequence[str], limit: float, expected: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-    surroundings = command.environment(None, PIP_KEEP, network=True) | (env or {})
+    surroundings = pip_command.environment(None) | (env or {})
     done = command.run(list(argv), surroundings, limit, expected, cwd=str(cwd) if cwd else None)
     if done.status == 0:
         return
