@@ -126,10 +126,10 @@ def test_a_plan_that_was_changed_is_named(lane: TestLane, planned: list[str], li
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_component_decides_between_fail_and_error(lane: TestLane, component: str) -> None:
     named = {"component": component, "check": "status", "code": "unclassified", "cause": "a was not b", "evidence": f"{lane.dir}/logs/ryll.log:3"}
-    result = write(lane, {"role": "smoke", "task": "t", "result": {"lane_failure": named}})
+    result = write(lane, {"role": "kerbside", "task": "t", "result": {"lane_failure": named}})
     assert result["verdict"] == ("fail" if component in PRODUCT else "error")
     assert result["blame"]["cause"].startswith("a was not b")
-    assert {**result["blame"], "cause": ""} == {**named, "phase": "smoke", "cause": "", "evidence": "logs/ryll.log:3"}
+    assert {**result["blame"], "cause": ""} == {**named, "phase": "kerbside", "cause": "", "evidence": "logs/ryll.log:3"}
     assert verdict.line(result) == f"LANE FAIL {component}: {result['blame']['cause']}"
 
 
@@ -138,7 +138,7 @@ def test_the_component_decides_between_fail_and_error(lane: TestLane, component:
     [
         ("deps", {"msg": "No package\nmatching"}, "environment", "No package matching"),
         ("tls", {"msg": "One or more items failed", "results": [{"msg": "fine"}, {"failed": True, "msg": "no space left"}]}, "environment", "no space left"),
-        ("smoke", {}, "lane", "it gave no reason"),
+        ("teardown", {}, "lane", "it gave no reason"),
     ],
 )
 def test_a_failed_task_that_names_nobody_is_blamed_by_its_role(lane: TestLane, role: str, result: dict, component: str, reason: str) -> None:
