@@ -188,7 +188,7 @@ def agent_not_seen(seen: Evidence) -> Found | None:
         return None
     if seen.agent_seen_now():
         problem = f"the guest opened the agent's port too late, not{_limit(seen)}; by now ryll sees the agent"
-        return Found("agent_late", "guest", problem, "raise lane_agent_limit if the machine is slow", seen.serial_path)
+        return Found("agent_late", "guest", problem, evidence=seen.serial_path)
     problem = "ryll does not see the guest's agent, although QMP says that the guest has the port open (query-chardev: frontend-open true)"
     return Found("agent_not_seen", "ryll", problem, "see logs/ryll.log", "logs/ryll.log")
 
