@@ -1,4 +1,7 @@
-"""N full lanes at once: `./lane fleet N`. Each is a `./lane` of its own; its output goes to artifacts/fleet/lane-ID.log, its last line to the terminal."""
+"""`./lane fleet N`: run N full lanes, two per processor at a time: more than that share caches and memory, and take longer in the end.
+
+Each is a `./lane` of its own; its output goes to artifacts/fleet/lane-ID.log, its last line to the terminal.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ class Ship:
         return (verdicts or lines or ["nothing was said"])[-1]
 
 
-def run(command: list[str], ids: list[int], logs: Path) -> int:
-    """Run the command with `-e lane_id=ID` once for each id, all at once; the worst of their exit statuses (0 pass, 1 fail, 2 error).
+def run(command: list[str], ids: list[int], at_once: int, logs: Path) -> int:
+    """Run the command with `-e lane_id=ID` once for each id, `at_once` of them at the same time; the worst of their exit statuses (0, 1 or 2).
 
     A signal to this process goes on to each of them; when it is killed, their keepers take them down (LANE_SCRIPTS names this process as well).
     """
@@ -45,7 +48,10 @@ def run(command: list[str], ids: list[int], logs: Path) -> int:
     began = time.monotonic()
     ships: list[Ship] = []
 
+    stopped: list[int] = []
+
     def pass_on(number: int, _: object) -> None:
+        stopped.append(number)
         for ship in ships:
             if ship.process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -54,13 +60,16 @@ def run(command: list[str], ids: list[int], logs: Path) -> int:
     for each in SIGNALS:
         signal.signal(each, pass_on)
     with selectors.DefaultSelector() as waiting:
-        for lane_id in ids:
-            log = logs / f"lane-{lane_id}.log"
-            with open(log, "wb") as out:
-                process = subprocess.Popen([*command, "-e", f"lane_id={lane_id}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-            ships.append(Ship(lane_id, log, process, time.monotonic()))
-            waiting.register(os.pidfd_open(process.pid), selectors.EVENT_READ, ships[-1])
-        while waiting.get_map():
+        while len(ships) < len(ids) or waiting.get_map():
+            while not stopped and len(ships) < len(ids) and len(waiting.get_map()) < at_once:
+                lane_id = ids[len(ships)]
+                log = logs / f"lane-{lane_id}.log"
+                with open(log, "wb") as out:
+                    process = subprocess.Popen([*command, "-e", f"lane_id={lane_id}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                ships.append(Ship(lane_id, log, process, time.monotonic()))
+                waiting.register(os.pidfd_open(process.pid), selectors.EVENT_READ, ships[-1])
+            if not waiting.get_map():
+                break
             for key, _ in waiting.select():
                 waiting.unregister(key.fileobj)
                 os.close(key.fd)
@@ -69,14 +78,16 @@ def run(command: list[str], ids: list[int], logs: Path) -> int:
                 print(f"lane {ship.lane_id}: status {ship.process.wait()}, {ship.seconds:.1f} s: {ship.word}", flush=True)
     statuses = [ship.process.returncode for ship in ships]
     good = statuses.count(0)
-    print(f"fleet: {good} of {len(ships)} lanes passed in {time.monotonic() - began:.1f} s; their output is in {logs}", flush=True)
-    return max(status if status in (0, 1, 2) else 2 for status in statuses)
+    print(f"fleet: {good} of {len(ids)} lanes passed in {time.monotonic() - began:.1f} s; their output is in {logs}", flush=True)
+    return max(status if status in (0, 1, 2) else 2 for status in [*statuses, 2 * bool(stopped)])
 
 
 def main() -> None:
     """Entry point of `./lane fleet N [ansible-playbook options]`."""
-    parser = argparse.ArgumentParser(prog="./lane fleet", description="N full lanes at once, from lane_id on. Exit status: the worst of theirs.")
+    parser = argparse.ArgumentParser(prog="./lane fleet", description="Run N full lanes, from lane_id on. Exit status: the worst of theirs.")
     parser.add_argument("count", type=int, metavar="N")
+    most = 2 * (os.cpu_count() or 1)
+    parser.add_argument("--at-once", type=int, default=most, help=f"how many run at the same time (default: two per processor, here {most})")
     asked, options = parser.parse_known_args()
     first = 0
     for option in options:
@@ -85,7 +96,7 @@ def main() -> None:
     if not 1 <= asked.count <= 100 - first:
         parser.error(f"expected from 1 to {100 - first} lanes, because lane ids go from {first} to 99, but {asked.count} are wanted")
     logs = Path(os.environ.get("LANE_FLEET_DIR") or ROOT / "artifacts" / "fleet")
-    sys.exit(run([str(ROOT / "lane"), *options], list(range(first, first + asked.count)), logs))
+    sys.exit(run([str(ROOT / "lane"), *options], list(range(first, first + asked.count)), max(asked.at_once, 1), logs))
 
 
 if __name__ == "__main__":
