@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -37,5 +37,6 @@ def test_firmware_that_is_not_there_is_named_before_qemu_starts(lane: Any, what:
     missing = lane.run("playbooks/lane.yml", *TAGS, **{f"sextant_vm_firmware_{what}": "/no/such.fd"})
     assert missing.rc == 2
     code = "firmware_unreadable" if what == "code" else "unclassified"
-    assert json.loads((lane.artifacts / "result.json").read_text())["blame"]["code"] == code
-    assert "LANE FAIL firmware: " in missing.text and "/no/such.fd" in missing.text, missing
+    failure = next(result["lane_failure"] for result in missing.results() if "lane_failure" in result)
+    assert (failure["component"], failure["code"]) == ("firmware", code)
+    assert re.search(r"LANE FAIL firmware: .*/no/such\.fd", missing.text), missing
