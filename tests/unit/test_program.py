@@ -140,8 +140,8 @@ def test_what_is_not_what_it_says(place: Place, index: Path, version: str, says:
     ("script", "code", "component"),
     [
         ("echo 'x: error while loading shared libraries: libasound.so.2: cannot open shared object file' >&2; exit 127", "missing_library", "host"),
-        ("echo no; exit 4", "program_broken", "ryll"),
-        ("echo other 1.0", "program_broken", "ryll"),
+        ("echo no; exit 4", "program_unusable", "ryll"),
+        ("echo other 1.0", "program_unusable", "ryll"),
     ],
 )
 def test_a_program_that_does_not_start(tmp_path: Path, script: str, code: str, component: str) -> None:

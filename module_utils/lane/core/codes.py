@@ -85,7 +85,7 @@ CODES: dict[str, tuple[str, str]] = {
     "build_failed": ("cargo could not build the source.", "Correct the source; the log has the whole output."),
     "build_incomplete": ("The source does not have the package or the program that the lane needs.", "Name the right checkout or repository."),
     "wrong_program": ("A package does not hold the program that its name promises.", "Build the package again."),
-    "program_broken": ("A program under test does not start.", "Start it by hand with --version or --help."),
+    "program_unusable": ("A program under test does not start.", "Start it by hand with --version or --help."),
     "missing_library": ("A program is linked with a library that is not installed.", "Run the role deps."),
     "no_git": ("git is not installed.", "Install it (apt-get install git)."),
     "no_pip": ("No pip is installed.", "Install it (apt-get install python3-pip)."),

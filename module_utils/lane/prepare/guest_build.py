@@ -20,7 +20,7 @@ from ..core import command
 from ..core.errors import legacy_error, one_line
 from ..core.private_dir import write_private
 from . import disk_image
-from .cache import PIP_KEEP
+from .pip import KEEP as PIP_KEEP
 
 REQUIREMENTS = "requirements.txt"
 TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.private_dir import handed_over
-from ..programs import process
+from ..programs import records
 from . import program, python_env
 from .origin import CHECKOUT, GIT, INDEX, KERBSIDE, PROXY, Origin, brought_by
 from .program import removed_words
@@ -75,7 +75,7 @@ def install(place: Place, origin: Origin, proxy_origin: Origin | None, proxy_bin
 
 def note_running(lane_dir: str) -> None:
     """Take the proxy's sha256 from the process that runs, the daemon's child, whatever was meant to run."""
-    daemon = process.record(lane_dir, "daemon")
+    daemon = records.record(lane_dir, "daemon")
     seen = program.running(daemon.pid, (PROXY.crate,)) if daemon and daemon.pid else None
     known = handed_over(lane_dir).get("lane_origins", {})
     if seen and "proxy" in known:

@@ -116,7 +116,7 @@ def ask(product: Product, path: str, mark: str | None) -> tuple[str, str]:
     found = re.match(r"ryll v?(\d\S*)(?: \(([^)]*)\))?", done.out)
     if done.status or (product is RYLL and not found):
         problem = f"{product.name} does not start: it ended with status {done.status} and said {one_line(done.said, 200)}"
-        raise LaneError("program_broken", product.component, problem, evidence=path)
+        raise LaneError("program_unusable", product.component, problem, evidence=path)
     return (found[1], found[2] or "") if found else ("", "")
 
 
