@@ -125,6 +125,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir, secrets
 from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import kerbside
 from ansible.module_utils.lane.programs import loss
 from ansible.module_utils.lane.protocols import kerbside_api, proxy_counters
 
@@ -164,6 +165,7 @@ def main() -> None:
         if module.check_mode:
             return {"changed": not fresh_enough()}
         private_dir.read_run(given["lane_dir"])
+        kerbside.note_running(given["lane_dir"])
         if fresh_enough():
             return {"changed": False}
         with loss.watched(given["lane_dir"], {loss.CLIENT}):
