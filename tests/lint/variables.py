@@ -1,4 +1,4 @@
-"""Writes the tables of variables from the roles' meta/argument_specs.yml and inventory/group_vars/all/lane.yml: variables.py [--check] [CHECKOUT]
+"""Writes the tables of variables from the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml: variables.py [--check] [CHECKOUT]
 
 A page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for everything that can be set; the table goes from there to `<!-- end -->`.
 With --check nothing is written, and a page that is not as it would be written makes the status 1.
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-LANE = "inventory/group_vars/all/lane.yml"
+LANE = "roles/lane/defaults/main.yml"
 PAGES = ("README.md", "docs/variables.md")
 TABLE = re.compile(r"(?P<asked><!-- variables: (?P<names>[^>]*) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MOST = 20  # lines of a difference that are shown
@@ -43,7 +43,7 @@ class Group:
 
 
 def of_lane(text: str) -> list[Group]:
-    """The sections of lane.yml; what a variable does stands behind it as a comment."""
+    """The sections of the role lane; what a variable does stands behind it as a comment."""
     groups = [Group("", "", [])]
     given = yaml.safe_load(text)
     for line in text.splitlines():
