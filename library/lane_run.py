@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_run
-short_description: Claim a lane, or find the run that is up
+short_description: Claim a lane, or find the run that goes on
 description:
-  - Makes the lane's private directory, a new run id and new secrets, and an empty place for the artifacts.
-  - On a lane that is up it changes nothing and returns what its roles handed over, so that a later command can go on.
-  - Refuses, before anything starts, whatever cannot work. Taken ports, a directory of somebody else, a path that is too long for
-    a unix socket, a lane of the same id that is up when a fresh run is wanted.
-  - Clears what an earlier run of this user left behind, and warns that it did.
+  - Makes the lane's private directory, a new run id and new secrets, and an empty directory for the artifacts.
+  - On a lane that is running it changes nothing and returns what its roles handed over, so that a later command can go on.
+  - Refuses, before anything starts, what cannot work, such as a port that is in use, a directory of another user, a path that is too long for
+    a unix socket, or a lane of the same number that is running when a new run is wanted.
+  - Removes what an earlier run of this user left behind, and warns about it.
   - Starts the lane's keeper first, which takes the lane down when ansible-playbook or C(./lane) is killed, or when the lease is over (docs/no-trace.md).
 options:
   lane_id:
@@ -24,15 +24,15 @@ options:
     type: path
     required: true
   artifacts_dir:
-    description: Where the evidence goes. What an earlier run left there moves to the same name with C(.previous).
+    description: Directory for the evidence. What an earlier command left there is moved to the same name with C(.previous).
     type: path
     required: true
   ports:
-    description: The lane's TCP ports by name; all have to be free for a new run.
+    description: The lane's TCP ports by name. All must be free for a new run, and the same as those of a run that goes on.
     type: dict
     default: {}
   sockets:
-    description: The paths of the lane's unix sockets, for the check of their length.
+    description: The paths of the lane's unix sockets, to check their length.
     type: list
     elements: path
     default: []
@@ -42,19 +42,23 @@ options:
     elements: str
     default: []
   fresh:
-    description: A whole new run is wanted; a lane that is up is then refused.
+    description: Start a new run; a lane that is running is refused.
+    type: bool
+    default: false
+  existing:
+    description: Find a run that goes on; without one, fail and claim nothing.
     type: bool
     default: false
   stay:
-    description: The lane is left up when this command ends. Without it, and with a local connection, it is taken down when ansible-playbook ends.
+    description: The lane keeps running when this command ends. If false, and with a local connection, it is taken down when ansible-playbook ends.
     type: bool
     default: true
-  leave_up:
-    description: Let the run that is there stay after this command, whatever it was begun with. C(lane_word) says what can be done then.
+  keep_running:
+    description: Let the run that is there go on after this command, even if it was started without O(stay). C(lane_word) says what can be done with it.
     type: bool
     default: false
   lease:
-    description: Seconds since its last use after which a lane that was left up is taken down.
+    description: Seconds since its last use after which a lane that keeps running is taken down.
     type: float
     default: 7200
   planned:
@@ -75,7 +79,7 @@ attributes:
     description: There is no text to compare.
   idempotent:
     support: full
-    description: A lane that is up is found, not made again.
+    description: A lane that is running is found, not made again.
 author:
   - the kerbside lane's authors
 """
@@ -94,8 +98,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lane_word:
-  description: What can be done with a lane that was left up, as a line for the terminal.
-  returned: with O(leave_up)
+  description: What can be done with the lane, as a line for the terminal.
+  returned: with O(keep_running)
   type: str
 ansible_facts:
   description:
@@ -104,15 +108,15 @@ ansible_facts:
   returned: success
   type: dict
 lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
+  description: Component, code, cause and evidence, as in C(result.json).
   returned: failure
   type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.core.errors import legacy_error
-from ansible.module_utils.lane.lifecycle import claim, proc, teardown
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
 
 def main() -> None:
@@ -126,8 +130,9 @@ def main() -> None:
             "sockets": {"type": "list", "elements": "path", "default": []},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "fresh": {"type": "bool", "default": False},
+            "existing": {"type": "bool", "default": False},
             "stay": {"type": "bool", "default": True},
-            "leave_up": {"type": "bool", "default": False},
+            "keep_running": {"type": "bool", "default": False},
             "lease": {"type": "float", "default": 7200},
             "planned": {"type": "list", "elements": "str", "default": []},
             "versions": {"type": "dict", "default": {}},
@@ -140,8 +145,8 @@ def main() -> None:
         try:
             ports = {name: int(port) for name, port in given["ports"].items()}
         except (TypeError, ValueError):
-            raise legacy_error("environment", "ports to be numbers", f"they are {given['ports']}", "lane_port_base") from None
-        wish = claim.Wish(
+            raise LaneError("bad_input", "environment", f"the lane's ports are not numbers: {given['ports']}", "check lane_port_base") from None
+        options = claim.Options(
             given["lane_id"],
             given["lane_dir"],
             given["artifacts_dir"],
@@ -149,23 +154,25 @@ def main() -> None:
             tuple(given["sockets"]),
             tuple(given["secrets"]),
             given["fresh"],
+            existing=given["existing"],
             stay=given["stay"],
             lease=given["lease"],
-            kept=True,
+            keeper=True,
             planned=tuple(given["planned"]),
             versions=tuple(given["versions"].items()),
         )
-        if given["leave_up"]:
-            run = claim.leave_up(wish)
-            mine = f" -e lane_id={wish.lane_id}" if wish.lane_id else ""
-            word = f"lane {wish.lane_id} is left up: ./lane logs{mine}; ./lane shot{mine}; ./lane smoke{mine}; ./lane --tags kerbside{mine}; ./lane down{mine}"
-            return {"changed": True, "ansible_facts": claim.facts(wish.lane_dir, run), "lane_word": word}
+        lane_dir, lane_id = options.lane_dir, options.lane_id
+        if given["keep_running"]:
+            run = claim.keep_running(options)
+            mine = f" -e lane_id={lane_id}" if lane_id else ""
+            commands = "; ".join(f"./lane {verb}{mine}" for verb in ("logs", "shot", "smoke", "--tags kerbside", "down"))
+            return {"changed": True, "ansible_facts": claim.facts(lane_dir, run), "lane_word": f"lane {lane_id} keeps running: {commands}"}
         if module.check_mode:
-            claim.check(wish)
-            run = teardown.owned(wish.lane_id, wish.lane_dir) if not wish.fresh and proc.marked(wish.lane_id) else None
-            return {"changed": run is None, "ansible_facts": claim.facts(wish.lane_dir, run)}
-        changed, run = claim.claim(wish, module.warn)
-        return {"changed": changed, "ansible_facts": claim.facts(wish.lane_dir, run)}
+            claim.check(options)
+            run = run_state.owned(lane_id, lane_dir) if not options.fresh and proc.marked(lane_id) else None
+            return {"changed": run is None, "ansible_facts": claim.facts(lane_dir, run)}
+        changed, run = claim.claim(options, module.warn)
+        return {"changed": changed, "ansible_facts": claim.facts(lane_dir, run)}
 
     finish(module, work)
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_teardown
-short_description: Take a lane down and see that nothing stayed
+short_description: Take a lane down and check that nothing stayed
 description:
   - Kills what carries the lane's mark, removes its directory, and ends its keeper.
-  - Touches nothing that does not carry the mark. On a clean machine it changes nothing.
-  - Fails when a process, a listener or the directory stays, and writes that into C(result.json).
+  - Touches nothing without the mark. On a clean machine it changes nothing.
+  - Fails, and ends nothing, when the lane of this number runs in another directory.
+  - Fails when a process, a listener or the directory is still there afterwards, and writes that into C(result.json).
 options:
   lane_id:
     description: Number of the lane.
@@ -21,25 +22,25 @@ options:
     type: path
     required: true
   artifacts_dir:
-    description: Where this run's C(result.json) is, to be completed.
+    description: Directory with this run's C(result.json), which is completed.
     type: path
     required: true
   ports:
-    description: The lane's ports by name; nothing may listen there afterwards.
+    description: The lane's ports by name. Nothing may listen on them afterwards.
     type: dict
     default: {}
   limit:
-    description: Seconds until what was killed has to be gone.
+    description: Seconds that killed processes may need to end.
     type: float
     default: 5
-  tell_verdict:
-    description: Return the run's verdict when it was completed. Without it, C(lane_word) says what was taken down.
+  return_verdict:
+    description: Return the run's verdict when it was completed. If false, C(lane_word) says what was taken down.
     type: bool
     default: true
 attributes:
   check_mode:
     support: full
-    description: Says what it would end and remove.
+    description: Reports what it would end and remove.
   diff_mode:
     support: none
     description: There is no text to compare.
@@ -62,11 +63,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lane_note:
-  description: What came out of it in a few words, for the terminal.
-  returned: with O(tell_verdict)
+  description: The outcome in a few words, for the terminal.
+  returned: with O(return_verdict)
   type: str
 ended:
-  description: What had to be ended, by name.
+  description: The programs that were ended, by name.
   returned: success
   type: list
   elements: str
@@ -77,14 +78,14 @@ removed:
   elements: str
 lane_verdict:
   description: verdict, line and file, when this run wrote a result.
-  returned: when a result was completed, and O(tell_verdict)
+  returned: when a result was completed, and O(return_verdict)
   type: dict
 lane_word:
   description: What was taken down, as a line for the terminal.
-  returned: success, without O(tell_verdict)
+  returned: success, without O(return_verdict)
   type: str
 lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
+  description: Component, code, cause and evidence, as in C(result.json).
   returned: failure
   type: dict
 """
@@ -96,7 +97,7 @@ from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import verdict
-from ansible.module_utils.lane.lifecycle import keeper, teardown
+from ansible.module_utils.lane.lifecycle import keeper, run_state, teardown
 
 
 def main() -> None:
@@ -108,7 +109,7 @@ def main() -> None:
             "artifacts_dir": {"type": "path", "required": True},
             "ports": {"type": "dict", "default": {}},
             "limit": {"type": "float", "default": 5},
-            "tell_verdict": {"type": "bool", "default": True},
+            "return_verdict": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -121,25 +122,27 @@ def main() -> None:
 
     def take_down() -> dict:
         begun = time.monotonic()
-        run = teardown.owned(given["lane_id"], given["lane_dir"])
+        run = run_state.owned(given["lane_id"], given["lane_dir"])
         failure = None
         try:
             done = teardown.take_down(given["lane_id"], given["lane_dir"], ports, given["limit"], look_only=module.check_mode)
         except LaneError as error:
+            if error.code == "lane_elsewhere":
+                raise  # and its keeper, which dismiss would end, takes the lane down
             done, failure = {}, error
         if run and not module.check_mode:
             seconds = round(time.monotonic() - begun, 3)
             phase = {"name": "teardown", "seconds": seconds, "started": time.time() - seconds}
             result = verdict.close(given["artifacts_dir"], run, check_report.command_id(), phase, failure.as_dict() if failure else None)
-            if result and given["tell_verdict"]:
+            if result and given["return_verdict"]:
                 done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
-        ended = f"ended {', '.join(done['ended'])}" if done.get("ended") else "no program was left"
-        if given["tell_verdict"]:
+        ended = f"ended {', '.join(done['ended'])}" if done.get("ended") else "no program was running"
+        if given["return_verdict"]:
             done["lane_note"] = ended
         elif not failure:
-            done["lane_word"] = f"lane {given['lane_id']} is down: {ended}" if done["changed"] else f"lane {given['lane_id']} was not up"
+            done["lane_word"] = f"lane {given['lane_id']} is down: {ended}" if done["changed"] else f"lane {given['lane_id']} was not running"
         if not module.check_mode:
-            keeper.dismiss(given["lane_id"])  # last: until now, a kill of this module would have left it to the keeper
+            keeper.dismiss(given["lane_id"])  # last: if this module is killed before, the keeper finishes the work
         if failure:
             failure.result = done
             raise failure

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import ansible.module_utils
 
-ansible.module_utils.__path__.append(str(Path(__file__).parents[1] / "module_utils"))
+ROOT = Path(__file__).parents[1]
+
+ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+
+
+def end_quietly() -> None:
+    """Let Ctrl-C, and a reader of stdout that goes away, end this program without a traceback."""
+    for number in (signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)

@@ -17,12 +17,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tools import ROOT
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
-class Ship:
+class Member:
     """One lane of the fleet."""
 
     lane_id: int
@@ -32,51 +33,51 @@ class Ship:
     seconds: float = 0.0
 
     @property
-    def word(self) -> str:
-        """The last line that it said, which is its verdict."""
+    def last_line(self) -> str:
+        """Its verdict, or else the last line of its output."""
         lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         verdicts = [line for line in lines if line.startswith("LANE ")]
-        return (verdicts or lines or ["nothing was said"])[-1]
+        return (verdicts or lines or ["no output"])[-1]
 
 
 def run(command: list[str], ids: list[int], at_once: int, logs: Path) -> int:
     """Run the command with `-e lane_id=ID` once for each id, `at_once` of them at the same time; the worst of their exit statuses (0, 1 or 2).
 
-    A signal to this process goes on to each of them; when it is killed, their keepers take them down (LANE_SCRIPTS names this process as well).
+    A signal to this process is passed on to each of them; if it is killed, their keepers take them down (LANE_SCRIPTS names this process too).
     """
     logs.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    ships: list[Ship] = []
+    members: list[Member] = []
 
     stopped: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
         stopped.append(number)
-        for ship in ships:
-            if ship.process.returncode is None:
+        for member in members:
+            if member.process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(ship.process.pid, number)
+                    os.kill(member.process.pid, number)
 
     for each in SIGNALS:
         signal.signal(each, pass_on)
     with selectors.DefaultSelector() as waiting:
-        while len(ships) < len(ids) or waiting.get_map():
-            while not stopped and len(ships) < len(ids) and len(waiting.get_map()) < at_once:
-                lane_id = ids[len(ships)]
+        while len(members) < len(ids) or waiting.get_map():
+            while not stopped and len(members) < len(ids) and len(waiting.get_map()) < at_once:
+                lane_id = ids[len(members)]
                 log = logs / f"lane-{lane_id}.log"
                 with open(log, "wb") as out:
                     process = subprocess.Popen([*command, "-e", f"lane_id={lane_id}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-                ships.append(Ship(lane_id, log, process, time.monotonic()))
-                waiting.register(os.pidfd_open(process.pid), selectors.EVENT_READ, ships[-1])
+                members.append(Member(lane_id, log, process, time.monotonic()))
+                waiting.register(os.pidfd_open(process.pid), selectors.EVENT_READ, members[-1])
             if not waiting.get_map():
                 break
             for key, _ in waiting.select():
                 waiting.unregister(key.fileobj)
                 os.close(key.fd)
-                ship: Ship = key.data
-                ship.seconds = time.monotonic() - ship.began
-                print(f"lane {ship.lane_id}: status {ship.process.wait()}, {ship.seconds:.1f} s: {ship.word}", flush=True)
-    statuses = [ship.process.returncode for ship in ships]
+                member: Member = key.data
+                member.seconds = time.monotonic() - member.began
+                print(f"lane {member.lane_id}: status {member.process.wait()}, {member.seconds:.1f} s: {member.last_line}", flush=True)
+    statuses = [member.process.returncode for member in members]
     good = statuses.count(0)
     print(f"fleet: {good} of {len(ids)} lanes passed in {time.monotonic() - began:.1f} s; their output is in {logs}", flush=True)
     return max(status if status in (0, 1, 2) else 2 for status in [*statuses, 2 * bool(stopped)])
@@ -94,7 +95,7 @@ def main() -> None:
         if found := re.fullmatch(r"(?:-e|--extra-vars=)?lane_id=(\d+)", option):
             first = int(found.group(1))
     if not 1 <= asked.count <= 100 - first:
-        parser.error(f"expected from 1 to {100 - first} lanes, because lane ids go from {first} to 99, but {asked.count} are wanted")
+        parser.error(f"lane ids go from {first} to 99, so N must be from 1 to {100 - first}, not {asked.count}")
     logs = Path(os.environ.get("LANE_FLEET_DIR") or ROOT / "artifacts" / "fleet")
     sys.exit(run([str(ROOT / "lane"), *options], list(range(first, first + asked.count)), max(asked.at_once, 1), logs))
 

@@ -1,4 +1,4 @@
-"""`./lane logs`: the logs of a lane on one clock, or of one part of it; of a lane that is up, or of the last run of one that is not."""
+"""`./lane logs`: the logs of a running lane, or of the last run of one that is not running, in the order of time; all of them or one part."""
 
 from __future__ import annotations
 
@@ -9,30 +9,25 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ansible.module_utils.lane.core.errors import LaneError, legacy_error
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence.log_excerpt import readable
 from ansible.module_utils.lane.evidence.logs import Entry, moment, of_folder, part_of
 
-from . import ps
-
-ROOT = Path(__file__).parents[1]
+from tools import ROOT, end_quietly, ps
 
 
 def place(lane_id: int) -> tuple[Path, str]:
-    """(the folder of a lane's logs, its directory): of the lane that is up, else ("" as directory) of its artifacts.
-
-    Raises LaneError (environment) when there is neither.
-    """
+    """(the folder of a lane's logs, its directory): of the running lane, else of its artifacts, with "" as directory. Raises LaneError (lane)."""
     if up := ps.up(lane_id):
         return Path(up.dir, "logs"), up.dir
     kept = ROOT / f"artifacts/lane-{lane_id}/logs"
     if not kept.is_dir():
-        raise legacy_error("environment", f"lane {lane_id} to be up, or to have left its logs", f"it is not up and there is no {kept}", "./lane ps")
+        raise LaneError("no_logs", "lane", f"lane {lane_id} is not running, and there is no {kept}", "see ./lane ps for the lanes that are running")
     return kept, ""
 
 
 def follow(folder: Path, part: str, lane_dir: str) -> Iterator[Entry]:
-    """What is added to the logs from now on, until the lane's directory is gone."""
+    """Yield what is added to the logs from now on, until the lane's directory is removed."""
     read = {path: path.stat().st_size for path in folder.glob("*.log")}
     while Path(lane_dir).exists():
         for path in sorted(folder.glob("*.log")):
@@ -50,9 +45,10 @@ def follow(folder: Path, part: str, lane_dir: str) -> Iterator[Entry]:
 
 def main() -> None:
     """Entry point of `./lane logs`."""
-    parser = argparse.ArgumentParser(prog="./lane logs", description="The logs of a lane that is up, or of the last run of one that is not, on one clock.")
+    end_quietly()
+    parser = argparse.ArgumentParser(prog="./lane logs", description="Show the logs of a running lane, or of its last run.")
     parser.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, ryll, ansible, ...")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the lane is gone")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow the logs until the lane is stopped")
     ps.add_lane_option(parser)
     asked = parser.parse_args()
     try:
@@ -60,19 +56,17 @@ def main() -> None:
         entries = of_folder(folder)
         parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
         if asked.part and asked.part not in parts:
-            raise legacy_error("environment", f"one of the parts {', '.join(parts)}", f"{asked.part} is none of them")
-        tell(entries, asked.part)
+            raise LaneError("no_logs", "lane", f"there is no part {asked.part}", f"use one of {', '.join(parts)}")
+        show(entries, asked.part)
         if asked.follow and lane_dir:
-            tell(follow(folder, asked.part, lane_dir), asked.part)
+            show(follow(folder, asked.part, lane_dir), asked.part)
     except LaneError as error:
         print(f"lane: {error}", file=sys.stderr)
         sys.exit(2)
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.stderr.close()  # whoever read has seen enough
 
 
-def tell(entries: Iterable[Entry], part: str) -> None:
-    """Print the lines: of one part as they are, of all with the part before each."""
+def show(entries: Iterable[Entry], part: str) -> None:
+    """Print the lines of one part, or of all with the part before each."""
     for entry in entries:
         if not part:
             print(f"{entry.part:9} {entry.text}", flush=True)

@@ -10,18 +10,20 @@ from pathlib import Path
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence.report import write
 
-ROOT = Path(__file__).parents[1]
+from tools import ROOT, end_quietly
 
 
 def main() -> None:
     """Entry point of `./lane report`."""
-    parser = argparse.ArgumentParser(prog="./lane report", description="Make the report of a run again, from its artifacts.")
+    end_quietly()
+    parser = argparse.ArgumentParser(prog="./lane report", description="Make report.html of a run again from its artifacts.")
     parser.add_argument("folder", nargs="?", type=Path, help="the artifacts (default: artifacts/lane-0)")
     asked = parser.parse_args()
     try:
         print(write(asked.folder or ROOT / "artifacts" / "lane-0"))
     except LaneError as error:
-        sys.exit(f"lane: {error}")
+        print(f"lane: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""What of a lane is up: `./lane status`. Everything comes from /proc and the lane's directory; nothing is changed."""
+"""`./lane status`: the programs of a running lane, as /proc and the lane's directory show them. Nothing is changed."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.lane.core.private_dir import RUN_FILE, Run, handed_over, read_run
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.private_dir import Run, handed_over, read_run
 from ansible.module_utils.lane.evidence import verdict
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import loss, records
 
-from tools import ps
+from tools import end_quietly, ps
 
 ROW = "  {:12} {:10} {:>8}  {:9}  {:24} {}"
 
@@ -54,33 +53,36 @@ def state(entry: records.Record, lost: dict[str, str]) -> str:
     return "done" if entry.oneshot else "ready"
 
 
-def tell(lane_id: int, up: ps.Up, run: Run, found: list[Row], result: dict[str, Any] | None) -> str:
+def text(lane_id: int, up: ps.Running, run: Run, found: list[Row], result: dict[str, Any] | None) -> str:
     """For people."""
     known = handed_over(up.dir)
     guest, accel = known.get("lane_guest", {}).get("name", "not booted"), known.get("lane_accel", {}).get("chosen", "not chosen")
-    lines = [
-        f"lane {lane_id}: run {run.run_id}, up since {time.strftime('%H:%M:%S', time.localtime(run.started))}, {up.state}; guest {guest}, accelerator {accel}"
-    ]
+    since = time.strftime("%H:%M:%S", time.localtime(run.started))
+    lines = [f"lane {lane_id}: run {run.run_id}, running since {since}, {up.state}; guest {guest}, accelerator {accel}"]
     lines.append(ROW.format("program", "part", "pid", "seconds", "state", "ports"))
     for row in found:
         lines.append(ROW.format(row.name, row.component, row.pid or "-", f"{row.age:.0f}", row.state, " ".join(map(str, row.ports))).rstrip())
-    lines.append(f"last verdict: {verdict.line(result)}" if result else "no check of this run has come to a verdict")
+    lines.append(f"last verdict: {verdict.line(result)}" if result else "there is no verdict of this run")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Entry point of `./lane status`. Exit status: 0 everything is at work, 1 something is lost, 2 no such lane is up."""
-    parser = argparse.ArgumentParser(prog="./lane status", description="What of a lane is up. Exit status: 0 all of it, 1 something is lost, 2 it is not up.")
+    """Entry point of `./lane status`. Exit status: 0 every program runs, 1 one is lost, 2 the lane is not running."""
+    end_quietly()
+    parser = argparse.ArgumentParser(
+        prog="./lane status", description="Show a running lane. Exit status: 0 all runs, 1 a program is lost, 2 it is not running."
+    )
     ps.add_lane_option(parser)
     lane_id = parser.parse_args().lane_id
-    up = ps.up(lane_id)
-    if up is None:
-        print(f"lane {lane_id} is not up")
+    try:
+        up = ps.running(lane_id)
+    except LaneError as error:
+        print(f"lane: {error}", file=sys.stderr)
         sys.exit(2)
     run = read_run(up.dir)
     found = rows(up.dir, run)
-    artifacts = json.loads(Path(up.dir, RUN_FILE).read_text(encoding="utf-8")).get("artifacts_dir", "")
-    print(tell(lane_id, up, run, found, verdict.of_run(artifacts, run) if artifacts else None))
+    artifacts = run_state.recorded(up.dir).get("artifacts_dir", "")
+    print(text(lane_id, up, run, found, verdict.of_run(artifacts, run) if artifacts else None))
     sys.exit(int(any(row.state.startswith("lost") for row in found)))
 
 

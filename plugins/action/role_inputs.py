@@ -1,56 +1,101 @@
-"""role_inputs: check the inputs of several roles at once, before the first of them runs.
+"""role_inputs: refuse a command that cannot work before its first role runs, and move the results of earlier commands away.
 
-    - name: Check the inputs
+    - name: Check the command and the inputs of all roles
       role_inputs:
-        roles: [tls, kerbside]
-        known: ../inventory/group_vars/all/lane.yml # beside the roles' own, the names that may be given
+        roles: [tls, kerbside] # which are the tags as well
+        known: ../roles/lane/defaults/main.yml # the names that may be set, besides the roles' own
+        lane_id: "{{ lane_id }}" # this and the rest only for a command that ends with a verdict
+        lane_dir: "{{ lane_dir }}"
+        artifacts_dir: "{{ lane_artifacts_dir }}"
+        planned: "{{ lane_checks }}"
 
-Ansible checks a role's inputs when it comes to the role, which is half-way through a lane. This compares them by the same rules with the same
-meta/argument_specs.yml, and also refuses an extra variable that nobody knows though its name
-begins as a role's do, or is nearly a known one. What is wrong is one sentence, blamed on the environment.
+Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules of the same meta/argument_specs.yml.
+It also refuses an extra variable that nothing knows although its name begins as a role's do or is nearly a known one, a tag that no task has, --skip-tags
+that leaves out what the rest needs, and a play with several hosts. What is wrong is one sentence, in result.json too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 
+import ansible.module_utils
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.prepare import origin
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.utils.vars import load_extra_vars
 
-ALIKE = 0.85  # difflib's ratio, from which on a name is taken for another one's misspelling
+ALIKE = 0.85  # difflib's ratio from which on a name counts as another one's misspelling
+MAY_SKIP = {"teardown"}
 
 
 class ActionModule(ValidateArgumentSpec):
     """Ansible's own check of a role's inputs, for many roles."""
 
     def run(self, tmp=None, task_vars=None):
-        """Returns nothing but changed: false, or fails with msg and lane_failure."""
-        result = super(ValidateArgumentSpec, self).run(tmp, task_vars)
+        """Returns changed: false, or fails with msg, lane_failure and, when a result could be written, lane_verdict."""
+        result = {**super(ValidateArgumentSpec, self).run(tmp, task_vars), "changed": False}
+        for path in C.DEFAULT_MODULE_UTILS_PATH:
+            if path not in ansible.module_utils.__path__:
+                ansible.module_utils.__path__.append(path)
+        from ansible.module_utils.lane.core.errors import LaneError
+        from ansible.module_utils.lane.lifecycle import artifacts
+
+        given, run_tags = self._task.args, task_vars["ansible_run_tags"]
+        writable = False  # on another machine lane_run moves the results away, which comes next
+        judges = "artifacts_dir" in given and run_tags != ["teardown"]
+        if judges and self._connection.transport == "local" and not self._task.check_mode:
+            with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
+                writable = artifacts.begin(given["lane_dir"], given["artifacts_dir"], "all" in run_tags)
+        try:
+            if wrong := self._wrong(task_vars, given["roles"]):
+                raise LaneError(*wrong)
+            return result
+        except LaneError as caught:
+            error = caught
+        result.update(failed=True, msg=str(error), lane_failure=error.as_dict())
+        if writable:
+            with contextlib.suppress(OSError, ValueError):
+                result["lane_verdict"] = artifacts.refuse(given["artifacts_dir"], given["lane_id"], error.as_dict(), given["planned"])
+        return result
+
+    def _wrong(self, task_vars, roles):
+        """(code, component, problem, fix) of what is wrong with the command, or None."""
+        hosts, run, skip = (task_vars[name] for name in ("ansible_play_hosts_all", "ansible_run_tags", "ansible_skip_tags"))
+        unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
+        if len(hosts) > 1:
+            return "several_hosts", "lane", f"a command runs one lane, but this one has the hosts {', '.join(hosts)}", "add --limit HOST"
+        if unknown:
+            return "no_such_tag", "lane", f"no task has the tag {', '.join(unknown)}; tags are {', '.join(roles)}", ""
+        if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
+            problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
+            return "skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped"
+        if set(run) <= set(skip):
+            return "nothing_to_do", "lane", f"--tags {','.join(run)} with --skip-tags {','.join(skip)} leaves nothing to do", "leave one of them out"
+        if wrong := self._wrong_inputs(task_vars, roles):
+            return "bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables"
+        return None
+
+    def _wrong_inputs(self, task_vars, roles):
+        """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
         spec = {}
-        for role in self._task.args["roles"]:
+        for role in roles:
             path = next((path for path in _spec_files(role) if os.path.exists(path)), None)
             if path is None:
                 raise AnsibleActionFail(f"no meta/argument_specs.yml of a role {role} in {', '.join(C.DEFAULT_ROLES_PATH)}")
             spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
         known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
-        values = self.get_args_from_task_vars(spec, task_vars or {})
-        unknown = _unknown(load_extra_vars(self._loader), {*spec, *known}, self._task.args["roles"])
-        wrong = [*unknown, *ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages]
+        values = self.get_args_from_task_vars(spec, task_vars)
+        unknown = _unknown(load_extra_vars(self._loader), {*spec, *known}, roles)
+        invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
+        wrong = [_short(words) for words in (*unknown, *invalid)]
         if not wrong:
-            try:
-                origin.check(values)
-            except LaneError as error:
-                return {**result, "failed": True, "msg": str(error), "lane_failure": error.as_dict()}
-            return {**result, "changed": False}
-        cause = f"expected the lane's variables to be what it can work with, but {'; '.join(_short(words) for words in wrong)}; look at README.md"
-        failure = {"component": "environment", "check": None, "cause": cause, "evidence": None}
-        return {**result, "failed": True, "msg": f"environment: {cause}", "lane_failure": failure}
+            from ansible.module_utils.lane.prepare import origin
+
+            origin.check(values)
+        return wrong
 
 
 def _spec_files(role):
@@ -61,9 +106,9 @@ def _unknown(given, known, roles):
     for name in given:
         near = difflib.get_close_matches(name, known, 1, ALIKE)
         if name not in known and (near or name.startswith(("lane_", *(f"{role}_" for role in roles)))) and not name.startswith("ansible_"):
-            yield f"there is no variable {name}" + (f" (perhaps {near[0]} is meant)" if near else "")
+            yield f"there is no variable {name}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def _short(words):
-    """Ansible's words for what is wrong with a value, without the names of its classes."""
+    """Ansible's message about a value, without the names of its classes."""
     return " ".join(words.split(": <class")[0].replace(" and we were unable to convert to ", ", not ").split())

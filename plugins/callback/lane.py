@@ -17,6 +17,7 @@ requirements:
 """
 
 import atexit
+import contextlib
 import ctypes
 import json
 import os
@@ -28,8 +29,10 @@ from pathlib import Path
 
 import ansible.module_utils
 from ansible import constants as C
+from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.release import __version__
+from ansible.template import Templar
 
 OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -73,6 +76,7 @@ class CallbackModule(CallbackBase):
         for path in C.DEFAULT_MODULE_UTILS_PATH:  # so that the lane's own code can be imported here as in modules
             if path not in ansible.module_utils.__path__:
                 ansible.module_utils.__path__.append(path)
+        self._play = None
         self._phases = []
         self._tasks = []
         self._since = time.monotonic()
@@ -88,6 +92,32 @@ class CallbackModule(CallbackBase):
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
         self._write()
         atexit.register(self._end_early)
+
+    def v2_playbook_on_play_start(self, play):
+        """Refuse options that skip the check of the command, which is the first task of a play that has it: see role_inputs."""
+        self._play = play
+        start, skip = context.CLIARGS.get("start_at_task"), {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
+        if context.CLIARGS.get("step") and not os.isatty(0):
+            self._refuse("no_terminal", "--step asks before each task, and stdin is not a terminal", "run it on a terminal, or without --step")
+        if (start or skip) and any(task.action == "role_inputs" for block in play.tasks for task in block.block):
+            option = f"--start-at-task {start!r}" if start else f"--skip-tags {','.join(sorted(skip))}"
+            self._refuse("skips_needed", f"{option} skips what the rest of the run needs", "select roles with --tags")
+
+    def _refuse(self, code, problem, fix):
+        """End ansible-playbook with the verdict error."""
+        from ansible.module_utils.lane.core.errors import LaneError
+        from ansible.module_utils.lane.lifecycle import artifacts
+
+        error = LaneError(code, "lane", problem, fix)
+        self._verdict = {"verdict": "error", "line": f"LANE FAIL {error}"}
+        with contextlib.suppress(Exception):  # the result of an earlier command must not pass for this one's
+            known = self._play.get_variable_manager().get_vars(play=self._play)
+            templar = Templar(self._play.get_loader(), variables=known)
+            lane_id, lane_dir, folder, planned = (templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
+            if artifacts.begin(lane_dir, folder, True):
+                self._verdict = artifacts.refuse(folder, lane_id, error.as_dict(), planned)
+        self._end()
+        raise SystemExit(2)
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         """A task of another role begins another phase."""
@@ -146,7 +176,12 @@ class CallbackModule(CallbackBase):
         self._failure = self._failure or {"msg": "no host of the inventory matches the playbook's group `lane`; see the inventory and --limit"}
 
     def v2_playbook_on_stats(self, stats):
-        """Print the last line, and hand the verdict to ./lane."""
+        """Print the last line, and hand the verdict to ./lane. A playbook that ran no task did not do what it was asked for."""
+        if not self._tasks:
+            self._refuse("nothing_to_do", "the options of this command leave no task to run", "check --tags, --limit, --start-at-task and the inventory")
+        self._end()
+
+    def _end(self):
         from ansible.module_utils.lane.core.errors import PRODUCT
         from ansible.module_utils.lane.evidence import ansible_log
 
@@ -170,8 +205,8 @@ class CallbackModule(CallbackBase):
         self._conclude(verdict["verdict"], verdict["line"])
 
     def _end_early(self):
-        """The last line of a run that Ansible gave up: the play has an error, or it was interrupted."""
-        if not self._ended:
+        """The last line of a run that Ansible gave up: the play has an error, or it was interrupted. `./lane` prints its own (tools/play.py)."""
+        if not self._ended and "LANE_VERDICT_FILE" not in os.environ:
             self._conclude("error", "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above")
 
     def _conclude(self, word, text):

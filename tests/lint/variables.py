@@ -1,4 +1,4 @@
-"""Write what the roles' meta/argument_specs.yml and inventory/group_vars/all/lane.yml say into pages: variables.py [--check] [CHECKOUT]
+"""Write what the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml say into pages: variables.py [--check] [CHECKOUT]
 
 Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for everything that can be set;
 the table goes from there to `<!-- end -->`. With --check nothing is written, and a page that is not up to date makes the status 1.
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-LANE = "inventory/group_vars/all/lane.yml"
+LANE = "roles/lane/defaults/main.yml"
 PAGES = ("README.md", "docs/variables.md")
 README = """<!-- Written by tests/lint/variables.py from meta/argument_specs.yml. -->
 # Role `{name}`
@@ -66,7 +66,7 @@ class Group:
 
 
 def of_lane(text: str) -> list[Group]:
-    """The sections of lane.yml; the comment behind a variable says what it does."""
+    """The sections of the role lane's defaults; the comment behind a variable says what it does."""
     groups = [Group("", "", [])]
     given = yaml.safe_load(text)
     for line in text.splitlines():

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.lifecycle import proc
+from lane_numbers import lane_ids
 
 ROOT = Path(__file__).parents[2]
-TEST_IDS = range(60, 100)  # lane 0 and its neighbours belong to people
 
 
 @dataclass
@@ -198,13 +197,7 @@ def parse(rc: int, stdout: str, stderr: str) -> Played:
 @pytest.fixture
 def lane(tmp_path: Path) -> Iterator[Lane]:
     """A lane of the test's own. A test may leave it up: it is taken down afterwards, and what stays in spite of that is a failure."""
-    with socket.socket(socket.AF_UNIX) as claim:  # an abstract name: gone with this process, and seen by tests of other sessions
-        for number in TEST_IDS:
-            with suppress(OSError):
-                claim.bind(f"\0kerbside-lane-test-{number}")
-                break
-        else:
-            pytest.fail(f"no lane id of {TEST_IDS} is free")
+    with lane_ids(1) as (number,):
         home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))  # a unix socket's path holds 107 bytes; pytest's own folders are too long
         made = Lane(number, home / "d", home / "artifacts", tmp_path)
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+from lane_numbers import hold, lane_ids
 
 
 def test_a_run_is_told_task_by_task(run_playbook: Any) -> None:
@@ -33,8 +34,21 @@ def test_each_test_has_a_lane_of_its_own(lane: Any) -> None:
     assert 60 <= lane.id < 100
     assert len(os.fspath(lane.dir / "a-socket-name-of-thirty-letters")) <= 107
     assert not lane.dir.exists()
-    with socket.socket(socket.AF_UNIX) as another, pytest.raises(OSError, match="Address already in use"):
-        another.bind(f"\0kerbside-lane-test-{lane.id}")
+    assert hold(lane.id) is None
+
+
+def test_a_lane_that_a_user_keeps_running_is_left_alone(lane: Any) -> None:
+    with lane_ids(1) as (number,):
+        pass
+    with subprocess.Popen(["sleep", "60"], env={"KERBSIDE_LANE": f"{number}/of-a-user"}) as process:
+        assert hold(number) is None
+        with lane_ids(1) as (other,):
+            assert other != number
+        process.kill()
+    place = Path(f"/tmp/kerbside-lane-{number}")
+    place.mkdir()
+    assert hold(number) is None
+    place.rmdir()
 
 
 def test_a_process_that_is_left_is_seen(lane: Any) -> None:

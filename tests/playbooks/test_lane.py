@@ -41,9 +41,7 @@ def test_brought_up_checked_twice_and_taken_down(run_playbook, lane):
 
     refused = run_playbook("playbooks/lane.yml")
     assert refused.rc == 2
-    assert re.search(
-        rf"LANE FAIL environment: expected lane {lane.id} to be free, but it is up since .* run {verdict['run_id']}: qemu \(pid \d+\)", refused.text
-    ), refused
+    assert re.search(rf"LANE FAIL lane: lane {lane.id} is already running in .* run {verdict['run_id']}: qemu \(pid \d+\)", refused.text), refused
     assert result(lane)["run_id"] == verdict["run_id"]
 
     down = run_playbook("playbooks/teardown.yml")
@@ -89,18 +87,6 @@ def test_a_ticket_that_is_not_qemus_is_red_and_leaves_nothing(run_playbook, lane
     assert played.text.rstrip().splitlines()[-1].startswith(f"LANE FAIL {verdict['blame']['component']}: ")
     assert (lane.artifacts / "logs/daemon.log").exists()
     assert left_over(lane) == []
-
-
-def test_bad_input_is_refused_before_anything_starts(run_playbook, lane):
-    for more, words in (
-        ({"lane_id": 100}, "LANE FAIL environment: expected lane_id from 0 to 99, but it is 100"),
-        ({"lane_dir": "/tmp/" + "x" * 100}, "expected unix socket paths of at most 107 bytes"),
-        ({"lane_artifacts_dir": "/proc/nothing"}, "expected a place for the lane that can be written, but /proc/nothing"),
-    ):
-        played = run_playbook("playbooks/lane.yml", **more)
-        assert played.rc == 2
-        assert words in played.text.rstrip().splitlines()[-1], played
-        assert left_over(lane) == []
 
 
 def test_an_unknown_guest_is_named_with_those_that_are_known(run_playbook, lane):

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from whole_lanes import ROOT, Started, Surroundings, copy_checkout, lane_ids, surroundings
+from lane_numbers import lane_ids
+from whole_lanes import ROOT, Started, Surroundings, copy_checkout, surroundings
 
 pytestmark = pytest.mark.slow
 AT_ONCE = 2

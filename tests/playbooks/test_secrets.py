@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core.secrets import Secret, of_lane
 from ansible.module_utils.lane.evidence import secret_scan
-from whole_lanes import Started, Surroundings, lane_ids, surroundings
+from lane_numbers import lane_ids
+from whole_lanes import Started, Surroundings, surroundings
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from whole_lanes import ROOT, Started, Surroundings, lane_ids, surroundings
+from lane_numbers import lane_ids
+from whole_lanes import ROOT, Started, Surroundings, surroundings
 
 KILLS = int(os.environ.get("LANE_TEST_KILLS", "12"))
 WAYS = [
@@ -104,7 +105,7 @@ def carry_out(kill: Kill, number: int) -> Kill:
         if (place.artifacts / "result.json").exists():
             result = json.loads((place.artifacts / "result.json").read_text())
             kill.phase = result["blame"]["phase"] if result["blame"] else "after teardown"
-            if result["verdict"] == "error" and "to come to its own end" not in result["blame"]["cause"]:
+            if result["verdict"] == "error" and result["blame"]["code"] != "aborted":
                 left.append(f"result.json blames {result['blame']}")
         elif claimed:
             left.append("no result.json")
@@ -172,7 +173,7 @@ def test_it_is_the_keeper_that_does_it() -> None:
         again = Started(place.playbook("--tags", "tls"), place.environment())
         assert again.wait(60) == 0, again.text
         words = " ".join(again.text.split())
-        assert f"lane {number}: cleared what run {record['run_id']} had left: " in words
+        assert f"lane {number}: removed what run {record['run_id']} had left: " in words
         assert "qemu" in words
         assert not [p for p in place.programs() if "qemu-system" in p]
         assert json.loads((place.dir / "run.json").read_text())["run_id"] != record["run_id"]

@@ -14,8 +14,8 @@ def test_it_is_red_when_something_stays_and_leaves_the_stranger_alone(lane: Any)
     with socket.create_server(("127.0.0.1", port)) as stranger:
         down = lane.run("playbooks/teardown.yml")
         assert down.rc == 2, down
-        words = f"expected nothing of lane {lane.id} to stay, but these did: a listener on port {port} ("
-        assert words in down.failures[0]
+        assert down.result("Take the lane down")["lane_failure"]["code"] == "not_clean"
+        assert f"a listener on port {port} (" in down.failures[0]
         assert f"pid {os.getpid()})" in down.failures[0]
         socket.create_connection(stranger.getsockname(), timeout=5).close()
     assert not lane.dir.exists()
@@ -31,7 +31,7 @@ def test_a_directory_that_is_no_lanes_is_refused_and_left(lane: Any) -> None:
         (lane.dir / "daemon.pid").write_text(str(stranger.pid))
         down = lane.run("playbooks/teardown.yml")
         assert down.rc == 2, down
-        assert f"expected {lane.dir} to be a lane's or empty, but it holds " in down.failures[0]
+        assert down.result("Take the lane down")["lane_failure"]["code"] == "lane_dir_foreign"
         assert sorted(os.listdir(lane.dir)) == ["daemon.pid", "thesis.txt"]
         assert stranger.poll() is None
     finally:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from whole_lanes import Started, Surroundings, lane_ids, surroundings
+from lane_numbers import lane_ids
+from whole_lanes import Started, Surroundings, surroundings
 
 #: A full run that ends early: after the phases that take no time, the third fails.
 RED = ("-e", "lane_guest=nobody")

@@ -33,8 +33,8 @@ class TestLane:
         return start.start(self.dir, self.run, list(programs), **more)
 
 
-def wish(base: str, **more: object) -> claim.Wish:
-    """What a test lane is asked to be."""
+def options(base: str, **more: object) -> claim.Options:
+    """How a test lane is claimed."""
     values = {
         "lane_id": 98,
         "lane_dir": f"{base}/l",
@@ -45,7 +45,7 @@ def wish(base: str, **more: object) -> claim.Wish:
         "fresh": True,
         **more,
     }
-    return claim.Wish(**values)  # type: ignore[arg-type]
+    return claim.Options(**values)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def claimed_lane() -> Iterator[TestLane]:
     """A claimed lane; whatever runs in it at the end is killed."""
     base = tempfile.mkdtemp(prefix="lt-", dir="/tmp")
     try:
-        _, run = claim.claim(wish(base))
+        _, run = claim.claim(options(base))
         yield TestLane(f"{base}/l", f"{base}/artifacts", run)
     finally:
         if groups := {p.group for p in proc.marked(98)}:

@@ -1,4 +1,4 @@
-"""Claiming a lane: what is made, what is found again, and everything that is refused before anything starts."""
+"""Claiming a lane: what is made, what is found again, what happens to earlier results, and everything that is refused before anything starts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.lifecycle import claim
-from lanes import TestLane, claimed_lane, wish
+from ansible.module_utils.lane.lifecycle import artifacts, claim, keeper
+from lanes import TestLane, claimed_lane, options
+
+FOREIGN = ("lane_dir_foreign", "environment")
 
 
 @pytest.fixture
@@ -29,11 +32,24 @@ def lane() -> Iterator[TestLane]:
         yield found
 
 
+def refused(given: claim.Options, code: str, component: str, *words: str) -> LaneError:
+    """The claim is refused with this code, and the message has these words."""
+    with pytest.raises(LaneError) as caught:
+        claim.claim(given)
+    assert (caught.value.code, caught.value.component) == (code, component), caught.value
+    assert [word for word in words if word not in str(caught.value)] == [], caught.value
+    return caught.value
+
+
+def result(base: str, folder: str = "artifacts") -> dict:
+    return dict(json.loads(Path(base, folder, "result.json").read_text()))
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_everything_is_private_whatever_the_umask(base: str, umask: int) -> None:
     before = os.umask(umask)
     try:
-        changed, run = claim.claim(wish(base))
+        changed, run = claim.claim(options(base))
     finally:
         os.umask(before)
     assert changed
@@ -44,167 +60,244 @@ def test_everything_is_private_whatever_the_umask(base: str, umask: int) -> None
     assert private_dir.read_run(f"{base}/l") == run
 
 
-def test_secrets_are_new_for_each_run_and_have_no_newline(base: str) -> None:
-    claim.claim(wish(base))
+def test_a_lane_without_programs_is_found_by_a_role_and_replaced_by_a_full_run_with_new_secrets(base: str) -> None:
+    _, run = claim.claim(options(base))
     first = Path(base, "l/secrets/spice_ticket").read_text()
-    claim.claim(wish(base))
+    assert claim.claim(options(base, fresh=False)) == (False, run)
+    changed, other = claim.claim(options(base))
     second = Path(base, "l/secrets/spice_ticket").read_text()
-    assert first != second
-    assert len(first) == 40
-    assert first.isalnum()
-
-
-def test_a_lane_that_is_down_is_found_by_a_single_role_and_replaced_by_a_full_run(base: str) -> None:
-    _, run = claim.claim(wish(base))
-    assert claim.claim(wish(base, fresh=False)) == (False, run)
-    changed, other = claim.claim(wish(base))
     assert changed
     assert other.run_id != run.run_id
+    assert first != second
+    assert len(first) == 40 and first.isalnum()
 
 
-def test_a_lane_that_is_up_is_kept_for_a_role_and_refused_to_a_full_run(lane: TestLane) -> None:
+def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_to_other_places(lane: TestLane, base: str) -> None:
     lane.start(lane.program("database", "exec sleep 60"))
-    base = os.path.dirname(lane.dir)
-    assert claim.claim(wish(base, fresh=False)) == (False, lane.run)
-    with pytest.raises(LaneError) as caught:
-        claim.claim(wish(base))
-    assert caught.value.component == "environment"
-    assert f"expected lane 98 to be free, but it is up since {''}" in str(caught.value)
-    assert f"run {lane.run.run_id}: database (pid " in str(caught.value)
-    assert "./lane down -e lane_id=98" in str(caught.value)
+    home = os.path.dirname(lane.dir)
+    for more in ({"fresh": False}, {"fresh": False, "existing": True}):
+        assert claim.claim(options(home, **more)) == (False, lane.run)
+    refused(options(home), "lane_running", "lane", f"run {lane.run.run_id}: database (pid ", "./lane down -e lane_id=98", f"in {lane.dir} since ")
     assert private_dir.read_run(lane.dir) == lane.run
+    refused(options(base), "lane_elsewhere", "lane", f"lane 98 runs in {lane.dir}, not in {base}/l", f"-e lane_dir={lane.dir}")
+    refused(options(base, fresh=False, existing=True), "lane_elsewhere", "lane")
+    assert result(base)["blame"]["code"] == "lane_elsewhere"
+    assert not os.path.exists(f"{base}/l")
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_without_a_running_lane_nothing_is_claimed_for_a_check(base: str, made: bool) -> None:
+    if made:  # its programs and its keeper have ended
+        claim.claim(options(base))
+    refused(options(base, fresh=False, existing=True, keeper=True), "lane_not_running", "lane", "start it with ./lane up -e lane_id=98")
+    assert os.path.exists(f"{base}/l") == made
+    assert keeper.keepers(98) == []
+    assert result(base)["blame"]["code"] == "lane_not_running"
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_other_ports_than_those_of_the_claim_are_refused(base: str, running: bool) -> None:
+    ports = {"lane_proxy_port": 17999, "lane_api_port": 17998}
+    _, run = claim.claim(options(base, ports=ports))
+    mark = {private_dir.MARK: run.mark, "HOME": f"{base}/l"}
+    with subprocess.Popen(["sleep", "60"] if running else ["true"], env=mark, start_new_session=True) as program:
+        if not running:
+            program.wait()
+        assert claim.claim(options(base, fresh=False, ports=ports)) == (False, run)
+        other = options(base, fresh=False, ports={**ports, "lane_proxy_port": 17997})
+        refused(other, "other_ports", "lane", "lane_proxy_port 17999, but this command has 17997")
+        program.kill()
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "code", "words"),
     [
-        ({"lane_id": 100}, r"expected lane_id from 0 to 99, but it is 100"),
-        ({"lane_id": -1}, r"but it is -1"),
-        ({"ports": {"lane_api_port": 80}}, r"expected lane_api_port from 1024 to 65535, but it is 80"),
-        ({"ports": {"a": 2000, "b": 2000}}, r"expected different ports, but they are \[2000, 2000\]"),
-        ({"lane_dir": "relative"}, r"expected lane_dir to be an absolute path, but it is 'relative'"),
-        ({"sockets": ("/tmp/" + "x" * 103,)}, r"expected unix socket paths of at most 107 bytes, but /tmp/x+ has 108"),
-        ({"sockets": ("/tmp/" + "é" * 52,)}, r"has 109"),
-        ({"lane_dir": "/tmp/l", "artifacts_dir": "/tmp/l/artifacts"}, r"expected lane_artifacts_dir outside lane_dir, but teardown would delete it"),
-        ({"lane_dir": "/tmp/a,b"}, r"expected lane_dir of letters, digits and _ \. / -, but it is '/tmp/a,b'"),
+        ({"lane_id": 100}, "bad_input", "lane_id is 100"),
+        ({"lane_id": -1}, "bad_input", "lane_id is -1"),
+        ({"ports": {"lane_api_port": 1023}}, "bad_input", "lane_api_port is 1023"),
+        ({"ports": {"lane_api_port": 65536}}, "bad_input", "lane_api_port is 65536"),
+        ({"ports": {"a": 2000, "b": 2000}}, "bad_input", "a 2000, b 2000"),
+        ({"lane_dir": "relative"}, "bad_input", "lane_dir is 'relative'"),
+        ({"lane_dir": "/tmp/a,b"}, "bad_input", "lane_dir is '/tmp/a,b'"),
+        ({"artifacts_dir": "relative"}, "bad_input", "lane_artifacts_dir is 'relative'"),
+        ({"lane_dir": "/tmp/l", "artifacts_dir": "/tmp/l/artifacts"}, "bad_input", "which teardown removes"),
+        ({"sockets": ("/tmp/" + "x" * 103,)}, "socket_path_too_long", "has 108"),
+        ({"sockets": ("/tmp/" + "é" * 52,)}, "socket_path_too_long", "has 109"),
+        ({"lease": 0.9}, "bad_input", "lane_lease is 0.9"),
+        ({"lease": keeper.LONGEST_LEASE + 1}, "bad_input", "use 1 to 604800 seconds"),
     ],
 )
-def test_bad_wishes(base: str, more: dict[str, object], words: str) -> None:
-    with pytest.raises(LaneError, match=words) as caught:
-        claim.claim(wish(base, **more))
-    assert caught.value.component == "environment"
-    assert os.listdir(base) == []
+def test_options_that_cannot_work(base: str, more: dict[str, object], code: str, words: str) -> None:
+    refused(options(base, **more), code, "environment", words)
+    assert not os.path.exists(f"{base}/l")
 
 
-def test_107_bytes_are_not_too_long(base: str) -> None:
-    claim.check(wish(base, sockets=("/tmp/" + "x" * 102,)))
+@pytest.mark.parametrize(
+    "more",
+    [{"sockets": ("/tmp/" + "x" * 102,)}, {"lease": 1}, {"lease": keeper.LONGEST_LEASE}, {"ports": {"a": 1024, "b": 65535}}, {"lane_id": 0}, {"lane_id": 99}],
+)
+def test_options_at_their_limits(base: str, more: dict[str, object]) -> None:
+    claim.check(options(base, **more))
 
 
-def test_a_link_a_file_and_an_open_directory_are_refused(base: str) -> None:
-    os.symlink("/tmp", f"{base}/l")
-    with pytest.raises(LaneError, match=r"but it is a symbolic link"):
-        claim.claim(wish(base))
-    os.unlink(f"{base}/l")
-    Path(base, "l").write_text("")
-    with pytest.raises(LaneError, match=r"but it is not a directory"):
-        claim.claim(wish(base))
-    os.unlink(f"{base}/l")
-    os.mkdir(f"{base}/l")
-    os.chmod(f"{base}/l", 0o755)
-    with pytest.raises(LaneError, match=r"but its mode is 0755"):
-        claim.claim(wish(base))
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away; CI and the development machine run as root")
-def test_somebody_elses_directory_is_refused(base: str) -> None:
-    os.mkdir(f"{base}/l", 0o700)
-    os.chown(f"{base}/l", 12345, 12345)
-    with pytest.raises(LaneError, match=r"but it belongs to uid 12345; take another lane_id"):
-        claim.claim(wish(base))
-
-
-def test_a_taken_port_is_refused_before_anything_is_made(base: str) -> None:
-    with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", 0))
-        stranger.listen()
-        port = stranger.getsockname()[1]
-        with pytest.raises(LaneError, match=rf"expected port {port} \(lane_api_port\) to be free, but it is taken by \S+, pid {os.getpid()}"):
-            claim.claim(wish(base, ports={"lane_api_port": port}))
-    assert os.listdir(base) == []
-
-
-def test_artifacts_of_the_run_before_are_put_aside_and_those_of_strangers_are_left_alone(base: str) -> None:
-    claim.claim(wish(base))
-    Path(base, "artifacts/result.json").write_text("old")
-    claim.claim(wish(base))
-    assert Path(base, "artifacts.previous/result.json").read_text() == "old"
-    assert not Path(base, "artifacts/result.json").exists()
-    Path(base, "artifacts/.lane").unlink()
-    Path(base, "artifacts/thesis.txt").write_text("mine")
-    with pytest.raises(LaneError, match=r"expected lane_artifacts_dir empty or left by a lane, but it holds something else"):
-        claim.claim(wish(base))
-    assert Path(base, "artifacts/thesis.txt").read_text() == "mine"
-
-
-def test_a_place_that_cannot_be_written_is_named(base: str) -> None:
-    Path(base, "file").write_text("")
-    with pytest.raises(LaneError, match=r"a place for the lane that can be written, but \S+/file/artifacts: Not a directory"):
-        claim.claim(wish(base, artifacts_dir=f"{base}/file/artifacts"))
-    assert not Path(base, "l").exists()
-
-
-def test_facts_give_back_what_was_handed_over(lane: TestLane) -> None:
-    assert private_dir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
-    assert not private_dir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
-    facts = claim.facts(lane.dir, lane.run)
-    assert facts["lane_accel"] == {"chosen": "tcg"}
-    assert facts["lane_run"]["run_id"] == lane.run.run_id
-    assert facts["lane_run"]["uid"] == os.getuid()
-
-
-def test_no_run_and_a_broken_run_are_named(lane: TestLane) -> None:
-    with pytest.raises(LaneError, match=r"lane: expected a lane in /no/such, but none is up there; look at ./lane up"):
-        private_dir.read_run("/no/such")
-    Path(lane.dir, "run.json").write_text(json.dumps({"lane_id": 98}))
-    with pytest.raises(LaneError, match=r"run\.json to describe the run, but it cannot be read"):
-        private_dir.read_run(lane.dir)
-
-
-def test_a_directory_that_holds_something_else_is_left_alone(base: str) -> None:
-    os.mkdir(f"{base}/l", 0o700)
-    Path(base, "l/thesis.txt").write_text("mine")
-    with pytest.raises(LaneError, match=r"environment: expected \S+/l to be a lane's or empty, but it holds thesis.txt and no run.json"):
-        claim.claim(wish(base))
-    assert Path(base, "l/thesis.txt").read_text() == "mine"
-    assert os.listdir(base) == ["l"]
+def test_a_directory_that_is_not_this_lanes_alone_is_refused_and_left(base: str) -> None:
+    place = Path(base, "l")
+    place.symlink_to("/tmp")
+    refused(options(base), *FOREIGN, "symbolic link")
+    place.unlink()
+    place.write_text("")
+    refused(options(base), *FOREIGN, "not a directory")
+    place.unlink()
+    place.mkdir(0o700)
+    for mode in (0o710, 0o701, 0o755):
+        place.chmod(mode)
+        refused(options(base), *FOREIGN, f"mode {mode:04o}")
+    place.chmod(0o700)
+    (place / "thesis.txt").write_text("mine")
+    refused(options(base), *FOREIGN, "holds thesis.txt and no run.json")
+    assert (place / "thesis.txt").read_text() == "mine"
+    (place / "thesis.txt").unlink()
+    if os.getuid() == 0:  # only root can give a directory away
+        os.chown(place, 12345, 12345)
+        refused(options(base), *FOREIGN, "uid 12345")
 
 
 def test_another_lanes_directory_is_left_alone(lane: TestLane) -> None:
-    with pytest.raises(LaneError, match=r"expected \S+ to be of lane 96, but it is of lane 98"):
-        claim.claim(wish(os.path.dirname(lane.dir), lane_id=96))
+    refused(options(os.path.dirname(lane.dir), lane_id=96), *FOREIGN, "belongs to lane 98, not to lane 96")
     assert private_dir.read_run(lane.dir) == lane.run
-
-
-def test_a_lane_of_the_same_id_that_is_up_elsewhere_is_refused(lane: TestLane, base: str) -> None:
-    lane.start(lane.program("database", "exec sleep 60"))
-    with pytest.raises(LaneError, match=rf"expected lane 98 to be free, but one is up in {lane.dir}; look at take another lane_id"):
-        claim.claim(wish(base))
-    assert os.listdir(base) == []
-
-
-def test_of_two_claims_in_the_same_moment_one_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def other_first(*_: object) -> None:
-        os.mkdir(f"{base}/l", 0o700)
-
-    monkeypatch.setattr(claim, "order_for", other_first)
-    monkeypatch.setattr(claim.keeper, "spawn", lambda _: None)
-    with pytest.raises(LaneError, match=r"expected lane 98 to be free, but another run took it at this moment"):
-        claim.claim(wish(base, kept=True))
-    assert os.path.isdir(f"{base}/l")
 
 
 def test_empty_directories_and_half_written_ones_are_taken(base: str) -> None:
     os.mkdir(f"{base}/l", 0o700)
     Path(base, "l/.new-abc").write_text("")
-    assert claim.claim(wish(base))[0]
+    assert claim.claim(options(base))[0]
     assert sorted(os.listdir(f"{base}/l")) == ["handover", "logs", "processes", "run.json", "secrets", "tls", "tmp", "tpm"]
+
+
+@pytest.mark.parametrize("mark", ["", "7/run"])
+def test_a_taken_port_is_refused_before_anything_is_made_and_names_the_lane_that_has_it(base: str, mark: str) -> None:
+    script = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    env = {"PATH": os.environ["PATH"], **({private_dir.MARK: mark} if mark else {})}
+    with subprocess.Popen(["python3", "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stranger:
+        assert stranger.stdout
+        port = int(stranger.stdout.readline())
+        whose = " of lane 7" if mark else ""
+        refused(options(base, ports={"lane_api_port": port}), "port_taken", "environment", f"port {port} (lane_api_port)", f"{whose}, pid {stranger.pid}")
+        stranger.kill()
+    assert not os.path.exists(f"{base}/l")
+
+
+def test_programs_that_cannot_reach_each_other_are_a_fault_of_the_machine(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    refused(options(base), "no_loopback", "environment", "Network is unreachable")
+
+
+def test_of_two_claims_in_the_same_moment_one_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "order_for", lambda *_: os.mkdir(f"{base}/l", 0o700))
+    monkeypatch.setattr(claim.keeper, "spawn", lambda _: None)
+    refused(options(base, keeper=True), "lane_running", "lane", "has just been taken")
+    assert os.path.isdir(f"{base}/l")
+
+
+def test_a_place_that_cannot_be_written_is_named(base: str) -> None:
+    Path(base, "file").write_text("")
+    refused(options(base, artifacts_dir=f"{base}/file/artifacts"), "not_writable", "environment", f"{base}/file/artifacts: Not a directory")
+    assert not Path(base, "l").exists()
+
+
+def test_what_was_handed_over_is_found_again(lane: TestLane) -> None:
+    assert private_dir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
+    assert not private_dir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
+    facts = claim.facts(lane.dir, lane.run)
+    assert facts["lane_accel"] == {"chosen": "tcg"}
+    assert (facts["lane_run"]["run_id"], facts["lane_run"]["uid"]) == (lane.run.run_id, os.getuid())
+
+
+@pytest.mark.parametrize(("text", "code"), [(None, "lane_not_running"), ('{"lane_id": 98}', "run_file_broken"), ("{", "run_file_broken")])
+def test_no_run_and_a_broken_run_are_named(lane: TestLane, text: str | None, code: str) -> None:
+    Path(lane.dir, "run.json").unlink() if text is None else Path(lane.dir, "run.json").write_text(text)
+    with pytest.raises(LaneError) as caught:
+        private_dir.read_run(lane.dir)
+    assert (caught.value.code, caught.value.component) == (code, "lane")
+    Path(lane.dir, "run.json").unlink(missing_ok=True)
+
+
+# --- the results of earlier commands ------------------------------------------------------------
+
+
+def kept(base: str, *names: str, run: private_dir.Run | None = None) -> None:
+    """Artifacts as a run left them."""
+    for name in ("result.json", "report.html", "logs/serial.log", *names):
+        path = Path(base, "artifacts", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    if run is None:
+        Path(base, "artifacts/.lane").write_text("Made by the kerbside lane, run ended-long-ago; replaced by the next run.\n")
+
+
+def left(base: str, folder: str) -> list[str]:
+    return sorted(name for name in os.listdir(f"{base}/{folder}") if name[0] != "." and name != "junit.xml") if os.path.isdir(f"{base}/{folder}") else []
+
+
+@pytest.mark.parametrize(
+    ("more", "code"), [({}, ""), ({"lane_id": 100}, "bad_input"), ({"fresh": False, "existing": True}, "lane_not_running"), ({"lane_dir": "x"}, "bad_input")]
+)
+def test_results_of_an_earlier_run_are_moved_away_whatever_becomes_of_the_claim(base: str, more: dict[str, object], code: str) -> None:
+    kept(base)
+    if code:
+        refused(options(base, **more), code, "lane" if code == "lane_not_running" else "environment")
+        assert (result(base)["verdict"], result(base)["blame"]["code"]) == ("error", code)
+        assert left(base, "artifacts") == ["logs", "result.json"]
+    else:
+        claim.claim(options(base))
+        assert left(base, "artifacts") == []
+    assert left(base, "artifacts.previous") == ["logs", "report.html", "result.json"]
+
+
+def test_a_second_refused_command_keeps_the_evidence_of_the_last_run(base: str) -> None:
+    kept(base)
+    for _ in range(2):
+        refused(options(base, lane_id=100), "bad_input", "environment")
+    assert Path(base, "artifacts.previous/result.json").read_text() == "old"
+    claim.claim(options(base))
+    assert Path(base, "artifacts.previous/result.json").read_text() == "old"
+
+
+def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches_nothing(lane: TestLane) -> None:
+    base = os.path.dirname(lane.dir)
+    lane.start(lane.program("database", "exec sleep 60"))
+    kept(base, "screenshot.png", "keeper.log", run=lane.run)
+    everything = left(base, "artifacts")
+    refused(options(base), "lane_running", "lane")
+    refused(options(base, lane_id=97, lane_dir=f"{base}/m", ports={"a": 1}), "bad_input", "environment")  # another lane with the same artifacts
+    assert left(base, "artifacts") == everything
+    assert result_text(base) == "old"
+    assert claim.claim(options(base, fresh=False, existing=True)) == (False, lane.run)
+    assert left(base, "artifacts") == ["keeper.log", "logs"]
+    assert left(base, "artifacts.previous") == ["report.html", "result.json", "screenshot.png"]
+    kept(base, run=lane.run)
+    claim.claim(options(base, fresh=False))
+    assert left(base, "artifacts.previous") == ["report.html", "result.json"]
+
+
+def result_text(base: str) -> str:
+    return Path(base, "artifacts/result.json").read_text()
+
+
+def test_files_that_no_lane_made_are_left_alone(base: str) -> None:
+    for folder in ("artifacts", "artifacts.previous"):
+        os.mkdir(f"{base}/{folder}")
+        Path(base, folder, "thesis.txt").write_text("mine")
+        refused(options(base), "artifacts_dir_foreign", "environment", "thesis.txt")
+        assert os.listdir(f"{base}/{folder}") == ["thesis.txt"]
+        kept(base)
+        Path(base, "artifacts/thesis.txt").unlink(missing_ok=True)
+
+
+def test_a_refusal_for_no_lane_writes_nothing(base: str) -> None:
+    with pytest.raises(ValueError, match="abc"):
+        artifacts.refuse(f"{base}/artifacts", "abc", LaneError("bad_input", "environment", "x").as_dict(), [])
+    assert not os.path.exists(f"{base}/artifacts")

@@ -48,7 +48,7 @@ def change(file: Path, old: str, new: str) -> None:
 
 # --- the tables of variables ----------------------------------------------------------------------
 
-SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "inventory/group_vars/all/lane.yml"
+SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "roles/lane/defaults/main.yml"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
             "    elements: str",
             "expected elements of option sockets to be 'path' as in argument_spec, but DOCUMENTATION says 'str'",
         ),
-        ("lane_run", "O(leave_up)", "O(leave_it)", "expected O(leave_it) to name what there is, but there is none"),
+        ("lane_run", "O(keep_running)", "O(keep_it)", "expected O(keep_it) to name what there is, but there is none"),
         (
             "lane_process",
             "choices: [TERM, INT, KILL]",

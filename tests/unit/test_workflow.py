@@ -64,7 +64,7 @@ def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path: Path) 
     assert shared - {"runner"} == {name.lower() for name in INPUTS}
     assert shared < set(ON["workflow_call"]["inputs"])
     known: dict[str, Any] = {}
-    for file in ("roles/ryll_build/defaults/main.yml", "inventory/group_vars/all/lane.yml"):
+    for file in ("roles/ryll_build/defaults/main.yml", "roles/lane/defaults/main.yml"):
         known |= yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     _, _, file = write_vars(tmp_path, **{name: "x" for name in INPUTS if name not in ("VARIABLES", "SUITES")})
     assert set(json.loads(file.read_text(encoding="utf-8"))) <= set(known)

@@ -10,7 +10,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,34 +23,8 @@ from pathlib import Path
 from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
-IDS = range(60, 100)
 SIGNALS = ("env", "--default-signal=HUP,INT,TERM")  #: as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored
 GONE_LIMIT = 10.0  #: seconds in which all of a lane has to be gone
-
-
-@contextmanager
-def lane_ids(count: int) -> Iterator[list[int]]:
-    """Neighbouring lane ids that no other running test has (the same abstract sockets as in conftest.py)."""
-    held: list[socket.socket] = []
-    try:
-        for first in range(IDS[0], IDS[-1] + 2 - count):
-            for number in range(first, first + count):
-                claim = socket.socket(socket.AF_UNIX)
-                try:
-                    claim.bind(f"\0kerbside-lane-test-{number}")
-                except OSError:
-                    claim.close()
-                    break
-                held.append(claim)
-            if len(held) == count:
-                break
-            while held:
-                held.pop().close()
-        assert len(held) == count, f"{count} neighbouring lane ids of {IDS} are not free"
-        yield list(range(first, first + count))
-    finally:
-        for claim in held:
-            claim.close()
 
 
 def copy_checkout(home: Path) -> Path:

@@ -1,26 +1,26 @@
-"""The lane's private directory: who it belongs to, and what roles hand on through it."""
+"""The lane's private directory: whose it is, and what roles hand on through it."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import legacy_error
+from . import lock
+from .errors import LaneError
 
 #: Every process of a lane has this in its environment: KERBSIDE_LANE=<lane_id>/<run_id>.
 MARK = "KERBSIDE_LANE"
 RUN_FILE = "run.json"
 HANDOVER = "handover"
-ALONE_LIMIT = 30.0  #: seconds until another command has made or removed the lane; clearing one whose keeper is at it takes the longest, 13 at most
+FOLDERS = ("logs", "secrets", "handover", "processes", "tmp", "tls", "tpm")
+ALONE_LIMIT = 30.0  #: seconds to wait for another command that makes or removes the lane; waiting for a keeper takes longest, 13 at most
 
 
 @dataclass(frozen=True)
@@ -36,40 +36,29 @@ class Run:
         return f"{self.lane_id}/{self.run_id}"
 
 
-def hold_name(names: Sequence[str], limit: float, waiting: Callable[[], None] = lambda: None) -> socket.socket | None:
-    """Hold the first of these names of the abstract namespace (unix(7)) that is or gets free, until the socket is closed; None after `limit` seconds.
-
-    No file stays of it, and it is free as soon as its process is gone. `waiting` is called once, when none is free at first.
-    """
-    held, end, told = socket.socket(socket.AF_UNIX), time.monotonic() + limit, False
-    while True:
-        for name in names:
-            with suppress(OSError):
-                held.bind(f"\0{name}")
-                return held
-        if time.monotonic() > end:
-            held.close()
-            return None
-        if not told:
-            waiting()
-            told = True
-        time.sleep(0.02)
-
-
 @contextmanager
 def alone(lane_id: int) -> Iterator[None]:
-    """No other command of this user makes or removes this lane while the block runs. Raises LaneError (environment) when it does not become free."""
-    name = f"kerbside-lane-{os.getuid()}-{lane_id}"
-    held = hold_name([name], ALONE_LIMIT)
-    if held is None:
-        got = f"another command has been making or removing it for {ALONE_LIMIT:g} s"
-        raise legacy_error("environment", f"lane {lane_id} to be free", got, f"grep {name} /proc/net/unix")
-    with held:
+    """No other command of this user makes or removes this lane while the block runs. Raises LaneError (lane) when it does not become free."""
+    path = lock.folder() / f"lane-{lane_id}"
+
+    def busy() -> LaneError:
+        problem = f"another command has been starting or stopping lane {lane_id} for {ALONE_LIMIT:g} s"
+        return LaneError("lane_busy", "lane", problem, f"end that command; it holds {path}")
+
+    with lock.held(path, ALONE_LIMIT, busy):
         yield
 
 
+def make_folders(lane_dir: str) -> None:
+    """The folders that every lane has, each 0700 whatever the umask."""
+    for name in FOLDERS:
+        path = Path(lane_dir, name)
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)
+
+
 def read_json(path: Path, default: Any) -> Any:
-    """What the file holds, or default when it is not there or is no JSON."""
+    """The JSON in a file, or default when it is not there or cannot be parsed."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -79,36 +68,38 @@ def read_json(path: Path, default: Any) -> Any:
 def check_ours(lane_dir: str) -> bool:
     """True when lane_dir is there and is a directory of ours with mode 0700; False when nothing is there.
 
-    Raises LaneError (component environment) for a link, a file, a directory of someone else, or one that others can enter.
+    Raises LaneError (environment) for a link, a file, a directory of another user, or one that others can enter.
     """
     try:
         found = os.lstat(lane_dir)
     except FileNotFoundError:
         return False
-    expected = f"{lane_dir} to be a private directory of this user (uid {os.getuid()}, mode 0700)"
+    mode = stat.S_IMODE(found.st_mode)
     if stat.S_ISLNK(found.st_mode):
-        raise legacy_error("environment", expected, "it is a symbolic link", f"ls -ld {lane_dir}")
-    if not stat.S_ISDIR(found.st_mode):
-        raise legacy_error("environment", expected, "it is not a directory", f"ls -ld {lane_dir}")
-    if found.st_uid != os.getuid():
-        raise legacy_error("environment", expected, f"it belongs to uid {found.st_uid}; take another lane_id", f"ls -ld {lane_dir}")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise legacy_error("environment", expected, f"its mode is {mode:04o}", f"ls -ld {lane_dir}")
-    return True
+        problem = "is a symbolic link"
+    elif not stat.S_ISDIR(found.st_mode):
+        problem = "is not a directory"
+    elif found.st_uid != os.getuid():
+        problem = f"belongs to uid {found.st_uid}"
+    elif mode & 0o077:
+        problem = f"can be entered by others (mode {mode:04o})"
+    else:
+        return True
+    fix = "the lane's directory must be this user's alone; remove it, or use another lane_id"
+    raise LaneError("lane_dir_foreign", "environment", f"{lane_dir} {problem}", fix)
 
 
 def read_run(lane_dir: str) -> Run:
-    """The run that lane_dir belongs to. Raises LaneError (component lane) when there is none."""
+    """The run that lane_dir belongs to. Raises LaneError (lane) when there is none."""
     path = Path(lane_dir, RUN_FILE)
     try:
         check_ours(lane_dir)
         data = json.loads(path.read_text(encoding="utf-8"))
         return Run(int(data["lane_id"]), str(data["run_id"]), float(data["started"]))
     except FileNotFoundError:
-        raise legacy_error("lane", f"a lane in {lane_dir}", "none is up there", "./lane up") from None
+        raise LaneError("lane_not_running", "lane", f"no lane is running in {lane_dir}", "start it with ./lane up") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise legacy_error("lane", f"{path} to describe the run", f"it cannot be read ({error})", str(path)) from None
+        raise LaneError("run_file_broken", "lane", f"cannot read the run from {path}: {error}", "stop the lane and start it again") from None
 
 
 def write_private(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) -> None:
@@ -126,7 +117,7 @@ def write_private(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) 
 
 
 def hand_over(lane_dir: str, name: str, value: dict[str, Any]) -> bool:
-    """Keep what a role found out for the roles and commands after it; True when it differs from what was kept.
+    """Keep what a role found out for the roles and commands after it; True when it is new.
 
     It is stored as lane_dir/handover/NAME.json; a module also returns it as the fact `lane_NAME`.
     """

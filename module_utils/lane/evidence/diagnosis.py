@@ -17,7 +17,7 @@ from . import session_rules as session_rules
 from .observed import Evidence
 from .rules import RULES
 
-#: The variable that each check's limit is made from (inventory/group_vars/all/lane.yml).
+#: The variable that each check's limit is made from (roles/lane/defaults/main.yml).
 LIMITS = {"status": "lane_agent_limit", "banner": "lane_boot_limit"}
 LIMIT_MISSED = re.compile(r"\bwithin [\d.]+ s\b")
 

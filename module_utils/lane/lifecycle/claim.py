@@ -8,33 +8,33 @@ import os
 import pwd
 import re
 import secrets
-import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from ..core import check_report
-from ..core.errors import legacy_error
+from ..core import check_report, private_dir
+from ..core.errors import LaneError
 from ..core.private_dir import RUN_FILE, Run, alone, handed_over, write_private
-from ..evidence import ansible_log
 from ..programs import records, stop
-from . import keeper, proc, teardown
+from . import artifacts, keeper, proc, run_state, teardown
+from .keeper_end import STOP_LIMIT
+from .run_state import Holder, Order, Watched
 
-#: sun_path of a unix socket holds this many bytes (unix(7)), the closing zero not counted; ryll and gunicorn refuse 108 too.
+#: sun_path of a unix socket holds this many bytes (unix(7)), not counting the final zero; ryll and gunicorn refuse 108 too.
 SOCKET_PATH_MAX = 107
-FOLDERS = ("logs", "secrets", "handover", "processes", "tmp", "tls", "tpm")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a lane is asked to be. `fresh`: a whole new run is wanted, so that a lane which is up is in the way.
+class Options:
+    """How a lane is claimed.
 
-    stay: the lane is left up when this command ends, until `lease` seconds have passed since its last use; otherwise it ends with the command.
-    kept: a keeper sees to that. planned, versions: what the keeper writes to result.json if nobody else gets to it.
+    fresh: only a new run will do, so that a lane that is running is refused. existing: only a lane that is running will do, and nothing is claimed.
+    stay: the lane keeps running when this command ends, until `lease` seconds have passed since its last use; otherwise it ends with the command.
+    keeper: start one for a new run. planned, versions: what the keeper writes to result.json for a run that is killed.
     """
 
     lane_id: int
@@ -44,68 +44,45 @@ class Wish:
     sockets: tuple[str, ...]
     secrets: tuple[str, ...]
     fresh: bool
+    existing: bool = False
     stay: bool = True
     lease: float = 7200.0
-    kept: bool = False
+    keeper: bool = False
     planned: tuple[str, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
 
-
-@dataclass(frozen=True)
-class Holder:
-    """Who a lane that is there belongs to, as run.json has it beside the run: the keeper, what that watches, the lease in seconds."""
-
-    kept_by: keeper.Watched | None
-    watched: tuple[keeper.Watched, ...]
-    lease: float
-    used: float
-
     @property
-    def alive(self) -> bool:
-        """Whether somebody still wants the lane: the run that made it goes on, or it was asked to stay up and its lease is not over."""
-        if self.watched:
-            return all(w.alive for w in self.watched)
-        return time.time() < self.used + self.lease
-
-    @property
-    def words(self) -> str:
-        names = ", ".join(f"{w.name} (pid {w.pid})" for w in self.watched[:1])
-        return f"run by {names}" if names else f"left up until {time.strftime('%H:%M:%S', time.localtime(self.used + self.lease))}"
+    def stop_command(self) -> str:
+        return f"./lane down -e lane_id={self.lane_id}"
 
 
-def holder(lane_dir: str) -> Holder | None:
-    """Who holds the lane that is there; None for one that nobody keeps."""
-    path = Path(lane_dir, RUN_FILE)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))["held"]
-        kept = keeper.Watched(**data["keeper"]) if data["keeper"] else None
-        return Holder(kept, tuple(keeper.Watched(**w) for w in data["watched"]), float(data["lease"]), path.stat().st_mtime)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
-def check(wish: Wish) -> None:
-    """Raise LaneError for anything about the wish that cannot work."""
-    if not 0 <= wish.lane_id <= 99:
-        raise legacy_error("environment", "lane_id from 0 to 99", f"it is {wish.lane_id}", "inventory/group_vars/all/lane.yml")
-    for name, port in wish.ports.items():
+def check(options: Options) -> None:
+    """Raise LaneError (environment) for options that cannot work."""
+    if not 0 <= options.lane_id <= 99:
+        _bad(f"lane_id is {options.lane_id}", "use a number from 0 to 99")
+    for name, port in options.ports.items():
         if not 1024 <= port <= 65535:
-            raise legacy_error("environment", f"{name} from 1024 to 65535", f"it is {port}", "lane_port_base and lane_id")
-    if len(set(wish.ports.values())) < len(wish.ports):
-        raise legacy_error("environment", "different ports", f"they are {sorted(wish.ports.values())}", "inventory/group_vars/all/lane.yml")
-    check_place(wish.artifacts_dir)
-    for name, path in (("lane_dir", wish.lane_dir), ("lane_artifacts_dir", wish.artifacts_dir)):
+            _bad(f"{name} is {port}", "use a port from 1024 to 65535 (lane_port_base)")
+    if len(set(options.ports.values())) < len(options.ports):
+        _bad(f"two of the lane's ports are the same ({', '.join(f'{n} {p}' for n, p in options.ports.items())})", "give each a port of its own")
+    for name, path in (("lane_dir", options.lane_dir), ("lane_artifacts_dir", options.artifacts_dir)):
         if not os.path.isabs(path):
-            raise legacy_error("environment", f"{name} to be an absolute path", f"it is {path!r}")
-    if not re.fullmatch(r"[\w./-]+", wish.lane_dir, re.ASCII):  # it stands in qemu's options, in a database URL and in SQL
-        raise legacy_error("environment", "lane_dir of letters, digits and _ . / -", f"it is {wish.lane_dir!r}")
-    longest = max(wish.sockets, key=lambda p: len(os.fsencode(p)), default="")
+            _bad(f"{name} is {path!r}", "use an absolute path")
+    if not re.fullmatch(r"[\w./-]+", options.lane_dir, re.ASCII):  # it is part of qemu's options, of a database URL and of SQL
+        _bad(f"lane_dir is {options.lane_dir!r}", "use letters, digits and _ . / - only")
+    longest = max(options.sockets, key=lambda p: len(os.fsencode(p)), default="")
     if (length := len(os.fsencode(longest))) > SOCKET_PATH_MAX:
-        raise legacy_error("environment", f"unix socket paths of at most {SOCKET_PATH_MAX} bytes", f"{longest} has {length}; choose a shorter lane_dir")
-    if not 1 <= wish.lease <= keeper.LONGEST_LEASE:
-        raise legacy_error("environment", f"lane_lease from 1 to {keeper.LONGEST_LEASE:g} s", f"it is {wish.lease:g}", "inventory/group_vars/all/lane.yml")
-    if os.path.normpath(wish.artifacts_dir).startswith(os.path.normpath(wish.lane_dir) + os.sep):
-        raise legacy_error("environment", "lane_artifacts_dir outside lane_dir", "teardown would delete it", wish.artifacts_dir)
+        problem = f"the path of a unix socket can have {SOCKET_PATH_MAX} bytes, but {longest} has {length}"
+        raise LaneError("socket_path_too_long", "environment", problem, "set a shorter lane_dir")
+    if not 1 <= options.lease <= keeper.LONGEST_LEASE:
+        _bad(f"lane_lease is {options.lease:g}", f"use 1 to {keeper.LONGEST_LEASE:g} seconds")
+    if os.path.normpath(options.artifacts_dir).startswith(os.path.normpath(options.lane_dir) + os.sep):
+        _bad(f"lane_artifacts_dir is {options.artifacts_dir}, which teardown removes with lane_dir", "set it to a path outside lane_dir")
+    artifacts.check(options.artifacts_dir)
+
+
+def _bad(problem: str, fix: str) -> NoReturn:
+    raise LaneError("bad_input", "environment", problem, fix)
 
 
 def check_loopback() -> None:
@@ -114,210 +91,199 @@ def check_loopback() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=2).close()
     except OSError as error:
-        got = error.strerror or str(error)
-        raise legacy_error("environment", "programs to reach each other on 127.0.0.1", f"a connection ends with {got}", "ip address show lo") from None
+        problem = f"programs cannot reach each other on 127.0.0.1: {error.strerror or error}"
+        raise LaneError("no_loopback", "environment", problem, "bring the loopback interface up (ip link set lo up)") from None
 
 
-def claim(wish: Wish, tell: Callable[[str], None] = lambda _: None) -> tuple[bool, Run]:
+def claim(options: Options, warn: Callable[[str], None] = lambda _: None) -> tuple[bool, Run]:
     """Make the lane's directory for a new run, or find the run that is there. Returns (changed, run).
 
-    What an earlier run left (its ansible-playbook is gone, or its lease over) is cleared when it is this user's, and `tell` gets a sentence about it.
-    Of several in the same moment the first has it, and the others find its run. Raises LaneError (environment) when the lane is up and a fresh run is wanted,
-    when a port is taken, or when a directory cannot be ours.
+    What an earlier run left (its ansible-playbook has ended, or its lease is over) is removed if it is this user's, and `warn` gets a sentence about it.
+    Of several claims at the same moment one gets the lane, and the others find its run. Raises LaneError when the lane is running and a new run is
+    wanted or it is not and an existing one is, when a port is taken, or when a directory cannot be this user's. A refused claim leaves a result.json,
+    unless the artifacts belong to a run that goes on.
     """
-    check(wish)
-    check_loopback()
-    with alone(wish.lane_id):
-        return find_or_make(wish, tell)
-
-
-def find_or_make(wish: Wish, tell: Callable[[str], None]) -> tuple[bool, Run]:
-    """As claim, for who is alone with this lane."""
-    wait_for_others(wish)
     try:
-        run = teardown.owned(wish.lane_id, wish.lane_dir)
-        held = holder(wish.lane_dir)
-        alive = proc.marked(wish.lane_id)
-        if run and alive and not wish.fresh and (held is None or held.alive):
-            keep_on(wish, run, held)
+        writable = artifacts.begin(options.lane_dir, options.artifacts_dir, options.fresh)
+    except (LaneError, OSError):  # what is wrong with the artifacts directory is reported by check
+        writable = False
+    try:
+        check(options)
+        check_loopback()
+        with alone(options.lane_id):
+            return find_or_make(options, warn)
+    except LaneError as error:
+        if writable:
+            with contextlib.suppress(OSError):
+                error.result["lane_verdict"] = artifacts.refuse(options.artifacts_dir, options.lane_id, error.as_dict(), list(options.planned))
+        raise
+
+
+def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, Run]:
+    """The same as claim, for a caller that holds the lane's lock."""
+    wait_for_others(options)
+    try:
+        run = run_state.owned(options.lane_id, options.lane_dir)
+        held = run_state.holder(options.lane_dir)
+        alive = proc.marked(options.lane_id)
+        running = bool(run and alive and (held is None or held.alive))
+        if run and running and not options.fresh and not (held and held.watched):
+            check_ports(options)
+            keep_on(options, run, held)
             return False, run
-        refuse_live(wish, run, held, alive)
-        if alive or (run and wish.fresh):
-            cleared = clear(wish, run, held)
-            tell(f"lane {wish.lane_id}: cleared what {f'run {run.run_id}' if run else 'an earlier run'} had left: {', '.join(cleared) or 'its keeper'}")
+        refuse_live(options, run, held, alive)
+        if options.existing:
+            where = f" -e lane_id={options.lane_id}" if options.lane_id else ""
+            raise LaneError("lane_not_running", "lane", f"lane {options.lane_id} is not running", f"start it with ./lane up{where}")
+        if alive or (run and options.fresh):
+            removed = clear(options, run, held)
+            left_by = f"run {run.run_id}" if run else "an earlier run"
+            warn(f"lane {options.lane_id}: removed what {left_by} had left: {', '.join(removed) or 'its keeper'}")
             run = None
-        taken = proc.listeners(wish.ports.values())
-        for name, port in wish.ports.items():
+        taken = proc.listeners(options.ports.values())
+        for name, port in options.ports.items():
             if owner := taken.get(port):
-                raise legacy_error(
-                    "environment", f"port {port} ({name}) to be free", f"it is taken by {owner}", f"ss -ltnp 'sport = :{port}', or another lane_id"
-                )
+                raise LaneError("port_taken", "environment", f"port {port} ({name}) is taken by {owner}", "end that program, or use another lane_id")
         if run:
-            keep_on(wish, run, held)
+            check_ports(options)
+            keep_on(options, run, held)
             return False, run
-        if os.path.lexists(wish.lane_dir):
-            teardown.remove(wish.lane_dir)
-        return True, make(wish)
+        if os.path.lexists(options.lane_dir):
+            teardown.remove(options.lane_dir)
+        return True, make(options)
     except OSError as error:
-        raise legacy_error(
-            "environment", "a place for the lane that can be written", f"{error.filename or wish.lane_dir}: {error.strerror}", "lane_dir, lane_artifacts_dir"
-        ) from None
+        problem = f"cannot write to {error.filename or options.lane_dir}: {error.strerror}"
+        raise LaneError("not_writable", "environment", problem, "set lane_dir and lane_artifacts_dir to paths that can be written") from None
 
 
-def wait_for_others(wish: Wish) -> None:
-    """Wait while a keeper removes this lane, or a run that was killed is given up. Raises LaneError (environment) for a run that goes on without run.json."""
-    if keeper.until(lambda: not keeper.without_run(wish.lane_id), keeper.MAKE_LIMIT):
+def wait_for_others(options: Options) -> None:
+    """Wait while a keeper removes this lane or a killed run is given up. Raises LaneError (lane) for a run that goes on without run.json."""
+    if run_state.until(lambda: not keeper.without_run(options.lane_id), keeper.MAKE_LIMIT):
         return
-    for order in keeper.without_run(wish.lane_id):
+    for order in keeper.without_run(options.lane_id):
         if order.watched and all(w.alive for w in order.watched):
             by = ", ".join(f"{w.name} (pid {w.pid})" for w in order.watched)
-            refuse(wish, f"run {order.run_id} of {by} goes on, though {order.lane_dir} has no {RUN_FILE}", "end that, or take another lane_id")
+            refuse(options, f"has a run {order.run_id} of {by} that goes on although {order.lane_dir} has no {RUN_FILE}", "end that run")
 
 
-def refuse_live(wish: Wish, run: Run | None, held: Holder | None, alive: list[proc.Process]) -> None:
-    """Raise the LaneError that says who is in the way, unless what is there is only the remains of a run."""
+def refuse_live(options: Options, run: Run | None, held: Holder | None, alive: list[proc.Process]) -> None:
+    """Raise the LaneError that names the run which has this lane, unless only the remains of a run are there."""
     if not alive and not (held and held.watched and held.alive):  # a run that goes on without a program yet is live too
         return
-    homes = {proc.environ(p.pid, "HOME") or wish.lane_dir for p in alive}
-    elsewhere = {home for home in homes if home != wish.lane_dir and Path(home, RUN_FILE).exists()}
-    if elsewhere:
-        refuse(wish, f"one is up in {', '.join(sorted(elsewhere))}", "take another lane_id")
+    run_state.check_elsewhere(options.lane_id, options.lane_dir)
     if run is None or (held and not held.alive):
         return
-    known = [entry for entry in records.records(wish.lane_dir) if entry.running(run)]
-    names = ", ".join(f"{some.name} (pid {some.pid})" for some in known or teardown.programs(wish.lane_id)) or "nothing started yet"
+    known = [entry for entry in records.records(options.lane_dir) if entry.running(run)]
+    names = ", ".join(f"{some.name} (pid {some.pid})" for some in known or run_state.programs(options.lane_id)) or "no program yet"
     since = time.strftime("%H:%M:%S", time.localtime(run.started))
     by = f", {held.words}" if held else ""
-    refuse(wish, f"it is up since {since}{by}, run {run.run_id}: {names}", f"./lane down -e lane_id={wish.lane_id}, or take another lane_id")
+    refuse(options, f"is already running in {options.lane_dir} since {since}{by}, run {run.run_id}: {names}", f"stop it ({options.stop_command})")
 
 
-def refuse(wish: Wish, got: str, where: str) -> None:
-    raise legacy_error("environment", f"lane {wish.lane_id} to be free", got, where)
+def refuse(options: Options, problem: str, fix: str) -> NoReturn:
+    raise LaneError("lane_running", "lane", f"lane {options.lane_id} {problem}", f"{fix} or use another lane_id")
 
 
-def clear(wish: Wish, run: Run | None, held: Holder | None) -> tuple[str, ...]:
-    """Remove what an earlier run left, and name it. A keeper that is at it is given the time."""
-    if run is None or (held and held.kept_by and held.kept_by.alive):
-        keeper.wait_for_end(wish.lane_id, run.run_id if run else "")
-    done = teardown.take_down(wish.lane_id, wish.lane_dir, {}, keeper.STOP_LIMIT)
-    keeper.dismiss(wish.lane_id)
+def check_ports(options: Options) -> None:
+    """Raise LaneError (lane) when the lane was claimed with other ports than this command has: its programs listen on the ones of the claim."""
+    known = run_state.recorded(options.lane_dir).get("ports", {})
+    for name, port in options.ports.items():
+        if known.get(name, port) != port:
+            problem = f"lane {options.lane_id} was started with {name} {known[name]}, but this command has {port}"
+            raise LaneError("other_ports", "lane", problem, f"use the same value, or stop the lane first ({options.stop_command})")
+
+
+def clear(options: Options, run: Run | None, held: Holder | None) -> tuple[str, ...]:
+    """Remove what an earlier run left, and name it. A keeper that is doing so already is given the time."""
+    if run is None or (held and held.keeper and held.keeper.alive):
+        keeper.wait_for_end(options.lane_id, run.run_id if run else "")
+    done = teardown.take_down(options.lane_id, options.lane_dir, {}, STOP_LIMIT)
+    keeper.dismiss(options.lane_id)
     return (*done["ended"], *done["removed"])
 
 
-def keep_on(wish: Wish, run: Run, held: Holder | None) -> None:
+def keep_on(options: Options, run: Run, held: Holder | None) -> None:
     """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own."""
-    if not wish.kept:
+    if not options.keeper:
         return
-    if held and (held.watched or (held.kept_by and held.kept_by.alive)):
-        os.utime(Path(wish.lane_dir, RUN_FILE))
+    if held and (held.watched or (held.keeper and held.keeper.alive)):
+        os.utime(Path(options.lane_dir, RUN_FILE))
         return
-    order = order_for(replace(wish, stay=True), run)
-    write_run(wish, run, order, keeper.spawn(order))
+    order = order_for(replace(options, stay=True), run)
+    write_run(options, run, order, keeper.spawn(order))
 
 
-def leave_up(wish: Wish) -> Run:
-    """Let the run that is there stay when the command that made it ends: a keeper with a new lease takes the place of the one that watches that command.
+def keep_running(options: Options) -> Run:
+    """Let the run that is there go on when the command that made it ends: a keeper with a new lease replaces the one that watches that command.
 
-    Raises LaneError (environment) when no run is there.
+    Raises LaneError (lane) when no run is there.
     """
-    run = teardown.owned(wish.lane_id, wish.lane_dir)
-    if run is None:
-        raise legacy_error("environment", f"lane {wish.lane_id} to be there", f"{wish.lane_dir} holds no run")
-    held = holder(wish.lane_dir)
-    order = order_for(replace(wish, stay=True), run)
-    write_run(wish, run, order, keeper.spawn(order))
-    if held and held.kept_by and held.kept_by.alive:
-        stop.end_groups({held.kept_by.pid}, signal.SIGKILL, keeper.STOP_LIMIT)  # TERM would have it take the lane down
+    run = private_dir.read_run(options.lane_dir)
+    held = run_state.holder(options.lane_dir)
+    order = order_for(replace(options, stay=True), run)
+    write_run(options, run, order, keeper.spawn(order))
+    if held and held.keeper and held.keeper.alive:
+        stop.end_groups({held.keeper.pid}, signal.SIGKILL, STOP_LIMIT)  # on SIGTERM it would take the lane down
     return run
 
 
-def order_for(wish: Wish, run: Run) -> keeper.Order:
-    """What the keeper of this run is told."""
-    owner, above = ("", []) if wish.stay else keeper.watched()
-    return keeper.Order(
+def order_for(options: Options, run: Run) -> Order:
+    """What the keeper of this run is started with."""
+    owner, above = ("", []) if options.stay else keeper.watched()
+    return Order(
         lane_id=run.lane_id,
         run_id=run.run_id,
         started=run.started,
-        lane_dir=wish.lane_dir,
-        artifacts_dir=wish.artifacts_dir,
-        ports=wish.ports,
-        lease=wish.lease,
-        watched=[] if wish.stay else above,
+        lane_dir=options.lane_dir,
+        artifacts_dir=options.artifacts_dir,
+        ports=options.ports,
+        lease=options.lease,
+        watched=above,
         owner=owner,
         timeline=os.environ.get("LANE_TIMELINE", ""),
         verdict_file=os.environ.get("LANE_VERDICT_FILE", ""),
-        planned=list(wish.planned),
-        versions=dict(wish.versions),
-        ansible_log=os.environ.get(ansible_log.LOG, ""),
+        planned=list(options.planned),
+        versions=dict(options.versions),
+        ansible_log=os.environ.get("LANE_ANSIBLE_LOG", ""),
         command=check_report.command_id(),
     )
 
 
-def write_run(wish: Wish, run: Run, order: keeper.Order | None, kept: proc.Process | None) -> None:
-    """Write run.json: the run, and who holds it."""
-    held = {
-        "keeper": asdict(keeper.Watched(kept.pid, kept.started, "keeper")) if kept else None,
-        "watched": [asdict(w) for w in order.watched] if order else [],
-        "lease": wish.lease,
-    }
-    write_private(Path(wish.lane_dir, RUN_FILE), json.dumps({**asdict(run), "artifacts_dir": wish.artifacts_dir, **({"held": held} if kept else {})}).encode())
+def write_run(options: Options, run: Run, order: Order | None, kept: proc.Process | None) -> None:
+    """Write run.json: the run, its places and ports, and who holds it."""
+    content: dict[str, Any] = {**asdict(run), "artifacts_dir": options.artifacts_dir, "ports": options.ports}
+    if kept:
+        watched = [asdict(w) for w in order.watched] if order else []
+        content["held"] = {"keeper": asdict(Watched(kept.pid, kept.started, "keeper")), "watched": watched, "lease": options.lease}
+    write_private(Path(options.lane_dir, RUN_FILE), json.dumps(content).encode())
 
 
-def make(wish: Wish) -> Run:
-    """A keeper, then the directory with a new run and new secrets in it, and an empty place for the artifacts.
+def make(options: Options) -> Run:
+    """A keeper, then the directory with a new run and new secrets in it, and an empty directory for the artifacts.
 
-    The keeper comes first and run.json before anything else, so that whatever is there when this is killed is found and known as the lane's.
+    The keeper comes first and run.json before anything else, so that whatever exists when this is killed can be found and told to be the lane's.
     """
-    run = Run(wish.lane_id, f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}", time.time())
-    order = order_for(wish, run) if wish.kept else None
+    run = Run(options.lane_id, f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}", time.time())
+    order = order_for(options, run) if options.keeper else None
     kept = keeper.spawn(order) if order else None
     made = False
     try:
-        os.mkdir(wish.lane_dir, 0o700)
+        os.mkdir(options.lane_dir, 0o700)
         made = True
-        os.chmod(wish.lane_dir, 0o700)
-        write_run(wish, run, order, kept)
-        make_place(wish.lane_dir, wish.artifacts_dir, run)
-        for name in wish.secrets:
-            write_private(Path(wish.lane_dir, "secrets", name), secrets.token_hex(20).encode())
+        os.chmod(options.lane_dir, 0o700)
+        write_run(options, run, order, kept)
+        artifacts.claim(options.artifacts_dir, run)
+        private_dir.make_folders(options.lane_dir)
+        for name in options.secrets:
+            write_private(Path(options.lane_dir, "secrets", name), secrets.token_hex(20).encode())
     except BaseException as error:
         if made:
-            teardown.remove(wish.lane_dir)
-        keeper.dismiss(wish.lane_id, run.run_id)
+            teardown.remove(options.lane_dir)
+        keeper.dismiss(options.lane_id, run.run_id)
         if isinstance(error, FileExistsError) and not made:
-            refuse(wish, "another run took it at this moment", "./lane ps, or take another lane_id")
+            refuse(options, "has just been taken by another run", "wait for that run")
         raise
     return run
-
-
-def make_place(lane_dir: str, artifacts_dir: str, run: Run) -> None:
-    """The folders of lane_dir, and an artifacts directory that is this run's; those that are there already stay."""
-    made_by = Path(artifacts_dir, ".lane")
-    if not made_by.exists() or run.run_id not in made_by.read_text(encoding="utf-8"):
-        put_aside(artifacts_dir)
-        made_by.write_text(f"Made by the kerbside lane, run {run.run_id}; replaced by the next run.\n", encoding="utf-8")
-    for folder in FOLDERS:
-        path = Path(lane_dir, folder)
-        path.mkdir(mode=0o700, exist_ok=True)
-        path.chmod(0o700)  # whatever the umask took away
-
-
-def check_place(artifacts_dir: str) -> None:
-    """Raise LaneError when the artifacts would go to a directory that holds what no lane left there."""
-    names = os.listdir(artifacts_dir) if os.path.isdir(artifacts_dir) else []
-    if names and ".lane" not in names and "result.json" not in names:
-        raise legacy_error("environment", "lane_artifacts_dir empty or left by a lane", "it holds something else", f"ls {artifacts_dir}")
-
-
-def put_aside(artifacts_dir: str) -> None:
-    """An empty directory for the artifacts; those of the run before stay beside it as NAME.previous."""
-    check_place(artifacts_dir)
-    if os.path.isdir(artifacts_dir) and os.listdir(artifacts_dir):
-        previous = f"{artifacts_dir}.previous"
-        if os.path.isdir(previous):
-            shutil.rmtree(previous)
-        os.rename(artifacts_dir, previous)
-    os.makedirs(artifacts_dir, exist_ok=True)
 
 
 def facts(lane_dir: str, run: Run | None) -> dict[str, Any]:

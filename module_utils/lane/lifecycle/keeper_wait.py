@@ -1,4 +1,4 @@
-"""The part of the keeper that waits, as long as the lane is there: with few imports. lane.keeper is loaded when there is something to do."""
+"""The part of the keeper that waits as long as the lane runs. It imports little; keeper_end is imported when there is something to do."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..core import proc_stat
 
 
 def main() -> None:
-    """Run as a keeper: argv is the descriptor to say "ready" on, and the keeper.Order as JSON."""
+    """Run as a keeper: argv is the descriptor for "ready", and the run_state.Order as JSON."""
     ready, order = int(sys.argv[1]), json.loads(sys.argv[2])
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # root may: the smallest process is the last to be killed for memory
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # only root may: when memory runs out, the kernel kills the keeper last
             file.write("-900")
     except OSError:
         pass
-    files = [_opened(order["timeline"]), _opened(order["ansible_log"])]  # their owners remove them when they are interrupted; open files stay readable
+    files = [_opened(order["timeline"]), _opened(order["ansible_log"])]  # removed by their owners on an interrupt; open files stay readable
     cause, asked = wait(order, ready)
     if asked and not os.path.lexists(order["lane_dir"]):
-        return  # teardown, which waits for this end: there is nothing to do that would need the imports
+        return  # teardown sent it and waits for this end: nothing to do, so nothing to import
 
-    from . import keeper
+    from . import keeper_end
 
-    keeper.act(order, cause, asked, *files)
+    keeper_end.act(order, cause, asked, *files)
 
 
 def _opened(path: str) -> int:
@@ -51,7 +51,7 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
     names: dict[int, str] = {}
     gone = []
     for one in order["watched"]:
-        words = f"{one['name']} (pid {one['pid']}) ended"
+        words = f"{one['name']} (pid {one['pid']}) was killed or ended"
         try:
             descriptor = os.pidfd_open(one["pid"])
         except ProcessLookupError:
@@ -66,15 +66,15 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
     if gone:
         return gone[0], False
     while True:
-        patience = None if order["watched"] else _lease_left(order)
-        if patience is not None and patience <= 0:
+        left = None if order["watched"] else _lease_left(order)
+        if left is not None and left <= 0:
             return f"its lease of {order['lease']:g} s was over", False
-        events = poll.poll(None if patience is None else patience * 1000 + 1)
+        events = poll.poll(None if left is None else left * 1000 + 1)
         ends = [names[descriptor] for descriptor, _ in events if descriptor in names]
         if ends:
             return ends[0], False
         if events:
-            return "its keeper was told to end (SIGTERM)", True
+            return "its keeper received SIGTERM", True
 
 
 def _lease_left(order: dict[str, Any]) -> float:

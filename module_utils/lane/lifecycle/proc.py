@@ -1,4 +1,4 @@
-"""What /proc says about processes and their sockets. Linux only; nothing here keeps state.
+"""Processes and their sockets as /proc shows them. Linux only; nothing here keeps state.
 
 Shapes follow proc(5): /proc/PID/stat, /proc/PID/environ, /proc/net/tcp.
 """
@@ -33,9 +33,9 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """A zombie has ended; only its parent has not looked yet (where PID 1 is slow to reap, facts/qemu.md 2).
+        """False for a zombie: it has ended, and only waits for its parent to reap it.
 
-        One with threads left has not: only its first thread is gone, and the others keep its sockets open (seen with a killed qemu).
+        A zombie with threads left is alive: only its first thread has ended, and the others keep its sockets open (seen with a killed qemu).
         """
         return self.state not in "ZX" or self.threads > 1
 
@@ -60,7 +60,7 @@ def read(pid: int) -> Process | None:
 
 
 def everyone() -> Iterator[Process]:
-    """Every process that is there now."""
+    """Every process, as it is now."""
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (process := read(int(entry))):
             yield process
@@ -77,9 +77,9 @@ def program_of(group: int) -> int | None:
 
 
 class Groups:
-    """The live processes of some process groups, for one who looks again and again: a look reads those that it knows, and all of /proc once in RESCAN seconds.
+    """The live processes of some process groups, for callers that poll: a call reads the processes that it knows, and all of /proc every RESCAN seconds.
 
-    A process that joins a group is seen at the next of these, one that ends or is stopped at the next look.
+    A process that joins a group is found by the next scan of /proc; one that ends or is stopped is noticed at once.
     """
 
     RESCAN = 1.0
@@ -89,7 +89,7 @@ class Groups:
         self._scanned = -self.RESCAN
 
     def members(self, groups: Collection[int]) -> dict[int, list[Process]]:
-        """By group; one that has no live process is left out, after a look at all of /proc."""
+        """By group; a group without a live process is left out, after a scan of /proc."""
         if time.monotonic() - self._scanned < self.RESCAN:
             found = _by_group(filter(None, map(read, self._known)), groups)
             if len(found) == len(set(groups)):
@@ -122,6 +122,11 @@ def environ(pid: int, name: str) -> str | None:
 def marked(lane_id: int, run_id: str = "") -> list[Process]:
     """The live processes of this user that carry the mark of this lane, whichever run of it started them unless one is named."""
     return [p for p in everyone() if p.alive and (environ(p.pid, MARK) or "").startswith(f"{lane_id}/{run_id}") and ours(p.pid)]
+
+
+def any_marked(run_id: str) -> bool:
+    """Whether a live process of this user carries the mark of this run."""
+    return any(p.alive and (environ(p.pid, MARK) or "").endswith(f"/{run_id}") and ours(p.pid) for p in everyone())
 
 
 def ours(pid: int) -> bool:
@@ -180,7 +185,9 @@ def listeners(ports: Collection[int]) -> dict[int, str]:
         held = socket_inodes([process.pid])
         for port in inodes.keys() - found.keys():
             if inodes[port] & held:
-                found[port] = f"{process.name}, pid {process.pid}"
+                mark = environ(process.pid, MARK) if ours(process.pid) else None
+                lane = f" of lane {mark.partition('/')[0]}" if mark else ""
+                found[port] = f"{process.name}{lane}, pid {process.pid}"
     return {port: found.get(port, "a process of another user") for port in sorted(inodes)}
 
 

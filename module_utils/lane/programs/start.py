@@ -26,7 +26,7 @@ from .stop import POLL, stop
 #: The poll interval for what has taken longer than LONG seconds, as it does where many lanes share the processors.
 SLOW_POLL = 0.05
 LONG = 2.0
-#: The variable that the limits of all programs are made from (inventory/group_vars/all/lane.yml).
+#: The variable that the limits of all programs are made from (roles/lane/defaults/main.yml).
 LIMIT = "lane_start_limit"
 #: `sh` traps the signals that its group gets, waits for the program all the same, writes its status to $0, and kills
 #: whatever the program left in its group: kerbside-proxy would outlive a daemon that was killed, and keep its ports

@@ -1,0 +1,125 @@
+"""The artifacts directory: whose it is, and how the results of earlier commands are moved away so that none can pass for a new one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import PRODUCT, LaneError, clock
+from ..core.private_dir import Run
+from ..evidence import verdict
+from . import proc, run_state
+
+#: Names the run that made the directory.
+MARK_FILE = ".lane"
+#: In a directory with nothing but the result of a command that was refused.
+REFUSED = ".refused"
+#: What a judging command writes anew; of a lane that keeps running, the rest stays.
+RESULTS = ("result.json", "junit.xml", "report.html", "screenshot.png", "screendump.png")
+
+
+def check(artifacts_dir: str) -> None:
+    """Raise LaneError when the artifacts would go to a directory that holds something else."""
+    names = os.listdir(artifacts_dir) if os.path.isdir(artifacts_dir) else []
+    if names and not {MARK_FILE, verdict.RESULT} & set(names):
+        problem = f"{artifacts_dir} holds {sorted(names)[0]} and was not made by a lane"
+        raise LaneError("artifacts_dir_foreign", "environment", problem, "set lane_artifacts_dir to an empty or a new directory")
+
+
+def claim(artifacts_dir: str, run: Run) -> None:
+    """An artifacts directory for this run; one that is this run's already stays as it is."""
+    mark = Path(artifacts_dir, MARK_FILE)
+    if not mark.exists() or run.run_id not in mark.read_text(encoding="utf-8"):
+        put_away(artifacts_dir)
+        os.makedirs(artifacts_dir, exist_ok=True)
+        mark.write_text(f"Made by the kerbside lane, run {run.run_id}; replaced by the next run.\n", encoding="utf-8")
+
+
+def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
+    """Move the results of earlier commands to NAME.previous; False when this command must not write there: a live run does that it has no part in.
+
+    fresh: a new run is wanted, which a lane that is running refuses: then everything of that lane stays. Otherwise this command goes on with
+    the lane that is running, and only RESULTS are moved. Call it before anything can fail.
+    """
+    if not os.path.isabs(artifacts_dir):
+        return False
+    if not os.path.isdir(artifacts_dir):
+        return True
+    check(artifacts_dir)
+    live = _live_run(artifacts_dir)
+    if not live:
+        put_away(artifacts_dir)
+        return True
+    holder = run_state.holder(lane_dir)
+    if fresh or run_state.recorded(lane_dir).get("run_id") != live or (holder and holder.watched and holder.alive):
+        return False
+    put_away(artifacts_dir, RESULTS)
+    return True
+
+
+def _live_run(artifacts_dir: str) -> str:
+    """The id of the run that made the directory, as long as a process with its mark is there; else ""."""
+    try:
+        found = re.search(r"\brun (\S+);", Path(artifacts_dir, MARK_FILE).read_text(encoding="utf-8"))
+    except OSError:
+        return ""
+    return found[1] if found and proc.any_marked(found[1]) else ""
+
+
+def put_away(artifacts_dir: str, names: tuple[str, ...] = ()) -> None:
+    """Move the directory, or only these files of it, to NAME.previous, in place of what is there."""
+    check(artifacts_dir)
+    there = set(os.listdir(artifacts_dir) if os.path.isdir(artifacts_dir) else [])
+    if not names and REFUSED in there:  # of a command that never had a run: the evidence in NAME.previous is worth more
+        shutil.rmtree(artifacts_dir)
+        return
+    if not there.intersection(names or there):
+        return
+    previous = Path(f"{artifacts_dir.rstrip('/')}.previous")
+    if previous.is_dir():
+        check(str(previous))
+        shutil.rmtree(previous)
+    if not names:
+        os.rename(artifacts_dir, previous)
+        return
+    previous.mkdir()
+    previous.joinpath(MARK_FILE).touch()
+    for name in there.intersection(names):
+        os.rename(os.path.join(artifacts_dir, name), previous / name)
+
+
+def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], planned: list[str]) -> dict[str, str]:
+    """Write result.json for a command that was refused before it had a run; returns the `lane_verdict` of the module.
+
+    Raises ValueError for a lane_id that is no number: then there is no lane to write for.
+    """
+    now = clock(time.time())
+    result = {
+        "schema": verdict.SCHEMA,
+        "lane_id": int(lane_id),
+        "run_id": "",
+        "command_id": os.environ.get("LANE_COMMAND_ID", ""),
+        "verdict": "fail" if failure["component"] in PRODUCT else "error",
+        "started": now,
+        "finished": now,
+        "seconds": 0.0,
+        "accel": {"chosen": None, "reason": None},
+        "guests": [],
+        "versions": {},
+        "origins": {},
+        "phases": [],
+        "checks_planned": len(planned),
+        "plan_changed": None,
+        "checks": [{"suite": "smoke", "guest": None, "name": name, "result": "not run", "seconds": 0.0, "detail": {}} for name in planned],
+        "blame": {"phase": "claim", "check": None, "evidence": None, **failure},
+    }
+    os.makedirs(artifacts_dir, exist_ok=True)
+    if not os.listdir(artifacts_dir):
+        Path(artifacts_dir, REFUSED).touch()
+        Path(artifacts_dir, "logs").mkdir()
+    verdict.save(artifacts_dir, result)
+    return verdict.shown(result, artifacts_dir)

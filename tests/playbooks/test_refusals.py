@@ -1,0 +1,171 @@
+"""Commands that cannot work are refused before anything starts: with a code, in one sentence, as the last line and in result.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.core import private_dir
+from lane_numbers import lane_ids
+from whole_lanes import Started, surroundings
+
+FIRST = "Check the command and the inputs of all roles"
+CLAIM = "Claim lane"
+TAGS = "kvm_probe, deps, sextant_vm, ryll_build, tls, kerbside, smoke, "
+
+
+def kept(lane: Any) -> None:
+    """Artifacts as a green run leaves them."""
+    lane.artifacts.mkdir(exist_ok=True)
+    for name in ("result.json", "junit.xml", "report.html", "screenshot.png"):
+        (lane.artifacts / name).write_text("green")
+
+
+def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> None:
+    """Nothing was started; the last line and result.json say why, and nothing of the earlier run is left that could pass for this one."""
+    result = json.loads((lane.artifacts / "result.json").read_text())
+    assert played.rc == 2, played
+    assert (result["verdict"], result["blame"]["code"], result["blame"]["component"]) == ("error", code, component), result
+    assert [word for word in words if word not in result["blame"]["cause"]] == [], result
+    assert played.text.rstrip().splitlines()[-1] == f"LANE FAIL {component}: {result['blame']['cause']}"
+    assert "green" not in [path.read_text(errors="replace") for path in lane.artifacts.glob("*.*")]
+    assert not lane.dir.exists()
+    assert lane.marked() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--tags", "smok"], "no_such_tag", f"no task has the tag smok; tags are {TAGS}"),
+        (["--tags", "smoke,untagged"], "no_such_tag", f"no task has the tag untagged; tags are {TAGS}"),
+        (["--tags", "tagged"], "no_such_tag", "tag tagged"),
+        (["--skip-tags", "smok"], "no_such_tag", "tag smok;"),
+        (["--skip-tags", "smoke"], "skips_needed", "--skip-tags smoke skips what the other roles need"),
+        (["--skip-tags", "all"], "skips_needed", "--skip-tags all"),
+        (["--skip-tags", "always"], "skips_needed", "--skip-tags always"),
+        (["--skip-tags", "tagged"], "skips_needed", "--skip-tags tagged"),
+        (["--tags", "teardown", "--skip-tags", "teardown"], "nothing_to_do", "leaves nothing to do"),
+        (["--start-at-task", "TYPO"], "skips_needed", "--start-at-task 'TYPO' skips"),
+        (["--start-at-task", "Start kerbside"], "skips_needed", "--start-at-task 'Start kerbside' skips"),
+        (["--step"], "no_terminal", "stdin is not a terminal"),
+        (["-i", "/dev/null"], "nothing_to_do", "no task to run"),
+        (["--tags", "smoke,evidence"], "lane_not_running", "is not running; start it with ./lane up -e lane_id="),
+        (["--tags", "kerbside"], "lane_not_running", "is not running"),
+        (["--tags", "evidence"], "lane_not_running", "is not running"),
+    ],
+)
+def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(lane: Any, options: list[str], code: str, words: str) -> None:
+    kept(lane)
+    played = lane.run("playbooks/lane.yml", *options)
+    refused(lane, played, code, "lane", words)
+    assert (Path(f"{lane.artifacts}.previous") / "result.json").read_text() == "green"
+
+
+def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
+    for options in (["--tags", "smok"], ["--start-at-task", "TYPO"]):
+        played = lane.run("playbooks/teardown.yml", *options)
+        assert (played.rc, played.text.splitlines()[-1].split(":")[0]) == (2, "LANE FAIL lane"), played
+
+
+def test_several_hosts_in_one_command(lane: Any, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"} for name in ("one", "two")}
+    inventory.write_text(json.dumps({"lane": {"hosts": hosts}}), encoding="utf-8")
+    kept(lane)
+    refused(lane, lane.run("playbooks/lane.yml", "-i", str(inventory)), "several_hosts", "lane", "one, two; add --limit HOST")
+    one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check")
+    assert one.rc == 0, one
+
+
+def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_path: Path) -> None:
+    """Also its group variables in the file itself, which lose against everything but the defaults of roles."""
+    inventory = tmp_path / "hosts.yml"
+    host = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    inventory.write_text(json.dumps({"lane": {"hosts": {"box": host}, "vars": {"lane_guest": "nobody", "lane_lease": 0}}}), encoding="utf-8")
+    refused(lane, lane.run("playbooks/lane.yml", "-i", str(inventory)), "bad_input", "environment", "lane_lease is 0")
+
+
+def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
+    kept(lane)
+    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_package": "kerbside", "tls_colour": "blue", "kerbside_environment": 3}
+    played = lane.run("playbooks/lane.yml", **wrong)
+    assert [result["task"] for result in played.results()][-1] == FIRST, "something ran after it"
+    words = (
+        "there is no variable kerbsid_package (did you mean kerbside_package?)",
+        "there is no variable tls_colour;",
+        "value of kvm_probe_policy must be one of: auto, require, never, got: sometimes",
+        "argument 'kerbside_start_limit' is of type str, not float",
+        "argument 'kerbside_environment' is of type int, not dict",
+    )
+    refused(lane, played, "bad_input", "environment", *words)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        ({"lane_id": 100}, "bad_input", "lane_id is 100"),
+        ({"lane_dir": "/tmp/" + "x" * 100}, "socket_path_too_long", "107 bytes"),
+        ({"lane_artifacts_dir": "/proc/nothing"}, "not_writable", "cannot write to /proc/nothing"),
+    ],
+)
+def test_what_the_claim_refuses(lane: Any, more: dict[str, Any], code: str, words: str) -> None:
+    kept(lane)
+    played = lane.run("playbooks/lane.yml", **more)
+    failed = played.result(f"{CLAIM} {more.get('lane_id', lane.id)}")
+    assert failed["lane_failure"]["code"] == code
+    assert words in played.text.splitlines()[-1]
+    if "lane_artifacts_dir" not in more:
+        refused(lane, played, code, "environment", words)
+
+
+def test_names_of_the_users_own_are_let_through(lane: Any) -> None:
+    played = lane.run("playbooks/lane.yml", "--tags", "deps", "--check", my_colour="blue", ansible_remote_tmp="/tmp")
+    assert played.rc == 0, played
+
+
+def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_place(lane: Any) -> None:
+    assert lane.run("playbooks/lane.yml", "--tags", "tls").rc == 0
+    (lane.artifacts / "result.json").write_text("green")
+    run_id = private_dir.read_run(str(lane.dir)).run_id
+    other = lane.run("playbooks/lane.yml", "--tags", "tls", lane_proxy_port=17890)
+    assert other.result(f"{CLAIM} {lane.id}")["lane_failure"]["code"] == "other_ports"
+    assert f"started with lane_proxy_port {17900 + 10 * lane.id}, but this command has 17890" in other.text.splitlines()[-1]
+    full = lane.run("playbooks/lane.yml", "--skip-tags", "smoke")
+    assert full.result(FIRST)["lane_failure"]["code"] == "skips_needed"
+    elsewhere = lane.run("playbooks/teardown.yml", lane_dir=f"{lane.dir}-other")
+    assert elsewhere.rc == 2
+    assert elsewhere.text.splitlines()[-1].startswith(f"LANE FAIL lane: lane {lane.id} runs in {lane.dir}, not in {lane.dir}-other; ")
+    assert private_dir.read_run(str(lane.dir)).run_id == run_id
+    assert lane.marked()
+
+
+def test_ansible_that_ends_early_has_a_last_line_and_a_result(tmp_path: Path) -> None:
+    """Before any plugin is loaded, ./lane itself moves the results away and says how it ended."""
+    with lane_ids(1) as (number,), surroundings(number) as place:
+        place.artifacts.mkdir()
+        (place.artifacts / "result.json").write_text("green")
+        commands = [place.script("--limit", "nowhere"), place.script("--no-such-option")]
+        if os.getuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0:
+            commands.append(["unshare", "--mount", "sh", "-c", 'mount -t proc none /dev/shm && exec "$@"', "sh", *place.script()])
+        for command in commands:
+            run = Started(command, place.environment())
+            assert run.wait(60) == 2, run.text
+            assert run.lines[-1].startswith("LANE FAIL lane: ansible-playbook ended with status "), run.text
+            assert "Traceback" not in run.text
+            if "--no-such-option" not in command:  # then Ansible has not read lane_artifacts_dir either
+                assert json.loads((place.artifacts / "result.json").read_text())["blame"]["code"] == "ansible_ended"
+        assert place.traces() == []
+
+
+def test_ctrl_c_at_any_moment_is_one_sentence(tmp_path: Path) -> None:
+    with lane_ids(1) as (number,), surroundings(number) as place:
+        for delay in (0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0):
+            run = Started(["timeout", "--signal=INT", str(delay), *place.script("--check")], place.environment())
+            status = run.wait(60)
+            assert "Traceback" not in run.text, f"after {delay} s: {run.text}"
+            assert status in (0, 124), run.text  # done before, or timeout's own
+            assert status == 0 or run.lines[-1].startswith(("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal")), run.text

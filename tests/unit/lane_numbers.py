@@ -1,0 +1,48 @@
+"""Numbers of lanes for the tests, 60 to 99: each is held by one running test at a time, and a lane that somebody keeps running is left alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ansible.module_utils.lane.lifecycle import proc
+
+IDS = range(60, 100)  # lane 0 and its neighbours belong to people
+
+
+def in_use(number: int) -> bool:
+    """Whether a lane of this number is there that no test holds: its processes, or its directory in the usual place."""
+    return bool(proc.marked(number)) or os.path.lexists(f"/tmp/kerbside-lane-{number}")
+
+
+def hold(number: int) -> socket.socket | None:
+    """Hold a number until the socket is closed, also against tests of other checkouts; None when it is not free."""
+    held = socket.socket(socket.AF_UNIX)
+    with suppress(OSError):
+        held.bind(f"\0kerbside-lane-test-{number}")  # an abstract name (unix(7)): free again as soon as this process has ended
+        if not in_use(number):
+            return held
+    held.close()
+    return None
+
+
+@contextmanager
+def lane_ids(count: int) -> Iterator[list[int]]:
+    """Neighbouring lane ids that nothing else uses."""
+    held: list[socket.socket] = []
+    try:
+        for number in IDS:
+            if (one := hold(number)) is None:
+                while held:
+                    held.pop().close()
+                continue
+            held.append(one)
+            if len(held) == count:
+                break
+        assert len(held) == count, f"{count} neighbouring lane ids of {IDS} are not free"
+        yield list(range(number + 1 - count, number + 1))
+    finally:
+        for one in held:
+            one.close()

@@ -1,0 +1,105 @@
+"""Locks: one holder at a time, given back by the kernel, in a directory that nobody else can enter."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ansible.module_utils.lane.core import lock, private_dir
+from ansible.module_utils.lane.core.errors import LaneError
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys
+from lane.core import lock
+with lock.held(sys.argv[1], 5, lambda: RuntimeError("busy")):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def busy() -> LaneError:
+    return LaneError("lane_busy", "lane", "busy")
+
+
+def test_another_process_has_to_wait_until_the_holder_ends_however_that_is(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    waited: list[int] = []
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], env={"PYTHONPATH": str(ROOT / "module_utils")}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        with pytest.raises(LaneError, match="busy"), lock.held(path, 0.1, busy, lambda: waited.append(1)):
+            pytest.fail("held twice")
+        assert waited == [1]
+        holder.kill()
+        holder.wait()
+        with lock.held(path, 5, busy, lambda: waited.append(2)):
+            pass
+    assert 2 not in waited
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="lock"), lock.held(tmp_path / "lock", 1, busy):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_each_lane_has_a_lock_of_its_own_and_a_second_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_dir, "ALONE_LIMIT", 0.1)
+    with private_dir.alone(97), private_dir.alone(96):
+        with pytest.raises(LaneError) as caught, private_dir.alone(97):
+            pass
+        assert (caught.value.code, caught.value.component) == ("lane_busy", "lane")
+    with private_dir.alone(97):
+        pass
+
+
+def places(monkeypatch: pytest.MonkeyPatch, home: Path, runtime: Path | None) -> None:
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_dir=str(home)))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime or ""))
+    monkeypatch.setenv("HOME", "/nowhere")
+
+
+def test_the_directory_is_private_and_does_not_depend_on_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places(monkeypatch, tmp_path, tmp_path / "runtime")
+    found = lock.folder()
+    assert found == tmp_path / ".cache/kerbside-lane-locks"
+    assert found.stat().st_mode & 0o777 == 0o700
+    found.chmod(0o777)
+    assert lock.folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_without_a_home_the_next_place_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places(monkeypatch, tmp_path / "none", tmp_path)
+    assert lock.folder() == tmp_path / "kerbside-lane-locks"
+    places(monkeypatch, tmp_path / "none", None)
+    assert lock.folder() == Path(f"/tmp/kerbside-lane-locks-{os.getuid()}")
+    assert not (tmp_path / "none").exists()
+    lock.folder().rmdir()
+
+
+def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign, mine = tmp_path / "foreign", tmp_path / "mine"
+    for folder in (foreign, mine, tmp_path / "link/.cache"):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "foreign"), (tmp_path, "link.locks"), (tmp_path, "mine")]))
+    (tmp_path / "link.locks").symlink_to(mine)
+    if os.getuid() == 0:
+        os.chown(foreign, 12345, 12345)
+        assert lock.folder() == mine
+        monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "foreign"), (tmp_path, "link.locks")]))
+        with pytest.raises(LaneError) as caught:
+            lock.folder()
+        assert (caught.value.code, caught.value.component) == ("no_lock_directory", "environment")
+        assert "uid 12345" in str(caught.value)
+    else:
+        monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "link.locks"), (tmp_path, "mine")]))
+        assert lock.folder() == mine
