@@ -45,8 +45,6 @@ def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
     fresh: a new run is wanted, which a lane that is running refuses: then everything of that lane stays. Otherwise this command goes on with
     the lane that is running, and only RESULTS are moved. Call it before anything can fail.
     """
-    if not os.path.isabs(artifacts_dir):
-        return False
     if not os.path.isdir(artifacts_dir):
         return True
     check(artifacts_dir)
