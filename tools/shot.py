@@ -14,6 +14,7 @@ from ansible.module_utils.lane.core.private_dir import RUN_FILE, read_json, read
 from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.qmp import Qmp
 from ansible.module_utils.lane.protocols.ryll import session, steps
+from ansible.module_utils.lane.protocols.ryll.pictures import to_png
 
 from tools import ps
 
@@ -34,9 +35,9 @@ def by_ryll(lane_dir: str, file: Path) -> str:
 def by_qemu(lane_dir: str, file: Path) -> str:
     """Have qemu's picture in the file, and return its size. Raises LaneError (qemu)."""
     with Qmp.connect(f"{lane_dir}/qmp.sock", LIMIT) as qmp:
-        picture = outside_checks.dump(lane_dir, qmp)
-    write_private(file, picture_compare.png(picture))
-    return str(picture.size)
+        picture = outside_checks.screendump(lane_dir, qmp)
+    write_private(file, to_png(picture))
+    return picture_compare.size(picture)
 
 
 def take(lane_id: int, wanted: Path | None) -> str:
@@ -50,7 +51,7 @@ def take(lane_id: int, wanted: Path | None) -> str:
     try:
         size, whose = by_ryll(up.dir, file), "by ryll, through kerbside"
     except LaneError as error:
-        size, whose = by_qemu(up.dir, file), f"by qemu itself ({error.got})"
+        size, whose = by_qemu(up.dir, file), f"by qemu itself ({error.problem})"
     file.chmod(0o644)
     return f"{file}: {size}, {whose}"
 
