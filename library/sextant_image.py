@@ -79,6 +79,7 @@ lane_failure:
 """
 
 import os
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
@@ -105,8 +106,8 @@ def main() -> None:
 
     def work() -> dict:
         guest = guests.entry(given["guests"], given["guest"])
-        guest["sha256"] = guests.check_image(guest, given["folder"])
         guest["path"] = os.path.join(given["folder"], guest["image"])
+        guest["sha256"] = guests.check_image(guest, Path(guest["path"]))
         result = {"lane_note": f"guest {guest['name']}", "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
             return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}

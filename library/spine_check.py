@@ -11,7 +11,7 @@ description:
   - C(banner) waits for the guest's banner in the serial log and watches qemu meanwhile.
   - C(counters) wants the proxy's own counters to have moved since console.vv was fetched, both ways and without a firewall verdict.
   - C(path) wants ryll to be connected to the proxy and not to qemu.
-  - C(frames) wants the guest to be running and ryll to show the picture that qemu itself draws (docs/diagnosis.md).
+  - C(frames) wants the guest to be running and ryll to show the picture that qemu itself draws, pixel by pixel.
   - Every check runs, also after one has failed; the report has them all and the task fails with the first.
 options:
   lane_dir:
@@ -64,6 +64,10 @@ options:
     description: ryll's control socket, for C(frames). Nobody else may be connected to it.
     type: path
     required: true
+  lossy:
+    description: A lossy compression was asked for. Ryll's picture may then differ from qemu's by what that explains (docs/smoke.md).
+    type: bool
+    default: false
   after_failure:
     description: Something has failed before. Every check is then made once, without waiting, and the task does not fail.
     type: bool
@@ -149,6 +153,7 @@ def main() -> None:
             "counters_file": {"type": "path", "required": True},
             "qmp_socket": {"type": "path", "required": True},
             "control_socket": {"type": "path", "required": True},
+            "lossy": {"type": "bool", "default": False},
             "after_failure": {"type": "bool", "default": False},
             "stale": {"type": "list", "elements": "path", "default": []},
             "report_file": {"type": "path", "required": True},
@@ -163,10 +168,10 @@ def main() -> None:
             return {"changed": False}
         for path in given.pop("stale"):
             Path(path).unlink(missing_ok=True)
-        haste = {"watch": False, "limit": HASTY} if failed_before else {}
-        spine = outside_checks.Spine(run=private_dir.read_run(given["lane_dir"]), **given, **haste)
-        entries, failure = outside_checks.run_checks(spine, checks)
-        check_report.write(report, {"checks": entries, "files": spine.files})
+        haste = {"wait": False, "limit": HASTY} if failed_before else {}
+        context = outside_checks.Context(run=private_dir.read_run(given["lane_dir"]), **given, **haste)
+        entries, failure = outside_checks.run_checks(context, checks)
+        check_report.write(report, {"checks": entries, "files": context.files})
         if failure and not failed_before:
             failure.result = {"checks": entries}
             raise failure

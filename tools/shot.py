@@ -15,6 +15,7 @@ from ansible.module_utils.lane.core.private_dir import RUN_FILE, read_json, read
 from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.qmp import Qmp
 from ansible.module_utils.lane.protocols.ryll import session, steps
+from ansible.module_utils.lane.protocols.ryll.pictures import to_png
 
 from tools import end_quietly, ps
 
@@ -35,9 +36,9 @@ def by_ryll(lane_dir: str, file: Path) -> str:
 def by_qemu(lane_dir: str, file: Path) -> str:
     """Write qemu's screenshot to the file and return its size. Raises LaneError (qemu)."""
     with Qmp.connect(f"{lane_dir}/qmp.sock", LIMIT) as qmp:
-        picture = outside_checks.dump(lane_dir, qmp)
-    write_private(file, picture_compare.png(picture))
-    return str(picture.size)
+        picture = outside_checks.screendump(lane_dir, qmp)
+    write_private(file, to_png(picture))
+    return picture_compare.size(picture)
 
 
 def take(lane_id: int, wanted: Path | None) -> str:

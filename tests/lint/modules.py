@@ -41,6 +41,15 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+def documentation_of(path: Path, module: ModuleType) -> dict[str, Any]:
+    """DOCUMENTATION with the options of the fragments that it extends."""
+    documentation: dict[str, Any] = yaml.safe_load(module.DOCUMENTATION)
+    for name in documentation.pop("extends_documentation_fragment", []):
+        fragment = load(path.parents[1] / "plugins/doc_fragments" / f"{name}.py").ModuleDocFragment
+        documentation["options"] |= yaml.safe_load(fragment.DOCUMENTATION)["options"]
+    return documentation
+
+
 def asked_of(module: ModuleType) -> dict[str, Any]:
     """What the module gives to AnsibleModule."""
 
@@ -62,8 +71,9 @@ def findings(path: Path) -> Iterator[str]:
     try:
         module = load(path)
         given = asked_of(module)
-        documentation, examples, returned = (yaml.safe_load(getattr(module, name)) for name in ("DOCUMENTATION", "EXAMPLES", "RETURN"))
-    except (AttributeError, ImportError, ValueError, yaml.YAMLError) as error:
+        documentation = documentation_of(path, module)
+        examples, returned = (yaml.safe_load(getattr(module, name)) for name in ("EXAMPLES", "RETURN"))
+    except (AttributeError, ImportError, OSError, ValueError, yaml.YAMLError) as error:
         yield f"expected DOCUMENTATION, EXAMPLES, RETURN and main(), but {' '.join(str(error).split())}"
         return
     if not all((documentation, examples, returned)):
@@ -134,7 +144,7 @@ def borrowed(name: str, told: dict[str, Any], library: Path) -> dict[str, Any]:
     file = library / f"{other[1]}.py" if other else None
     if not file or not file.is_file():
         return {}
-    suboptions: dict[str, Any] = yaml.safe_load(load(file).DOCUMENTATION)["options"].get(name, {}).get("suboptions") or {}
+    suboptions: dict[str, Any] = documentation_of(file, load(file))["options"].get(name, {}).get("suboptions") or {}
     return suboptions
 
 

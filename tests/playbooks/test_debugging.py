@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records
-from ansible.module_utils.lane.protocols.ryll import png
+from ansible.module_utils.lane.protocols.ryll import pictures
 from ansible.module_utils.lane.protocols.ryll.client import Client
 
 ROOT = Path(__file__).parents[2]
@@ -90,8 +90,7 @@ def see_picture(lane: Any, whose: str) -> None:
     assert found and found[4] == whose, taken
     file = Path(found[1])
     assert file.parent == lane.artifacts and file.stat().st_mode & 0o777 == 0o644
-    pixels = png.look(("png", file.read_bytes()), int(found[2]), int(found[3]), lambda: None)
-    assert pixels.one_colour is None
+    assert pictures.one_colour(pictures.read("png", file.read_bytes(), int(found[2]), int(found[3]))) is None
     named = lane.scratch / "mine.png"
     assert verb(lane, "shot", str(named)).stdout.startswith(f"{named}: ")
     assert verb(lane, "shot", "/nowhere/x.png").stderr.startswith("lane: environment: cannot write /nowhere/x.png: ")

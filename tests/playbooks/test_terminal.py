@@ -15,7 +15,7 @@ from whole_lanes import Started, Surroundings, surroundings
 
 #: A full run that ends early: after the phases that take no time, the third fails.
 RED = ("-e", "lane_guest=nobody")
-CAUSE = "expected lane_guest to be a guest of fixtures/guests.yml, but 'nobody' is not one of pocket, uncalibrated"
+CAUSE = "there is no guest 'nobody' in guests.yml; it has pocket, uncalibrated; correct lane_guest or lane_guests"
 PHASE = re.compile(r"([a-z_]+) +\d+\.\d s(?:  (.*))?")
 
 

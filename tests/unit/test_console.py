@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -52,15 +53,15 @@ def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
     unknown = json.dumps({"error": "console not found", "status": 404})
     with api(lambda n, auth: (200, "ok") if n > 3 else (404, unknown)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 5) == "ok"
-    words = r"kerbside: .* but the answer was 404: console not found; look at logs/daemon"
-    with api(lambda n, auth: (404, unknown)) as port, pytest.raises(LaneError, match=words):
+    with api(lambda n, auth: (404, unknown)) as port, pytest.raises(LaneError, match="404: console not found") as caught:
         kerbside_api.get("127.0.0.1", port, "/c", token, 0.2)
+    assert (caught.value.code, caught.value.component) == ("api_refused", "kerbside")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (401, '{"error": "Signature has expired", "status": 401}', "401: Signature has expired; look at logs/api.log"),
+        (401, '{"error": "Signature has expired", "status": 401}', "401: Signature has expired"),
         (404, "<html>Not Found</html>", "404: <html>Not Found</html>"),
         (500, "server error", "500: server error"),
     ],
@@ -69,17 +70,17 @@ def test_other_answers_are_told_at_once(token: str, status: int, body: str, word
     begun = time.monotonic()
     with api(lambda n, auth: (status, body)) as port, pytest.raises(LaneError, match=words):
         kerbside_api.get("127.0.0.1", port, "/c", token, 10)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 6
 
 
 def test_nobody_there_and_no_token(token: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(LaneError, match=r"but the request ended with \[Errno 111\] Connection refused"):
-        kerbside_api.get("127.0.0.1", port, "/c", token, 1)
-    with pytest.raises(LaneError, match=r"expected a bearer token in /no/such, but No such file or directory"):
-        kerbside_api.get("127.0.0.1", port, "/c", "/no/such", 1)
+    for file, code in ((token, "api_silent"), ("/no/such", "token_missing")):
+        with pytest.raises(LaneError) as caught:
+            kerbside_api.get("127.0.0.1", port, "/c", file, 1)
+        assert (caught.value.code, caught.value.component) == (code, "kerbside")
 
 
 def test_a_good_file_passes(expected: kerbside_api.Expected) -> None:
@@ -89,28 +90,29 @@ def test_a_good_file_passes(expected: kerbside_api.Expected) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"port": "17904"}, r"in console\.vv, but it is 17904, qemu's own port"),
-        ({"tls_port": "17904"}, r"expected tls-port=17900 of kerbside-proxy in console\.vv, but it is 17904, qemu's own port"),
-        ({"tls_port": "5900"}, r"expected tls-port=17900 in console\.vv, but it says '5900'"),
-        ({"tls_port": None}, r"but it says 'nothing'"),
-        ({"host": "192.0.2.1"}, r"expected host=127\.0\.0\.1 in console\.vv, but it says '192\.0\.2\.1'"),
-        ({"type": "vnc"}, r"expected type=spice"),
-        ({"host_subject": "CN=y"}, r"expected host-subject=C=US,O=Kerbside CI,CN=x in console\.vv, but it says 'CN=y'"),
-        ({"ca": "other"}, r"expected the lane's own CA in console\.vv, but it carries another one"),
-        ({"password": ""}, r"expected a console token as the password in console\.vv, but there is none"),
+        ({"port": "17904"}, "port in console.vv is 17904, qemu's own"),
+        ({"tls_port": "17904"}, "tls-port in console.vv is 17904, qemu's own"),
+        ({"tls_port": "5900"}, "tls-port in console.vv is '5900', not '17900'"),
+        ({"tls_port": None}, "is 'missing', not '17900'"),
+        ({"host": "192.0.2.1"}, "host in console.vv is '192.0.2.1', not '127.0.0.1'"),
+        ({"type": "vnc"}, "type in console.vv is 'vnc', not 'spice'"),
+        ({"host_subject": "CN=y"}, "host-subject in console.vv is 'CN=y', not 'C=US,O=Kerbside CI,CN=x'"),
+        ({"ca": "other"}, "carries another CA"),
+        ({"password": ""}, "no console token"),
     ],
 )
 def test_every_wrong_key_is_named(expected: kerbside_api.Expected, changes: dict[str, str | None], words: str) -> None:
-    with pytest.raises(LaneError, match=words) as caught:
+    with pytest.raises(LaneError, match=re.escape(words)) as caught:
         kerbside_api.check(kerbside_api.parse(vv(**changes)), expected)
-    assert caught.value.component == "kerbside"
+    assert (caught.value.code, caught.value.component) == ("console_wrong", "kerbside")
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[other]\na=b\n", "[virt-viewer]\na=1\na=2\n"])
 def test_what_is_no_vv_file(text: str) -> None:
-    with pytest.raises(LaneError, match=r"expected console\.vv to be a \[virt-viewer\] file"):
+    with pytest.raises(LaneError) as caught:
         kerbside_api.parse(text)
+    assert (caught.value.code, caught.value.component) == ("console_malformed", "kerbside")
 
 
 def test_what_is_shown_holds_no_password_and_the_file_is_private(tmp_path: Path) -> None:

@@ -39,18 +39,18 @@ def test_a_chord_keeps_its_order_and_ignores_capitals() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("retrun", "'retrun' in 'retrun' is none"),
-        ("ctrl-", "'' in 'ctrl-' is none"),
-        ("-", "'' in '-' is none"),
-        ("a-b", "'a' in 'a-b' is another"),
-        ("f1-ctrl", "'f1' in 'f1-ctrl' is another"),
-        ("ä", "'ä' in 'ä' is none"),
+        ("retrun", "'retrun' in 'retrun' is not the name"),
+        ("ctrl-", "'' in 'ctrl-' is not the name"),
+        ("-", "'' in '-' is not the name"),
+        ("a-b", "'a' in 'a-b' cannot be held"),
+        ("f1-ctrl", "'f1' in 'f1-ctrl' cannot be held"),
+        ("ä", "'ä' in 'ä' is not the name"),
     ],
 )
 def test_what_is_no_key_is_said(text: str, words: str) -> None:
     with pytest.raises(BadSteps) as caught:
         chord(text)
-    assert caught.value.got == words
+    assert words in caught.value.problem
 
 
 def test_text_becomes_keys_of_a_us_keyboard() -> None:
@@ -62,15 +62,15 @@ def test_text_becomes_keys_of_a_us_keyboard() -> None:
 def test_a_character_that_is_not_there_is_told_by_its_place_only() -> None:
     with pytest.raises(BadSteps) as caught:
         strokes("passwört")
-    assert caught.value.got == "character 6 is not on it"
+    assert caught.value.problem == "character 6 is not on a US keyboard"
 
 
 @pytest.mark.parametrize("number", [0, 0x80, 0xE000, 0xE080, 0x10000, -1, 0x1234])
 def test_a_code_that_is_none_is_refused(number: int) -> None:
-    with pytest.raises(BadSteps, match="expected a set 1 make code"):
+    with pytest.raises(BadSteps, match="is not a set 1 make code"):
         scancode(number)
 
 
 def test_swapped_bytes_get_a_hint() -> None:
-    with pytest.raises(BadSteps, match=r"0x4be0 is none; the prefix belongs in the high byte, as in 0xE04B"):
+    with pytest.raises(BadSteps, match=r"0x4be0 is not .*; the prefix belongs in the high byte, as in 0xE04B"):
         scancode(0x4BE0)

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 H: dict[str, Any] = {"hello": {}}
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ryll_session", ROOT / "library" / "ryll_session.py")
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -30,9 +30,9 @@ def load() -> ModuleType:
     return module
 
 
-MODULE = load()
-OPTIONS: dict[str, Any] = yaml.safe_load(MODULE.DOCUMENTATION)["options"]
-STEP: dict[str, Any] = OPTIONS["steps"]["suboptions"]
+MODULE = load("library/ryll_session.py")
+FRAGMENT = load("plugins/doc_fragments/ryll_steps.py").ModuleDocFragment
+STEP: dict[str, Any] = yaml.safe_load(FRAGMENT.DOCUMENTATION)["options"]["steps"]["suboptions"]
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **args: Any) -> dict[str, Any]:
@@ -60,8 +60,9 @@ def test_a_failure_keeps_the_transcript_and_names_who(capsys: pytest.CaptureFixt
         step = {"await": {"agent": True}, "name": "agent", "blame": "guest", "within": 0.1}
         result = run(capsys, monkeypatch, socket=peer.path, steps=[H, step, {"status": {}}])
     assert result["failed"] is True
-    assert result["msg"].startswith("guest: step 2 of 3 (agent) expected the agent connected within 0.1 s, but the last that came was agent not connected")
-    assert result["lane_failure"] | {"cause": ""} == {"component": "guest", "check": "agent", "cause": "", "evidence": None}
+    assert result["msg"].startswith("guest: step 2 of 3 (agent): not within 0.1 s: the agent connected; last seen: agent not connected")
+    expected = {"component": "guest", "check": "agent", "code": "ryll_unmet", "cause": "", "evidence": None}
+    assert result["lane_failure"] | {"cause": ""} == expected
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "failed", "skipped"]
     assert "exception" not in result
 
@@ -79,8 +80,8 @@ def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(capsys: pytest.Capture
     ryll = Ryll()
     with Peer(ryll) as peer:
         result = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"statsu": {}}])
-    assert result["msg"].startswith("lane: expected step 2 to hold a verb (hello, status, await,")
-    assert result["msg"].endswith("but it holds 'statsu'")
+    assert result["msg"].startswith("lane: step 2 has the unknown key 'statsu'")
+    assert result["lane_failure"]["code"] == "ryll_input"
     assert ryll.asked == []
 
 
@@ -95,15 +96,11 @@ def test_check_mode_tells_and_touches_nothing(capsys: pytest.CaptureFixture[str]
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no steps": ({"steps": None}, "lane: expected a list of at least one step, but it is nothing"),
-    "steps as a text": ({"steps": '[{"type": {"text": "sesame"}, "private": true}]'}, "lane: expected a list of at least one step, but it is a text"),
-    "an empty list": ({"steps": []}, "lane: expected a list of at least one step, but it is empty"),
-    "a socket that is no path": ({"socket": "/r\0"}, "lane: expected the path of a unix socket, but it holds a NUL character"),
-    "a socket too long": ({"socket": "/" + "x" * 107}, "lane: expected a socket path of at most 107 bytes, but /xxx"),
-    "a transcript that is no path": ({"transcript_file": "/t\0"}, "lane: expected transcript_file to be an absolute path"),
-    "a limit that is none": ({"limit": "nan"}, "lane: expected a limit of the session above 0 and up to 86400 seconds, but it is nan"),
-    "a step limit that is none": ({"step_limit": "-inf"}, "lane: expected step_limit above 0 and up to 86400 seconds, but it is -inf"),
-    "a pid of nobody": ({"pid": -1}, "lane: expected the pid of a process, but it is -1"),
+    "no steps": ({"steps": None}, "lane: the steps are nothing"),
+    "steps as a text": ({"steps": '[{"type": {"text": "sesame"}, "private": true}]'}, "lane: the steps are a text"),
+    "a socket that is no path": ({"socket": "/r\0"}, "lane: socket is "),
+    "a limit that is none": ({"limit": "nan"}, "lane: limit is nan"),
+    "a step limit that is none": ({"step_limit": "-inf"}, "lane: step_limit is -inf"),
     "an unknown option": ({"stpes": []}, "Unsupported parameters for "),
 }
 
@@ -137,7 +134,7 @@ def test_a_private_text_is_in_no_result_and_no_log(good: bool, capsys: pytest.Ca
 
 TYPES = {
     "str": "str", "text": "str", "keyboard_text": "str", "int": "int", "number": "float", "bool": "bool", "path": "path", "dict": "dict",
-    "names": "list", "size": "str", "region": "dict", "key": "str", "keys": "list", "scancode": "int",
+    "names": "list", "regions": "list", "size": "str", "region": "dict", "key": "str", "keys": "list", "scancode": "int",
 }  # fmt: skip
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.protocols.ryll import ryll_process
+from ansible.module_utils.lane.protocols.ryll.client import Client
 from ansible.module_utils.lane.protocols.ryll.errors import ProcessLost, SessionFailed
 from ansible.module_utils.lane.protocols.ryll.ryll_process import Watch, log_end
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
-from ansible.module_utils.lane.protocols.ryll.wire import Wire
 
 HERE = Path(__file__).parent
 CHILD = """
@@ -33,6 +33,7 @@ with Peer(ryll) as peer:
     print(peer.path, flush=True)
     sys.stdin.read()
 """
+BUSY = 3.0  #: times longer than on an idle machine
 H: dict[str, Any] = {"hello": {}}
 PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
 
@@ -66,8 +67,8 @@ def fail(pid: int | None, path: str, *steps: Any, **settings: Any) -> tuple[str,
 
 
 ENDS = {
-    signal.SIGKILL: "to go on running, but it has ended (zombie, not yet reaped)",
-    signal.SIGSTOP: "to go on running, but it is stopped (state T, as after SIGSTOP)",
+    signal.SIGKILL: "it has ended (zombie, not yet reaped)",
+    signal.SIGSTOP: "it is stopped (state T, as after SIGSTOP)",
 }
 
 
@@ -79,8 +80,8 @@ def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signa
         timer.start()
         told, took, kind = fail(child.pid, path, step, {"status": {}})
         timer.join()
-    assert told.startswith(f"ryll: step 2 of 3 ({'pause' if step is PAUSE else 'await'}) expected ryll (process {child.pid}) {ENDS[how]}")
-    assert took < 1
+    assert told.startswith(f"ryll: step 2 of 3 ({'pause' if step is PAUSE else 'await'}): ryll (process {child.pid}) is lost: {ENDS[how]}")
+    assert took < 1 * BUSY
     assert kind == "process"
 
 
@@ -91,16 +92,16 @@ def test_a_process_that_never_answers_and_is_stopped() -> None:
         told, took, _ = fail(child.pid, path, {"status": {}})
         timer.join()
     assert "it is stopped" in told
-    assert took < 1
+    assert took < 1 * BUSY
 
 
 def test_a_stopped_process_that_nobody_watches_ends_with_the_limit() -> None:
     with process() as (child, path):
         child.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        with pytest.raises(SessionFailed, match=r"expected an answer to `hello` within 0\.3 s, but nothing came"):
+        with pytest.raises(SessionFailed, match=r"did not answer `hello` within 0\.3 s: nothing arrived"):
             run(Settings(path), plan([H], 0.3))
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 0.5 * BUSY
 
 
 def test_a_process_that_was_stopped_before_is_told_before_anything_is_tried() -> None:
@@ -111,14 +112,14 @@ def test_a_process_that_was_stopped_before_is_told_before_anything_is_tried() ->
         told, took, _ = fail(child.pid, path)
     assert "step 1 of 1 (hello)" in told
     assert "it is stopped" in told
-    assert took < 0.2
+    assert took < 0.2 * BUSY
 
 
 def test_a_process_that_is_not_there() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     told, _, _ = fail(child.pid, "/tmp/none.sock")
-    assert told == f"ryll: step 1 of 1 (hello) expected ryll (process {child.pid}) to go on running, but no such process is running"
+    assert told == f"ryll: step 1 of 1 (hello): ryll (process {child.pid}) is lost: no such process is running"
 
 
 def test_a_process_that_ends_before_its_socket_appears(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_process_that_ends_before_its_socket_appears(tmp_path: Path) -> None:
     with pytest.raises(SessionFailed) as caught:
         run(Settings(f"{tmp_path}/r.sock", pid=child.pid, connect_within=20, log_file=str(log)), plan([H]))
     child.wait()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * BUSY
     assert str(caught.value).endswith(
         'it has ended (zombie, not yet reaped); its log ends with "Error: headless SPICE connection failed / Caused by: / '
         f'0: connecting to 127.0.0.1:17999 / 1: Connection refused (os error 111)"; look at {log}'
@@ -142,7 +143,7 @@ def test_a_process_that_ends_before_its_socket_appears(tmp_path: Path) -> None:
 def test_a_process_that_lives_on_after_closing_is_not_called_dead() -> None:
     with process() as (child, path):
         told, _, kind = fail(child.pid, path, {"hello": {"protocol_version": "2.0"}, "refused": "protocol_version_mismatch"}, {"status": {}})
-    assert "expected ryll to keep the connection, but it closed it" in told
+    assert "ryll closed the connection" in told
     assert kind == "closed"
 
 
@@ -168,20 +169,18 @@ def test_without_a_pidfd_the_end_is_seen_a_little_later(monkeypatch: pytest.Monk
         told, took, _ = fail(child.pid, path, PAUSE)
         timer.join()
     assert "ended" in told or "closed it" in told
-    assert took < 1
+    assert took < 1 * BUSY
 
 
 def test_watching_costs_no_processor_time() -> None:
     with process() as (child, path):
-        wire = Wire(path, watch=Watch(child.pid))
-        wire.connect(time.monotonic() + 5)
-        before = time.process_time()
-        assert wire.line(time.monotonic() + 0.5) is None
-        assert time.process_time() - before < 0.03
-        wire.idle(time.monotonic() + 0.1)
-        wire.close()
-        assert wire._watch
-        wire._watch.close()
+        watch = Watch(child.pid)
+        with Client(path, watch=watch) as client:
+            client.connect(time.monotonic() + 5)
+            before = time.process_time()
+            client.pump(time.monotonic() + 0.5)
+            assert time.process_time() - before < 0.03 * BUSY
+        watch.close()
 
 
 def test_no_descriptor_is_left_open() -> None:

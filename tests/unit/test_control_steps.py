@@ -1,4 +1,4 @@
-"""The language of steps: every mistake is told with the number of its step, before anything starts."""
+"""The language of steps: every mistake is reported with the number of its step, before anything starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.protocols.ryll.errors import BadSteps
-from ansible.module_utils.lane.protocols.ryll.png import Region
+from ansible.module_utils.lane.protocols.ryll.pictures import Region
 from ansible.module_utils.lane.protocols.ryll.private import hide
 from ansible.module_utils.lane.protocols.ryll.steps import VERBS, plan
 
@@ -22,108 +22,93 @@ def after_hello(*steps: object) -> list[object]:
 SUBSCRIBED = {"subscribe": {"events": ["latency"]}}
 SHOT = {"screenshot": {}, "register": "one"}
 BAD: dict[str, tuple[object, str]] = {
-    "no list": ({"hello": {}}, "expected a list of at least one step, but it is a mapping"),
-    "nothing": (None, "expected a list of at least one step, but it is nothing"),
-    "empty": ([], "expected a list of at least one step, but it is empty"),
-    "no mapping": (["hello"], "expected step 1 to be a mapping with a verb, such as `hello: {}`, but it is 'hello'"),
-    "no verb": ([{"name": "x"}], "expected step 1 to hold exactly one verb"),
-    "two verbs": ([{"hello": {}, "status": {}}], "but it holds hello and status"),
-    "unknown verb": ([HELLO, {"helo": {}}], "expected step 2 to hold a verb (hello, status,"),
-    "a key that is no text": ([{1: {}}], "but it holds 1"),
-    "options that are none": ([{"hello": 3}], "expected step 1 (hello) to give `hello` a mapping of options, but it gives 3"),
-    "unknown option": ([{"hello": {"version": "1.0"}}], "expected step 1 (hello), `hello`, to use protocol_version, but it uses 'version'"),
-    "an option in the wrong place": (
-        after_hello({"await": {"agent": True, "within": 3}}),
-        "but it uses 'within'; it belongs beside the verb, not below it",
-    ),
-    "no options at all": (after_hello({"status": {"x": 1}}), "`status`, to use no options, but it uses 'x'"),
-    "missing option": (after_hello({"type": {}}), "expected step 2 (type), `type`, to give `text`, but it does not"),
-    "null for a required option": (after_hello({"type": {"text": None}}), "to give `text`, but it does not"),
-    "the step's own name": (after_hello({"type": {}, "name": "log in"}), "expected step 2 (log in), `type`,"),
-    "a name that is none": ([{"hello": {}, "name": "a\nb"}], "to give `name` a printable text of 1 to 200 characters"),
-    "no whole number": (after_hello({"await": {"surfaces": 1.5}}), "to give `surfaces` a whole number, but it is 1.5"),
-    "a truth value for a number": (after_hello({"await": {"surfaces": True}}), "to give `surfaces` a whole number, but it is True"),
-    "too small": (after_hello({"await": {"surfaces": 0}}), "to give `surfaces` from 1 to 1000, but it is 0"),
-    "too large": (after_hello({"resize": {"width": 16385, "height": 1}}), "to give `width` from 1 to 16384, but it is 16385"),
-    "open end": (after_hello({"await": {"marks": 0}}), "to give `marks` from 1 or more, but it is 0"),
-    "no number": ([{"hello": {}, "within": "soon"}], "to give `within` a number, but it is 'soon'"),
-    "not finite": ([{"hello": {}, "within": math.nan}], "to give `within` a number, but it is nan"),
-    "no double": ([{"hello": {}, "within": 10**400}], "to give `within` a number, but it is a whole number of many digits"),
-    "more digits than Python prints": (after_hello({"await": {"surfaces": 10**5000}}), "to give `surfaces` from 1 to 1000, but it is a whole number of many"),
-    "no time at all": ([{"hello": {}, "within": 0}], "to give `within` from 0.001 to 86400, but it is 0"),
-    "time that runs backwards": ([{"hello": {}, "within": -3}], "to give `within` from 0.001 to 86400, but it is -3"),
-    "more than a day": ([{"hello": {}, "within": 1e9}], "to give `within` from 0.001 to 86400, but it is 1000000000.0"),
-    "for ever": ([{"hello": {}, "within": math.inf}], "to give `within` a number, but it is inf"),
-    "no truth value": (after_hello({"await": {"agent": "maybe"}}), "to give `agent` true or false, but it is 'maybe'"),
-    "no component": ([{"hello": {}, "blame": "me"}], "to give `blame` one of guest, qemu,"),
-    "no choice": (after_hello({"screenshot": {"format": "jpeg"}}), "to give `format` one of png, rgba, but it is 'jpeg'"),
-    "no size": (after_hello({"await": {"size": "big"}}), "to give `size` a size such as 1280x800, but it is 'big'"),
-    "no condition": (after_hello({"await": {}}), "to give `await` at least one of agent, surfaces, size, size_as, marks, but it gives none"),
-    "relative path": (after_hello({"screenshot": {"file": "a.png"}}), "to give `file` an absolute path, but it is 'a.png'"),
-    "a path of half a pair": (after_hello({"screenshot": {"file": "/a\ud800"}}), "to give `file` an absolute path"),
-    "a path with a NUL": (after_hello({"screenshot": {"file": "/a\0b"}}), "to give `file` an absolute path, but it is '/a\\x00b'"),
-    "a path longer than the system's": (after_hello({"screenshot": {"file": "/" + "x" * 4096}}), "to give `file` an absolute path"),
-    "no region": (after_hello({"screenshot": {"region": {"x": 1}}}), "to give `region` x, y, width and height in pixels"),
-    "empty region": (after_hello({"screenshot": {"region": {"x": 0, "y": 0, "width": 0, "height": 1}}}), "to give `region` x, y,"),
-    "no key": (after_hello({"send_key": {"key": "retrun"}}), "to give `key` the name of a key, such as enter, f2 or ctrl-alt-delete, but 'retrun' in"),
-    "no keys": (after_hello({"send_key": {"keys": []}}), "to give `keys` a list of names of keys, but it is a list"),
-    "key and code": (after_hello({"send_key": {"key": "a", "scancode": 1}}), "exactly one of key, keys, scancode, but it gives key and scancode"),
-    "neither key nor code": (after_hello({"send_key": {}}), "exactly one of key, keys, scancode, but it gives none"),
+    "no list": ({"hello": {}}, "the steps are a mapping, not a list"),
+    "nothing": (None, "the steps are nothing"),
+    "empty": ([], "the steps are empty"),
+    "no mapping": (["hello"], "step 1 is 'hello', not a mapping with a verb"),
+    "no verb": ([{"name": "x"}], "step 1 has no verb"),
+    "two verbs": ([{"hello": {}, "status": {}}], "has hello and status"),
+    "unknown verb": ([HELLO, {"helo": {}}], "step 2 has the unknown key 'helo'"),
+    "a key that is no text": ([{1: {}}], "unknown key 1"),
+    "options that are none": ([{"hello": 3}], "step 1 (hello) gives `hello` 3, not a mapping"),
+    "unknown option": ([{"hello": {"version": "1.0"}}], "step 1 (hello), `hello`, has the unknown option 'version'; known: protocol_version"),
+    "an option in the wrong place": (after_hello({"await": {"agent": True, "within": 3}}), "'within' (it belongs beside the verb, not below it)"),
+    "no options at all": (after_hello({"status": {"x": 1}}), "unknown option 'x'; known: none"),
+    "missing option": (after_hello({"type": {}}), "step 2 (type), `type`, lacks `text`"),
+    "null for a required option": (after_hello({"type": {"text": None}}), "lacks `text`"),
+    "the step's own name": (after_hello({"type": {}, "name": "log in"}), "step 2 (log in), `type`,"),
+    "a name that is none": ([{"hello": {}, "name": "a\nb"}], "wrong `name`"),
+    "no whole number": (after_hello({"await": {"surfaces": 1.5}}), "wrong `surfaces`: 1.5 is not a whole number"),
+    "a truth value for a number": (after_hello({"await": {"surfaces": True}}), "wrong `surfaces`: True is not a whole number"),
+    "too small": (after_hello({"await": {"surfaces": 0}}), "wrong `surfaces`: 0 is not from 1 to 1000"),
+    "too large": (after_hello({"resize": {"width": 16385, "height": 1}}), "wrong `width`: 16385 is not from 1 to 16384"),
+    "open end": (after_hello({"await": {"marks": 0}}), "wrong `marks`: 0 is not from 1 or more"),
+    "no number": ([{"hello": {}, "within": "soon"}], "wrong `within`: 'soon' is not a number"),
+    "not finite": ([{"hello": {}, "within": math.nan}], "wrong `within`: nan is not a number"),
+    "for ever": ([{"hello": {}, "within": math.inf}], "wrong `within`: inf is not a number"),
+    "no time at all": ([{"hello": {}, "within": 0}], "wrong `within`: 0 is not from 0.001 to 86400"),
+    "more than a day": ([{"hello": {}, "within": 86401}], "wrong `within`: 86401 is not from"),
+    "no truth value": (after_hello({"await": {"agent": "maybe"}}), "wrong `agent`: 'maybe' is not true or false"),
+    "no component": ([{"hello": {}, "blame": "me"}], "wrong `blame`: 'me' is none of guest, qemu,"),
+    "no choice": (after_hello({"screenshot": {"format": "jpeg"}}), "wrong `format`: 'jpeg' is none of png, rgba"),
+    "no size": (after_hello({"await": {"size": "big"}}), "wrong `size`: 'big' is not a size"),
+    "no condition": (after_hello({"await": {}}), "gives `await` none; it needs at least one of agent, surfaces, size, size_as, marks"),
+    "relative path": (after_hello({"screenshot": {"file": "a.png"}}), "wrong `file`: 'a.png' is not an absolute path"),
+    "a path with a NUL": (after_hello({"screenshot": {"file": "/a\0b"}}), "wrong `file`"),
+    "a path longer than the system's": (after_hello({"screenshot": {"file": "/" + "x" * 4096}}), "wrong `file`"),
+    "no region": (after_hello({"screenshot": {"region": {"x": 1}}}), "wrong `region`"),
+    "empty region": (after_hello({"screenshot": {"region": {"x": 0, "y": 0, "width": 0, "height": 1}}}), "wrong `region`"),
+    "masks that are none": (after_hello({"screenshot": {"masks": {"x": 1}}}), "wrong `masks`"),
+    "a mask that is none": (after_hello({"screenshot": {"masks": [{"x": 1}]}}), "wrong `masks`"),
+    "a difference of nothing": (after_hello({"screenshot": {"difference": "/d.png"}}), "has a `difference` without `equals`"),
+    "no key": (after_hello({"send_key": {"key": "retrun"}}), "wrong `key`: 'retrun' in 'retrun' is not the name of a key"),
+    "no keys": (after_hello({"send_key": {"keys": []}}), "wrong `keys`"),
+    "key and code": (after_hello({"send_key": {"key": "a", "scancode": 1}}), "key and scancode; it needs exactly one of key, keys, scancode"),
+    "neither key nor code": (after_hello({"send_key": {}}), "none; it needs exactly one of"),
     "swapped scancode": (after_hello({"send_key": {"scancode": 0x4BE0}}), "the prefix belongs in the high byte, as in 0xE04B"),
-    "scancode in words": (after_hello({"send_key": {"scancode": "left"}}), "to give `scancode` a set 1 make code, but it is 'left'"),
-    "text that no keyboard has": (after_hello({"type": {"text": "aé"}}), "to give `text` characters of a US keyboard, but character 2 is not on it"),
-    "half a surrogate pair": (after_hello({"clipboard_set": {"text": "\ud800"}}), "to give `text` a text, but it is '\\ud800'"),
-    "too much text": (after_hello({"clipboard_set": {"text": "x" * 104857601}}), "a text of at most 104857600 bytes, but it has 104857601"),
-    "too much to type": (after_hello({"type": {"text": "x" * 100_001}}), "to give `text` a text of at most 100000 characters, but it has 100001"),
-    "no text": (after_hello({"paste": {"text": 5}}), "to give `text` a text, but it is 5"),
-    "no names": (after_hello({"subscribe": {"events": "latency"}}), "to give `events` a list of names, but it is 'latency'"),
-    "no fields": (after_hello(SUBSCRIBED, {"expect_event": {"event": "latency", "fields": [1]}}), "to give `fields` a mapping, but it is a list"),
-    "fields with strange keys": (after_hello(SUBSCRIBED, {"expect_event": {"event": "latency", "fields": {1: 2}}}), "to give `fields` a mapping"),
-    "parameters that JSON has not": (after_hello({"call": {"method": "m", "params": {"n": math.nan}}}), "to give `params` values that JSON can express"),
-    "parameters of half a pair": (after_hello({"call": {"method": "m", "params": {"n": "\ud800"}}}), "to give `params` text that can be written as UTF-8"),
-    "a refused hello": ([{"hello": {}, "refused": "busy"}, {"status": {}}], "expected step 2 (status) to come after a `hello` step, but there is none before"),
-    "no hello": ([{"status": {}}], "expected step 1 (status) to come after a `hello` step, but there is none before it"),
-    "the same register twice": (after_hello(SHOT, SHOT), "expected step 3 (screenshot) to register a name of its own, but 'one' was registered before"),
-    "since what": (
-        after_hello(SUBSCRIBED, {"quiet": {"event": "latency", "seconds": 1, "since": "x"}}),
-        "the registered name of a step before it, but 'x' is none",
-    ),
-    "same as later": (after_hello({"screenshot": {"same_as": "one"}}, SHOT), "the registered name of a screenshot step before it, but 'one' is none"),
-    "same as no picture": (after_hello({"status": {}, "register": "s"}, {"screenshot": {"same_as": "s"}}), "of a screenshot step before it, but 's' is none"),
+    "scancode in words": (after_hello({"send_key": {"scancode": "left"}}), "wrong `scancode`: 'left' is not a set 1 make code"),
+    "text that no keyboard has": (after_hello({"type": {"text": "a\u00e9"}}), "wrong `text`: character 2 is not on a US keyboard"),
+    "too much text": (after_hello({"clipboard_set": {"text": "x" * 104857601}}), "has 104857601 bytes; the most is 104857600"),
+    "too much to type": (after_hello({"type": {"text": "x" * 100_001}}), "has 100001 characters; the most is 100000"),
+    "no text": (after_hello({"paste": {"text": 5}}), "wrong `text`: 5 is not a text"),
+    "no names": (after_hello({"subscribe": {"events": "latency"}}), "wrong `events`"),
+    "no fields": (after_hello(SUBSCRIBED, {"expect_event": {"event": "latency", "fields": [1]}}), "wrong `fields`: a list is not a mapping"),
+    "fields with strange keys": (after_hello(SUBSCRIBED, {"expect_event": {"event": "latency", "fields": {1: 2}}}), "wrong `fields`"),
+    "parameters that JSON has not": (after_hello({"call": {"method": "m", "params": {"n": math.nan}}}), "wrong `params`"),
+    "a refused hello": ([{"hello": {}, "refused": "busy"}, {"status": {}}], "step 2 (status) has no `hello` step before it"),
+    "no hello": ([{"status": {}}], "step 1 (status) has no `hello` step before it"),
+    "the same register twice": (after_hello(SHOT, SHOT), "registers 'one', which an earlier step registered"),
+    "since what": (after_hello(SUBSCRIBED, {"quiet": {"event": "latency", "seconds": 1, "since": "x"}}), "'x' is not the registered name of a step"),
+    "same as later": (after_hello({"screenshot": {"same_as": "one"}}, SHOT), "'one' is not the registered name of a screenshot step"),
+    "same as no picture": (after_hello({"status": {}, "register": "s"}, {"screenshot": {"same_as": "s"}}), "not the registered name of a screenshot"),
     "same as a refused one": (
         after_hello({"screenshot": {}, "register": "s", "refused": "no_such_surface"}, {"screenshot": {"same_as": "s"}}),
-        "of a screenshot step before it, but 's' is none",
+        "not the registered name of a screenshot",
     ),
-    "size as what": (after_hello({"status": {}, "register": "s"}, {"await": {"size_as": "s"}}), "of a resize or screenshot step before it"),
-    "not subscribed": (after_hello({"expect_event": {"event": "latency"}}), "to come after a `subscribe` to latency, but there is none before it"),
+    "size as what": (after_hello({"status": {}, "register": "s"}, {"await": {"size_as": "s"}}), "name of a resize or screenshot step"),
+    "not subscribed": (after_hello({"expect_event": {"event": "latency"}}), "has no `subscribe` to latency before it"),
     "unsubscribed": (
         after_hello(SUBSCRIBED, {"unsubscribe": {"events": ["latency"]}}, {"quiet": {"event": "latency", "seconds": 1}}),
-        "expected step 4 (quiet) to come after a `subscribe` to latency",
+        "step 4 (quiet) has no `subscribe` to latency",
     ),
-    "a refused subscription": (
-        after_hello(SUBSCRIBED | {"refused": "bad_params"}, {"quiet": {"event": "latency", "seconds": 1}}),
-        "expected step 3 (quiet) to come after a `subscribe` to latency",
-    ),
-    "unsubscribed what was not subscribed": (
-        after_hello(SUBSCRIBED, {"unsubscribe": {"events": ["latency", "dropped"]}}),
-        "expected step 3 (unsubscribe) to come after a `subscribe` to dropped",
-    ),
+    "a refused subscription": (after_hello(SUBSCRIBED | {"refused": "bad_params"}, {"quiet": {"event": "latency", "seconds": 1}}), "no `subscribe`"),
+    "unsubscribed what was not subscribed": (after_hello(SUBSCRIBED, {"unsubscribe": {"events": ["latency", "dropped"]}}), "no `subscribe` to dropped"),
     "subscription not kept": (
         after_hello(SUBSCRIBED, {"reconnect": {"resubscribe": False}}, {"quiet": {"event": "latency", "seconds": 1}}),
-        "expected step 4 (quiet) to come after a `subscribe` to latency",
+        "step 4 (quiet) has no `subscribe`",
     ),
-    "longer than its limit": ([{"pause": {"seconds": 5}, "within": 5}], "expected step 1 (pause) to have a limit above its 5 seconds, but `within` is 5"),
-    "private without a text": ([{"hello": {}, "private": True}], "expected step 1 (hello) without `private`, but `hello` has no text to hide"),
-    "an endless integer in digits": ([{"hello": {}, "within": "9" * 5000}], "to give `within` a number, but it is '999"),
+    "a paste without an end": (after_hello({"paste": {"text": "x", "wait": False}}, {"expect_event": {"event": "paste_completed"}}), "no `subscribe`"),
+    "longer than its limit": ([{"pause": {"seconds": 5}, "within": 5}], "a `within` of 5, which is not above its 5 seconds"),
+    "private without a text": ([{"hello": {}, "private": True}], "is private, but `hello` has no text to hide"),
 }
 
 
 @pytest.mark.parametrize(("steps", "words"), BAD.values(), ids=BAD.keys())
-def test_a_mistake_is_told_in_one_sentence(steps: object, words: str) -> None:
+def test_a_mistake_is_reported_in_one_sentence(steps: object, words: str) -> None:
     with pytest.raises(BadSteps) as caught:
         plan(steps)
     assert words in str(caught.value)
-    assert caught.value.component == "lane"
+    assert (caught.value.code, caught.value.component) == ("ryll_input", "lane")
     assert "\n" not in str(caught.value)
 
 
@@ -134,9 +119,8 @@ def test_a_mistake_is_told_in_one_sentence(steps: object, words: str) -> None:
         {"type": {"text": ["sesame"]}, "private": True},
         {"type": "sesame", "private": True},
         {"paste": {"text": "sesame", "char_delay_ms": -1}, "private": True},
-        {"clipboard_set": {"text": "sesame\ud800"}, "private": True},
-        {"clipboard_get": {"equals": "sesame\ud800"}, "private": "yes"},
-        {"call": {"method": "m", "params": {"sesame\ud800": "sesame\ud800"}}, "private": True},
+        {"clipboard_get": {"equals": ["sesame"]}, "private": "yes"},
+        {"call": {"method": "m", "params": {"sesame": math.nan}}, "private": True},
         {"type": {"text": "sesame", "private": True}},
     ],
 )
@@ -174,7 +158,7 @@ def test_a_step_has_its_own_limit_or_the_common_one() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 86401, math.nan, math.inf])
 def test_a_common_limit_that_is_none_is_refused(limit: float) -> None:
-    with pytest.raises(BadSteps, match="expected step_limit above 0 and up to 86400 seconds, but it is"):
+    with pytest.raises(BadSteps, match=r"step_limit is .*; it has to be above 0 and at most 86400 seconds"):
         plan([HELLO], limit)
 
 
@@ -208,16 +192,12 @@ def test_a_long_list_is_checked_in_little_time() -> None:
     steps += [{"quiet": {"event": "latency", "seconds": 1, "since": "first"}, "register": f"r{n}", "name": "the same"} for n in range(10_000)]
     began = time.thread_time()
     assert len(plan(steps)) == 10_002
-    assert time.thread_time() - began < 3
-    with pytest.raises(BadSteps, match=r"expected step 10003 \(status\) to register a name of its own, but 'first' was registered before"):
-        plan([*steps, {"status": {}, "register": "first"}])
+    assert time.thread_time() - began < 9  # seconds; 1 on an idle machine
 
 
 def test_a_paste_brings_its_own_subscription() -> None:
     ended = {"expect_event": {"event": "paste_completed"}}
-    plan(after_hello({"paste": {"text": "x"}}, ended))
-    with pytest.raises(BadSteps, match="to come after a `subscribe` to paste_completed"):
-        plan(after_hello({"paste": {"text": "x", "wait": False}}, ended))
+    assert len(plan(after_hello({"paste": {"text": "x"}}, ended))) == 3
 
 
 def test_a_clipboard_text_of_the_most_length_is_taken() -> None:

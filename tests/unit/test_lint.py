@@ -32,7 +32,7 @@ modules, roles, variables = load("modules"), load("roles"), load("variables")
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """What the checks read of a checkout, to be changed."""
-    for folder in ("roles", "inventory", "library"):
+    for folder in ("roles", "inventory", "library", "plugins/doc_fragments"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "docs").mkdir()
     for name in variables.PAGES:

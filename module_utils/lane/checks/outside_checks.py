@@ -1,7 +1,7 @@
-"""What has to be seen of the spine from outside ryll: the guest's banner, the proxy's counters, the way that ryll's connections go, and that
-the picture which came through the proxy is the one that a running guest draws.
+"""Checks from outside ryll: the guest's banner, the proxy's counters, ryll's connections, and whether the picture that came through the proxy is the
+one that a running guest draws (docs/smoke.md).
 
-These are points 4 to 7 of the smoke check (docs/smoke.md). Each check is a function that returns its detail or raises LaneError.
+Each check is a function that returns its detail or raises LaneError.
 """
 
 from __future__ import annotations
@@ -12,39 +12,43 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import bounded
-from ..core.errors import LaneError, legacy_error, one_line
+from ..core.errors import LaneError, one_line
 from ..core.private_dir import Run, write_private
 from ..lifecycle import proc
 from ..programs import loss, records
-from ..protocols import proxy_counters
+from ..protocols import proxy_counters, serial_log
 from ..protocols.qmp import Qmp, QmpRefused
 from ..protocols.ryll.client import Client
+from ..protocols.ryll.pictures import Difference, one_colour, read, to_png
 from ..protocols.ryll.replies import Shot
 from . import picture_compare
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 POLL = 0.05
 SERIAL = 1 << 20  #: bytes of the serial log that are read from its beginning, and from its end
-#: difflib's ratio, from which on a line is taken for another wording of the banner.
-ALIKE = 0.9
+#: difflib's ratio, from which on a line counts as another wording of the banner.
+SIMILAR = 0.9
 #: How often the picture is taken again while its size changes or too little of it stands still.
 ATTEMPTS = 3
-#: Seconds in which ryll's picture may come to be qemu's: what the guest draws travels through qemu's refresh, the proxy and ryll's decoder.
+#: Seconds until ryll's picture has to equal qemu's: what the guest draws travels through qemu's refresh, the proxy and ryll's decoder.
 SETTLE = 2.0
-#: QMP's words for a processor that does not run because the machine could not go on (qemu: qapi/run-state.json).
+#: QMP's words for a machine that cannot go on (qemu: qapi/run-state.json).
 MACHINE_FAULTS = ("internal-error", "io-error")
 AUTHORIZED = proxy_counters.flat("kerbside_proxy_authorized_total")
 RELAYED = {way: proxy_counters.flat("kerbside_proxy_bytes_relayed_total", (("direction", way),)) for way in ("client_to_server", "server_to_client")}
+VERDICTS = "kerbside_proxy_firewall_verdicts_total"
 #: SPICE's number of the display channel (spice-protocol, enums.h), as in query-spice.
 DISPLAY_CHANNEL = 2
-VERDICTS = "kerbside_proxy_firewall_verdicts_total"
 
 
-@dataclass(frozen=True)
-class Spine:
-    """Where to look."""
+@dataclass
+class Context:
+    """The lane under test, and how patiently it is checked."""
 
     lane_dir: str
     run: Run
@@ -59,179 +63,209 @@ class Spine:
     qmp_socket: str = ""
     control_socket: str = ""
     limit: float = 5.0  #: seconds for each answer of qemu, ryll or the proxy
-    watch: bool = True  #: wait for the banner, and meanwhile watch all programs of the lane
+    wait: bool = True  #: wait for what may still come, and watch all programs of the lane meanwhile
+    lossy: bool = False  #: a lossy compression was asked for, so the picture may differ by what that explains
+    pictures: str = ""  #: what the names of the pictures that are kept end with, before .png
+    client: Client | None = None  #: an open connection to ryll, which serves one client at a time
     files: list[str] = field(default_factory=list)  #: the pictures that were written, below lane_dir
 
+    def keep(self, name: str, picture: Image | None) -> None:
+        """Write a picture to lane_dir as evidence, or remove an earlier one when there is none."""
+        file = Path(self.lane_dir, f"{name}{self.pictures}.png")
+        if picture is None:
+            file.unlink(missing_ok=True)
+        else:
+            write_private(file, to_png(picture))
+            self.files.append(file.name)
 
-def banner(spine: Spine) -> dict[str, Any]:
+
+def banner(context: Context) -> dict[str, Any]:
     """Wait for the guest's banner in the serial log, watching the lane's programs. Raises LaneError (guest, or the component of a program that is lost)."""
-    expected = f"the guest's banner {spine.banner!r} on the serial port within {spine.banner_limit:g} s of its start"
-    entry = records.record(spine.lane_dir, "qemu")
+    entry = records.record(context.lane_dir, "qemu")
     if entry is None:
-        raise legacy_error("lane", expected, "no guest was started", "--tags sextant_vm")
-    looked = 0.0
+        raise LaneError("guest_not_started", "lane", "no guest was started in this lane", "start one with ./lane up or ./lane --tags sextant_vm")
+    checked = 0.0
     while True:
-        text = _read(spine.serial_log)
-        position = text.find(spine.banner)
-        if position >= 0:
-            return {"line": text.count("\n", 0, position) + 1, "text": one_line(text[position:].split("\n", 1)[0], 200)}
-        where = f"{spine.serial_log}:{text.count(chr(10)) + 1}"
-        if not entry.running(spine.run):
-            status = entry.exit_status(spine.lane_dir)
-            raise legacy_error("qemu", expected, f"qemu has ended (status {status})", entry.log, evidence=entry.log)
-        if spine.watch and time.monotonic() - looked > loss.CHECK_EVERY:
-            loss.check_alive(spine.lane_dir)
-            looked = time.monotonic()
-        if not spine.watch or time.time() - entry.started > spine.banner_limit:
-            lines = [one_line(line, 200) for line in text.rstrip().split("\n")]
-            if alike := difflib.get_close_matches(spine.banner, lines, 1, ALIKE):
-                look = f"{spine.serial_log}, or banner in fixtures/guests.yml if this is what the guest is to say"
-                raise legacy_error("guest", expected, f"it says {alike[0]!r}", look, evidence=f"{spine.serial_log}:{lines.index(alike[0]) + 1}")
-            came = f"the last that came is {lines[-1]!r}" if lines[-1] else "nothing came at all"
-            raise legacy_error("guest", expected, came, spine.serial_log, evidence=where)
+        text = _read(context.serial_log)
+        if found := serial_log.find_banner(text, context.banner):
+            return {"line": found.line, "text": one_line(found.text, 200)}
+        if not entry.running(context.run):
+            status = entry.exit_status(context.lane_dir)
+            raise LaneError("qemu_ended", "qemu", f"qemu ended with status {status} before the guest's banner", f"look at {entry.log}", evidence=entry.log)
+        if context.wait and time.monotonic() - checked > loss.CHECK_EVERY:
+            loss.check_alive(context.lane_dir)
+            checked = time.monotonic()
+        if not context.wait or time.time() - entry.started > context.banner_limit:
+            raise _no_banner(context, text)
         time.sleep(POLL)
+
+
+def _no_banner(context: Context, text: str) -> LaneError:
+    missing = f"the guest's banner {context.banner!r} did not appear on the serial port within {context.banner_limit:g} s of its start"
+    lines = [one_line(line.text, 200) for line in serial_log.lines(text)]
+    if similar := difflib.get_close_matches(context.banner, lines, 1, SIMILAR):
+        at = next(line.line for line in serial_log.lines(text) if one_line(line.text, 200) == similar[0])
+        problem = f"{missing}: it says {similar[0]!r}"
+        fix = f"look at {context.serial_log}, or correct banner in guests.yml if this is what the guest should say"
+        return LaneError("guest_other_banner", "guest", problem, fix, evidence=f"{context.serial_log}:{at}")
+    last = f"the last line is {lines[-1]!r}" if lines else "nothing was printed at all"
+    evidence = f"{context.serial_log}:{text.count(chr(10)) + 1}"
+    return LaneError("guest_no_banner", "guest", f"{missing}: {last}", f"look at {context.serial_log}", evidence=evidence)
 
 
 def _read(path: str) -> str:
     return (bounded.ends(path, SERIAL, SERIAL) or b"").decode(errors="replace")
 
 
-def counters(spine: Spine) -> dict[str, Any]:
+def counters(context: Context) -> dict[str, Any]:
     """The proxy has authorised a connection since console.vv was fetched, relayed bytes both ways, and given no firewall verdict.
 
     Raises LaneError (proxy) for what did not move.
     """
     try:
-        before = json.loads(Path(spine.counters_file).read_text(encoding="utf-8"))
+        before = json.loads(Path(context.counters_file).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise legacy_error("lane", "the counters from before this session", f"there is no {spine.counters_file}", "./lane up") from None
-    after = proxy_counters.scrape(spine.address, spine.metrics_port, spine.limit)
+        problem = f"the proxy's counters from before this session are not in {context.counters_file}"
+        raise LaneError("counters_before_missing", "lane", problem, "start the lane with ./lane up") from None
+    after = proxy_counters.scrape(context.address, context.metrics_port, context.limit)
     moved = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in sorted({*after, *before})}
-    detail = {"before": before, "after": after}
-    where = f"http://{spine.address}:{spine.metrics_port}/metrics and logs/daemon.log"
+    fix = f"look at http://{context.address}:{context.metrics_port}/metrics and logs/daemon.log"
     if moved.get(AUTHORIZED, 0) < 1:
-        raise legacy_error("proxy", "at least one connection authorised in this session", f"{AUTHORIZED} did not move", where)
+        raise LaneError("proxy_authorized_nothing", "proxy", f"the proxy authorised no connection in this session: {AUTHORIZED} did not rise", fix)
     for way, name in RELAYED.items():
         if moved.get(name, 0) <= 0:
-            raise legacy_error("proxy", f"bytes relayed {way.replace('_', ' ')}", f"{name} did not move", where)
-    verdicts = {name: count for name, count in moved.items() if name.startswith(VERDICTS) and count > 0}
-    if verdicts:
-        raise legacy_error("proxy", "no firewall verdict", f"the proxy counted {', '.join(verdicts)}", where)
-    return detail
+            raise LaneError("proxy_relayed_nothing", "proxy", f"the proxy relayed no bytes {way.replace('_', ' ')}: {name} did not rise", fix)
+    if verdicts := [name for name, count in moved.items() if name.startswith(VERDICTS) and count > 0]:
+        raise LaneError("proxy_firewall_verdict", "proxy", f"the proxy's firewall gave a verdict: {', '.join(verdicts)} rose", fix)
+    return {"before": before, "after": after}
 
 
-def path(spine: Spine) -> dict[str, Any]:
-    """ryll is connected to the proxy and to nobody else. Raises LaneError (kerbside when it went to qemu, ryll when to nobody)."""
-    entry = records.record(spine.lane_dir, "ryll")
-    members = proc.group_members(entry.group) if entry and entry.running(spine.run) else []
+def path(context: Context) -> dict[str, Any]:
+    """ryll is connected to the proxy and to nothing else. Raises LaneError (kerbside for a connection to qemu, ryll for none to the proxy)."""
+    entry = records.record(context.lane_dir, "ryll")
+    members = proc.group_members(entry.group) if entry and entry.running(context.run) else []
     if not members:
-        raise legacy_error("ryll", "ryll to be connected while it is checked", "it does not run", "logs/ryll.log")
+        raise LaneError("ryll_not_running", "ryll", "ryll is not running while it is checked", "look at logs/ryll.log")
     inodes = proc.socket_inodes(p.pid for p in members)
     remotes = sorted(c.remote for c in proc.connections() if c.inode in inodes and c.state == proc.ESTABLISHED)
-    detail = {"remotes": [f"{address}:{port}" for address, port in remotes]}
-    if any(port == spine.spice_port for _, port in remotes):
-        raise legacy_error("kerbside", "no TCP connection from ryll to qemu", f"one goes to port {spine.spice_port}", "handover/console.json")
-    if (spine.address, spine.proxy_port) not in remotes:
-        raise legacy_error(
-            "ryll", f"a TCP connection from ryll to kerbside-proxy on port {spine.proxy_port}", f"it is connected to {detail['remotes']}", "logs/ryll.log"
-        )
-    return detail
+    shown = [f"{address}:{port}" for address, port in remotes]
+    if any(port == context.spice_port for _, port in remotes):
+        problem = f"ryll is connected to qemu itself, on port {context.spice_port}, past the proxy"
+        raise LaneError("proxy_bypassed", "kerbside", problem, "look at handover/console.json")
+    if (context.address, context.proxy_port) not in remotes:
+        problem = f"ryll has no TCP connection to kerbside-proxy on port {context.proxy_port}; it is connected to {', '.join(shown) or 'nothing'}"
+        raise LaneError("proxy_not_connected", "ryll", problem, "look at logs/ryll.log")
+    return {"remotes": shown}
 
 
-def picture(spine: Spine) -> dict[str, Any]:
-    """The guest runs, and ryll shows what qemu itself draws, but for what lossy packing explains.
+def frames(context: Context) -> dict[str, Any]:
+    """The guest runs, and ryll shows what qemu itself draws, pixel by pixel.
 
     Raises LaneError: guest when it does not run or has drawn nothing, qemu when it has no picture, proxy when no display channel of SPICE is up, else ryll.
     """
-    expected = "ryll to show the picture that qemu itself draws"
-    loss.check_alive(spine.lane_dir)
-    with Qmp.connect(spine.qmp_socket, spine.limit) as qmp:
+    loss.check_alive(context.lane_dir)
+    with Qmp.connect(context.qmp_socket, context.limit) as qmp:
         status = qmp.execute("query-status")["status"]
         if status != "running":
             component = "qemu" if status in MACHINE_FAULTS else "guest"
-            raise legacy_error(component, "the guest to be running", f"QMP says that it is {status}", f"query-status on {spine.qmp_socket}")
-        until = time.monotonic() + (SETTLE if spine.watch else 0)
+            raise LaneError("guest_not_running", component, f"the guest is not running: QMP says {status}", f"ask query-status on {context.qmp_socket}")
+        until = time.monotonic() + (SETTLE if context.wait else 0)
         while True:
-            shown, drawn, difference = _same_moment(spine, qmp, expected)
-            if (difference.explained and not shown.one_colour) or time.monotonic() > until:
+            shown, drawn, difference = _same_moment(context, qmp)
+            equal = difference.accepted(context.lossy)
+            colour = one_colour(shown)
+            if (equal and not colour) or time.monotonic() > until:
                 break
             time.sleep(SETTLE / 20)
-        _keep(spine, shown, None if difference.explained else drawn)
-        if not difference.explained:
-            raise legacy_error(_whose(qmp, drawn), expected, str(difference), "screenshot.png and screendump.png", evidence="screenshot.png")
-        if shown.one_colour:
-            got = f"qemu and ryll both show nothing but {shown.one_colour}"
-            raise legacy_error("guest", "the guest to draw a picture of more than one colour", got, "screenshot.png", evidence="screenshot.png")
-        return {"status": status, "size": shown.size, "compared": difference.compared, "other": difference.other, "mean": round(difference.mean, 3)}
+        context.keep("screenshot", shown)
+        context.keep("screendump", None if equal else drawn)
+        context.keep("difference", None if equal else difference.picture)
+        if not equal:
+            names = f"screenshot{context.pictures}.png, screendump{context.pictures}.png and difference{context.pictures}.png"
+            problem = f"ryll does not show the picture that qemu itself draws: {difference}"
+            raise LaneError("picture_differs", _responsible(qmp, drawn), problem, f"compare {names}", evidence=f"screenshot{context.pictures}.png")
+        if colour:
+            problem = f"the guest has drawn nothing: qemu and ryll both show nothing but {colour}"
+            evidence = f"screenshot{context.pictures}.png"
+            raise LaneError("guest_one_colour", "guest", problem, f"look at {evidence}", evidence=evidence)
+        return {
+            "status": status,
+            "size": picture_compare.size(shown),
+            "compared": difference.compared,
+            "differing": difference.differing,
+            "mean": round(difference.mean, 3),
+        }
 
 
-def _same_moment(spine: Spine, qmp: Qmp, expected: str) -> tuple[picture_compare.Picture, picture_compare.Picture, picture_compare.Difference]:
-    """(what ryll shows, what qemu draws, how they differ), when enough stands still around the moment to tell. Raises LaneError (ryll) when it never does."""
+def _same_moment(context: Context, qmp: Qmp) -> tuple[Image, Image, Difference]:
+    """(what ryll shows, what qemu draws, how they differ), when enough stands still around the moment. Raises LaneError (ryll) when it never does."""
     for _ in range(ATTEMPTS):
-        before, shown, after = dump(spine.lane_dir, qmp), _screenshot(spine), dump(spine.lane_dir, qmp)
-        if not shown.size == before.size == after.size:
-            continue
-        difference = picture_compare.compare(shown, before, after)
-        if difference.compared >= picture_compare.LEAST_STILL * difference.of:
+        before, shown, after = screendump(context.lane_dir, qmp), screenshot(context), screendump(context.lane_dir, qmp)
+        if difference := picture_compare.same_moment(shown, before, after):
             return shown, after, difference
-    got = f"their sizes are {before.size}, {shown.size} and {after.size}" if shown.size != after.size else "too little of it stands still to tell"
-    raise legacy_error("ryll", f"{expected}, in {ATTEMPTS} attempts", got)
+    sizes = [picture_compare.size(picture) for picture in (before, shown, after)]
+    why = f"their sizes are {', '.join(sizes)}" if len(set(sizes)) > 1 else "too little of the picture stands still"
+    raise LaneError("picture_unstable", "ryll", f"ryll's picture could not be compared with qemu's in {ATTEMPTS} attempts: {why}", "look at logs/ryll.log")
 
 
-def _keep(spine: Spine, shown: picture_compare.Picture, drawn: picture_compare.Picture | None) -> None:
-    """Keep ryll's picture as the evidence, since the one that ryll_session took may be older than the guest's; and qemu's where they differ."""
-    for picture, name in ((shown, "screenshot.png"), (drawn, "screendump.png")):
-        if picture:
-            write_private(Path(spine.lane_dir, name), picture_compare.png(picture))
-            spine.files.append(name)
-
-
-def _whose(qmp: Qmp, dump: picture_compare.Picture) -> str:
-    """The component that a difference is to be blamed on: qemu's picture is empty, SPICE has no display channel up, or what comes is shown wrong."""
-    if dump.one_colour:
+def _responsible(qmp: Qmp, drawn: Image) -> str:
+    """The component to blame for a difference: the guest when qemu's own picture is empty, the proxy when SPICE has no display channel up, else ryll."""
+    if one_colour(drawn):
         return "guest"
     channels = qmp.execute("query-spice").get("channels") or []
     return "ryll" if any(c.get("channel-type") == DISPLAY_CHANNEL for c in channels) else "proxy"
 
 
-def dump(lane_dir: str, qmp: Qmp) -> picture_compare.Picture:
+def screendump(lane_dir: str, qmp: Qmp) -> Image:
     """What qemu draws at this moment. Raises LaneError (qemu) when it has no picture."""
     file = Path(lane_dir, "tmp", "screendump.ppm")
     try:
         qmp.execute("screendump", {"filename": str(file)})
-        return picture_compare.from_ppm(file.read_bytes())
+        return picture_compare.read_screendump(file.read_bytes())
     except QmpRefused as error:
         said = one_line(error.description, 200)
-        raise legacy_error("qemu", "qemu to have a picture of its own", f"it refused the screendump: {said}", "logs/qemu.log") from None
+        raise LaneError("qemu_no_picture", "qemu", f"qemu refused the screendump: {said}", "look at logs/qemu.log") from None
     except FileNotFoundError:
-        raise legacy_error("qemu", f"qemu to write its screendump to {file}", "there is none") from None
+        raise LaneError("qemu_no_picture", "qemu", f"qemu wrote no screendump to {file}", "look at logs/qemu.log") from None
     finally:
         file.unlink(missing_ok=True)
 
 
-def _screenshot(spine: Spine) -> picture_compare.Picture:
-    deadline = time.monotonic() + spine.limit
-    with Client(spine.control_socket) as ryll:
+def screenshot(context: Context) -> Image:
+    """What ryll shows at this moment, as RGBA so that the guest's pixels come as they are."""
+    deadline = time.monotonic() + context.limit
+    if context.client:
+        return _shoot(context.client, deadline)
+    with Client(context.control_socket) as ryll:
         ryll.open("kerbside-lane", deadline)
-        shot = Shot.read(ryll.request("screenshot", {"surface_id": 0, "format": "rgba"}, deadline))
-    return picture_compare.from_rgba(shot.width, shot.height, shot.data)
+        return _shoot(ryll, deadline)
 
 
-CHECKS: dict[str, Callable[[Spine], dict[str, Any]]] = {"banner": banner, "counters": counters, "path": path, "frames": picture}
+def _shoot(ryll: Client, deadline: float) -> Image:
+    shot = Shot.read(ryll.request("screenshot", {"surface_id": 0, "format": "rgba"}, deadline))
+    return read("rgba", shot.data, shot.width, shot.height)
 
 
-def run_checks(spine: Spine, names: list[str]) -> tuple[list[dict[str, Any]], LaneError | None]:
+CHECKS: dict[str, Callable[[Context], dict[str, Any]]] = {"banner": banner, "counters": counters, "path": path, "frames": frames}
+
+
+def run_checks(context: Context, names: list[str]) -> tuple[list[dict[str, Any]], LaneError | None]:
     """Run every named check, also after one has failed. Returns their entries for result.json and the first failure."""
     entries, first = [], None
     for name in names:
-        begun = time.monotonic()
+        began = time.monotonic()
         entry: dict[str, Any] = {"name": name, "result": "pass", "started": round(time.time(), 6)}
         try:
-            entry["detail"] = CHECKS[name](spine)
+            entry["detail"] = CHECKS[name](context)
         except LaneError as error:
             error.check = name
-            entry.update(result="fail", detail={"cause": error.cause, "component": error.component})
+            entry.update(result="fail", detail=failure(error))
             first = first or error
-        entry["seconds"] = round(time.monotonic() - begun, 3)
+        entry["seconds"] = round(time.monotonic() - began, 3)
         entries.append(entry)
     return entries, first
+
+
+def failure(error: LaneError) -> dict[str, Any]:
+    """The detail of a failed check."""
+    return {"cause": error.cause, "component": error.component, "code": error.code}

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..core import check_report
 from ..core.errors import PRODUCT, LaneError, clock
 from ..core.private_dir import Run
 from ..evidence import verdict
@@ -45,6 +46,8 @@ def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
     fresh: a new run is wanted, which a lane that is running refuses: then everything of that lane stays. Otherwise this command goes on with
     the lane that is running, and only RESULTS are moved. Call it before anything can fail.
     """
+    if not os.path.isabs(artifacts_dir):
+        return False  # claim refuses it
     if not os.path.isdir(artifacts_dir):
         return True
     check(artifacts_dir)
@@ -100,7 +103,7 @@ def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], plan
         "schema": verdict.SCHEMA,
         "lane_id": int(lane_id),
         "run_id": "",
-        "command_id": os.environ.get("LANE_COMMAND_ID", ""),
+        "command_id": check_report.command_id(),
         "verdict": "fail" if failure["component"] in PRODUCT else "error",
         "started": now,
         "finished": now,

@@ -1,4 +1,4 @@
-"""The guests of fixtures/guests.yml: what an entry has to say, and whether its image is the one that it names."""
+"""The guests of fixtures/guests.yml: what an entry has to say, where its image is, and whether that is the one that it names."""
 
 from __future__ import annotations
 
@@ -7,49 +7,57 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import legacy_error
+from ..core.errors import LaneError
+from ..protocols.serial_log import firmware_says
 
 #: The first four bytes of a qcow2 file ("QFI" and 0xfb), from qemu's docs/interop/qcow2.
 QCOW2_MAGIC = b"QFI\xfb"
+REQUIRED = {"image": str, "banner": str, "agent": bool}
 
 
 def entry(guests: dict[str, Any], name: str) -> dict[str, Any]:
-    """The guest of this name, complete. Raises LaneError (environment) for an unknown guest or an entry that lacks something."""
+    """The guest of this name, complete. Raises LaneError (environment) for an unknown guest or an entry that cannot be used."""
     if name not in guests:
-        raise legacy_error("environment", "lane_guest to be a guest of fixtures/guests.yml", f"{name!r} is not one of {', '.join(sorted(guests))}")
+        known = ", ".join(sorted(guests))
+        raise LaneError("guest_unknown", "environment", f"there is no guest {name!r} in guests.yml; it has {known}", "correct lane_guest or lane_guests")
     found = dict(guests[name])
-    kinds = {"image": str, "banner": str, "agent": bool}
-    for key, kind in kinds.items():
-        if not isinstance(found.get(key), kind):
-            raise legacy_error("environment", f"guest {name} to have a {key} ({kind.__name__})", f"it is {found.get(key)!r}", "fixtures/guests.yml")
+    for key, kind in REQUIRED.items():
+        value = found.get(key)
+        if not isinstance(value, kind) or (isinstance(value, str) and not value.strip()):
+            problem = f"the entry of guest {name} has no valid {key}: it is {value!r}, not {'a text' if kind is str else 'true or false'}"
+            raise LaneError("guest_entry_invalid", "environment", problem, "correct guests.yml")
+    if firmware_says(found["banner"]):
+        problem = f"the banner of guest {name}, {found['banner']!r}, is what the firmware itself prints, so it proves nothing of the guest"
+        raise LaneError("guest_banner_of_firmware", "environment", problem, "give a line that the guest's own program prints in guests.yml")
     return {**found, "name": name}
 
 
-def check_image(guest: dict[str, Any], folder: str) -> str:
-    """The path of the guest's image once it is there, is a qcow2 and has the promised sha256.
+def check_image(guest: dict[str, Any], path: Path) -> str:
+    """The sha256 of the guest's image, once it is there, is a qcow2 and is the one that its entry records.
 
-    Raises LaneError (environment) otherwise: a wrong image says nothing about the spine. A guest whose sha256 is null takes any qcow2.
+    Raises LaneError (environment) otherwise: a wrong image says nothing of the lane. A guest whose sha256 is null takes any qcow2.
     """
-    path = Path(folder, guest["image"])
-    expected = f"the image of guest {guest['name']} at {path}"
+    what = f"the image of guest {guest['name']} at {path}"
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        hint = "playbooks/rebuild_guest.yml" if guest["name"] == "pocket" else "playbooks/refresh_sextant.yml or docs/guests.md"
-        raise legacy_error("environment", expected, "there is no such file", hint) from None
+        hint = "build it with playbooks/rebuild_guest.yml" if guest["name"] == "pocket" else "docs/guests.md says where to get it"
+        raise LaneError("guest_image_missing", "environment", f"{what} is missing", hint) from None
     if not data.startswith(QCOW2_MAGIC):
-        raise legacy_error("environment", f"{expected} to be a qcow2", f"it begins with {data[:4]!r}", str(path))
+        raise LaneError("guest_image_invalid", "environment", f"{what} is not a qcow2: it begins with {data[:4]!r}", "replace it")
     found = hashlib.sha256(data).hexdigest()
     if guest.get("sha256") and found != guest["sha256"]:
-        raise legacy_error("environment", f"{expected} to have sha256 {guest['sha256']}", f"it is {found}", "fixtures/guests.yml")
+        problem = f"{what} has sha256 {found}, but guests.yml records {guest['sha256']}"
+        raise LaneError("guest_image_changed", "environment", problem, "restore the image, or record its sha256 if the change is intended")
     return found
 
 
 def private_vars(source: str, copy: str) -> None:
-    """A fresh copy of the firmware's variable store: one that was used before may have forgotten how to boot the disk (facts/qemu.md 7)."""
+    """A fresh copy of the firmware's variable store: one that was used before may have forgotten how to boot the disk (docs/diagnosis.md)."""
     try:
         shutil.copyfile(source, copy)
     except OSError as error:
         whose = source if error.filename == source else f"its copy {error.filename}"
-        raise legacy_error("firmware", f"to copy OVMF's variables {source}", f"the system said of {whose}: {error.strerror}", "the role deps") from None
+        problem = f"OVMF's variable store {source} could not be copied: {whose}: {error.strerror}"
+        raise LaneError("firmware_vars_unreadable", "firmware", problem, "let the role deps install OVMF again") from None
     Path(copy).chmod(0o600)

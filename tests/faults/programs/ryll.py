@@ -2,6 +2,7 @@
 
 silent: accepts on the control socket and never says a word. inverted: the real ryll, whose screenshots come out inverted.
 one-colour: the same with grey screenshots. no-agent: the real ryll, which denies that there is an agent. late: grey screenshots for the first LATE seconds.
+block: the real ryll, which paints 75 by 68 pixels of rgba screenshots white.
 protocol-2: the real ryll, which says that its protocol is of major version 2. torn: the screenshot's PNG breaks off half-way.
 """
 
@@ -77,6 +78,11 @@ def change(way: str, method: str, result: dict[str, Any]) -> None:
     if way == "torn" and method == "screenshot" and result["format"] == "png":
         data = base64.b64decode(result["data_base64"])
         result["data_base64"] = base64.b64encode(data[: len(data) // 2]).decode()
+    if way == "block" and method == "screenshot" and result["format"] == "rgba":
+        data, row = bytearray(base64.b64decode(result["data_base64"])), 4 * result["width"]
+        for y in range(400, 468):
+            data[y * row + 4 * 600 : y * row + 4 * 675] = b"\xff" * 4 * 75
+        result["data_base64"] = base64.b64encode(data).decode()
     grey = way == "one-colour" or (way == "late" and time.monotonic() < BEGUN + LATE)
     if (way == "inverted" or grey) and method == "screenshot":
         data = base64.b64decode(result["data_base64"])

@@ -1,4 +1,4 @@
-"""The control socket's requests, answers and events. Deadlines are points of time.monotonic(), in seconds."""
+"""Requests, answers and events of the control socket. Deadlines are points of time.monotonic(), in seconds."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import Closed, Malformed, Refused, TimedOut, Unsupported
-from .jsonline import decode, encode
+from ..json_lines import Lines
+from .errors import Closed, Malformed, Refused, TimedOut, Unsupported, failed
 from .replies import Hello, take, whole
 from .ryll_process import Watch
-from .wire import MAX_LINE_BYTES, Wire
 
 PROTOCOL_VERSION = "1.0"
-#: Events that are kept until a step asks for them; of more, the oldest go, and are counted.
+#: The longest line that is taken from ryll. A picture is one line.
+MAX_LINE_BYTES = 64 << 20
+#: Events that are kept until a step asks for them; of more, the oldest are dropped, and counted.
 MOST_EVENTS = 10_000
 MOST_EVENT_BYTES = 8 << 20
-#: Of a longer name of an event, or of more names, nothing is kept but their number.
+#: Longer names of events, and more of them, are only counted.
 LONGEST_NAME = 100
 MOST_NAMES = 100
 DRAIN = 0.05
-#: What Python takes for a value besides its characters, about.
-VALUE_BYTES = 64
+#: About what Python needs for an event besides its characters.
+EVENT_BYTES = 500
 _CODE = re.compile(r"[a-z0-9_]{1,60}")
-_BLANK: dict[str, Any] = {"event": ""}
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event. number: 1 for the first of the session; arrived: point of time.monotonic(); size: about the bytes that it takes in memory."""
+    """One event. number: 1 for the first of the session; arrived: point of time.monotonic(); size: about the bytes that it needs in memory."""
 
     number: int
     arrived: float
@@ -92,7 +92,7 @@ class Client:
     """
 
     def __init__(self, path: str, *, max_line_bytes: int = MAX_LINE_BYTES, watch: Watch | None = None) -> None:
-        self.wire = Wire(path, max_line_bytes=max_line_bytes, watch=watch)
+        self.wire = Lines(path, "ryll", failed, max_line_bytes=max_line_bytes, watch=watch)
         self.events = Events()
         self.server: Hello | None = None
         self.subscribed: list[str] = []
@@ -105,7 +105,7 @@ class Client:
         self.close()
 
     def connect(self, deadline: float, patience: float = 0.0) -> None:
-        """A new connection, without hello; see Wire.connect."""
+        """A new connection, without hello; see Lines.connect."""
         self.server = None
         self.subscribed = []
         self.wire.connect(deadline, patience)
@@ -119,15 +119,15 @@ class Client:
         self.server = Hello.read(result)
         return self.server
 
-    def open(self, client_name: str, deadline: float, bear: float = 1.0) -> Hello:
-        """Connect and say hello; a ryll that serves another client (`./lane shot`) is asked again for `bear` seconds."""
-        until = min(time.monotonic() + bear, deadline)
+    def open(self, client_name: str, deadline: float, busy_limit: float = 1.0) -> Hello:
+        """Connect and say hello; while ryll serves another client (`./lane shot`), try again for busy_limit seconds."""
+        until = min(time.monotonic() + busy_limit, deadline)
         while True:
             self.connect(deadline)
             try:
                 return self.hello(client_name, deadline)
             except Refused as error:
-                if error.code != "busy" or time.monotonic() >= until:
+                if error.refusal != "busy" or time.monotonic() >= until:
                     raise
             self.close()
             self.wire.idle(time.monotonic() + 0.05)
@@ -140,7 +140,7 @@ class Client:
         ):
             for name in wanted:
                 if name not in listed:
-                    raise Unsupported(f"a ryll that has the {kind} `{name}`", f"this one lists {', '.join(listed) or 'none'}")
+                    raise Unsupported(f"this ryll has no {kind} `{name}`; it lists {', '.join(listed) or 'none'}")
 
     def request(self, method: str, params: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Ask and return the result; events that arrive before it are kept. Raises Refused with ryll's code, or another ControlError."""
@@ -149,7 +149,7 @@ class Client:
     def ask(self, method: str, params: dict[str, Any], deadline: float) -> int:
         """Send a request and return its id, without waiting for the answer."""
         self._last_id += 1
-        self.wire.send(encode({"id": self._last_id, "method": method, "params": params}), deadline)
+        self.wire.send({"id": self._last_id, "method": method, "params": params}, deadline)
         return self._last_id
 
     def answer(self, method: str, number: int, deadline: float) -> dict[str, Any]:
@@ -161,11 +161,11 @@ class Client:
                 return self._result(method, number, message)
             if time.monotonic() > deadline:
                 break
-        came = self.events.last - events
-        parts = [f"{came} events came but no answer" if came else "nothing came"]
+        count = self.events.last - events
+        parts = [f"{count} events arrived but no answer" if count else "nothing arrived"]
         if self.wire.unfinished:
             parts.append(f"{self.wire.unfinished} bytes of an unfinished line are there")
-        raise TimedOut(f"an answer to `{method}` within {round(deadline - began, 1) or 0.1:g} s", ", ".join(parts))
+        raise TimedOut(f"ryll did not answer `{method}` within {round(deadline - began, 1) or 0.1:g} s: {', '.join(parts)}")
 
     def subscribe(self, events: list[str], deadline: float) -> list[str]:
         """Subscribe, and make sure that the server took each of them."""
@@ -198,55 +198,47 @@ class Client:
         result = self.request(method, {"events": events}, deadline)
         taken = take(result, key, list, f"the answer to `{method}`")
         if missing := [name for name in events if name not in taken]:
-            raise Malformed(f"`{method}` to take every event asked for", f"it left out {', '.join(missing)}")
+            raise Malformed(f"ryll left out {', '.join(missing)} in its answer to `{method}`")
         return [name for name in taken if isinstance(name, str)]
 
     def _message(self, deadline: float) -> dict[str, Any] | None:
-        """The next message, or None when none was whole at the deadline. An empty line, which the protocol ignores, is _BLANK."""
-        line = self.wire.line(deadline)
-        if line is None:
-            return None
-        if not line.strip(b" \t\r"):
-            return _BLANK
-        message = decode(line)
-        if "event" in message:
+        """The next message, or None when none was complete at the deadline."""
+        message = self.wire.receive(deadline)
+        if message is not None and "event" in message:
             if "id" in message or "ok" in message:
-                raise Malformed("a line to be an answer or an event", "one is both", sample=line[:200].decode("utf-8", "replace"))
+                raise Malformed("ryll sent a line that is both an answer and an event")
             name = take(message, "event", str, "an event")
-            self.events.add(name, take(message, "data", dict, "an event"), len(line) + VALUE_BYTES * sum(map(line.count, (b",", b"[", b"{"))))
+            data = take(message, "data", dict, "an event")
+            self.events.add(name, data, len(str(data)) + EVENT_BYTES)
         return message
 
     def _result(self, method: str, number: int, message: dict[str, Any]) -> dict[str, Any]:
-        accepted = take(message, "ok", bool, f"the answer to `{method}`")
-        if not accepted:
-            error = take(message, "error", dict, f"the answer to `{method}`")
+        place = f"the answer to `{method}`"
+        if not take(message, "ok", bool, place):
+            error = take(message, "error", dict, place)
             if "id" in message:
                 self._same(method, number, message["id"])
             raise Refused(method, _code(error), take(error, "message", str, "an error"))
-        if "id" not in message:
-            raise Malformed(f"`id` in the answer to `{method}`", "it is missing")
-        self._same(method, number, message["id"])
-        result: dict[str, Any] = take(message, "result", dict, f"the answer to `{method}`")
+        self._same(method, number, take(message, "id", int, place))
+        result: dict[str, Any] = take(message, "result", dict, place)
         return result
 
     def _same(self, method: str, number: int, found: object) -> None:
         if type(found) is int and found == number:
             return
-        if type(found) is int and 0 < found < number:
-            raise Malformed(f"the answer to request {number} (`{method}`)", f"request {found} was answered once more")
-        shown = found if type(found) is int else f"of another kind ({type(found).__name__})"
-        raise Malformed(f"the answer to request {number} (`{method}`)", f"the id that came is {shown}")
+        shown = f"request {found} was answered" if type(found) is int else f"the id of the answer is no number ({type(found).__name__})"
+        raise Malformed(f"ryll did not answer request {number} (`{method}`): {shown}")
 
     def _unasked(self, message: dict[str, Any]) -> None:
         error = message.get("error")
         if message.get("ok") is False and isinstance(error, dict) and isinstance(error.get("code"), str):
-            raise Closed("ryll to serve this connection", f"it said {_code(error)} unasked", sample=str(error.get("message", "")))
-        raise Malformed("nothing but events between the requests", "an answer came that nobody asked for")
+            raise Closed(f"ryll no longer serves this connection: it said {_code(error)} unasked", sample=str(error.get("message", "")))
+        raise Malformed("ryll sent an answer without a request")
 
 
 def _code(error: dict[str, Any]) -> str:
-    """The error's code, which is a word and safe to be told. Raises Malformed."""
+    """The error's code, which is a word and safe to be shown. Raises Malformed."""
     code: str = take(error, "code", str, "an error")
     if not _CODE.fullmatch(code):
-        raise Malformed("`code` in an error to be a word such as bad_params", "it is not", sample=code)
+        raise Malformed("`code` in an error is not a word such as bad_params", sample=code)
     return code

@@ -1,7 +1,7 @@
 """Names of keys and characters of a US keyboard as scancodes.
 
-AT set 1 make codes; extended keys carry their prefix in the high byte (0xE04B is the left arrow), as `send_key` of protocol 1.2 and
-later wants them. The codes are those of the IBM enhanced keyboard's scan code set 1 (Microsoft, "USB HID to PS/2 Scan Code
+AT set 1 make codes; extended keys carry their prefix in the high byte (0xE04B is the left arrow), as `send_key` expects since
+protocol 1.2. The codes are those of the IBM enhanced keyboard's scan code set 1 (Microsoft, "USB HID to PS/2 Scan Code
 Translation Table", revision 1.3).
 """
 
@@ -66,25 +66,25 @@ MODIFIERS = frozenset("ctrl shift alt meta right_ctrl right_shift alt_gr right_m
 
 
 def chord(text: str) -> tuple[int, ...]:
-    """Scancodes of keys held together, the modifiers first: "enter", "ctrl-alt-f2". Raises BadSteps naming the part that is none."""
+    """Scancodes of keys held together, the modifiers first: "enter", "ctrl-alt-f2". Raises BadSteps naming the part that is not a key."""
     parts = text.lower().split("-")
     codes = []
     for number, part in enumerate(parts):
         name = _PLAIN.get(part, part)
         if name not in SCANCODES:
-            raise BadSteps("the name of a key, such as enter, f2 or ctrl-alt-delete", f"{name!r} in {text!r} is none")
+            raise BadSteps(f"{name!r} in {text!r} is not the name of a key, such as enter, f2 or ctrl-alt-delete")
         if number < len(parts) - 1 and name not in MODIFIERS:
-            raise BadSteps("only ctrl, shift, alt and meta keys before the last key of a chord", f"{name!r} in {text!r} is another")
+            raise BadSteps(f"{name!r} in {text!r} cannot be held: only ctrl, shift, alt and meta keys may stand before the last key")
         codes.append(SCANCODES[name])
     return tuple(codes)
 
 
 def scancode(number: int) -> int:
-    """The number when it is a make code that ryll sends as it stands. Raises BadSteps."""
+    """The number when it is a make code that ryll sends unchanged. Raises BadSteps."""
     if 0 < number < 0x80 or 0xE000 < number < 0xE080:
         return number
     hint = f"; the prefix belongs in the high byte, as in 0xE0{number >> 8:02X}" if number & 0xFF == 0xE0 and number > 0xFF else ""
-    raise BadSteps("a set 1 make code, 0x01 to 0x7F or 0xE001 to 0xE07F", f"{number:#06x} is none{hint}")
+    raise BadSteps(f"{number:#06x} is not a set 1 make code, 0x01 to 0x7F or 0xE001 to 0xE07F{hint}")
 
 
 def strokes(text: str) -> list[tuple[int, ...]]:
@@ -95,6 +95,6 @@ def strokes(text: str) -> list[tuple[int, ...]]:
         base = _SHIFTED.get(character, character.lower() if shifted else character)
         name = _PLAIN.get(base, base)
         if name not in SCANCODES:
-            raise BadSteps("characters of a US keyboard", f"character {place} is not on it")
+            raise BadSteps(f"character {place} is not on a US keyboard")
         found.append((SCANCODES["shift"], SCANCODES[name]) if shifted else (SCANCODES[name],))
     return found

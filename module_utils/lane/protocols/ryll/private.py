@@ -1,4 +1,4 @@
-"""Private texts: what stands for them, and where they are looked for."""
+"""Private texts: what is shown in their place, and where they are searched for."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 from .steps import AROUND, VERBS, Step
 
-#: Shorter private texts are hidden where they belong, but not looked for elsewhere: they would hit innocent words.
+#: Shorter private texts are hidden in their step, but not searched for elsewhere: they would match ordinary words.
 SHORTEST_SOUGHT = 3
-#: So many lines of a private text are looked for by themselves, and so many texts of an answer to a private `call`.
+#: Lines of a private text that are searched for by themselves, and texts of an answer to a private `call`.
 MOST_SOUGHT = 100
-#: Longer texts are not looked for in quotes.
+#: Longer texts are not searched for in quoted form.
 LONGEST_QUOTED = 1 << 16
 _OFF = (None, False)
 
 
 def hidden(text: str) -> str:
-    """What stands for a private text."""
+    """What is shown in place of a private text."""
     return f"(private, {len(text)} characters)"
 
 
 def hide(raw: object) -> object:
     """The list as it was given, with the texts of private steps replaced; for logs. Never raises, whatever it is given.
 
-    A mistake in the list must not show a text: what is no list is hidden, and `private` counts in the wrong place as well.
+    A mistake in the list must not show a text: what is not a list is hidden, and `private` also counts in the wrong place.
     """
     if not isinstance(raw, list):
         return _hide_value(raw)
@@ -75,7 +75,7 @@ class Secrets:
                     self.add(text)
 
     def add(self, text: str) -> None:
-        """Hide this text from now on: whole, each of its lines (a peer may say them without their ends), and as programs quote them."""
+        """Hide this text from now on: whole, each of its lines (a peer may repeat them without their ends), and as programs quote them."""
         for part in [text, *text.split("\n", MOST_SOUGHT)[:MOST_SOUGHT]]:
             quoted = (json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1]) if len(part) <= LONGEST_QUOTED else ()
             for form in (part, part.strip(), *quoted):

@@ -23,12 +23,11 @@ _KINDS: dict[type, str] = {
 
 def take(found: dict[str, Any], key: str, kind: type, place: str) -> Any:
     """found[key] when it is exactly of this kind (true is no whole number). Raises Malformed naming place and key."""
-    expected = f"`{key}` in {place} to be {_KINDS[kind]}"
     if key not in found:
-        raise Malformed(expected, "it is missing")
+        raise Malformed(f"`{key}` is missing in {place}")
     value = found[key]
     if type(value) is not kind:
-        raise Malformed(expected, f"it is {_KINDS[type(value)]}")
+        raise Malformed(f"`{key}` in {place} is {_KINDS[type(value)]}, not {_KINDS[kind]}")
     return value
 
 
@@ -36,7 +35,7 @@ def whole(found: dict[str, Any], key: str, place: str, least: int = 0, most: int
     """A whole number between least and most."""
     value: int = take(found, key, int, place)
     if not least <= value <= most:
-        raise Malformed(f"`{key}` in {place} to be from {least} to {most}", f"it is {value}")
+        raise Malformed(f"`{key}` in {place} is {value}, not from {least} to {most}")
     return value
 
 
@@ -44,7 +43,7 @@ def names(found: dict[str, Any], key: str, place: str) -> tuple[str, ...]:
     """A list of texts."""
     value = take(found, key, list, place)
     if not all(isinstance(name, str) for name in value):
-        raise Malformed(f"`{key}` in {place} to be a list of texts", "it holds something else")
+        raise Malformed(f"`{key}` in {place} is not a list of texts")
     return tuple(value)
 
 
@@ -59,14 +58,14 @@ class Hello:
 
     @classmethod
     def read(cls, result: dict[str, Any]) -> Hello:
-        """Raises Malformed for a wrong shape, and when the protocol's major version is not 1 (any minor is welcome)."""
+        """Raises Malformed for a wrong shape, and when the protocol's major version is not 1 (any minor will do)."""
         place = "the answer to `hello`"
         version = take(result, "protocol_version", str, place)
         major, dot, minor = version.partition(".")
         if not dot or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (major, minor)):
-            raise Malformed(f"`protocol_version` in {place} to be major.minor", "it is not", sample=version)
+            raise Malformed(f"`protocol_version` in {place} is not major.minor", sample=version)
         if int(major) != 1:
-            raise Malformed("a server of protocol major version 1", f"this one speaks {version}")
+            raise Malformed(f"this ryll speaks protocol {version}, not major version 1")
         return cls(
             take(result, "server_name", str, place),
             version,
@@ -99,7 +98,7 @@ class Status:
         surfaces = []
         for entry in take(result, "surfaces", list, place):
             if not isinstance(entry, dict):
-                raise Malformed(f"`surfaces` in {place} to be a list of objects", f"one is {_KINDS[type(entry)]}")
+                raise Malformed(f"`surfaces` in {place} is not a list of objects: one is {_KINDS[type(entry)]}")
             where = f"a surface in {place}"
             surfaces.append(
                 Surface(
@@ -117,7 +116,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Shot:
-    """A screenshot as it came: width and height in pixels as ryll says, format "png" or "rgba", data not yet looked at."""
+    """A screenshot as it came: width and height in pixels as ryll says, format "png" or "rgba", data not yet decoded."""
 
     width: int
     height: int
@@ -131,8 +130,7 @@ class Shot:
         try:
             data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
         except ValueError as error:
-            reason = "it holds a character outside ASCII" if isinstance(error, UnicodeEncodeError) else f"it is not ({error})"
-            raise Malformed(f"`data_base64` in {place} to be base64", reason) from None
+            raise Malformed(f"`data_base64` in {place} is not base64 ({error})") from None
         return cls(
             whole(result, "width", place, 1, MOST_PIXELS),
             whole(result, "height", place, 1, MOST_PIXELS),

@@ -1,4 +1,4 @@
-"""The process behind the socket: is it running, and what did it write last?"""
+"""The process behind the socket: whether it runs, and what it wrote last."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import select
 from ...core import proc_stat
 from .errors import ProcessLost
 
-#: Seconds between two looks at the state of a process while waiting: nothing reports a SIGSTOP to a stranger.
-LOOK_EVERY = 0.1
-#: How long a peer that closed the connection is given to end, so that the sentence can say which it was.
+#: Seconds that a peer which closed the connection gets to end, so that the message can say that it ended.
 SETTLE = 0.3
 _STATES = {"Z": "it has ended (zombie, not yet reaped)", "X": "it has ended", "T": "it is stopped (state T, as after SIGSTOP)"}
-# Colours, and the time that ryll puts before each line.
+# Colours, and the time with which ryll begins each line.
 _NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\b\d{4}-\d\d-\d\dT[0-9:.]+Z\s+")
 
-# What ryll 0.3.0 logs in every session and at every end of one: of no help in telling why it ended.
+# What ryll 0.3.0 logs in every session and at every end of one; it does not explain an end.
 _ROUTINE = re.compile(r"INFO (control: |headless: |Headless mode |Connection task |.*run loop exited cleanly|Stats:)")
 
 
 class Watch:
     """Watches one process by its pid, on Linux.
 
-    Its end is reported at once by a pidfd where the kernel has one (5.3 and later), else within LOOK_EVERY seconds, like a stop.
+    Its end is reported at once by a pidfd where the kernel has one (5.3 and later), else when it is looked at, like a stop.
     """
 
     def __init__(self, pid: int) -> None:
@@ -42,7 +40,7 @@ class Watch:
         return self._descriptor
 
     def look(self) -> None:
-        """Raise ProcessLost when the process is not there, not the one of the beginning, a zombie or stopped."""
+        """Raise ProcessLost when the process is gone, replaced by another one, a zombie or stopped."""
         state, started = self._read()
         if state is None or started != self._started:
             self._lost("it has ended" if self._started is not None else "no such process is running")
@@ -68,14 +66,14 @@ class Watch:
         return (found[1][proc_stat.STATE], found[1][proc_stat.STARTED]) if found else (None, None)
 
     def _lost(self, got: str) -> None:
-        raise ProcessLost(f"ryll (process {self.pid}) to go on running", got)
+        raise ProcessLost(f"ryll (process {self.pid}) is lost: {got}")
 
 
 def log_end(path: str, lines: int = 4) -> tuple[str, int]:
-    """The last lines that say something, on one line without colours and times, and the number of the last one.
+    """The last lines of a log, on one line without colours and times, and the number of the last one.
 
-    Routine lines are passed over as long as there are others. "", 0 when there is nothing to read; the number is 0 as well when the
-    file is larger than 1 MiB and only its end was read.
+    Routine lines are left out as long as there are others. "", 0 when there is nothing to read; the number is also 0 when the file is larger than
+    1 MiB, so that only its end was read.
     """
     try:
         if not os.path.isfile(path):

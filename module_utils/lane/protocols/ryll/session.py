@@ -1,30 +1,33 @@
-"""Plays a list of steps over one connection and keeps the transcript, green or red."""
+"""Plays a list of steps over one connection and keeps the transcript, whether they pass or not."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...core import check_report
-from ...core.errors import LaneError, legacy_error
-from .client import Client, Event
+from ...core.errors import LaneError
+from ..json_lines import LONGEST_PATH
+from .client import MAX_LINE_BYTES, Client, Event
 from .errors import BadSteps, ControlError, SessionFailed, TimedOut, Unmet, quoted_end
+from .kinds import is_path
 from .private import Secrets
 from .ryll_process import Watch, log_end
-from .steps import Step, is_path
-from .verbs import Stage, play
-from .wire import MAX_LINE_BYTES, check_path
+from .stage import Stage
+from .steps import Step
+from .verbs import play
 
 #: What a transcript holds at most: characters of a text, entries of a list, events.
 MOST_TEXT = 1 << 16
 MOST_ENTRIES = 1000
 MOST_EVENTS = 1000
-#: Most characters of what one step saw, and of all events, so that a peer cannot fill the memory with a transcript.
+#: Most characters of what one step saw, and of all events, so that no peer can fill the memory with a transcript.
 MOST_SEEN = 1 << 20
 _LOG_HELPS = ("unreachable", "closed", "process", "timeout")
 
@@ -49,41 +52,41 @@ class Settings:
 
     def check(self) -> None:
         """Raise BadSteps for what cannot work, before anything starts. Looks at the values only, not at the machine."""
-        check_path(self.socket)
-        if not self.socket.startswith("/"):
-            raise BadSteps("the absolute path of a socket", f"it is {self.socket}")
+        if not is_path(self.socket) or len(os.fsencode(self.socket)) > LONGEST_PATH:
+            raise BadSteps(f"socket is {self.socket!r}, not the absolute path of a unix socket, of at most {LONGEST_PATH} bytes")
         if self.transcript_file is not None and not is_path(self.transcript_file):
-            raise BadSteps("transcript_file to be an absolute path", "it is not")
+            raise BadSteps(f"transcript_file is {self.transcript_file!r}, not an absolute path")
         if not 0 < self.limit <= 86400:
-            raise BadSteps("a limit of the session above 0 and up to 86400 seconds", f"it is {self.limit:g}")
+            raise BadSteps(f"limit is {self.limit:g}; it has to be above 0 and at most 86400 seconds")
         if not 0 <= self.connect_within <= 86400:
-            raise BadSteps("connect_within from 0 to 86400 seconds", f"it is {self.connect_within:g}")
+            raise BadSteps(f"connect_within is {self.connect_within:g}, not from 0 to 86400 seconds")
         if not 1024 <= self.max_line_bytes <= MAX_LINE_BYTES:
-            raise BadSteps(f"max_line_bytes from 1024 to {MAX_LINE_BYTES}", f"it is {self.max_line_bytes}")
+            raise BadSteps(f"max_line_bytes is {self.max_line_bytes}, not from 1024 to {MAX_LINE_BYTES}")
         if self.pid is not None and self.pid < 1:
-            raise BadSteps("the pid of a process", f"it is {self.pid}")
+            raise BadSteps(f"pid is {self.pid}, which no process has")
         if not self.client_name or len(self.client_name) > 200 or not self.client_name.isprintable():
-            raise BadSteps("a printable client_name of 1 to 200 characters", "it is not")
+            raise BadSteps("client_name is not a printable text of 1 to 200 characters")
 
 
-def run(settings: Settings, steps: list[Step]) -> dict[str, Any]:
-    """Play the steps; returns changed, transcript, events, events_seen, registered, server, seconds, and in `notices` what is to be
-    known besides, such as lost events.
+def run(settings: Settings, steps: list[Step], then: Callable[[Stage], None] | None = None) -> dict[str, Any]:
+    """Play the steps; returns changed, transcript, events, events_seen, registered, server, seconds, and in `notices` such things as lost events.
 
-    Raises SessionFailed, whose `result` holds the same things as far as they came, or BadSteps when nothing was started.
+    then: called after the last step, while the connection is still open.
+
+    Raises SessionFailed, whose `result` holds the same things as far as the steps got, or BadSteps when nothing was started.
     """
     settings.check()
     for path in [settings.transcript_file, *(step.options.get("file") for step in steps)]:
         if path and not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
-            raise BadSteps(f"a directory to write {path} into", "it is not there or not writable")
+            raise BadSteps(f"the directory of {path} does not exist or is not writable")
     for step in steps:
         with suppress(OSError):  # what cannot be removed cannot be replaced either, and the step says so
-            Path(step.options.get("file") or "").unlink()  # a picture of an earlier session is none of this
-    return _Session(settings, steps).run()
+            Path(step.options.get("file") or "").unlink()  # a picture of an earlier session is not one of this
+    return _Session(settings, steps).run(then)
 
 
 def rehearse(settings: Settings, steps: list[Step]) -> dict[str, Any]:
-    """What `run` would do, in words, without touching anything."""
+    """What `run` would do, without touching anything."""
     settings.check()
     would = [f"{step.number}. {step.name}" + (f" (`{step.verb}`)" if step.name != step.verb else "") for step in steps]
     return {"changed": any(step.acts for step in steps), "would": would, "transcript": []}
@@ -102,7 +105,7 @@ class _Session:
         self.began = time.monotonic()
         self.stage: Stage | None = None
 
-    def run(self) -> dict[str, Any]:
+    def run(self, then: Callable[[Stage], None] | None) -> dict[str, Any]:
         watch: Watch | None = None
         client: Client | None = None
         try:
@@ -121,6 +124,8 @@ class _Session:
                 self._note(step, "ok", started, time.monotonic() - at, shown)
                 if step.register:
                     self.registered[step.register] = shown
+            if then and self.stage:
+                then(self.stage)
         finally:
             if client:
                 client.close()
@@ -130,7 +135,7 @@ class _Session:
         try:
             self._write(result)
         except OSError as trouble:
-            unwritten = legacy_error("environment", f"the transcript to be written to {self.settings.transcript_file}", f"the system said {trouble.strerror}")
+            unwritten = _unwritten(self.settings.transcript_file, trouble)
             unwritten.result = result
             raise unwritten from None
         return result
@@ -141,36 +146,34 @@ class _Session:
         limit = step.limit + (self.settings.connect_within if not self.stage.client.wire.connected else 0)
         left = self.began + self.settings.limit - now
         if left <= step.options.get("seconds", 0):
-            kept = "the steps before this one used it up" if left <= 0 else f"{left:.1f} s of it are left for {step.options['seconds']:g} s of this step"
-            raise TimedOut(f"the session to end within its limit of {self.settings.limit:g} s", kept, component="lane")
+            why = "earlier steps used it up" if left <= 0 else f"{left:.1f} s of it are left for {step.options['seconds']:g} s of this step"
+            raise TimedOut(f"the session's limit of {self.settings.limit:g} s is too short: {why}", component="lane")
         if limit <= left:
             return play(self.stage, step, now + limit)
         try:
             return play(self.stage, replace(step, limit=round(left, 1) or 0.1), now + left)
         except (TimedOut, Unmet) as error:
             if time.monotonic() >= now + left:
-                error.got += f"; the session's limit of {self.settings.limit:g} s ended the step before its own"
+                error.problem += f" (the session's limit of {self.settings.limit:g} s ended the step before its own)"
             raise
 
     def _failed(self, step: Step, started: float, at: float, error: LaneError | OSError) -> SessionFailed:
         if isinstance(error, OSError):
-            named = f" ({error.filename})" if error.filename else ""
-            error = legacy_error("environment", "its files to be written", f"the system said {error.strerror}{named}")
+            error = _unwritten(error.filename, error)
         if isinstance(error, ControlError) and self.secrets.any:
             error.sample = ""
-        component, where, evidence = error.component, error.where, error.evidence
+        component, problem, fix, evidence = error.component, str(self._clean(error.problem)), error.fix, error.evidence
         if step.blame and isinstance(error, Unmet):
             component = step.blame
         if self.settings.log_file and isinstance(error, ControlError) and error.kind in _LOG_HELPS and component == "ryll":
             said, line = log_end(self.settings.log_file)
             if said:
-                error.got += f"; its log ends with {quoted_end(str(self._clean(said)))}"
+                problem += f"; its log ends with {quoted_end(str(self._clean(said)))}"
                 evidence = f"{self.settings.log_file}:{line}" if line else self.settings.log_file
-            where = where or self.settings.log_file
-        error.expected, error.got = str(self._clean(error.expected)), str(self._clean(error.got))
+            fix = fix or f"look at {self.settings.log_file}"
         place = f"step {step.number} of {len(self.steps)} ({step.name})"
-        failed = SessionFailed(place, error, component=component, where=where, evidence=evidence, check=step.name, result={})
-        self._note(step, "failed", started, time.monotonic() - at, {"expected": error.expected, "got": error.got, "kind": failed.kind})
+        failed = SessionFailed(place, error, problem=problem, component=component, fix=fix, evidence=evidence, check=step.name)
+        self._note(step, "failed", started, time.monotonic() - at, {"problem": problem, "kind": failed.kind, "code": failed.code})
         for later in self.steps[step.number :]:
             self._note(later, "skipped", None, 0.0, {})
         failed.result = self._result() | {"failed_step": {"index": step.number, "name": step.name, "step": step.verb, "kind": failed.kind}}
@@ -205,7 +208,7 @@ class _Session:
         if client and client.events.dropped_by_server:
             notices.append(f"ryll dropped {client.events.dropped_by_server} events because they were not read in time")
         if client and client.events.lost_here:
-            notices.append(f"{client.events.lost_here} events came that no step asked for in time; they were thrown away, the oldest first")
+            notices.append(f"{client.events.lost_here} events that no step waited for in time were dropped, the oldest first")
         if client and client.events.last > len(self.events):
             notices.append(f"`events` holds the first {len(self.events)} of {client.events.last} events")
         server = client.server if client else None
@@ -242,3 +245,7 @@ class _Session:
             cleaned = {self._clean(str(key)): self._clean(entry) for key, entry in list(value.items())[:MOST_ENTRIES]}
             return cleaned if len(value) <= MOST_ENTRIES else cleaned | {"...": f"({len(value)} entries)"}
         return value
+
+
+def _unwritten(path: str | None, error: OSError) -> LaneError:
+    return LaneError("session_file_unwritten", "environment", f"{path or 'a file of the session'} could not be written: {error.strerror}", "make room")

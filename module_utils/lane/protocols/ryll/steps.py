@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import COMPONENTS
 from .errors import BadSteps
-from .jsonline import encode
-from .keys import chord, scancode, strokes
-from .png import Region
-
-#: Most bytes of a clipboard text that ryll 0.3.0 takes.
-MOST_CLIPBOARD = 104_857_600
-#: Most characters of a text that `type` sends key by key; at 10 ms for each that is a quarter of an hour.
-MOST_TYPED = 100_000
-#: The longest path that the system takes, in bytes (PATH_MAX less its NUL).
-LONGEST_PATH = 4095
+from .kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -83,6 +70,11 @@ VERBS: dict[str, Verb] = {
             "same_as": Option("str"),
             "differs_from": Option("str"),
             "region": Option("region"),
+            "equals": Option("path"),
+            "masks": Option("regions", default=[]),
+            "lossy": Option("bool", default=False),
+            "difference": Option("path"),
+            "until_still": Option("number", default=0, least=0, most=86400),
             "settle": Option("number", default=0, least=0, most=86400),
         },
         needs=("status", "screenshot"),
@@ -169,9 +161,9 @@ class Step:
 def plan(raw: object, step_limit: float = 10.0) -> list[Step]:
     """Check the whole list and make steps of it. Raises BadSteps naming the first bad step and what is wrong with it."""
     if not 0 < step_limit <= 86400:
-        raise BadSteps("step_limit above 0 and up to 86400 seconds", f"it is {step_limit:g}")
+        raise BadSteps(f"step_limit is {step_limit:g}; it has to be above 0 and at most 86400 seconds")
     if not isinstance(raw, list) or not raw:
-        raise BadSteps("a list of at least one step", "it is empty" if raw == [] else f"it is {_shown(raw, private=True)}")
+        raise BadSteps(f"the steps are {'empty' if raw == [] else _shown(raw, private=True)}, not a list of at least one step")
     order = _Order()
     steps: list[Step] = []
     for number, entry in enumerate(raw, 1):
@@ -183,57 +175,59 @@ def plan(raw: object, step_limit: float = 10.0) -> list[Step]:
 def _step(number: int, entry: object, step_limit: float) -> Step:
     place = f"step {number}"
     if not isinstance(entry, dict):
-        raise BadSteps(f"{place} to be a mapping with a verb, such as `hello: {{}}`", f"it is {_shown(entry)}")
+        raise BadSteps(f"{place} is {_shown(entry)}, not a mapping with a verb such as `hello: {{}}`")
     verbs = [key for key in entry if key in VERBS]
     strange = [key for key in entry if key not in VERBS and key not in AROUND]
     if strange:
-        raise BadSteps(f"{place} to hold a verb ({', '.join(VERBS)}) and {', '.join(AROUND)}", f"it holds {strange[0]!r}")
+        raise BadSteps(f"{place} has the unknown key {strange[0]!r}; known are the verbs {', '.join(VERBS)}, and {', '.join(AROUND)}")
     if len(verbs) != 1:
-        raise BadSteps(f"{place} to hold exactly one verb ({', '.join(VERBS)})", f"it holds {' and '.join(verbs) or 'none'}")
+        raise BadSteps(f"{place} has {' and '.join(verbs) or 'no verb'}; it needs exactly one verb ({', '.join(VERBS)})")
     around = _options(place, {key: value for key, value in entry.items() if key in AROUND}, AROUND, private=False)
     name = verbs[0]
     verb = VERBS[name]
     place = f"step {number} ({around['name'] or name})"
     if around["private"] and not verb.texts:
-        raise BadSteps(f"{place} without `private`", f"`{name}` has no text to hide")
+        raise BadSteps(f"{place} is private, but `{name}` has no text to hide")
     given = {} if entry[name] is None else entry[name]
     if not isinstance(given, dict):
-        raise BadSteps(f"{place} to give `{name}` a mapping of options", f"it gives {_shown(given, around['private'])}")
+        raise BadSteps(f"{place} gives `{name}` {_shown(given, around['private'])}, not a mapping of options")
     options = _options(f"{place}, `{name}`,", given, verb.options, private=around["private"])
+    if options.get("difference") and not options["equals"]:
+        raise BadSteps(f"{place} has a `difference` without `equals`")
     chosen = [key for key in verb.one_of + verb.some_of if options[key] is not None]
     if (verb.one_of and len(chosen) != 1) or (verb.some_of and not chosen):
         wanted = f"exactly one of {', '.join(verb.one_of)}" if verb.one_of else f"at least one of {', '.join(verb.some_of)}"
-        raise BadSteps(f"{place} to give `{name}` {wanted}", f"it gives {' and '.join(chosen) or 'none'}")
+        raise BadSteps(f"{place} gives `{name}` {' and '.join(chosen) or 'none'}; it needs {wanted}")
     limit = around["within"] or step_limit + options.get("seconds", 0)
     if limit <= options.get("seconds", 0):
-        raise BadSteps(f"{place} to have a limit above its {options['seconds']:g} seconds", f"`within` is {limit:g}")
+        raise BadSteps(f"{place} has a `within` of {limit:g}, which is not above its {options['seconds']:g} seconds")
     return Step(number, name, options, around["name"] or name, limit, around["register"], around["blame"], around["refused"], around["private"])
 
 
 def _options(place: str, given: dict[Any, Any], known: dict[str, Option], private: bool) -> dict[str, Any]:
     for key in given:
         if key not in known:
-            beside = "; it belongs beside the verb, not below it" if key in AROUND else ""
-            raise BadSteps(f"{place} to use {', '.join(known) or 'no options'}", f"it uses {key!r}{beside}")
+            beside = " (it belongs beside the verb, not below it)" if key in AROUND else ""
+            raise BadSteps(f"{place} has the unknown option {key!r}{beside}; known: {', '.join(known) or 'none'}")
     found: dict[str, Any] = {}
     for key, option in known.items():
         value = given.get(key)
         if value is None:
             if option.required:
-                raise BadSteps(f"{place} to give `{key}`", "it does not")
+                raise BadSteps(f"{place} lacks `{key}`")
             found[key] = option.default
             continue
         try:
             found[key] = KINDS[option.kind][1](value)
         except BadSteps as error:
-            raise BadSteps(f"{place} to give `{key}` {error.expected}", error.got) from None
+            raise BadSteps(f"{place} has a wrong `{key}`: {error.problem}") from None
         except (ValueError, OverflowError):
-            raise BadSteps(f"{place} to give `{key}` {KINDS[option.kind][0]}", f"it is {_shown(value, private)}") from None
+            raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value, private)} is not {KINDS[option.kind][0]}") from None
         if option.choices and found[key] not in option.choices:
-            raise BadSteps(f"{place} to give `{key}` one of {', '.join(option.choices)}", f"it is {_shown(value)}")
+            raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value)} is none of {', '.join(option.choices)}")
         if (option.least is not None and found[key] < option.least) or (option.most is not None and found[key] > option.most):
             to = f" to {option.most:.15g}" if option.most is not None else " or more"
-            raise BadSteps(f"{place} to give `{key}` from {option.least:g}{to}", f"it is {_shown(value)}")
+            raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value)} is not from {option.least:g}{to}")
     return found
 
 
@@ -248,18 +242,18 @@ class _Order:
     def check(self, step: Step) -> None:
         place = f"step {step.number} ({step.name})"
         if step.verb not in _BEFORE_HELLO and not self.greeted:
-            raise BadSteps(f"{place} to come after a `hello` step", "there is none before it")
+            raise BadSteps(f"{place} has no `hello` step before it")
         if step.register in self.registered:
-            raise BadSteps(f"{place} to register a name of its own", f"{step.register!r} was registered before")
+            raise BadSteps(f"{place} registers {step.register!r}, which an earlier step registered")
         for key, verbs in _REFERENCES.items():
             name = step.options.get(key)
             found = None if name is None else self.registered.get(name)
             if name is not None and (found is None or found.verb not in verbs or found.refused):
                 kind = "a step" if key == "since" else f"a {' or '.join(verbs)} step"
-                raise BadSteps(f"{place} to give `{key}` the registered name of {kind} before it", f"{name!r} is none")
+                raise BadSteps(f"{place} has a wrong `{key}`: {name!r} is not the registered name of {kind} before it")
         wanted = step.options["events"] if step.verb == "unsubscribe" else [step.options["event"]] if "event" in step.options else []
         if missing := [name for name in wanted if name not in self.subscribed]:
-            raise BadSteps(f"{place} to come after a `subscribe` to {missing[0]}", "there is none before it")
+            raise BadSteps(f"{place} has no `subscribe` to {missing[0]} before it")
         if step.register:
             self.registered[step.register] = step
         if not step.refused:
@@ -284,130 +278,4 @@ def _shown(value: object, private: bool = False) -> str:
     kinds = {str: "a text", list: "a list", dict: "a mapping", bool: "a truth value", int: "a whole number", float: "a number"}
     if private or isinstance(value, list | dict):
         return kinds.get(type(value), f"a {type(value).__name__}")
-    if isinstance(value, int) and value.bit_length() > 200:  # Python does not print the largest
-        return "a whole number of many digits"
     return repr(value[:100] if isinstance(value, str) else value)[:60]
-
-
-def _a_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    value.encode()
-    return value
-
-
-def _a_word(value: object) -> str:
-    text = _a_text(value)
-    if not text or not text.isprintable() or len(text) > 200:
-        raise ValueError
-    return text
-
-
-def _a_clipboard_text(value: object) -> str:
-    text = _a_text(value)
-    if (size := len(text.encode())) > MOST_CLIPBOARD:
-        raise BadSteps(f"a text of at most {MOST_CLIPBOARD} bytes", f"it has {size}")
-    return text
-
-
-def _a_keyboard_text(value: object) -> str:
-    text = _a_text(value)
-    if len(text) > MOST_TYPED:
-        raise BadSteps(f"a text of at most {MOST_TYPED} characters", f"it has {len(text)}")
-    strokes(text)
-    return text
-
-
-def _a_whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, str) and not re.fullmatch(r"-?\d{1,18}", value.strip(), re.ASCII)):
-        raise ValueError
-    return int(value)
-
-
-def _a_number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or not math.isfinite(number := float(value)):
-        raise ValueError
-    return number
-
-
-def _a_truth(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lower() in ("yes", "true", "on", "no", "false", "off"):
-        return value.strip().lower() in ("yes", "true", "on")
-    raise ValueError
-
-
-def _a_path(value: object) -> str:
-    path = os.path.expanduser(_a_text(value))
-    if not is_path(path):
-        raise ValueError
-    return path
-
-
-def is_path(path: str) -> bool:
-    """Whether it can be the absolute path of a file."""
-    return os.path.isabs(path) and path.isprintable() and len(path.encode()) <= LONGEST_PATH
-
-
-def _a_mapping(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ValueError
-    encode(value)
-    return value
-
-
-def _names(value: object) -> list[str]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return [_a_word(name) for name in value]
-
-
-def _a_size(value: object) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value.strip(), re.ASCII) if isinstance(value, str) else None
-    if not found:
-        raise ValueError
-    return int(found[1]), int(found[2])
-
-
-def _a_region(value: object) -> Region:
-    if not isinstance(value, dict) or set(value) != {"x", "y", "width", "height"}:
-        raise ValueError
-    region = Region(**{key: _a_whole(number) for key, number in value.items()})
-    if region.x < 0 or region.y < 0 or region.width < 1 or region.height < 1:
-        raise ValueError
-    return region
-
-
-def _a_scancode(value: object) -> tuple[int, ...]:
-    number = int(value, 16) if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", value) else _a_whole(value)
-    return (scancode(number),)
-
-
-def _a_chord(value: object) -> tuple[int, ...]:
-    return chord(_a_word(str(value) if type(value) is int else value))
-
-
-def _chords(value: object) -> list[tuple[int, ...]]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return [_a_chord(key) for key in value]
-
-
-#: Kinds of options: how a sentence calls them, and what checks and converts. Numbers may be written as text, as templates give them.
-KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "str": ("a printable text of 1 to 200 characters", _a_word),
-    "text": ("a text", _a_clipboard_text),
-    "keyboard_text": ("a text", _a_keyboard_text),
-    "int": ("a whole number", _a_whole),
-    "number": ("a number", _a_number),
-    "bool": ("true or false", _a_truth),
-    "path": ("an absolute path", _a_path),
-    "dict": ("a mapping", _a_mapping),
-    "names": ("a list of names", _names),
-    "size": ("a size such as 1280x800", _a_size),
-    "region": ("x, y, width and height in pixels, inside the picture", _a_region),
-    "key": ("the name of a key", _a_chord),
-    "keys": ("a list of names of keys", _chords),
-    "scancode": ("a set 1 make code", _a_scancode),
-}

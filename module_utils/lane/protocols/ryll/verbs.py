@@ -4,50 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, TypeVar
 
-from ...core.private_dir import write_private
-from .client import Client, Event
-from .errors import Malformed, Refused, TimedOut, Unmet
+from .client import Event
+from .errors import Refused, TimedOut, Unmet
 from .keys import strokes
-from .png import Region, alike, look
-from .private import MOST_SOUGHT, Secrets, hidden, texts
-from .replies import Hello, Shot, Status, marks, take, whole
+from .private import MOST_SOUGHT, hidden, texts
+from .replies import Hello, Status, marks, take, whole
+from .shots import screenshot
+from .stage import Kept, Stage
 from .steps import PASTE_ENDS, VERBS, Step
 
-#: Seconds between two tries when ryll's queue is full or it still serves the connection that was just closed.
+__all__ = ["Kept", "Stage", "play"]
+
+#: Seconds between two attempts when ryll's queue is full or it still serves the connection that was just closed.
 RETRY_EVERY = 0.05
-#: Seconds that ryll may take to answer a poll; when more are left of a limit, silence is its fault and not that of what is awaited.
+#: Seconds that ryll may take to answer a poll; when more are left of a limit, the silence is ryll's fault and not that of what is awaited.
 ANSWER_WITHIN = 1.0
-#: Seconds between two pictures of a screenshot step that waits for the right one.
-SETTLE_INTERVAL = 0.05
-#: Seconds that a new connection bears with "busy": ryll 0.3.0 does not notice at once that the client before has left.
+#: Seconds for which a new connection accepts "busy": ryll 0.3.0 does not notice at once that the client before has left.
 LEAVES_WITHIN = 1.0
 
 Answer = TypeVar("Answer")
-
-
-@dataclass
-class Kept:
-    """What a registered step left for later ones: the newest event before it, a picture, a size in pixels."""
-
-    event: int
-    shot: Shot | None = None
-    size: tuple[int, int] | None = None
-
-
-@dataclass
-class Stage:
-    """What the steps of one session share. secrets: texts that may not be shown."""
-
-    client: Client
-    client_name: str
-    secrets: Secrets
-    patience: float = 0.0
-    kept: dict[str, Kept] = field(default_factory=dict)
-    acted: bool = False
 
 
 def play(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -64,10 +43,10 @@ def play(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     try:
         _PLAY[step.verb](stage, step, deadline)
     except Refused as error:
-        if error.code == step.refused:
-            return {"refused": error.code}
-        raise Unmet(f"ryll to refuse `{step.verb}` with {step.refused}", f"it refused with {error.code}") from None
-    raise Unmet(f"ryll to refuse `{step.verb}` with {step.refused}", "it accepted")
+        if error.refusal == step.refused:
+            return {"refused": error.refusal}
+        raise Unmet(f"ryll refused `{step.verb}` with {error.refusal}, not with {step.refused}") from None
+    raise Unmet(f"ryll accepted `{step.verb}`, which it was to refuse with {step.refused}")
 
 
 def _events_needed(step: Step) -> list[str]:
@@ -97,7 +76,7 @@ def _opening(stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer
         try:
             return ask()
         except Refused as error:
-            if error.code != "busy" or step.refused == "busy" or time.monotonic() + RETRY_EVERY >= min(until, deadline):
+            if error.refusal != "busy" or step.refused == "busy" or time.monotonic() + RETRY_EVERY >= min(until, deadline):
                 raise
         client.close()
         client.wire.idle(time.monotonic() + RETRY_EVERY)
@@ -134,9 +113,9 @@ def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     parts += [f"{options['surfaces']} surface(s) with a size"] if options["surfaces"] else []
     parts += [f"surface {surface_id} of {size[0]}x{size[1]}"] if size else []
     parts += [f"{options['marks']} drawn mark(s)"] if options["marks"] else []
-    expected = f"{', '.join(parts)} within {step.limit:g} s"
+    missing = f"not within {step.limit:g} s: {', '.join(parts)}"
     seen: dict[str, Any] = {}
-    shown = "no status came"
+    shown = "nothing"
     asked = 0
     while True:
         began = time.monotonic()
@@ -146,7 +125,7 @@ def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         except TimedOut:
             if not seen or deadline - began > ANSWER_WITHIN:
                 raise
-            raise Unmet(expected, f"the last that came was {shown}") from None
+            raise Unmet(f"{missing}; last seen: {shown}") from None
         asked += 1
         sized = [surface for surface in status.surfaces if surface.width and surface.height]
         surface = status.surface(surface_id)
@@ -162,76 +141,8 @@ def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         ):
             return seen
         if time.monotonic() >= deadline:
-            raise Unmet(expected, f"the last that came was {shown}")
+            raise Unmet(f"{missing}; last seen: {shown}")
         stage.client.pump(min(deadline, time.monotonic() + options["interval"]))
-
-
-def _screenshot(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    """Pictures until one is as wanted, for `settle` seconds: a new surface is black until the guest has drawn on it."""
-    settled = min(deadline, time.monotonic() + step.options["settle"])
-    while True:
-        try:
-            return _judge_shot(stage, step, deadline)
-        except Unmet:
-            if time.monotonic() + SETTLE_INTERVAL >= settled:
-                raise
-        stage.client.pump(time.monotonic() + SETTLE_INTERVAL)
-
-
-def _judge_shot(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    options = step.options
-    shot, surface = _take_shot(stage, options["surface_id"], options["format"], deadline)
-    region = options["region"]
-    wanted = options["size"] or (surface.width, surface.height)
-    if (shot.width, shot.height) != wanted:
-        whose = "as asked for" if options["size"] else "as the surface has"
-        raise Unmet(f"a picture of {wanted[0]}x{wanted[1]} {whose}", f"it is {shot.width}x{shot.height}")
-    if region and (region.x + region.width > shot.width or region.y + region.height > shot.height):
-        raise Unmet(f"a picture that holds the region {_region(region)}", f"it is {shot.width}x{shot.height}")
-
-    def tick() -> None:
-        if time.monotonic() > deadline:
-            raise TimedOut(f"the picture to be read within {step.limit:g} s", "the time was over in the midst of it")
-
-    others = {key: stage.kept[options[key]].shot for key in ("same_as", "differs_from") if options[key]}
-    pixels = look((shot.format, shot.data), shot.width, shot.height, tick, region, digest=False)
-    if options["file"]:
-        write_private(options["file"], shot.data)
-    seen = {"format": shot.format, "width": shot.width, "height": shot.height, "bytes": len(shot.data), "one_colour": pixels.one_colour}
-    seen |= {"file": options["file"]} if options["file"] else {}
-    where = f"the region {_region(region)}" if region else "the picture"
-    if options["not_one_colour"] and pixels.one_colour:
-        raise Unmet(f"{where} to be more than one colour", f"all of it is {pixels.one_colour}", options["file"] or "")
-    for key, other in others.items():
-        assert other is not None  # `plan` saw to it that the step took a picture
-        same = (other.width, other.height) == (shot.width, shot.height)
-        same = same and alike((shot.format, shot.data), (other.format, other.data), shot.width, shot.height, tick, region)
-        if same != (key == "same_as"):
-            relation = "equal" if key == "same_as" else "differ from"
-            raise Unmet(f"{where} to {relation} that of {options[key]!r}", "it differs" if key == "same_as" else "it is the same", options["file"] or "")
-        seen[key] = options[key]
-    if step.register:
-        stage.kept[step.register].shot = shot
-        stage.kept[step.register].size = (shot.width, shot.height)
-    return seen
-
-
-def _take_shot(stage: Stage, surface_id: int, form: str, deadline: float) -> tuple[Shot, Any]:
-    """A picture and the surface that it shows; when the surface's size changed meanwhile, the pair is taken again."""
-    while True:
-        surface = _status_now(stage, deadline).surface(surface_id)
-        shot = Shot.read(stage.client.request("screenshot", {"surface_id": surface_id, "format": form}, deadline))
-        if shot.format != form:
-            raise Malformed(f"a screenshot of format {form}", "another format came", sample=shot.format)
-        after = _status_now(stage, deadline).surface(surface_id)
-        if surface == after or time.monotonic() >= deadline:
-            if surface is None:
-                raise Unmet(f"a surface {surface_id} in the status", "there is none, though ryll gave a screenshot of it")
-            return shot, surface
-
-
-def _region(region: Region) -> str:
-    return f"{region.width}x{region.height}+{region.x}+{region.y}"
 
 
 def _press(stage: Stage, chord: tuple[int, ...], deadline: float, state: str = "press") -> None:
@@ -264,7 +175,7 @@ def _press_all(stage: Stage, chords: list[tuple[int, ...]], delay_ms: int, deadl
         if number and delay_ms:
             stage.client.pump(min(deadline, time.monotonic() + delay_ms / 1000))
         if time.monotonic() > deadline:
-            raise TimedOut(f"all {len(chords)} keys to be sent in time", f"{number} were")
+            raise TimedOut(f"only {number} of {len(chords)} keys were sent within the limit")
         _press(stage, chord, deadline, state)
 
 
@@ -296,14 +207,15 @@ def _paste(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     ended = _next_event(stage, lambda event: event.name in PASTE_ENDS and event.data.get("request_id") == number, deadline)
     if ended is None:
         dropped = client.events.dropped_by_server - lost
-        why = f"; {dropped} events were dropped meanwhile" if dropped else "; does ryll run with --enable-paste-as-keystrokes?"
-        raise Unmet(f"the end of the paste within {step.limit:g} s", f"neither paste_completed nor paste_failed came{why}")
+        fix = "" if dropped else "start ryll with --enable-paste-as-keystrokes"
+        why = f" ({dropped} events were dropped meanwhile)" if dropped else ""
+        raise Unmet(f"neither paste_completed nor paste_failed arrived within {step.limit:g} s{why}", fix)
     if ended.name == "paste_failed":
         reason = take(ended.data, "reason", str, "the event `paste_failed`")
-        raise Unmet("the text to be pasted", "ryll said paste_failed", sample=reason)
+        raise Unmet("ryll could not paste the text (paste_failed)", sample=reason)
     sent = whole(ended.data, "chars_sent", "the event `paste_completed`")
     if sent != len(text):
-        raise Unmet(f"{len(text)} characters to be pasted", f"ryll sent {sent}")
+        raise Unmet(f"ryll pasted {sent} of {len(text)} characters")
     return seen
 
 
@@ -321,8 +233,8 @@ def _clipboard_get(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     shown = None if text is None else _text(step, text)
     wanted = step.options["equals"]
     if wanted is not None and text != wanted:
-        told = hidden if stage.secrets.any else _beginning  # the guest may have made another text of a private one
-        raise Unmet(f"the clipboard to hold {told(wanted)}", "it is empty" if text is None else f"it is {told(text)}")
+        shown_as = hidden if stage.secrets.any else _beginning  # the guest may have made another text of a private one
+        raise Unmet(f"the clipboard {'is empty' if text is None else f'holds {shown_as(text)}'}, not {shown_as(wanted)}")
     return {"text": shown, "characters": None if text is None else len(text)}
 
 
@@ -334,7 +246,7 @@ def _resize(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
             result = stage.client.request("resize", params, deadline)
             break
         except Refused as error:
-            if error.code != "queue_full" or step.refused == "queue_full" or time.monotonic() + RETRY_EVERY >= deadline:
+            if error.refusal != "queue_full" or step.refused == "queue_full" or time.monotonic() + RETRY_EVERY >= deadline:
                 raise
         stage.client.pump(time.monotonic() + RETRY_EVERY)
     size = (whole(result, "width", "the answer to `resize`"), whole(result, "height", "the answer to `resize`"))
@@ -347,7 +259,7 @@ def _stats(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     result = stage.client.request("stats", {}, deadline)
     drawn = marks(result)
     if step.options["marks"] and drawn < step.options["marks"]:
-        raise Unmet(f"at least {step.options['marks']} drawn marks", f"there are {drawn}")
+        raise Unmet(f"ryll counts {drawn} drawn marks, not {step.options['marks']}")
     return result
 
 
@@ -405,9 +317,10 @@ def _expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         if event is None:
             fields = f" with {', '.join(step.options['fields'])} as given" if step.options["fields"] else ""
             other = stage.client.events.seen[name] - seen - len(found)
-            got = f"{len(found)} came" + (f", and {other} with other data" if fields and other > 0 else "")
+            others = f", and {other} with other data" if fields and other > 0 else ""
             lost = stage.client.events.dropped_by_server - dropped
-            raise Unmet(f"{count} event(s) {name}{fields} within {step.limit:g} s", got + (f"; {lost} events were dropped meanwhile" if lost else ""))
+            dropped_too = f" ({lost} events were dropped meanwhile)" if lost else ""
+            raise Unmet(f"{len(found)} of {count} event(s) {name}{fields} arrived within {step.limit:g} s{others}{dropped_too}")
         found.append(event)
     return {"event": name, "count": count, "data": [event.data for event in found]}
 
@@ -420,10 +333,10 @@ def _quiet(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     dropped, lost = events.dropped_by_server, events.lost_here
     event = _next_event(stage, lambda one: one.number > after and matches(one), min(deadline, time.monotonic() + seconds))
     if event is not None:
-        raise Unmet(f"no event {name} for {seconds:g} s", "one came")
+        raise Unmet(f"an event {name} arrived within {seconds:g} s")
     missing = events.dropped_by_server - dropped + events.lost_here - lost
     if missing:
-        raise Unmet(f"no event {name} for {seconds:g} s", f"{missing} events were dropped meanwhile, so nobody can tell")
+        raise Unmet(f"{missing} events were dropped within {seconds:g} s, so an event {name} may have been missed")
     return {"event": name, "seconds": seconds}
 
 
@@ -465,7 +378,7 @@ def _call(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
             stage.secrets.add(text)
     for key, value in (options["result"] or {}).items():
         if key not in result or not _same(result[key], value):
-            raise Unmet(f"`{key}` of the answer to `{options['method']}` as given", "it is another" if key in result else "it is missing")
+            raise Unmet(f"`{key}` of the answer to `{options['method']}` {'has another value' if key in result else 'is missing'}")
     return {"result": "(private)" if step.private else result}
 
 
@@ -473,7 +386,7 @@ _PLAY: dict[str, Callable[[Stage, Step, float], dict[str, Any]]] = {
     "hello": _hello,
     "status": _status,
     "await": _await,
-    "screenshot": _screenshot,
+    "screenshot": screenshot,
     "send_key": _send_key,
     "type": _type,
     "paste": _paste,

@@ -1,0 +1,302 @@
+"""JSON lines over a unix socket, for both of their users: ryll's control socket and qemu's monitor."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols import qmp
+from ansible.module_utils.lane.protocols.json_lines import Lines
+from ansible.module_utils.lane.protocols.ryll.errors import Closed, Malformed, TimedOut, Unreachable, failed
+from control_peer import Connection, Peer
+
+BUSY = 3.0  #: times longer than on an idle machine
+
+
+def lines(path: str, **settings: int) -> Lines:
+    return Lines(path, "ryll", failed, **settings)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def connected(path: str, **settings: int) -> Iterator[Lines]:
+    made = lines(path, **settings)
+    made.connect(soon())
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def soon(seconds: float = 15.0) -> float:
+    return time.monotonic() + seconds
+
+
+def dead(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+
+
+UNREACHABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "nothing": (lambda path: None, "r.sock", "it does not exist"),
+    "no directory": (lambda path: None, "none/r.sock", "it does not exist"),
+    "a dead socket": (dead, "r.sock", "nothing listens on it"),
+    "a file": (lambda path: path.write_text("x"), "r.sock", "it is not a socket"),
+    "a path through a file": (lambda path: path.parent.write_text("x"), "file/r.sock", "Not a directory"),
+}
+
+
+@pytest.mark.parametrize(("make", "name", "words"), UNREACHABLE.values(), ids=UNREACHABLE)
+@pytest.mark.parametrize("patience", [0.0, 0.2])
+def test_a_socket_that_cannot_be_reached(tmp_path: Path, make: Callable[[Path], object], name: str, words: str, patience: float) -> None:
+    make(tmp_path / name)
+    made = lines(str(tmp_path / name))
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match=words) as caught:
+        made.connect(soon(), patience)
+    waits = words in ("it does not exist", "nothing listens on it")
+    assert time.monotonic() - began >= (patience if waits else 0)
+    assert (" after 0.2 s" in str(caught.value)) is (waits and patience > 0)
+    assert caught.value.code == "ryll_unreachable" and not made.connected
+
+
+def test_a_queue_that_nothing_serves(tmp_path: Path) -> None:
+    path = f"{tmp_path}/r.sock"
+    with socket.socket(socket.AF_UNIX) as idle, contextlib.ExitStack() as full:
+        idle.bind(path)
+        idle.listen(0)
+        for _ in range(2):
+            link = full.enter_context(socket.socket(socket.AF_UNIX))
+            link.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                link.connect(path)
+        with pytest.raises(Unreachable, match="its queue is full and nothing accepts"):
+            lines(path).connect(soon())
+
+
+def test_a_socket_that_appears_later_is_awaited(tmp_path: Path) -> None:
+    path = f"{tmp_path}/".ljust(107, "x")
+    late = socket.socket(socket.AF_UNIX)
+
+    def appear() -> None:
+        time.sleep(0.15)
+        late.bind(path)
+        time.sleep(0.1)
+        late.listen()
+
+    thread = threading.Thread(target=appear)
+    thread.start()
+    made = lines(path)
+    made.connect(soon(), patience=10)
+    assert made.connected
+    thread.join()
+    made.close()
+    late.close()
+
+
+def received(*pieces: bytes, count: int, pause: float = 0.0, **settings: int) -> list[object]:
+    def serve(connection: Connection) -> None:
+        for piece in pieces:
+            connection.raw(piece)
+            time.sleep(pause)
+        connection.wait()
+
+    with Peer(serve) as peer, connected(peer.path, **settings) as made:
+        return [made.receive(soon()) for _ in range(count)]
+
+
+def test_lines_arrive_whole_however_they_are_cut() -> None:
+    assert received(*(bytes([byte]) for byte in b'{"a":1}\n{}\n'), count=2, pause=0.001) == [{"a": 1}, {}]
+    assert received(b'{"a":1}\r\n\n \n{"a":"\\u0000"}\n{"a":[1.5,null,true]}\n', count=3) == [{"a": 1}, {"a": "\0"}, {"a": [1.5, None, True]}]
+    assert received(b'{"a":"' + b"x" * (8 << 20) + b'"}\n{}\n', count=2) == [{"a": "x" * (8 << 20)}, {}]
+    assert received(b'{"a":"' + b"x" * 1016 + b'"}\n', count=1, max_line_bytes=1024) == [{"a": "x" * 1016}]
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "no JSON": (b"hello there", "not JSON at character 1"),
+    "escape codes": (b"\x1b[31mred", "not JSON at character 1"),
+    "cut": (b'{"id":1', "not JSON at character 8"),
+    "two values": (b"{}{}", "not JSON at character 3"),
+    "a list": (b"[1,2]", "not a JSON object"),
+    "null": (b"null", "not a JSON object"),
+    "bad UTF-8": (b'{"a":"\xff"}', "byte 7 is not UTF-8"),
+    "a huge number": (b'{"a":' + b"9" * 5000 + b"}", "cannot be read"),
+    "deep nesting": (b"[" * 100_000, "cannot be read"),
+    "a line that is too long": (b'{"a":"' + b"x" * 200_000 + b'"}', "a line of more than 150000 bytes"),
+}
+
+
+@pytest.mark.parametrize(("line", "words"), BAD.values(), ids=BAD)
+def test_a_line_that_cannot_be_used(line: bytes, words: str) -> None:
+    with pytest.raises(Malformed, match=words) as caught:
+        received(line + b"\n", count=1, max_line_bytes=150_000)
+    assert len(str(caught.value)) <= 620 and str(caught.value).isprintable()
+
+
+def test_silence_and_bytes_without_end_last_until_the_deadline() -> None:
+    def drip(connection: Connection) -> None:
+        while True:
+            connection.raw(b"x")
+
+    for handler in (lambda c: c.wait(), drip):
+        with Peer(handler) as peer, connected(peer.path) as made:
+            began, cpu = time.monotonic(), time.process_time()
+            assert made.receive(soon(0.3)) is None
+            assert 0.3 <= time.monotonic() - began < 0.4 * BUSY
+            if handler is not drip:
+                assert time.process_time() - cpu < 0.03 * BUSY
+            assert (made.unfinished > 0) is (handler is drip)
+
+
+def test_a_deadline_that_has_passed_still_takes_what_is_there() -> None:
+    with Peer(lambda c: (c.raw(b'{"a":1}\n{"a":2}\n'), c.wait())) as peer, connected(peer.path) as made:
+        assert [made.receive(soon()), made.receive(0.0), made.receive(0.0)] == [{"a": 1}, {"a": 2}, None]
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "most"),
+    [
+        (lambda made: made.receive(soon()), Malformed, 6 << 20),
+        (lambda made: made.send({"a": "x" * (16 << 20)}, soon(0.3)), TimedOut, 90 << 20),
+    ],
+    ids=["receiving", "sending"],
+)
+def test_a_flood_takes_little_memory(act: Callable[[Lines], object], error: type[LaneError], most: int) -> None:
+    def shout(connection: Connection) -> None:
+        while True:
+            connection.raw(b"y" * (1 << 16))
+
+    with Peer(shout) as peer, connected(peer.path, max_line_bytes=1 << 20) as made:
+        tracemalloc.start()
+        with pytest.raises(error):
+            act(made)
+        assert tracemalloc.get_traced_memory()[1] < most
+        tracemalloc.stop()
+
+
+def test_an_end_is_reported_after_the_last_line() -> None:
+    with Peer(lambda c: c.raw(b'{"a":1}\nb')) as peer, connected(peer.path) as made:
+        assert made.receive(soon()) == {"a": 1}
+        with pytest.raises(Closed, match="in the middle of a line, 1 bytes after the last whole one"):
+            made.receive(soon())
+    with Peer(lambda c: c.raw(b"{}\n")) as peer, connected(peer.path) as made:  # closing with unread bytes resets a unix connection
+        made.send({"a": "x" * 100}, soon())
+        assert made.receive(soon()) == {}
+        with pytest.raises(Closed, match=r"ryll closed the connection$"):
+            made.receive(soon())
+
+
+def test_both_sides_may_write_at_once_and_one_that_never_reads_costs_the_limit() -> None:
+    """ryll stalls a client that sends without reading; so the client reads while it sends."""
+
+    def shout_first(connection: Connection) -> None:
+        connection.raw(b'{"a":"' + b"y" * (4 << 20) + b'"}\n')
+        assert len(connection.file.readline()) > 4 << 20
+        connection.raw(b'{"done":1}\n')
+        connection.wait()
+
+    with Peer(shout_first) as peer, connected(peer.path) as made:
+        made.send({"a": "x" * (4 << 20)}, soon())
+        assert made.receive(soon()) == {"a": "y" * (4 << 20)}
+        assert made.receive(soon()) == {"done": 1}
+    ready = threading.Event()
+    with Peer(lambda c: ready.wait(15)) as peer, connected(peer.path) as made:
+        began = time.monotonic()
+        with pytest.raises(TimedOut, match=r"ryll does not read its socket: \d+ of \d+ bytes are left"):
+            made.send({"a": "x" * (16 << 20)}, soon(0.5))
+        assert time.monotonic() - began < 1 * BUSY
+        ready.set()
+
+
+def test_what_a_closing_peer_said_is_still_read() -> None:
+    with Peer(lambda c: c.raw(b'{"busy":1}\n')) as peer, connected(peer.path) as made:
+        while not made.ready():
+            time.sleep(0.01)
+        time.sleep(0.05)
+        for _ in range(3):
+            made.send({}, soon())
+        assert made.receive(soon()) == {"busy": 1}
+    made = lines("/tmp/none")
+    assert not made.ready()
+    with pytest.raises(Closed, match="there is no connection"):
+        made.send({}, soon())
+
+
+# --- qemu's monitor -----------------------------------------------------------------------------------------------
+
+
+GREETING = {"QMP": {"version": {"qemu": {"major": 9, "minor": 1, "micro": 2}}, "capabilities": ["oob"]}}
+
+
+def monitor(replies: dict[str, list[bytes]]) -> Callable[[Connection], None]:
+    """Greets, grants qmp_capabilities, and sends these pieces for a command; @ID stands for the request's id."""
+
+    def serve(c: Connection) -> None:
+        c.send(GREETING)
+        for request in c.requests():
+            for piece in replies.get(request["execute"], [b'{"return": {}, "id": @ID}\n']):
+                c.raw(piece.replace(b"@ID", str(request["id"]).encode()))
+
+    return serve
+
+
+def test_a_whole_conversation_with_split_lines_events_and_a_late_answer() -> None:
+    status = [
+        b'{"event": "RTC_CHA',
+        b'NGE"}\n\n{"return": {"stale": 1}, "id": 0}\r\n',
+        b'{"return": {"status": "runn',
+        b'ing"}, "id": @ID}\r\n{"event": "STOP"}\n',
+    ]
+    refusal = b'{"error": {"class": "CommandNotFound", "desc": "The command nope has not been found"}, "id": @ID}\n'
+    with Peer(monitor({"query-status": status, "nope": [refusal]})) as peer, qmp.Qmp.connect(peer.path, 10) as client:
+        assert client.version == "9.1.2"
+        assert client.execute("query-status") == {"status": "running"}
+        assert client.event({"STOP"}, 5) == {"event": "STOP"}
+        assert client.event({"RTC_CHANGE"}, 0.05) is None  # it came before STOP and was dropped with it
+        with pytest.raises(qmp.QmpRefused, match="The command nope has not been found") as caught:
+            client.execute("nope")
+        assert (caught.value.code, caught.value.component, caught.value.error_class) == ("qmp_refused", "qemu", "CommandNotFound")
+        assert client.execute("cont", {"a": 1}) == {}
+
+
+def hold(c: Connection) -> None:
+    c.wait()
+
+
+QEMUS: dict[str, tuple[Callable[[Connection], object], str]] = {
+    "silent": (hold, "qmp_timeout"),
+    "gone": (lambda c: None, "qmp_closed"),
+    "something else": (lambda c: (c.raw(b"SSH-2.0-OpenSSH_9.2\r\n"), hold(c)), "qmp_garbage"),
+    "not UTF-8": (lambda c: (c.raw(b"\xff\xfe\n"), hold(c)), "qmp_garbage"),
+    "no greeting": (lambda c: (c.send({"hello": 1}), hold(c)), "qmp_garbage"),
+    "silent later": (monitor({"qmp_capabilities": []}), "qmp_timeout"),
+    "no answer": (monitor({"qmp_capabilities": [b'{"id": 1}\n']}), "qmp_garbage"),
+    "gone later": (lambda c: (c.send(GREETING), c.request()), "qmp_closed"),
+    "refusing": (monitor({"qmp_capabilities": [b'{"error": "no"}\n']}), "qmp_refused"),
+}
+
+
+@pytest.mark.parametrize(("handler", "code"), QEMUS.values(), ids=QEMUS)
+def test_a_peer_that_is_not_a_good_qemu_costs_no_more_than_the_limit(handler: Callable[[Connection], object], code: str) -> None:
+    began = time.monotonic()
+    with Peer(handler) as peer, pytest.raises(LaneError) as caught:
+        qmp.Qmp.connect(peer.path, 0.5)
+    assert time.monotonic() - began < 1 * BUSY
+    assert (caught.value.code, caught.value.component) == (code, "qemu")
+
+
+def test_a_monitor_over_a_socket_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=monitor({"flood": [b"x" * 200_000]}), args=(Connection(theirs),), daemon=True)
+    thread.start()
+    monkeypatch.setattr(qmp, "MAX_LINE", 100_000)
+    with qmp.Qmp(ours, "a qemu of the tests", 10) as client, pytest.raises(qmp.QmpGarbage, match="more than 100000 bytes"):
+        client.execute("flood")
+    theirs.close()
+    thread.join(5)

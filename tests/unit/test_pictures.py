@@ -1,0 +1,255 @@
+"""Pictures: whole or not, one colour or not, equal pixel by pixel or not, and the check `frames` against a qemu and a ryll of the tests."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.checks import outside_checks, picture_compare
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.ryll.errors import Malformed
+from ansible.module_utils.lane.protocols.ryll.pictures import FAR, LOSSY_MEAN, Region, compare, one_colour, read, to_png
+from control_peer import Connection, Peer, Ryll, chunk, header, png, rgba
+from lanes import TestLane, claimed_lane
+from PIL import Image
+
+START, END = b"\x89PNG\r\n\x1a\n", chunk(b"IEND", b"")
+ROWS = zlib.compress((b"\0" + bytes(4 * 8)) * 4)
+GOOD = png(8, 4, lambda x, y: (x, y, 7), 4)
+
+
+def noise(x: int, y: int) -> tuple[int, int, int]:
+    dice = random.Random(x * 1000 + y)
+    return dice.randrange(190), dice.randrange(190), dice.randrange(190)
+
+
+def drawn(width: int = 100, height: int = 100) -> Image.Image:
+    return read("rgba", rgba(width, height, noise), width, height)
+
+
+def changed(picture: Image.Image, pixels: int, levels: int = 0, channels: int = 3) -> Image.Image:
+    """The same picture whose first pixels are off by so many levels in so many channels."""
+    other = picture.copy()
+    for number in range(pixels):
+        at = (number % picture.width, number // picture.width)
+        colour = picture.getpixel(at)
+        assert isinstance(colour, tuple)
+        other.putpixel(at, tuple(level + (levels if channel < channels else 0) for channel, level in enumerate(colour)))
+    return other
+
+
+@pytest.mark.parametrize("method", range(5))
+def test_a_png_and_an_rgba_of_one_picture_are_equal(method: int) -> None:
+    found = read("png", png(17, 9, noise, method), 17, 9)
+    assert found.tobytes() == b"".join(bytes(noise(x, y)) for y in range(9) for x in range(17))
+    assert compare(found, read("rgba", rgba(17, 9, noise), 17, 9)).accepted(False)
+    assert read("png", to_png(found), 17, 9) == found
+
+
+BAD: dict[str, tuple[str, bytes]] = {
+    "nothing": ("png", b""),
+    "no PNG": ("png", b"GIF89a" + bytes(50)),
+    "another size": ("png", png(4, 8, noise)),
+    "cut in the pixels": ("png", GOOD[:70]),
+    "cut before the end chunk": ("png", GOOD[:-12]),
+    "a wrong checksum": ("png", GOOD[:-20] + bytes([GOOD[-20] ^ 1]) + GOOD[-19:]),
+    "pixels that cannot be unpacked": ("png", START + header(8, 4) + chunk(b"IDAT", b"\x78\x9c" + bytes(30)) + END),
+    "an unknown filter": ("png", START + header(8, 4) + chunk(b"IDAT", zlib.compress((b"\7" + bytes(32)) * 4)) + END),
+    "rgba that is too short": ("rgba", bytes(127)),
+    "rgba that is too long": ("rgba", bytes(129)),
+}
+
+
+@pytest.mark.parametrize(("kind", "data"), BAD.values(), ids=BAD)
+def test_what_is_not_a_whole_picture_is_malformed(kind: str, data: bytes) -> None:
+    with pytest.raises(Malformed):
+        read(kind, data, 8, 4)
+
+
+def test_a_png_in_many_chunks_is_read() -> None:
+    pieces = b"".join(chunk(b"IDAT", ROWS[at : at + 3]) for at in range(0, len(ROWS), 3))
+    assert one_colour(read("png", START + header(8, 4) + chunk(b"tEXt", b"a") + pieces + END, 8, 4)) == "#000000"
+
+
+@pytest.mark.parametrize("spot", [(0, 0), (7, 3)])
+@pytest.mark.parametrize("channel", range(3))
+def test_one_pixel_in_one_channel_makes_two_colours_and_a_difference(spot: tuple[int, int], channel: int) -> None:
+    plain = Image.new("RGB", (8, 4), (1, 2, 255))
+    other = plain.copy()
+    colour = [1, 2, 255]
+    colour[channel] -= 1
+    other.putpixel(spot, tuple(colour))
+    assert (one_colour(plain), one_colour(other)) == ("#0102ff", None)
+    difference = compare(other, plain)
+    assert (difference.compared, difference.differing, difference.far) == (32, 1, 0)
+    assert not difference.accepted(False)
+    assert difference.picture.getpixel(spot) == 255
+    assert compare(other, plain, [Region(*spot, 1, 1)]).accepted(False)
+    assert compare(plain, plain).accepted(False)
+
+
+def test_a_block_of_75_by_68_pixels_is_a_difference_unless_a_lossy_compression_was_asked_for() -> None:
+    plain = drawn(1280, 800)
+    painted = plain.copy()
+    painted.paste((255, 255, 255), (600, 400, 675, 468))
+    difference = compare(painted, plain)
+    assert difference.differing == 75 * 68
+    assert not difference.accepted(False)
+    assert not compare(painted, plain, [Region(600, 400, 74, 68)]).accepted(False)
+    assert compare(painted, plain, [Region(600, 400, 75, 68)]).differing == 0
+
+
+@pytest.mark.parametrize(
+    ("pixels", "levels", "channels", "far", "explained"),
+    [
+        (10_000, 4, 3, 0, True),  # a mean of exactly LOSSY_MEAN
+        (10_000, 5, 3, 0, False),
+        (9_999, 4, 3, 0, True),
+        (50, FAR + 1, 1, 50, True),  # exactly 0.5 % are far off
+        (51, FAR + 1, 1, 51, False),
+        (51, FAR, 3, 0, True),  # FAR itself is not far
+    ],
+)
+def test_what_a_lossy_compression_explains(pixels: int, levels: int, channels: int, far: int, explained: bool) -> None:
+    difference = compare(changed(drawn(), pixels, levels, channels), drawn())
+    assert (difference.differing, difference.far, difference.lossy) == (pixels, far, explained)
+    assert difference.mean == pytest.approx(pixels * levels * channels / 30_000)
+    assert difference.accepted(True) is explained
+    assert not difference.accepted(False)
+    assert LOSSY_MEAN == 4
+
+
+def test_what_moves_between_two_pictures_is_not_compared() -> None:
+    before, after = drawn(), changed(drawn(), 250, 3)
+    difference = compare(changed(drawn(), 251, 30), after, still=(before, after))
+    assert (difference.compared, difference.differing) == (9750, 1)
+    assert difference.mean == pytest.approx(30 / 9750)
+
+
+@pytest.mark.parametrize(("moving", "enough"), [(9500, True), (9501, False), (10_000, False)])
+def test_too_little_that_stands_still_says_nothing(moving: int, enough: bool) -> None:
+    assert (picture_compare.same_moment(drawn(), drawn(), changed(drawn(), moving, 9)) is not None) is enough
+    assert picture_compare.LEAST_STILL == 0.05
+
+
+def test_pictures_of_several_sizes_are_of_several_moments() -> None:
+    small = drawn(50, 100)
+    for pictures in ((small, drawn(), drawn()), (drawn(), small, drawn()), (drawn(), drawn(), small)):
+        assert picture_compare.same_moment(*pictures) is None
+
+
+def ppm(picture: Image.Image) -> bytes:
+    return b"P6\n%d %d\n255\n" % picture.size + picture.tobytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"P5\n8 4\n255\n" + bytes(32), b"P6\n8 4\n255\n" + bytes(95), b"\x89PNG"])
+def test_what_is_no_ppm_is_qemus_fault(data: bytes) -> None:
+    with pytest.raises(LaneError) as caught:
+        picture_compare.read_screendump(data)
+    assert (caught.value.code, caught.value.component) == ("qemu_bad_screendump", "qemu")
+    assert picture_compare.read_screendump(ppm(drawn())).tobytes() == drawn().tobytes()
+
+
+class Qemu:
+    """qemu's monitor, as a handler for Peer."""
+
+    def __init__(self, *dumps: Image.Image | None) -> None:
+        self.status = "running"
+        self.channels: list[dict[str, int]] = [{"channel-type": 1}, {"channel-type": 2}]
+        self.dumps = list(dumps)
+
+    def __call__(self, connection: Connection) -> None:
+        connection.send({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})
+        for request in connection.requests():
+            answer: dict[str, Any] = {"return": {"status": self.status, "channels": self.channels}, "id": request["id"]}
+            if request["execute"] == "screendump":
+                dump = self.dumps.pop(0) if len(self.dumps) > 1 else self.dumps[0]
+                if dump is None:
+                    answer = {"error": {"class": "GenericError", "desc": "no console"}, "id": request["id"]}
+                else:
+                    Path(request["arguments"]["filename"]).write_bytes(ppm(dump))
+            connection.send(answer)
+
+
+@pytest.fixture
+def lane() -> Iterator[TestLane]:
+    with claimed_lane() as found:
+        yield found
+
+
+@contextmanager
+def scene(lane: TestLane, qemu: Qemu, ryll: Ryll, **more: Any) -> Iterator[outside_checks.Context]:
+    with Peer(qemu) as monitor, Peer(ryll) as control:
+        yield outside_checks.Context(
+            lane.dir, lane.run, "", "", 1, "127.0.0.1", 1, 2, 3, "", qmp_socket=monitor.path, control_socket=control.path, **{"wait": False} | more
+        )
+
+
+def showing(picture: Image.Image) -> Ryll:
+    ryll = Ryll()
+    ryll.size = picture.size
+    ryll.pixels = lambda x, y: picture.getpixel((x, y))  # type: ignore[assignment]
+    return ryll
+
+
+def kept(lane: TestLane) -> list[str]:
+    return sorted(path.name for path in Path(lane.dir).glob("*.png"))
+
+
+def test_equal_frames_pass_and_are_kept(lane: TestLane) -> None:
+    Path(lane.dir, "difference-g.png").write_bytes(b"of an earlier check")
+    with scene(lane, Qemu(drawn()), showing(drawn()), pictures="-g") as context:
+        assert outside_checks.frames(context) == {"status": "running", "size": "100x100", "compared": 10_000, "differing": 0, "mean": 0.0}
+    assert kept(lane) == context.files == ["screenshot-g.png"]
+
+
+def test_a_ryll_that_is_late_has_some_time(lane: TestLane) -> None:
+    with scene(lane, Qemu(changed(drawn(), 9, 9), changed(drawn(), 9, 9), drawn()), showing(drawn()), wait=True) as context:
+        assert outside_checks.frames(context)["differing"] == 0
+    with scene(lane, Qemu(drawn(50, 50), drawn()), showing(drawn())) as context:  # the size changed: taken again
+        assert outside_checks.frames(context)["size"] == "100x100"
+
+
+BLACK = Image.new("RGB", (100, 100))
+WRONG: dict[str, tuple[list[Image.Image | None], Image.Image, dict[str, Any], str, str]] = {
+    "one pixel": ([drawn()], changed(drawn(), 1, 1, 1), {}, "picture_differs", "ryll"),
+    "no display channel": ([drawn()], BLACK, {"channels": [{"channel-type": 1}]}, "picture_differs", "proxy"),
+    "an empty guest": ([BLACK], drawn(), {}, "picture_differs", "guest"),
+    "both empty": ([BLACK], BLACK, {}, "guest_one_colour", "guest"),
+    "a paused guest": ([drawn()], drawn(), {"status": "paused"}, "guest_not_running", "guest"),
+    "a broken machine": ([drawn()], drawn(), {"status": "internal-error"}, "guest_not_running", "qemu"),
+    "a full disk": ([drawn()], drawn(), {"status": "io-error"}, "guest_not_running", "qemu"),
+    "no console": ([None], drawn(), {}, "qemu_no_picture", "qemu"),
+    "nothing stands still": ([drawn(), changed(drawn(), 10_000, 1)] * 4, drawn(), {}, "picture_unstable", "ryll"),
+    "another size": ([drawn(50, 50)], drawn(), {}, "picture_unstable", "ryll"),
+}
+
+
+@pytest.mark.parametrize(("dumps", "shown", "more", "code", "component"), WRONG.values(), ids=WRONG)
+def test_wrong_frames(lane: TestLane, dumps: list[Image.Image | None], shown: Image.Image, more: dict[str, Any], code: str, component: str) -> None:
+    qemu = Qemu(*dumps)
+    vars(qemu).update(more)
+    with scene(lane, qemu, showing(shown)) as context, pytest.raises(LaneError) as caught:
+        outside_checks.frames(context)
+    assert (caught.value.code, caught.value.component) == (code, component)
+    pictures = {"picture_differs": ["difference.png", "screendump.png", "screenshot.png"], "guest_one_colour": ["screenshot.png"]}
+    assert kept(lane) == pictures.get(code, [])
+    assert not list(Path(lane.dir, "tmp").glob("*.ppm"))
+
+
+def test_a_lossy_compression_has_to_be_asked_for(lane: TestLane) -> None:
+    shown = changed(drawn(), 5000, 4)
+    with scene(lane, Qemu(drawn()), showing(shown), lossy=True) as context:
+        assert outside_checks.frames(context)["differing"] == 5000
+    with (
+        scene(lane, Qemu(drawn()), showing(shown)) as context,
+        pytest.raises(LaneError, match=r"5000 of 10000 pixels differ, by 2\.0 of 255 levels on average"),
+    ):
+        outside_checks.frames(context)
+    assert json.dumps(context.files) == '["screenshot.png", "screendump.png", "difference.png"]'
