@@ -1,0 +1,82 @@
+"""Actors that need a whole picture or a large text: the clipboard's limit, what ryll shows against what qemu draws."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ...core.private_dir import write_private
+from ...protocols.qmp import Qmp
+from ...protocols.ryll import steps as ryll_steps
+from ...protocols.ryll.replies import Shot
+from .. import picture_compare
+from .engine import Play, Unmet
+from .plan import Actor, Option, Step
+from .stage import Conversation
+
+#: Seconds between two attempts to find both pictures equal: what is drawn travels through qemu's refresh, the proxy and ryll's decoder.
+AGAIN = 0.1
+LETTERS = "abcdefghij"
+
+
+def _text(size: int) -> str:
+    return (LETTERS * (size // len(LETTERS) + 1))[:size]
+
+
+def _play(talk: Conversation, step: dict[str, Any]) -> dict[str, Any]:
+    return talk.play(ryll_steps.plan([{"hello": {}}, step])[-1])
+
+
+def clipboard(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    _play(play.talk(step.client), {"clipboard_set": {"text": _text(options["bytes"])}})
+    return f"{options['bytes']} bytes offered"
+
+
+def clipboard_is(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """The client's clipboard holds that text as the guest gives it back: in capitals."""
+    found = play.talk(step.client).stage.client.request("clipboard_get", {}, deadline).get("text")
+    if found != _text(options["bytes"]).upper():
+        raise Unmet("clipboard_wrong", f"the clipboard holds {len(found or '')} bytes that are not the {options['bytes']} expected ones")
+    return f"{len(found)} bytes, in capitals"
+
+
+def shown(play: Play, client: str, deadline: float) -> picture_compare.Picture:
+    """What ryll shows."""
+    shot = Shot.read(play.talk(client).stage.client.request("screenshot", {"surface_id": 0, "format": "rgba"}, deadline))
+    return picture_compare.from_rgba(shot.width, shot.height, shot.data)
+
+
+def drawn(play: Play, qmp: Qmp) -> picture_compare.Picture:
+    """What qemu draws."""
+    file = Path(play.lane.place.lane_dir, "tmp", "suite.ppm")
+    try:
+        qmp.execute("screendump", {"filename": str(file)})
+        return picture_compare.from_ppm(file.read_bytes())
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def same_picture(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Both pictures are equal, pixel by pixel, while nothing moves."""
+    with play.lane.qmp() as qmp:
+        while True:
+            mine, truth = shown(play, step.client, deadline), drawn(play, qmp)
+            if mine == truth:
+                if mine.one_colour:
+                    raise Unmet("picture_empty", f"qemu and ryll both show nothing but {mine.one_colour}")
+                return f"{mine.size}, equal to qemu's screendump"
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(AGAIN)
+    for picture, name in ((mine, "shown"), (truth, "drawn")):
+        write_private(Path(play.lane.place.logs_dir, f"suite-{play.suite.name}-{name}.png"), picture_compare.png(picture))
+    problem = f"{mine.size} and not {truth.size}" if mine.size != truth.size else str(picture_compare.compare(mine, truth, truth))
+    raise Unmet("picture_differs", f"ryll does not show what qemu draws: {problem}", f"{play.lane.place.logs_dir}/suite-{play.suite.name}-shown.png")
+
+
+ACTORS: dict[str, Actor] = {
+    "clipboard": Actor({"bytes": Option("whole", required=True)}, clipboard, "ryll"),
+    "clipboard_is": Actor({"bytes": Option("whole", required=True)}, clipboard_is, "guest"),
+    "same_picture": Actor({}, same_picture, "ryll"),
+}

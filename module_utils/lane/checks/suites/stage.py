@@ -1,0 +1,267 @@
+"""What a suite needs of its lane: the guest that it names, kerbside with its settings, clients that connect through the proxy."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core import command, local_http
+from ...core.errors import LaneError, one_line
+from ...core.private_dir import read_run, write_private
+from ...evidence import secret_scan
+from ...programs import process
+from ...programs.process import Program, Record
+from ...programs.readiness import Ready
+from ...protocols import kerbside_api, proxy_counters
+from ...protocols.qmp import Qmp
+from ...protocols.ryll import steps as ryll_steps
+from ...protocols.ryll.client import Client
+from ...protocols.ryll.private import Secrets
+from ...protocols.ryll.ryll_process import Watch
+from ...protocols.ryll.verbs import Kept, Stage, play
+from .plan import CLIENT, Suite
+
+POLL = 0.02
+#: Seconds for an answer of kerbside's API.
+ANSWER = 15.0
+#: Seconds that kerbside may take to know a console; it reads its sources before the proxy listens.
+CONSOLE_LIMIT = 5.0
+#: Seconds for ryll's own part of a start: to read its file, connect and answer.
+CLIENT_LIMIT = 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the parts of the lane are; the options of the module suite_run."""
+
+    lane_dir: str
+    logs_dir: str
+    address: str
+    proxy_port: int
+    plain_port: int
+    api_port: int
+    metrics_port: int
+    spice_port: int
+    source: str
+    uuid: str
+    host_subject: str
+    ca_file: str
+    token_file: str
+    seed_file: str
+    ticket_file: str
+    database_socket: str
+    database_password_file: str
+    database_python: str
+    serial_log: str
+    qmp_socket: str
+    control_socket: str
+    ryll: str
+    boot_limit: float = 60
+    agent_limit: float = 30
+    start_limit: float = 40
+    stop_limit: float = 5
+
+
+class LaneStage:
+    """The lane that the suites are played on. guests: the entries of fixtures/guests.yml, each with the path of its image."""
+
+    def __init__(self, place: Place, guests: dict[str, dict[str, Any]]) -> None:
+        self.place = place
+        self.guests = guests
+        self.run = read_run(place.lane_dir)
+        self.guest: dict[str, Any] = {}
+        self.described: dict[str, Program] = {}
+        for name in ("qemu", "api", "daemon"):
+            program = process.described(place.lane_dir, name)
+            if program is None:
+                problem = f"{name} of lane {self.run.lane_id} was not started by this version of the lane"
+                raise LaneError("suite_no_lane", "lane", problem, f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}")
+            self.described[name] = program
+
+    # --- the programs ---------------------------------------------------------------------------
+
+    def settle(self, suite: Suite, guest: str) -> None:
+        """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its guest."""
+        for name in self.clients():
+            self.stop(name)
+        self.guest = self.guests[guest]
+        programs = [self._kerbside(name, suite) for name in ("api", "daemon")]
+        qemu = self._qemu(guest)
+        entry = process.record(self.place.lane_dir, "qemu")
+        if suite.boots and entry and entry.running(self.run):
+            process.stop(self.place.lane_dir, self.run, [entry], self.place.stop_limit)
+        process.start(self.place.lane_dir, self.run, [qemu, *programs], stop_limit=self.place.stop_limit)
+        self._banner()
+
+    def restore(self) -> None:
+        """Start everything again as the roles described it, and leave no client."""
+        for name in self.clients():
+            self.stop(name)
+        programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
+        process.start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
+
+    def _kerbside(self, name: str, suite: Suite) -> Program:
+        program = self.described[name]
+        files = dict(program.secret_files)
+        for path, (source, form) in files.items():
+            files[path] = (source, form + "".join(self._console(one) for one in suite.consoles))
+        return replace(program, env={**program.env, **suite.kerbside}, secret_files=files, after=())
+
+    def _console(self, console: dict[str, Any]) -> str:
+        values = {"hypervisor": "localhost", "hypervisor_ip": self.place.address, **console, "ticket": "{}"}
+        lines = [f"{key}: {json.dumps(value)}" for key, value in values.items()]
+        return "\n    - " + "\n      ".join(lines) + "\n"
+
+    def _qemu(self, guest: str) -> Program:
+        program = self.described["qemu"]
+        known = self.guests_image()
+        image = self.guests[guest]["path"].replace(",", ",,")
+        return replace(program, argv=tuple(word.replace(f"file={known}", f"file={image}") for word in program.argv), after=())
+
+    def guests_image(self) -> str:
+        """The path of the image that the role booted, as it is in qemu's command line."""
+        handed = json.loads(Path(self.place.lane_dir, "handover", "guest.json").read_text(encoding="utf-8"))
+        return str(handed["path"]).replace(",", ",,")
+
+    def _banner(self) -> None:
+        banner, entry = self.guest["banner"], process.record(self.place.lane_dir, "qemu")
+        until = time.monotonic() + self.place.boot_limit
+        while banner not in read_text(self.place.serial_log):
+            if entry is None or not entry.running(self.run):
+                raise LaneError("suite_guest_not_up", "qemu", f"qemu ended before the guest {self.guest['name']} was up", evidence=entry and entry.log)
+            if time.monotonic() > until:
+                problem = f"the guest {self.guest['name']} did not print its banner {banner!r} within {self.place.boot_limit:g} s"
+                raise LaneError("suite_guest_not_up", "guest", problem, evidence=self.place.serial_log)
+            time.sleep(POLL)
+
+    # --- kerbside -------------------------------------------------------------------------------
+
+    def token(self) -> str:
+        return read_text(self.place.token_file).strip()
+
+    def request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Status and body of a request to kerbside's API. Raises LaneError when the ticket is in the answer, or there is none."""
+        try:
+            status, body = local_http.request(method, self.place.address, self.place.api_port, path, ANSWER, **headers)
+        except local_http.NoAnswer as error:
+            raise LaneError("suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")) from None
+        if (ticket := read_text(self.place.ticket_file)) and ticket in body:
+            raise LaneError("suite_ticket_shown", "kerbside", f"the answer to {method} {path} holds qemu's SPICE ticket", evidence=self.log("api"))
+        return status, body
+
+    def console(self, uuid: str | None = None) -> dict[str, str]:
+        """The keys of a new console.vv. Its token is a secret of the lane from now on."""
+        path = f"/console/proxy/{self.place.source}/{uuid or self.place.uuid}/console.vv"
+        until = time.monotonic() + CONSOLE_LIMIT
+        headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/x-virt-viewer, application/json"}
+        while True:
+            status, body = self.request("GET", path, headers)
+            if status == 200:
+                keys = kerbside_api.parse(body)
+                secret_scan.register(self.place.lane_dir, "console_token", keys.get("password", ""))
+                return keys
+            if status != 404 or time.monotonic() > until:
+                problem = f"kerbside gave no console.vv but answered {status}: {one_line(body, 200)}"
+                raise LaneError("suite_no_console", "kerbside", problem, evidence=self.log("daemon"))
+            time.sleep(POLL)
+
+    def counters(self) -> dict[str, float]:
+        return proxy_counters.scrape(self.place.address, self.place.metrics_port)
+
+    def log(self, name: str) -> str:
+        return os.path.join(self.place.logs_dir, f"{name}.log")
+
+    def qmp(self) -> Qmp:
+        return Qmp.connect(self.place.qmp_socket)
+
+    # --- clients --------------------------------------------------------------------------------
+
+    def clients(self) -> list[str]:
+        """The names of the ryll processes that run."""
+        found = process.records(self.place.lane_dir)
+        return [entry.name for entry in found if entry.component == "ryll" and entry.running(self.run)]
+
+    def socket(self, client: str) -> str:
+        return self.place.control_socket if client == CLIENT else os.path.join(self.place.lane_dir, f"{client}.sock")
+
+    def _argv(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> tuple[str, ...]:
+        file = os.path.join(self.place.lane_dir, f"{client}.vv")
+        write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
+        return (self.place.ryll, "--headless", "--file", file, "--control-socket", self.socket(client), *options)
+
+    def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Record:
+        """Start ryll with these keys as its console.vv and wait until it shows the guest's picture."""
+        self.stop(client)
+        program = Program(
+            name=client,
+            component="ryll",
+            argv=self._argv(client, keys, options),
+            log=self.log(client),
+            env={"NO_COLOR": "1"},
+            ready=Ready(socket=self.socket(client)),
+            limit=self.place.start_limit,
+            stop_signal="INT",
+        )
+        process.start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
+        entry = process.record(self.place.lane_dir, client)
+        assert entry is not None
+        agent = {"agent": True} if self.guest.get("agent") and client == CLIENT else {}
+        steps = [{"hello": {}}, {"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit}]
+        with Conversation(self, client) as ryll:
+            for step in ryll_steps.plan(steps, CLIENT_LIMIT):
+                ryll.play(step)
+        return entry
+
+    def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done:
+        """Run ryll with these keys to its end."""
+        env = {**command.environment(self.run.mark), "NO_COLOR": "1", "HOME": self.place.lane_dir}
+        argv = list(self._argv(client, keys, options))
+        return command.run(argv, env, limit, "ryll to be refused", component="proxy", cwd=self.place.lane_dir)
+
+    def stop(self, client: str) -> None:
+        entry = process.record(self.place.lane_dir, client)
+        if entry and entry.running(self.run):
+            process.stop(self.place.lane_dir, self.run, [entry], self.place.stop_limit)
+
+
+class Conversation:
+    """One connection to a client's control socket, with the steps of ryll_session."""
+
+    def __init__(self, lane: LaneStage, client: str) -> None:
+        entry = process.record(lane.place.lane_dir, client)
+        pid = entry.pid if entry else None
+        if pid is None:
+            status = process.status_words(entry.exit_status(lane.place.lane_dir)) if entry else "before it was started"
+            raise LaneError("suite_client_gone", "ryll", f"the client {client} has ended {status}", evidence=lane.log(client))
+        self.watch = Watch(pid)
+        self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
+
+    def play(self, step: ryll_steps.Step) -> dict[str, Any]:
+        return play(self.stage, step, time.monotonic() + step.limit)
+
+    def mark(self, name: str) -> None:
+        """Let later steps name this moment in `since`."""
+        self.stage.client.drain()
+        self.stage.kept[name] = Kept(self.stage.client.events.last)
+
+    def close(self) -> None:
+        self.stage.client.close()
+        self.watch.close()
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_text(path: str) -> str:
+    """What a file holds, or "" when it is not there."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
