@@ -18,15 +18,14 @@ options:
     type: path
     required: true
   files:
-    description: The suite files, each with its C(name), for messages, and its C(text).
-    type: list
-    elements: dict
+    description: The text of each suite file, by its path.
+    type: dict
     required: true
   only:
-    description: The names of the suites to play; empty for all.
+    description: The names of the suites to play, in this order; V(all) for every one.
     type: list
     elements: str
-    default: []
+    default: [all]
   slow:
     description: Also make the checks that are marked as slow.
     type: bool
@@ -42,8 +41,12 @@ options:
     type: bool
     default: false
   guests:
-    description: The guests, as in C(fixtures/guests.yml), each with the C(path) of its image.
+    description: The guests, as in C(fixtures/guests.yml).
     type: dict
+    required: true
+  images:
+    description: The folder that holds their images.
+    type: path
     required: true
   place:
     description: Where the parts of the lane are; the fields of C(Place) in C(module_utils/lane/checks/suites/stage.py).
@@ -71,9 +74,9 @@ EXAMPLES = r"""
   suite_run:
     lane_dir: /tmp/kerbside-lane-0
     files:
-      - name: /my/suite.yml
-        text: "{{ lookup('ansible.builtin.file', '/my/suite.yml') }}"
+      /my/suite.yml: "{{ lookup('ansible.builtin.file', '/my/suite.yml') }}"
     guests: "{{ (lookup('ansible.builtin.file', 'fixtures/guests.yml') | from_yaml)['guests'] }}"
+    images: fixtures
 """
 
 RETURN = r"""
@@ -113,13 +116,14 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
-            "files": {"type": "list", "elements": "dict", "required": True},
-            "only": {"type": "list", "elements": "str", "default": []},
+            "files": {"type": "dict", "required": True},
+            "only": {"type": "list", "elements": "str", "default": ["all"]},
             "slow": {"type": "bool", "default": False},
             "suite": {"type": "str"},
             "guest": {"type": "str"},
             "last": {"type": "bool", "default": False},
             "guests": {"type": "dict", "required": True},
+            "images": {"type": "path", "required": True},
             "place": {"type": "dict", "default": {}},
             "report_file": {"type": "path"},
         },
@@ -129,14 +133,15 @@ def main() -> None:
     given = module.params
 
     def work() -> dict:
-        suites = engine.named([plan.read(file["name"], file["text"], ACTORS, given["guests"]) for file in given["files"]], given["only"])
+        suites = engine.named([plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()], given["only"])
         if given["suite"] is None or module.check_mode:
             plays = engine.plays(suites, given["slow"])
             return {"changed": False, "plays": plays, "lane_note": f"{sum(len(one['checks']) for one in plays)} checks in {len(plays)} suites"}
         return play(suites[given["suite"]])
 
     def play(suite: plan.Suite) -> dict:
-        lane = LaneStage(Place(**{"lane_dir": given["lane_dir"], **given["place"]}), given["guests"])
+        guests = {name: {**guest, "name": name, "path": os.path.join(given["images"], guest["image"])} for name, guest in given["guests"].items()}
+        lane = LaneStage(Place.of({"lane_dir": given["lane_dir"], **given["place"]}), guests)
         entries = engine.run(lane, suite, given["guest"], ACTORS, given["slow"])
         if given["last"]:
             lane.restore()

@@ -123,6 +123,7 @@ CODES: dict[str, tuple[str, str]] = {
     "clipboard_wrong": ("The clipboard does not hold what the guest was to give back.", "Read the serial log: what did the guest get and send?"),
     "picture_empty": ("The guest has drawn nothing.", "Read the serial log."),
     "picture_differs": ("ryll does not show what qemu draws.", "Compare the two pictures that are kept."),
+    "link_wrong": ("A bare SPICE connection was closed when it had to stay, or stayed when it had to be closed.", "Read logs/daemon.log."),
     "audit_wrong": ("kerbside's audit does not tell what happened, or the API and the database disagree.", "Read logs/daemon.log."),
     # --- evidence: result, report, secrets ---
     "check_failed": ("A check failed, and no task of the playbook did.", "Read the check's detail in result.json."),

@@ -31,17 +31,17 @@ with pymysql.connect(unix_socket=sys.argv[1], user="kerbside", password=password
 
 
 def console(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """A new console.vv. Registers its token (password), the same with one letter changed, and the session's id."""
+    """A new console.vv. Registers its token (password), the same with one letter changed (changed) and in
+    other case (swapped), and the session's id."""
     keys = play.lane.console(options["uuid"])
     password = keys.get("password", "")
-    changed = password[:-1] + ("A" if password[-1:] != "A" else "B")
-    return {"keys": keys, "session": keys.get("title", "")[-12:], "password": password, "changed": changed}
+    changed = password[:-1] + ("0" if password[-1:] != "0" else "1")
+    session = keys.get("title", "")[-12:]
+    return {"keys": keys, "session": session, "password": password, "changed": changed, "swapped": password.swapcase(), "shown": f"session {session}"}
 
 
 def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    known = play.values.get(options["console"]) if options["console"] else None
-    if options["console"] and known is None:
-        raise Unmet("suite_step_missing", f"{options['console']} is not known, because the check that registers it failed")
+    known = play.value(options["console"]) if options["console"] else None
     keys = dict(known["keys"]) if known else play.lane.console()
     for key, value in (options["edit"] or {}).items():
         if value is None:
@@ -55,6 +55,8 @@ def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
     play.hang_up(step.client)
     play.lane.stop(step.client)
     done = play.lane.refused(step.client, keys, wanted, max(0.1, deadline - time.monotonic()))
+    if done is None:
+        raise Unmet("client_not_refused", f"ryll was not refused but still ran after {step.limit:g} s", play.lane.log("daemon"))
     said = f"{done.out}\n{done.err}"
     hidden = read_text(play.lane.place.ticket_file)
     if hidden and hidden in said:
@@ -99,9 +101,9 @@ def _headers(play: Play, options: dict[str, Any]) -> dict[str, str]:
     token = options["token"]
     if options["jwt"] is not None:
         token = tokens.forged(play.lane.token(), read_text(play.lane.place.seed_file), options["jwt"])
-    elif token == "good":  # noqa: S105 - a word of the suite file
+    elif token == "good":
         token = play.lane.token()
-    return headers if token == "none" else {**headers, "Authorization": f"Bearer {token}"}  # noqa: S105
+    return headers if token == "none" else {**headers, "Authorization": f"Bearer {token}"}
 
 
 def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
@@ -128,7 +130,7 @@ def _wrong(status: int, body: str, options: dict[str, Any]) -> str:
     return ""
 
 
-def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """The console's audit as the API tells it, and row by row as the database holds it."""
     place = play.lane.place
     uuid = options["uuid"] or place.uuid
@@ -143,20 +145,22 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
         messages = [row["message"] for row in rows]
         missing = [one for one in options["has"] or [] if not any(re.search(one, message) for message in messages)]
         present = [one for one in options["has_not"] or [] if any(re.search(one, message) for message in messages)]
-        if not missing and not present:
+        grown = answer["total"] - play.value(options["than"])["total"] if options["than"] else 0
+        wrong = options["grown_by"] not in (None, grown)
+        if not missing and not present and not wrong:
             break
         if time.monotonic() >= deadline:
-            what = f"has no {missing[0]!r}" if missing else f"has {present[0]!r}"
+            what = f"has no {missing[0]!r}" if missing else f"has {present[0]!r}" if present else f"grew by {grown} and not {options['grown_by']} rows"
             raise Unmet("audit_wrong", f"kerbside's audit {what} among {len(rows)} rows", play.lane.log("daemon"))
         time.sleep(POLL)
     if not options["same_in_database"]:
-        return f"{len(rows)} rows"
+        return {"total": answer["total"], "shown": f"{len(rows)} rows"}
     stored = _stored(play, uuid)
     told = sorted((row["session_id"] or "", row["channel"] or "", row["message"]) for row in answer["audit"])
     if answer["total"] != len(stored) or (len(told) < AUDIT_ROWS and told != stored):
         problem = f"the API tells of {answer['total']} audit rows and shows {len(told)}, the database holds {len(stored)}"
         raise Unmet("audit_wrong", f"{problem}; they are not the same", play.lane.log("daemon"))
-    return f"{len(stored)} rows by the API and in the database"
+    return {"total": answer["total"], "shown": f"{len(stored)} rows by the API and in the database"}
 
 
 def _stored(play: Play, uuid: str) -> list[tuple[str, str, str]]:
@@ -213,6 +217,8 @@ ACTORS: dict[str, Actor] = {
             "has_not": Option("texts"),
             "session": Option("text"),
             "uuid": Option("word"),
+            "grown_by": Option("whole"),
+            "than": Option("word", refers=("audit",)),
             "same_in_database": Option("truth", False),
         },
         audit,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
+from ...core.codes import CODES
 from ...core.errors import COMPONENTS, LaneError
 from ...protocols.ryll import steps as ryll_steps
 
@@ -16,7 +17,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: A value that is known only when the suite runs, in a text of a step: {uuid}, or {token.session} of what the step `token` registered.
 PLACE = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
 #: Values that every suite knows.
-KNOWN = ("source", "uuid", "ticket", "other_ca", "proxy_port", "plain_port", "spice_port", "lane_dir")
+KNOWN = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "plain_port", "spice_port", "lane_dir")
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
@@ -62,13 +63,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Check:
-    """One check. client: whether ryll has to be connected (shared), started anew (fresh) or is the steps' own business (none)."""
+    """One check. client: whether ryll has to be connected (shared), started anew (fresh) or is the steps' own business (none).
+
+    expected_failure: the code with which it fails because of a known defect, and the reason; culprits: who is to blame when these steps pass after a failure.
+    """
 
     name: str
     steps: list[Step]
     client: str = "shared"
     slow: bool = False
-    expected_failure: str | None = None
+    expected_failure: dict[str, str] | None = None
     events: tuple[str, ...] = EVENTS
     culprits: list[tuple[str, list[Step]]] = field(default_factory=list)
 
@@ -153,6 +157,10 @@ class _Reader:
             raise _invalid(place, "`client` is not shared, fresh or none")
         if not isinstance(given.get("slow", False), bool):
             raise _invalid(place, "`slow` is not true or false")
+        if (known_defect := given.get("expected_failure")) is not None:
+            self._mapping(f"{place}: expected_failure", known_defect, {"code", "reason"}, ("code", "reason"))
+            if known_defect["code"] not in CODES:
+                raise _invalid(f"{place}: expected_failure", f"{known_defect['code']!r} is not a code of docs/errors.md")
         events = EVENTS + tuple(self._texts("events", given.get("events") or []))
         culprits = []
         steps = self._steps(place, given["steps"], registered, events)
@@ -165,7 +173,7 @@ class _Reader:
             steps=steps,
             client=given.get("client", "shared"),
             slow=given.get("slow", False),
-            expected_failure=given.get("expected_failure"),
+            expected_failure=known_defect,
             events=events,
             culprits=culprits,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from ...core.errors import LaneError, one_line
 from ...core.private_dir import read_run, write_private
 from ...evidence import secret_scan
 from ...programs import process
-from ...programs.process import Program, Record
+from ...programs.process import Program
 from ...programs.readiness import Ready
 from ...protocols import kerbside_api, proxy_counters
 from ...protocols.qmp import Qmp
@@ -65,6 +67,12 @@ class Place:
     start_limit: float = 40
     stop_limit: float = 5
 
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Place:
+        """From the module's option, whose numbers may be texts."""
+        kinds = {"int": int, "float": float}
+        return cls(**{name: kinds.get(str(cls.__annotations__[name]), str)(value) for name, value in given.items()})
+
 
 class LaneStage:
     """The lane that the suites are played on. guests: the entries of fixtures/guests.yml, each with the path of its image."""
@@ -86,8 +94,7 @@ class LaneStage:
 
     def settle(self, suite: Suite, guest: str) -> None:
         """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its guest."""
-        for name in self.clients():
-            self.stop(name)
+        self.forget()
         self.guest = self.guests[guest]
         programs = [self._kerbside(name, suite) for name in ("api", "daemon")]
         qemu = self._qemu(guest)
@@ -99,8 +106,7 @@ class LaneStage:
 
     def restore(self) -> None:
         """Start everything again as the roles described it, and leave no client."""
-        for name in self.clients():
-            self.stop(name)
+        self.forget()
         programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
         process.start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
 
@@ -132,7 +138,7 @@ class LaneStage:
         until = time.monotonic() + self.place.boot_limit
         while banner not in read_text(self.place.serial_log):
             if entry is None or not entry.running(self.run):
-                raise LaneError("suite_guest_not_up", "qemu", f"qemu ended before the guest {self.guest['name']} was up", evidence=entry and entry.log)
+                raise LaneError("suite_guest_not_up", "qemu", f"qemu ended before the guest {self.guest['name']} was up", evidence=self.log("qemu"))
             if time.monotonic() > until:
                 problem = f"the guest {self.guest['name']} did not print its banner {banner!r} within {self.place.boot_limit:g} s"
                 raise LaneError("suite_guest_not_up", "guest", problem, evidence=self.place.serial_log)
@@ -193,8 +199,8 @@ class LaneStage:
         write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
         return (self.place.ryll, "--headless", "--file", file, "--control-socket", self.socket(client), *options)
 
-    def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Record:
-        """Start ryll with these keys as its console.vv and wait until it shows the guest's picture."""
+    def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Conversation:
+        """Start ryll with these keys as its console.vv, wait until it shows the guest's picture, and go on talking to it."""
         self.stop(client)
         program = Program(
             name=client,
@@ -207,20 +213,35 @@ class LaneStage:
             stop_signal="INT",
         )
         process.start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
-        entry = process.record(self.place.lane_dir, client)
-        assert entry is not None
         agent = {"agent": True} if self.guest.get("agent") and client == CLIENT else {}
         steps = [{"hello": {}}, {"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit}]
-        with Conversation(self, client) as ryll:
+        ryll = Conversation(self, client)
+        try:
             for step in ryll_steps.plan(steps, CLIENT_LIMIT):
                 ryll.play(step)
-        return entry
+        except BaseException:
+            ryll.close()
+            raise
+        return ryll
 
-    def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done:
-        """Run ryll with these keys to its end."""
+    def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done | None:
+        """Run ryll with these keys to its end; None when it still runs after limit seconds, because somebody let it in."""
         env = {**command.environment(self.run.mark), "NO_COLOR": "1", "HOME": self.place.lane_dir}
-        argv = list(self._argv(client, keys, options))
-        return command.run(argv, env, limit, "ryll to be refused", component="proxy", cwd=self.place.lane_dir)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with command.spawn(list(self._argv(client, keys, options)), env, cwd=self.place.lane_dir, **pipes) as running:
+            try:
+                out, err = running.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                command.end_group(running)
+                return None
+        return command.Done(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def forget(self) -> None:
+        """Stop all clients and forget them, so that nobody takes them for programs of the lane that are lost."""
+        names = [entry.name for entry in process.records(self.place.lane_dir) if entry.component == "ryll"]
+        for name in names:
+            self.stop(name)
+        process.forget(self.place.lane_dir, names)
 
     def stop(self, client: str) -> None:
         entry = process.record(self.place.lane_dir, client)
@@ -243,6 +264,14 @@ class Conversation:
     def play(self, step: ryll_steps.Step) -> dict[str, Any]:
         return play(self.stage, step, time.monotonic() + step.limit)
 
+    def subscribe(self, events: Iterable[str]) -> None:
+        """Begin to keep these events, and forget those of before."""
+        client = self.stage.client
+        client.drain()
+        client.events.kept.clear()
+        if missing := [event for event in events if event not in client.subscribed]:
+            client.subscribe(missing, time.monotonic() + CLIENT_LIMIT)
+
     def mark(self, name: str) -> None:
         """Let later steps name this moment in `since`."""
         self.stage.client.drain()
@@ -251,12 +280,6 @@ class Conversation:
     def close(self) -> None:
         self.stage.client.close()
         self.watch.close()
-
-    def __enter__(self) -> Conversation:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read_text(path: str) -> str:

@@ -109,7 +109,7 @@ def value(counters: dict[str, float], name: str) -> float:
 
 def _holds(number: float, wanted: object) -> bool:
     parts = GROWTH.fullmatch(str(wanted))
-    return bool(parts) and COMPARE[parts[1] or ""](number, float(parts[2]))
+    return parts is not None and COMPARE[parts[1] or ""](number, float(parts[2]))
 
 
 def counters(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
@@ -149,13 +149,13 @@ def qemu(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
 
 def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """The connection ids of SPICE's channels, once their number is as wanted and none is of the set registered before."""
-    before = set(play.values[options["differ_from"]]["ids"]) if options["differ_from"] else set()
+    before = set(play.value(options["differ_from"])["ids"]) if options["differ_from"] else set()
     while True:
         channels = qmp.execute("query-spice").get("channels") or []
         ids = {channel.get("connection-id") for channel in channels}
-        if options["channels"] in (None, len(channels)) and not ids & before and (ids or not before):
-            if options["tls"] is None or all(channel.get("tls") is options["tls"] for channel in channels):
-                return {"ids": sorted(ids), "channels": len(channels)}
+        encrypted = options["tls"] is None or all(channel.get("tls") is options["tls"] for channel in channels)
+        if encrypted and options["channels"] in (None, len(channels)) and not ids & before and (ids or not before):
+            return {"ids": sorted(ids), "shown": f"{len(channels)} SPICE channels" + (", none of those before" if before else "")}
         if time.monotonic() >= deadline:
             shared = f", {len(ids & before)} of them of the connection before" if before else ""
             problem = f"query-spice shows {len(channels)} channels{shared}"
