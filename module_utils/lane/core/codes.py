@@ -124,6 +124,7 @@ CODES: dict[str, tuple[str, str]] = {
     "picture_empty": ("The guest has drawn nothing.", "Read the serial log."),
     "picture_differs": ("ryll does not show what qemu draws.", "Compare the two pictures that are kept."),
     "link_wrong": ("A bare SPICE connection was closed when it had to stay, or stayed when it had to be closed.", "Read logs/daemon.log."),
+    "relayed_bytes_differ": ("The proxy did not count the bytes that its client got.", "Compare the counters with ryll's stats."),
     "audit_wrong": ("kerbside's audit does not tell what happened, or the API and the database disagree.", "Read logs/daemon.log."),
     # --- evidence: result, report, secrets ---
     "check_failed": ("A check failed, and no task of the playbook did.", "Read the check's detail in result.json."),

@@ -33,7 +33,7 @@ with pymysql.connect(unix_socket=sys.argv[1], user="kerbside", password=password
 def console(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """A new console.vv. Registers its token (password), the same with one letter changed (changed) and in
     other case (swapped), and the session's id."""
-    keys = play.lane.console(options["uuid"])
+    keys = play.lane.console(options["of"])
     password = keys.get("password", "")
     changed = password[:-1] + ("0" if password[-1:] != "0" else "1")
     session = keys.get("title", "")[-12:]
@@ -133,9 +133,9 @@ def _wrong(status: int, body: str, options: dict[str, Any]) -> str:
 def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """The console's audit as the API tells it, and row by row as the database holds it."""
     place = play.lane.place
-    uuid = options["uuid"] or place.uuid
+    source, uuid = (f"suite-{of}", play.lane.machines.uuid(of)) if (of := options["of"]) else (place.source, place.uuid)
     headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
-    path = f"/console/{place.source}/{uuid}/audit?limit={AUDIT_ROWS}"
+    path = f"/console/{source}/{uuid}/audit?limit={AUDIT_ROWS}"
     while True:
         status, body = play.lane.request("GET", path, headers)
         if status != 200:
@@ -183,7 +183,7 @@ ACTORS: dict[str, Actor] = {
         burst,
         "guest",
     ),
-    "console": Actor({"uuid": Option("word")}, console, "kerbside"),
+    "console": Actor({"of": Option("word", refers=("consoles",))}, console, "kerbside"),
     "connect": Actor(
         {
             "console": Option("word", refers=("console",)),
@@ -216,7 +216,7 @@ ACTORS: dict[str, Actor] = {
             "has": Option("texts"),
             "has_not": Option("texts"),
             "session": Option("text"),
-            "uuid": Option("word"),
+            "of": Option("word", refers=("consoles",)),
             "grown_by": Option("whole"),
             "than": Option("word", refers=("audit",)),
             "same_in_database": Option("truth", False),

@@ -77,6 +77,8 @@ class Play:
         if hasattr(place, name):
             return str(getattr(place, name))
         base, _, key = name.partition(".")
+        if base in self.lane.machines.consoles and key == "uuid":
+            return self.lane.machines.uuid(base)
         value = self.value(base)
         return str(value.get(key, "") if isinstance(value, dict) else value)
 
@@ -99,6 +101,14 @@ class Play:
             if talk := self.talks.pop(name, None):
                 talk.close()
 
+    def let_go(self) -> None:
+        """End all clients and bare connections."""
+        for thing in self.held:
+            thing.close()
+        self.held.clear()
+        self.hang_up()
+        self.lane.forget()
+
     def connect(self, client: str = CLIENT, keys: dict[str, str] | None = None, options: list[str] | None = None) -> None:
         """Start a client with a new console.vv, or with the keys of one that was fetched before. The conversation with it lasts until it ends."""
         self.hang_up(client)
@@ -115,6 +125,10 @@ class Play:
         self.events = check.events
         error: LaneError | None = None
         try:
+            settings = {**self.suite.kerbside, **check.kerbside}
+            if settings != self.lane.settings:
+                self.let_go()  # the daemon would wait for connections to end
+                self.lane.configure(settings)
             if check.client != "none" and (check.client == "fresh" or CLIENT not in self.lane.clients()):
                 self.connect()
             self._begin(check)
@@ -218,10 +232,8 @@ def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slo
     try:
         return [play.check(check) for check in checks]
     finally:
-        for thing in play.held:
-            thing.close()
-        play.hang_up()
-        lane.forget()
+        play.let_go()
+        lane.stop_machines()
 
 
 def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:

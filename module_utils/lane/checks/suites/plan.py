@@ -65,7 +65,8 @@ class Step:
 class Check:
     """One check. client: whether ryll has to be connected (shared), started anew (fresh) or is the steps' own business (none).
 
-    expected_failure: the code with which it fails because of a known defect, and the reason; culprits: who is to blame when these steps pass after a failure.
+    kerbside: settings besides the suite's. expected_failure: the code with which it fails because of a known defect, and the reason.
+    culprits: who is to blame when these steps pass after a failure.
     """
 
     name: str
@@ -74,12 +75,16 @@ class Check:
     slow: bool = False
     expected_failure: dict[str, str] | None = None
     events: tuple[str, ...] = EVENTS
+    kerbside: dict[str, str] = field(default_factory=dict)
     culprits: list[tuple[str, list[Step]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One suite file. ryll: start options; kerbside: settings of API and daemon besides the lane's own; boots: the guest is started anew."""
+    """One suite file. ryll: start options; kerbside: settings of API and daemon besides the lane's own; boots: the guest is started anew.
+
+    machines: paused qemus beside the guest; consoles: how kerbside is to reach them (machines.py).
+    """
 
     name: str
     file: str
@@ -88,6 +93,7 @@ class Suite:
     checks: list[Check]
     ryll: tuple[str, ...] = ()
     kerbside: dict[str, str] = field(default_factory=dict)
+    machines: tuple[dict[str, Any], ...] = ()
     consoles: tuple[dict[str, Any], ...] = ()
     boots: bool = False
 
@@ -114,22 +120,25 @@ class _Reader:
         self.guests = guests
 
     def suite(self, raw: object) -> Suite:
-        known = {"suite", "description", "guests", "checks", "ryll", "kerbside", "consoles", "boots"}
+        known = {"suite", "description", "guests", "checks", "ryll", "kerbside", "machines", "consoles", "boots"}
         given = self._mapping(self.file, raw, known, ("suite", "guests", "checks"))
         name = given["suite"]
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise _invalid(self.file, "`suite` is not a name of small letters, digits and _")
         if strange := [guest for guest in self._texts("guests", given["guests"], some=True) if guest not in self.guests]:
             raise _invalid(self.file, f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}")
-        settings = self._mapping(f"{self.file}: kerbside", given.get("kerbside") or {}, None)
-        if wrong := [key for key in settings if not str(key).startswith("KERBSIDE_")]:
-            raise _invalid(self.file, f"`kerbside` has {wrong[0]!r}; its settings are named KERBSIDE_SOMETHING")
+        settings = self._settings(self.file, given.get("kerbside"))
+        machines = self._named("machines", given.get("machines"), {"name", "tls"}, 2)
+        consoles = self._named("consoles", given.get("consoles"), {"name", "machine", "ca", "host_subject"}, 20)
+        for console in consoles:
+            if console.get("machine") not in [machine["name"] for machine in machines]:
+                raise _invalid(f"{self.file}: console {console['name']}", "`machine` is not the name of one of `machines`")
         if not isinstance(given["checks"], list) or not given["checks"]:
             raise _invalid(self.file, "`checks` is not a list of at least one check")
         if not isinstance(given.get("boots", False), bool):
             raise _invalid(self.file, "`boots` is not true or false")
         checks: list[Check] = []
-        registered: dict[str, str] = {}
+        registered = {console["name"]: "consoles" for console in consoles} | {machine["name"]: "machines" for machine in machines}
         for number, entry in enumerate(given["checks"], 1):
             checks.append(self._check(number, entry, registered))
             if checks[-1].name in [check.name for check in checks[:-1]]:
@@ -141,14 +150,31 @@ class _Reader:
             guests=tuple(given["guests"]),
             checks=checks,
             ryll=tuple(self._texts("ryll", given.get("ryll") or [])),
-            kerbside={str(key): str(value) for key, value in settings.items()},
-            consoles=tuple(self._mapping(f"{self.file}: consoles", one, None) for one in given.get("consoles") or ()),
+            kerbside=settings,
+            machines=machines,
+            consoles=consoles,
             boots=given.get("boots", False),
         )
 
+    def _settings(self, place: str, raw: object) -> dict[str, str]:
+        settings = self._mapping(f"{place}: kerbside", raw or {}, None)
+        if wrong := [key for key in settings if not str(key).startswith("KERBSIDE_")]:
+            raise _invalid(place, f"`kerbside` has {wrong[0]!r}; its settings are named KERBSIDE_SOMETHING")
+        return {str(key): str(value) for key, value in settings.items()}
+
+    def _named(self, key: str, raw: object, known: set[str], most: int) -> tuple[dict[str, Any], ...]:
+        if raw is None:
+            return ()
+        if not isinstance(raw, list) or len(raw) > most:
+            raise _invalid(self.file, f"`{key}` is not a list of at most {most}")
+        found = [self._mapping(f"{self.file}: {key}", one, known, ("name",)) for one in raw]
+        if wrong := [one["name"] for one in found if not isinstance(one["name"], str) or not NAME.fullmatch(one["name"])]:
+            raise _invalid(f"{self.file}: {key}", f"{wrong[0]!r} is not a name of small letters, digits and _")
+        return tuple(found)
+
     def _check(self, number: int, raw: object, registered: dict[str, str]) -> Check:
         place = f"{self.file}: check {number}"
-        known = {"name", "steps", "client", "slow", "expected_failure", "events", "if_failed"}
+        known = {"name", "steps", "client", "slow", "expected_failure", "events", "kerbside", "if_failed"}
         given = self._mapping(place, raw, known, ("name", "steps"))
         if not isinstance(given["name"], str) or not NAME.fullmatch(given["name"]):
             raise _invalid(place, "`name` is not a name of small letters, digits and _")
@@ -175,6 +201,7 @@ class _Reader:
             slow=given.get("slow", False),
             expected_failure=known_defect,
             events=events,
+            kerbside=self._settings(place, given.get("kerbside")),
             culprits=culprits,
         )
 

@@ -25,6 +25,7 @@ from ...protocols.ryll.client import Client
 from ...protocols.ryll.private import Secrets
 from ...protocols.ryll.ryll_process import Watch
 from ...protocols.ryll.verbs import Kept, Stage, play
+from .machines import Machines
 from .plan import CLIENT, Suite
 
 POLL = 0.02
@@ -62,6 +63,7 @@ class Place:
     qmp_socket: str
     control_socket: str
     ryll: str
+    qemu: str
     boot_limit: float = 60
     agent_limit: float = 30
     start_limit: float = 40
@@ -82,6 +84,8 @@ class LaneStage:
         self.guests = guests
         self.run = read_run(place.lane_dir)
         self.guest: dict[str, Any] = {}
+        self.settings: dict[str, str] = {}
+        self.machines: Machines
         self.described: dict[str, Program] = {}
         for name in ("qemu", "api", "daemon"):
             program = process.described(place.lane_dir, name)
@@ -93,34 +97,41 @@ class LaneStage:
     # --- the programs ---------------------------------------------------------------------------
 
     def settle(self, suite: Suite, guest: str) -> None:
-        """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its guest."""
+        """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its guest, its machines."""
         self.forget()
         self.guest = self.guests[guest]
-        programs = [self._kerbside(name, suite) for name in ("api", "daemon")]
-        qemu = self._qemu(guest)
         entry = process.record(self.place.lane_dir, "qemu")
         if suite.boots and entry and entry.running(self.run):
             process.stop(self.place.lane_dir, self.run, [entry], self.place.stop_limit)
-        process.start(self.place.lane_dir, self.run, [qemu, *programs], stop_limit=self.place.stop_limit)
+        self.machines = Machines(self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite)
+        machines = self.machines.programs()
+        self.configure(suite.kerbside, [self._qemu(guest), *machines])
         self._banner()
+
+    def configure(self, settings: dict[str, str], others: Iterable[Program] = ()) -> None:
+        """Have API and daemon run with these settings; what runs like that already is left alone."""
+        self.settings = settings
+        programs = [self._kerbside(name, settings) for name in ("api", "daemon")]
+        process.start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.stop_limit)
 
     def restore(self) -> None:
         """Start everything again as the roles described it, and leave no client."""
         self.forget()
+        self.stop_machines()
         programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
         process.start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
 
-    def _kerbside(self, name: str, suite: Suite) -> Program:
+    def _kerbside(self, name: str, settings: dict[str, str]) -> Program:
         program = self.described[name]
+        if name == "api" and not settings:
+            return replace(program, after=())  # it does not read the sources
         files = dict(program.secret_files)
-        for path, (source, form) in files.items():
-            files[path] = (source, form + "".join(self._console(one) for one in suite.consoles))
-        return replace(program, env={**program.env, **suite.kerbside}, secret_files=files, after=())
-
-    def _console(self, console: dict[str, Any]) -> str:
-        values = {"hypervisor": "localhost", "hypervisor_ip": self.place.address, **console, "ticket": "{}"}
-        lines = [f"{key}: {json.dumps(value)}" for key, value in values.items()]
-        return "\n    - " + "\n      ".join(lines) + "\n"
+        if more := self.machines.sources():
+            file = os.path.join(self.place.lane_dir, "secrets", "suite_sources")
+            for path, (source, form) in program.secret_files.items():
+                write_private(file, (form.replace("{}", read_text(source)) + more).encode())
+                files[path] = (file, "{}")
+        return replace(program, env={**program.env, **settings}, secret_files=files, after=())
 
     def _qemu(self, guest: str) -> Program:
         program = self.described["qemu"]
@@ -159,9 +170,10 @@ class LaneStage:
             raise LaneError("suite_ticket_shown", "kerbside", f"the answer to {method} {path} holds qemu's SPICE ticket", evidence=self.log("api"))
         return status, body
 
-    def console(self, uuid: str | None = None) -> dict[str, str]:
-        """The keys of a new console.vv. Its token is a secret of the lane from now on."""
-        path = f"/console/proxy/{self.place.source}/{uuid or self.place.uuid}/console.vv"
+    def console(self, of: str | None = None) -> dict[str, str]:
+        """The keys of a new console.vv, of the guest or of a console of the suite. Its token is a secret of the lane from now on."""
+        where = f"suite-{of}/{self.machines.uuid(of)}" if of else f"{self.place.source}/{self.place.uuid}"
+        path = f"/console/proxy/{where}/console.vv"
         until = time.monotonic() + CONSOLE_LIMIT
         headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/x-virt-viewer, application/json"}
         while True:
@@ -181,8 +193,9 @@ class LaneStage:
     def log(self, name: str) -> str:
         return os.path.join(self.place.logs_dir, f"{name}.log")
 
-    def qmp(self) -> Qmp:
-        return Qmp.connect(self.place.qmp_socket)
+    def qmp(self, machine: str | None = None) -> Qmp:
+        """The monitor of the guest's qemu, or of a machine of the suite."""
+        return Qmp.connect(self.machines.by_name[machine].qmp_socket if machine else self.place.qmp_socket)
 
     # --- clients --------------------------------------------------------------------------------
 
@@ -235,6 +248,11 @@ class LaneStage:
                 command.end_group(running)
                 return None
         return command.Done(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def stop_machines(self) -> None:
+        entries = [entry for entry in process.records(self.place.lane_dir) if entry.name.startswith("machine_")]
+        process.stop(self.place.lane_dir, self.run, entries, self.place.stop_limit)
+        process.forget(self.place.lane_dir, [entry.name for entry in entries])
 
     def forget(self) -> None:
         """Stop all clients and forget them, so that nobody takes them for programs of the lane that are lost."""

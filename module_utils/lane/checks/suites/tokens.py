@@ -45,21 +45,45 @@ def forged(token: str, seed: str, change: dict[str, Any]) -> str:
     return f"{text}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
-@functools.cache
-def other_ca() -> str:
-    """The certificate of a CA that has signed nothing here, as a console.vv carries it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "another CA")])
+#: The attributes of a subject such as C=US,O=Kerbside CI,CN=name.
+ATTRIBUTES = {"C": NameOID.COUNTRY_NAME, "O": NameOID.ORGANIZATION_NAME, "CN": NameOID.COMMON_NAME}
+
+
+def _name(subject: str) -> x509.Name:
+    parts = (part.partition("=") for part in subject.split(","))
+    return x509.Name([x509.NameAttribute(ATTRIBUTES[key], value) for key, _, value in parts])
+
+
+def _certificate(subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, issuer_key: ec.EllipticCurvePrivateKey, ca: bool) -> str:
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .sign(issuer_key, hashes.SHA256())
     )
-    return made.public_bytes(serialization.Encoding.PEM).decode().replace("\n", "\\n")
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def server_certificate(subject: str) -> tuple[str, str, str]:
+    """A new CA's certificate, and a server's certificate and key that it has signed, as PEM."""
+    ca_key, key = _key(), _key()
+    ca = _certificate("CN=suite CA", ca_key, "CN=suite CA", ca_key, ca=True)
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return ca, _certificate(subject, key, "CN=suite CA", ca_key, ca=False), secret.decode()
+
+
+@functools.cache
+def other_ca() -> str:
+    """The certificate of a CA that has signed nothing here, as a console.vv carries it."""
+    key = _key()
+    return _certificate("CN=another CA", key, "CN=another CA", key, ca=True).replace("\n", "\\n")

@@ -129,7 +129,7 @@ def counters(play: Play, step: Step, options: dict[str, Any], deadline: float) -
 
 
 def qemu(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:
-    with play.lane.qmp() as qmp:
+    with play.lane.qmp(options["of"]) as qmp:
         if options["channels"] is not None or options["differ_from"]:
             return _channels(play, qmp, options, deadline)
         while True:
@@ -212,6 +212,7 @@ ACTORS: dict[str, Actor] = {
             "channels": Option("whole"),
             "differ_from": Option("word", refers=("qemu",)),
             "tls": Option("truth"),
+            "of": Option("word", refers=("machines",)),
         },
         qemu,
         "qemu",
