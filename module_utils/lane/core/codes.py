@@ -125,6 +125,12 @@ CODES: dict[str, tuple[str, str]] = {
     "picture_differs": ("ryll does not show what qemu draws.", "Compare the two pictures that are kept."),
     "link_wrong": ("A bare SPICE connection was closed when it had to stay, or stayed when it had to be closed.", "Read logs/daemon.log."),
     "relayed_bytes_differ": ("The proxy did not count the bytes that its client got.", "Compare the counters with ryll's stats."),
+    "digest_missing": ("The picture of Uncalibrated Sextant has no digest that can be read.", "Look at the picture; is it Sextant's?"),
+    "digest_crc_wrong": ("The pixels that came through are not those that the guest drew.", "Compare qemu's screendump with the picture."),
+    "digest_not_moved": ("The digest does not tell what happened.", "Read the serial log: did the key or the paste reach the guest?"),
+    "digest_of_the_past": ("The digest is older than one that was seen before.", "Find out who shows an old picture."),
+    "drain_unreadable": ("The guest's last lines on the serial port are not a whole drain.", "Read the serial log."),
+    "drain_differs": ("What the guest wrote at its end is not what its digest told.", "Compare the drain with the digests."),
     "audit_wrong": ("kerbside's audit does not tell what happened, or the API and the database disagree.", "Read logs/daemon.log."),
     # --- evidence: result, report, secrets ---
     "check_failed": ("A check failed, and no task of the playbook did.", "Read the check's detail in result.json."),

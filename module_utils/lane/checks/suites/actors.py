@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import control, links, pictures, witnesses
+from . import control, links, pictures, sextant, witnesses
 from .plan import Actor
 
-ACTORS: dict[str, Actor] = {**witnesses.ACTORS, **control.ACTORS, **pictures.ACTORS, **links.ACTORS}
+ACTORS: dict[str, Actor] = {**witnesses.ACTORS, **control.ACTORS, **pictures.ACTORS, **links.ACTORS, **sextant.ACTORS}

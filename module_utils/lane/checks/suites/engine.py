@@ -146,7 +146,7 @@ class Play:
             elif error.code == check.expected_failure["code"]:
                 error = None
         if error:
-            entry["result"] = "fail"
+            entry["result"] = "not run" if error.code == "suite_step_missing" else "fail"
             detail.update(component=error.component, code=error.code, cause=error.cause, evidence=error.evidence)
         return {**entry, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
 

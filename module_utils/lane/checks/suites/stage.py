@@ -105,7 +105,9 @@ class LaneStage:
             process.stop(self.place.lane_dir, self.run, [entry], self.place.stop_limit)
         self.machines = Machines(self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite)
         machines = self.machines.programs()
-        self.configure(suite.kerbside, [self._qemu(guest), *machines])
+        qemu = self._qemu(guest)
+        self._new_serial(qemu)
+        self.configure(suite.kerbside, [qemu, *machines])
         self._banner()
 
     def configure(self, settings: dict[str, str], others: Iterable[Program] = ()) -> None:
@@ -118,6 +120,7 @@ class LaneStage:
         """Start everything again as the roles described it, and leave no client."""
         self.forget()
         self.stop_machines()
+        self._new_serial(self.described["qemu"])
         programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
         process.start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
 
@@ -143,6 +146,12 @@ class LaneStage:
         """The path of the image that the role booted, as it is in qemu's command line."""
         handed = json.loads(Path(self.place.lane_dir, "handover", "guest.json").read_text(encoding="utf-8"))
         return str(handed["path"]).replace(",", ",,")
+
+    def _new_serial(self, qemu: Program) -> None:
+        """Remove what another guest said on the serial port, if this one has to be started."""
+        entry = process.record(self.place.lane_dir, "qemu")
+        if not entry or not entry.running(self.run) or entry.digest != qemu.digest(self.run, self.place.lane_dir):
+            Path(self.place.serial_log).unlink(missing_ok=True)
 
     def _banner(self) -> None:
         banner, entry = self.guest["banner"], process.record(self.place.lane_dir, "qemu")
