@@ -209,7 +209,9 @@ class Play:
         if gone := process.lost(self.lane.place.lane_dir, apart):
             return gone[0].error()
         self.hang_up()
-        for component, steps in check.culprits:
+        for blamed, component, steps in check.culprits:
+            if blamed != error.component:
+                continue
             try:
                 self._begin(check)
                 for step in steps:

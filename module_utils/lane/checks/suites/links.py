@@ -59,7 +59,7 @@ def send(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
     begun = time.monotonic()
     try:
         for _ in range(options["times"]):
-            made.send(options["type"], bytes(options["bytes"]), options["says"])
+            made.send(options["type"], bytes.fromhex(options["hex"]) or bytes(options["bytes"]), options["says"])
     except LinkClosed as error:
         if options["then"] == "closed":
             return f"closed: {error}"
@@ -102,6 +102,7 @@ ACTORS: dict[str, Actor] = {
             "link": _LINK,
             "type": Option("whole", required=True),
             "bytes": Option("whole", 0),
+            "hex": Option("hex", ""),
             "says": Option("whole"),
             "times": Option("whole", 1),
             "then": Option("word", "stays", choices=("stays", "closed")),

@@ -66,7 +66,7 @@ class Check:
     """One check. client: whether ryll has to be connected (shared), started anew (fresh) or is the steps' own business (none).
 
     kerbside: settings besides the suite's. expected_failure: the code with which it fails because of a known defect, and the reason.
-    culprits: who is to blame when these steps pass after a failure.
+    culprits: (instead of whom, who, steps): who is to blame when these steps pass after a failure that blames the former.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Check:
     expected_failure: dict[str, str] | None = None
     events: tuple[str, ...] = EVENTS
     kerbside: dict[str, str] = field(default_factory=dict)
-    culprits: list[tuple[str, list[Step]]] = field(default_factory=list)
+    culprits: list[tuple[str, str, list[Step]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -191,9 +191,10 @@ class _Reader:
         culprits = []
         steps = self._steps(place, given["steps"], registered, events)
         for entry in given.get("if_failed") or []:
-            inner = self._mapping(f"{place}: if_failed", entry, {"blame", "steps"}, ("blame", "steps"))
-            self._component(f"{place}: if_failed", inner["blame"])
-            culprits.append((inner["blame"], self._steps(f"{place}: if_failed", inner["steps"], dict(registered), events)))
+            inner = self._mapping(f"{place}: if_failed", entry, {"instead_of", "blame", "steps"}, ("instead_of", "blame", "steps"))
+            for key in ("instead_of", "blame"):
+                self._component(f"{place}: if_failed", inner[key])
+            culprits.append((inner["instead_of"], inner["blame"], self._steps(f"{place}: if_failed", inner["steps"], dict(registered), events)))
         return Check(
             name=given["name"],
             steps=steps,
@@ -349,6 +350,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "pattern": ("a regular expression", _is_pattern),
     "whole": ("a whole number of 0 or more", lambda value: type(value) is int and value >= 0),
     "number": ("a number above 0", lambda value: _is_number(value) and value > 0),
+    "hex": ("bytes as hexadecimal text", lambda value: re.fullmatch("(?:[0-9a-fA-F]{2})+", str(value)) is not None),
     "truth": ("true or false", lambda value: isinstance(value, bool)),
     "mapping": ("a mapping", lambda value: isinstance(value, dict)),
     "list": ("a list", lambda value: isinstance(value, list)),
