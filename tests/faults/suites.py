@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import http.server
+import itertools
 import json
 import shutil
 import sys
@@ -108,6 +109,7 @@ class Rig:
             wrapper.write_text(f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}' {place.ryll} \"$@\"\n")
             wrapper.chmod(0o700)
             place = replace(place, ryll=str(wrapper))
+        place = replace(place, **{name: getattr(place, other) for name, other in fault.get("place", {}).items()})
         if wrong := fault.get("counters"):
             with counters(place.metrics_port, wrong) as port:
                 yield replace(place, metrics_port=port)
@@ -135,17 +137,21 @@ class Rig:
 
 
 @contextmanager
-def counters(real: int, wrong: dict[str, float]) -> Iterator[int]:
-    """The port of counters that are the real ones, but for those that are multiplied."""
+def counters(real: int, wrong: dict[str, Any]) -> Iterator[int]:
+    """The port of counters that are the real ones, but for those that are multiplied or grow by themselves."""
+    looks = itertools.count()
 
     class Counters(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             lines = urllib.request.urlopen(f"http://127.0.0.1:{real}/metrics", timeout=5).read().decode().splitlines()
-            for number, line in enumerate(lines):
-                for name, factor in wrong.items():
+            for name, factor in wrong.items():
+                if factor == "grows":
+                    lines.append(f"kerbside_proxy_{name} {next(looks)}")
+                    continue
+                for number, line in enumerate(lines):
                     if name in line and not line.startswith("#"):
                         series, _, value = line.rpartition(" ")
-                        lines[number] = f"{series} {float(value) * factor:g}"
+                        lines[number] = f"{series} {float(value) * factor:f}"
             self.send_response(200)
             self.end_headers()
             self.wfile.write("\n".join(lines).encode() + b"\n")

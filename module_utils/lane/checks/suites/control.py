@@ -42,7 +42,11 @@ def console(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
 
 def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     known = play.value(options["console"]) if options["console"] else None
-    keys = dict(known["keys"]) if known else play.lane.console()
+    place = play.lane.place
+    if options["direct"]:
+        keys = {"type": "spice", "host": place.address, "port": str(place.spice_port), "password": read_text(place.ticket_file)}
+    else:
+        keys = dict(known["keys"]) if known else play.lane.console()
     for key, value in (options["edit"] or {}).items():
         if value is None:
             keys.pop(key, None)
@@ -188,6 +192,7 @@ ACTORS: dict[str, Actor] = {
         {
             "console": Option("word", refers=("console",)),
             "edit": Option("mapping"),
+            "direct": Option("truth", False),
             "options": Option("list"),
             "refused": Option("pattern"),
             "exits": Option("whole", 1),

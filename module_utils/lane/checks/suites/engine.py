@@ -10,9 +10,8 @@ from typing import Any
 
 from ...core.errors import LaneError, one_line
 from ...programs import process
-from ...protocols.ryll import steps as ryll_steps
 from ...protocols.ryll.errors import Unmet as RyllUnmet
-from .plan import CLIENT, Actor, Check, Step, Suite, fill, prelude
+from .plan import CLIENT, Actor, Check, Step, Suite, fill
 from .stage import Conversation, LaneStage, read_text
 
 #: Longest text of one witness in a check's detail.
@@ -92,8 +91,7 @@ class Play:
         """The connection to a client's control socket, made when it is first used in a check."""
         if client not in self.talks:
             self.talks[client] = talk = Conversation(self.lane, client)
-            for step in ryll_steps.plan(prelude(self.events)):
-                talk.play(step)
+            talk.open(self.events)
         return self.talks[client]
 
     def hang_up(self, client: str | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -301,9 +301,9 @@ class _Reader:
             raise _invalid(place, f"`blame` is not one of {', '.join(COMPONENTS)}")
 
 
-def prelude(events: Iterable[str]) -> list[dict[str, Any]]:
+def prelude(events: Collection[str]) -> list[dict[str, Any]]:
     """The steps that open each conversation with ryll."""
-    return [{"hello": {}}, {"subscribe": {"events": list(events)}}]
+    return [{"hello": {}}, *([{"subscribe": {"events": list(events)}}] if events else [])]
 
 
 def _places(value: object) -> Iterable[str]:

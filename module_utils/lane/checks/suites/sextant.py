@@ -12,9 +12,11 @@ from typing import Any
 
 import google_crc32c
 
+from ...core.errors import LaneError
 from .. import sextant_digest
+from ..picture_compare import Picture
 from .engine import Play, Unmet
-from .pictures import shown
+from .pictures import drawn, shown
 from .plan import Actor, Option, Step
 from .witnesses import tail, whole_lines
 
@@ -54,34 +56,50 @@ def _hash(digest: Any, kind: str) -> int:
     return int(digest.hashes.get(EVENTS[kind][0] + HASH, 0))
 
 
+def _problem(picture: Picture, before: Any, options: dict[str, Any]) -> tuple[Any, tuple[str, str] | None]:
+    """The digest of a picture, and the code and words of what is wrong with it."""
+    found = sextant_digest.decode(picture)
+    if found is None:
+        return None, ("digest_missing", f"the picture of {picture.size} has no digest")
+    if found.crc != sextant_digest.crc(picture, found.corner):
+        return found, ("digest_crc_wrong", f"the picture's pixels do not have the CRC32C of its digest (frame {found.frame})")
+    if before and found.frame < before.frame:
+        return found, ("digest_of_the_past", f"the frame counter went from {before.frame} back to {found.frame}")
+    still = [kind for kind in options["moved"] or [] if _hash(found, kind) == (_hash(before, kind) if before else 0)]
+    changed = [kind for kind in options["same"] or [] if before and _hash(found, kind) != _hash(before, kind)]
+    wanted = options["event"]
+    if still:
+        what = f"no new {still[0]}"
+    elif changed:
+        what = f"a new {changed[0]}"
+    elif wanted is not None and not any(wanted.items() <= fields(*event).items() for event in found.events):
+        what = f"no event {wanted}"
+    elif options["size"] not in (None, picture.size):
+        what = f"a picture of {picture.size}"
+    else:
+        return found, None
+    return found, ("digest_not_moved", f"the digest tells of {what} (frame {found.frame})")
+
+
 def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """A picture whose digest fits its pixels, and tells what it has to; pictures taken in the middle of a refresh are passed over."""
+    """A picture whose digest fits its pixels, and tells what it has to; pictures taken in the middle of a refresh are passed over.
+
+    When qemu's own picture is right and ryll's is not, the failure is ryll's.
+    """
     before = play.value(options["than"])["digest"] if options["than"] else None
-    moved, same = options["moved"] or [], options["same"] or []
-    problem = ("digest_missing", "no picture came")
     while True:
         picture = shown(play, step.client, deadline)
-        found = sextant_digest.decode(picture)
-        if found is None:
-            problem = ("digest_missing", f"the picture of {picture.size} has no digest")
-        elif found.crc != sextant_digest.crc(picture, found.corner):
-            problem = ("digest_crc_wrong", f"the picture's pixels do not have the CRC32C of its digest (frame {found.frame})")
-        elif before and found.frame < before.frame:
-            raise Unmet("digest_of_the_past", f"the frame counter went from {before.frame} back to {found.frame}")
-        else:
-            still = [kind for kind in moved if _hash(found, kind) == (_hash(before, kind) if before else 0)]
-            changed = [kind for kind in same if before and _hash(found, kind) != _hash(before, kind)]
-            seen = [fields(*event) for event in found.events]
-            wanted = options["event"]
-            lacks = wanted is not None and not any(wanted.items() <= event.items() for event in seen)
-            size_wrong = options["size"] not in (None, picture.size)
-            if not still and not changed and not lacks and not size_wrong:
-                return {"digest": found, "shown": f"frame {found.frame} of {picture.size}, {len(seen)} events"}
-            what = f"no new {still[0]}" if still else f"a new {changed[0]}" if changed else f"no event {wanted}" if lacks else f"a picture of {picture.size}"
-            problem = ("digest_not_moved", f"the digest tells of {what} (frame {found.frame})")
+        found, problem = _problem(picture, before, options)
+        if problem is None:
+            return {"digest": found, "shown": f"frame {found.frame} of {picture.size}, {len(found.events)} events"}
         if time.monotonic() >= deadline:
-            raise Unmet(*problem, play.lane.place.serial_log)
+            break
         time.sleep(POLL)
+    with play.lane.qmp() as qmp:
+        truth = _problem(drawn(play, qmp), before, options)[1]
+    if truth is None:
+        raise LaneError(problem[0], "ryll", f"{problem[1]}, but that of qemu's own picture is right", evidence=play.lane.log(step.client))
+    raise Unmet(*problem, play.lane.place.serial_log)
 
 
 def settled(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,30 @@ from ...protocols import kerbside_api, proxy_counters
 from ...protocols.qmp import Qmp
 from ...protocols.ryll import steps as ryll_steps
 from ...protocols.ryll.client import Client
+from ...protocols.ryll.errors import Refused
 from ...protocols.ryll.private import Secrets
 from ...protocols.ryll.ryll_process import Watch
 from ...protocols.ryll.verbs import Kept, Stage, play
 from .machines import Machines
-from .plan import CLIENT, Suite
+from .plan import CLIENT, Suite, prelude
 
 POLL = 0.02
 #: Seconds for an answer of kerbside's API.
 ANSWER = 15.0
 #: Seconds that kerbside may take to know a console; it reads its sources before the proxy listens.
 CONSOLE_LIMIT = 5.0
-#: Seconds for ryll's own part of a start: to read its file, connect and answer.
-CLIENT_LIMIT = 20.0
+#: ryll's words when it cannot connect, and whose refusal that is (docs/diagnosis.md).
+NOT_CONNECTED = {
+    "PermissionDenied": "kerbside",
+    "main channel dropped": "proxy",
+    "UnknownIssuer": "tls",
+    "NotValidForName": "tls",
+    "Connection refused": "proxy",
+}
+#: Seconds for an answer of ryll.
+CLIENT_LIMIT = 10.0
+#: Seconds in which ryll has to notice that a client has left.
+BUSY_LIMIT = 5.0
 
 
 @dataclass(frozen=True)
@@ -235,16 +246,33 @@ class LaneStage:
             stop_signal="INT",
         )
         process.start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
+        try:
+            return self._greeted(client)
+        except LaneError as error:
+            raise self._not_connected(client) or error from None
+
+    def _greeted(self, client: str) -> Conversation:
         agent = {"agent": True} if self.guest.get("agent") and client == CLIENT else {}
-        steps = [{"hello": {}}, {"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit}]
+        wanted = {"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit}
         ryll = Conversation(self, client)
         try:
-            for step in ryll_steps.plan(steps, CLIENT_LIMIT):
-                ryll.play(step)
+            ryll.open()
+            ryll.play(ryll_steps.plan([{"hello": {}}, wanted])[-1])
         except BaseException:
             ryll.close()
             raise
         return ryll
+
+    def _not_connected(self, client: str) -> LaneError | None:
+        """Why a client that has ended was not let in, by its own log; None when that does not say."""
+        entry = process.record(self.place.lane_dir, client)
+        if entry is None or entry.exit_status(self.place.lane_dir) is None:
+            return None
+        said = "\n".join(process.log_lines(entry))
+        for words, component in NOT_CONNECTED.items():
+            if words in said:
+                return LaneError("client_refused", component, f"the client {client} was not let in: {words}", evidence=entry.log)
+        return None
 
     def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done | None:
         """Run ryll with these keys to its end; None when it still runs after limit seconds, because somebody let it in."""
@@ -287,6 +315,22 @@ class Conversation:
             raise LaneError("suite_client_gone", "ryll", f"the client {client} has ended {status}", evidence=lane.log(client))
         self.watch = Watch(pid)
         self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
+
+    def open(self, events: Collection[str] = ()) -> None:
+        """Say hello and subscribe. ryll takes a moment to notice that the connection before this one is closed, and says busy until then."""
+        until = time.monotonic() + BUSY_LIMIT
+        first, *others = ryll_steps.plan(prelude(events))
+        while True:
+            try:
+                self.play(first)
+                break
+            except Refused as error:
+                if error.code != "busy" or time.monotonic() > until:
+                    raise
+            self.stage.client.close()
+            time.sleep(POLL)
+        for step in others:
+            self.play(step)
 
     def play(self, step: ryll_steps.Step) -> dict[str, Any]:
         return play(self.stage, step, time.monotonic() + step.limit)
