@@ -84,11 +84,12 @@ lane_note:
   description: What came out of it in a few words, for the terminal.
   returned: success
   type: str
-plays:
-  description: What is to be played, a dict with suite, guest, checks (their names) and last for each.
+ansible_facts:
+  description:
+    - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, guest and whether it is the last one, for each.
+    - RV(ansible_facts.lane_suite_checks) is the plan, a dict with suite, guest and name for each check.
   returned: without O(suite)
-  type: list
-  elements: dict
+  type: dict
 checks:
   description: One entry per check, as in result.json.
   returned: when a suite was played
@@ -100,15 +101,14 @@ lane_failure:
   type: dict
 """
 
-import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.checks.suites import engine, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
+from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.core.private_dir import write_private
 
 
 def main() -> None:
@@ -136,7 +136,9 @@ def main() -> None:
         suites = engine.named([plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()], given["only"])
         if given["suite"] is None or module.check_mode:
             plays = engine.plays(suites, given["slow"])
-            return {"changed": False, "plays": plays, "lane_note": f"{sum(len(one['checks']) for one in plays)} checks in {len(plays)} suites"}
+            planned = [{"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]]
+            note = f"{len(planned)} checks in {len(plays)} suites"
+            return {"changed": False, "ansible_facts": {"lane_suite_plays": plays, "lane_suite_checks": planned}, "lane_note": note}
         return play(suites[given["suite"]])
 
     def play(suite: plan.Suite) -> dict:
@@ -145,8 +147,7 @@ def main() -> None:
         entries = engine.run(lane, suite, given["guest"], ACTORS, given["slow"])
         if given["last"]:
             lane.restore()
-        report = {"command_id": os.environ.get("LANE_COMMAND_ID", ""), "suite": suite.name, "guest": given["guest"], "checks": entries}
-        write_private(given["report_file"], json.dumps(report, indent=1).encode() + b"\n")
+        check_report.write(given["report_file"], {"suite": suite.name, "guest": given["guest"], "checks": entries})
         passed = sum(entry["result"] == "pass" for entry in entries)
         note = f"{suite.name} on {given['guest']}: {passed} of {len(entries)} checks"
         if failure := engine.failure(entries):

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...core import command, local_http
+from ...core import command, local_http, secrets
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import read_run, write_private
-from ...evidence import secret_scan
 from ...programs import process
 from ...programs.process import Program
 from ...programs.readiness import Ready
@@ -200,7 +199,7 @@ class LaneStage:
             status, body = self.request("GET", path, headers)
             if status == 200:
                 keys = kerbside_api.parse(body)
-                secret_scan.register(self.place.lane_dir, "console_token", keys.get("password", ""))
+                secrets.register(self.place.lane_dir, "console_token", keys.get("password", ""))
                 return keys
             if status != 404 or time.monotonic() > until:
                 problem = f"kerbside gave no console.vv but answered {status}: {one_line(body, 200)}"
