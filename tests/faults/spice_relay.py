@@ -90,7 +90,8 @@ def exactly(source: socket.socket, size: int) -> bytes:
 
 
 def change(rule: dict[str, Any]) -> Change:
-    """rule: channel, to (server or client), types (all without), and what is wrong with such messages: drop (true, or the numbers of those to drop,
+    """rule: channel, to (server or client), types (all without), and what is wrong with such messages: drop (true,
+    or the numbers of those to drop,
     counted from 1), double (numbers), flip (the number of the byte whose lowest bit is turned, from the end), delay (seconds)."""
     counted = 0
 

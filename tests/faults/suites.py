@@ -1,4 +1,5 @@
-"""Plays the suites with one part of the lane wrong at a time, and sees that the right check turns red and names the right component.
+"""Plays the suites with one part of the lane wrong at a time, and sees that the right check turns red and names
+the right component.
 
     .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [NAME...]
 

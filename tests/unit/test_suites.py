@@ -123,6 +123,8 @@ class Lane:
 
     def stop_machines(self) -> None: ...
 
+    def note_failure(self) -> None: ...
+
 
 @pytest.fixture
 def lane(tmp_path: Path) -> Lane:

@@ -1,4 +1,5 @@
-"""A bare SPICE client for one channel: it links, and then sends and receives messages as they are (spice-protocol: protocol.h).
+"""A bare SPICE client for one channel: it links, and then sends and receives messages as they are (spice-protocol:
+protocol.h).
 
 It draws nothing and knows no message; the suites use it for what no real client sends. Every wait has a deadline.
 """
@@ -110,7 +111,10 @@ class Link:
             raise LinkClosed(f"the peer closed the connection ({error})") from None
 
     def receive(self, deadline: float) -> tuple[int, bytes]:
-        """The next message's type and body. Raises LinkClosed, or TimeoutError at the deadline (a point of time.monotonic())."""
+        """The next message's type and body.
+
+        Raises LinkClosed, or TimeoutError at the deadline (a point of time.monotonic()).
+        """
         kind, size = struct.unpack("<HI", self._exactly(6, deadline))
         if size > LARGEST:
             raise LinkClosed(f"the peer announced a message of {size} bytes")

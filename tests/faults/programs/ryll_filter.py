@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-
 FIRST: dict[str, dict[str, Any]] = {}
 
 

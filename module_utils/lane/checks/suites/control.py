@@ -20,7 +20,8 @@ POLL = 0.05
 #: Seconds between two looks at the serial port while a burst of keys is typed.
 WINDOW_POLL = 0.002
 AUDIT_ROWS = 1000
-#: Played by the Python of kerbside's environment, which has a database driver. argv: socket, file with the password, uuid.
+#: Played by the Python of kerbside's environment, which has a database driver. argv: socket, file with the password,
+#: uuid.
 AUDIT_QUERY = """
 import json, sys, pymysql
 password = open(sys.argv[2]).read()
@@ -79,9 +80,11 @@ def stop(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
 
 
 def burst(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """Type a text as fast as the guest takes it: a window of keys, then the next when the guest has told of all of them on its serial port.
+    """Type a text as fast as the guest takes it: a window of keys, then the next when the guest has told of all of
+    them on its serial port.
 
-    qemu's keyboard holds 16 bytes, two or more for each key, and drops what is too much: without windows a busy machine would lose keys.
+    qemu's keyboard holds 16 bytes, two or more for each key, and drops what is too much: without windows a busy
+    machine would lose keys.
     """
     text, pattern = options["text"] * options["times"], re.compile(options["line"])
     path = play.lane.place.serial_log

@@ -19,7 +19,10 @@ LONGEST = 160
 
 
 class Unmet(Exception):
-    """What a step expects did not come true. code: of core.codes; the text is a clause that says what was seen instead."""
+    """What a step expects did not come true.
+
+    code: one of core.codes; the text is a clause that says what was seen instead.
+    """
 
     def __init__(self, code: str, problem: str, evidence: str | None = None) -> None:
         super().__init__(problem)
@@ -38,7 +41,11 @@ class Mark:
 
 @dataclass
 class Play:
-    """One suite on one guest. values: what steps registered, by name; marks: the moment before each registered step; held: to be closed at the end."""
+    """One suite on one guest.
+
+    values: what steps registered, by name; marks: the moment before each registered step; held: to be closed at the
+    end.
+    """
 
     lane: LaneStage
     suite: Suite
@@ -108,7 +115,10 @@ class Play:
         self.lane.forget()
 
     def connect(self, client: str = CLIENT, keys: dict[str, str] | None = None, options: list[str] | None = None) -> None:
-        """Start a client with a new console.vv, or with the keys of one that was fetched before. The conversation with it lasts until it ends."""
+        """Start a client with a new console.vv, or with the keys of one that was fetched before.
+
+        The conversation with it lasts until it ends.
+        """
         self.hang_up(client)
         talk = self.lane.connect(client, keys or self.lane.console(), self.suite.ryll if options is None else tuple(options))
         self.talks[client] = talk
@@ -222,7 +232,10 @@ class Play:
 
 
 def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> list[dict[str, Any]]:
-    """Play a suite on a guest. Returns the entries of all its checks, for result.json; slow: also those that take long."""
+    """Play a suite on a guest.
+
+    Returns the entries of all its checks, for result.json; slow: also those that take long.
+    """
     checks = chosen(suite, slow)
     play = Play(lane, suite, actors)
     try:
@@ -230,14 +243,20 @@ def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slo
     except LaneError as error:
         return [_not_run(suite, guest, check, error, number) for number, check in enumerate(checks)]
     try:
-        return [play.check(check) for check in checks]
+        entries = [play.check(check) for check in checks]
+        if failure(entries):
+            lane.note_failure()
+        return entries
     finally:
         play.let_go()
         lane.stop_machines()
 
 
 def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
-    """The suites of these names, in this order ("all": every one). Raises LaneError for a name that is given twice or that there is not."""
+    """The suites of these names, in this order ("all": every one).
+
+    Raises LaneError for a name that is given twice or that there is not.
+    """
     known: dict[str, Suite] = {}
     for suite in suites:
         if suite.name in known:

@@ -1,4 +1,6 @@
-"""Machines beside the guest: paused qemus, which serve SPICE within a second and take 32 MB, and the consoles that lead to them."""
+"""Machines beside the guest: paused qemus, which serve SPICE within a second and take 32 MB, and the consoles that
+lead to them.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from .plan import Actor, Option, Step
 from .stage import Conversation
 from .witnesses import value
 
-#: Seconds between two attempts to find both pictures equal: what is drawn travels through qemu's refresh, the proxy and ryll's decoder.
+#: Seconds between two attempts to find both pictures equal: what is drawn travels through qemu's refresh, the proxy
+#: and ryll's decoder.
 AGAIN = 0.1
 TO_CLIENT = "bytes_relayed_total{direction=server_to_client}"
 #: Bytes that the other channels may get while the guest draws; 8 to 36 were seen.
@@ -80,7 +81,9 @@ def same_picture(play: Play, step: Step, options: dict[str, Any], deadline: floa
 
 
 def relayed(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """What the proxy counted as relayed to the client since then is what the client's display got, but for a few bytes of other channels."""
+    """What the proxy counted as relayed to the client since then is what the client's display got, but for a few
+    bytes of other channels.
+    """
     before = play.value(options["than"]) if options["than"] else {"proxy": 0.0, "client": 0.0}
     while True:
         stats = play.talk(step.client).stage.client.request("stats", {}, deadline)

@@ -14,20 +14,25 @@ from ...core.errors import COMPONENTS, LaneError
 from ...protocols.ryll import steps as ryll_steps
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-#: A value that is known only when the suite runs, in a text of a step: {uuid}, or {token.session} of what the step `token` registered.
+#: A value that is known only when the suite runs, in a text of a step: {uuid}, or {token.session} of what the step
+#: `token` registered.
 PLACE = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
 #: Values that every suite knows.
 KNOWN = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "plain_port", "spice_port", "lane_dir")
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
-#: ryll's events that each check is subscribed to. surface_drawn is not: ryll drops events when there are many, whatever their kind.
+#: ryll's events that each check is subscribed to. surface_drawn is not: ryll drops events when there are many,
+#: whatever their kind.
 EVENTS = ("agent_connected", "paste_completed", "paste_failed", "clipboard_changed")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of an actor. kind: a name in KINDS; refers: the actors one of which has to have registered the name that is given."""
+    """One option of an actor.
+
+    kind: a name in KINDS; refers: the actors one of which has to have registered the name that is given.
+    """
 
     kind: str
     default: Any = None
@@ -38,7 +43,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Actor:
-    """What a step can address besides ryll. blame: the component of a failure unless the step says another. play: see engine.Play."""
+    """What a step can address besides ryll.
+
+    blame: the component of a failure unless the step says another. play: see engine.Play.
+    """
 
     options: dict[str, Option]
     play: Callable[..., Any]
@@ -48,7 +56,11 @@ class Actor:
 
 @dataclass(frozen=True)
 class Step:
-    """One step. number counts from 1 within its check; limit in seconds; ryll: the step as ryll_session plays it, if it is one of those."""
+    """One step.
+
+    number counts from 1 within its check; limit in seconds; ryll: the step as ryll_session plays it, if it is one
+    of those.
+    """
 
     number: int
     actor: str
@@ -63,9 +75,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Check:
-    """One check. client: whether ryll has to be connected (shared), started anew (fresh) or is the steps' own business (none).
+    """One check. client: whether ryll has to be connected (shared), started anew (fresh) or is the steps' own
+    business (none).
 
-    kerbside: settings besides the suite's. expected_failure: the code with which it fails because of a known defect, and the reason.
+    kerbside: settings besides the suite's. expected_failure: the code with which it fails because of a known defect,
+    and the reason.
     culprits: (instead of whom, who, steps): who is to blame when these steps pass after a failure that blames the former.
     """
 
@@ -81,7 +95,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Suite:
-    """One suite file. ryll: start options; kerbside: settings of API and daemon besides the lane's own; boots: the guest is started anew.
+    """One suite file. ryll: start options; kerbside: settings of API and daemon besides the lane's own; boots: the
+    guest is started anew.
 
     machines: paused qemus beside the guest; consoles: how kerbside is to reach them (machines.py).
     """

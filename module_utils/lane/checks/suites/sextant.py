@@ -1,6 +1,8 @@
-"""Actors for Uncalibrated Sextant: the digest that it draws as a QR code, and the drain that it writes to its serial port at the end.
+"""Actors for Uncalibrated Sextant: the digest that it draws as a QR code, and the drain that it writes to its
+serial port at the end.
 
-Both tell of the same events: the digest holds a rolling CRC32C for each kind of event, and the drain every event itself.
+Both tell of the same events: the digest holds a rolling CRC32C for each kind of event, and the drain every event
+itself.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from .plan import Actor, Option, Step
 from .witnesses import tail, whole_lines
 
 POLL = 0.05
-#: Events by their name in the drain: tag, and how the value is packed after the time stamp (facts of Sextant's digest, schema 2).
+#: Events by their name in the drain: tag, and how the value is packed after the time stamp (facts of Sextant's
+#: digest, schema 2).
 EVENTS: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "keypress": (0x01, "HH", ("unicode", "scancode")),
     "line": (0x02, "H", ("row",)),
@@ -39,7 +42,8 @@ HASH = 0x10
 WORDS = {"awaiting": 0, "booting": 1, "parked": 2, "recover": 0, "ignore": 1, "anyway": 2, "true": 1, "false": 0, "yes": 1, "no": 0}
 HEXADECIMAL = ("unicode", "scancode")
 DRAIN = re.compile(r"^(?:t=(\d+) )?type=(\w+)(.*)$")
-#: Kinds of which one more event may come after the last picture: the key that ends the story, and the scene that it leads to.
+#: Kinds of which one more event may come after the last picture: the key that ends the story, and the scene that it
+#: leads to.
 AFTER_LAST = ("keypress", "transition")
 
 
@@ -82,7 +86,8 @@ def _problem(picture: Picture, before: Any, options: dict[str, Any]) -> tuple[An
 
 
 def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """A picture whose digest fits its pixels, and tells what it has to; pictures taken in the middle of a refresh are passed over.
+    """A picture whose digest fits its pixels, and tells what it has to; pictures taken in the middle of a refresh
+    are passed over.
 
     When qemu's own picture is right and ryll's is not, the failure is ryll's.
     """
@@ -103,7 +108,9 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
 
 
 def settled(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """A digest whose hash of one kind of events has not changed for a while: what the guest had to do of that kind is done."""
+    """A digest whose hash of one kind of events has not changed for a while: what the guest had to do of that kind
+    is done.
+    """
     last, since = None, time.monotonic()
     while True:
         result = digest(play, step, {"than": None, "moved": None, "same": None, "event": None, "size": None}, deadline)
@@ -139,7 +146,10 @@ def hashes(events: list[bytes]) -> list[int]:
 
 
 def drain(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """Every rolling hash of the last digest, computed anew from the drain. Every line of the drain has to be one that is understood."""
+    """Every rolling hash of the last digest, computed anew from the drain.
+
+    Every line of the drain has to be one that is understood.
+    """
     path = play.lane.place.serial_log
     lines = [line for _, line in whole_lines(tail(path, 0)) if line.startswith(("t=", "type="))]
     events: dict[str, list[bytes]] = {kind: [] for kind in EVENTS}

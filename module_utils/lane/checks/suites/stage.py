@@ -1,4 +1,6 @@
-"""What a suite needs of its lane: the guest that it names, kerbside with its settings, clients that connect through the proxy."""
+"""What a suite needs of its lane: the guest that it names, kerbside with its settings, clients that connect
+through the proxy.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,10 @@ class Place:
 
 
 class LaneStage:
-    """The lane that the suites are played on. guests: the entries of fixtures/guests.yml, each with the path of its image."""
+    """The lane that the suites are played on.
+
+    guests: the entries of fixtures/guests.yml, each with the path of its image.
+    """
 
     def __init__(self, place: Place, guests: dict[str, dict[str, Any]]) -> None:
         self.place = place
@@ -104,14 +109,26 @@ class LaneStage:
                 raise LaneError("suite_no_lane", "lane", problem, f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}")
             self.described[name] = program
 
+    @property
+    def _failed(self) -> Path:
+        return Path(self.place.lane_dir, "suite_failed")
+
+    def note_failure(self) -> None:
+        """Have the next suite start the guest anew: a failed check may have left it in any state."""
+        self._failed.touch(mode=0o600)
+
     # --- the programs ---------------------------------------------------------------------------
 
     def settle(self, suite: Suite, guest: str) -> None:
-        """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its guest, its machines."""
+        """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its
+        guest, its machines.
+        """
         self.forget()
         self.guest = self.guests[guest]
         entry = process.record(self.place.lane_dir, "qemu")
-        if suite.boots and entry and entry.running(self.run):
+        boots = suite.boots or self._failed.exists()
+        self._failed.unlink(missing_ok=True)
+        if boots and entry and entry.running(self.run):
             process.stop(self.place.lane_dir, self.run, [entry], self.place.stop_limit)
         self.machines = Machines(self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite)
         machines = self.machines.programs()
@@ -180,7 +197,10 @@ class LaneStage:
         return read_text(self.place.token_file).strip()
 
     def request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
-        """Status and body of a request to kerbside's API. Raises LaneError when the ticket is in the answer, or there is none."""
+        """Status and body of a request to kerbside's API.
+
+        Raises LaneError when the ticket is in the answer, or there is none.
+        """
         try:
             status, body = local_http.request(method, self.place.address, self.place.api_port, path, ANSWER, **headers)
         except local_http.NoAnswer as error:
@@ -190,7 +210,10 @@ class LaneStage:
         return status, body
 
     def console(self, of: str | None = None) -> dict[str, str]:
-        """The keys of a new console.vv, of the guest or of a console of the suite. Its token is a secret of the lane from now on."""
+        """The keys of a new console.vv, of the guest or of a console of the suite.
+
+        Its token is a secret of the lane from now on.
+        """
         where = f"suite-{of}/{self.machines.uuid(of)}" if of else f"{self.place.source}/{self.place.uuid}"
         path = f"/console/proxy/{where}/console.vv"
         until = time.monotonic() + CONSOLE_LIMIT
@@ -232,7 +255,9 @@ class LaneStage:
         return (self.place.ryll, "--headless", "--file", file, "--control-socket", self.socket(client), *options)
 
     def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Conversation:
-        """Start ryll with these keys as its console.vv, wait until it shows the guest's picture, and go on talking to it."""
+        """Start ryll with these keys as its console.vv, wait until it shows the guest's picture, and go on talking
+        to it.
+        """
         self.stop(client)
         program = Program(
             name=client,
@@ -274,7 +299,10 @@ class LaneStage:
         return None
 
     def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done | None:
-        """Run ryll with these keys to its end; None when it still runs after limit seconds, because somebody let it in."""
+        """Run ryll with these keys to its end.
+
+        None when it still runs after limit seconds, because somebody let it in.
+        """
         env = {**command.environment(self.run.mark), "NO_COLOR": "1", "HOME": self.place.lane_dir}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with command.spawn(list(self._argv(client, keys, options)), env, cwd=self.place.lane_dir, **pipes) as running:
@@ -316,7 +344,10 @@ class Conversation:
         self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
 
     def open(self, events: Collection[str] = ()) -> None:
-        """Say hello and subscribe. ryll takes a moment to notice that the connection before this one is closed, and says busy until then."""
+        """Say hello and subscribe.
+
+        Ryll takes a moment to notice that the connection before this one is closed, and says busy until then.
+        """
         until = time.monotonic() + BUSY_LIMIT
         first, *others = ryll_steps.plan(prelude(events))
         while True:

@@ -20,6 +20,9 @@ POLL = 0.02
 MOST_READ = 16 << 20
 PREFIX = "kerbside_proxy_"
 COMPARE: dict[str, Callable[[float, float], bool]] = {"": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
+#: Codes of a line that is missing, and of one that must not be.
+SERIAL = ("serial_line_missing", "serial_line_unexpected")
+LOG = ("log_line_missing", "log_line_unexpected")
 OWNERS = {"api": "kerbside", "daemon": "kerbside", "qemu": "qemu", "database": "database"}
 
 
@@ -44,10 +47,10 @@ def whole_lines(text: str) -> list[tuple[int, str]]:
     return found
 
 
-def _look(play: Play, path: str, what: str, code: str, options: dict[str, Any], deadline: float) -> str:
+def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dict[str, Any], deadline: float) -> str:
     start = play.file_since(path, options["since"])
     if options["never"] is not None:
-        return _never(path, start, what, code, options, deadline)
+        return _never(path, start, what, codes[1], options, deadline)
     wanted, count = options["line"], options["count"]
     pattern = re.compile(options["match"] or "")
     found: list[tuple[int, str]] = []
@@ -62,7 +65,7 @@ def _look(play: Play, path: str, what: str, code: str, options: dict[str, Any], 
             last = [line for _, line in whole_lines(text)][-1:]
             ended = f"the last line is {one_line(last[0], 120)!r}" if last else "nothing new was written"
             times = f" {count} times, but {len(found)}" if count > 1 else ""
-            raise Unmet(f"{code}_missing", f"{what} did not say {said}{times}; {ended}", f"{path}:{_number(path)}")
+            raise Unmet(codes[0], f"{what} did not say {said}{times}; {ended}", f"{path}:{_number(path)}")
         time.sleep(POLL)
 
 
@@ -71,7 +74,7 @@ def _never(path: str, start: int, what: str, code: str, options: dict[str, Any],
     while True:
         for _, line in whole_lines(tail(path, start)):
             if pattern.search(line):
-                raise Unmet(f"{code}_unexpected", f"{what} said {one_line(line, 200)!r}", path)
+                raise Unmet(code, f"{what} said {one_line(line, 200)!r}", path)
         if time.monotonic() >= min(end, deadline):
             return f"nothing like {options['never']!r}"
         time.sleep(POLL)
@@ -82,13 +85,13 @@ def _number(path: str) -> int:
 
 
 def serial(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    return _look(play, play.lane.place.serial_log, "the guest's serial port", "serial_line", options, deadline)
+    return _look(play, play.lane.place.serial_log, "the guest's serial port", SERIAL, options, deadline)
 
 
 def log(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     name = options["of"]
     try:
-        return _look(play, play.lane.log(name), f"the log of {name}", "log_line", options, deadline)
+        return _look(play, play.lane.log(name), f"the log of {name}", LOG, options, deadline)
     except Unmet as error:
         if step.blame or name not in OWNERS:
             raise
@@ -148,7 +151,9 @@ def qemu(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
 
 
 def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """The connection ids of SPICE's channels, once their number is as wanted and none is of the set registered before."""
+    """The connection ids of SPICE's channels, once their number is as wanted and none is of the set registered
+    before.
+    """
     before = set(play.value(options["differ_from"])["ids"]) if options["differ_from"] else set()
     while True:
         channels = qmp.execute("query-spice").get("channels") or []
