@@ -40,7 +40,7 @@ def decode(picture: Any) -> Digest | None:
     image = Image.frombytes("RGB", (picture.width, picture.height), picture.rgb)
     left, top = max(0, picture.width - 260), max(0, picture.height - 260)
     box = image.crop((left, top, picture.width, picture.height))
-    for code in zxingcpp.read_barcodes(box, formats=zxingcpp.BarcodeFormat.QRCode):
+    for code in zxingcpp.read_barcodes(box):
         data = code.bytes
         if data[:4] != b"SXDG" or data[4] != 2:
             continue

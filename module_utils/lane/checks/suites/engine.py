@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import LaneError, one_line
-from ...programs import process
+from ...programs import records
+from ...programs.loss import lost
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from .plan import CLIENT, Actor, Check, Step, Suite, fill
 from .stage import Conversation, LaneStage, read_text
@@ -213,8 +214,8 @@ class Play:
 
     def _culprit(self, check: Check, error: LaneError) -> LaneError:
         """The failure, blamed on a program that is lost, or on the component that the check's own questions lead to."""
-        apart = {entry.name for entry in process.records(self.lane.place.lane_dir) if entry.component == "ryll"} | self.ended
-        if gone := process.lost(self.lane.place.lane_dir, apart):
+        apart = {entry.name for entry in records.records(self.lane.place.lane_dir) if entry.component == "ryll"} | self.ended
+        if gone := lost(self.lane.place.lane_dir, apart):
             return gone[0].error()
         self.hang_up()
         for blamed, component, steps in check.culprits:

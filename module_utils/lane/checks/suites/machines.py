@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.private_dir import write_private
-from ...programs.process import Program
+from ...programs.program import Program
 from ...programs.readiness import Ready
 from . import tokens
 from .plan import Suite

@@ -16,9 +16,11 @@ from typing import Any
 from ...core import command, local_http, secrets
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import read_run, write_private
-from ...programs import process
-from ...programs.process import Program
+from ...programs import records
+from ...programs.program import Program
 from ...programs.readiness import Ready
+from ...programs.start import start
+from ...programs.stop import stop
 from ...protocols import kerbside_api, proxy_counters
 from ...protocols.qmp import Qmp
 from ...protocols.ryll import steps as ryll_steps
@@ -103,7 +105,7 @@ class LaneStage:
         self.machines: Machines
         self.described: dict[str, Program] = {}
         for name in ("qemu", "api", "daemon"):
-            program = process.described(place.lane_dir, name)
+            program = records.described(place.lane_dir, name)
             if program is None:
                 problem = f"{name} of lane {self.run.lane_id} was not started by this version of the lane"
                 raise LaneError("suite_no_lane", "lane", problem, f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}")
@@ -125,11 +127,11 @@ class LaneStage:
         """
         self.forget()
         self.guest = self.guests[guest]
-        entry = process.record(self.place.lane_dir, "qemu")
+        entry = records.record(self.place.lane_dir, "qemu")
         boots = suite.boots or self._failed.exists()
         self._failed.unlink(missing_ok=True)
         if boots and entry and entry.running(self.run):
-            process.stop(self.place.lane_dir, self.run, [entry], self.place.stop_limit)
+            stop(self.run, [entry], self.place.stop_limit)
         self.machines = Machines(self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite)
         machines = self.machines.programs()
         qemu = self._qemu(guest)
@@ -141,7 +143,7 @@ class LaneStage:
         """Have API and daemon run with these settings; what runs like that already is left alone."""
         self.settings = settings
         programs = [self._kerbside(name, settings) for name in ("api", "daemon")]
-        process.start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.stop_limit)
+        start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.stop_limit)
 
     def restore(self) -> None:
         """Start everything again as the roles described it, and leave no client."""
@@ -149,7 +151,7 @@ class LaneStage:
         self.stop_machines()
         self._new_serial(self.described["qemu"])
         programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
-        process.start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
+        start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
 
     def _kerbside(self, name: str, settings: dict[str, str]) -> Program:
         program = self.described[name]
@@ -176,12 +178,12 @@ class LaneStage:
 
     def _new_serial(self, qemu: Program) -> None:
         """Remove what another guest said on the serial port, if this one has to be started."""
-        entry = process.record(self.place.lane_dir, "qemu")
+        entry = records.record(self.place.lane_dir, "qemu")
         if not entry or not entry.running(self.run) or entry.digest != qemu.digest(self.run, self.place.lane_dir):
             Path(self.place.serial_log).unlink(missing_ok=True)
 
     def _banner(self) -> None:
-        banner, entry = self.guest["banner"], process.record(self.place.lane_dir, "qemu")
+        banner, entry = self.guest["banner"], records.record(self.place.lane_dir, "qemu")
         until = time.monotonic() + self.place.boot_limit
         while banner not in read_text(self.place.serial_log):
             if entry is None or not entry.running(self.run):
@@ -243,7 +245,7 @@ class LaneStage:
 
     def clients(self) -> list[str]:
         """The names of the ryll processes that run."""
-        found = process.records(self.place.lane_dir)
+        found = records.records(self.place.lane_dir)
         return [entry.name for entry in found if entry.component == "ryll" and entry.running(self.run)]
 
     def socket(self, client: str) -> str:
@@ -269,7 +271,7 @@ class LaneStage:
             limit=self.place.start_limit,
             stop_signal="INT",
         )
-        process.start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
+        start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
         try:
             return self._greeted(client)
         except LaneError as error:
@@ -289,10 +291,10 @@ class LaneStage:
 
     def _not_connected(self, client: str) -> LaneError | None:
         """Why a client that has ended was not let in, by its own log; None when that does not say."""
-        entry = process.record(self.place.lane_dir, client)
+        entry = records.record(self.place.lane_dir, client)
         if entry is None or entry.exit_status(self.place.lane_dir) is None:
             return None
-        said = "\n".join(process.log_lines(entry))
+        said = "\n".join(entry.log_lines())
         for words, component in NOT_CONNECTED.items():
             if words in said:
                 return LaneError("client_refused", component, f"the client {client} was not let in: {words}", evidence=entry.log)
@@ -314,32 +316,32 @@ class LaneStage:
         return command.Done(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def stop_machines(self) -> None:
-        entries = [entry for entry in process.records(self.place.lane_dir) if entry.name.startswith("machine_")]
-        process.stop(self.place.lane_dir, self.run, entries, self.place.stop_limit)
-        process.forget(self.place.lane_dir, [entry.name for entry in entries])
+        entries = [entry for entry in records.records(self.place.lane_dir) if entry.name.startswith("machine_")]
+        stop(self.run, entries, self.place.stop_limit)
+        records.remove(self.place.lane_dir, [entry.name for entry in entries])
 
     def forget(self) -> None:
         """Stop all clients and forget them, so that nobody takes them for programs of the lane that are lost."""
-        names = [entry.name for entry in process.records(self.place.lane_dir) if entry.component == "ryll"]
+        names = [entry.name for entry in records.records(self.place.lane_dir) if entry.component == "ryll"]
         for name in names:
             self.stop(name)
-        process.forget(self.place.lane_dir, names)
+        records.remove(self.place.lane_dir, names)
 
     def stop(self, client: str) -> None:
-        entry = process.record(self.place.lane_dir, client)
+        entry = records.record(self.place.lane_dir, client)
         if entry and entry.running(self.run):
-            process.stop(self.place.lane_dir, self.run, [entry], self.place.stop_limit)
+            stop(self.run, [entry], self.place.stop_limit)
 
 
 class Conversation:
     """One connection to a client's control socket, with the steps of ryll_session."""
 
     def __init__(self, lane: LaneStage, client: str) -> None:
-        entry = process.record(lane.place.lane_dir, client)
+        entry = records.record(lane.place.lane_dir, client)
         pid = entry.pid if entry else None
         if pid is None:
-            status = process.status_words(entry.exit_status(lane.place.lane_dir)) if entry else "before it was started"
-            raise LaneError("suite_client_gone", "ryll", f"the client {client} has ended {status}", evidence=lane.log(client))
+            how = records.ended_how(entry.exit_status(lane.place.lane_dir)) if entry else "was not started"
+            raise LaneError("suite_client_gone", "ryll", f"the client {client} {how}", evidence=lane.log(client))
         self.watch = Watch(pid)
         self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.errors import LaneError, one_line
-from ...programs import process
+from ...programs import records
 from ...protocols.qmp import Qmp
 from .engine import Play, Unmet
 from .plan import GROWTH, Actor, Option, Step
@@ -171,7 +171,7 @@ def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) ->
 
 def processes(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     name = options["name"]
-    entry = process.record(play.lane.place.lane_dir, name)
+    entry = records.record(play.lane.place.lane_dir, name)
     if entry is None:
         raise Unmet("program_end_wrong", f"{name} was never started")
     if options["runs"]:
@@ -180,13 +180,13 @@ def processes(play: Play, step: Step, options: dict[str, Any], deadline: float) 
             if time.monotonic() >= min(end, deadline):
                 return f"{name} runs"
             time.sleep(POLL)
-        raise Unmet("program_end_wrong", f"{name} has ended {process.status_words(entry.exit_status(play.lane.place.lane_dir))}", entry.log)
+        raise Unmet("program_end_wrong", f"{name} {records.ended_how(entry.exit_status(play.lane.place.lane_dir))}", entry.log)
     while (status := entry.exit_status(play.lane.place.lane_dir)) is None:
         if time.monotonic() >= deadline:
             raise Unmet("program_end_wrong", f"{name} is still running", entry.log)
         time.sleep(POLL)
     if status != options["exits"]:
-        raise Unmet("program_end_wrong", f"{name} ended {process.status_words(status)} and not with {options['exits']}", entry.log)
+        raise Unmet("program_end_wrong", f"{name} {records.ended_how(status)} and not with {options['exits']}", entry.log)
     play.ended.add(name)
     return f"{name} ended with {status}"
 
