@@ -95,6 +95,7 @@ class Rig:
             lane = LaneStage(stack.enter_context(self._place(fault)), self.guests)
             for name in ("api", "daemon"):
                 lane.described[name] = self._program(lane.described[name], fault, stack)
+            suite = replace(suite, kerbside={**suite.kerbside, **fault.get("settings", {})})
             if options := fault.get("options"):
                 suite = replace(suite, ryll=tuple(options["ryll"]))
             return engine.run(lane, suite, suite.guests[0], ACTORS, slow=False)
@@ -119,7 +120,7 @@ class Rig:
 
     def _program(self, program: Any, fault: dict[str, Any], stack: ExitStack) -> Any:
         if edits := fault.get("kerbside"):
-            copy = self.lane_dir / "tmp/kerbside"
+            copy = self.lane_dir / f"tmp/kerbside-{fault['name']}"  # the path tells whether API and daemon have to be started anew
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")), copy / "kerbside")
             for edit in edits:

@@ -123,6 +123,7 @@ CODES: dict[str, tuple[str, str]] = {
     "api_answer_wrong": ("kerbside's API did not answer as it had to.", "Read logs/api.log."),
     "clipboard_wrong": ("The clipboard does not hold what the guest was to give back.", "Read in the serial log what the guest got and sent."),
     "picture_empty": ("The guest has drawn nothing.", "Read the serial log."),
+    "latency_ratio": ("Messages take far longer through kerbside-proxy than without it.", "Find out what holds them back in the proxy."),
     "link_wrong": ("A bare SPICE connection was closed when it had to stay, or stayed when it had to be closed.", "Read logs/daemon.log."),
     "relayed_bytes_differ": ("The proxy did not count the bytes that its client got.", "Compare the counters with ryll's stats."),
     "digest_missing": ("The picture of Uncalibrated Sextant has no digest that can be read.", "See whether the picture is Sextant's."),

@@ -50,6 +50,7 @@ class Link:
             plain = socket.create_connection((address, port), timeout=limit)
         except OSError as error:
             raise LinkClosed(f"connecting failed: {error.strerror or error}") from None
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket: socket.socket = plain
         if ca is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

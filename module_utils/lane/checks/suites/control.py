@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from typing import Any
@@ -77,6 +78,14 @@ def stop(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
     play.hang_up(step.client)
     play.lane.stop(step.client)
     return f"{step.client} stopped"
+
+
+def file(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """An empty file of that size in the lane's directory, such as the disk that a client brings along."""
+    path = os.path.join(play.lane.place.lane_dir, "tmp", options["name"])
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as made:
+        made.truncate(options["bytes"])
+    return {"path": path}
 
 
 def burst(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
@@ -203,6 +212,7 @@ ACTORS: dict[str, Actor] = {
         connect,
         "proxy",
     ),
+    "file": Actor({"name": Option("word", required=True), "bytes": Option("whole", required=True)}, file),
     "stop": Actor({}, stop, "ryll"),
     "api": Actor(
         {

@@ -81,6 +81,13 @@ def closed(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
     raise Unmet("link_wrong", f"the connection is still open after {step.limit:g} s", play.lane.log("daemon"))
 
 
+def stays_open(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    made = play.value(options["link"])["link"]
+    if made.closed(min(deadline, time.monotonic() + options["seconds"])):
+        raise Unmet("link_wrong", "the connection was closed though nothing was sent", play.lane.log("daemon"))
+    return f"open for {options['seconds']:g} s"
+
+
 _LINK = Option("word", required=True, refers=("link",))
 ACTORS: dict[str, Actor] = {
     "link": Actor(
@@ -110,5 +117,6 @@ ACTORS: dict[str, Actor] = {
         send,
         "proxy",
     ),
+    "open": Actor({"link": _LINK, "seconds": Option("number", 1.0)}, stays_open, "proxy"),
     "closed": Actor({"link": _LINK}, closed, "proxy"),
 }

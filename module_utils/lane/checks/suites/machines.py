@@ -40,6 +40,7 @@ class Machines:
     def __init__(self, lane_dir: str, logs_dir: str, address: str, spice_port: int, qemu: str, suite: Suite) -> None:
         self.lane_dir, self.logs_dir, self.address, self.qemu = lane_dir, logs_dir, address, qemu
         self.by_name: dict[str, Machine] = {}
+        self._devices = {entry["name"]: entry.get("devices") or [] for entry in suite.machines}
         ports = iter(range(spice_port + FIRST_PORT, spice_port + FIRST_PORT + 5))
         for entry in suite.machines:
             name = entry["name"]
@@ -67,7 +68,7 @@ class Machines:
                 spice += f",tls-port={machine.tls_port},x509-dir={self._certificates()},tls-channel=default"
             argv = [self.qemu, "-name", f"suite-{machine.name}", "-machine", "pc,accel=tcg", "-S", "-m", "32", "-nodefaults", "-no-user-config"]
             argv += ["-display", "none", "-vga", "std", "-object", f"secret,id=ticket,file={machine.ticket_file}", "-spice", spice]
-            argv += ["-qmp", f"unix:{machine.qmp_socket},server=on,wait=off"]
+            argv += ["-qmp", f"unix:{machine.qmp_socket},server=on,wait=off", *self._devices[machine.name]]
             found.append(
                 Program(
                     name=f"machine_{machine.name}",

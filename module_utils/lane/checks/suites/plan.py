@@ -143,7 +143,9 @@ class _Reader:
         if strange := [guest for guest in self._texts("guests", given["guests"], some=True) if guest not in self.guests]:
             raise _invalid(self.file, f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}")
         settings = self._settings(self.file, given.get("kerbside"))
-        machines = self._named("machines", given.get("machines"), {"name", "tls"}, 2)
+        machines = self._named("machines", given.get("machines"), {"name", "tls", "devices"}, 2)
+        for machine in machines:
+            self._texts("devices", machine.get("devices") or [])
         consoles = self._named("consoles", given.get("consoles"), {"name", "machine", "ca", "host_subject"}, 20)
         for console in consoles:
             if console.get("machine") not in [machine["name"] for machine in machines]:
