@@ -298,3 +298,14 @@ def test_an_event_of_the_digest_has_the_names_of_the_drain() -> None:
         "applied_h": 480,
     }
     assert sextant.fields(9, b"") == {"kind": "unknown 0x9"}
+
+
+def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
+    page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
+    example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
+    assert plan.read("/tmp/mine.yml", example, ACTORS, GUESTS).name == "mine"
+    for path in FILES:
+        suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
+        assert f"| {suite.name} |" in page
+        assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
+    assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
