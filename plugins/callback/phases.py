@@ -202,6 +202,9 @@ class CallbackModule(Default):
         values = result.result if hasattr(result, "result") else result._result
         if self._terminal and (note := values.get("lane_note")):
             self._terminal.say(f"  {note}", colour)
+        check = (values.get("lane_failure") or {}).get("check")
+        if self._terminal and check:
+            self._failed = self._failed or f"check {check}"
 
     def v2_runner_on_unreachable(self, result):
         """A machine that cannot be reached is a failure."""

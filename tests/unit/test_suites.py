@@ -12,6 +12,8 @@ from typing import Any
 import google_crc32c
 import pytest
 import yaml
+from ansible.module_utils.lane.checks import sextant_digest
+from ansible.module_utils.lane.checks.picture_compare import Picture
 from ansible.module_utils.lane.checks.suites import engine, machines, plan, sextant, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
@@ -309,3 +311,45 @@ def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
         assert f"| {suite.name} |" in page
         assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
     assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
+
+
+def digest(hashes: int = 8, events: bytes = b"", schema: int = 2, more: bytes = b"", frame: int = 7) -> bytes:
+    records = b"".join(struct.pack("<BBI", 0x11 + number, 4, number) for number in range(hashes))
+    count = hashes + events.count(b"\x02\x0a")
+    return b"SXDG" + struct.pack("<BIB", schema, frame, count) + records + events + more + struct.pack("<I", 99)
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (digest(events=VALUES[0x12]), None),
+        (b"https://example.org", "no digest"),
+        (digest(schema=3), "schema is 3"),
+        (digest(hashes=7), "7 hashes"),
+        (digest(more=b"\0"), "1 bytes too many"),
+        (digest()[:-10] + digest()[-4:], "cut off"),
+    ],
+)
+def test_a_digest_is_parsed_whole_or_not_at_all(data: bytes, problem: str | None) -> None:
+    if problem is None:
+        found = sextant_digest.parse(data, (1, 2))
+        assert (found.frame, found.crc, found.corner, found.hashes[0x12]) == (7, 99, (1, 2), 1)
+        assert sextant.fields(*found.events[0])["row"] == 0
+    else:
+        with pytest.raises(sextant_digest.BadDigest, match=problem):
+            sextant_digest.parse(data, (0, 0))
+
+
+def test_the_pixels_crc_leaves_the_digest_out() -> None:
+    picture = Picture(200, 190, bytes(range(250)) * (3 * 200 * 190 // 250))
+    inside, outside = bytearray(picture.rgb), bytearray(picture.rgb)
+    inside[3 * (5 * 200 + 10)] ^= 1
+    outside[3 * (4 * 200 + 10)] ^= 1
+    plain = b"".join(
+        bytes((picture.rgb[3 * at + 2], picture.rgb[3 * at + 1], picture.rgb[3 * at], 0))
+        for at in range(200 * 190)
+        if not (10 <= at % 200 < 190 and 5 <= at // 200 < 185)
+    )
+    assert sextant_digest.crc(picture, (10, 5)) == google_crc32c.value(plain)
+    assert sextant_digest.crc(Picture(200, 190, bytes(inside)), (10, 5)) == google_crc32c.value(plain)
+    assert sextant_digest.crc(Picture(200, 190, bytes(outside)), (10, 5)) != google_crc32c.value(plain)

@@ -129,7 +129,7 @@ class Play:
 
     def check(self, check: Check) -> dict[str, Any]:
         """Make one check. Returns its entry for result.json."""
-        begun = time.monotonic()
+        begun, started = time.monotonic(), round(time.time(), 3)
         seen: list[str] = []
         self.events = check.events
         error: LaneError | None = None
@@ -157,7 +157,7 @@ class Play:
         if error:
             entry["result"] = "not run" if error.code == "suite_step_missing" else "fail"
             detail.update(component=error.component, code=error.code, cause=error.cause, evidence=error.evidence)
-        return {**entry, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
+        return {**entry, "started": started, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
 
     def _begin(self, check: Check) -> None:
         self.cursors.clear()

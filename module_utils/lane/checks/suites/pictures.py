@@ -13,7 +13,7 @@ from ...protocols.ryll.replies import Shot
 from .. import picture_compare
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
-from .stage import Conversation
+from .stage import CLIENT_LIMIT, Conversation
 from .witnesses import value
 
 #: Seconds between two attempts to find both pictures equal: what is drawn travels through qemu's refresh, the proxy
@@ -46,9 +46,10 @@ def clipboard_is(play: Play, step: Step, options: dict[str, Any], deadline: floa
     return f"{len(found)} bytes, in capitals"
 
 
-def shown(play: Play, client: str, deadline: float) -> picture_compare.Picture:
+def shown(play: Play, client: str) -> picture_compare.Picture:
     """What ryll shows."""
-    shot = Shot.read(play.talk(client).stage.client.request("screenshot", {"surface_id": 0, "format": "rgba"}, deadline))
+    options = {"surface_id": 0, "format": "rgba"}
+    shot = Shot.read(play.talk(client).stage.client.request("screenshot", options, time.monotonic() + CLIENT_LIMIT))
     return picture_compare.from_rgba(shot.width, shot.height, shot.data)
 
 
@@ -66,7 +67,7 @@ def same_picture(play: Play, step: Step, options: dict[str, Any], deadline: floa
     """Both pictures are equal, pixel by pixel, while nothing moves."""
     with play.lane.qmp() as qmp:
         while True:
-            mine, truth = shown(play, step.client, deadline), drawn(play, qmp)
+            mine, truth = shown(play, step.client), drawn(play, qmp)
             if mine == truth:
                 if mine.one_colour:
                     raise Unmet("picture_empty", f"qemu and ryll both show nothing but {mine.one_colour}")

@@ -62,7 +62,10 @@ def _hash(digest: Any, kind: str) -> int:
 
 def _problem(picture: Picture, before: Any, options: dict[str, Any]) -> tuple[Any, tuple[str, str] | None]:
     """The digest of a picture, and the code and words of what is wrong with it."""
-    found = sextant_digest.decode(picture)
+    try:
+        found = sextant_digest.decode(picture)
+    except sextant_digest.BadDigest as error:
+        return None, ("digest_missing", f"the digest cannot be read: {error}")
     if found is None:
         return None, ("digest_missing", f"the picture of {picture.size} has no digest")
     if found.crc != sextant_digest.crc(picture, found.corner):
@@ -93,7 +96,7 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
     """
     before = play.value(options["than"])["digest"] if options["than"] else None
     while True:
-        picture = shown(play, step.client, deadline)
+        picture = shown(play, step.client)
         found, problem = _problem(picture, before, options)
         if problem is None:
             return {"digest": found, "shown": f"frame {found.frame} of {picture.size}, {len(found.events)} events"}
