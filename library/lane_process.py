@@ -235,6 +235,7 @@ def main() -> None:
         if module.check_mode:
             return {"changed": True, "programs": {name: {} for name in names}}
         run = private_dir.read_run(given["lane_dir"])
+        records.describe(given["lane_dir"], programs)
         how = {"restart": given["state"] == "restarted", "stop_limit": given["stop_limit"], "watch": given["watch"]}
         return start.start(given["lane_dir"], run, programs, **how)
 

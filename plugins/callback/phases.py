@@ -188,6 +188,24 @@ class CallbackModule(Default):
         self._note(result, failed=not ignore_errors)
         super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
 
+    def v2_runner_item_on_ok(self, result):
+        """Show what came of one item of a loop, which may take long."""
+        self._item(result, None)
+        super().v2_runner_item_on_ok(result)
+
+    def v2_runner_item_on_failed(self, result):
+        """Show what came of one item of a loop, whose other items go on."""
+        self._item(result, "red")
+        super().v2_runner_item_on_failed(result)
+
+    def _item(self, result, colour):
+        values = result.result if hasattr(result, "result") else result._result
+        if self._terminal and (note := values.get("lane_note")):
+            self._terminal.say(f"  {note}", colour)
+        check = (values.get("lane_failure") or {}).get("check")
+        if self._terminal and check:
+            self._failed = self._failed or f"check {check}"
+
     def v2_runner_on_unreachable(self, result):
         """A machine that cannot be reached is a failure."""
         self._note(result, failed=True)

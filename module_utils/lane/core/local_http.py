@@ -1,4 +1,4 @@
-"""HTTP GET from this machine itself, without any proxy that the environment may name."""
+"""HTTP from this machine itself, without any proxy that the environment may name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ class NoAnswer(Exception):
 
 
 def get(address: str, port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
+    """The answer to a GET; see request."""
+    return request("GET", address, port, path, limit, **headers)
+
+
+def request(method: str, address: str, port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
     """The status and the first MiB of the body. Raises NoAnswer when there is no HTTP answer within `limit` seconds."""
     connection = http.client.HTTPConnection(address, port, timeout=limit)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         with connection.getresponse() as answer:
             return answer.status, answer.read(MAX_BYTES).decode("utf-8", errors="replace")
     except TimeoutError:

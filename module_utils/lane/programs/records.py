@@ -18,7 +18,8 @@ from pathlib import Path
 from ..core.private_dir import MARK, Run, write_private
 from ..evidence import log_excerpt
 from ..lifecycle import proc
-from .program import Fatal
+from .program import Fatal, Program
+from .readiness import Ready
 
 RECORDS = "processes"
 #: Only the end of a longer log is read.
@@ -135,6 +136,27 @@ def records(lane_dir: str) -> list[Record]:
 def record(lane_dir: str, name: str) -> Record | None:
     """What is known of one program, or None when it was never started."""
     return next((r for r in records(lane_dir) if r.name == name), None)
+
+
+def describe(lane_dir: str, programs: Collection[Program]) -> None:
+    """Keep how the roles start these programs, so that a suite can start them again, as they were or with changes.
+
+    A description holds the paths of secrets and no secrets.
+    """
+    for program in programs:
+        write_private(_folder(lane_dir) / f"{program.name}.program", json.dumps(asdict(program)).encode())
+
+
+def described(lane_dir: str, name: str) -> Program | None:
+    """The program as a role described it last, or None."""
+    path = Path(lane_dir, RECORDS, f"{name}.program")
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("secret_env", "secret_files"):
+        kept[key] = {what: tuple(source) for what, source in kept[key].items()}
+    kept["fatal"] = Fatal(**kept["fatal"]) if kept["fatal"] else None
+    return Program(**{**kept, "argv": tuple(kept["argv"]), "after": tuple(kept["after"]), "ready": Ready(**kept["ready"])})
 
 
 def remove(lane_dir: str, names: Collection[str]) -> None:

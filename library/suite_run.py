@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: suite_run
+short_description: Check suite files, or play one suite on a lane that is up
+description:
+  - Without O(suite) every file is read and checked, and nothing is started. The result names the suites to play and their checks.
+  - With O(suite) that suite is played on O(guest). Every check is made, also after one has failed; the report has them all, and the task
+    fails with the first failure.
+  - qemu, kerbside and ryll are started anew only where the suite needs another guest, other settings or other options (docs/suites.md).
+options:
+  lane_dir:
+    description: The lane's private directory.
+    type: path
+    required: true
+  files:
+    description: The text of each suite file, by its path.
+    type: dict
+    required: true
+  only:
+    description: The names of the suites to play, in this order; V(all) for every one.
+    type: list
+    elements: str
+    default: [all]
+  slow:
+    description: Also make the checks that are marked as slow.
+    type: bool
+    default: false
+  suite:
+    description: The suite to play.
+    type: str
+  guest:
+    description: The guest to play it on.
+    type: str
+  last:
+    description: Bring the lane back to what its roles started, because no other suite follows.
+    type: bool
+    default: false
+  guests:
+    description: The guests, as in C(fixtures/guests.yml).
+    type: dict
+    required: true
+  images:
+    description: The folder that holds their images.
+    type: path
+    required: true
+  place:
+    description: Where the parts of the lane are; the fields of C(Place) in C(module_utils/lane/checks/suites/stage.py).
+    type: dict
+    default: {}
+  report_file:
+    description: Where the entries of the checks go, as JSON.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Checks the files, plays nothing.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: none
+    description: Every run plays the suite again.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: Check a suite file
+  suite_run:
+    lane_dir: /tmp/kerbside-lane-0
+    files:
+      /my/suite.yml: "{{ lookup('ansible.builtin.file', '/my/suite.yml') }}"
+    guests: "{{ (lookup('ansible.builtin.file', 'fixtures/guests.yml') | from_yaml)['guests'] }}"
+    images: fixtures
+"""
+
+RETURN = r"""
+lane_note:
+  description: What came out of it in a few words, for the terminal.
+  returned: success
+  type: str
+ansible_facts:
+  description:
+    - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, guest and whether it is the last one, for each.
+    - RV(ansible_facts.lane_suite_checks) is the plan, a dict with suite, guest and name for each check.
+  returned: without O(suite)
+  type: dict
+checks:
+  description: One entry per check, as in result.json.
+  returned: when a suite was played
+  type: list
+  elements: dict
+lane_failure:
+  description: Component, check, cause and evidence, as the lane's verdict takes them.
+  returned: failure
+  type: dict
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane.checks.suites import engine, plan
+from ansible.module_utils.lane.checks.suites.actors import ACTORS
+from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
+from ansible.module_utils.lane.core import check_report
+from ansible.module_utils.lane.core.ansible_result import finish
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "lane_dir": {"type": "path", "required": True},
+            "files": {"type": "dict", "required": True},
+            "only": {"type": "list", "elements": "str", "default": ["all"]},
+            "slow": {"type": "bool", "default": False},
+            "suite": {"type": "str"},
+            "guest": {"type": "str"},
+            "last": {"type": "bool", "default": False},
+            "guests": {"type": "dict", "required": True},
+            "images": {"type": "path", "required": True},
+            "place": {"type": "dict", "default": {}},
+            "report_file": {"type": "path"},
+        },
+        required_by={"suite": ["guest", "report_file"]},
+        supports_check_mode=True,
+    )
+    given = module.params
+
+    def work() -> dict:
+        suites = engine.named([plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()], given["only"])
+        if given["suite"] is None or module.check_mode:
+            plays = engine.plays(suites, given["slow"])
+            planned = [{"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]]
+            note = f"{len(planned)} checks in {len(plays)} suites"
+            return {"changed": False, "ansible_facts": {"lane_suite_plays": plays, "lane_suite_checks": planned}, "lane_note": note}
+        return play(suites[given["suite"]])
+
+    def play(suite: plan.Suite) -> dict:
+        guests = {name: {**guest, "name": name, "path": os.path.join(given["images"], guest["image"])} for name, guest in given["guests"].items()}
+        lane = LaneStage(Place.of({"lane_dir": given["lane_dir"], **given["place"]}), guests)
+        entries = engine.run(lane, suite, given["guest"], ACTORS, given["slow"])
+        if given["last"]:
+            lane.restore()
+        check_report.write(given["report_file"], {"suite": suite.name, "guest": given["guest"], "checks": entries})
+        passed = sum(entry["result"] == "pass" for entry in entries)
+        note = f"{suite.name} on {given['guest']}: {passed} of {len(entries)} checks"
+        if failure := engine.failure(entries):
+            failure.result = {"checks": entries, "lane_note": note}
+            raise failure
+        return {"changed": True, "checks": entries, "lane_note": note}
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""All actors that a step of a suite can address, by name."""
+
+from __future__ import annotations
+
+from . import control, latency, links, pictures, sextant, witnesses
+from .plan import Actor
+
+ACTORS: dict[str, Actor] = {**witnesses.ACTORS, **control.ACTORS, **pictures.ACTORS, **links.ACTORS, **sextant.ACTORS, **latency.ACTORS}

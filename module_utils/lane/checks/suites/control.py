@@ -1,0 +1,245 @@
+"""Actors that do something to the lane: connect and stop clients, ask kerbside's API, read its audit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from typing import Any
+
+from ...core import command
+from ...core.errors import LaneError, one_line
+from ...protocols.ryll import steps as ryll_steps
+from . import tokens
+from .engine import Play, Unmet
+from .plan import Actor, Option, Step
+from .stage import ANSWER, read_text
+from .witnesses import tail, whole_lines
+
+POLL = 0.05
+#: Seconds between two looks at the serial port while a burst of keys is typed.
+WINDOW_POLL = 0.002
+AUDIT_ROWS = 1000
+#: Played by the Python of kerbside's environment, which has a database driver. argv: socket, file with the password,
+#: uuid.
+AUDIT_QUERY = """
+import json, sys, pymysql
+password = open(sys.argv[2]).read()
+with pymysql.connect(unix_socket=sys.argv[1], user="kerbside", password=password, database="kerbside") as base, base.cursor() as cursor:
+    cursor.execute("SELECT session_id, channel, message FROM auditevents WHERE uuid = %s ORDER BY timestamp", (sys.argv[3],))
+    print(json.dumps(cursor.fetchall()))
+"""
+
+
+def console(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """A new console.vv. Registers its token (password), the same with one letter changed (changed) and in
+    other case (swapped), and the session's id."""
+    keys = play.lane.console(options["of"])
+    password = keys.get("password", "")
+    changed = password[:-1] + ("0" if password[-1:] != "0" else "1")
+    session = keys.get("title", "")[-12:]
+    return {"keys": keys, "session": session, "password": password, "changed": changed, "swapped": password.swapcase(), "shown": f"session {session}"}
+
+
+def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    known = play.value(options["console"]) if options["console"] else None
+    place = play.lane.place
+    if options["direct"]:
+        keys = {"type": "spice", "host": place.address, "port": str(place.spice_port), "password": read_text(place.ticket_file)}
+    else:
+        keys = dict(known["keys"]) if known else play.lane.console()
+    for key, value in (options["edit"] or {}).items():
+        if value is None:
+            keys.pop(key, None)
+        else:
+            keys[key] = str(value)
+    wanted = play.suite.ryll if options["options"] is None else tuple(options["options"])
+    if options["refused"] is None:
+        play.connect(step.client, keys, list(wanted))
+        return f"{step.client} shows the guest's picture"
+    play.hang_up(step.client)
+    play.lane.stop(step.client)
+    done = play.lane.refused(step.client, keys, wanted, max(0.1, deadline - time.monotonic()))
+    if done is None:
+        raise Unmet("client_not_refused", f"ryll was not refused but still ran after {step.limit:g} s", play.lane.log("daemon"))
+    said = f"{done.out}\n{done.err}"
+    hidden = read_text(play.lane.place.ticket_file)
+    if hidden and hidden in said:
+        raise LaneError("suite_ticket_shown", "ryll", "ryll's output holds qemu's SPICE ticket")
+    if done.status != options["exits"]:
+        raise Unmet("client_not_refused", f"ryll ended with status {done.status} and not {options['exits']}: {one_line(done.said, 200)}")
+    if not (found := re.search(options["refused"], said)):
+        raise Unmet("client_refused_otherwise", f"ryll was refused, but not with {options['refused']!r}: {one_line(done.said, 200)}")
+    return f"ryll ended with {done.status}: {one_line(found[0], 100)}"
+
+
+def stop(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    play.hang_up(step.client)
+    play.lane.stop(step.client)
+    return f"{step.client} stopped"
+
+
+def file(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """An empty file of that size in the lane's directory, such as the disk that a client brings along."""
+    path = os.path.join(play.lane.place.lane_dir, "tmp", options["name"])
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as made:
+        made.truncate(options["bytes"])
+    return {"path": path}
+
+
+def burst(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Type a text as fast as the guest takes it: a window of keys, then the next when the guest has told of all of
+    them on its serial port.
+
+    qemu's keyboard holds 16 bytes, two or more for each key, and drops what is too much: without windows a busy
+    machine would lose keys.
+    """
+    text, pattern = options["text"] * options["times"], re.compile(options["line"])
+    path = play.lane.place.serial_log
+    start = play.file_since(path, None)
+    for at in range(0, len(text), options["window"]):
+        piece = text[at : at + options["window"]]
+        typed = ryll_steps.plan([{"hello": {}}, {"type": {"text": piece, "delay_ms": 0}}])[-1]
+        play.talk(step.client).play(typed)
+        wanted = at + len(piece)
+        while (told := sum(1 for _, line in whole_lines(tail(path, start)) if pattern.search(line))) < wanted:
+            if time.monotonic() >= deadline:
+                raise Unmet("serial_line_missing", f"of {wanted} keys the guest told of {told}", path)
+            time.sleep(WINDOW_POLL)
+        if told > wanted:
+            raise Unmet("serial_line_unexpected", f"of {wanted} keys the guest told of {told}", path)
+    return f"{len(text)} keys in windows of {options['window']}"
+
+
+def _headers(play: Play, options: dict[str, Any]) -> dict[str, str]:
+    headers = {"Accept": options["accept"]}
+    token = options["token"]
+    if options["jwt"] is not None:
+        token = tokens.forged(play.lane.token(), read_text(play.lane.place.seed_file), options["jwt"])
+    elif token == "good":
+        token = play.lane.token()
+    return headers if token == "none" else {**headers, "Authorization": f"Bearer {token}"}
+
+
+def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """A GET is repeated until its answer is as wanted; anything else is sent once."""
+    method, path = options["method"], options["path"]
+    headers = _headers(play, options)
+    while True:
+        status, body = play.lane.request(method, path, headers)
+        problem = _wrong(status, body, options)
+        if not problem:
+            return f"{method} {path}: {status}"
+        if method != "GET" or not options["retry"] or time.monotonic() >= deadline:
+            raise Unmet("api_answer_wrong", f"{method} {path} was answered {problem}", play.lane.log("api"))
+        time.sleep(POLL)
+
+
+def _wrong(status: int, body: str, options: dict[str, Any]) -> str:
+    if status != options["status"]:
+        return f"with {status} and not {options['status']}"
+    if options["match"] is not None and not re.search(options["match"], body):
+        return f"without {options['match']!r}"  # the body is not shown: some answers hold tokens
+    if options["never"] is not None and re.search(options["never"], body):
+        return f"with {options['never']!r}"
+    return ""
+
+
+def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """The console's audit as the API tells it, and row by row as the database holds it."""
+    place = play.lane.place
+    source, uuid = (f"suite-{of}", play.lane.machines.uuid(of)) if (of := options["of"]) else (place.source, place.uuid)
+    headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
+    path = f"/console/{source}/{uuid}/audit?limit={AUDIT_ROWS}"
+    while True:
+        status, body = play.lane.request("GET", path, headers)
+        if status != 200:
+            raise Unmet("api_answer_wrong", f"GET {path} was answered with {status}", play.lane.log("api"))
+        answer = json.loads(body)
+        rows = [row for row in answer["audit"] if options["session"] in (None, row["session_id"])]
+        messages = [row["message"] for row in rows]
+        missing = [one for one in options["has"] or [] if not any(re.search(one, message) for message in messages)]
+        present = [one for one in options["has_not"] or [] if any(re.search(one, message) for message in messages)]
+        grown = answer["total"] - play.value(options["than"])["total"] if options["than"] else 0
+        wrong = options["grown_by"] not in (None, grown)
+        if not missing and not present and not wrong:
+            break
+        if time.monotonic() >= deadline:
+            what = f"has no {missing[0]!r}" if missing else f"has {present[0]!r}" if present else f"grew by {grown} and not {options['grown_by']} rows"
+            raise Unmet("audit_wrong", f"kerbside's audit {what} among {len(rows)} rows", play.lane.log("daemon"))
+        time.sleep(POLL)
+    if not options["same_in_database"]:
+        return {"total": answer["total"], "shown": f"{len(rows)} rows"}
+    stored = _stored(play, uuid)
+    told = sorted((row["session_id"] or "", row["channel"] or "", row["message"]) for row in answer["audit"])
+    if answer["total"] != len(stored) or (len(told) < AUDIT_ROWS and told != stored):
+        problem = f"the API tells of {answer['total']} audit rows and shows {len(told)}, the database holds {len(stored)}"
+        raise Unmet("audit_wrong", f"{problem}; they are not the same", play.lane.log("daemon"))
+    return {"total": answer["total"], "shown": f"{len(stored)} rows by the API and in the database"}
+
+
+def _stored(play: Play, uuid: str) -> list[tuple[str, str, str]]:
+    place = play.lane.place
+    argv = [place.database_python, "-c", AUDIT_QUERY, place.database_socket, place.database_password_file, uuid]
+    done = command.run(argv, command.environment(play.lane.run.mark), ANSWER, "the audit's rows in the database", component="database")
+    if done.status:
+        raise LaneError("suite_database_silent", "database", f"the audit cannot be read from the database: {one_line(done.said, 200)}")
+    return sorted((row[0] or "", row[1] or "", row[2]) for row in json.loads(done.out))
+
+
+ACTORS: dict[str, Actor] = {
+    "burst": Actor(
+        {
+            "text": Option("word", required=True),
+            "times": Option("whole", 1),
+            "window": Option("whole", 6),
+            "line": Option("pattern", "^key: "),
+        },
+        burst,
+        "guest",
+    ),
+    "console": Actor({"of": Option("word", refers=("consoles",))}, console, "kerbside"),
+    "connect": Actor(
+        {
+            "console": Option("word", refers=("console",)),
+            "edit": Option("mapping"),
+            "direct": Option("truth", False),
+            "options": Option("list"),
+            "refused": Option("pattern"),
+            "exits": Option("whole", 1),
+        },
+        connect,
+        "proxy",
+    ),
+    "file": Actor({"name": Option("word", required=True), "bytes": Option("whole", required=True)}, file),
+    "stop": Actor({}, stop, "ryll"),
+    "api": Actor(
+        {
+            "method": Option("word", "GET", choices=("GET", "POST", "PUT", "DELETE")),
+            "path": Option("word", required=True),
+            "token": Option("text", "good"),
+            "jwt": Option("mapping"),
+            "accept": Option("word", "application/json"),
+            "status": Option("whole", 200),
+            "match": Option("pattern"),
+            "never": Option("pattern"),
+            "retry": Option("truth", True),
+        },
+        api,
+        "kerbside",
+    ),
+    "audit": Actor(
+        {
+            "has": Option("texts"),
+            "has_not": Option("texts"),
+            "session": Option("text"),
+            "of": Option("word", refers=("consoles",)),
+            "grown_by": Option("whole"),
+            "than": Option("word", refers=("audit",)),
+            "same_in_database": Option("truth", False),
+        },
+        audit,
+        "kerbside",
+    ),
+}

@@ -1,0 +1,307 @@
+"""Plays a suite on a lane that is up, check by check; a check that fails does not keep the others from being made."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...core.errors import LaneError, one_line
+from ...programs import records
+from ...programs.loss import lost
+from ...protocols.ryll.errors import Unmet as RyllUnmet
+from .plan import CLIENT, Actor, Check, Step, Suite, fill
+from .stage import Conversation, LaneStage, read_text
+
+#: Longest text of one witness in a check's detail.
+LONGEST = 160
+
+
+class Unmet(Exception):
+    """What a step expects did not come true.
+
+    code: one of core.codes; the text is a clause that says what was seen instead.
+    """
+
+    def __init__(self, code: str, problem: str, evidence: str | None = None) -> None:
+        super().__init__(problem)
+        self.code = code
+        self.problem = problem
+        self.evidence = evidence
+
+
+@dataclass
+class Mark:
+    """A moment: how long each file was, and what the proxy's counters showed."""
+
+    sizes: dict[str, int]
+    counters: dict[str, float] | None
+
+
+@dataclass
+class Play:
+    """One suite on one guest.
+
+    values: what steps registered, by name; marks: the moment before each registered step; held: to be closed at the
+    end.
+    """
+
+    lane: LaneStage
+    suite: Suite
+    actors: dict[str, Actor]
+    values: dict[str, Any] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    talks: dict[str, Conversation] = field(default_factory=dict)
+    cursors: dict[str, int] = field(default_factory=dict)
+    start: Mark = field(default_factory=lambda: Mark({}, None))
+    ended: set[str] = field(default_factory=set)  #: programs whose end a check expected and saw
+    held: list[Any] = field(default_factory=list)
+    events: tuple[str, ...] = ()
+
+    # --- what actors use ------------------------------------------------------------------------
+
+    def file_since(self, path: str, since: str | None) -> int:
+        """Where a file ended when the step `since` began, or else where the last look at it in this check ended."""
+        if since:
+            return self.marks[since].sizes.get(path, 0)
+        return self.cursors.get(path, self.start.sizes.get(path, 0))
+
+    def counters_since(self, since: str | None) -> dict[str, float]:
+        mark = self.marks[since] if since else self.start
+        return mark.counters or {}
+
+    def known(self, name: str) -> str:
+        """The text that stands for {name} in a step."""
+        place = self.lane.place
+        if name == "ticket":
+            return read_text(place.ticket_file)
+        if name == "other_ca":
+            from .tokens import other_ca
+
+            return other_ca()
+        if hasattr(place, name):
+            return str(getattr(place, name))
+        base, _, key = name.partition(".")
+        if base in self.lane.machines.consoles and key == "uuid":
+            return self.lane.machines.uuid(base)
+        value = self.value(base)
+        return str(value.get(key, "") if isinstance(value, dict) else value)
+
+    def value(self, name: str) -> Any:
+        """What the step that registered this name returned."""
+        if name not in self.values:
+            raise Unmet("suite_step_missing", f"{name} is not known, because the check that registers it failed")
+        return self.values[name]
+
+    def talk(self, client: str) -> Conversation:
+        """The connection to a client's control socket, made when it is first used in a check."""
+        if client not in self.talks:
+            self.talks[client] = talk = Conversation(self.lane, client)
+            talk.open(self.events)
+        return self.talks[client]
+
+    def hang_up(self, client: str | None = None) -> None:
+        for name in [client] if client else list(self.talks):
+            if talk := self.talks.pop(name, None):
+                talk.close()
+
+    def let_go(self) -> None:
+        """End all clients and bare connections."""
+        for thing in self.held:
+            thing.close()
+        self.held.clear()
+        self.hang_up()
+        self.lane.forget()
+
+    def connect(self, client: str = CLIENT, keys: dict[str, str] | None = None, options: list[str] | None = None) -> None:
+        """Start a client with a new console.vv, or with the keys of one that was fetched before.
+
+        The conversation with it lasts until it ends.
+        """
+        self.hang_up(client)
+        talk = self.lane.connect(client, keys or self.lane.console(), self.suite.ryll if options is None else tuple(options))
+        self.talks[client] = talk
+        talk.subscribe(self.events)
+
+    # --- the course of a suite --------------------------------------------------------------------
+
+    def check(self, check: Check) -> dict[str, Any]:
+        """Make one check. Returns its entry for result.json."""
+        begun, started = time.monotonic(), round(time.time(), 3)
+        seen: list[str] = []
+        self.events = check.events
+        error: LaneError | None = None
+        try:
+            settings = {**self.suite.kerbside, **check.kerbside}
+            if settings != self.lane.settings:
+                self.let_go()  # the daemon would wait for connections to end
+                self.lane.configure(settings)
+            if check.client != "none" and (check.client == "fresh" or CLIENT not in self.lane.clients()):
+                self.connect()
+            self._begin(check)
+            for step in check.steps:
+                self._step(check, step, seen)
+        except LaneError as failure:
+            error = self._culprit(check, failure)
+        entry: dict[str, Any] = {"suite": self.suite.name, "guest": self.lane.guest["name"], "name": check.name, "result": "pass"}
+        detail: dict[str, Any] = {"witnesses": seen}
+        if check.expected_failure:
+            detail["expected_failure"] = check.expected_failure["reason"]
+            if not error:
+                problem = f"it passed, although this is known to fail: {check.expected_failure['reason']}"
+                error = LaneError("suite_unexpected_pass", "lane", problem, "remove expected_failure from the check")
+            elif error.code == check.expected_failure["code"]:
+                error = None
+        if error:
+            entry["result"] = "not run" if error.code == "suite_step_missing" else "fail"
+            detail.update(component=error.component, code=error.code, cause=error.cause, evidence=error.evidence)
+        return {**entry, "started": started, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
+
+    def _begin(self, check: Check) -> None:
+        self.cursors.clear()
+        running = self.lane.clients()
+        for name in list(self.talks):
+            if name in running:
+                self.talks[name].subscribe(check.events)
+            else:
+                self.hang_up(name)
+        counted = any(step.actor == "counters" for step in check.steps)
+        self.start = self._mark(counted)
+
+    def _mark(self, counted: bool) -> Mark:
+        place = self.lane.place
+        files = [place.serial_log, *(entry.path for entry in os.scandir(place.logs_dir) if entry.name.endswith(".log"))]
+        sizes = {path: os.stat(path).st_size for path in files if os.path.exists(path)}
+        return Mark(sizes, self.lane.counters() if counted else None)
+
+    def _step(self, check: Check, step: Step, seen: list[str]) -> None:
+        if step.register:
+            counted = any(one.actor == "counters" and one.options["since"] == step.register for one in check.steps)
+            self.marks[step.register] = self._mark(counted)
+            if not step.ryll and step.client in self.lane.clients():
+                self.talk(step.client).mark(step.register)
+        try:
+            result = self._ryll(step) if step.ryll else self._act(step)
+        except (Unmet, LaneError) as error:
+            raise self._failed(step, error) from None
+        if step.register:
+            self.values[step.register] = result
+        if isinstance(result, dict) and "shown" in result:
+            result = result["shown"]
+        if isinstance(result, str):
+            seen.append(one_line(f"{step.name}: {result}" if result else step.name, LONGEST))
+        elif step.ryll:
+            seen.append(step.name)
+
+    def _ryll(self, step: Step) -> dict[str, Any]:
+        assert step.ryll is not None
+        return self.talk(step.client).play(step.ryll)
+
+    def _act(self, step: Step) -> Any:
+        options = {key: fill(value, self.known) for key, value in step.options.items()}
+        return self.actors[step.actor].play(self, step, options, time.monotonic() + step.limit)
+
+    def _failed(self, step: Step, error: Unmet | LaneError) -> LaneError:
+        place = f"step {step.number} ({step.name})"
+        if isinstance(error, Unmet):
+            component = step.blame or self.actors[step.actor].blame
+            return LaneError(error.code, component, f"{place}: {error.problem}", evidence=error.evidence)
+        component = step.blame if step.blame and isinstance(error, RyllUnmet) else error.component
+        evidence = error.evidence or (self.lane.log(step.client) if step.ryll else None)
+        return LaneError(error.code, component, f"{place}: {error.cause}", evidence=evidence)
+
+    def _culprit(self, check: Check, error: LaneError) -> LaneError:
+        """The failure, blamed on a program that is lost, or on the component that the check's own questions lead to."""
+        apart = {entry.name for entry in records.records(self.lane.place.lane_dir) if entry.component == "ryll"} | self.ended
+        if gone := lost(self.lane.place.lane_dir, apart):
+            return gone[0].error()
+        self.hang_up()
+        for blamed, component, steps in check.culprits:
+            if blamed != error.component:
+                continue
+            try:
+                self._begin(check)
+                for step in steps:
+                    self._step(check, step, [])
+            except LaneError:
+                self.hang_up()
+                continue
+            return LaneError(error.code, component, error.cause, evidence=error.evidence)
+        return error
+
+
+def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> list[dict[str, Any]]:
+    """Play a suite on a guest.
+
+    Returns the entries of all its checks, for result.json; slow: also those that take long.
+    """
+    checks = chosen(suite, slow)
+    play = Play(lane, suite, actors)
+    try:
+        lane.settle(suite, guest)
+    except LaneError as error:
+        return [_not_run(suite, guest, check, error, number) for number, check in enumerate(checks)]
+    try:
+        entries = [play.check(check) for check in checks]
+        if failure(entries):
+            lane.note_failure()
+        return entries
+    finally:
+        play.let_go()
+        lane.stop_machines()
+
+
+def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
+    """The suites of these names, in this order ("all": every one).
+
+    Raises LaneError for a name that is given twice or that there is not.
+    """
+    known: dict[str, Suite] = {}
+    for suite in suites:
+        if suite.name in known:
+            problem = f"{suite.file} and {known[suite.name].file} both hold a suite {suite.name}"
+            raise LaneError("suite_file_invalid", "lane", problem, "rename one of them")
+        known[suite.name] = suite
+    if unknown := [name for name in only if name not in known and name != "all"]:
+        raise LaneError("suite_unknown", "lane", f"there is no suite {unknown[0]}", f"choose among {', '.join(known)}")
+    return {name: known[name] for name in (known if "all" in only else only)}
+
+
+def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:
+    """What is to be played, guest by guest, so that qemu is started anew as seldom as can be."""
+    pairs = [(suite, guest) for suite in suites.values() for guest in suite.guests if chosen(suite, slow)]
+    order = list(dict.fromkeys(guest for _, guest in pairs))
+    pairs.sort(key=lambda pair: order.index(pair[1]))
+    names = [{"suite": suite.name, "guest": guest, "checks": [check.name for check in chosen(suite, slow)], "last": False} for suite, guest in pairs]
+    if names:
+        names[-1]["last"] = True
+    return names
+
+
+def chosen(suite: Suite, slow: bool) -> list[Check]:
+    return [check for check in suite.checks if slow or not check.slow]
+
+
+def _not_run(suite: Suite, guest: str, check: Check, error: LaneError, number: int) -> dict[str, Any]:
+    """The entry of a check whose suite could not begin; the first one names the reason."""
+    entry = {"suite": suite.name, "guest": guest, "name": check.name, "result": "not run" if number else "fail", "seconds": 0.0}
+    detail = {"component": error.component, "code": error.code, "cause": error.cause, "evidence": error.evidence}
+    return {**entry, "detail": detail if not number else {}}
+
+
+def failure(entries: list[dict[str, Any]]) -> LaneError | None:
+    """The first failure among the entries of a suite, as the verdict takes it."""
+    for entry in entries:
+        if entry["result"] == "fail":
+            detail = entry["detail"]
+            problem = f"suite {entry['suite']} on {entry['guest']}: check {entry['name']}: {detail['cause']}"
+            return LaneError(detail["code"], detail["component"], problem, check=entry["name"], evidence=detail["evidence"])
+    return None
+
+
+def lines(text: str, pattern: str) -> list[str]:
+    """The lines of a text that match."""
+    found = re.compile(pattern)
+    return [line for line in text.splitlines() if found.search(line)]

@@ -1,0 +1,95 @@
+"""Actors that measure: how long qemu's acknowledgement takes through kerbside-proxy and without it, and a key to its picture."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import struct
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ...protocols.ryll import steps as ryll_steps
+from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
+from .engine import Play, Unmet
+from .plan import Actor, Option, Step
+from .stage import read_text
+
+#: SPICE_MSGC_INPUTS_MOUSE_MOTION, and the acknowledgement that qemu gives for every fourth (spice-protocol: enums.h).
+MOTION = 111
+MOTIONS_PER_ACK = 4
+MOTION_ACK = 111
+#: Seconds for one acknowledgement.
+LONGEST = 5.0
+
+
+def acknowledgements(play: Play, proxied: bool, rounds: int, port: int | None = None) -> list[float]:
+    """Seconds from four movements of the mouse to their acknowledgement, for each round, on a session of its own."""
+    place = play.lane.place
+    ca = Path(place.ca_file).read_text(encoding="ascii") if proxied else None
+    password = play.lane.console()["password"] if proxied else read_text(place.ticket_file)
+    port = port or (place.proxy_port if proxied else place.spice_port)
+    motion = struct.pack("<iiH", 0, 0, 0)
+    found = []
+    try:
+        with Link(place.address, port, ca) as main, Link(place.address, port, ca) as inputs:
+            main.link(CHANNELS["main"], password)
+            inputs.link(CHANNELS["inputs"], password, main.session)
+            for _ in range(rounds):
+                begun = time.monotonic()
+                for _ in range(MOTIONS_PER_ACK):
+                    inputs.send(MOTION, motion)
+                while inputs.receive(begun + LONGEST)[0] != MOTION_ACK:
+                    pass
+                found.append(time.monotonic() - begun)
+    except (LinkClosed, LinkRefused, TimeoutError) as error:
+        where = "through the proxy" if proxied else "directly to qemu"
+        raise Unmet("link_wrong", f"no acknowledgement came {where}: {error}", play.lane.log("daemon")) from None
+    return found
+
+
+def _figures(seconds: list[float]) -> str:
+    cuts = statistics.quantiles(seconds, n=20)
+    return f"p50 {1000 * cuts[9]:.2f} ms, p95 {1000 * cuts[18]:.2f} ms"
+
+
+def acknowledged(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """The acknowledgement, proxied and direct in turn, so that what else the machine does hits both alike.
+
+    The gate is the ratio of the fastest turn's medians: a busy machine makes single turns slow, a slow proxy all.
+    """
+    proxied: list[list[float]] = []
+    direct: list[list[float]] = []
+    for _ in range(options["turns"]):
+        direct.append(acknowledgements(play, False, options["rounds"]))
+        proxied.append(acknowledgements(play, True, options["rounds"]))
+    ratio = min(map(statistics.median, proxied)) / min(map(statistics.median, direct))
+    figures = f"proxied {_figures(list(chain(*proxied)))}; direct {_figures(list(chain(*direct)))}; ratio {ratio:.1f}"
+    if ratio > options["most"]:
+        raise Unmet("latency_ratio", f"the acknowledgement through the proxy takes {ratio:.1f} times as long, at most {options['most']:g}: {figures}")
+    return figures
+
+
+def key_to_draw(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Reported only: from the request for a key to the next draw. qemu refreshes every 30 ms, which hides the proxy."""
+    talk = play.talk(step.client)
+    press, draw = ryll_steps.plan(
+        [{"hello": {}}, {"subscribe": {"events": ["surface_drawn"]}}, {"send_key": {"key": "x"}}, {"expect_event": {"event": "surface_drawn"}, "within": 5}]
+    )[2:]
+    talk.subscribe(["surface_drawn"])
+    found = []
+    for _ in range(options["keys"]):
+        time.sleep(random.uniform(0.05, 0.15))
+        talk.subscribe([])  # forgets what was drawn before
+        begun = time.monotonic()
+        talk.play(press)
+        talk.play(draw)
+        found.append(time.monotonic() - begun)
+    return _figures(found)
+
+
+ACTORS: dict[str, Actor] = {
+    "acknowledged": Actor({"turns": Option("whole", 4), "rounds": Option("whole", 100), "most": Option("number", 20)}, acknowledged, "proxy"),
+    "key_to_draw": Actor({"keys": Option("whole", 20)}, key_to_draw, "guest"),
+}

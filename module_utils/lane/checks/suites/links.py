@@ -1,0 +1,122 @@
+"""Actors that speak SPICE by themselves: what a real client never sends, and how long an acknowledgement takes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
+from .engine import Play, Unmet
+from .plan import Actor, Option, Step
+from .stage import read_text
+
+#: Seconds in which a connection has to stay open to count as one that stays.
+STAYS = 0.3
+
+
+def _open(play: Play, options: dict[str, Any]) -> Link:
+    place = play.lane.place
+    port = {"proxy": place.proxy_port, "plain": place.plain_port, "qemu": place.spice_port}[options["to"]]
+    if options["port"]:
+        port = options["port"]
+    ca = Path(place.ca_file).read_text(encoding="ascii") if options["to"] == "proxy" and options["as_far_as"] != "tcp" else None
+    return Link(place.address, port, ca)
+
+
+def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:
+    """Open a channel as far as asked; what is registered stays open until the end of the suite."""
+    known = play.value(options["console"]) if options["console"] else None
+    main = play.value(options["main"]) if options["main"] else None
+    password = read_text(play.lane.place.ticket_file) if options["to"] == "qemu" else known["password"] if known else ""
+    if options["password"] is not None:
+        password = options["password"]
+    channel = CHANNELS[options["channel"]]
+    try:
+        made = _open(play, options)
+    except LinkClosed as error:
+        raise Unmet("link_wrong", f"no connection as far as {options['as_far_as']}: {error}", play.lane.log("daemon")) from None
+    play.held.append(made)
+    try:
+        if options["as_far_as"] == "hello":
+            made.hello(channel)
+        elif options["as_far_as"] == "channel":
+            made.link(channel, password, main["link"].session if main else 0)
+    except LinkRefused as error:
+        if options["refused"] == error.result:
+            return f"refused: {error}"
+        raise Unmet("link_wrong", f"the {options['channel']} channel was refused with {error}", play.lane.log("daemon")) from None
+    except (LinkClosed, TimeoutError) as error:
+        raise Unmet("link_wrong", f"the {options['channel']} channel was not linked: {error}", play.lane.log("daemon")) from None
+    if options["refused"] is not None:
+        raise Unmet("client_not_refused", f"the {options['channel']} channel was linked and not refused", play.lane.log("daemon"))
+    return {"link": made, "shown": f"{options['as_far_as']} of {options['channel']} by the port of {options['to']}"}
+
+
+def send(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Send one message of that type on a link, and see whether the peer closes the connection or leaves it."""
+    made = play.value(options["link"])["link"]
+    begun = time.monotonic()
+    try:
+        for _ in range(options["times"]):
+            made.send(options["type"], bytes.fromhex(options["hex"]) or bytes(options["bytes"]), options["says"])
+    except LinkClosed as error:
+        if options["then"] == "closed":
+            return f"closed: {error}"
+        raise Unmet("link_wrong", f"message {options['type']} could not be sent: {error}", play.lane.log("daemon")) from None
+    if options["then"] == "closed":
+        if made.closed(deadline):
+            return f"message {options['type']}: closed after {1000 * (time.monotonic() - begun):.0f} ms"
+        raise Unmet("link_wrong", f"the connection stayed open after message {options['type']} of {options['bytes']} bytes", play.lane.log("daemon"))
+    if made.closed(min(deadline, time.monotonic() + STAYS)):
+        raise Unmet("link_wrong", f"the connection was closed after message {options['type']} of {options['bytes']} bytes", play.lane.log("daemon"))
+    return f"message {options['type']}: the connection stays"
+
+
+def closed(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    begun = time.monotonic()
+    made = play.value(options["link"])["link"]
+    if made.closed(deadline):
+        return f"closed after {time.monotonic() - begun:.1f} s"
+    raise Unmet("link_wrong", f"the connection is still open after {step.limit:g} s", play.lane.log("daemon"))
+
+
+def stays_open(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    made = play.value(options["link"])["link"]
+    if made.closed(min(deadline, time.monotonic() + options["seconds"])):
+        raise Unmet("link_wrong", "the connection was closed though nothing was sent", play.lane.log("daemon"))
+    return f"open for {options['seconds']:g} s"
+
+
+_LINK = Option("word", required=True, refers=("link",))
+ACTORS: dict[str, Actor] = {
+    "link": Actor(
+        {
+            "to": Option("word", "proxy", choices=("proxy", "plain", "qemu")),
+            "port": Option("whole"),
+            "channel": Option("word", "main", choices=tuple(CHANNELS)),
+            "as_far_as": Option("word", "channel", choices=("tcp", "tls", "hello", "channel")),
+            "console": Option("word", refers=("console",)),
+            "password": Option("text"),
+            "main": Option("word", refers=("link",)),
+            "refused": Option("whole"),
+        },
+        link,
+        "proxy",
+    ),
+    "send": Actor(
+        {
+            "link": _LINK,
+            "type": Option("whole", required=True),
+            "bytes": Option("whole", 0),
+            "hex": Option("hex", ""),
+            "says": Option("whole"),
+            "times": Option("whole", 1),
+            "then": Option("word", "stays", choices=("stays", "closed")),
+        },
+        send,
+        "proxy",
+    ),
+    "open": Actor({"link": _LINK, "seconds": Option("number", 1.0)}, stays_open, "proxy"),
+    "closed": Actor({"link": _LINK}, closed, "proxy"),
+}

@@ -1,0 +1,108 @@
+"""Actors that need a whole picture or a large text: the clipboard's limit, what ryll shows against what qemu draws."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...core.private_dir import write_private
+from ...protocols.qmp import Qmp
+from ...protocols.ryll import pictures
+from ...protocols.ryll import steps as ryll_steps
+from ...protocols.ryll.replies import Shot
+from ..outside_checks import screendump
+from ..picture_compare import size
+from .engine import Play, Unmet
+from .plan import Actor, Option, Step
+from .stage import CLIENT_LIMIT, Conversation
+from .witnesses import value
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Seconds between two attempts to find both pictures equal: what is drawn travels through qemu's refresh, the proxy
+#: and ryll's decoder.
+AGAIN = 0.1
+TO_CLIENT = "bytes_relayed_total{direction=server_to_client}"
+#: Bytes that the other channels may get while the guest draws; 8 to 36 were seen.
+OTHER_CHANNELS = 200
+LETTERS = "abcdefghij"
+
+
+def _text(size: int) -> str:
+    return (LETTERS * (size // len(LETTERS) + 1))[:size]
+
+
+def _play(talk: Conversation, step: dict[str, Any]) -> dict[str, Any]:
+    return talk.play(ryll_steps.plan([{"hello": {}}, step])[-1])
+
+
+def clipboard(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    _play(play.talk(step.client), {"clipboard_set": {"text": _text(options["bytes"])}})
+    return f"{options['bytes']} bytes offered"
+
+
+def clipboard_is(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """The client's clipboard holds that text as the guest gives it back: in capitals."""
+    found = play.talk(step.client).stage.client.request("clipboard_get", {}, deadline).get("text")
+    if found != _text(options["bytes"]).upper():
+        raise Unmet("clipboard_wrong", f"the clipboard holds {len(found or '')} bytes that are not the {options['bytes']} expected ones")
+    return f"{len(found)} bytes, in capitals"
+
+
+def shown(play: Play, client: str) -> Image:
+    """What ryll shows."""
+    options = {"surface_id": 0, "format": "rgba"}
+    shot = Shot.read(play.talk(client).stage.client.request("screenshot", options, time.monotonic() + CLIENT_LIMIT))
+    return pictures.read("rgba", shot.data, shot.width, shot.height)
+
+
+def drawn(play: Play, qmp: Qmp) -> Image:
+    """What qemu draws."""
+    return screendump(play.lane.place.lane_dir, qmp)
+
+
+def same_picture(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Both pictures are equal, pixel by pixel, while nothing moves."""
+    with play.lane.qmp() as qmp:
+        while True:
+            mine, truth = shown(play, step.client), drawn(play, qmp)
+            if mine == truth:
+                if colour := pictures.one_colour(mine):
+                    raise Unmet("picture_empty", f"qemu and ryll both show nothing but {colour}")
+                return f"{size(mine)}, equal to qemu's screendump"
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(AGAIN)
+    for picture, name in ((mine, "shown"), (truth, "drawn")):
+        write_private(Path(play.lane.place.logs_dir, f"suite-{play.suite.name}-{name}.png"), pictures.to_png(picture))
+    problem = f"{size(mine)} and not {size(truth)}" if mine.size != truth.size else str(pictures.compare(mine, truth))
+    raise Unmet("picture_differs", f"ryll does not show what qemu draws: {problem}", f"{play.lane.place.logs_dir}/suite-{play.suite.name}-shown.png")
+
+
+def relayed(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """What the proxy counted as relayed to the client since then is what the client's display got, but for a few
+    bytes of other channels.
+    """
+    before = play.value(options["than"]) if options["than"] else {"proxy": 0.0, "client": 0.0}
+    while True:
+        stats = play.talk(step.client).stage.client.request("stats", {}, deadline)
+        seen = {"client": stats["display"]["bytes_in"], "proxy": value(play.lane.counters(), TO_CLIENT)}
+        relayed, got = seen["proxy"] - before["proxy"], seen["client"] - before["client"]
+        if not options["than"]:
+            return seen
+        if 0 <= relayed - got <= OTHER_CHANNELS and got > 0:
+            return {**seen, "shown": f"{relayed:.0f} bytes relayed, {got} of them for the display"}
+        if time.monotonic() >= deadline:
+            problem = f"the proxy counted {relayed:.0f} bytes to the client, whose display got {got}"
+            raise Unmet("relayed_bytes_differ", problem, play.lane.log("daemon"))
+        time.sleep(AGAIN)
+
+
+ACTORS: dict[str, Actor] = {
+    "clipboard": Actor({"bytes": Option("whole", required=True)}, clipboard, "ryll"),
+    "clipboard_is": Actor({"bytes": Option("whole", required=True)}, clipboard_is, "guest"),
+    "relayed": Actor({"than": Option("word", refers=("relayed",))}, relayed, "proxy"),
+    "same_picture": Actor({}, same_picture, "ryll"),
+}

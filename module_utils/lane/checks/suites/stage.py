@@ -1,0 +1,393 @@
+"""What a suite needs of its lane: the guest that it names, kerbside with its settings, clients that connect
+through the proxy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core import command, local_http, secrets
+from ...core.errors import LaneError, one_line
+from ...core.private_dir import read_run, write_private
+from ...programs import records
+from ...programs.program import Program
+from ...programs.readiness import Ready
+from ...programs.start import start
+from ...programs.stop import stop
+from ...protocols import kerbside_api, proxy_counters
+from ...protocols.qmp import Qmp
+from ...protocols.ryll import steps as ryll_steps
+from ...protocols.ryll.client import Client
+from ...protocols.ryll.errors import Refused
+from ...protocols.ryll.private import Secrets
+from ...protocols.ryll.ryll_process import Watch
+from ...protocols.ryll.verbs import Kept, Stage, play
+from .machines import Machines
+from .plan import CLIENT, Suite, prelude
+
+POLL = 0.02
+#: Seconds for an answer of kerbside's API.
+ANSWER = 15.0
+#: Seconds that kerbside may take to know a console; it reads its sources before the proxy listens.
+CONSOLE_LIMIT = 5.0
+#: ryll's words when it cannot connect, and whose refusal that is (docs/diagnosis.md).
+NOT_CONNECTED = {
+    "PermissionDenied": "kerbside",
+    "main channel dropped": "proxy",
+    "UnknownIssuer": "tls",
+    "NotValidForName": "tls",
+    "Connection refused": "proxy",
+}
+#: Seconds for an answer of ryll.
+CLIENT_LIMIT = 10.0
+#: Seconds in which ryll has to notice that a client has left.
+BUSY_LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the parts of the lane are; the options of the module suite_run."""
+
+    lane_dir: str
+    logs_dir: str
+    address: str
+    proxy_port: int
+    plain_port: int
+    api_port: int
+    metrics_port: int
+    spice_port: int
+    source: str
+    uuid: str
+    host_subject: str
+    ca_file: str
+    token_file: str
+    seed_file: str
+    ticket_file: str
+    database_socket: str
+    database_password_file: str
+    database_python: str
+    serial_log: str
+    qmp_socket: str
+    control_socket: str
+    ryll: str
+    qemu: str
+    boot_limit: float = 60
+    agent_limit: float = 30
+    start_limit: float = 40
+    stop_limit: float = 5
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Place:
+        """From the module's option, whose numbers may be texts."""
+        kinds = {"int": int, "float": float}
+        return cls(**{name: kinds.get(str(cls.__annotations__[name]), str)(value) for name, value in given.items()})
+
+
+class LaneStage:
+    """The lane that the suites are played on.
+
+    guests: the entries of fixtures/guests.yml, each with the path of its image.
+    """
+
+    def __init__(self, place: Place, guests: dict[str, dict[str, Any]]) -> None:
+        self.place = place
+        self.guests = guests
+        self.run = read_run(place.lane_dir)
+        self.guest: dict[str, Any] = {}
+        self.settings: dict[str, str] = {}
+        self.machines: Machines
+        self.described: dict[str, Program] = {}
+        for name in ("qemu", "api", "daemon"):
+            program = records.described(place.lane_dir, name)
+            if program is None:
+                problem = f"{name} of lane {self.run.lane_id} was not started by this version of the lane"
+                raise LaneError("suite_no_lane", "lane", problem, f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}")
+            self.described[name] = program
+
+    @property
+    def _failed(self) -> Path:
+        return Path(self.place.lane_dir, "suite_failed")
+
+    def note_failure(self) -> None:
+        """Have the next suite start the guest anew: a failed check may have left it in any state."""
+        self._failed.touch(mode=0o600)
+
+    # --- the programs ---------------------------------------------------------------------------
+
+    def settle(self, suite: Suite, guest: str) -> None:
+        """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its
+        guest, its machines.
+        """
+        self.forget()
+        self.guest = self.guests[guest]
+        entry = records.record(self.place.lane_dir, "qemu")
+        boots = suite.boots or self._failed.exists()
+        self._failed.unlink(missing_ok=True)
+        if boots and entry and entry.running(self.run):
+            stop(self.run, [entry], self.place.stop_limit)
+        self.machines = Machines(self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite)
+        machines = self.machines.programs()
+        qemu = self._qemu(guest)
+        self._new_serial(qemu)
+        self.configure(suite.kerbside, [qemu, *machines])
+        self._banner()
+
+    def configure(self, settings: dict[str, str], others: Iterable[Program] = ()) -> None:
+        """Have API and daemon run with these settings; what runs like that already is left alone."""
+        self.settings = settings
+        programs = [self._kerbside(name, settings) for name in ("api", "daemon")]
+        start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.stop_limit)
+
+    def restore(self) -> None:
+        """Start everything again as the roles described it, and leave no client."""
+        self.forget()
+        self.stop_machines()
+        self._new_serial(self.described["qemu"])
+        programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
+        start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
+
+    def _kerbside(self, name: str, settings: dict[str, str]) -> Program:
+        program = self.described[name]
+        if name == "api" and not settings:
+            return replace(program, after=())  # it does not read the sources
+        files = dict(program.secret_files)
+        if more := self.machines.sources():
+            file = os.path.join(self.place.lane_dir, "secrets", "suite_sources")
+            for path, (source, form) in program.secret_files.items():
+                write_private(file, (form.replace("{}", read_text(source)) + more).encode())
+                files[path] = (file, "{}")
+        return replace(program, env={**program.env, **settings}, secret_files=files, after=())
+
+    def _qemu(self, guest: str) -> Program:
+        program = self.described["qemu"]
+        known = self.guests_image()
+        image = self.guests[guest]["path"].replace(",", ",,")
+        return replace(program, argv=tuple(word.replace(f"file={known}", f"file={image}") for word in program.argv), after=())
+
+    def guests_image(self) -> str:
+        """The path of the image that the role booted, as it is in qemu's command line."""
+        handed = json.loads(Path(self.place.lane_dir, "handover", "guest.json").read_text(encoding="utf-8"))
+        return str(handed["path"]).replace(",", ",,")
+
+    def _new_serial(self, qemu: Program) -> None:
+        """Remove what another guest said on the serial port, if this one has to be started."""
+        entry = records.record(self.place.lane_dir, "qemu")
+        if not entry or not entry.running(self.run) or entry.digest != qemu.digest(self.run, self.place.lane_dir):
+            Path(self.place.serial_log).unlink(missing_ok=True)
+
+    def _banner(self) -> None:
+        banner, entry = self.guest["banner"], records.record(self.place.lane_dir, "qemu")
+        until = time.monotonic() + self.place.boot_limit
+        while banner not in read_text(self.place.serial_log):
+            if entry is None or not entry.running(self.run):
+                raise LaneError("suite_guest_not_up", "qemu", f"qemu ended before the guest {self.guest['name']} was up", evidence=self.log("qemu"))
+            if time.monotonic() > until:
+                problem = f"the guest {self.guest['name']} did not print its banner {banner!r} within {self.place.boot_limit:g} s"
+                raise LaneError("suite_guest_not_up", "guest", problem, evidence=self.place.serial_log)
+            time.sleep(POLL)
+
+    # --- kerbside -------------------------------------------------------------------------------
+
+    def token(self) -> str:
+        return read_text(self.place.token_file).strip()
+
+    def request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Status and body of a request to kerbside's API.
+
+        Raises LaneError when the ticket is in the answer, or there is none.
+        """
+        try:
+            status, body = local_http.request(method, self.place.address, self.place.api_port, path, ANSWER, **headers)
+        except local_http.NoAnswer as error:
+            raise LaneError("suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")) from None
+        if (ticket := read_text(self.place.ticket_file)) and ticket in body:
+            raise LaneError("suite_ticket_shown", "kerbside", f"the answer to {method} {path} holds qemu's SPICE ticket", evidence=self.log("api"))
+        return status, body
+
+    def console(self, of: str | None = None) -> dict[str, str]:
+        """The keys of a new console.vv, of the guest or of a console of the suite.
+
+        Its token is a secret of the lane from now on.
+        """
+        where = f"suite-{of}/{self.machines.uuid(of)}" if of else f"{self.place.source}/{self.place.uuid}"
+        path = f"/console/proxy/{where}/console.vv"
+        until = time.monotonic() + CONSOLE_LIMIT
+        headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/x-virt-viewer, application/json"}
+        while True:
+            status, body = self.request("GET", path, headers)
+            if status == 200:
+                keys = kerbside_api.parse(body)
+                secrets.register(self.place.lane_dir, "console_token", keys.get("password", ""))
+                return keys
+            if status != 404 or time.monotonic() > until:
+                problem = f"kerbside gave no console.vv but answered {status}: {one_line(body, 200)}"
+                raise LaneError("suite_no_console", "kerbside", problem, evidence=self.log("daemon"))
+            time.sleep(POLL)
+
+    def counters(self) -> dict[str, float]:
+        return proxy_counters.scrape(self.place.address, self.place.metrics_port)
+
+    def log(self, name: str) -> str:
+        return os.path.join(self.place.logs_dir, f"{name}.log")
+
+    def qmp(self, machine: str | None = None) -> Qmp:
+        """The monitor of the guest's qemu, or of a machine of the suite."""
+        return Qmp.connect(self.machines.by_name[machine].qmp_socket if machine else self.place.qmp_socket)
+
+    # --- clients --------------------------------------------------------------------------------
+
+    def clients(self) -> list[str]:
+        """The names of the ryll processes that run."""
+        found = records.records(self.place.lane_dir)
+        return [entry.name for entry in found if entry.component == "ryll" and entry.running(self.run)]
+
+    def socket(self, client: str) -> str:
+        return self.place.control_socket if client == CLIENT else os.path.join(self.place.lane_dir, f"{client}.sock")
+
+    def _argv(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> tuple[str, ...]:
+        file = os.path.join(self.place.lane_dir, f"{client}.vv")
+        write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
+        return (self.place.ryll, "--headless", "--file", file, "--control-socket", self.socket(client), *options)
+
+    def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Conversation:
+        """Start ryll with these keys as its console.vv, wait until it shows the guest's picture, and go on talking
+        to it.
+        """
+        self.stop(client)
+        program = Program(
+            name=client,
+            component="ryll",
+            argv=self._argv(client, keys, options),
+            log=self.log(client),
+            env={"NO_COLOR": "1"},
+            ready=Ready(socket=self.socket(client)),
+            limit=self.place.start_limit,
+            stop_signal="INT",
+        )
+        start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
+        try:
+            return self._greeted(client)
+        except LaneError as error:
+            raise self._not_connected(client) or error from None
+
+    def _greeted(self, client: str) -> Conversation:
+        agent = {"agent": True} if self.guest.get("agent") and client == CLIENT else {}
+        wanted = {"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit}
+        ryll = Conversation(self, client)
+        try:
+            ryll.open()
+            ryll.play(ryll_steps.plan([{"hello": {}}, wanted])[-1])
+        except BaseException:
+            ryll.close()
+            raise
+        return ryll
+
+    def _not_connected(self, client: str) -> LaneError | None:
+        """Why a client that has ended was not let in, by its own log; None when that does not say."""
+        entry = records.record(self.place.lane_dir, client)
+        if entry is None or entry.exit_status(self.place.lane_dir) is None:
+            return None
+        said = "\n".join(entry.log_lines())
+        for words, component in NOT_CONNECTED.items():
+            if words in said:
+                return LaneError("client_refused", component, f"the client {client} was not let in: {words}", evidence=entry.log)
+        return None
+
+    def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done | None:
+        """Run ryll with these keys to its end.
+
+        None when it still runs after limit seconds, because somebody let it in.
+        """
+        env = {**command.environment(self.run.mark), "NO_COLOR": "1", "HOME": self.place.lane_dir}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with command.spawn(list(self._argv(client, keys, options)), env, cwd=self.place.lane_dir, **pipes) as running:
+            try:
+                out, err = running.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                command.end_group(running)
+                return None
+        return command.Done(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def stop_machines(self) -> None:
+        entries = [entry for entry in records.records(self.place.lane_dir) if entry.name.startswith("machine_")]
+        stop(self.run, entries, self.place.stop_limit)
+        records.remove(self.place.lane_dir, [entry.name for entry in entries])
+
+    def forget(self) -> None:
+        """Stop all clients and forget them, so that nobody takes them for programs of the lane that are lost."""
+        names = [entry.name for entry in records.records(self.place.lane_dir) if entry.component == "ryll"]
+        for name in names:
+            self.stop(name)
+        records.remove(self.place.lane_dir, names)
+
+    def stop(self, client: str) -> None:
+        entry = records.record(self.place.lane_dir, client)
+        if entry and entry.running(self.run):
+            stop(self.run, [entry], self.place.stop_limit)
+
+
+class Conversation:
+    """One connection to a client's control socket, with the steps of ryll_session."""
+
+    def __init__(self, lane: LaneStage, client: str) -> None:
+        entry = records.record(lane.place.lane_dir, client)
+        pid = entry.pid if entry else None
+        if pid is None:
+            how = records.ended_how(entry.exit_status(lane.place.lane_dir)) if entry else "was not started"
+            raise LaneError("suite_client_gone", "ryll", f"the client {client} {how}", evidence=lane.log(client))
+        self.watch = Watch(pid)
+        self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
+
+    def open(self, events: Collection[str] = ()) -> None:
+        """Say hello and subscribe.
+
+        Ryll takes a moment to notice that the connection before this one is closed, and says busy until then.
+        """
+        until = time.monotonic() + BUSY_LIMIT
+        first, *others = ryll_steps.plan(prelude(events))
+        while True:
+            try:
+                self.play(first)
+                break
+            except Refused as error:
+                if error.code != "busy" or time.monotonic() > until:
+                    raise
+            self.stage.client.close()
+            time.sleep(POLL)
+        for step in others:
+            self.play(step)
+
+    def play(self, step: ryll_steps.Step) -> dict[str, Any]:
+        return play(self.stage, step, time.monotonic() + step.limit)
+
+    def subscribe(self, events: Iterable[str]) -> None:
+        """Begin to keep these events, and forget those of before."""
+        client = self.stage.client
+        client.drain()
+        client.events.kept.clear()
+        if missing := [event for event in events if event not in client.subscribed]:
+            client.subscribe(missing, time.monotonic() + CLIENT_LIMIT)
+
+    def mark(self, name: str) -> None:
+        """Let later steps name this moment in `since`."""
+        self.stage.client.drain()
+        self.stage.kept[name] = Kept(self.stage.client.events.last)
+
+    def close(self) -> None:
+        self.stage.client.close()
+        self.watch.close()
+
+
+def read_text(path: str) -> str:
+    """What a file holds, or "" when it is not there."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""

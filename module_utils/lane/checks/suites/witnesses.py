@@ -1,0 +1,233 @@
+"""Actors that look at one part of the lane: the serial port, logs, the proxy's counters, qemu's monitor, processes."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...core.errors import LaneError, one_line
+from ...programs import records
+from ...protocols.qmp import Qmp
+from .engine import Play, Unmet
+from .plan import GROWTH, Actor, Option, Step
+
+POLL = 0.02
+#: Bytes of a log or of the serial port that are looked at.
+MOST_READ = 16 << 20
+PREFIX = "kerbside_proxy_"
+COMPARE: dict[str, Callable[[float, float], bool]] = {"": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
+#: Codes of a line that is missing, and of one that must not be.
+SERIAL = ("serial_line_missing", "serial_line_unexpected")
+LOG = ("log_line_missing", "log_line_unexpected")
+OWNERS = {"api": "kerbside", "daemon": "kerbside", "qemu": "qemu", "database": "database"}
+
+
+def tail(path: str, start: int) -> str:
+    """What a file holds from a place on."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(start if start <= size else 0)  # it was begun anew, as the serial port's file is with each qemu
+            return file.read(MOST_READ).decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def whole_lines(text: str) -> list[tuple[int, str]]:
+    """The whole lines of a text, and where each ends, in bytes from its beginning."""
+    found, at = [], 0
+    for line in text.splitlines(keepends=True):
+        at += len(line.encode(errors="replace"))
+        if line.endswith("\n"):
+            found.append((at, line.rstrip("\r\n")))
+    return found
+
+
+def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dict[str, Any], deadline: float) -> str:
+    start = play.file_since(path, options["since"])
+    if options["never"] is not None:
+        return _never(path, start, what, codes[1], options, deadline)
+    wanted, count = options["line"], options["count"]
+    pattern = re.compile(options["match"] or "")
+    found: list[tuple[int, str]] = []
+    while True:
+        text = tail(path, start)
+        found = [(end, line) for end, line in whole_lines(text) if (line == wanted if wanted is not None else pattern.search(line))]
+        if len(found) >= count:
+            play.cursors[path] = start + found[count - 1][0]
+            return one_line(found[count - 1][1], 120) + (f" ({count} of them)" if count > 1 else "")
+        if time.monotonic() >= deadline:
+            said = repr(wanted) if wanted is not None else f"a line with {pattern.pattern!r}"
+            last = [line for _, line in whole_lines(text)][-1:]
+            ended = f"the last line is {one_line(last[0], 120)!r}" if last else "nothing new was written"
+            times = f" {count} times, but {len(found)}" if count > 1 else ""
+            raise Unmet(codes[0], f"{what} did not say {said}{times}; {ended}", f"{path}:{_number(path)}")
+        time.sleep(POLL)
+
+
+def _never(path: str, start: int, what: str, code: str, options: dict[str, Any], deadline: float) -> str:
+    pattern, end = re.compile(options["never"]), time.monotonic() + options["seconds"]
+    while True:
+        for _, line in whole_lines(tail(path, start)):
+            if pattern.search(line):
+                raise Unmet(code, f"{what} said {one_line(line, 200)!r}", path)
+        if time.monotonic() >= min(end, deadline):
+            return f"nothing like {options['never']!r}"
+        time.sleep(POLL)
+
+
+def _number(path: str) -> int:
+    return tail(path, 0).count("\n") or 1
+
+
+def serial(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    return _look(play, play.lane.place.serial_log, "the guest's serial port", SERIAL, options, deadline)
+
+
+def log(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    name = options["of"]
+    try:
+        return _look(play, play.lane.log(name), f"the log of {name}", LOG, options, deadline)
+    except Unmet as error:
+        if step.blame or name not in OWNERS:
+            raise
+        raise LaneError(error.code, OWNERS[name], error.problem, evidence=error.evidence) from None
+
+
+def value(counters: dict[str, float], name: str) -> float:
+    """The sum of the series of this name (without its prefix) that have at least the labels given in {}."""
+    base, _, labels = name.partition("{")
+    wanted = {label for label in labels.rstrip("}").split(",") if label}
+    total = 0.0
+    for series, number in counters.items():
+        found, _, have = series.partition("{")
+        if found == PREFIX + base and wanted <= set(have.rstrip("}").split(",")):
+            total += number
+    return total
+
+
+def _holds(number: float, wanted: object) -> bool:
+    parts = GROWTH.fullmatch(str(wanted))
+    return parts is not None and COMPARE[parts[1] or ""](number, float(parts[2]))
+
+
+def counters(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    before = play.counters_since(options["since"])
+    grow, now = options["grow"] or {}, options["now"] or {}
+    while True:
+        after = play.lane.counters()
+        moved = {name: value(after, name) - value(before, name) for name in grow}
+        stand = {name: value(after, name) for name in now}
+        if all(_holds(moved[name], wanted) for name, wanted in grow.items()) and all(_holds(stand[name], wanted) for name, wanted in now.items()):
+            return ", ".join([f"{name} +{number:g}" for name, number in moved.items()] + [f"{name} is {number:g}" for name, number in stand.items()])
+        if time.monotonic() >= deadline:
+            wrong = [f"{name} grew by {moved[name]:g} and not {wanted}" for name, wanted in grow.items() if not _holds(moved[name], wanted)]
+            wrong += [f"{name} is {stand[name]:g} and not {wanted}" for name, wanted in now.items() if not _holds(stand[name], wanted)]
+            raise Unmet("counter_wrong", f"of the proxy's counters {', '.join(wrong)}", play.lane.log("daemon"))
+        time.sleep(POLL)
+
+
+def qemu(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:
+    with play.lane.qmp(options["of"]) as qmp:
+        if options["channels"] is not None or options["differ_from"]:
+            return _channels(play, qmp, options, deadline)
+        while True:
+            if options["monitor"]:
+                answer = qmp.execute("human-monitor-command", {"command-line": options["monitor"]})
+                good = re.search(options["match"] or "", answer) is not None
+            else:
+                answer = qmp.execute(options["execute"], options["arguments"])
+                wanted = options["equals"] or {}
+                good = not wanted or (isinstance(answer, dict) and all(answer.get(key) == one for key, one in wanted.items()))
+            if good:
+                return one_line(str(answer), 120)
+            if time.monotonic() >= deadline:
+                raise Unmet("monitor_answer_wrong", f"qemu answered {one_line(str(answer), 200)}", play.lane.log("qemu"))
+            time.sleep(POLL)
+
+
+def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """The connection ids of SPICE's channels, once their number is as wanted and none is of the set registered
+    before.
+    """
+    before = set(play.value(options["differ_from"])["ids"]) if options["differ_from"] else set()
+    while True:
+        channels = qmp.execute("query-spice").get("channels") or []
+        ids = {channel.get("connection-id") for channel in channels}
+        encrypted = options["tls"] is None or all(channel.get("tls") is options["tls"] for channel in channels)
+        if encrypted and options["channels"] in (None, len(channels)) and not ids & before and (ids or not before):
+            return {"ids": sorted(ids), "shown": f"{len(channels)} SPICE channels" + (", none of those before" if before else "")}
+        if time.monotonic() >= deadline:
+            shared = f", {len(ids & before)} of them of the connection before" if before else ""
+            problem = f"query-spice shows {len(channels)} channels{shared}"
+            problem += "" if options["tls"] is None else f", {sum(bool(channel.get('tls')) for channel in channels)} of them with TLS"
+            raise Unmet("spice_channels_wrong", problem, play.lane.log("qemu"))
+        time.sleep(POLL)
+
+
+def processes(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    name = options["name"]
+    entry = records.record(play.lane.place.lane_dir, name)
+    if entry is None:
+        raise Unmet("program_end_wrong", f"{name} was never started")
+    if options["runs"]:
+        end = time.monotonic() + options["seconds"]
+        while entry.running(play.lane.run) and entry.exit_status(play.lane.place.lane_dir) is None:
+            if time.monotonic() >= min(end, deadline):
+                return f"{name} runs"
+            time.sleep(POLL)
+        raise Unmet("program_end_wrong", f"{name} {records.ended_how(entry.exit_status(play.lane.place.lane_dir))}", entry.log)
+    while (status := entry.exit_status(play.lane.place.lane_dir)) is None:
+        if time.monotonic() >= deadline:
+            raise Unmet("program_end_wrong", f"{name} is still running", entry.log)
+        time.sleep(POLL)
+    if status != options["exits"]:
+        raise Unmet("program_end_wrong", f"{name} {records.ended_how(status)} and not with {options['exits']}", entry.log)
+    play.ended.add(name)
+    return f"{name} ended with {status}"
+
+
+def wait(play: Play, step: Step, options: dict[str, Any], deadline: float) -> None:
+    time.sleep(options["seconds"])
+
+
+_LINES = {
+    "line": Option("word"),
+    "match": Option("pattern"),
+    "never": Option("pattern"),
+    "count": Option("whole", 1),
+    "seconds": Option("number", 0.2),
+    "since": Option("word", refers=("any",)),
+}
+ACTORS: dict[str, Actor] = {
+    "serial": Actor(_LINES, serial, "guest", one_of=("line", "match", "never")),
+    "log": Actor({"of": Option("word", required=True), **_LINES}, log, "lane", one_of=("line", "match", "never")),
+    "counters": Actor({"grow": Option("growth"), "now": Option("growth"), "since": Option("word", refers=("any",))}, counters, "proxy"),
+    "qemu": Actor(
+        {
+            "execute": Option("word"),
+            "arguments": Option("mapping"),
+            "equals": Option("mapping"),
+            "monitor": Option("word"),
+            "match": Option("pattern"),
+            "channels": Option("whole"),
+            "differ_from": Option("word", refers=("qemu",)),
+            "tls": Option("truth"),
+            "of": Option("word", refers=("machines",)),
+        },
+        qemu,
+        "qemu",
+        one_of=("execute", "monitor", "channels"),
+    ),
+    "process": Actor(
+        {"name": Option("word", required=True), "exits": Option("whole"), "runs": Option("truth"), "seconds": Option("number", 0.1)},
+        processes,
+        "lane",
+        one_of=("exits", "runs"),
+    ),
+    "wait": Actor({"seconds": Option("number", required=True)}, wait),
+}

@@ -1,0 +1,154 @@
+"""A bare SPICE client for one channel: it links, and then sends and receives messages as they are (spice-protocol:
+protocol.h).
+
+It draws nothing and knows no message; the suites use it for what no real client sends. Every wait has a deadline.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+MAGIC = b"REDQ"
+#: Common capabilities: choice of the authentication, SPICE's own, short message headers.
+CAPABILITIES = 0b1011
+AUTH_SPICE = 1
+KEY_BYTES = 162
+#: Bytes of the largest message that is taken.
+LARGEST = 64 << 20
+CHANNELS = {"main": 1, "display": 2, "inputs": 3, "cursor": 4, "playback": 5, "record": 6, "usbredir": 9, "port": 10, "webdav": 11}
+#: Words for the results of a link (SpiceLinkErr).
+RESULTS = {0: "ok", 1: "error", 2: "invalid magic", 3: "invalid data", 4: "version mismatch", 5: "TLS needed", 6: "no TLS needed", 7: "permission denied"}
+#: The main channel's first message, which begins with the session's id for the other channels (SpiceMsgMainInit).
+MAIN_INIT = 103
+
+
+class LinkClosed(Exception):
+    """The peer closed the connection, or there is none; the text is a clause."""
+
+
+class LinkRefused(Exception):
+    """The peer answered the link with an error."""
+
+    def __init__(self, result: int) -> None:
+        super().__init__(f"link result {result} ({RESULTS.get(result, 'unknown')})")
+        self.result = result
+
+
+class Link:
+    """One connection. ca: the certificate (PEM) that the peer's has to be signed by, or None for no TLS."""
+
+    def __init__(self, address: str, port: int, ca: str | None, limit: float = 10.0) -> None:
+        self.limit = limit
+        self.session = 0
+        try:
+            plain = socket.create_connection((address, port), timeout=limit)
+        except OSError as error:
+            raise LinkClosed(f"connecting failed: {error.strerror or error}") from None
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket: socket.socket = plain
+        if ca is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False  # SPICE compares the subject, and who tests that uses a real client
+            context.load_verify_locations(cadata=ca)
+            try:
+                self.socket = context.wrap_socket(plain)
+            except OSError as error:
+                plain.close()
+                raise LinkClosed(f"TLS failed: {error}") from None
+        self.socket.settimeout(limit)
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def hello(self, channel: int, session: int = 0, channel_id: int = 0) -> None:
+        """Send the link message, the first of the protocol."""
+        body = struct.pack("<IBBIIII", session, channel, channel_id, 1, 0, 18, CAPABILITIES)
+        self.send_raw(MAGIC + struct.pack("<III", 2, 2, len(body)) + body)
+
+    def link(self, channel: int, password: str, session: int = 0) -> None:
+        """Link as this channel. Raises LinkRefused with the peer's result, LinkClosed when it hangs up."""
+        self.hello(channel, session)
+        magic, _, _, size = struct.unpack("<4sIII", self._exactly(16))
+        if magic != MAGIC or size > 4096:
+            raise LinkClosed("the peer does not speak SPICE")
+        reply = self._exactly(size)
+        (result,) = struct.unpack_from("<I", reply)
+        if result:
+            raise LinkRefused(result)
+        key = serialization.load_der_public_key(reply[4 : 4 + KEY_BYTES])
+        assert isinstance(key, rsa.RSAPublicKey)
+        scheme = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303 - the protocol has no other
+        self.send_raw(struct.pack("<I", AUTH_SPICE) + key.encrypt(password.encode() + b"\0", scheme))
+        (result,) = struct.unpack("<I", self._exactly(4))
+        if result:
+            raise LinkRefused(result)
+        if channel == CHANNELS["main"]:
+            kind, body = self.receive(time.monotonic() + self.limit)
+            if kind != MAIN_INIT or len(body) < 4:
+                raise LinkClosed(f"the main channel began with message {kind}")
+            (self.session,) = struct.unpack_from("<I", body)
+
+    def send(self, kind: int, body: bytes = b"", size: int | None = None) -> None:
+        """Send a message; size: what its header says, when that is not the length of the body."""
+        self.send_raw(struct.pack("<HI", kind, len(body) if size is None else size) + body)
+
+    def send_raw(self, data: bytes) -> None:
+        try:
+            self.socket.settimeout(self.limit)
+            self.socket.sendall(data)
+        except OSError as error:
+            raise LinkClosed(f"the peer closed the connection ({error})") from None
+
+    def receive(self, deadline: float) -> tuple[int, bytes]:
+        """The next message's type and body.
+
+        Raises LinkClosed, or TimeoutError at the deadline (a point of time.monotonic()).
+        """
+        kind, size = struct.unpack("<HI", self._exactly(6, deadline))
+        if size > LARGEST:
+            raise LinkClosed(f"the peer announced a message of {size} bytes")
+        return kind, self._exactly(size, deadline)
+
+    def closed(self, deadline: float) -> bool:
+        """Whether the peer closes the connection by the deadline; what it sends until then is thrown away."""
+        try:
+            while True:
+                self._some(65536, deadline)
+        except LinkClosed:
+            return True
+        except TimeoutError:
+            return False
+
+    def _exactly(self, size: int, deadline: float | None = None) -> bytes:
+        end = time.monotonic() + self.limit if deadline is None else deadline
+        data = b""
+        while len(data) < size:
+            data += self._some(size - len(data), end)
+        return data
+
+    def _some(self, most: int, deadline: float) -> bytes:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("nothing came by the deadline")
+        self.socket.settimeout(left)
+        try:
+            data = self.socket.recv(most)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise LinkClosed(f"the connection broke ({error})") from None
+        if not data:
+            raise LinkClosed("the peer closed the connection")
+        return data

@@ -1,0 +1,114 @@
+"""Stands between kerbside-proxy and qemu, knows where each SPICE message begins, and does one thing wrong with them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+#: (to_server, channel type, message type, body) -> the bodies to pass on instead; the message's type stays.
+Change = Callable[[bool, int, int, bytes], list[bytes]]
+CHANNELS = {"main": 1, "display": 2, "inputs": 3, "cursor": 4}
+
+
+class Relay:
+    """Listens on a port of its own and passes everything on to `port`."""
+
+    def __init__(self, port: int, change: Change) -> None:
+        self._target, self._change = port, change
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pair, args=(client,), daemon=True).start()
+
+    def _pair(self, client: socket.socket) -> None:
+        try:
+            qemu = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            client.close()
+            return
+        link = Link()
+        for source, sink, to_server in ((client, qemu, True), (qemu, client, False)):
+            threading.Thread(target=self._pass, args=(source, sink, to_server, link), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, to_server: bool, link: Link) -> None:
+        try:
+            for piece in link.pieces(source, to_server, self._change):
+                sink.sendall(piece)
+        except (OSError, EOFError):
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+class Link:
+    """One connection: the link and its authentication pass as they are, then there are messages with short headers."""
+
+    def __init__(self) -> None:
+        self.channel = 0
+
+    def pieces(self, source: socket.socket, to_server: bool, change: Change) -> Iterator[bytes]:
+        head = exactly(source, 16)
+        body = exactly(source, struct.unpack_from("<I", head, 12)[0])
+        if to_server:
+            self.channel = body[4]
+        yield head + body
+        if to_server:
+            yield exactly(source, 4 + 128)  # the mechanism and the encrypted ticket
+        else:
+            yield exactly(source, 4)
+        while True:
+            kind, size = struct.unpack("<HI", exactly(source, 6))
+            for passed in change(to_server, self.channel, kind, exactly(source, size)):
+                yield struct.pack("<HI", kind, len(passed)) + passed
+
+
+def exactly(source: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = source.recv(size - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data
+
+
+def change(rule: dict[str, Any]) -> Change:
+    """rule: channel, to (server or client), types (all without), and what is wrong with such messages: drop (true,
+    or the numbers of those to drop,
+    counted from 1), double (numbers), flip (the number of the byte whose lowest bit is turned, from the end), delay (seconds)."""
+    counted = 0
+
+    def wrong(to_server: bool, channel: int, kind: int, body: bytes) -> list[bytes]:
+        nonlocal counted
+        if to_server != (rule["to"] == "server") or channel != CHANNELS[rule["channel"]] or kind not in rule.get("types", (kind,)):
+            return [body]
+        counted += 1
+        time.sleep(rule.get("delay", 0))
+        if rule.get("drop") is True or counted in (rule.get("drop") or ()):
+            return []
+        if counted in rule.get("double", ()):
+            return [body, body]
+        if rule.get("flip") and len(body) > rule["flip"] + rule.get("longer", 0):
+            changed = bytearray(body)
+            changed[-rule["flip"]] ^= 1
+            return [bytes(changed)]
+        return [body]
+
+    return wrong

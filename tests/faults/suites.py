@@ -1,0 +1,205 @@
+"""Plays the suites with one part of the lane wrong at a time, and sees that the right check turns red and names
+the right component.
+
+    .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [NAME...]
+
+LANE_DIR is that of a lane that is up. The faults are in suites.yml, whose head says what they may be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.server
+import itertools
+import json
+import shutil
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "module_utils"))
+sys.path.insert(0, str(HERE))
+
+from lane.checks.suites import engine, plan
+from lane.checks.suites.actors import ACTORS
+from lane.checks.suites.stage import LaneStage, Place
+from spice_relay import Relay, change
+
+SUITES = ROOT / "roles/suites/files"
+
+
+def faults() -> list[dict[str, Any]]:
+    return yaml.safe_load((HERE / "suites.yml").read_text(encoding="utf-8"))["faults"]
+
+
+class Rig:
+    """A lane that is up, and its suites."""
+
+    def __init__(self, lane_dir: str) -> None:
+        self.lane_dir = Path(lane_dir)
+        known = {name: json.loads((self.lane_dir / f"handover/{name}.json").read_text()) for name in ("guest", "ryll", "kerbside", "deps")}
+        run = json.loads((self.lane_dir / "run.json").read_text())
+        self.kerbside = Path(known["kerbside"]["python"])
+        first = 17900 + 10 * run["lane_id"]
+        defaults = yaml.safe_load((ROOT / "roles/suites/defaults/main.yml").read_text(encoding="utf-8"))["suites_place"]
+        secrets = f"{lane_dir}/secrets"
+        values: dict[str, Any] = {
+            "lane_dir": lane_dir,
+            "logs_dir": f"{lane_dir}/logs",
+            "address": "127.0.0.1",
+            "proxy_port": first,
+            "plain_port": first + 1,
+            "api_port": first + 2,
+            "metrics_port": first + 3,
+            "spice_port": first + 4,
+            "source": "direct-qemu",
+            "uuid": f"6f4e2c1a-0000-4000-8000-{run['lane_id']:012d}",
+            "host_subject": f"C=US,O=Kerbside CI,CN=kerbside-lane-{run['lane_id']}",
+            "ca_file": f"{lane_dir}/tls/ca.pem",
+            "token_file": f"{secrets}/bearer_token",
+            "seed_file": f"{secrets}/api_seed",
+            "ticket_file": f"{secrets}/spice_ticket",
+            "database_socket": f"{lane_dir}/db.sock",
+            "database_password_file": f"{secrets}/database_password",
+            "database_python": known["kerbside"]["python"],
+            "serial_log": f"{lane_dir}/logs/serial.log",
+            "qmp_socket": f"{lane_dir}/qmp.sock",
+            "control_socket": f"{lane_dir}/ryll.sock",
+            "ryll": known["ryll"]["path"],
+            "qemu": known["deps"]["qemu"],
+        }
+        assert set(values) >= {name for name in defaults if not name.endswith("_limit")}
+        self.place = Place.of(values)
+        guests = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
+        self.guests = {name: {**guest, "name": name, "path": str(ROOT / "fixtures" / guest["image"])} for name, guest in guests.items()}
+
+    def suite(self, name: str) -> plan.Suite:
+        path = SUITES / f"{name}.yml"
+        return plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, self.guests)
+
+    def play(self, fault: dict[str, Any]) -> list[dict[str, Any]]:
+        """The entries of the fault's suite, or of those of its checks that the fault names."""
+        suite = self.suite(fault["suite"])
+        if only := fault.get("checks"):
+            suite = replace(suite, checks=[check for check in suite.checks if check.name in only])
+        with ExitStack() as stack:
+            lane = LaneStage(stack.enter_context(self._place(fault)), self.guests)
+            for name in ("api", "daemon"):
+                lane.described[name] = self._program(lane.described[name], fault, stack)
+            suite = replace(suite, kerbside={**suite.kerbside, **fault.get("settings", {})})
+            if options := fault.get("options"):
+                suite = replace(suite, ryll=tuple(options["ryll"]))
+            return engine.run(lane, suite, suite.guests[0], ACTORS, slow=False)
+
+    def restore(self) -> None:
+        LaneStage(self.place, self.guests).restore()
+
+    @contextmanager
+    def _place(self, fault: dict[str, Any]) -> Iterator[Place]:
+        place = self.place
+        if rules := fault.get("ryll"):
+            wrapper = self.lane_dir / "tmp/ryll"
+            wrapper.write_text(f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}' {place.ryll} \"$@\"\n")
+            wrapper.chmod(0o700)
+            place = replace(place, ryll=str(wrapper))
+        place = replace(place, **{name: getattr(place, other) for name, other in fault.get("place", {}).items()})
+        if wrong := fault.get("counters"):
+            with counters(place.metrics_port, wrong) as port:
+                yield replace(place, metrics_port=port)
+        else:
+            yield place
+
+    def _program(self, program: Any, fault: dict[str, Any], stack: ExitStack) -> Any:
+        if edits := fault.get("kerbside"):
+            copy = self.lane_dir / f"tmp/kerbside-{fault['name']}"  # the path tells whether API and daemon have to be started anew
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")), copy / "kerbside")
+            for edit in edits:
+                file = copy / "kerbside" / edit["file"]
+                text = file.read_text(encoding="utf-8")
+                assert text.count(edit["old"]) == 1, f"{edit['old']!r} is {text.count(edit['old'])} times in {edit['file']}"
+                file.write_text(text.replace(edit["old"], edit["new"]), encoding="utf-8")
+            program = replace(program, env={**program.env, "PYTHONPATH": str(copy)})
+        if rule := fault.get("relay"):
+            relay = Relay(self.place.spice_port, change(rule))
+            stack.callback(relay.close)
+            old, new = f"insecure_port: {self.place.spice_port}", f"insecure_port: {relay.port}"
+            files = {path: (source, form.replace(old, new)) for path, (source, form) in program.secret_files.items()}
+            program = replace(program, secret_files=files)
+        return program
+
+
+@contextmanager
+def counters(real: int, wrong: dict[str, Any]) -> Iterator[int]:
+    """The port of counters that are the real ones, but for those that are multiplied or grow by themselves."""
+    looks = itertools.count()
+
+    class Counters(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            lines = urllib.request.urlopen(f"http://127.0.0.1:{real}/metrics", timeout=5).read().decode().splitlines()
+            for name, factor in wrong.items():
+                if factor == "grows":
+                    lines.append(f"kerbside_proxy_{name} {next(looks)}")
+                    continue
+                for number, line in enumerate(lines):
+                    if name in line and not line.startswith("#"):
+                        series, _, value = line.rpartition(" ")
+                        lines[number] = f"{series} {float(value) * factor:f}"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write("\n".join(lines).encode() + b"\n")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counters) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def verdicts(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """check -> [component, code] of those that failed."""
+    return {one["name"]: [one["detail"]["component"], one["detail"]["code"]] for one in entries if one["result"] == "fail"}
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lane_dir")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--list", action="store_true")
+    given = parser.parse_args(words)
+    known = faults()
+    if given.list:
+        print(*(f"{fault['name']:34} {fault['suite']:10} {', '.join(fault['expect'])}" for fault in known), sep="\n")
+        return 0
+    if unknown := set(given.names) - {fault["name"] for fault in known}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    rig, wrong = Rig(given.lane_dir), 0
+    for fault in known:
+        if given.names and fault["name"] not in given.names:
+            continue
+        entries = rig.play(fault)
+        found = verdicts(entries)
+        good = found == fault["expect"]
+        wrong += not good
+        seconds = sum(one["seconds"] for one in entries)
+        print(f"{'ok ' if good else 'BAD'} {fault['name']:34} {fault['suite']:10} {seconds:5.1f} s  {'' if good else found}", flush=True)
+        if not good:
+            for one in entries:
+                if one["result"] == "fail":
+                    print(f"      {one['name']}: {one['detail']['cause']}", flush=True)
+    rig.restore()
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

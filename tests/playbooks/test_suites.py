@@ -1,0 +1,50 @@
+"""A person's own suite on a lane that is up, red and green; a bad file; and some of the faults that the suites have to see."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
+EXAMPLE = re.search(r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(encoding="utf-8"), re.DOTALL)
+#: One of each kind of fault; `tests/faults/suites.py LANE_DIR` plays all.
+FAULTS = ("ryll-swallows-a-key", "nbf-forgotten", "bytes-counted-twice", "messages-held-back")
+
+
+def play(lane: Any, file: Path, *tags: str) -> Any:
+    return lane.run("playbooks/lane.yml", "--tags", ",".join(tags), lane_suites=["mine"], lane_suite_files=[str(file)])
+
+
+def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text(EXAMPLE[1].replace("serial:", "cereal:"))
+    played = lane.run("playbooks/lane.yml", lane_suites="mine", lane_suite_files=str(file))
+    assert played.rc != 0
+    failure = played.results("Check the suite files")[-1]["lane_failure"]
+    assert failure["code"] == "suite_file_invalid" and failure["cause"].startswith(f"{file}: check hello: step 2: ")
+    assert not lane.dir.exists()
+
+
+@pytest.mark.slow
+def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane: Any, tmp_path: Path) -> None:
+    assert lane.run("playbooks/lane.yml", "--tags", UP).rc == 0
+    file = tmp_path / "mine.yml"
+    for text, verdict in ((EXAMPLE[1], "fail"), (EXAMPLE[1].replace("hallo", "hello"), "pass")):
+        file.write_text(text)
+        played = play(lane, file, "suites", "evidence")
+        result = json.loads((lane.artifacts / "result.json").read_text())
+        assert result["verdict"] == verdict, played
+        assert [(one["suite"], one["guest"], one["name"], one["result"]) for one in result["checks"]] == [("mine", "pocket", "hello", verdict)]
+        assert (result["blame"] or {}).get("code") == ("serial_line_missing" if verdict == "fail" else None)
+        assert "console_token" not in (lane.artifacts / "result.json").read_text()
+    command = [sys.executable, "tests/faults/suites.py", str(lane.dir), *FAULTS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall("^ok ", done.stdout, re.MULTILINE)) == len(FAULTS)

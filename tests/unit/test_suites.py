@@ -1,0 +1,352 @@
+"""Suite files: ours are sound, a bad one is named by its place, and the parts that judge do so."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import google_crc32c
+import pytest
+import yaml
+from ansible.module_utils.lane.checks import sextant_digest
+from ansible.module_utils.lane.checks.suites import engine, machines, plan, sextant, tokens, witnesses
+from ansible.module_utils.lane.checks.suites.actors import ACTORS
+from ansible.module_utils.lane.core.errors import LaneError
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "roles/suites/files").glob("*.yml"))
+GUESTS = ("pocket", "uncalibrated")
+#: Steps that see something; each check has to have two of them.
+WITNESSES = set(ACTORS) - {"burst", "console", "wait", "stop", "clipboard"} | {"expect_event", "quiet", "await", "clipboard_get", "screenshot"}
+FAULTS = yaml.safe_load((ROOT / "tests/faults/suites.yml").read_text(encoding="utf-8"))["faults"]
+GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
+
+
+def read(suite: Any) -> plan.Suite:
+    return plan.read("/my/suite.yml", suite if isinstance(suite, str) else json.dumps(suite), ACTORS, GUESTS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path) -> None:
+    suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
+    assert suite.name == path.stem and suite.description
+    caught = {check for fault in FAULTS if fault["suite"] == suite.name for check in fault["expect"]}
+    for check in suite.checks:
+        seen = [step for step in check.steps if step.actor in WITNESSES]
+        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), check.name  # a digest is two: its pixels and what it tells
+    assert caught <= {check.name for check in suite.checks}
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    return {**GOOD, **more}
+
+
+def one_step(step: Any, **more: Any) -> dict[str, Any]:
+    return changed(checks=[{"name": "one", "steps": [step], **more}])
+
+
+@pytest.mark.parametrize(
+    ("suite", "place"),
+    [
+        ("suite: [", "/my/suite.yml: line 1: it is not YAML"),
+        ("[]", "/my/suite.yml: it is not a mapping"),
+        (changed(guests=["nobody"]), "there is no guest 'nobody'"),
+        (changed(speed=1), "'speed' is not one of"),
+        (changed(kerbside={"MODE": 1}), "kerbside"),
+        (changed(checks=[]), "`checks` is not a list"),
+        (changed(consoles=[{"name": "c", "machine": "m"}]), "console c: `machine` is not the name of one of `machines`"),
+        (changed(checks=GOOD["checks"] * 2), "two checks are named one"),
+        (one_step({"serial": {"line": "x"}}, client="many"), "check one: `client` is not shared, fresh or none"),
+        (one_step({"serial": {"line": "x"}}, expected_failure={"code": "nonsense", "reason": "x"}), "'nonsense' is not a code"),
+        (one_step({"serial": {"line": "x"}, "wait": {"seconds": 1}}), "check one: step 1: it has serial and wait"),
+        (one_step({"serial": {"lime": "x"}}), "check one: step 1 (serial): 'lime' is not one of"),
+        (one_step({"serial": {}}), "step 1 (serial): it does not have exactly one of line, match, never"),
+        (one_step({"serial": {"match": "("}}), "step 1 (serial): `match` is not a regular expression"),
+        (one_step({"counters": {"grow": {"denied_total": "much"}}}), "`grow` is not a mapping of counters"),
+        (one_step({"counters": {"grow": {"denied_total": 1}, "since": "never"}}), "`since` is 'never', which no"),
+        (one_step({"api": {"path": "/session/{token.session}"}}), "{token.session} is not one of"),
+        (one_step({"serial": {"line": "x"}, "blame": "nobody"}), "`blame` is not one of"),
+        (one_step({"serial": {"line": "x"}, "within": 0}), "`within` is not a number of seconds"),
+        (one_step({"send_key": {"key": "no such key"}}), "check one: step 1: "),
+        (one_step({"expect_event": {"event": "paste_completed", "since": "later"}}), "check one: step 1: "),
+    ],
+)
+def test_a_bad_file_is_named_by_its_place(suite: Any, place: str) -> None:
+    with pytest.raises(LaneError) as caught:
+        read(suite)
+    assert caught.value.code == "suite_file_invalid" and caught.value.component == "lane"
+    assert str(caught.value.cause).startswith("/my/suite.yml:") and place in caught.value.cause
+
+
+def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
+    suites = [read(changed(suite=name, guests=list(guests))) for name, guests in (("a", GUESTS), ("b", GUESTS[:1]), ("c", GUESTS[1:]))]
+    assert list(engine.named(suites, ["c", "a"])) == ["c", "a"]
+    played = engine.plays(engine.named(suites, ["all"]), slow=False)
+    assert [(one["suite"], one["guest"], one["last"]) for one in played] == [
+        ("a", "pocket", False),
+        ("b", "pocket", False),
+        ("a", "uncalibrated", False),
+        ("c", "uncalibrated", True),
+    ]
+    for wrong, code in ((lambda: engine.named(suites, ["d"]), "suite_unknown"), (lambda: engine.named([*suites, suites[0]], ["all"]), "suite_file_invalid")):
+        with pytest.raises(LaneError) as caught:
+            wrong()
+        assert caught.value.code == code
+
+
+class Lane:
+    """What the engine needs of a lane; nothing runs here."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "logs").mkdir()
+        self.place = SimpleNamespace(lane_dir=str(folder), logs_dir=str(folder / "logs"), serial_log=str(folder / "logs/serial.log"))
+        self.machines = machines.Machines(str(folder), str(folder / "logs"), "127.0.0.1", 17904, "qemu", read(GOOD))
+        self.guest = {"name": "pocket"}
+        self.settings: dict[str, str] = {}
+        self.counted: dict[str, float] = {}
+
+    def clients(self) -> list[str]:
+        return []
+
+    def counters(self) -> dict[str, float]:
+        return dict(self.counted)
+
+    def log(self, name: str) -> str:
+        return f"{self.place.logs_dir}/{name}.log"
+
+    def settle(self, suite: plan.Suite, guest: str) -> None: ...
+
+    def forget(self) -> None: ...
+
+    def stop_machines(self) -> None: ...
+
+    def note_failure(self) -> None: ...
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    return Lane(tmp_path)
+
+
+def played(lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] = ACTORS) -> list[dict[str, Any]]:
+    suite = plan.read("/my/suite.yml", json.dumps(changed(checks=list(checks))), actors, GUESTS)
+    return engine.run(lane, suite, "pocket", actors, slow=False)
+
+
+def says(lane: Lane, *lines: str) -> plan.Actor:
+    """An actor that has the guest say these lines."""
+
+    def speak(*_: Any) -> None:
+        with open(lane.place.serial_log, "a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\r\n" for line in lines))
+
+    return plan.Actor({}, speak)
+
+
+def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": "one", "client": "none", "steps": list(steps), **more}
+
+
+@pytest.mark.parametrize(
+    ("steps", "code"),
+    [
+        ([{"serial": {"line": "key: a"}}, {"serial": {"line": "key: b"}}], None),
+        ([{"serial": {"line": "key: b"}}, {"serial": {"line": "key: a"}}], "serial_line_missing"),  # in this order
+        ([{"serial": {"match": "^key: ", "count": 3}}], None),
+        ([{"serial": {"match": "^key: ", "count": 4}}], "serial_line_missing"),
+        ([{"serial": {"line": "before"}}], "serial_line_missing"),  # said before the check began
+        ([{"serial": {"line": "key:"}}], "serial_line_missing"),  # a line is a whole line
+        ([{"serial": {"never": "^line"}}], None),
+        ([{"serial": {"never": "^key"}}], "serial_line_unexpected"),
+    ],
+)
+def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: list[dict[str, Any]], code: str | None) -> None:
+    Path(lane.place.serial_log).write_text("before\r\n")
+    actors = {**ACTORS, "say": says(lane, "key: a", "key: b", "key: c")}
+    (entry,) = played(lane, check({"say": {}}, *({**step, "within": 0.05} for step in steps)), actors=actors)
+    assert entry["detail"].get("code") == code
+    assert entry["result"] == ("fail" if code else "pass")
+    assert code is None or (entry["detail"]["component"] == "guest" and entry["detail"]["evidence"].startswith(lane.place.serial_log))
+
+
+@pytest.mark.parametrize(("wanted", "good"), [(2, True), (1, False), (">1", True), (">2", False), (">=2", True), ("<3", True), ("<2", False)])
+def test_counters_are_compared_with_the_moment_before(lane: Lane, wanted: object, good: bool) -> None:
+    lane.counted = {"kerbside_proxy_denied_total": 5.0}
+
+    def deny(*_: Any) -> None:
+        lane.counted["kerbside_proxy_denied_total"] += 2
+
+    actors = {**ACTORS, "deny": plan.Actor({}, deny)}
+    (entry,) = played(lane, check({"deny": {}}, {"counters": {"grow": {"denied_total": wanted}}, "within": 0.05}), actors=actors)
+    assert (entry["result"] == "pass") is good
+    assert good or entry["detail"]["component"] == "proxy"
+
+
+def test_series_are_summed_over_the_labels_that_are_not_named() -> None:
+    series = {f"kerbside_proxy_v_total{{action={action},rule=size_cap}}": number for action, number in (("enforced", 2.0), ("observed", 3.0))}
+    assert witnesses.value(series, "v_total") == 5
+    assert witnesses.value(series, "v_total{action=observed}") == 3
+    assert witnesses.value(series, "v_total{rule=other}") == 0
+    assert witnesses.value(series, "v") == 0
+
+
+MISSING = {"serial": {"line": "no"}, "within": 0.01}
+KNOWN = {"code": "serial_line_missing", "reason": "a known defect"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "more", "result", "component", "code"),
+    [
+        ([MISSING], {}, "fail", "guest", "serial_line_missing"),
+        ([{**MISSING, "blame": "proxy"}], {}, "fail", "proxy", "serial_line_missing"),
+        ([MISSING], {"expected_failure": KNOWN}, "pass", None, None),
+        ([MISSING], {"expected_failure": {**KNOWN, "code": "api_answer_wrong"}}, "fail", "guest", "serial_line_missing"),
+        ([{"wait": {"seconds": 0.01}}], {"expected_failure": KNOWN}, "fail", "lane", "suite_unexpected_pass"),
+        ([MISSING], {"if_failed": [{"instead_of": "guest", "blame": "proxy", "steps": [{"wait": {"seconds": 0.01}}]}]}, "fail", "proxy", "serial_line_missing"),
+        ([MISSING], {"if_failed": [{"instead_of": "guest", "blame": "proxy", "steps": [MISSING]}]}, "fail", "guest", "serial_line_missing"),
+        ([MISSING], {"if_failed": [{"instead_of": "ryll", "blame": "proxy", "steps": [{"wait": {"seconds": 0.01}}]}]}, "fail", "guest", "serial_line_missing"),
+    ],
+)
+def test_a_failure_names_its_component(lane: Lane, steps: list[Any], more: dict[str, Any], result: str, component: str | None, code: str | None) -> None:
+    (entry,) = played(lane, check(*steps, **more))
+    assert (entry["result"], entry["detail"].get("component"), entry["detail"].get("code")) == (result, component, code)
+    failed = engine.failure([entry])
+    assert failed is None if result == "pass" else failed is not None and (failed.code, failed.component, failed.check) == (code, component, "one")
+
+
+def test_checks_after_a_failed_one_are_made_and_what_it_registers_is_missing(lane: Lane) -> None:
+    actors = {**ACTORS, "note": plan.Actor({}, lambda *_: {"session": "S"})}
+    first = check(MISSING, {"note": {}, "register": "noted"})
+    second = {**check({"log": {"of": "daemon", "never": "{noted.session}"}}), "name": "two"}
+    entries = played(lane, first, second, {**check({"wait": {"seconds": 0.01}}), "name": "three"}, actors=actors)
+    assert [entry["result"] for entry in entries] == ["fail", "not run", "pass"]
+    assert entries[1]["detail"]["code"] == "suite_step_missing"
+
+
+def test_a_suite_that_cannot_begin_has_an_entry_for_each_check(lane: Lane) -> None:
+    def settle(*_: Any) -> None:
+        raise LaneError("suite_guest_not_up", "guest", "no banner came")
+
+    lane.settle = settle  # type: ignore[method-assign]
+    entries = played(lane, check(MISSING), {**check(MISSING), "name": "two"})
+    assert [(entry["name"], entry["result"]) for entry in entries] == [("one", "fail"), ("two", "not run")]
+    assert entries[0]["detail"]["code"] == "suite_guest_not_up"
+
+
+def test_tokens_are_forged_as_asked() -> None:
+    good = tokens.forged("x." + tokens._part({"sub": "lane", "exp": 5}) + ".y", "seed", {})
+    assert tokens.claims(good) == {"sub": "lane", "exp": 5}
+    for change in ({"other_seed": True}, {"alg": "none"}, {"set": {"nbf": 600}}, {"drop": ["sub"]}):
+        assert tokens.forged(good, "seed", change) != good
+    assert tokens.forged(good, "seed", {"alg": "none"}).endswith(".")
+    assert "sub" not in tokens.claims(tokens.forged(good, "seed", {"drop": ["sub"]}))
+    assert "BEGIN CERTIFICATE-----\\n" in tokens.other_ca() and "\n" not in tokens.other_ca()
+
+
+DRAIN = [
+    "t=550 type=keypress unicode=000d scancode=0000",
+    "t=550 type=transition from=awaiting to=booting",
+    "t=600 type=mode_switch requested=640x480 applied=640x480",
+    "t=750 type=line row=0",
+    "t=900 type=bootloader_decision choice=ignore attempt=1",
+    "t=950 type=paste len=23 correct=true",
+    "t=990 type=keypress unicode=000d scancode=0000",
+    "type=refresh_stats count=62 total_ms=7147 mean_us=115288 max_us=181174 p99_us=175960",
+]
+#: The rolling hashes of these lines without the last key, computed from the layout that facts and upstream describe.
+VALUES = {
+    0x11: struct.pack("<BBQHH", 1, 12, 550, 0x0D, 0),
+    0x13: struct.pack("<BBQBB", 3, 10, 550, 0, 1),
+    0x17: struct.pack("<BBQHHHH", 7, 16, 600, 640, 480, 640, 480),
+    0x12: struct.pack("<BBQH", 2, 10, 750, 0),
+    0x14: struct.pack("<BBQBI", 4, 13, 900, 1, 1),
+    0x15: struct.pack("<BBQHB", 5, 11, 950, 23, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (DRAIN, None),
+        ([line.replace("row=0", "row=1") for line in DRAIN], "drain_differs"),
+        ([line.replace("t=750", "t=751") for line in DRAIN], "drain_differs"),
+        ([DRAIN[0], *DRAIN], "drain_differs"),
+        (DRAIN[:3] + DRAIN[4:], "drain_differs"),
+        (DRAIN[:-1], "drain_unreadable"),
+        ([*DRAIN, DRAIN[0]], "drain_unreadable"),
+        ([*DRAIN[:2], "t=5 type=song row=1", *DRAIN[2:]], "drain_unreadable"),
+        ([*DRAIN[:2], "t=5 type=line", *DRAIN[2:]], "drain_unreadable"),
+    ],
+)
+def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
+    digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
+    actors = {**ACTORS, "digest": replace(ACTORS["digest"], play=lambda *_: {"digest": digest}), "say": says(lane, *lines)}
+    (entry,) = played(lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors)
+    assert entry["detail"].get("code") == code, entry
+
+
+def test_an_event_of_the_digest_has_the_names_of_the_drain() -> None:
+    assert sextant.fields(7, VALUES[0x17][2:]) == {
+        "kind": "mode_switch",
+        "t": 600,
+        "requested_w": 640,
+        "requested_h": 480,
+        "applied_w": 640,
+        "applied_h": 480,
+    }
+    assert sextant.fields(9, b"") == {"kind": "unknown 0x9"}
+
+
+def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
+    page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
+    example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
+    assert plan.read("/tmp/mine.yml", example, ACTORS, GUESTS).name == "mine"
+    for path in FILES:
+        suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
+        assert f"| {suite.name} |" in page
+        assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
+    assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
+
+
+def digest(hashes: int = 8, events: bytes = b"", schema: int = 2, more: bytes = b"", frame: int = 7) -> bytes:
+    records = b"".join(struct.pack("<BBI", 0x11 + number, 4, number) for number in range(hashes))
+    count = hashes + events.count(b"\x02\x0a")
+    return b"SXDG" + struct.pack("<BIB", schema, frame, count) + records + events + more + struct.pack("<I", 99)
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (digest(events=VALUES[0x12]), None),
+        (b"https://example.org", "no digest"),
+        (digest(schema=3), "schema is 3"),
+        (digest(hashes=7), "7 hashes"),
+        (digest(more=b"\0"), "1 bytes too many"),
+        (digest()[:-10] + digest()[-4:], "cut off"),
+    ],
+)
+def test_a_digest_is_parsed_whole_or_not_at_all(data: bytes, problem: str | None) -> None:
+    if problem is None:
+        found = sextant_digest.parse(data, (1, 2))
+        assert (found.frame, found.crc, found.corner, found.hashes[0x12]) == (7, 99, (1, 2), 1)
+        assert sextant.fields(*found.events[0])["row"] == 0
+    else:
+        with pytest.raises(sextant_digest.BadDigest, match=problem):
+            sextant_digest.parse(data, (0, 0))
+
+
+def test_the_pixels_crc_leaves_the_digest_out() -> None:
+    pixels = bytes(range(250)) * (3 * 200 * 190 // 250)
+    inside, outside = bytearray(pixels), bytearray(pixels)
+    inside[3 * (5 * 200 + 10)] ^= 1
+    outside[3 * (4 * 200 + 10)] ^= 1
+    plain = b"".join(
+        bytes((pixels[3 * at + 2], pixels[3 * at + 1], pixels[3 * at], 0)) for at in range(200 * 190) if not (10 <= at % 200 < 190 and 5 <= at // 200 < 185)
+    )
+    found = [sextant_digest.crc(Image.frombytes("RGB", (200, 190), bytes(each)), (10, 5)) for each in (pixels, inside, outside)]
+    assert [one == google_crc32c.value(plain) for one in found] == [True, True, False]
