@@ -21,7 +21,7 @@ TEXTS = {
     "IMAGE_ORIGIN": "lane_image_origin",
     "GUEST": "lane_guest",
 }
-LISTS = {"RYLL_FEATURES": "ryll_build_features", "SUITES": "lane_suites"}
+LISTS = {"RYLL_FEATURES": "lane_ryll_features", "SUITES": "lane_suites"}
 CREDENTIALS = re.compile(r"(?<!ssh)://[^/\s]*@|://[^/\s@:]*:[^/\s]*@")
 
 

@@ -40,6 +40,12 @@ options:
     type: list
     elements: path
     default: []
+  origins:
+    description:
+      - C(kerbside), C(proxy) and C(ryll), where these come from (docs/origins.md); C(features) of ryll; C(here), which relative paths are taken from.
+      - Compilers and build tools are needed only when one of them has to be built from source.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -108,7 +114,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.prepare import machine, packages
+from ansible.module_utils.lane.prepare import kerbside, machine, packages
+from ansible.module_utils.lane.prepare.source import Place
 
 #: Seconds for each answer of a program on a machine of usual speed.
 ANSWER_LIMIT = 10.0
@@ -124,6 +131,7 @@ def main() -> None:
             "installed": {"type": "bool", "default": False},
             "failure": {"type": "str", "default": ""},
             "folders": {"type": "list", "elements": "path", "default": []},
+            "origins": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -142,6 +150,12 @@ def main() -> None:
         if said:
             packages.write_cache(given["cache_dir"], key, said)
         return said, False
+
+    def build_tools() -> list[str]:
+        """The build tools that are missing, when something has to be built from source."""
+        lacking = packages.missing_tools()
+        place = Place(given["cache_dir"], None, "", ANSWER_LIMIT)
+        return lacking if lacking and given["origins"] and kerbside.builds(place, given["origins"], "git" not in lacking) else []
 
     def missing(found: packages.Survey, release: str, known: dict | None) -> dict:
         """The result while something required is missing, or the failure when nothing more can be done about it."""
@@ -162,7 +176,7 @@ def main() -> None:
         packages.check_table(given["packages"])
         release = packages.release()
         known = given["packages"].get(release)
-        found = packages.survey(known or ())
+        found = packages.survey(known or (), build_tools())
         said, cached = ({}, False) if found.required else proof(found)
         optional = packages.packages_for([need for need in found.missing if need in packages.OPTIONAL], known or {})
         result = {

@@ -27,6 +27,22 @@ options:
     description: The folder that the images' file names are relative to.
     type: path
     required: true
+  origin:
+    description: Where the guest's image comes from instead (docs/origins.md). Not for the guest pocket, which is the lane's own.
+    type: str
+    default: ""
+  kerbside_origin:
+    description: Where kerbside comes from. A checkout or repository of it that has an image of Sextant brings that.
+    type: str
+    default: ""
+  here:
+    description: The directory that relative paths of origins are taken from.
+    type: str
+    default: /
+  cache_dir:
+    description: The lane's cache, for the image of a git repository.
+    type: path
+    default: ~/.cache/kerbside-lane
   firmware_code:
     description: The firmware's code.
     type: path
@@ -84,8 +100,12 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.prepare import firmware, guests
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import firmware, guests, origin, source
 from ansible.module_utils.lane.programs import records
+
+#: The guest whose image comes with the lane.
+OWN = "pocket"
 
 
 def main() -> None:
@@ -96,6 +116,10 @@ def main() -> None:
             "guests": {"type": "dict", "required": True},
             "guest": {"type": "str", "required": True},
             "folder": {"type": "path", "required": True},
+            "origin": {"type": "str", "default": ""},
+            "kerbside_origin": {"type": "str", "default": ""},
+            "here": {"type": "str", "default": "/"},
+            "cache_dir": {"type": "path", "default": "~/.cache/kerbside-lane"},
             "firmware_code": {"type": "path", "required": True},
             "firmware_vars": {"type": "path"},
             "vars_file": {"type": "path", "required": True},
@@ -104,11 +128,27 @@ def main() -> None:
     )
     given = module.params
 
+    def brought(guest: dict) -> tuple[Path, dict] | None:
+        """The image of another origin than the guest's own, and its entry of origins.json."""
+        named = origin.parse(origin.IMAGE, given["origin"], given["here"])
+        if guest["name"] == OWN:
+            if named:
+                problem = f"lane_image_origin is {named}, but the guest {OWN} is the lane's own"
+                raise LaneError("origin_unusable", "environment", problem, "set lane_guest=uncalibrated as well")
+            return None
+        place = source.Place(given["cache_dir"], None, "", 600)
+        return source.image(place, named, origin.parse(origin.KERBSIDE, given["kerbside_origin"], given["here"]))
+
     def work() -> dict:
         guest = guests.entry(given["guests"], given["guest"])
-        guest["path"] = os.path.join(given["folder"], guest["image"])
+        folder, came = given["folder"], brought(guest)
+        if came:
+            folder, guest = str(came[0].parent), {**guest, "image": came[0].name, "sha256": None}
+        guest["path"] = os.path.join(folder, guest["image"])
         guest["sha256"] = guests.check_image(guest, Path(guest["path"]))
-        result = {"lane_note": f"guest {guest['name']}", "ansible_facts": {"lane_guest": guest}}
+        own = {"kind": "guest", "source": f"fixtures/{guest['image']}", "version": None, "commit": None, "dirty": None, "sha256": guest["sha256"]}
+        note = f"guest {guest['name']}" + (f", its image of {came[1]['source']}" if came else "")
+        result = {"lane_note": note, "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
             return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}
         run = private_dir.read_run(given["lane_dir"])
@@ -119,6 +159,7 @@ def main() -> None:
             if given["firmware_vars"]:
                 guests.private_vars(given["firmware_vars"], given["vars_file"])
         private_dir.hand_over(given["lane_dir"], "guest", guest)
+        source.record(given["lane_dir"], image=came[1] if came else own)
         return {**result, "changed": not running}
 
     finish(module, work)

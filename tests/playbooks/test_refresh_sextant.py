@@ -200,9 +200,11 @@ def test_the_real_docker_without_an_engine(bench: Bench) -> None:
 
 
 def test_sources_that_cannot_be_had(bench: Bench) -> None:
-    assert "environment: expected git to list /no/such, but it said fatal: '/no/such' does not appear to be" in bench.refused(refresh_sextant_repo="/no/such")
+    assert "environment: cannot read the repository /no/such: git said fatal: '/no/such' does not appear to be" in bench.refused(
+        refresh_sextant_repo="/no/such"
+    )
     unknown = bench.refused(refresh_sextant_ref="nosuch")
-    assert f"guest: expected {bench.source} to have nosuch, but no branch or tag is named so" in unknown
+    assert f"guest: {bench.source} has no branch or tag nosuch" in unknown
     assert "look at refresh_sextant_ref" in unknown
     wrong = bench.refused(refresh_sextant_ref="--upload-pack=x")
     assert "environment: expected refresh_sextant_ref to be one that can exist, but it is '--upload-pack=x'" in wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.prepare import kerbside, origin, python_env
+from ansible.module_utils.lane.prepare import kerbside, origin, program, python_env
 from ansible.module_utils.lane.prepare.source import Place
 
 PROJECT = """
@@ -158,3 +159,25 @@ def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path
 
     assert len({home("0.8.0"), home("0.8.1"), home("0.8.0", ("x",)), home(str(checkout))}) == 4
     assert home("kerbside==0.8.0") == home("0.8.0")
+
+
+def test_what_cargo_has_to_build(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
+    def builds(git: bool = True, **origins: str) -> bool:
+        return kerbside.builds(place, {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/", **origins}, git)
+
+    assert not builds()
+    assert not builds(kerbside=str(checkout))  # it has no proxy in it
+    assert not builds(ryll=proxy)
+    assert builds(ryll="crates:0.3.0")
+    assert builds(git=False, ryll="git+https://example.invalid/ryll")
+    (checkout / "rust/kerbside-proxy").mkdir(parents=True)
+    (checkout / "rust/kerbside-proxy/Cargo.toml").write_text("")
+    assert builds(kerbside=str(checkout))
+    assert not builds(kerbside=str(checkout), proxy="0.8.0")
+    source = kerbside.resolve(origin.PROXY, origin.Origin("checkout", str(checkout)), place, program.belongs_to_proxy)
+    home = program.home(place, origin.PROXY, source, ())
+    home.mkdir(parents=True)
+    (home / "kerbside-proxy").write_text("x")
+    known = {"size": 1, "sha256": hashlib.sha256(b"x").hexdigest(), "version": "1", "commit": "", "wheel": ""}
+    (home / "record.json").write_text(json.dumps(known))
+    assert not builds(kerbside=str(checkout))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.prepare import origin
+from ansible.module_utils.lane.prepare import origin, source
 from ansible.module_utils.lane.prepare.origin import ARCHIVE, CHECKOUT, CRATES, FILE, GIT, IMAGE, INDEX, KERBSIDE, PROXY, REQUIREMENT, RYLL
+from test_tree import git
 
 
 @pytest.fixture
@@ -121,3 +124,34 @@ def test_inputs_of_roles(here: Path) -> None:
     for name, wrong in (("ryll_build_origin", ""), ("kerbside_proxy_origin", "gone/x"), ("sextant_vm_image_origin", "gone")):
         with pytest.raises(LaneError):
             origin.check({**good, name: wrong})
+
+
+@pytest.mark.skipif(not command.find_program("git"), reason="git is not installed")
+def test_the_image_of_sextant_comes_from_where_it_is_named_or_with_kerbside(here: Path, tmp_path: Path) -> None:
+    place = source.Place(str(tmp_path / "cache"), None, str(tmp_path / "log"), 60)
+    checkout, image = here / "src", here / "src/tests/fixtures/uncalibrated-sextant.qcow2"
+    kerbside = origin.Origin(CHECKOUT, str(checkout))
+    assert source.image(place, None, kerbside) is None
+    assert source.image(place, None, origin.Origin(INDEX, "0.8.0")) is None
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"one")
+    found = source.image(place, None, kerbside)
+    assert found
+    assert (found[0], found[1]["kind"], found[1]["sha256"]) == (image, "checkout", hashlib.sha256(b"one").hexdigest())
+    named = source.image(place, origin.Origin(FILE, str(here / "ryll")), kerbside)
+    assert named
+    assert named[0] == here / "ryll"
+    git(checkout, "init", "-q", "-b", "main")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "first")
+    image.write_bytes(b"not committed")
+    for _ in range(2):  # from the repository, then from the cache
+        found = source.image(place, None, origin.Origin(GIT, str(checkout), "main"))
+        assert found
+        assert (found[0].read_bytes(), found[1]["kind"]) == (b"one", "git")
+    git(checkout, "rm", "-q", "--cached", "tests/fixtures/uncalibrated-sextant.qcow2")
+    git(checkout, "commit", "-q", "-m", "second")
+    with pytest.raises(LaneError) as caught:
+        source.image(place, origin.Origin(GIT, str(checkout), "main"), None)
+    assert caught.value.code == "origin_unusable"
+    assert source.image(place, None, origin.Origin(GIT, str(checkout), "main")) is None

@@ -41,6 +41,14 @@ def test_each_release_has_a_package_for_each_need_and_a_table_with_a_hole_is_ref
 
 
 @pytest.mark.usefixtures("bare")
+def test_build_tools_are_required_only_when_something_is_built() -> None:
+    assert packages.missing_tools() == list(packages.BUILD)
+    assert not {*packages.BUILD} & {*packages.survey().missing}
+    assert {*packages.survey(tools=["cc", "make"]).required} & {*packages.BUILD} == {"cc", "make"}
+    assert packages.packages_for(["cc"], TABLE["debian-12"]) == ["gcc", "libc6-dev"]
+
+
+@pytest.mark.usefixtures("bare")
 def test_an_optional_program_is_asked_for_only_by_root_or_along_with_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     found = packages.survey(TABLE["debian-12"])
     assert "swtpm" in found.missing and "swtpm" not in found.required

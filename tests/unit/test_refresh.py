@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ def wish(tmp_path: Path) -> refresh.Wish:
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        ("git", r"git, for a clone of the source, but there is none on PATH; apt-get install git$"),
-        ("make", r"make, for make release, but there is none on PATH; apt-get install make$"),
-        ("qemu-img", r"qemu-img, for a look at the image, but there is none on PATH; apt-get install qemu-utils$"),
-        ("docker", r"docker, for make release, but there is none on PATH; apt-get install docker\.io$"),
+        ("git", r"git is needed for a clone of the source, and there is none on PATH; apt-get install git$"),
+        ("make", r"expected make, for make release, but there is none on PATH; apt-get install make$"),
+        ("qemu-img", r"expected qemu-img, for a look at the image, but there is none on PATH; apt-get install qemu-utils$"),
+        ("docker", r"expected docker, for make release, but there is none on PATH; apt-get install docker\.io$"),
     ],
 )
 def test_a_missing_program_is_named_before_anything_starts(
@@ -40,18 +41,18 @@ def test_a_missing_program_is_named_before_anything_starts(
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(command, "SYSTEM_PATH", str(tmp_path / "bin"))
-    with pytest.raises(LaneError, match=rf"^host: expected {words}"):
+    with pytest.raises(LaneError, match=rf"^host: {words}"):
         refresh.refresh(wish)
     assert not Path(wish.work_dir).exists()
-    assert f"host: expected {missing}, for " in refresh.plan(wish)["advice"][1]
+    assert re.search(rf"host: (expected )?{missing}\b", refresh.plan(wish)["advice"][1])
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"ref": "--upload-pack=x"}, r"refresh_sextant_ref to be one that can exist, but it is '--upload-pack=x'; look at playbooks/refresh_sextant\.yml$"),
-        ({"ref": ""}, r"refresh_sextant_ref to be one that can exist, but it is ''"),
-        ({"repo": "https://me:secret@example.invalid/s"}, r"refresh_sextant_repo without a password, but it holds one"),
+        ({"ref": "--upload-pack=x"}, r"refresh_sextant_ref names '--upload-pack=x', which cannot be a branch"),
+        ({"ref": ""}, r"refresh_sextant_ref names ''"),
+        ({"repo": "https://me:secret@example.invalid/s"}, r"refresh_sextant_repo has a user name or a password in its URL"),
         ({"repo": ""}, r"refresh_sextant_repo or refresh_sextant_checkout, but both are empty"),
         ({"checkout": "here"}, r"refresh_sextant_checkout to be an absolute path, but it is 'here'$"),
         ({"checkout": "/no/such"}, r"refresh_sextant_checkout to be a folder, but there is none at /no/such$"),
@@ -62,7 +63,7 @@ def test_a_missing_program_is_named_before_anything_starts(
 )
 def test_what_cannot_work_is_refused_in_check_mode_too(wish: refresh.Wish, given: dict[str, Any], words: str) -> None:
     for work in (refresh.plan, refresh.refresh):
-        with pytest.raises(LaneError, match=f"^environment: expected {words}"):
+        with pytest.raises(LaneError, match=f"^environment: (expected )?{words}"):
             work(dataclasses.replace(wish, **given))
     assert not Path(wish.work_dir).exists()
 
@@ -117,5 +118,5 @@ def test_a_commit_that_the_repository_lacks(tmp_path: Path) -> None:
     done = command.run(["git", "init", "-q", str(repo)], command.environment(None), 20, "git init")
     assert done.status == 0
     source = git.Repository(str(repo), "x", "guest", "a test", None, str(tmp_path / "log"), tags=True)
-    with pytest.raises(LaneError, match=rf"^guest: expected {repo} to have commit {'0' * 40}, but git said "):
+    with pytest.raises(LaneError, match=rf"^guest: {repo} has no commit {'0' * 40}: git said "):
         source.check_out(source.commit("0" * 40), tmp_path / "clone")

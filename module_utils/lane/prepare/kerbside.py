@@ -9,7 +9,7 @@ from typing import Any
 from ..core.private_dir import handed_over
 from ..programs import records
 from . import program, python_env
-from .origin import CHECKOUT, GIT, INDEX, KERBSIDE, PROXY, Origin, brought_by
+from .origin import CHECKOUT, CRATES, GIT, INDEX, KERBSIDE, PROXY, RYLL, Origin, brought_by, parse
 from .program import removed_words
 from .source import Place, record, resolve, sha256
 
@@ -55,7 +55,7 @@ def install(place: Place, origin: Origin, proxy_origin: Origin | None, proxy_bin
         origins["proxy"] = {**_nothing("environment", f"KERBSIDE_PROXY_BIN={proxy_bin}"), "sha256": digest}
         note += "; kerbside-proxy as KERBSIDE_PROXY_BIN names it"
     elif named:
-        proxy = resolve(PROXY, named, place, program.belongs_to_proxy if named.kind == CHECKOUT else bool)
+        proxy = resolve(PROXY, named, place, program.belongs_to_proxy)
         made = program.provide(place, PROXY, proxy)
         path, cached = made.path, cached and made.cached
         versions[PROXY.distribution] = made.version
@@ -71,6 +71,24 @@ def install(place: Place, origin: Origin, proxy_origin: Origin | None, proxy_bin
         }
     facts = {"bin": found["bin"], "python": found["python"], "versions": versions, "proxy": path}
     return Installed(facts, origins, cached, note)
+
+
+def builds(place: Place, origins: dict[str, Any], git: bool) -> bool:
+    """Whether cargo has to build something: a source that the cache has nothing of. origins: as lane_deps takes them; git: whether there is one."""
+    here = origins.get("here") or "/"
+    kerbside = parse(KERBSIDE, origins["kerbside"], here)
+    for product, named in (
+        (PROXY, parse(PROXY, origins["proxy"], here) or brought_by(PROXY, kerbside)),
+        (RYLL, parse(RYLL, origins["ryll"], here)),
+    ):
+        if named and named.kind in (GIT, CHECKOUT, CRATES):
+            if named.kind == GIT and not git:
+                return True
+            belongs = program.belongs_to_proxy if product is PROXY else bool
+            features = tuple(sorted(origins["features"])) if product is RYLL else ()
+            if program.find(place, product, resolve(product, named, place, belongs), features) is None:
+                return True
+    return False
 
 
 def note_running(lane_dir: str) -> None:

@@ -36,6 +36,8 @@ PROGRAMS = {
 }
 #: Optional programs: a release's table may name a package for them, and a lane runs without them.
 OPTIONAL = {"swtpm": "swtpm"}
+#: Programs that a build from source starts: wanted only when something is built here.
+BUILD = {"git": "git", "cc": "cc", "cxx": "c++", "make": "make", "cmake": "cmake", "pkg_config": "pkg-config"}
 #: Need -> what a person calls it, where it is not a program.
 FEATURES = {
     "spice": "SPICE in qemu",
@@ -43,7 +45,7 @@ FEATURES = {
     "venv": "venv and ensurepip of this Python",
     "libasound": "libasound.so.2 (ryll is linked with it)",
 }
-NEEDS = {**PROGRAMS, **FEATURES, **OPTIONAL}
+NEEDS = {**PROGRAMS, **FEATURES, **OPTIONAL, **BUILD}
 DPKG_STATUS = "/var/lib/dpkg/status"
 
 
@@ -96,12 +98,18 @@ def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
             raise LaneError("packages_table_wrong", "lane", f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}")
 
 
-def survey(optional: Collection[str] = ()) -> Survey:
+def missing_tools() -> list[str]:
+    """The needs of BUILD that are not met."""
+    return [need for need, program in BUILD.items() if not command.find_program(program)]
+
+
+def survey(optional: Collection[str] = (), tools: Collection[str] = ()) -> Survey:
     """What is installed and what is missing, without starting anything; whether qemu has SPICE only `prove` can tell.
 
     optional: those of OPTIONAL among them are of use with this release. They count as missing only for root, or when something else is missing as well.
+    tools: those of BUILD that are missing and wanted.
     """
-    found = Survey()
+    found = Survey(missing=list(tools))
     for need, program in PROGRAMS.items():
         if path := command.find_program(program):
             found.paths[need] = path

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import LaneError
 from ..core.private_dir import hand_over, handed_over
 from . import cache, git, pip, tree
-from .origin import ARCHIVE, CHECKOUT, CRATES, GIT, INDEX, REQUIREMENT, Origin, Product
+from .origin import ARCHIVE, CHECKOUT, CRATES, FILE, GIT, IMAGE, INDEX, REQUIREMENT, Origin, Product, brought_by
 
 FETCH_LIMIT = 600.0
 
@@ -109,6 +112,37 @@ def record(lane_dir: str, **products: dict[str, Any] | None) -> None:
     """Hand over where these products came from: lane_dir/handover/origins.json."""
     known = handed_over(lane_dir).get("lane_origins", {})
     hand_over(lane_dir, "origins", {**known, **products})
+
+
+def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[Path, dict[str, Any]] | None:
+    """Sextant's image and its entry of origins.json: from the origin that is named, else from the kerbside under test if that brings one.
+
+    None when neither has it. Raises LaneError for a named origin without the image.
+    """
+    origin = named or brought_by(IMAGE, kerbside)
+    if origin is None:
+        return None
+    if origin.kind == FILE:
+        path = Path(origin.source)
+        return path, Source(origin, "").provenance(None, sha256(path))
+    source, inside = resolve(IMAGE, origin, place, lambda file: file.endswith(".qcow2")), IMAGE.markers[0]
+    path = Path(origin.source, inside)
+    if origin.kind == GIT:
+        home = place.family("images") / source.commit[:16]
+        path = home / Path(inside).name
+        if not home.exists():
+            cache.make_private(home.parent)
+            with cache.growing(home.parent) as new:
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(folder(IMAGE, source, place) / inside, new / path.name)
+                cache.publish(new, home)
+            cache.prune(home.parent)
+        cache.used(home)
+    if path.is_file():
+        return path, source.provenance(None, sha256(path))
+    if named:
+        raise LaneError("origin_unusable", "environment", f"{IMAGE.variable} is {origin}, which has no {inside}", "name the image itself")
+    return None
 
 
 def _newest(product: Product, requirement: str, place: Place) -> tuple[str, str]:
