@@ -202,11 +202,12 @@ def play(place: Place, given: dict[str, Any]) -> None:
 
 
 def written(place: Place, given: dict[str, Any]) -> None:
-    """Wait until a file has this text."""
-    end = time.monotonic() + given.get("within", 60)
-    while given["text"] not in (Path(given["file"]).read_text(errors="replace") if Path(given["file"]).exists() else ""):
+    """Wait until a file has this text; with `new`, until it has been appended from now on."""
+    path, end = Path(given["file"]), time.monotonic() + given.get("within", 60)
+    start = path.stat().st_size if given.get("new") else 0
+    while given["text"].encode() not in (path.read_bytes()[start:] if path.exists() else b""):
         if time.monotonic() > end:
-            raise TimeoutError(f"{given['file']} does not have {given['text']!r}")
+            raise TimeoutError(f"{path} does not have {given['text']!r}")
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""The rules for a connection and for what the guest shows, on evidence as the real programs left it."""
+"""The rules for a connection and for what the guest shows (evidence.session_rules), on evidence as the real programs left it."""
 
 from __future__ import annotations
 
