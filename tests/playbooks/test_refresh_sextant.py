@@ -200,7 +200,7 @@ def test_the_real_docker_without_an_engine(bench: Bench) -> None:
 
 
 def test_sources_that_cannot_be_had(bench: Bench) -> None:
-    assert "environment: cannot read the repository /no/such: git said fatal: '/no/such' does not appear to be" in bench.refused(  # noqa: E501 - the sentence is git's
+    assert "environment: cannot read the repository /no/such: git said fatal: '/no/such' does not appear to be" in bench.refused(
         refresh_sextant_repo="/no/such"
     )
     unknown = bench.refused(refresh_sextant_ref="nosuch")
