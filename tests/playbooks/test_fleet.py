@@ -40,7 +40,7 @@ def size(lane: dict | None) -> tuple[int, int]:
 def test_four_lanes_at_once_are_green_and_then_gone() -> None:
     with lane_ids(COUNT) as ids, surroundings(ids[0]) as place:
         place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
-        command = [str(ROOT / "lane"), "fleet", str(COUNT), *fleet_options(place)]
+        command = [str(ROOT / "lane"), "fleet", str(COUNT), "--at-once", str(COUNT), *fleet_options(place)]
         run = Started(command, place.environment())
         most: dict[int, dict] = {}
         together = 0
