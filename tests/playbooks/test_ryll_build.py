@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-PROVIDE = "Provide ryll from its origin - {}"
 MAIN = 'fn main() { println!("ryll v9.9.9 (%s)"); }\n'
 needs_cargo = pytest.mark.skipif(not (shutil.which("cargo") and shutil.which("git")), reason="cargo or git is not installed")
 
@@ -27,8 +26,8 @@ def ryll(lane: Any, *args: str, **settings: Any) -> Any:
 def facts(played: Any) -> dict[str, Any]:
     """What the role handed on."""
     assert played.rc == 0, played
-    [found] = [result["ansible_facts"]["lane_ryll"] for result in played.results() if "lane_ryll" in result.get("ansible_facts", {})]
-    return dict(found)
+    found = [result["ansible_facts"]["lane_ryll"] for result in played.results() if "lane_ryll" in result.get("ansible_facts", {})]
+    return dict(found[-1])  # the claim gives back what an earlier command handed on
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -80,7 +79,7 @@ def test_a_branch_is_followed_and_each_commit_built_once(lane: Any, repository: 
 def test_check_mode_fetches_nothing(lane: Any) -> None:
     played = ryll(lane, "--check")
     assert played.rc == 0, played
-    assert played.changed == 1
+    assert played.result("Provide ryll from its origin")["changed"]
     assert not lane.dir.exists()
     assert not (lane.scratch / "cache").exists()
 

@@ -85,7 +85,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "database_schema_unknown": (
         "The installed kerbside has no migrations where the lane looks for them, so its newest schema is not known.",
-        "Check kerbside_package; if kerbside keeps its migrations elsewhere now, adapt newest_revisions in module_utils/lane/prepare/database.py.",
+        "Check lane_kerbside_origin; if kerbside keeps its migrations elsewhere now, adapt newest_revisions in module_utils/lane/prepare/database.py.",
     ),
     "firmware_mismatch": ("OVMF's CODE and VARS are not of one size family, or one is truncated.", "Reinstall the package that owns them."),
     "firmware_unreadable": ("A file of OVMF cannot be read.", "Install OVMF, or name another file."),
