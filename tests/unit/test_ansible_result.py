@@ -25,7 +25,7 @@ def told(error: Exception, **params: str) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         raise error
 
-    module = SimpleNamespace(_name="spine_check", params=params, fail_json=fail_json)
+    module = SimpleNamespace(_name="lane_check", params=params, fail_json=fail_json)
     with pytest.raises(Failed) as caught:
         ansible_result.finish(module, work)
     failure: dict[str, Any] = caught.value.args[0]["lane_failure"]
@@ -56,7 +56,7 @@ def test_of_a_full_disk_the_folder_that_is_full_is_named(tmp_path: Path, disks: 
 
 def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
     failure = told(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
-    assert (failure["component"], failure["code"], failure["cause"]) == ("environment", "system_refused", "spine_check failed: words (/x)")
+    assert (failure["component"], failure["code"], failure["cause"]) == ("environment", "system_refused", "lane_check failed: words (/x)")
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,12 @@ class Context:
     limit: float = 5.0  #: seconds for each answer of qemu, ryll or the proxy
     wait: bool = True  #: wait for what may still come, and watch all programs of the lane meanwhile
     lossy: bool = False  #: a lossy compression was asked for, so the picture may differ by what that explains
-    pictures: str = ""  #: what the names of the pictures that are kept end with, before .png
     client: Client | None = None  #: an open connection to ryll, which serves one client at a time
     files: list[str] = field(default_factory=list)  #: the pictures that were written, below lane_dir
 
     def keep(self, name: str, picture: Image | None) -> None:
         """Write a picture to lane_dir as evidence, or remove an earlier one when there is none."""
-        file = Path(self.lane_dir, f"{name}{self.pictures}.png")
+        file = Path(self.lane_dir, f"{name}.png")
         if picture is None:
             file.unlink(missing_ok=True)
         else:
@@ -181,13 +180,12 @@ def frames(context: Context) -> dict[str, Any]:
         context.keep("screendump", None if equal else drawn)
         context.keep("difference", None if equal else difference.picture)
         if not equal:
-            names = f"screenshot{context.pictures}.png, screendump{context.pictures}.png and difference{context.pictures}.png"
             problem = f"ryll does not show the picture that qemu itself draws: {difference}"
-            raise LaneError("picture_differs", _responsible(qmp, drawn), problem, f"compare {names}", evidence=f"screenshot{context.pictures}.png")
+            fix = "compare screenshot.png, screendump.png and difference.png"
+            raise LaneError("picture_differs", _responsible(qmp, drawn), problem, fix, evidence="screenshot.png")
         if colour:
             problem = f"the guest has drawn nothing: qemu and ryll both show nothing but {colour}"
-            evidence = f"screenshot{context.pictures}.png"
-            raise LaneError("guest_one_colour", "guest", problem, f"look at {evidence}", evidence=evidence)
+            raise LaneError("guest_one_colour", "guest", problem, "look at screenshot.png", evidence="screenshot.png")
         return {
             "status": status,
             "size": picture_compare.size(shown),

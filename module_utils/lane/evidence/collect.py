@@ -21,7 +21,7 @@ MOST_FILES = 500
 OUTDATED = ("report.html", "result.json", "junit.xml", "logs", "handover", "pictures")
 NOTES = "logs/not-collected.txt"
 #: Where a check may leave a picture, below the lane's directory.
-PICTURE = re.compile(r"screenshot\.png|screendump\.png|pictures/[\w.-]+\.png")
+PICTURE = re.compile(r"(?:screenshot|screendump|difference)\.png|pictures/[\w.-]+\.png")
 
 
 def begin(artifacts: Path) -> None:
@@ -29,7 +29,7 @@ def begin(artifacts: Path) -> None:
     artifacts.mkdir(parents=True, exist_ok=True)
     for path in [
         *(artifacts / name for name in OUTDATED),
-        *(artifacts / name for name in ("screenshot.png", "screendump.png")),
+        *(artifacts / name for name in ("screenshot.png", "screendump.png", "difference.png")),
         artifacts / "counters-before.json",
     ]:
         if path.is_dir() and not path.is_symlink():

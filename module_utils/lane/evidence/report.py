@@ -30,7 +30,11 @@ PICTURE = 160_000  #: bytes of all pictures that are shown in the page; the othe
 DETAIL = 8_000  #: characters of a check's detail
 #: The order in which parts are shown, as the picture travels; other logs follow.
 PARTS = ("ansible", "checks", "serial", "qemu", "database", "api", "daemon", "proxy", "ryll")
-PICTURES = {"screenshot.png": "The guest's screen, as ryll sees it through kerbside", "screendump.png": "The same moment, as qemu itself drew it"}
+PICTURES = {
+    "screenshot.png": "The guest's screen, as ryll sees it through kerbside",
+    "screendump.png": "The same moment, as qemu itself drew it",
+    "difference.png": "White where the two differ",
+}
 
 
 @dataclass(frozen=True)

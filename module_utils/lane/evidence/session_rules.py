@@ -222,7 +222,8 @@ def _blames_guest(seen: Evidence) -> bool:
 
 
 def _agent_missing(seen: Evidence) -> bool:
-    return seen.blame["check"] == "status" and seen.blame["component"] == "guest" and "agent" in str(seen.blame["cause"])
+    agent = seen.blame["check"] == "status" and seen.blame["component"] == "guest" and "agent" in str(seen.blame["cause"])
+    return agent and seen.blame.get("code") != "agent_changed"  # which was there, and did not stay
 
 
 def _limit(seen: Evidence) -> str:

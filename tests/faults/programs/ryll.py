@@ -3,6 +3,7 @@
 silent: accepts on the control socket and never says a word. inverted: the real ryll, whose screenshots come out inverted.
 one-colour: the same with grey screenshots. no-agent: the real ryll, which denies that there is an agent. late: grey screenshots for the first LATE seconds.
 block: the real ryll, which paints 75 by 68 pixels of rgba screenshots white.
+agent-closes, agent-flaps: the real ryll, which presses the keys by which the guest pocket does that, when `frames` asks for a picture.
 protocol-2: the real ryll, which says that its protocol is of major version 2. torn: the screenshot's PNG breaks off half-way.
 """
 
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 LATE = 1.5  # seconds
+PAUSE = 0.3  # seconds after a key
+F2, F3 = 0x3C, 0x3D  # close and open the agent's port of the guest pocket
+KEYS: dict[str, tuple[int, ...]] = {"agent-closes": (F2,), "agent-flaps": (F2, F3)}
 BEGUN = time.monotonic()
 
 
@@ -57,16 +61,27 @@ def main(way: str, program: str, arguments: list[str]) -> int:
 
 
 def relay(way: str, client: socket.socket, ryll: socket.socket) -> None:
-    """Pass requests on one by one, and each answer after it was changed."""
+    """Pass requests on one by one, and each answer after it was changed; events come before the answer."""
     answers = ryll.makefile("rb")
     for line in client.makefile("rb"):
+        request = json.loads(line)
+        if request["method"] == "screenshot" and request["params"].get("format") == "rgba":
+            for key in KEYS.pop(way, ()):
+                press = {"id": 0, "method": "send_key", "params": {"scancode": key, "state": "press"}}
+                ryll.sendall(json.dumps(press).encode() + b"\n")
+                time.sleep(PAUSE)
         ryll.sendall(line)
-        if not (answer := answers.readline()):
-            return
-        message = json.loads(answer)
-        if message.get("ok"):
-            change(way, json.loads(line)["method"], message["result"])
-        client.sendall(json.dumps(message).encode() + b"\n")
+        while True:
+            if not (answer := answers.readline()):
+                return
+            message = json.loads(answer)
+            if message.get("id") == 0:
+                continue
+            if message.get("ok"):
+                change(way, request["method"], message["result"])
+            client.sendall(json.dumps(message).encode() + b"\n")
+            if "event" not in message:
+                break
 
 
 def change(way: str, method: str, result: dict[str, Any]) -> None:

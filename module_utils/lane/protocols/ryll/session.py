@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Settings:
 
     socket: path of ryll's control socket. limit: for the whole session. connect_within: how long the socket is awaited.
     pid: the ryll process, to be watched. log_file: ryll's log, whose end is quoted when ryll is lost.
-    transcript_file: where the transcript goes as JSON, mode 0600.
+    transcript_file: where the transcript goes as JSON, mode 0600. report: what else goes into that file.
     """
 
     socket: str
@@ -49,6 +49,7 @@ class Settings:
     pid: int | None = None
     log_file: str | None = None
     transcript_file: str | None = None
+    report: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise BadSteps for what cannot work, before anything starts. Looks at the values only, not at the machine."""
@@ -225,7 +226,7 @@ class _Session:
 
     def _write(self, result: dict[str, Any]) -> None:
         if self.settings.transcript_file:
-            check_report.write(self.settings.transcript_file, {**result, "files": self.files})
+            check_report.write(self.settings.transcript_file, {**self.settings.report, **result, "files": self.files})
 
     def _shown(self, seen: dict[str, Any]) -> dict[str, Any]:
         """What a step saw as the transcript has it."""

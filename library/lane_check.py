@@ -1,0 +1,219 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lane_check
+short_description: Run the smoke check of one guest
+description:
+  - Plays O(steps) over ryll's control socket, as M(ryll_session) does, and checks the lane from outside ryll while that connection is open.
+  - C(banner) waits for the guest's own banner in the serial log and watches qemu meanwhile.
+  - C(counters) requires that the proxy's own counters rose since console.vv was fetched, both ways and without a firewall verdict.
+  - C(path) requires that ryll is connected to the proxy and not to qemu.
+  - C(frames) requires that the guest runs and that ryll shows the picture that qemu itself draws, pixel by pixel.
+  - The agent has to be as the guest promises until the last check, by ryll's events and by a last look; if not, the check C(status) fails.
+  - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with the first failure.
+extends_documentation_fragment:
+  - ryll_steps
+options:
+  lane_dir:
+    description: The lane's private directory.
+    type: path
+    required: true
+  guest:
+    description: The guest's entry, with C(name), C(banner) and C(agent).
+    type: dict
+    required: true
+  checks:
+    description: Which checks from outside to run, in this order.
+    type: list
+    elements: str
+    choices: [banner, counters, path, frames]
+    default: [banner, counters, path, frames]
+  pid:
+    description:
+      - The ryll process, whose end is noticed at once.
+      - Without it something failed before, and ryll was not started. The checks from outside then run once, without waiting, and the task does not fail.
+    type: int
+  client_log:
+    description: ryll's log, which is quoted when ryll is lost.
+    type: path
+  serial_log:
+    description: The guest's serial port as a file.
+    type: path
+    required: true
+  banner_limit:
+    description: Seconds from qemu's start to the banner.
+    type: float
+    default: 60
+  address:
+    description: The proxy's address.
+    type: str
+    default: 127.0.0.1
+  metrics_port:
+    description: The port of the proxy's counters.
+    type: int
+    required: true
+  proxy_port:
+    description: The proxy's TLS port.
+    type: int
+    required: true
+  spice_port:
+    description: qemu's SPICE port.
+    type: int
+    required: true
+  counters_file:
+    description: The counters as they were when console.vv was fetched.
+    type: path
+    required: true
+  qmp_socket:
+    description: qemu's QMP socket.
+    type: path
+    required: true
+  control_socket:
+    description: ryll's control socket. No other client may be connected to it.
+    type: path
+    required: true
+  lossy:
+    description: A lossy compression was asked for. Ryll's picture may then differ from qemu's by what that explains (docs/smoke.md).
+    type: bool
+    default: false
+  report_file:
+    description: The file for the entries of the checks, as JSON.
+    type: path
+    required: true
+  transcript_file:
+    description: The file for the transcript of O(steps), as JSON.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Checks the steps; touches nothing.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: full
+    description: It only observes, as long as its steps do.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: Run the smoke check of the guest pocket
+  lane_check:
+    lane_dir: /tmp/kerbside-lane-0
+    guest: {name: pocket, banner: "pocket-sextant 1.0: ready", agent: true}
+    steps:
+      - hello: {}
+      - subscribe: {events: [agent_connected, dropped]}
+      - name: status
+        await: {surfaces: 1, marks: 1, agent: true}
+        within: 30
+        blame: guest
+    pid: 4711
+    serial_log: /tmp/kerbside-lane-0/logs/serial.log
+    metrics_port: 17903
+    proxy_port: 17900
+    spice_port: 17904
+    counters_file: /tmp/kerbside-lane-0/counters-before.json
+    qmp_socket: /tmp/kerbside-lane-0/qmp.sock
+    control_socket: /tmp/kerbside-lane-0/ryll.sock
+    report_file: /tmp/kerbside-lane-0/logs/spine.json
+    transcript_file: /tmp/kerbside-lane-0/logs/smoke.json
+"""
+
+RETURN = r"""
+lane_note:
+  description: The names of the checks that passed, for the terminal.
+  returned: success, except in check mode
+  type: str
+lane_failure:
+  description: Component, check, cause and evidence, as the lane's verdict takes them.
+  returned: failure
+  type: dict
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane.checks import outside_checks, smoke
+from ansible.module_utils.lane.core import check_report, private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.ryll.session import Settings
+from ansible.module_utils.lane.protocols.ryll.steps import plan
+
+#: What goes to the context of the checks unchanged.
+CONTEXT = "lane_dir serial_log banner_limit address metrics_port proxy_port spice_port counters_file qmp_socket control_socket lossy".split()
+PICTURES = ["screenshot.png", "screendump.png", "difference.png"]
+
+
+def as_given(value: Any) -> Any:
+    """The steps, which are checked by the language of steps itself."""
+    return value
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "lane_dir": {"type": "path", "required": True},
+            "guest": {"type": "dict", "required": True},
+            "steps": {"type": as_given, "required": True},
+            "checks": {"type": "list", "elements": "str", "choices": list(outside_checks.CHECKS), "default": list(outside_checks.CHECKS)},
+            "pid": {"type": "int"},
+            "client_log": {"type": "path"},
+            "serial_log": {"type": "path", "required": True},
+            "banner_limit": {"type": "float", "default": 60},
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "metrics_port": {"type": "int", "required": True},
+            "proxy_port": {"type": "int", "required": True},
+            "spice_port": {"type": "int", "required": True},
+            "counters_file": {"type": "path", "required": True},
+            "qmp_socket": {"type": "path", "required": True},
+            "control_socket": {"type": "path", "required": True},
+            "lossy": {"type": "bool", "default": False},
+            "report_file": {"type": "path", "required": True},
+            "transcript_file": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+
+    def work() -> dict[str, Any]:
+        steps = plan(given["steps"]) if given["steps"] else []
+        if module.check_mode:
+            return {"changed": False}
+        run = private_dir.read_run(given["lane_dir"])
+        guest = given["guest"]
+        missing = [key for key in ("name", "banner", "agent") if guest.get(key) in (None, "")]
+        if missing and not given["pid"]:
+            return {"changed": False}
+        if missing:
+            problem = f"the entry of the guest has no {' and no '.join(missing)}, so that there is nothing to compare with"
+            raise LaneError("guest_entry_invalid", "environment", problem, "start the guest again: ./lane --tags sextant_vm")
+        whose = {"suite": smoke.SUITE, "guest": guest["name"]}
+        smoke.set_aside(given["lane_dir"], guest["name"], [given["transcript_file"], given["report_file"]], PICTURES)
+        settings = Settings(given["control_socket"], pid=given["pid"], log_file=given["client_log"], transcript_file=given["transcript_file"], report=whose)
+        context = outside_checks.Context(run=run, banner=guest["banner"], **{name: given[name] for name in CONTEXT})
+        planned = smoke.Plan(guest["name"], bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None)
+        if planned.session is None and os.path.exists(given["transcript_file"]):
+            os.unlink(given["transcript_file"])  # it is of an earlier check
+        entries, failure, notices = smoke.run(planned, context)
+        check_report.write(given["report_file"], {**whose, "checks": entries, "files": context.files})
+        for notice in notices:
+            module.warn(notice)
+        if failure and given["pid"]:
+            raise failure
+        return {"changed": False, "lane_note": ", ".join([*(step.name for step in steps if step.verb != "subscribe"), *(e["name"] for e in entries)])}
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

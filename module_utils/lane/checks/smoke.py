@@ -1,0 +1,132 @@
+"""The smoke check of one guest: what ryll sees (its steps), what is seen from outside, and that the agent was as promised all the while.
+
+ryll's connection stays open until the last check, subscribed to the events of the agent, so that an agent which comes or goes in between is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import check_report
+from ..core.errors import LaneError
+from ..programs import loss
+from ..protocols.qmp import Qmp
+from ..protocols.ryll import session
+from ..protocols.ryll.client import Client
+from ..protocols.ryll.replies import Status
+from ..protocols.ryll.steps import Step
+from . import outside_checks
+from .outside_checks import Context
+
+SUITE = "smoke"
+#: The check that the agent's last look belongs to.
+AGENT_CHECK = "status"
+AGENT_EVENT = "agent_connected"
+#: Seconds for each answer after a failure; healthy programs answer within milliseconds.
+QUERY_TIMEOUT = 1.0
+#: Seconds until ryll has to know what qemu knows of the agent's port; it takes 4 ms.
+AGENT_SETTLE = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to check. steps: those of ryll; outside: names of the checks from outside; agent: whether the guest promises one; session: None when there
+    is no ryll to talk to, so that only what can be seen without waiting is checked.
+    """
+
+    guest: str
+    agent: bool
+    steps: list[Step]
+    outside: list[str]
+    session: session.Settings | None
+
+
+def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError | None, list[str]]:
+    """Run every check, also after one has failed, then without waiting.
+
+    Returns the entries of the checks from outside, the first failure, and notices.
+    """
+    names, failures, notices = list(plan.outside), [], []
+    entries: list[dict[str, Any]] = []
+
+    def check(some: list[str]) -> None:
+        found, failure = outside_checks.run_checks(context, some)
+        entries.extend(found)
+        failures.extend([failure] if failure else [])
+
+    def after_steps(client: Client) -> None:
+        context.client = client
+        check(names)
+        if any(step.name == AGENT_CHECK for step in plan.steps):
+            try:
+                agent_kept(context, client, plan.agent)
+            except LaneError as error:
+                error.check = AGENT_CHECK
+                failures.append(error)
+                entries.append({"name": AGENT_CHECK, "result": "fail", "seconds": 0.0, "detail": outside_checks.failure(error)})
+        context.client = None
+
+    # The open agent port shows that a guest has drawn its picture. One without an agent shows it by its banner only.
+    if plan.session and not plan.agent and "banner" in names:
+        names.remove("banner")
+        check(["banner"])
+    if plan.session and not failures:
+        try:
+            with loss.watched(context.lane_dir, {"ryll"}) if plan.steps else nullcontext():  # ryll itself is watched by its pid
+                played = session.run(plan.session, plan.steps, lambda stage: after_steps(stage.client))
+            notices += played["notices"]
+        except LaneError as error:
+            notices += error.result.get("notices", [])
+            failures.append(error)
+    if left := [name for name in plan.outside if name not in [entry["name"] for entry in entries]]:
+        context.wait, context.limit, context.client = False, QUERY_TIMEOUT, None
+        check(left)
+    return entries, failures[0] if failures else None, notices
+
+
+def agent_kept(context: Context, client: Client, promised: bool) -> None:
+    """Raise LaneError (guest, or ryll for what only ryll says) unless the agent was as promised since the session began, and still is."""
+    client.drain()
+    changes = [event.data.get("connected") for event in client.events.kept if event.name == AGENT_EVENT]
+    if changes not in ([], [True]) if promised else changes:
+        shown = ", ".join("connected" if change is True else "gone" for change in changes[-6:])
+        raise LaneError("agent_changed", "guest", f"the guest's agent came and went during the check: {shown}", "look at logs/serial.log")
+    if client.events.dropped_by_server:
+        problem = f"ryll dropped {client.events.dropped_by_server} events, so that a change of the agent may have been missed"
+        raise LaneError("agent_events_dropped", "ryll", problem, "look at logs/ryll.log")
+    deadline = time.monotonic() + context.limit
+    with Qmp.connect(context.qmp_socket, context.limit) as qmp:
+        ports = [entry.get("frontend-open") for entry in qmp.execute("query-chardev") if entry.get("label") == "vdagent"]
+    if promised not in ports:
+        said = "closed on the guest's side" if promised else "open, though the guest promises no agent"
+        raise LaneError("agent_changed", "guest", f"at the end of the check the agent's port is {said} (query-chardev)", "look at logs/serial.log")
+    settled = time.monotonic() + AGENT_SETTLE
+    while Status.read(client.request("status", {}, deadline)).agent_connected != promised:
+        if time.monotonic() > settled:
+            seen = "no agent, though the guest has its port open" if promised else "an agent, though the guest has its port closed"
+            raise LaneError("agent_not_seen", "ryll", f"at the end of the check ryll sees {seen} (query-chardev)", "look at logs/ryll.log")
+        client.pump(time.monotonic() + 0.02)
+
+
+def set_aside(lane_dir: str, guest: str, reports: list[str], pictures: list[str]) -> None:
+    """Give reports and pictures of another guest that this command has checked before names with that guest in them."""
+    for file in map(Path, reports):
+        report = check_report.read(file)
+        other = report.get("guest")
+        if not other or other == guest or report.get("command_id") != check_report.command_id():
+            continue
+        renamed = {}
+        for name in report.get("files", []):
+            short = os.path.relpath(os.path.join(lane_dir, name), lane_dir)
+            if short in pictures:
+                renamed[name] = f"pictures/{Path(name).stem}-{other}.png"
+                if Path(lane_dir, short).exists():
+                    Path(lane_dir, "pictures").mkdir(mode=0o700, exist_ok=True)
+                    Path(lane_dir, short).replace(Path(lane_dir, renamed[name]))
+        check_report.write(file.with_name(f"{file.stem}-{other}.json"), report | {"files": [renamed.get(name, name) for name in report.get("files", [])]})
+        file.unlink()

@@ -1,0 +1,158 @@
+"""The smoke check of one guest, with a qemu and a ryll of the tests: the agent has to be as promised from the first step to the last check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.checks import outside_checks, smoke
+from ansible.module_utils.lane.core import check_report
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.ryll.session import Settings
+from ansible.module_utils.lane.protocols.ryll.steps import plan
+from control_peer import Connection, Peer, Ryll
+from lanes import TestLane, claimed_lane
+
+Change = Callable[[Ryll, "Qemu", Connection], None]
+STATUS = {"name": "status", "await": {"surfaces": 1}, "within": 1, "blame": "guest"}
+
+
+class Qemu:
+    """qemu's monitor, as a handler for Peer: it knows whether the guest has the agent's port open."""
+
+    def __init__(self, agent: bool) -> None:
+        self.open = agent
+
+    def __call__(self, connection: Connection) -> None:
+        connection.send({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})
+        for request in connection.requests():
+            ports = [{"label": "serial0", "frontend-open": not self.open}, {"label": "vdagent", "frontend-open": self.open}]
+            connection.send({"return": ports, "id": request["id"]})
+
+
+@pytest.fixture
+def lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[TestLane]:
+    with claimed_lane() as found:
+        monkeypatch.setattr(outside_checks, "CHECKS", {name: lambda context: {} for name in ("banner", "path")})
+        yield found
+
+
+def context(lane: TestLane, **more: Any) -> outside_checks.Context:
+    return outside_checks.Context(lane.dir, lane.run, "", "x", 1, "127.0.0.1", 1, 2, 3, "", **more)
+
+
+def check(lane: TestLane, agent: bool, change: Change | None = None, steps: list[dict[str, Any]] | None = None, **peer: Any) -> Any:
+    """Play the smoke check of a guest that promises an agent or none. change: what happens between the steps and the last look."""
+    ryll, qemu = Ryll(), Qemu(agent)
+    ryll.agent = agent
+    vars(ryll).update(peer)
+    seen: list[Connection] = []
+    usual = ryll.on_subscribe
+    vars(ryll)["on_subscribe"] = lambda c, r, p: (seen.append(c), usual(c, r, p))
+    given = steps if steps is not None else [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}, STATUS]
+    with Peer(qemu) as monitor, Peer(ryll) as control:
+        if change:
+            outside_checks.CHECKS["path"] = lambda context: change(ryll, qemu, *seen[:1]) or {}
+        where = context(lane, qmp_socket=monitor.path, control_socket=control.path, limit=5.0)
+        planned = smoke.Plan("g", agent, plan(given), ["banner", "path"], Settings(control.path))
+        return smoke.run(planned, where)
+
+
+def events(*states: bool) -> Change:
+    def tell(ryll: Ryll, qemu: Qemu, connection: Connection) -> None:
+        for state in states:
+            connection.event("agent_connected", connected=state)
+        ryll.agent = qemu.open = states[-1]
+
+    return tell
+
+
+def silently(ryll: bool, qemu: bool) -> Change:
+    def change(r: Ryll, q: Qemu, c: Connection) -> None:
+        r.agent, q.open = ryll, qemu
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("agent", "change"),
+    [(True, None), (False, None), (True, events(True))],  # an agent that was open before the client came is reported once
+    ids=["agent", "no agent", "a late event"],
+)
+def test_an_agent_that_stays_as_promised_passes(lane: TestLane, agent: bool, change: Change | None) -> None:
+    entries, failure, notices = check(lane, agent, change)
+    assert (failure, notices) == (None, [])
+    assert [(entry["name"], entry["result"]) for entry in entries] == [("banner", "pass"), ("path", "pass")]
+
+
+WRONG: dict[str, tuple[bool, Change, str, str]] = {
+    "the agent goes for good": (True, events(False), "agent_changed", "guest"),
+    "the agent flaps": (True, events(False, True), "agent_changed", "guest"),
+    "the agent comes twice": (True, events(True, True), "agent_changed", "guest"),
+    "an agent that nobody promised": (False, events(True), "agent_changed", "guest"),
+    "an agent that comes and goes": (False, events(True, False), "agent_changed", "guest"),
+    "the port closes without an event": (True, silently(False, False), "agent_changed", "guest"),
+    "the port opens without an event": (False, silently(True, True), "agent_changed", "guest"),
+    "only ryll sees no agent": (True, silently(False, True), "agent_not_seen", "ryll"),
+    "only ryll sees an agent": (False, silently(True, False), "agent_not_seen", "ryll"),
+    "ryll drops events": (True, lambda r, q, c: c.event("dropped", count=2), "agent_events_dropped", "ryll"),
+}
+
+
+@pytest.mark.parametrize(("agent", "change", "code", "component"), WRONG.values(), ids=WRONG)
+def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(lane: TestLane, agent: bool, change: Change, code: str, component: str) -> None:
+    entries, failure, _ = check(lane, agent, change)
+    assert (failure.code, failure.component, failure.check) == (code, component, "status")
+    assert [entry["name"] for entry in entries] == ["banner", "path", "status"]
+    assert entries[-1]["result"] == "fail" and entries[-1]["detail"]["code"] == code
+
+
+def test_without_the_check_status_the_agent_is_not_looked_at(lane: TestLane) -> None:
+    steps = [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}]
+    assert check(lane, True, events(False), steps)[1] is None
+
+
+def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[tuple[bool, float]] = []
+    for name in ("banner", "path"):
+        monkeypatch.setitem(outside_checks.CHECKS, name, lambda context: waits.append((context.wait, context.limit)) or {})
+    steps = [{"hello": {}}, {**STATUS, "await": {"surfaces": 2}, "within": 0.1}]
+    assert check(lane, True, steps=steps, on_hello=None)[1].code == "ryll_refused"
+    entries, failure, _ = check(lane, True, steps=steps)
+    assert (failure.code, failure.component, failure.check) == ("ryll_unmet", "guest", "status")
+    assert [entry["name"] for entry in entries] == ["banner", "path"]
+    assert waits == [(False, smoke.QUERY_TIMEOUT)] * 4
+
+
+@pytest.mark.parametrize(("agent", "asked"), [(True, True), (False, False)])
+def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane: TestLane, monkeypatch: pytest.MonkeyPatch, agent: bool, asked: bool) -> None:
+    def missing(context: outside_checks.Context) -> dict[str, Any]:
+        raise LaneError("guest_no_banner", "guest", "no banner")
+
+    monkeypatch.setitem(outside_checks.CHECKS, "banner", missing)
+    session: list[object] = []
+    monkeypatch.setitem(outside_checks.CHECKS, "path", lambda context: session.extend(filter(None, [context.client])) or {})
+    entries, failure, _ = check(lane, agent)
+    assert failure.code == "guest_no_banner"
+    assert sorted((entry["name"], entry["result"]) for entry in entries) == [("banner", "fail"), ("path", "pass")]
+    assert bool(session) is asked
+
+
+def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, picture = Path(lane.dir, "logs/smoke.json"), Path(lane.dir, "screenshot.png")
+    for command, guest, kept in (("c1", "other", True), ("c0", "other", False), ("c1", "g", False)):
+        monkeypatch.setenv("LANE_COMMAND_ID", command)
+        picture.write_bytes(b"its picture")
+        check_report.write(report, {"suite": "smoke", "guest": guest, "checks": [], "files": [str(picture), "screendump.png", "x.txt"]})
+        monkeypatch.setenv("LANE_COMMAND_ID", "c1")
+        smoke.set_aside(lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"], ["screenshot.png", "screendump.png"])
+        assert report.exists() is not kept
+        if kept:
+            moved = json.loads(Path(lane.dir, "logs/smoke-other.json").read_text())
+            assert (moved["guest"], moved["command_id"]) == ("other", "c1")
+            assert moved["files"] == ["pictures/screenshot-other.png", "pictures/screendump-other.png", "x.txt"]
+            assert Path(lane.dir, "pictures/screenshot-other.png").read_bytes() == b"its picture"
+        assert picture.exists() is not kept
