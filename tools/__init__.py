@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 
-def end_quietly() -> None:
-    """Let Ctrl-C, and a reader of stdout that goes away, end this program without a traceback."""
-    for number in (signal.SIGINT, signal.SIGPIPE):
+def end_quietly(*numbers: signal.Signals) -> None:
+    """Let Ctrl-C, and a reader of stdout that goes away, end this program without a traceback. numbers: only these signals do."""
+    for number in numbers or (signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)

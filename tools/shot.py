@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ def take(lane_id: int, wanted: Path | None) -> str:
 
 def main() -> None:
     """Entry point of `./lane shot`."""
-    end_quietly()
+    end_quietly(signal.SIGINT)  # a socket that the peer closes raises an error of its own
     parser = argparse.ArgumentParser(prog="./lane shot", description="Take a screenshot of a running lane: by ryll through kerbside, or else by qemu.")
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)")
     ps.add_lane_option(parser)
