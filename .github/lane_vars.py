@@ -1,4 +1,4 @@
-"""Writes the workflow's inputs as Ansible extra vars: lane_vars.py FILE, the inputs in KERBSIDE_PACKAGE and RYLL_REF.
+"""Writes the workflow's inputs as Ansible extra vars: lane_vars.py FILE, each input in an environment variable of its name.
 
 A file of JSON, so that no shell and no option parser ever splits or interprets what somebody typed.
 """
@@ -7,26 +7,53 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+#: Input -> the lane's variable.
+TEXTS = {
+    "KERBSIDE_ORIGIN": "lane_kerbside_origin",
+    "PROXY_ORIGIN": "lane_proxy_origin",
+    "RYLL_ORIGIN": "lane_ryll_origin",
+    "IMAGE_ORIGIN": "lane_image_origin",
+    "GUEST": "lane_guest",
+}
+LISTS = {"RYLL_FEATURES": "ryll_build_features", "SUITES": "lane_suites"}
+CREDENTIALS = re.compile(r"(?<!ssh)://[^/\s]*@|://[^/\s@:]*:[^/\s]*@")
 
 
-def lane_vars(inputs: Mapping[str, str]) -> dict[str, str]:
+def lane_vars(inputs: Mapping[str, str]) -> dict[str, Any]:
     """The extra vars for these inputs. An empty or missing input leaves the lane's own choice.
 
-    Raises ValueError (one sentence) for what pip and git would never take, or Ansible would take for a template.
+    Raises ValueError (one sentence) for what holds credentials, which it does not quote, or what Ansible would take for a template or an option.
     """
-    found = {}
-    for name in ("KERBSIDE_PACKAGE", "RYLL_REF"):
-        value = inputs.get(name, "").strip()
-        if not value.isprintable() or "{{" in value or "{%" in value or "{#" in value or value.startswith("-"):
-            raise ValueError(f"expected {name.lower()} to be one line that is no option and no template, got {value!r}")
-        if value and name == "KERBSIDE_PACKAGE":
-            found["kerbside_package"] = value
-        elif value:
-            found |= {"ryll_build_method": "git", "ryll_build_ref": value}
-    return found
+    found: dict[str, Any] = {}
+    for name, variable in TEXTS.items():
+        if value := _checked(name, inputs.get(name, "").strip()):
+            found[variable] = value
+    for name, variable in LISTS.items():
+        if words := [word for word in re.split(r"[,\s]+", _checked(name, inputs.get(name, "").strip())) if word]:
+            found[variable] = words
+    text = inputs.get("VARIABLES", "").strip()
+    try:
+        more = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f"variables is no JSON: {error}") from None
+    if not isinstance(more, dict):
+        raise ValueError('variables is no JSON object, such as {"lane_keep": "never"}')
+    _checked("VARIABLES", json.dumps(more, ensure_ascii=False))
+    return {**found, **more}
+
+
+def _checked(name: str, value: str) -> str:
+    if CREDENTIALS.search(value):
+        raise ValueError(f"{name.lower()} has a user name or a password in a URL")
+    if not value.isprintable() or re.search(r"\{[{%#]", value) or value.startswith("-"):
+        raise ValueError(f"{name.lower()} is no plain line, but an option, a template or more than one line: {value!r}")
+    return value
 
 
 if __name__ == "__main__":

@@ -123,10 +123,10 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core import private_dir, secrets
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.evidence import secret_scan
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.prepare import kerbside
+from ansible.module_utils.lane.programs import loss
 from ansible.module_utils.lane.protocols import kerbside_api, proxy_counters
 
 SPEC = {
@@ -165,9 +165,10 @@ def main() -> None:
         if module.check_mode:
             return {"changed": not fresh_enough()}
         private_dir.read_run(given["lane_dir"])
+        kerbside.note_running(given["lane_dir"])
         if fresh_enough():
             return {"changed": False}
-        with process.watched(given["lane_dir"], {process.CLIENT}):
+        with loss.watched(given["lane_dir"], {loss.CLIENT}):
             return fetch()
 
     def fetch() -> dict:
@@ -176,7 +177,7 @@ def main() -> None:
         path = f"/console/proxy/{given['source']}/{given['uuid']}/console.vv"
         text = kerbside_api.get(given["address"], given["api_port"], path, given["token_file"], given["limit"])
         keys = kerbside_api.parse(text)
-        secret_scan.register(given["lane_dir"], "console_token", keys.get("password", ""))
+        secrets.register(given["lane_dir"], "console_token", keys.get("password", ""))
         expected = kerbside_api.Expected(given["address"], given["tls_port"], given["spice_port"], given["host_subject"], given["ca_file"])
         shown = kerbside_api.keep(text, keys, given["file"])
         private_dir.hand_over(given["lane_dir"], "console", shown)

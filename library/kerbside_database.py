@@ -142,7 +142,7 @@ from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import database
-from ansible.module_utils.lane.programs.options import PROGRAM, SHARED, program
+from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_options
 
 
 def main() -> None:
@@ -180,7 +180,7 @@ def main() -> None:
             raise
 
     def work() -> dict:
-        options = database.Options(tuple(program(one, given) for one in given["programs"]), given["datadir"], tuple(given["inputs"]), given["kerbside"])
+        options = database.Options(tuple(from_options(one, given) for one in given["programs"]), given["datadir"], tuple(given["inputs"]), given["kerbside"])
         result = {"changed": False, "made": False, "missing": False}
         if given["running"]:
             return result if module.check_mode else {**result, "revision": check(options)}

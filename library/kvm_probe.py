@@ -6,14 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kvm_probe
-short_description: Find out which accelerator can run the lane's firmware
+short_description: Find out which accelerator can run the lane's firmware, and how fast the machine is
 description:
-  - Asks the KVM device node first, then lets the lane's own firmware run under KVM for a moment and asks qemu by QMP how it got on.
+  - Checks the KVM device node, then boots the lane's own firmware under KVM for a moment and asks qemu by QMP for its state.
   - A device node that opens proves nothing; the firmware has to execute.
   - What the firmware did is kept in the cache until kernel, processor, qemu, firmware, device node or user change.
+  - Measures the machine's speed, so that time limits can grow with it.
 options:
   lane_dir:
-    description: The lane's private directory, where the answer is handed over.
+    description: The lane's private directory, where the result is handed over.
     type: path
     required: true
   cache_dir:
@@ -24,37 +25,41 @@ options:
     description:
       - V(auto) takes KVM when it works and TCG otherwise, and says why.
       - V(require) fails unless KVM works.
-      - V(never) takes TCG without looking.
+      - V(never) takes TCG without a probe.
     type: str
     choices: [auto, require, never]
     default: auto
   device:
-    description: The KVM device node to look at. qemu itself always uses C(/dev/kvm).
+    description: The KVM device node to check. qemu itself always uses C(/dev/kvm).
     type: path
     default: /dev/kvm
   cpus:
-    description: qemu's CPU models, best first. A later one is tried only when qemu itself ends with the one before it.
+    description: qemu's CPU models, best first. A later one is tried only when qemu itself fails with the one before it.
     type: list
     elements: str
     default: [max, qemu64]
   limit:
-    description: Seconds within which the firmware has to show life with one CPU model.
+    description: Seconds within which the firmware has to show life with one CPU model. A slow or busy machine gets more.
     type: float
     default: 4
+  start_limit:
+    description: Seconds that qemu has to start and to answer on QMP. A slow or busy machine gets more.
+    type: float
+    default: 10
   may_wait:
-    description: When qemu or the firmware is not installed yet, leave the answer open (C(pending)) instead of failing.
+    description: When qemu or the firmware is not installed yet, leave the result open (C(pending)) instead of failing.
     type: bool
     default: true
 attributes:
   check_mode:
     support: full
-    description: Looks at the device and the cache and starts nothing; an answer that would need qemu stays open.
+    description: Checks the device and the cache and starts nothing; a result that would need qemu stays open.
   diff_mode:
     support: none
     description: There is no text to compare.
   idempotent:
     support: full
-    description: It only looks.
+    description: It changes nothing.
 author:
   - the kerbside lane's authors
 """
@@ -69,7 +74,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lane_note:
-  description: What came out of it in a few words, for the terminal.
+  description: The result in a few words, for the terminal.
   returned: success
   type: str
 cached:
@@ -77,13 +82,14 @@ cached:
   returned: success
   type: bool
 state:
-  description: What was found out in one word, for example runs, missing, no_access, firmware_dies; never when nothing was looked at.
+  description: The result in one word, for example runs, missing, no_access, firmware_dies; never without a probe.
   returned: success
   type: str
 ansible_facts:
   description:
     - RV(ansible_facts.lane_accel) has chosen (kvm or tcg), cpu (for qemu's -cpu), reason (a sentence), policy, and pending (true while
-      the answer has to wait for qemu or the firmware).
+      the result has to wait for qemu or the firmware).
+    - RV(ansible_facts.lane_speed) has time_scale (at least 1; what time limits are multiplied by), loop_ms, load and processors.
   returned: success
   type: dict
 lane_failure:
@@ -97,8 +103,8 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import command, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.core.errors import legacy_error
-from ansible.module_utils.lane.prepare import accelerator, firmware
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import accelerator, firmware, machine
 
 
 def main() -> None:
@@ -111,13 +117,14 @@ def main() -> None:
             "device": {"type": "path", "default": "/dev/kvm"},
             "cpus": {"type": "list", "elements": "str", "default": ["max", "qemu64"]},
             "limit": {"type": "float", "default": 4},
+            "start_limit": {"type": "float", "default": 10},
             "may_wait": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     given = module.params
 
-    def look() -> tuple[accelerator.Finding, bool]:
+    def probe(time_scale: float) -> tuple[accelerator.Finding, bool]:
         """What is known of KVM, and whether it is known from an earlier run."""
         if against := accelerator.check_device(given["device"]):
             return against, False
@@ -125,29 +132,32 @@ def main() -> None:
         if not qemu or not pair:
             lacking = " and ".join(name for name, there in (("qemu", qemu), ("OVMF", pair)) if not there)
             if given["may_wait"]:
-                return accelerator.Finding("unknown", f"KVM cannot be tried before {lacking} is installed"), False
-            raise legacy_error("host", "qemu and OVMF, to try KVM with", f"{lacking} is not installed", "the role deps")
+                return accelerator.Finding("unknown", f"KVM cannot be probed before {lacking} is installed"), False
+            raise LaneError("kvm_not_probed", "host", f"cannot probe KVM: {lacking} is not installed", "run the role deps, which installs it")
         key = accelerator.cache_key(given["device"], qemu, pair, given["cpus"])
         if known := accelerator.read_cache(given["cache_dir"], key):
             return known, True
         if module.check_mode:
-            return accelerator.Finding("unknown", "KVM is not tried in check mode"), False
-        run = private_dir.read_run(given["lane_dir"])
-        found = accelerator.try_cpus(qemu, pair, given["cpus"], given["lane_dir"], run.mark, given["limit"])
+            return accelerator.Finding("unknown", "KVM is not probed in check mode"), False
+        folder, mark = given["lane_dir"], private_dir.read_run(given["lane_dir"]).mark
+        limits = (given["limit"] * time_scale, given["start_limit"] * time_scale)
+        found = accelerator.Probe(qemu, pair, folder, os.path.join(folder, "logs", "kvm_probe.log"), mark, *limits).first_of(given["cpus"])
         os.makedirs(given["cache_dir"], mode=0o700, exist_ok=True)
         accelerator.write_cache(given["cache_dir"], key, found)
         return found, False
 
     def work() -> dict:
         if not given["cpus"]:
-            raise legacy_error("environment", "kvm_probe_cpus to name a CPU model", "it is empty", "roles/kvm_probe/defaults/main.yml")
-        found, cached = (None, False) if given["policy"] == "never" else look()
+            raise LaneError("kvm_probe_no_cpu", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu")
+        speed = machine.speed()
+        found, cached = (None, False) if given["policy"] == "never" else probe(speed["time_scale"])
         chosen = accelerator.choose(given["policy"], found)
         if not module.check_mode:
             private_dir.read_run(given["lane_dir"])
             private_dir.hand_over(given["lane_dir"], "accel", chosen)
+            private_dir.hand_over(given["lane_dir"], "speed", speed)
         state, note = found.state if found else "never", f"{chosen['chosen']}: {chosen['reason']}"
-        return {"changed": False, "cached": cached, "state": state, "lane_note": note, "ansible_facts": {"lane_accel": chosen}}
+        return {"changed": False, "cached": cached, "state": state, "lane_note": note, "ansible_facts": {"lane_accel": chosen, "lane_speed": speed}}
 
     finish(module, work)
 

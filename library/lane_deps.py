@@ -6,11 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_deps
-short_description: Say what the lane lacks on this machine, or prove that all is there
+short_description: Report what the lane lacks on this machine, or prove that it has everything
 description:
-  - Looks for programs, firmware and libraries, not for packages, and says which package gives what is missing.
-  - When all is there it starts qemu for a moment, stopped, with SPICE, the agent's port and OVMF, and asks it by QMP whether it has them.
+  - Looks for programs, firmware and libraries, not for packages, and reports which package provides what is missing.
+  - When nothing is missing, starts qemu for a moment, stopped, with SPICE, the agent's port and OVMF, and asks it by QMP whether it has them.
     The proof is kept in the cache until a program, the firmware or dpkg's list changes.
+  - Fails first when a limit of the machine (open files, processes, memory, disk) is too low for a lane.
   - It installs nothing.
 options:
   lane_dir:
@@ -22,33 +23,39 @@ options:
     type: path
     required: true
   packages:
-    description: Release (C(debian-12)) to need (C(qemu)) to the packages that give it.
+    description: Release (C(debian-12)) to need (C(qemu)) to the packages that provide it.
     type: dict
     required: true
   installed:
-    description: The packages have been installed; what is missing now is a failure.
+    description: The packages have been installed; a required one that is still missing is a failure.
     type: bool
     default: false
   failure:
-    description: What installing the packages ended with. The module then fails with one sentence that says so and what to do by hand.
+    description: What installing the packages failed with. The module then fails with apt's reason and what to do by hand,
+      or only warns when nothing but optional packages is missing.
     type: str
     default: ""
+  folders:
+    description: Directories that a lane writes to, where there has to be room.
+    type: list
+    elements: path
+    default: []
 attributes:
   check_mode:
     support: full
-    description: Says what would be installed and starts nothing; C(changed) tells whether something would.
+    description: Reports what would be installed and starts nothing; C(changed) tells whether something would.
   diff_mode:
     support: none
     description: There is no text to compare.
   idempotent:
     support: full
-    description: It only looks.
+    description: It changes nothing.
 author:
   - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
-- name: See what is missing
+- name: Find out what is missing
   lane_deps:
     lane_dir: /tmp/kerbside-lane-0
     cache_dir: ~/.cache/kerbside-lane
@@ -58,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lane_note:
-  description: What came out of it in a few words, for the terminal.
+  description: The result in a few words, for the terminal.
   returned: when nothing is missing
   type: str
 missing:
@@ -66,7 +73,12 @@ missing:
   returned: success
   type: str
 packages:
-  description: The packages that give it.
+  description: The packages that provide it and have to be installed.
+  returned: success
+  type: list
+  elements: str
+optional:
+  description: The packages of programs that are missing and that the lane can run without.
   returned: success
   type: list
   elements: str
@@ -81,7 +93,7 @@ cached:
 ansible_facts:
   description:
     - RV(ansible_facts.lane_deps) has the absolute paths qemu, qemu_img, firmware_code, firmware_vars, mariadbd, mariadb_install_db, mariadb and
-      my_print_defaults, swtpm where it is there, and qemu_version, spice_version, ovmf_version and mariadb_version. Empty while something is missing.
+      my_print_defaults, swtpm where it is installed, and qemu_version, spice_version, ovmf_version and mariadb_version. Empty while something is missing.
   returned: success
   type: dict
 lane_failure:
@@ -95,10 +107,11 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.core.errors import legacy_error
-from ansible.module_utils.lane.prepare import packages
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import machine, packages
 
-EXPECTED = "the programs and files that the lane needs"
+#: Seconds for each answer of a program on a machine of usual speed.
+ANSWER_LIMIT = 10.0
 
 
 def main() -> None:
@@ -110,6 +123,7 @@ def main() -> None:
             "packages": {"type": "dict", "required": True},
             "installed": {"type": "bool", "default": False},
             "failure": {"type": "str", "default": ""},
+            "folders": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
@@ -122,35 +136,47 @@ def main() -> None:
             return known, True
         if module.check_mode:
             return {}, False
-        run = private_dir.read_run(given["lane_dir"])
-        said = packages.prove(found, given["lane_dir"], run.mark)
+        folder, mark = given["lane_dir"], private_dir.read_run(given["lane_dir"]).mark
+        limit = ANSWER_LIMIT * private_dir.handed_over(folder).get("lane_speed", {}).get("time_scale", 1)
+        said = packages.prove(found, folder, os.path.join(folder, "logs", "qemu_probe.log"), mark, limit)
         if said:
             packages.write_cache(given["cache_dir"], key, said)
         return said, False
 
+    def missing(found: packages.Survey, release: str, known: dict | None) -> dict:
+        """The result while something required is missing, or the failure when nothing more can be done about it."""
+        lacking = packages.describe(found, known)
+        if not known:
+            problem = f"{release} is not in the lane's table of packages, and these are missing: {lacking}"
+            raise LaneError("packages_unknown_release", "host", problem, "install them by hand (docs/packages.md)")
+        wanted = packages.packages_for(found.required, known)
+        if given["failure"]:
+            raise packages.apt_failure(given["failure"], wanted)
+        if given["installed"]:
+            problem = f"apt installed the packages of {release}, but these are still missing: {lacking}"
+            raise LaneError("packages_incomplete", "host", problem, f"install by hand: {packages.by_hand(wanted)}")
+        return {"changed": module.check_mode, "missing": lacking, "packages": wanted, "ansible_facts": {"lane_deps": {}}}
+
     def work() -> dict:
+        machine.check_limits(given["folders"])
         packages.check_table(given["packages"])
         release = packages.release()
         known = given["packages"].get(release)
         found = packages.survey(known or ())
-        said, cached = ({}, False) if found.missing else proof(found)
-        result = {"changed": False, "missing": "", "packages": [], "root": os.geteuid() == 0, "cached": cached}
-        if found.missing:
-            lacking = packages.describe(found, known)
-            if not known:
-                got = f"on {release}, whose packages the lane does not know, these are missing: {lacking}"
-                raise legacy_error("host", EXPECTED, got, "docs/packages.md")
-            wanted = packages.wanted(found, known)
-            line = packages.by_hand(wanted)
-            if given["failure"]:
-                why = packages.why_not_installed(given["failure"])
-                raise legacy_error(
-                    "host", f"apt to install what the lane lacks ({len(wanted)} package{'s'[: len(wanted) > 1]})", why, f"docs/packages.md; or by hand: {line}"
-                )
-            if given["installed"]:
-                got = f"after apt has installed the packages of {release} these are still missing: {lacking}"
-                raise legacy_error("host", EXPECTED, got, f"docs/packages.md; or by hand: {line}")
-            return {**result, "changed": module.check_mode, "missing": lacking, "packages": wanted, "ansible_facts": {"lane_deps": {}}}
+        said, cached = ({}, False) if found.required else proof(found)
+        optional = packages.packages_for([need for need in found.missing if need in packages.OPTIONAL], known or {})
+        result = {
+            "changed": module.check_mode and bool(optional),
+            "missing": "",
+            "packages": [],
+            "optional": optional,
+            "root": os.geteuid() == 0,
+            "cached": cached,
+        }
+        if found.required:
+            return {**result, **missing(found, release, known)}
+        if optional and given["failure"]:
+            module.warn(f"{packages.apt_failure(given['failure'], optional).cause}. The lane goes on without it.")
         facts = {**found.paths, "firmware_code": found.firmware.code, "firmware_vars": found.firmware.vars, **said}
         if not module.check_mode:
             private_dir.read_run(given["lane_dir"])

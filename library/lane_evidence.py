@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: lane_evidence
 short_description: Keep a run's evidence and write its verdict
 description:
-  - Copies the logs of every part to the artifacts, holds back any file with a secret in it, and writes C(result.json).
+  - Copies the logs of every part to the artifacts, withholds any file with a secret in it, and writes C(result.json).
+  - Only checks that this ansible-playbook command made count; a report of an earlier command is not evidence of this one.
   - It does not fail on a red verdict, so that teardown still comes; the playbook fails afterwards.
   - Does nothing when no run is there.
 options:
@@ -21,10 +22,14 @@ options:
     type: path
     required: true
   planned:
-    description: The names of the checks that this run has to pass.
+    description: The checks that have to pass. A name is a smoke check; a check of a suite has the keys C(suite), C(guest) and C(name).
     type: list
-    elements: str
+    elements: raw
     required: true
+  full_plan:
+    description: The checks of a run whose plan was not changed. Where O(planned) differs from it, the verdict says so.
+    type: list
+    elements: raw
   failure:
     description: What the playbook caught, with the keys role, task and result; empty when nothing failed.
     type: dict
@@ -80,7 +85,7 @@ lane_failure:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.evidence import verdict
 
@@ -91,7 +96,8 @@ def main() -> None:
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
             "artifacts_dir": {"type": "path", "required": True},
-            "planned": {"type": "list", "elements": "str", "required": True},
+            "planned": {"type": "list", "elements": "raw", "required": True},
+            "full_plan": {"type": "list", "elements": "raw"},
             "failure": {"type": "dict", "default": {}},
             "phases": {"type": "list", "elements": "dict", "default": []},
             "ansible": {"type": "str", "default": "", "no_log": True},  # too long for the machine's log
@@ -105,7 +111,7 @@ def main() -> None:
     def work() -> dict:
         if module.check_mode or not private_dir.check_ours(lane_dir):
             return {"changed": False}
-        result = verdict.write(lane_dir, artifacts_dir, private_dir.read_run(lane_dir), **given)
+        result = verdict.write(lane_dir, artifacts_dir, private_dir.read_run(lane_dir), command=check_report.command_id(), **given)
         return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_ansible_kept": len(given["ansible"].encode())}
 
     finish(module, work)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_process
-short_description: Start, await and end the programs of a lane
+short_description: Start and stop the programs of a lane
 description:
   - Starts programs detached, each in a session of its own, with a clean environment, a log file and the lane's mark
     (C(KERBSIDE_LANE=<lane_id>/<run_id>)), and returns when every one of them is ready.
-  - A program that ends while it is awaited fails the task at once with its exit status and the end of its log.
+  - A program that ends before it is ready fails the task at once, with its exit status and the end of its log.
   - Programs that already run as described are left alone, so that a second run changes nothing.
   - Secrets are read from files by this module (O(programs[].secret_env)) and never pass through Ansible.
 options:
@@ -21,8 +21,8 @@ options:
   state:
     description:
       - V(started) brings the programs to ready.
-      - V(restarted) ends those that run first.
-      - V(stopped) ends the programs of these names, the last started first.
+      - V(restarted) stops those that run first.
+      - V(stopped) stops the programs of these names, the last started first.
     type: str
     choices: [started, restarted, stopped]
     default: started
@@ -31,7 +31,7 @@ options:
     type: float
     default: 5
   watch:
-    description: The other programs of the lane have to go on running meanwhile; one that ends or is stopped fails the task within a second.
+    description: The other programs of the lane must go on working meanwhile; one that ends or is stopped fails the task within a second.
     type: bool
     default: false
   env:
@@ -57,7 +57,7 @@ options:
         type: str
         required: true
       component:
-        description: Whom to blame when the program does not get ready.
+        description: Which component is at fault when the program does not become ready.
         type: str
         choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, lane, artifacts]
         default: lane
@@ -99,7 +99,7 @@ options:
         type: float
         default: 30
       stop_signal:
-        description: What ends it. V(KILL) is for a program that leaves nothing behind which is worth keeping.
+        description: The signal that stops it. V(KILL) is for a program that leaves nothing worth keeping.
         type: str
         choices: [TERM, INT, KILL]
         default: TERM
@@ -114,7 +114,7 @@ options:
             description: A unix socket at this path accepts.
             type: path
           greeting:
-            description: With O(programs[].ready.socket), it also has to send something unasked, as a database server does.
+            description: With O(programs[].ready.socket), it also has to send something without being asked, as a database server does.
             type: bool
             default: false
           http:
@@ -123,6 +123,27 @@ options:
           log:
             description: A regular expression that a line of its log matches.
             type: str
+      fatal:
+        description: A text that shows that the program is of no use any more although it still runs. It then counts as lost.
+        type: dict
+        suboptions:
+          file:
+            description: The file to search; only what it got since the program's start counts if it is the program's log.
+            type: path
+            required: true
+          pattern:
+            description: A regular expression; C(^) and C($) match at each line. Its last group is quoted.
+            type: str
+            required: true
+          component:
+            description: Which component is at fault.
+            type: str
+            choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, lane, artifacts]
+            required: true
+          problem:
+            description: The problem as a clause, in which C({}) stands for the quoted text.
+            type: str
+            required: true
 attributes:
   check_mode:
     support: full
@@ -164,7 +185,7 @@ EXAMPLES = r"""
             format: mysql+pymysql://kerbside:{}@localhost/kerbside
         log: /tmp/kerbside-lane-0/logs/migration.log
 
-- name: End ryll
+- name: Stop ryll
   lane_process:
     lane_dir: /tmp/kerbside-lane-0
     state: stopped
@@ -187,8 +208,8 @@ lane_failure:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.programs import process
-from ansible.module_utils.lane.programs.options import PROGRAM, SHARED, program
+from ansible.module_utils.lane.programs import records, start, stop
+from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_options
 
 
 def main() -> None:
@@ -210,20 +231,20 @@ def main() -> None:
         names = [p["name"] for p in given["programs"]]
         if given["state"] == "stopped":
             return stopped(names)
-        programs = [program(p, given) for p in given["programs"]]
+        programs = [from_options(p, given) for p in given["programs"]]
         if module.check_mode:
             return {"changed": True, "programs": {name: {} for name in names}}
         run = private_dir.read_run(given["lane_dir"])
         how = {"restart": given["state"] == "restarted", "stop_limit": given["stop_limit"], "watch": given["watch"]}
-        return process.start(given["lane_dir"], run, programs, **how)
+        return start.start(given["lane_dir"], run, programs, **how)
 
     def stopped(names: list[str]) -> dict:
         if not private_dir.check_ours(given["lane_dir"]):
             return {"changed": False, "programs": {}}
         run = private_dir.read_run(given["lane_dir"])
-        running = [r for r in process.records(given["lane_dir"]) if r.name in names and r.running(run)]
+        running = [r for r in records.records(given["lane_dir"]) if r.name in names and r.running(run)]
         if not module.check_mode:
-            process.stop(given["lane_dir"], run, running, given["stop_limit"])
+            stop.stop(run, running, given["stop_limit"])
         return {"changed": bool(running), "programs": {r.name: {"changed": True} for r in running}}
 
     finish(module, work)

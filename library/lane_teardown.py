@@ -93,7 +93,7 @@ lane_failure:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import verdict
@@ -133,7 +133,7 @@ def main() -> None:
         if run and not module.check_mode:
             seconds = round(time.monotonic() - begun, 3)
             phase = {"name": "teardown", "seconds": seconds, "started": time.time() - seconds}
-            result = verdict.close(given["artifacts_dir"], run, phase, failure.as_dict() if failure else None)
+            result = verdict.close(given["artifacts_dir"], run, check_report.command_id(), phase, failure.as_dict() if failure else None)
             if result and given["return_verdict"]:
                 done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
         ended = f"ended {', '.join(done['ended'])}" if done.get("ended") else "no program was running"

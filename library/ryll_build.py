@@ -6,10 +6,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ryll_build
-short_description: Have ryll in the lane's cache
+short_description: Provide ryll in the lane's cache
 description:
-  - Takes a release from the package index, or builds a commit of ryll's repository with cargo.
-  - Each result lies in a folder named after the version or the commit, so a second run fetches and builds nothing.
+  - Takes ryll from where O(origin) says, the package index, crates.io, a git repository, a checkout or a file, and builds it with cargo where that is a source.
+  - What was made is kept by the content of its source, so a second run fetches and builds nothing.
   - Several lanes may ask at once; one builds, the others wait for it.
 options:
   lane_dir:
@@ -20,30 +20,21 @@ options:
     description: The lane's cache.
     type: path
     required: true
-  method:
-    description: V(wheel) takes a release, V(git) builds.
+  origin:
+    description: Where ryll comes from (docs/origins.md).
     type: str
-    choices: [wheel, git]
-    default: wheel
-  version:
-    description: With V(wheel), the release.
+    required: true
+  here:
+    description: The directory that relative paths are taken from.
     type: str
-    default: ""
+    default: /
   hashes:
-    description: With V(wheel), the SHA-256 that the release's wheels may have. Empty takes any.
+    description: The SHA-256 that a wheel of ryll may have. Empty takes any.
     type: list
     elements: str
     default: []
-  repo:
-    description: With V(git), the repository.
-    type: str
-    default: ""
-  ref:
-    description: With V(git), a branch, a tag or a whole commit.
-    type: str
-    default: ""
   features:
-    description: With V(git), cargo features to build with; the default features are left out.
+    description: Cargo features to build with; the default features are left out.
     type: list
     elements: str
     default: []
@@ -54,7 +45,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says whether it would fetch or build; a branch or tag is not looked up then.
+    description: Says whether it would fetch or build. A branch, a tag or a requirement is not looked up then.
   diff_mode:
     support: none
     description: There is no text to compare.
@@ -66,13 +57,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Have ryll's main branch
+- name: Provide a branch of ryll
   ryll_build:
     lane_dir: /tmp/kerbside-lane-0
     cache_dir: ~/.cache/kerbside-lane
-    method: git
-    repo: https://github.com/shakenfist/ryll
-    ref: main
+    origin: git+https://github.com/shakenfist/ryll@my-branch
 """
 
 RETURN = r"""
@@ -82,7 +71,7 @@ lane_note:
   type: str
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_ryll) has path, version, method, ref, commit and cached.
+    - RV(ansible_facts.lane_ryll) has path, version, commit and cached.
   returned: success
   type: dict
 lane_failure:
@@ -97,8 +86,9 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.core.errors import legacy_error
-from ansible.module_utils.lane.prepare import git, ryll
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import git, origin, program
+from ansible.module_utils.lane.prepare.source import Place, record, resolve
 
 
 def main() -> None:
@@ -107,51 +97,39 @@ def main() -> None:
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
             "cache_dir": {"type": "path", "required": True},
-            "method": {"type": "str", "choices": ["wheel", "git"], "default": "wheel"},
-            "version": {"type": "str", "default": ""},
+            "origin": {"type": "str", "required": True},
+            "here": {"type": "str", "default": "/"},
             "hashes": {"type": "list", "elements": "str", "default": []},
-            "repo": {"type": "str", "default": ""},
-            "ref": {"type": "str", "default": ""},
             "features": {"type": "list", "elements": "str", "default": []},
             "limit": {"type": "float", "default": 2400},
         },
-        required_if=[("method", "wheel", ["version"]), ("method", "git", ["repo", "ref"])],
         supports_check_mode=True,
     )
     given = module.params
-    wheel = given["method"] == "wheel"
-    ref = given["version"] if wheel else given["ref"]
-    features = tuple(sorted(given["features"]))
-
-    def check() -> None:
-        """Refuse what could not be a version, a ref or a feature before it gets into a path or onto a command line."""
-        defaults = "roles/ryll_build/defaults/main.yml"
-        rules = [("ryll_build_version", given["version"], r"\d[\w.!+]*")] if wheel else []
-        rules += [("ryll_build_features", feature, r"\w[\w-]*") for feature in features]
-        for name, value, pattern in rules:
-            if not re.fullmatch(pattern, value, re.ASCII) or ".." in value:
-                raise legacy_error("environment", f"{name} to be one that can exist", f"it is {value!r}", defaults)
-        if not wheel:
-            git.check_ref("ryll_build_ref", ref, defaults)
-        git.check_url("ryll_build_repo", given["repo"])
+    module.no_log_values |= {text for text in [given["origin"]] if git.has_credentials(text)}
+    features, hashes = tuple(sorted(given["features"])), tuple(given["hashes"])
 
     def work() -> dict:
-        check()
+        named = origin.parse(origin.RYLL, given["origin"], given["here"])
+        for feature in features:
+            if not re.fullmatch(r"\w[\w/-]*", feature, re.ASCII):
+                raise LaneError("origin_unusable", "environment", f"ryll_build_features has {feature!r}, which cannot be a cargo feature", "correct it")
         if module.check_mode:
-            place = ryll.Place(given["cache_dir"], None, os.devnull, given["limit"])
-            known = wheel or git.COMMIT.fullmatch(ref)
-            home = ryll.wheel_home(place, ref) if wheel else ryll.git_home(place, ref, features)
-            there = bool(known and (home / "ryll").exists())
-            planned = ryll.Ryll(str(home / "ryll") if known else "", given["version"], given["method"], ref, "", there)
-            return {"changed": not there, "ansible_facts": {"lane_ryll": planned.as_dict()}}
+            place = Place(given["cache_dir"], None, os.devnull, given["limit"])
+            known = named.kind in (origin.INDEX, origin.CRATES, origin.CHECKOUT, origin.FILE)
+            found = program.find(place, origin.RYLL, resolve(origin.RYLL, named, place), features, hashes) if known else None
+            facts = {"path": found.path, "version": found.version} if found else {"path": "", "version": ""}
+            return {"changed": found is None, "ansible_facts": {"lane_ryll": facts}}
         run = private_dir.read_run(given["lane_dir"])
         logs = os.path.join(given["lane_dir"], "logs")
         os.makedirs(logs, mode=0o700, exist_ok=True)
-        place = ryll.Place(given["cache_dir"], run.mark, os.path.join(logs, "ryll-build.log"), given["limit"])
-        found = ryll.from_wheel(place, ref, tuple(given["hashes"])) if wheel else ryll.from_git(place, given["repo"], ref, features)
-        private_dir.hand_over(given["lane_dir"], "ryll", found.as_dict())
-        note = f"ryll {found.version}, {'from the cache' if found.cached else 'fetched' if wheel else 'built'}"
-        return {"changed": not found.cached, "lane_note": note, "ansible_facts": {"lane_ryll": found.as_dict()}}
+        place = Place(given["cache_dir"], run.mark, os.path.join(logs, "ryll-build.log"), given["limit"])
+        source = resolve(origin.RYLL, named, place)
+        found = program.provide(place, origin.RYLL, source, features, hashes)
+        facts = {"path": found.path, "version": found.version, "commit": found.origin["commit"], "cached": found.cached}
+        private_dir.hand_over(given["lane_dir"], "ryll", facts)
+        record(given["lane_dir"], ryll=found.origin)
+        return {"changed": not found.cached, "lane_note": found.note("ryll", source), "ansible_facts": {"lane_ryll": facts}}
 
     finish(module, work)
 

@@ -589,7 +589,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import loss
 from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
 from ansible.module_utils.lane.protocols.ryll.private import hide
 from ansible.module_utils.lane.protocols.ryll.session import Settings, rehearse, run
@@ -630,7 +630,7 @@ def main() -> None:
         if module.check_mode:
             return rehearse(settings, planned)
         try:
-            with process.watched(lane_dir, {"ryll"}) if lane_dir else nullcontext():  # ryll itself is watched by its pid
+            with loss.watched(lane_dir, {"ryll"}) if lane_dir else nullcontext():  # ryll itself is watched by its pid
                 return warned(run(settings, planned))
         except SessionFailed as error:
             warned(error.result)

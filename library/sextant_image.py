@@ -84,7 +84,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.prepare import firmware, guests
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def main() -> None:
         if module.check_mode:
             return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}
         run = private_dir.read_run(given["lane_dir"])
-        qemu = process.record(given["lane_dir"], "qemu")
+        qemu = records.record(given["lane_dir"], "qemu")
         running = qemu is not None and qemu.running(run)
         if not running:
             firmware.check_code(given["firmware_code"])

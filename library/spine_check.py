@@ -122,12 +122,11 @@ lane_failure:
   type: dict
 """
 
-import json
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.checks import outside_checks
-from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 
 #: Seconds for each answer once something has failed: who is well answers in milliseconds.
@@ -165,8 +164,9 @@ def main() -> None:
         for path in given.pop("stale"):
             Path(path).unlink(missing_ok=True)
         haste = {"watch": False, "limit": HASTY} if failed_before else {}
-        entries, failure = outside_checks.run_checks(outside_checks.Spine(run=private_dir.read_run(given["lane_dir"]), **given, **haste), checks)
-        private_dir.write_private(report, json.dumps(entries, indent=1).encode())
+        spine = outside_checks.Spine(run=private_dir.read_run(given["lane_dir"]), **given, **haste)
+        entries, failure = outside_checks.run_checks(spine, checks)
+        check_report.write(report, {"checks": entries, "files": spine.files})
         if failure and not failed_before:
             failure.result = {"checks": entries}
             raise failure

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 from ansible.module_utils.lane.core.private_dir import handed_over, read_run
 from ansible.module_utils.lane.lifecycle import proc
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records
 
 from .mutation import Mutant, mutants
 
@@ -125,7 +125,7 @@ class Lane:
     def stop(self) -> None:
         """End API and daemon by SIGTERM, so that they write their coverage."""
         run = read_run(self.dir())
-        entries = [entry for entry in process.records(self.dir()) if entry.name in ("api", "daemon") and entry.running(run)]
+        entries = [entry for entry in records.records(self.dir()) if entry.name in ("api", "daemon") and entry.running(run)]
         for entry in entries:
             os.kill(entry.pid or entry.group, signal.SIGTERM)
         end = time.monotonic() + STOP_LIMIT

@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible.module_utils.lane.checks import outside_checks, picture_compare
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import RUN_FILE, read_json, read_run, write_private
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.qmp import Qmp
 from ansible.module_utils.lane.protocols.ryll import session, steps
 
@@ -23,7 +23,7 @@ LIMIT = 10.0  #: seconds
 
 def by_ryll(lane_dir: str, file: Path) -> str:
     """Write ryll's screenshot to the file and return its size. Raises LaneError (ryll) when ryll is not running or busy, or has no picture."""
-    entry = process.record(lane_dir, "ryll")
+    entry = records.record(lane_dir, "ryll")
     if not entry or not entry.running(read_run(lane_dir)):
         raise LaneError("program_not_running", "ryll", "ryll is not running")
     asked = [{"hello": {}}, {"screenshot": {"file": str(file)}}]
@@ -37,7 +37,7 @@ def by_qemu(lane_dir: str, file: Path) -> str:
     with Qmp.connect(f"{lane_dir}/qmp.sock", LIMIT) as qmp:
         picture = outside_checks.dump(lane_dir, qmp)
     write_private(file, picture_compare.png(picture))
-    return picture.size
+    return str(picture.size)
 
 
 def take(lane_id: int, wanted: Path | None) -> str:

@@ -12,7 +12,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import Run, handed_over, read_run
 from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import proc, run_state
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import loss, records
 
 from tools import end_quietly, ps
 
@@ -34,25 +34,23 @@ class Row:
 def rows(lane_dir: str, run: Run) -> list[Row]:
     """The lane's programs in the order of their start."""
     listening = [c for c in proc.connections() if c.state == proc.LISTEN]
+    lost = {gone.entry.name: gone.problem for gone in loss.lost(lane_dir)}
     found = []
-    for entry in process.records(lane_dir):
-        members = proc.group_members(entry.group) if entry.running(run) else []
+    for entry in records.records(lane_dir):
+        members = entry.members() if entry.mark == run.mark else []
         inodes = proc.socket_inodes([p.pid for p in members])
         ports = sorted({c.local[1] for c in listening if c.inode in inodes})
-        found.append(Row(entry.name, entry.component, entry.pid if members else None, time.time() - entry.started, state(entry, members, lane_dir), ports))
+        found.append(Row(entry.name, entry.component, entry.pid if members else None, time.time() - entry.started, state(entry, lost), ports))
     return found
 
 
-def state(entry: process.Record, members: list[proc.Process], lane_dir: str) -> str:
+def state(entry: records.Record, lost: dict[str, str]) -> str:
     """One word, and the reason for `lost`, which is a fault."""
-    status = entry.exit_status(lane_dir)
-    if entry.oneshot and status == 0:
-        return "done"
-    if not members:
-        return f"lost: {process.status_words(status)}"
-    if any(p.pid == entry.pid and p.state == "T" for p in members):
-        return "lost: it is stopped"
-    return "ready" if entry.ready_seconds is not None else "starting"
+    if entry.name in lost:
+        return f"lost: {lost[entry.name]}"
+    if entry.ready_seconds is None:
+        return "starting"
+    return "done" if entry.oneshot else "ready"
 
 
 def text(lane_id: int, up: ps.Running, run: Run, found: list[Row], result: dict[str, Any] | None) -> str:
@@ -71,9 +69,7 @@ def text(lane_id: int, up: ps.Running, run: Run, found: list[Row], result: dict[
 def main() -> None:
     """Entry point of `./lane status`. Exit status: 0 every program runs, 1 one is lost, 2 the lane is not running."""
     end_quietly()
-    parser = argparse.ArgumentParser(
-        prog="./lane status", description="Show a running lane. Exit status: 0 all runs, 1 a program is lost, 2 it is not running."
-    )
+    parser = argparse.ArgumentParser(prog="./lane status", description="Show a running lane. Exit status: 0 all is well, 1 a program is lost, 2 not running.")
     ps.add_lane_option(parser)
     lane_id = parser.parse_args().lane_id
     try:

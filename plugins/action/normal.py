@@ -16,7 +16,6 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import SimpleNamespace
 
 import ansible.module_utils
 import ansible.modules
@@ -26,9 +25,10 @@ from ansible.executor.module_common import NEW_STYLE_PYTHON_MODULE_RE
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.release import __version__
 
-TESTED = ("2.19", "2.21")  #: versions of ansible-core with which tests/playbooks/test_ansible_versions.py runs the lane in forks
+TESTED = ("2.19", "2.21")  #: versions of ansible-core on which tests run the lane in forks (docs/testing.md)
 try:
-    # Private to Ansible: how its archive starts a module, and which side of the connection this process is.
+    # Private to Ansible: a built module, how its archive starts one, and which side of the connection this process is.
+    from ansible.executor.module_common import _BuiltModule
     from ansible.module_utils import _internal
     from ansible.module_utils._internal._ansiballz import _loader
     from ansible.module_utils.common.json import Direction, get_module_encoder
@@ -41,7 +41,7 @@ PROFILE = "legacy"  #: how Ansible writes the arguments and results of modules a
 
 
 class ActionModule(ansible_normal.ActionModule):
-    """Ansible's own `normal`, with two steps replaced where the result is the same: building the archive, and the command that runs it."""
+    """Ansible's own `normal`, with two steps replaced where that is the same: to build the archive, and to run it."""
 
     _forked = None  # the module's name, its path and its arguments as JSON, until it has run
 
@@ -74,7 +74,7 @@ class ActionModule(ansible_normal.ActionModule):
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         self._forked = (name, path, json.dumps({"ANSIBLE_MODULE_ARGS": module_args}, cls=encoder).encode())
         shebang = f"#!{sys.executable}"
-        return SimpleNamespace(b_module_data=b"", module_style="new", shebang=shebang, serialization_profile=PROFILE), path
+        return _BuiltModule(b_module_data=b"", module_style="new", shebang=shebang, serialization_profile=PROFILE), path
 
     def _low_level_execute_command(self, cmd, *args, **kwargs):
         forked, self._forked = self._forked, None
@@ -100,7 +100,7 @@ class ActionModule(ansible_normal.ActionModule):
 
 
 def _forkable(source):
-    """False for what is not Python, and for a module that may restart itself under another Python (`respawn_module`): that needs the archive."""
+    """False for what is not Python, and for a module that may restart itself under another one: that needs the archive."""
     return NEW_STYLE_PYTHON_MODULE_RE.search(source) and b"respawn_module" not in source
 
 
@@ -127,7 +127,7 @@ def _run(name, params):
 
 
 def _leave_ansible(output, environment, folder, path):
-    """Give this process the descriptors, folder, environment and import paths that a Python started for the module would have."""
+    """Give this process the descriptors, folder, environment and import paths of a Python started for the module."""
     for number, descriptor in enumerate(output, 1):
         os.dup2(descriptor, number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the module runs

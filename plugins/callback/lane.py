@@ -39,7 +39,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def _end_workers_with_ansible():
-    """Have the kernel kill Ansible's workers, which are forks, when this process is killed: otherwise one would start the next module (docs/no-trace.md)."""
+    """Have the kernel kill Ansible's workers, which are forks, when this process is killed (docs/no-trace.md).
+
+    Otherwise a worker would finish its module.
+    """
     libc = ctypes.CDLL(None)
     forking = {}
 
@@ -84,8 +87,9 @@ class CallbackModule(CallbackBase):
         self._kept = 0
         self._timeline = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline.json")
         os.environ["LANE_TIMELINE"] = self._timeline
+        os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"  # core/check_report.py
         _end_workers_with_ansible()
-        os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that this run starts (lifecycle/keeper.py)
+        os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
         self._write()
         atexit.register(self._end_early)
 
@@ -156,7 +160,7 @@ class CallbackModule(CallbackBase):
         self._take(values)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        """Keep the first failure that names a component, or else the first: what follows may only be its consequence."""
+        """Keep the first failure that names a component, or else the first: the others may be its consequence."""
         values = _values(result)
         self._task_ended("failed")
         if not ignore_errors and (self._failure is None or ("lane_failure" in values and "lane_failure" not in self._failure)):
@@ -211,7 +215,7 @@ class CallbackModule(CallbackBase):
             Path(path).write_text(word, encoding="utf-8")
 
     def _report(self, artifacts, text):
-        """Make the page, and print where it is. The artifacts of a lane on another machine are not here, and there is none."""
+        """Make the page, and print where it is. There is none when the artifacts are on another machine."""
         from ansible.module_utils.lane.evidence import report
 
         if not (artifacts / "result.json").exists():

@@ -49,7 +49,10 @@ class LogOnly(Display):
 
 
 class Terminal:
-    """Lines on a descriptor. live: it is a terminal, whose last line may be replaced; progress(): what the phase at work does now."""
+    """Lines on a descriptor.
+
+    live: it is a terminal, whose last line may be replaced; progress(): what the phase at work does now.
+    """
 
     def __init__(self, live, paint, progress, descriptor=1):
         self.live = live
@@ -60,7 +63,7 @@ class Terminal:
         self._began = self._due = 0.0
         self._replaceable = False
         self._over = threading.Event()
-        # Ansible forks while the thread is there. A fork must not happen while the thread holds the lock: it would stay locked in the child.
+        # Ansible forks while the thread is there. If the thread held the lock then, the lock would stay locked in the child.
         self._lock = threading.Lock()
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release)
         atexit.register(self.close)
@@ -194,7 +197,7 @@ class CallbackModule(Default):
         """Take notes, warnings and failures from a result, before the default callback removes some of it."""
         if not self._terminal:
             return
-        values = result.result if hasattr(result, "result") else result._result  # ansible-core before 2.19 has the latter only
+        values = result.result if hasattr(result, "result") else result._result  # the latter before ansible-core 2.19
         warnings = [one.event.msg for one in result.warnings] if hasattr(result, "warnings") else values.get("warnings", ())
         self._done = True
         for text in warnings:

@@ -1,4 +1,4 @@
-"""Plays the lane's own playbook for the fault catalogue, and notes when what was said."""
+"""Runs the lane's own playbook for the fault catalogue, and notes the time of each line of its output."""
 
 from __future__ import annotations
 
@@ -22,24 +22,32 @@ LIMIT = 240  # seconds for one run of the playbook; the slowest took 40
 
 @dataclass
 class Played:
-    """One run of ansible-playbook. Times are unix times. verdict_at: when result.json was there, or else when the last line came."""
+    """One run of ansible-playbook. Times are unix times.
+
+    verdict_at: when result.json was there, or else when the last line came. page: the text of this run's report.html,
+    "" when it made none.
+    """
 
     rc: int
     lines: list[tuple[float, str]]
     verdict_at: float
     result: dict[str, Any]
-    rule: str | None
+    page: str
 
     @property
     def line(self) -> str:
-        """The lane's last word, "LANE PASS ..." or "LANE FAIL component: cause", or ""."""
+        """The lane's last line, "LANE PASS ..." or "LANE FAIL component: cause", or ""."""
         return next((text for _, text in reversed(self.lines) if text.startswith("LANE ")), "")
 
     @property
     def component(self) -> str | None:
-        """Who is blamed, in the last line and in result.json alike; None for a pass."""
+        """Which component is blamed, in the last line and in result.json alike; None for a pass."""
         found = re.match(r"LANE FAIL (\w+): ", self.line)
         return found[1] if found else None
+
+    @property
+    def code(self) -> str | None:
+        return (self.result.get("blame") or {}).get("code")
 
     @property
     def cause(self) -> str:
@@ -47,7 +55,7 @@ class Played:
 
     @property
     def green(self) -> bool:
-        """A pass in every way that it can be said, with every planned check in it."""
+        """Whether exit status, last line and result.json all say pass, with every planned check in it."""
         checks = self.result.get("checks", [])
         whole = len(checks) == self.result.get("checks_planned") and checks and {c["result"] for c in checks} == {"pass"}
         return self.rc == 0 and self.line.startswith("LANE PASS") and self.result.get("verdict") == "pass" and bool(whole)
@@ -81,7 +89,9 @@ class Lane:
         before: list[str] | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> Played:
-        """Run a playbook of the checkout with these tags and variables; `before` stands before the command, `meanwhile` runs beside it."""
+        """Run a playbook of the checkout with these tags and variables; `before` is put before the command, `meanwhile`
+        runs beside it.
+        """
         values = {"lane_id": self.id, "lane_artifacts_dir": str(artifacts), **self.plant, **(given or {})}
         command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", json.dumps(values)]
         command += ["--tags", tags] if tags else []
@@ -110,13 +120,14 @@ class Lane:
                 for thread in (watch, beside):
                     thread.join()
         result: dict[str, Any] = {}
-        rule = None
+        page = ""
         if seen:
             result = json.loads((artifacts / "result.json").read_text())
-            with suppress(FileNotFoundError):
-                rule = json.loads((artifacts / "logs/diagnosis.json").read_text())["rule"]
+        with suppress(FileNotFoundError):
+            if (artifacts / "report.html").stat().st_mtime >= begun:
+                page = (artifacts / "report.html").read_text()
         told = [at for at, text in lines if text.startswith("LANE ")]
-        return Played(rc, lines, (seen or told or [time.time()])[0], result, rule)
+        return Played(rc, lines, (seen or told or [time.time()])[0], result, page)
 
     def up(self, artifacts: Path) -> Played:
         return self.play("lane.yml", artifacts, UP)

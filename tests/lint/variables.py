@@ -1,7 +1,7 @@
-"""Writes the tables of variables from the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml: variables.py [--check] [CHECKOUT]
+"""Write what the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml say into pages: variables.py [--check] [CHECKOUT]
 
-A page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for everything that can be set; the table goes from there to `<!-- end -->`.
-With --check nothing is written, and a page that is not as it would be written makes the status 1.
+Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for everything that can be set;
+the table goes from there to `<!-- end -->`. With --check nothing is written, and a page that is not up to date makes the status 1.
 """
 
 from __future__ import annotations
@@ -18,6 +18,29 @@ import yaml
 ROOT = Path(__file__).parents[2]
 LANE = "roles/lane/defaults/main.yml"
 PAGES = ("README.md", "docs/variables.md")
+README = """<!-- Written by tests/lint/variables.py from meta/argument_specs.yml. -->
+# Role `{name}`
+
+{title}.
+{words}
+Run it again on a lane that is up:
+
+```console
+$ ./lane up
+$ ./lane --tags {name}
+```
+
+or from a playbook of your own, after `lane_run` has claimed the lane as in [playbooks/lane.yml](../../playbooks/lane.yml):
+
+```yaml
+- name: {title}
+  ansible.builtin.import_role:
+    name: {name}
+```
+
+Its defaults take what roles share from [the lane's variables](../../docs/variables.md).
+
+{table}"""
 TABLE = re.compile(r"(?P<asked><!-- variables: (?P<names>[^>]*) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MOST = 20  # lines of a difference that are shown
 WRITE = ".venv/bin/python tests/lint/variables.py"
@@ -35,7 +58,7 @@ class Variable:
 
 @dataclass
 class Group:
-    """Variables that stand together on the whole page."""
+    """Variables that are listed together on the page of all variables."""
 
     title: str
     words: str
@@ -43,7 +66,7 @@ class Group:
 
 
 def of_lane(text: str) -> list[Group]:
-    """The sections of the role lane; what a variable does stands behind it as a comment."""
+    """The sections of lane.yml; the comment behind a variable says what it does."""
     groups = [Group("", "", [])]
     given = yaml.safe_load(text)
     for line in text.splitlines():
@@ -63,6 +86,13 @@ def of_role(folder: Path) -> Group:
     )
 
 
+def readme(folder: Path, group: Group) -> str:
+    """A role's README.md: its purpose, how to run it, its variables."""
+    spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
+    paragraphs = "".join(f"\n{markdown(words)}.\n" for words in spec.get("description", []))
+    return README.format(name=folder.name, title=group.words.removesuffix("."), words=paragraphs, table=table(group.variables, True))
+
+
 def flow(value: Any) -> str:
     """A default in one line."""
     if isinstance(value, str):
@@ -78,7 +108,7 @@ def kind(option: dict[str, Any]) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """The type of a lane_ variable, which no spec tells; a template's is not known before it is run."""
+    """The type of a lane_ variable, which has no spec; a template's is not known before it is run."""
     if isinstance(value, str) and "{{" in value:
         return ""
     return next(name for kind, name in {bool: "bool", int: "int", float: "float", list: "list", dict: "dict", str: "str"}.items() if isinstance(value, kind))
@@ -107,7 +137,7 @@ def written(page: str, groups: list[Group]) -> str:
     def fill(found: re.Match[str]) -> str:
         names = found["names"].split()
         if unknown := [name for name in names if name not in known and name != "all"]:
-            raise ValueError(f"expected the variables of a table to be in a role's meta/argument_specs.yml or in {LANE}, but {', '.join(unknown)} is in none")
+            raise ValueError(f"{', '.join(unknown)} is neither in a role's meta/argument_specs.yml nor in {LANE}")
         if names == ["all"]:
             parts = ["\n".join(filter(None, [f"## {one.title}\n", one.words and f"{one.words}\n", table(one.variables, True)])) for one in groups]
             return f"{found['asked']}\n{chr(10).join(parts)}\n{found['end']}"
@@ -122,20 +152,25 @@ def main(words: list[str]) -> int:
     text = (root / LANE).read_text(encoding="utf-8")
     groups = [*of_lane(text), *(of_role(root / "roles" / name) for name in yaml.safe_load(text)["lane_roles"])]
     silent = [one.name for group in groups for one in group.variables if not one.words]
-    wrong = [f"{LANE}: expected a comment behind {name} that says what it is, but there is none" for name in silent]
-    for name in PAGES:
-        page = root / name
-        there = page.read_text(encoding="utf-8")
+    wrong = [f"{LANE}: {name} has no comment behind it that says what it is" for name in silent]
+    roles = [root / "roles" / group.title.split("`")[1] for group in groups if group.title.startswith("Role `")]
+    pages = [
+        *((root / name, "") for name in PAGES),
+        *((folder / "README.md", readme(folder, group)) for folder, group in zip(roles, groups[-len(roles) :], strict=True)),
+    ]
+    for page, whole in pages:
+        name = str(page.relative_to(root))
+        there = page.read_text(encoding="utf-8") if page.exists() else ""
         try:
-            wanted = written(there, groups)
+            wanted = whole or written(there, groups)
         except ValueError as error:
             wrong.append(f"{name}: {error}")
             continue
-        if not TABLE.search(there):
-            wrong.append(f"{name}: expected a table between <!-- variables: ... --> and <!-- end -->, but there is none")
+        if not whole and not TABLE.search(there):
+            wrong.append(f"{name}: there is no table between <!-- variables: ... --> and <!-- end -->")
         if wanted != there and check:
-            lines = list(difflib.unified_diff(there.splitlines(), wanted.splitlines(), name, "as it has to be", n=0, lineterm=""))
-            wrong.append("\n".join([f"{name}: expected the table that the specs give, but it is another; write it by {WRITE}", *lines[:MOST]]))
+            lines = list(difflib.unified_diff(there.splitlines(), wanted.splitlines(), name, "as the specs say", n=0, lineterm=""))
+            wrong.append("\n".join([f"{name} differs from the specs; write it with {WRITE}", *lines[:MOST]]))
         elif wanted != there:
             page.write_text(wanted, encoding="utf-8")
             print(f"wrote {name}")

@@ -15,8 +15,8 @@ from lane_numbers import lane_ids
 from whole_lanes import ROOT, copy_checkout
 
 TABLE = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
-SEE = "See what is missing, and prove that what is there works"
-PROVE = "install | Prove that all is there now"
+SEE = "Find out what is missing, and prove that what is installed works"
+PROVE = "install | Prove that everything is installed now"
 APT = "python3-apt"  # Ansible's apt module brings it along
 
 
@@ -73,7 +73,7 @@ def test_debian_13_gets_what_is_missing_through_the_chroot_connection(lane: Any,
     assert debian_13.run("dpkg", "--purge", spice).returncode == 0
     mended = deps()
     missing = mended.result(SEE)["missing"]
-    assert missing.startswith(f"SPICE in qemu (package {spice}, ended with status 1 ("), missing
+    assert missing.startswith(f"SPICE in qemu (package {spice}, exited with status 1 ("), missing
     assert "There is no option group 'spice'" in missing
     assert mended.result(SEE)["packages"] == [spice]
     assert mended.result(PROVE)["ansible_facts"]["lane_deps"] == proved
@@ -118,8 +118,7 @@ def whole_lane(tree: Tree, release: str, number: int) -> None:
     refused = tree.run(*as_somebody, limit=300)
     assert refused.returncode == 2
     assert refused.stdout.splitlines()[-1] == (
-        "LANE FAIL host: expected apt to install what the lane lacks (1 package), but it could not (/bin/sh: 1: sudo: not found); "
-        "the lane may not become root here; look at docs/packages.md; or by hand: "
+        "LANE FAIL host: apt could not install ovmf: /bin/sh: 1: sudo: not found; the lane may not become root here, or install by hand: "
         "su - -c 'apt-get update && apt-get install -y --no-install-recommends ovmf'"
     )
 

@@ -41,15 +41,16 @@ ON_A_LANE = {
 }
 #: Whatever else only looks at a lane is run on the same one as well.
 LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b")
-#: Run by another test, or by a stage of tests/run.py.
+#: Run by another test, or by a stage of tools/run_tests.py.
 TESTED = {
-    r"\./lane|\./lane -e lane_id=\d+": "tests/run.py::whole_lane",
-    r"\./lane --tags deps,teardown": "tests/run.py::setup",
+    r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
+    r"\./lane --tags deps,teardown": "tools/run_tests.py::setup",
     r"\./lane test\b.*": "tests/playbooks/test_entry.py::test_test_installs_more_and_passes_words_on",
     r"\./lane fleet 4.*": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
     r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
-    r"\./lane -e kerbside_package=\S+": "tests/unit/test_venv.py::test_a_checkout_is_built_as_it_stands_and_again_when_it_changes",
-    r"\./lane -e ryll_build_method=git -e ryll_build_ref=\S+": "tests/playbooks/test_ryll_build.py::test_a_commit_is_built_once_and_a_new_one_again",
+    r"\./lane -e lane_kerbside_origin=\S+": "tests/unit/test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was",
+    r"\./lane -e lane_ryll_origin=\S+": "tests/playbooks/test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
+    r"\./lane -e lane_(proxy|image)_origin=\S+": "tests/unit/test_program.py::test_a_file_is_known_by_its_bytes",
     r"\./lane -e lane_guest=uncalibrated": "tests/playbooks/test_lane.py::test_the_other_guest_without_its_image_says_so",
     r"\./lane -e lane_guest=NAME": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
     r"\./lane -e lane_keep=on_failure": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.lifecycle import proc
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.ryll import png
 from ansible.module_utils.lane.protocols.ryll.client import Client
 
@@ -54,7 +54,7 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     with Client(f"{lane.dir}/ryll.sock") as other:
         other.open("somebody else", time.monotonic() + 5)
         see_picture(lane, "qemu itself (ryll refused it with busy)")
-    started = [entry.name for entry in process.records(str(lane.dir)) if not entry.oneshot]
+    started = [entry.name for entry in records.records(str(lane.dir)) if not entry.oneshot]
     down = lane.run("playbooks/teardown.yml")
     swtpm = ", swtpm" if shutil.which("swtpm") else ""
     assert started == ["qemu", "database", "api", "daemon", "ryll"]
@@ -71,7 +71,7 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
 
 def see_what_is_lost(lane: Any) -> None:
     """A program that is stopped is lost, and the exit status says so."""
-    entry = process.record(str(lane.dir), "database")
+    entry = records.record(str(lane.dir), "database")
     assert entry and entry.pid
     os.kill(entry.pid, signal.SIGSTOP)
     try:
@@ -79,7 +79,7 @@ def see_what_is_lost(lane: Any) -> None:
     finally:
         os.kill(entry.pid, signal.SIGCONT)
     assert lost.returncode == 1
-    assert "lost: it is stopped" in lost.stdout
+    assert "is stopped (state T" in lost.stdout
 
 
 def see_picture(lane: Any, whose: str) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
 from ansible.module_utils.lane.prepare import packages
 
-SEE = "See what is missing, and prove that what is there works"
+TABLE = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text())["__deps_packages"]
+SEE = "Find out what is missing, and prove that what is installed works"
 
 
 def deps(lane: Any, *args: str, **settings: Any) -> Any:
@@ -39,40 +44,55 @@ def test_check_mode_starts_and_writes_nothing(lane: Any) -> None:
     assert not (lane.scratch / "cache").exists()
 
 
-def test_a_missing_package_is_a_change_in_check_mode_and_a_sentence_when_apt_failed(lane: Any, tmp_path: Path) -> None:
-    """A machine without firmware, made by a module_utils of its own: the package's name and the line to type are in the result."""
-    root = Path(__file__).parents[2]
-    bare = tmp_path / "module_utils"
-    (bare / "lane").mkdir(parents=True)
-    for path in (root / "module_utils/lane").iterdir():
-        (bare / "lane" / path.name).symlink_to(path)
-    firmware = bare / "lane/firmware.py"
-    text = firmware.read_text().replace("/usr/share/OVMF/", "/nowhere/")
-    firmware.unlink()
-    firmware.write_text(text)
-    env = {"ANSIBLE_MODULE_UTILS": str(bare)}
-    table = {"debian-12": "ovmf", "debian-13": "ovmf", "ubuntu-24.04": "ovmf"}
-    played = deps(lane, "--check", env=env)
-    release = _release()
-    if release not in table:
-        assert f"on {release}, whose packages the lane does not know, these are missing: OVMF's CODE and VARS" in str(played.failures)
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """An environment for Ansible whose module_utils find neither firmware nor swtpm."""
+    root, bare = Path(__file__).parents[2], tmp_path / "module_utils"
+    shutil.copytree(root / "module_utils", bare, ignore=shutil.ignore_patterns("__pycache__"))
+    prepare = bare / "lane/prepare"
+    for name, old, new in (("firmware.py", "/usr/share/OVMF/", "/nowhere/"), ("packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}')):
+        text = (prepare / name).read_text()
+        assert old in text
+        (prepare / name).write_text(text.replace(old, new))
+    return {"ANSIBLE_MODULE_UTILS": str(bare)}
+
+
+def test_a_missing_package_is_a_change_in_check_mode_and_a_failure_when_apt_failed(lane: Any, bare: dict[str, str]) -> None:
+    if (release := packages.release()) not in TABLE:
+        assert f"{release} is not in the lane's table of packages" in str(deps(lane, "--check", env=bare).failures)
         return
-    found = played.result(SEE)
+    found = deps(lane, "--check", env=bare).result(SEE)
     assert found["changed"]
     assert found["packages"] == ["ovmf"]
-    assert found["missing"] == "OVMF's CODE and VARS (package ovmf)"
-    asked = [{"name": "Ask", "lane_deps": {"lane_dir": "/none", "cache_dir": "/none", "packages": "{{ table }}", "failure": "sudo: a password is required"}}]
-    vars_file = root / "roles/deps/vars/main.yml"
-    played = lane.run([{"name": "Table", "ansible.builtin.include_vars": {"file": str(vars_file)}}, *asked], env=env, table="{{ __deps_packages }}")
-    failed = played.result("Ask")
-    assert failed["lane_failure"]["component"] == "host"
-    line = packages.by_hand(["ovmf"])
-    assert failed["msg"] == (
-        "host: expected apt to install what the lane lacks (1 package), but it could not (sudo: a password is required); "
-        f"the lane may not become root here; look at docs/packages.md; or by hand: {line}"
+    assert "OVMF's CODE and VARS (package ovmf)" in found["missing"]
+    asked = {"lane_dir": "/none", "cache_dir": "/none", "packages": TABLE, "failure": "sudo: a password is required"}
+    failed = lane.run([{"name": "Ask", "lane_deps": asked}], env=bare).result("Ask")
+    assert (failed["lane_failure"]["component"], failed["lane_failure"]["code"]) == ("host", "apt_not_root")
+    assert packages.by_hand(["ovmf"]) in failed["msg"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or packages.release() != "debian-12", reason="only root is asked for swtpm, and only on Debian 12")
+def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane: Any, bare: dict[str, str], tmp_path: Path) -> None:
+    """An apt-get that finds its lock taken, in the place of the real one."""
+    firmware = tmp_path / "module_utils/lane/prepare/firmware.py"
+    firmware.write_text(firmware.read_text().replace("/nowhere/", "/usr/share/OVMF/"))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "apt-get").write_text(
+        "#!/bin/sh\necho 'E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (apt-get)' >&2\nexit 100\n"
     )
+    (programs / "apt-get").chmod(0o755)
+    table = {"debian-12": {**TABLE["debian-12"], "swtpm": ["lane-no-such-package"]}}
+    played = deps(lane, env={**bare, "PATH": f"{programs}:{os.environ['PATH']}"}, __deps_packages=table)
+    assert played.rc == 0, played
+    [warned] = played.results("install | Warn that the lane goes on without them")
+    assert "apt could not install lane-no-such-package: " in str(warned["warnings"])
+    assert warned["ansible_facts"]["lane_deps"]["qemu_version"]
 
 
-def _release() -> str:
-    found = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    return f"{found['ID']}-{found.get('VERSION_ID', '')}".replace('"', "").rstrip("-")
+def test_a_limit_of_the_session_is_named_before_anything_starts(lane: Any) -> None:
+    played = deps(lane, around=lambda command: ["prlimit", "--nofile=60:60", *command])
+    failed = played.result(SEE)
+    assert failed["lane_failure"]["code"] == "host_limit"
+    assert "ulimit -n leaves 60 open files" in failed["msg"]
+    assert not [line for line in lane.marked() if "qemu" in line]

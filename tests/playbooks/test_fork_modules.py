@@ -103,7 +103,7 @@ SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is in the test's own folder."""
+    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is removed with the test."""
     library = tmp_path / "modules"
     library.mkdir()
     for name, text in (("probe.py", PROBE), ("forked.py", FORKED), ("mortal.py", MORTAL), ("respawned.py", RESPAWNED), ("in_shell", SHELL)):
@@ -137,7 +137,7 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
 
 
 def _comparable(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without what differs from run to run, and without what Ansible reads off the way that was gone: the traceback, who says "deprecated"."""
+    """A result without what differs between two runs, and what Ansible takes from how it ran: the traceback, the deprecator."""
     for one in result.get("deprecations", []):
         one.pop("deprecator")
         one.pop("collection_name")

@@ -91,11 +91,11 @@ def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_p
 
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
     kept(lane)
-    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_package": "kerbside", "tls_colour": "blue", "kerbside_environment": 3}
+    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_origin": "0.8.0", "tls_colour": "blue", "kerbside_environment": 3}
     played = lane.run("playbooks/lane.yml", **wrong)
     assert [result["task"] for result in played.results()][-1] == FIRST, "something ran after it"
     words = (
-        "there is no variable kerbsid_package (did you mean kerbside_package?)",
+        "there is no variable kerbsid_origin (did you mean kerbside_origin?)",
         "there is no variable tls_colour;",
         "value of kvm_probe_policy must be one of: auto, require, never, got: sometimes",
         "argument 'kerbside_start_limit' is of type str, not float",

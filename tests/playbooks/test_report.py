@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import report_page
 from ansible.module_utils.lane.protocols.ryll import png
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
@@ -76,6 +77,8 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, l
     see_keyboard(browser)
     see_light_and_dark(browser)
     see_without_script(browser, page)
+    see_phone_and_paper(browser)
+    see_links(browser, page)
     picture(browser, "report-green.png")
 
     red = lane.run(
@@ -88,8 +91,12 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, l
     opened(browser, page)
     assert browser.find_element(By.TAG_NAME, "h1").text == f"FAIL lane {lane.id}: kerbside"
     assert browser.find_element(By.ID, "cause").text == " ".join(cause.split())
-    assert "the run did not come to one" in browser.find_element(By.TAG_NAME, "main").text
+    assert "There is no picture: this command took none." in browser.find_element(By.TAG_NAME, "main").text
+    assert report_page.disagreement(lane.artifacts, red.text.splitlines()[-1], json.loads((lane.artifacts / "result.json").read_text())["command_id"]) == ""
+    see_failure(browser)
     see_filter(browser)
+    see_phone_and_paper(browser)
+    see_links(browser, page)
     picture(browser, "report-red.png")
 
 
@@ -107,7 +114,7 @@ def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
     for phase in result["phases"]:
         assert ("phase", phase["name"]) in found
     assert {("program", name) for name in ("qemu", "database", "api", "daemon", "ryll")} <= set(found)
-    assert {("check", name) for name in ("hello", "status", "screenshot")} <= set(found)
+    assert {("check", check["name"]) for check in result["checks"]} <= set(found)
 
 
 def see_filter(browser: Chrome) -> None:
@@ -136,13 +143,45 @@ def see_keyboard(browser: Chrome) -> None:
     """The filters and the log can be reached by Tab, and each tells its name."""
     browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
     reached = []
-    for _ in range(30):
+    for _ in range(60):
         ActionChains(browser).send_keys(Keys.TAB).perform()
         reached.append(browser.switch_to.active_element)
     names = [element.accessible_name for element in reached]
     assert any(name.startswith("api") for name in names)
     assert "with the text" in names
     assert "All logs on one clock" in names
+
+
+def see_failure(browser: Chrome) -> None:
+    """The phase that failed is marked, and the log opens at the line that the cause links to, where the evidence is a line of a log."""
+    failed = [row.find_element(By.TAG_NAME, "th").text for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tr.bad")]
+    assert failed[0] == "smoke"
+    if lines := browser.find_elements(By.ID, "failure"):
+        log = browser.find_element(By.CSS_SELECTOR, ".log").rect
+        assert log["y"] <= lines[0].rect["y"] <= log["y"] + log["height"]
+
+
+def see_phone_and_paper(browser: Chrome) -> None:
+    """A window of 400 pixels needs no scrolling sideways; a printer gets the whole log and the details of the checks."""
+    size = {"height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 400, **size})
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    picture(browser, "report-phone.png")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    log = browser.find_element(By.CSS_SELECTOR, ".log")
+    assert browser.execute_script("return arguments[0].scrollHeight - arguments[0].clientHeight", log) <= 2
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert all(detail.get_attribute("open") for detail in browser.find_elements(By.TAG_NAME, "details"))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def see_links(browser: Chrome, page: Path) -> None:
+    """Every link leads to a file beside the page, or to a place in it; each file of the run is linked."""
+    links = [str(link.get_dom_attribute("href")) for link in browser.find_elements(By.TAG_NAME, "a")]
+    assert all((page.parent / link).is_file() or browser.find_elements(By.ID, link.lstrip("#")) for link in links), links
+    assert {"result.json", "junit.xml", "logs/daemon.log", "logs/serial.log"} <= set(links)
+    assert page.stat().st_size <= 400_000
 
 
 def see_light_and_dark(browser: Chrome) -> None:

@@ -1,4 +1,4 @@
-"""The role ryll_build: the pinned release comes once, and a commit of a repository is built once."""
+"""The role ryll_build and the refusal of origins: what was named is what is built, once, and nothing is shown of what was refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-HAVE = "Have ryll in the cache (fetching takes seconds, building minutes)"
+PROVIDE = "Provide ryll from its origin - {}"
 MAIN = 'fn main() { println!("ryll v9.9.9 (%s)"); }\n'
 needs_cargo = pytest.mark.skipif(not (shutil.which("cargo") and shutil.which("git")), reason="cargo or git is not installed")
 
@@ -20,8 +20,15 @@ def ryll(lane: Any, *args: str, **settings: Any) -> Any:
     claim = {"lane_run": {"lane_id": lane.id, "lane_dir": str(lane.dir), "artifacts_dir": str(lane.artifacts)}}
     settings.setdefault("lane_cache_dir", str(lane.scratch / "cache"))
     env = settings.pop("env", None)
-    plays = [{"name": "Claim", **claim}, {"name": "Have", "ansible.builtin.include_role": {"name": "ryll_build"}}]
+    plays = [{"name": "Claim", **claim}, {"name": "Provide", "ansible.builtin.include_role": {"name": "ryll_build"}}]
     return lane.run(plays, *args, env=env, **settings)
+
+
+def facts(played: Any) -> dict[str, Any]:
+    """What the role handed on."""
+    assert played.rc == 0, played
+    [found] = [result["ansible_facts"]["lane_ryll"] for result in played.results() if "lane_ryll" in result.get("ansible_facts", {})]
+    return dict(found)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -32,15 +39,13 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A cargo workspace with a package ryll in a git repository; the default feature does not compile, `loud` changes what it prints."""
+    """A cargo workspace with a package ryll in a git repository whose default branch is trunk."""
     folder = tmp_path / "ryll repository"
     (folder / "ryll/src").mkdir(parents=True)
     (folder / "Cargo.toml").write_text('[workspace]\nmembers = ["ryll"]\nresolver = "2"\n')
-    (folder / "ryll/Cargo.toml").write_text(
-        '[package]\nname = "ryll"\nversion = "9.9.9"\nedition = "2021"\nrust-version = "1.56"\n[features]\ndefault = ["gui"]\ngui = []\nloud = []\n'
-    )
-    (folder / "ryll/src/main.rs").write_text('#[cfg(feature = "gui")]\ncompile_error!("default features are on");\n' + MAIN % "first")
-    git(folder, "init", "-q", "-b", "main")
+    (folder / "ryll/Cargo.toml").write_text('[package]\nname = "ryll"\nversion = "9.9.9"\nedition = "2021"\n[features]\nloud = []\n')
+    (folder / "ryll/src/main.rs").write_text(MAIN % "first")
+    git(folder, "init", "-q", "-b", "trunk")
     git(folder, "add", ".")
     git(folder, "commit", "-q", "-m", "first")
     return folder
@@ -48,76 +53,63 @@ def repository(tmp_path: Path) -> Path:
 
 @needs_cargo
 @pytest.mark.slow
-def test_a_commit_is_built_once_and_a_new_one_again(lane: Any, repository: Path) -> None:
-    wish = {"ryll_build_method": "git", "ryll_build_repo": str(repository)}
-    leaks = {"RUSTFLAGS": "--this-is-no-flag", "CARGO_TARGET_DIR": "/nowhere", "GIT_DIR": "/nowhere"}
-    first = ryll(lane, env=leaks, **wish)
-    assert first.rc == 0, first
+def test_a_branch_is_followed_and_each_commit_built_once(lane: Any, repository: Path) -> None:
+    default = {"lane_ryll_origin": f"git+{repository}"}
+    first = ryll(lane, env={"GIT_DIR": "/nowhere"}, **default)
     commit = git(repository, "rev-parse", "HEAD")
-    facts = first.result(HAVE)["ansible_facts"]["lane_ryll"]
-    home = lane.scratch / "cache/ryll"
-    assert facts == {"path": f"{home}/git-{commit}/ryll", "version": "9.9.9", "method": "git", "ref": "main", "commit": commit, "cached": False}
-    log = (lane.dir / "logs/ryll-build.log").read_text()
-    assert "build --release --no-default-features -p ryll" in log
-
-    again = ryll(lane, **wish)
+    assert (facts(first)["commit"], facts(first)["version"]) == (commit, "9.9.9")
+    again = ryll(lane, **default)
     assert again.changed == 0
-    assert again.result(HAVE)["ansible_facts"]["lane_ryll"] == {**facts, "cached": True}
-    assert (lane.dir / "logs/ryll-build.log").read_text().count(" build --release") == 1
+    assert facts(again) == {**facts(first), "cached": True}
 
     (repository / "ryll/src/main.rs").write_text(MAIN % "second")
     git(repository, "commit", "-q", "-a", "-m", "second")
-    second = git(repository, "rev-parse", "HEAD")
-    rebuilt = ryll(lane, **wish)
-    assert rebuilt.changed == 1
-    path = rebuilt.result(HAVE)["ansible_facts"]["lane_ryll"]["path"]
-    assert path == f"{home}/git-{second}/ryll"
-    assert subprocess.run([path], capture_output=True, text=True, check=True).stdout == "ryll v9.9.9 (second)\n"
-    third = ryll(lane, **wish)
-    assert third.changed == 0
-    old = ryll(lane, **{**wish, "ryll_build_ref": commit})
-    assert old.result(HAVE)["ansible_facts"]["lane_ryll"]["path"] == facts["path"]
-    assert old.changed == 0
-    assert (lane.dir / "logs/ryll-build.log").read_text().count(" build --release") == 2
+    moved = ryll(lane, **default)
+    assert moved.changed == 1
+    assert subprocess.run([facts(moved)["path"]], capture_output=True, text=True, check=True).stdout == "ryll v9.9.9 (second)\n"
+    old = ryll(lane, lane_ryll_origin=f"git+{repository}@{commit}")
+    assert (facts(old)["path"], old.changed) == (facts(first)["path"], 0)
+    assert facts(ryll(lane, ryll_build_features=["loud"], **default))["path"] != facts(moved)["path"]
 
-    featured = ryll(lane, ryll_build_features=["loud"], **wish)
-    assert featured.result(HAVE)["ansible_facts"]["lane_ryll"]["path"] == f"{home}/git-{second}-loud/ryll"
-    with_default = ryll(lane, ryll_build_features=["default"], **{**wish, "ryll_build_ref": commit})
-    assert "ryll: expected cargo to build ryll, but it ended with status 101: error: default features are on" in str(with_default.failures)
-    assert not (home / f"git-{commit}-default").exists()
-    assert [path.name for path in home.iterdir() if path.name.startswith(".new-")] == []
+    (repository / "ryll/src/main.rs").write_text(MAIN % "not committed")
+    tree = ryll(lane, lane_ryll_origin=repository.name, lane_caller_dir=str(repository.parent))
+    assert subprocess.run([facts(tree)["path"]], capture_output=True, text=True, check=True).stdout == "ryll v9.9.9 (not committed)\n"
+    assert '"dirty": true' in (lane.dir / "handover/origins.json").read_text()
 
 
 def test_check_mode_fetches_nothing(lane: Any) -> None:
     played = ryll(lane, "--check")
     assert played.rc == 0, played
-    assert played.result(HAVE)["changed"]
+    assert played.changed == 1
     assert not lane.dir.exists()
     assert not (lane.scratch / "cache").exists()
 
 
 def test_the_pinned_release_comes_once(lane: Any) -> None:
     first = ryll(lane)
-    assert first.rc == 0, first
-    facts = first.result(HAVE)["ansible_facts"]["lane_ryll"]
-    assert (facts["version"], facts["method"], facts["ref"], facts["cached"]) == ("0.3.0", "wheel", "0.3.0", False)
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
-    again = ryll(lane, env=offline)
+    assert (facts(first)["version"], facts(first)["cached"]) == ("0.3.0", False)
+    again = ryll(lane, env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull})
     assert again.changed == 0
-    assert again.result(HAVE)["ansible_facts"]["lane_ryll"] == {**facts, "cached": True}
-    assert subprocess.run([facts["path"], "--version"], capture_output=True, text=True, check=True).stdout.startswith("ryll ")
+    assert facts(again) == {**facts(first), "cached": True}
 
 
-def test_what_can_be_no_version_ref_or_repository_is_refused_before_anything_starts(lane: Any) -> None:
-    git = {"ryll_build_method": "git", "ryll_build_repo": "/none"}
-    wrong = [
-        ({"ryll_build_version": "../evil"}, "ryll_build_version to be one that can exist, but it is '../evil'"),
-        ({"ryll_build_version": "-r/etc/passwd"}, "ryll_build_version to be one that can exist, but it is '-r/etc/passwd'"),
-        ({**git, "ryll_build_ref": "--upload-pack=x"}, "ryll_build_ref to be one that can exist, but it is '--upload-pack=x'"),
-        ({**git, "ryll_build_features": ["a b"]}, "ryll_build_features to be one that can exist, but it is 'a b'"),
-        ({**git, "ryll_build_repo": "https://me:secret@example.invalid/ryll"}, "ryll_build_repo without a password, but it holds one"),
-    ]
-    for settings, message in wrong:
-        played = ryll(lane, **settings)
-        assert f"environment: expected {message}" in str(played.failures)
-        assert not (lane.scratch / "cache").exists()
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"lane_ryll_origin": "../gone"}, "origin_not_there"),
+        ({"lane_kerbside_origin": "kerbsid>=1"}, "origin_unusable"),
+        ({"lane_proxy_origin": "git+https://example.invalid/x@--upload-pack=x"}, "no_such_ref"),
+    ],
+)
+def test_an_origin_that_cannot_be_is_refused_before_anything_starts(lane: Any, wrong: dict[str, str], code: str) -> None:
+    played = lane.run("playbooks/lane.yml", **wrong)
+    assert played.results()[-1]["lane_failure"]["code"] == code
+    assert next(iter(wrong)) in played.text
+    assert not lane.dir.exists()
+
+
+@pytest.mark.parametrize("text", ["git+https://me:hush-hush@example.invalid/ryll", "https://hush-hush@example.invalid/ryll.git"])
+def test_credentials_are_refused_and_never_shown(lane: Any, text: str) -> None:
+    for played in (lane.run("playbooks/lane.yml", "-vvv", lane_ryll_origin=text), ryll(lane, "-vvv", lane_ryll_origin=text)):
+        assert played.results()[-1]["lane_failure"]["code"] == "origin_has_credentials"
+        assert "hush-hush" not in played.text + played.stderr + str(played.events)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ansible.module_utils.lane.core.private_dir import Run
 from ansible.module_utils.lane.lifecycle import claim, proc
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import program, start, stop
 
 
 @dataclass
@@ -23,14 +23,14 @@ class TestLane:
     artifacts: str
     run: Run
 
-    def program(self, name: str, script: str, **more: object) -> process.Program:
+    def program(self, name: str, script: str, **more: object) -> program.Program:
         """A shell script as a program of this lane."""
         values = {"component": "kerbside", "argv": ("/bin/sh", "-c", script), "log": f"{self.dir}/logs/{name}.log", "limit": 5.0, **more}
-        return process.Program(name=name, **values)  # type: ignore[arg-type]
+        return program.Program(name=name, **values)  # type: ignore[arg-type]
 
-    def start(self, *programs: process.Program, **more: bool) -> dict:
+    def start(self, *programs: program.Program, **more: bool) -> dict:
         """Start programs in it."""
-        return process.start(self.dir, self.run, list(programs), **more)
+        return start.start(self.dir, self.run, list(programs), **more)
 
 
 def options(base: str, **more: object) -> claim.Options:
@@ -57,5 +57,5 @@ def claimed_lane() -> Iterator[TestLane]:
         yield TestLane(f"{base}/l", f"{base}/artifacts", run)
     finally:
         if groups := {p.group for p in proc.marked(98)}:
-            process.end_groups(groups, signal.SIGKILL, 5)
+            stop.end_groups(groups, signal.SIGKILL, 5)
         shutil.rmtree(base)

@@ -1,8 +1,10 @@
-"""The lock and the safety of the cache."""
+"""The cache: its lock, whom it trusts, and what it keeps."""
 
 from __future__ import annotations
 
 import fcntl
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,18 +12,46 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import cache
 
 
+def code_of(path: Path) -> tuple[str, str]:
+    with pytest.raises(LaneError) as caught:
+        cache.make_private(path)
+    return caught.value.code, caught.value.component
+
+
 def test_a_lane_waits_for_another_one_only_so_long(tmp_path: Path) -> None:
     root = tmp_path / "cache"
-    words = r"^environment: expected another lane to finish with x within 0\.2 s, but it still holds the lock"
-    with cache.locked(root, "x", 30), pytest.raises(LaneError, match=words), cache.locked(root, "x", 0.2):
+    with cache.locked(root, "x", 30), pytest.raises(LaneError) as caught, cache.locked(root, "x", 0.2):
         pass
+    assert (caught.value.code, caught.value.component) == ("cache_busy", "environment")
     with cache.locked(root, "x", 0.2), open(root / ".lock-x", encoding="utf-8") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
-    root = tmp_path / "cache"
-    root.mkdir()
-    root.chmod(0o777)
-    with pytest.raises(LaneError, match=r"^environment: expected .*/cache to be writable by this user only, but it belongs to uid \d+ with mode 0777"):
-        cache.make_private(root)
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    assert code_of(tmp_path) == ("cache_not_private", "environment")
+    tmp_path.chmod(0o755)
+    cache.make_private(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_cache_that_no_program_can_be_run_from_is_the_hosts_fault(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", str(tmp_path)], check=True)
+    try:
+        assert code_of(tmp_path) == ("cache_noexec", "host")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_the_entries_that_were_used_last_stay(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"a-{number}").mkdir()
+        (tmp_path / f"a-{number}/file").write_text("12345")
+        os.utime(tmp_path / f"a-{number}", (number, number))
+    (tmp_path / "b-0").mkdir()
+    cache.used(tmp_path / "a-0")
+    assert cache.prune(tmp_path, "a-", 3) == ["a-3", "a-2", "a-1"]
+    assert [path.name for path in cache.entries(tmp_path, "a-")] == ["a-0", "a-5", "a-4"]
+    assert (tmp_path / "b-0").exists()
+    assert cache.size(tmp_path) == 15

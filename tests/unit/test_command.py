@@ -13,7 +13,7 @@ from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
 
 
-def gone(pid: int, seconds: float = 3) -> bool:
+def gone(pid: int, seconds: float = 30) -> bool:
     """Whether a process ends, or is a zombie, within some seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -42,12 +42,12 @@ def test_status_and_words() -> None:
     assert (done.status, done.out, done.said) == (3, "out\nfirst\n", "error: this one")
 
 
-def test_a_program_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> None:
-    began = time.monotonic()
-    argv = ["/bin/sh", "-c", f"sleep 50 & echo $! >{tmp_path}/child; wait"]
-    with pytest.raises(LaneError, match=r"^ryll: expected cargo to build ryll within 0.3 s, but it was still at work and has been ended; look at .*log$"):
-        command.run(argv, command.environment(None), 0.3, "cargo to build ryll", component="ryll", log=str(tmp_path / "log"))
-    assert time.monotonic() - began < 5
+def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
+    argv, log = ["/bin/sh", "-c", f"sleep 50 & echo $! >{tmp_path}/child; wait"], str(tmp_path / "log")
+    with pytest.raises(LaneError) as failed:
+        command.run(argv, command.environment(None), 0.3, "build ryll", component="ryll", log=log)
+    assert (failed.value.code, failed.value.component, failed.value.evidence) == ("command_timeout", "ryll", log)
+    assert failed.value.problem == "build ryll: /bin/sh was still running after 0.3 s and was killed"
     assert gone(int((tmp_path / "child").read_text()))
 
 
@@ -55,13 +55,14 @@ def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "module_utils"
     script = f"from lane.core import command; command.run(['/bin/sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 50'], command.environment(None), 60, 'sleep')"
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}) as runner:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < end:
             time.sleep(0.02)
         runner.kill()
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-def test_a_program_that_is_not_there() -> None:
-    with pytest.raises(LaneError, match=r"^host: expected git to work, but /none/git cannot be started \(No such file or directory\)$"):
-        command.run(["/none/git"], {}, 1, "git to work", component="host")
+def test_a_program_that_cannot_be_started() -> None:
+    with pytest.raises(LaneError) as failed:
+        command.run(["/none/git"], {}, 1, "clone", component="host")
+    assert (failed.value.code, failed.value.component) == ("command_not_started", "host")

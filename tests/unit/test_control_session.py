@@ -819,7 +819,7 @@ def test_a_session_whose_limit_is_used_up() -> None:
 def test_the_transcript_is_written_green_and_red(tmp_path: Path) -> None:
     file = tmp_path / "t.json"
     result = play(Ryll(), H, transcript_file=str(file))
-    assert json.loads(file.read_text()) == result
+    assert json.loads(file.read_text()) == {"command_id": "", "files": [], **result}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     failed = fail(Ryll(), H, {"stats": {"marks": 5}, "blame": "guest"}, {"status": {}}, transcript_file=str(file))
     written = json.loads(file.read_text())
@@ -845,6 +845,14 @@ def test_a_good_session_whose_transcript_cannot_be_written_keeps_it(tmp_path: Pa
         play(Ryll(), H, transcript_file=str(file))
     assert str(caught.value) == f"environment: expected the transcript to be written to {file}, but the system said Is a directory"
     assert [entry["result"] for entry in caught.value.result["transcript"]] == ["ok"]
+
+
+def test_a_session_that_takes_no_picture_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
+    file, picture = tmp_path / "t.json", tmp_path / "s.png"
+    picture.write_bytes(b"of an earlier session")
+    fail(Ryll(), H, {"stats": {"marks": 5}}, {"screenshot": {"file": str(picture)}}, transcript_file=str(file))
+    assert not picture.exists()
+    assert json.loads(file.read_text())["files"] == [str(picture)]
 
 
 def test_a_picture_that_cannot_be_written_is_the_machines_fault(tmp_path: Path) -> None:

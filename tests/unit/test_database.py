@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import database
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records
 from lanes import TestLane, claimed_lane
 
 SERVER = "echo $$ > {0}/data; trap 'echo closed >> {0}/data; exit {1}' TERM; touch {0}/ready; while :; do sleep 0.02; done"
@@ -58,7 +58,7 @@ def test_it_is_made_once_closed_cleanly_and_copied(lane: TestLane, tmp_path: Pat
     assert not database.copy(str(tmp_path), wanted)
     assert database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
     assert Path(wanted.datadir, "data").read_text().endswith("closed\n")
-    assert not process.records(lane.dir)  # a verdict would call them dead
+    assert not records.records(lane.dir)  # a verdict would call them dead
     Path(wanted.datadir).rename(f"{lane.dir}/first")
     assert database.copy(str(tmp_path), wanted)
     assert Path(wanted.datadir, "kerbside/user").read_text() == "user\n"

@@ -1,7 +1,10 @@
-"""The judgement of `./lane faults`: a fault that is missed, misnamed, late or told without its rule is bad, and the catalogue has what it promises."""
+"""The judgement of `./lane faults`: a fault that is missed, misnamed, late or not in the report is bad, and the
+catalogue is complete.
+"""
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import sys
 from pathlib import Path
@@ -16,9 +19,10 @@ run = importlib.util.module_from_spec(SPEC)
 sys.modules[SPEC.name] = run
 SPEC.loader.exec_module(run)
 
-CAUSE = "expected qemu to go on running, but it ended by SIGKILL"
-EXPECT = {"component": "qemu", "cause": "ended by SIGKILL", "within": 5, "noticed": 2, "rule": "program_lost"}
-BLAME = {"component": "qemu", "cause": CAUSE}
+CAUSE = 'qemu was killed by SIGKILL; see "logs/qemu.log"'
+EXPECT = {"component": "qemu", "cause": "killed by SIGKILL", "within": 5, "noticed": 2, "code": "program_ended"}
+BLAME = {"component": "qemu", "code": "program_ended", "cause": CAUSE}
+PAGE = f"<html>run-7 <b>qemu</b> {html.escape(CAUSE)}</html>"
 PASSED = {"verdict": "pass", "checks_planned": 1, "checks": [{"name": "hello", "result": "pass"}]}
 #: What has to be in it whatever else is.
 ASKED = """kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing firmware-cut image-missing image-not-qcow2
@@ -30,11 +34,17 @@ fixture-read-only stale-lane""".split()
 
 
 def judged(expect: dict[str, Any] | None = None, *, line: str = f"LANE FAIL qemu: {CAUSE}", rc: int = 2, blame: Any = BLAME, **more: Any) -> Any:
-    """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after two."""
-    result = more.get("result", {"verdict": "fail", "blame": blame})
+    """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after
+    two.
+    """
+    result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame})
     lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
-    played = run.Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("rule", "program_lost"))
+    played = sys.modules["played"].Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))
     return run.judge({"name": "x", "what": "x", "expect": expect or EXPECT}, played, more.get("since", 100.0), lambda value: value, more.get("stretch", 1.0))
+
+
+def test_a_run_that_was_refused_before_its_claim_needs_no_report() -> None:
+    assert judged({key: value for key, value in EXPECT.items() if key != "code"}, result={}, page="").good
 
 
 def test_a_fault_that_is_caught_is_good() -> None:
@@ -50,8 +60,13 @@ def test_a_fault_that_is_caught_is_good() -> None:
         ({"line": f"LANE FAIL ryll: {CAUSE}", "blame": {**BLAME, "component": "ryll"}}, "MISNAMED: ryll, expected qemu"),
         ({"blame": {**BLAME, "component": "ryll"}}, "the last line and result.json disagree"),
         ({"blame": {**BLAME, "cause": "expected a, but b"}}, "the last line and result.json disagree"),
-        ({"line": "LANE FAIL qemu: a", "blame": {"component": "qemu", "cause": "a"}}, "WRONG CAUSE: expected 'ended by SIGKILL'"),
-        ({"rule": None}, "WRONG RULE: None, expected program_lost"),
+        ({"line": "LANE FAIL qemu: a", "blame": {**BLAME, "cause": "a"}}, "WRONG CAUSE: expected 'killed by SIGKILL'"),
+        ({"blame": {**BLAME, "code": None}}, "WRONG CODE: None, expected program_ended"),
+        ({"page": ""}, "NO REPORT: "),
+        ({"page": PAGE.replace("run-7", "run-6")}, "WRONG REPORT: report.html does not show 'run-7'"),
+        ({"page": PAGE.replace("<b>qemu</b>", "").replace("qemu", "kemu")}, "WRONG REPORT: report.html does not show 'qemu'"),
+        ({"page": PAGE.replace("SIGKILL", "SIGTERM")}, "WRONG REPORT: report.html does not show"),
+        ({"result": {}, "code": None}, "WRONG CODE"),
         ({"verdict_at": 105.5}, "LATE: 5.5 s, at most 5.0 s"),
         ({"verdict_at": 110.5, "stretch": 2.0}, "LATE: 10.5 s, at most 10.0 s"),
         ({"since": None}, "LATE: None s, at most 5.0 s"),
@@ -102,7 +117,7 @@ def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs() -> 
         ({"expect": {"component": "nobody", "cause": "x", "within": 1}}, "no such component"),
         ({"expect": {"component": "qemu", "within": 1}}, "a component without a cause"),
         ({"expect": {"component": "qemu", "cause": "x"}}, "no limit"),
-        ({"repair": "all"}, "repair is neither"),
+        ({"repair": "all"}, "unknown repair"),
     ],
 )
 def test_an_entry_that_would_mean_nothing_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:

@@ -28,26 +28,25 @@ def test_the_larger_family_is_preferred_and_the_smaller_one_taken(pairs: list[tu
     assert firmware.find_pair(pairs) is None
 
 
-def test_a_code_cut_to_one_mebibyte_is_named(pairs: list[tuple[str, str]]) -> None:
-    with open(pairs[0][0], "r+b") as file:
-        file.truncate(1 << 20)
-    with pytest.raises(LaneError, match=r"^firmware: .*one family, 4 MiB or 2 MiB together .*C4.*, but they have 1048576 and 540672 bytes: one is cut"):
-        firmware.find_pair(pairs)
-
-
-def test_two_families_do_not_mix(pairs: list[tuple[str, str]]) -> None:
-    with pytest.raises(LaneError, match="they have 3653632 and 131072 bytes"):
-        firmware.check_pair(pairs[0][0], pairs[1][1])
-
-
-def test_a_code_without_vars_is_named(pairs: list[tuple[str, str]]) -> None:
-    Path(pairs[0][1]).unlink()
-    with pytest.raises(LaneError, match=r"^firmware: expected OVMF's VARS at .*V4, but the system said: No such file or directory"):
-        firmware.find_pair(pairs)
-
-
-def test_firmware_that_cannot_be_read_is_the_firmwares_fault(tmp_path: Path) -> None:
-    (tmp_path / "code").write_bytes(b"code")
-    firmware.check_code(str(tmp_path / "code"))
-    with pytest.raises(LaneError, match=r"firmware: expected OVMF.s code /no/such, but the system said: No such file"):
-        firmware.check_code("/no/such")
+@pytest.mark.parametrize(
+    ("harm", "code", "words"),
+    [
+        ("cut", "firmware_mismatch", "they have 1048576 and 540672 bytes"),
+        ("mixed", "firmware_mismatch", "they have 3653632 and 131072 bytes"),
+        ("no vars", "firmware_unreadable", "V4 cannot be read: No such file or directory"),
+        ("no code", "firmware_unreadable", "C4 cannot be read: No such file or directory"),
+    ],
+)
+def test_a_pair_that_does_not_belong_together_or_cannot_be_read_is_refused(pairs: list[tuple[str, str]], harm: str, code: str, words: str) -> None:
+    given, variables = (Path(path) for path in pairs[0])
+    firmware.check_code(str(given))
+    if harm == "cut":
+        given.write_bytes(b"\0" * (1 << 20))
+    elif harm == "mixed":
+        variables = Path(pairs[1][1])
+    else:
+        (variables if harm == "no vars" else given).unlink()
+    with pytest.raises(LaneError) as failed:
+        firmware.check_code(str(given)) if harm == "no code" else firmware.find_pair([(str(given), str(variables))])
+    assert (failed.value.code, failed.value.component) == (code, "firmware")
+    assert words in failed.value.problem

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,57 +13,72 @@ from ansible.module_utils.lane.evidence import github, junit
 
 def result(*checks: tuple[str, str], blame: dict[str, Any] | None = None, verdict: str = "pass") -> dict[str, Any]:
     """A result.json with these checks."""
+    detail = {"seen": "\x1b[1m<&>\0"}
     return {
         "lane_id": 3,
         "verdict": verdict,
         "started": "2026-11-24T03:55:51.806Z",
         "seconds": 9.75,
-        "checks": [{"name": name, "result": word, "seconds": 0.25, "detail": {"seen": "\x1b[1m<&>\0"}} for name, word in checks],
+        "checks": [{"suite": "smoke", "guest": "pocket", "name": name, "result": word, "seconds": 0.25, "detail": detail} for name, word in checks],
+        "guests": ["pocket"],
         "phases": [{"name": "tls", "seconds": 1.25}],
         "accel": {"chosen": "tcg"},
         "blame": blame,
     }
 
 
-def blamed(check: str | None, cause: str = "expected a, but b", component: str = "proxy") -> dict[str, Any]:
-    return {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None}
+def blamed(check: str | None, cause: str = "a was not b", component: str = "proxy") -> dict[str, Any]:
+    return {"component": component, "phase": "smoke", "check": check, "code": "a_code", "cause": cause, "evidence": "logs/ryll.log:3"}
 
 
-def read(found: dict[str, Any]) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
-    """(the suite's attributes, {test case: (its mark, the mark's message)})."""
-    suite = ElementTree.fromstring(junit.xml(found))[0]
+def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """(the suite's attributes, {class.name of a test case: (its mark, the mark's message)})."""
+    suite = ElementTree.fromstring(junit.xml(found, folder))[0]
     cases = {}
     for case in suite:
         marks = [child for child in case if child.tag in ("failure", "error", "skipped")]
-        cases[case.get("name", "")] = (marks[0].tag, marks[0].get("message", "")) if marks else ("pass", "")
-        assert (case.get("classname") or "").startswith("lane.")
+        name = f"{case.get('classname')}.{case.get('name')}".removeprefix("kerbside_lane.")
+        cases[name] = (marks[0].tag, marks[0].get("message", "")) if marks else ("pass", "")
+        blamed_here = bool(marks) and found["blame"] is not None and marks[0].get("message") == junit._clean(found["blame"]["cause"])
+        assert not marks or marks[0].get("type") == ("proxy.a_code" if blamed_here else None)
+        assert case.get("time") == ("9.750" if name == "run" else "0.250")
     counted = {tag: sum(mark == tag for mark, _ in cases.values()) for tag in ("failure", "error", "skipped")}
     assert [int(suite.get(name, -1)) for name in ("failures", "errors", "skipped")] == list(counted.values())
     assert int(suite.get("tests", -1)) == len(cases)
     return dict(suite.attrib), cases
 
 
-def test_a_green_run() -> None:
-    suite, cases = read(result(("hello", "pass"), ("banner", "pass")))
-    assert cases == {"hello": ("pass", ""), "banner": ("pass", "")}
+OK = ("pass", "")
+
+
+@pytest.mark.parametrize(
+    ("checks", "blame", "verdict", "marks"),
+    [
+        ("pass pass", None, "pass", [OK, OK, OK]),
+        ("fail not-run", blamed("hello", "<a> & b, but \x00"), "fail", [("failure", "<a> & b, but \ufffd"), ("skipped", "the check did not run"), OK]),
+        ("not-run not-run", blamed(None), "fail", [("skipped", "the check did not run")] * 2 + [("failure", "a was not b")]),
+        ("not-run not-run", blamed(None), "error", [("skipped", "the check did not run")] * 2 + [("error", "a was not b")]),
+        ("pass fail", blamed(None, "a process died"), "fail", [OK, ("failure", "the check failed"), ("failure", "a process died")]),
+    ],
+)
+def test_the_names_of_the_cases_are_the_same_whatever_failed(checks: str, blame: dict[str, Any] | None, verdict: str, marks: list[tuple[str, str]]) -> None:
+    words = [word.replace("-", " ") for word in checks.split()]
+    suite, cases = read(result(*zip(("hello", "banner"), words, strict=True), blame=blame, verdict=verdict))
+    assert cases == dict(zip(("smoke.pocket.hello", "smoke.pocket.banner", "run"), marks, strict=True))
     assert (suite["time"], suite["timestamp"]) == ("9.75", "2026-11-24T03:55:51.806")
 
 
-def test_the_check_that_is_blamed_fails_with_the_cause_and_the_rest_is_skipped() -> None:
-    _, cases = read(result(("hello", "pass"), ("status", "fail"), ("banner", "not run"), blame=blamed("status", "expected <a> & b, but \x00"), verdict="fail"))
-    assert cases == {"hello": ("pass", ""), "status": ("failure", "expected <a> & b, but \ufffd"), "banner": ("skipped", "it did not come to this check")}
-
-
-@pytest.mark.parametrize(("verdict", "mark"), [("fail", "failure"), ("error", "error")])
-def test_a_run_that_came_to_no_check_is_red_all_the_same(verdict: str, mark: str) -> None:
-    _, cases = read(result(("hello", "not run"), blame=blamed(None), verdict=verdict))
-    assert cases["smoke"] == (mark, "expected a, but b")
-    assert read(result(blame=blamed(None), verdict=verdict))[1] == {"smoke": (mark, "expected a, but b")}
-
-
-def test_a_run_that_is_red_for_another_reason_than_its_failed_check_tells_both() -> None:
-    _, cases = read(result(("frames", "fail"), blame=blamed(None, "a process died"), verdict="fail"))
-    assert cases == {"frames": ("failure", "the check failed; look at result.json"), "smoke": ("failure", "a process died")}
+def test_files_that_are_there_are_attached(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("logs/ryll.log", "screenshot.png", "result.json"):
+        (tmp_path / name).write_text("x")
+    suite = ElementTree.fromstring(junit.xml(result(("screenshot", "fail"), ("hello", "pass"), blame=blamed("screenshot"), verdict="fail"), tmp_path))[0]
+    attached = {case.get("name"): re.findall(r"\[\[ATTACHMENT\|(.*)\]\]", case.findtext("system-out") or "") for case in suite}
+    assert attached == {
+        "screenshot": [f"{tmp_path}/screenshot.png", f"{tmp_path}/logs/ryll.log"],
+        "hello": [],
+        "run": [f"{tmp_path}/result.json", f"{tmp_path}/logs/ryll.log"],
+    }
 
 
 def test_the_summary_shows_text_as_text() -> None:
@@ -69,6 +86,7 @@ def test_the_summary_shows_text_as_text() -> None:
     assert told.startswith("## ❌ LANE FAIL proxy: \\<script\\>alert(1)\\</script\\> \\`x\\` \\| y\n")
     assert "| status | ❌ fail | 0.250 |" in told
     assert "tls 1.2 s" in told
+    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in github.summary(result(("hello", "pass")) | {"guests": ["pocket", "uncalibrated"]}, "LANE PASS")
     assert github.summary(None, "LANE FAIL lane: a") == "## ❌ LANE FAIL lane: a\n\n"
     assert github.summary(result(), "LANE PASS lane 3").startswith("## ✅ LANE PASS lane 3\n\n| check")
 

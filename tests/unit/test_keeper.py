@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import claim, keeper, keeper_end, proc, run_state, teardown
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import stop
 from lanes import TestLane, options
 
 ID = 97
+COMMAND = "20261125T180000Z-0000beef"
 ROOT = Path(__file__).parents[2]
 RACES = int(os.environ.get("LANE_TEST_RACES", "8"))
 #: Claims the lane when told to, says what came of it, and stays until its stdin is closed, as the ansible-playbook of that run.
@@ -65,7 +66,7 @@ def base() -> Iterator[str]:
     while OWNERS:
         end(OWNERS.pop())
     if groups := {p.group for p in proc.marked(ID)}:
-        process.end_groups(groups, signal.SIGKILL, 5)
+        stop.end_groups(groups, signal.SIGKILL, 5)
     shutil.rmtree(folder)
 
 
@@ -82,6 +83,7 @@ def claimed(base: str, monkeypatch: pytest.MonkeyPatch, **more: object) -> Kept:
     timeline.parent.mkdir(exist_ok=True)
     timeline.write_text('[{"name": "tls", "seconds": 1.0}, {"name": "kerbside", "seconds": 0.0}]')
     monkeypatch.setenv("LANE_TIMELINE", str(timeline))
+    monkeypatch.setenv(check_report.COMMAND_ID, COMMAND)
     monkeypatch.setattr(keeper, "watched", lambda: (f"{owner.pid}-test", [named]))
     _, run = claim.claim(options(base, **{"lane_id": ID, "keeper": True, "stay": False, "planned": ("hello",), **more}))
     (one,) = run_state.keepers(ID)
@@ -111,7 +113,7 @@ def test_the_owners_end_is_the_lanes_end(base: str, monkeypatch: pytest.MonkeyPa
     words = f"the run was aborted in phase kerbside: ansible-playbook (pid {kept.owner.pid}) was killed or ended; the lane's keeper took it down"
     assert (result["blame"]["code"], result["blame"]["cause"]) == ("aborted", words)
     assert [p["name"] for p in result["phases"]] == ["tls", "kerbside", "teardown"]
-    assert result["checks"] == [{"name": "hello", "result": "not run", "seconds": 0.0, "detail": {}}]
+    assert [(check["name"], check["result"]) for check in result["checks"]] == [("hello", "not run")]
     assert "ended database" in Path(kept.lane.artifacts, "keeper.log").read_text()
     assert not Path(base, "ansible-local-1x").exists()
 
@@ -142,8 +144,8 @@ def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: s
 def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = claimed(base, monkeypatch)
     report = [{"name": "hello", "result": "pass", "seconds": 0.1, "detail": {}}]
-    Path(kept.lane.dir, "logs/spine.json").write_text(json.dumps(report))
-    verdict.write(kept.lane.dir, kept.lane.artifacts, kept.lane.run, planned=["hello"], failure={}, phases=[], versions={})
+    Path(kept.lane.dir, "logs/spine.json").write_text(json.dumps({"command_id": COMMAND, "checks": report}))
+    verdict.write(kept.lane.dir, kept.lane.artifacts, kept.lane.run, command=COMMAND, planned=["hello"], failure={}, phases=[], versions={})
     assert kept.result()["verdict"] == "pass"
     end(kept.owner)
     assert kept.gone()

@@ -59,6 +59,7 @@ SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "roles/lane/defaults/m
         (INPUTS, "lane_lease: 7200", "lane_lease: 60", "| `lane_lease` | `60` |"),
         (INPUTS, "lane_stop_limit: 5", "lane_stop_limit: 7 | 5", r"`7 \| 5`"),
         ("README.md", "| `lane_keep` |", "| `lane_kept` |", "| `lane_keep` |"),
+        ("roles/deps/README.md", "Role `deps`", "Roll `deps`", "# Role `deps`"),
     ],
 )
 def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, row: str) -> None:
@@ -66,7 +67,7 @@ def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.C
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
     said = capsys.readouterr().out
-    assert f"expected the table that the specs give, but it is another; write it by {variables.WRITE}" in said
+    assert f"differs from the specs; write it with {variables.WRITE}" in said
     assert any(line.startswith("+") and row in line for line in said.splitlines())
     assert variables.main([str(copied)]) == 0
     assert variables.main(["--check", str(copied)]) == 0
@@ -75,9 +76,9 @@ def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
-        ("README.md", "<!-- variables: kerbside_package ", "<!-- variables: kerbside_parcel ", "README.md: expected the variables of a table to be in"),
-        ("README.md", "<!-- end -->", "", "README.md: expected a table between <!-- variables: ... --> and <!-- end -->, but there is none"),
-        (INPUTS, "lane_stop_limit: 5 # TERM to KILL", "lane_stop_limit: 5", "expected a comment behind lane_stop_limit that says what it is"),
+        ("README.md", "<!-- variables: lane_kerbside_origin ", "<!-- variables: lane_kerbside_parcel ", "README.md: lane_kerbside_parcel is neither in"),
+        ("README.md", "<!-- end -->", "", "README.md: there is no table between <!-- variables: ... --> and <!-- end -->"),
+        (INPUTS, "lane_stop_limit: 5 # TERM to KILL", "lane_stop_limit: 5", "lane_stop_limit has no comment behind it"),
     ],
 )
 def test_what_no_table_can_be_made_of_is_told(copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str) -> None:
@@ -120,7 +121,7 @@ def test_the_roles_are_held_together(copied: Path, capsys: pytest.CaptureFixture
         (DEFAULTS, "tls_hours: 6", "tls_hours: 7", "expected tls_hours to have one default, but it is 6 in meta/argument_specs.yml and 7 in defaults/main.yml"),
         (
             "roles/tls/meta/argument_specs.yml",
-            "description: Hours that CA and certificate live.",
+            "description: Hours for which the two certificates are valid.",
             'description: ""',
             "expected tls_hours to have a description",
         ),

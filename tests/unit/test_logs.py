@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.evidence import logs
 
+SKIPPED = {"name": "status", "started": None, "seconds": 0.0, "result": "skipped"}
 ZERO = 1795492558.0  # 2026-11-24T03:55:58Z
 
 
@@ -47,19 +50,21 @@ def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
         "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting\n"
     )
     (tmp_path / "ryll.log").write_bytes(b"2026-11-24T03:55:58.200000Z  INFO \xff\n")
-    (tmp_path / "smoke.json").write_text(json.dumps({"transcript": [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}]}))
+    (tmp_path / "smoke.json").write_text(
+        json.dumps({"command_id": "1", "transcript": [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}, SKIPPED]})
+    )
     (tmp_path / "tasks.json").write_text(json.dumps([{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}]))
     found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in logs.of_folder(tmp_path)]
     assert found == [
-        ("daemon", None, "PID 1 logging configured"),
-        ("serial", None, "hello\ufffd"),
-        ("serial", None, "ready"),
         ("ansible", 0.0, "tls : Make: changed after 1.00 s"),
+        ("daemon", None, "PID 1 logging configured"),
         ("daemon", 0.1, "2026-11-24T03:55:58.100Z INFO kerbside.main: <b>up</b>"),
         ("daemon", 0.1, "Traceback (most recent call last):"),
         ("ryll", 0.2, "2026-11-24T03:55:58.200000Z  INFO \ufffd"),
         ("proxy", 0.3, "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting"),
         ("checks", 0.4, "hello: ok after 0.250 s"),
+        ("serial", None, "hello\ufffd"),
+        ("serial", None, "ready"),
     ]
 
 
@@ -67,5 +72,19 @@ def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path: Path, monk
     monkeypatch.setattr(logs, "LIMIT", 100)
     (tmp_path / "api.log").write_text("".join(f"line {number:04}\n" for number in range(100)))
     found = [entry.text for entry in logs.of_file(tmp_path / "api.log")]
-    assert found[0] == "(900 bytes before this are left out here; they are in api.log)"
+    assert found[0] == "(910 bytes before this are left out here; they are in api.log)"
     assert found[1:] == [f"line {number:04}" for number in range(91, 100)]
+
+
+def test_each_line_names_its_place(tmp_path: Path) -> None:
+    (tmp_path / "ryll.log").write_text("one\r\n\nthree\n")
+    assert [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")] == [("one", "ryll.log:1"), ("three", "ryll.log:3")]
+
+
+@pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "serial.log")
+    assert logs.of_folder(tmp_path) == []
+    (tmp_path / "logs").mkdir()
+    make(tmp_path / "logs/serial.log")
+    assert logs.last_line(tmp_path, 0.0) == ""

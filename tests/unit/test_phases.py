@@ -1,4 +1,4 @@
-"""plugins/callback/phases.py: the lines of a run on a pipe and on a terminal; and Ansible's log as it is kept."""
+"""The callback plugins phases (the lines of a run on a pipe and on a terminal) and lane (its last line), and Ansible's log as it is kept."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ import pytest
 from ansible.module_utils.lane.evidence import ansible_log, logs
 from lanes import claimed_lane
 
-SPEC = importlib.util.spec_from_file_location("phases_plugin", Path(__file__).parents[2] / "plugins/callback/phases.py")
-assert SPEC and SPEC.loader
-phases = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(phases)
+
+def plugin(name: str) -> Any:
+    """A callback plugin's file as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_plugin", Path(__file__).parents[2] / f"plugins/callback/{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+phases, lane_plugin = plugin("phases"), plugin("lane")
 
 
 class Screen:
@@ -181,6 +188,27 @@ def test_a_failure_that_nothing_explains_shows_ansibles_log(monkeypatch: pytest.
     failed = ("tls", "Make keys", "failed", {})
     assert lines_of(monkeypatch, new_result, failed) == ["tls @  FAILED: Make keys", "Ansible's words"]
     assert lines_of(monkeypatch, new_result, failed, ("evidence", "Keep", "ok", {"lane_verdict": {}})) == ["tls @  FAILED: Make keys", "evidence @"]
+
+
+@pytest.mark.parametrize(("version", "refused"), [("2.15.13", True), ("2.9.27", True), ("2.16.0", False), ("2.21.5", False), ("3.0.0", False)])
+def test_an_old_ansible_core_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], version: str, refused: bool
+) -> None:
+    monkeypatch.setattr(lane_plugin, "__version__", version)
+    monkeypatch.setattr(lane_plugin.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(lane_plugin, "_end_workers_with_ansible", lambda: None)
+    monkeypatch.setattr(lane_plugin.atexit, "register", lambda function: None)
+    for name in ("LANE_TIMELINE", "LANE_OWNER"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("LANE_VERDICT_FILE", str(tmp_path / "verdict"))
+    if refused:
+        with pytest.raises(SystemExit, match="2"):
+            lane_plugin.CallbackModule()
+        assert capsys.readouterr().out.startswith(f"LANE FAIL environment: ansible-core {version} is too old; use 2.16 or newer")
+        assert (tmp_path / "verdict").read_text() == "error"
+    else:
+        lane_plugin.CallbackModule()
+        assert capsys.readouterr().out == ""
 
 
 # --- Ansible's log ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import MARK
 from ansible.module_utils.lane.lifecycle import proc, run_state, teardown
-from ansible.module_utils.lane.programs import process
+from ansible.module_utils.lane.programs import records
 from lanes import TestLane, claimed_lane
 
 
@@ -125,7 +125,7 @@ def test_a_directory_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.
 def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
     lane.start(lane.program("daemon", "exec sleep 60"))
     with monkeypatch.context() as patch:
-        patch.setattr(teardown.process, "end_groups", lambda *_: None)
+        patch.setattr(teardown.stop, "end_groups", lambda *_: None)
         refused(98, lane.dir, "not_clean", "lane", "sh (pid ", "sleep (pid ")
 
 
@@ -192,13 +192,13 @@ def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) 
     while (found := proc.read(child)) and found.alive:
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert process.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
+    assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
 
 
-def test_a_program_whose_sh_was_killed_is_still_found(lane: TestLane) -> None:
+def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane: TestLane) -> None:
     done = lane.start(lane.program("daemon", "exec sleep 60"))
     pid = done["programs"]["daemon"]["pid"]
-    os.kill(process.record(lane.dir, "daemon").group, signal.SIGKILL)  # type: ignore[union-attr]
+    os.kill(records.record(lane.dir, "daemon").group, signal.SIGKILL)  # type: ignore[union-attr]
     time.sleep(0.1)
     assert proc.read(pid)
     assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["daemon"]

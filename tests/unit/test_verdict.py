@@ -1,4 +1,4 @@
-"""result.json: green only when every planned check passed, red otherwise, and no secret in what is kept."""
+"""result.json: green only when every planned check of this command passed, red otherwise."""
 
 from __future__ import annotations
 
@@ -6,129 +6,200 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import COMPONENTS, PRODUCT
 from ansible.module_utils.lane.core.private_dir import hand_over
 from ansible.module_utils.lane.evidence import verdict
 from lanes import TestLane, claimed_lane
 
+COMMAND = "20261125T180000Z-0000beef"
 PLANNED = ["hello", "status", "screenshot", "banner", "counters", "path"]
+
+
+def report(lane: TestLane, file: str, command: str = COMMAND, **content: Any) -> None:
+    """A report of checks as a module of this command writes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(check_report.COMMAND_ID, command)
+        check_report.write(f"{lane.dir}/logs/{file}", content)
+
+
+def smoke(lane: TestLane, command: str = COMMAND, steps: dict[str, str] | None = None, checks: dict[str, str] | None = None) -> None:
+    """The two reports of a smoke check."""
+    steps = dict.fromkeys(PLANNED[:3], "ok") if steps is None else steps
+    checks = dict.fromkeys(PLANNED[3:], "pass") if checks is None else checks
+    report(lane, "smoke.json", command, transcript=[{"name": name, "result": word, "seconds": 0.1, "seen": {}, "started": 1.0} for name, word in steps.items()])
+    report(lane, "spine.json", command, checks=[{"name": name, "result": word, "seconds": 0.1, "detail": {}} for name, word in checks.items()])
 
 
 @pytest.fixture
 def lane() -> Iterator[TestLane]:
     with claimed_lane() as found:
-        steps = [{"name": name, "result": "ok", "seconds": 0.1, "seen": {}} for name in PLANNED[:3]]
-        Path(found.dir, "logs/smoke.json").write_text(json.dumps({"transcript": steps}))
-        Path(found.dir, "logs/spine.json").write_text(json.dumps([{"name": name, "result": "pass", "seconds": 0.1, "detail": {}} for name in PLANNED[3:]]))
+        smoke(found)
         hand_over(found.dir, "accel", {"chosen": "tcg", "reason": "no KVM"})
         hand_over(found.dir, "guest", {"name": "pocket", "sha256": "00"})
         yield found
 
 
-def write(lane: TestLane, failure: dict | None = None, planned: list[str] | None = None) -> dict:
+def write(lane: TestLane, failure: dict | None = None, planned: list[Any] | None = None, command: str = COMMAND, **more: Any) -> dict:
     planned = PLANNED if planned is None else planned
-    return verdict.write(lane.dir, lane.artifacts, lane.run, planned=planned, failure=failure or {}, phases=[], versions={"ansible": "2.19"})
+    values = {"failure": failure or {}, "phases": [], "versions": {"ansible": "2.19"}, **more}
+    return verdict.write(lane.dir, lane.artifacts, lane.run, command=command, planned=planned, **values)
 
 
 def test_green(lane: TestLane) -> None:
     result = write(lane)
-    assert result["verdict"] == "pass"
-    assert result["blame"] is None
-    assert [c["result"] for c in result["checks"]] == ["pass"] * 6
+    assert (result["verdict"], result["blame"], result["schema"]) == ("pass", None, 2)
+    assert {(c["suite"], c["guest"], c["result"]) for c in result["checks"]} == {("smoke", "pocket", "pass")}
     assert result["accel"] == {"chosen": "tcg", "reason": "no KVM"}
+    assert (result["guests"], result["command_id"], result["plan_changed"]) == (["pocket"], COMMAND, None)
     assert json.loads(Path(lane.artifacts, "result.json").read_text()) == result
     assert verdict.line(result).startswith("LANE PASS lane 98: 6 of 6 checks, guest pocket under tcg, ")
     assert set(result) == {
-        *("schema", "lane_id", "run_id", "verdict", "started", "finished", "seconds", "accel", "guest", "versions"),
-        *("phases", "checks_planned", "checks", "blame"),
+        *("schema", "lane_id", "run_id", "command_id", "verdict", "started", "finished", "seconds", "accel", "guests", "versions", "origins"),
+        *("phases", "checks_planned", "plan_changed", "checks", "blame"),
     }
 
 
 @pytest.mark.parametrize("gone", PLANNED)
 def test_a_check_that_never_ran_is_red(lane: TestLane, gone: str) -> None:
-    for name in ("logs/smoke.json", "logs/spine.json"):
-        path = Path(lane.dir, name)
-        data = json.loads(path.read_text())
-        entries = data["transcript"] if isinstance(data, dict) else data
-        entries[:] = [e for e in entries if e["name"] != gone]
-        path.write_text(json.dumps(data))
+    smoke(lane, steps={name: "ok" for name in PLANNED[:3] if name != gone}, checks={name: "pass" for name in PLANNED[3:] if name != gone})
     result = write(lane)
-    assert result["verdict"] == "error"
-    assert verdict.line(result) == f"LANE FAIL lane: expected every planned check to pass, but {gone} did not; look at result.json"
+    assert (result["verdict"], result["blame"]["code"], result["blame"]["check"]) == ("error", "checks_not_run", gone)
 
 
-@pytest.mark.parametrize("state", ["failed", "skipped", None, "pass", ""])
+@pytest.mark.parametrize("command", ["another", ""])
+def test_the_reports_of_another_command_do_not_count(lane: TestLane, command: str) -> None:
+    """`./lane smoke`, and later `./lane --tags evidence`: what was seen then says nothing about now."""
+    result = write(lane, command=command)
+    assert {c["result"] for c in result["checks"]} == {"not run"}
+    assert (result["verdict"], result["blame"]["code"]) == ("error", "checks_not_run")
+    assert not list(Path(lane.artifacts, "logs").glob("s*.json"))
+
+
+def test_a_report_without_a_command_does_not_count(lane: TestLane) -> None:
+    path = Path(lane.dir, "logs/spine.json")
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "command_id"}))
+    assert [c["result"] for c in write(lane)["checks"]] == ["pass"] * 3 + ["not run"] * 3
+
+
+@pytest.mark.parametrize("state", ["failed", "skipped", None, "passed", ""])
 def test_only_a_step_that_says_ok_has_passed(lane: TestLane, state: str | None) -> None:
-    Path(lane.dir, "logs/smoke.json").write_text(json.dumps({"transcript": [{"name": n, "result": state} for n in PLANNED[:3]]}))
+    smoke(lane, steps=dict.fromkeys(PLANNED[:3], state))  # type: ignore[arg-type]
     assert write(lane)["verdict"] == "error"
 
 
 def test_no_planned_check_is_red(lane: TestLane) -> None:
-    assert verdict.line(write(lane, planned=[])) == "LANE FAIL lane: expected every planned check to pass, but none was planned; look at result.json"
+    assert write(lane, planned=[])["blame"]["code"] == "checks_not_run"
 
 
-def test_broken_transcripts_are_red(lane: TestLane) -> None:
-    Path(lane.dir, "logs/smoke.json").write_text("{")
+def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane: TestLane) -> None:
+    report(lane, "spine.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": {"cause": "ryll went to qemu", "component": "kerbside"}}])
+    result = write(lane, planned=["hello", "path"])
+    assert (result["verdict"], result["blame"]["component"], result["blame"]["cause"]) == ("fail", "kerbside", "ryll went to qemu")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"command_id": []}'])
+def test_broken_reports_are_red(lane: TestLane, text: str) -> None:
+    Path(lane.dir, "logs/smoke.json").write_text(text)
     assert write(lane)["verdict"] == "error"
+
+
+def test_checks_are_told_apart_by_suite_and_guest(lane: TestLane) -> None:
+    report(lane, "suite-clipboard.json", suite="clipboard", guest="uncalibrated", checks=[{"name": "hello", "result": "pass", "seconds": 2.0}])
+    other = {"suite": "clipboard", "guest": "uncalibrated", "name": "hello"}
+    result = write(lane, planned=["hello", other, {**other, "guest": "pocket"}])
+    told = [(c["suite"], c["guest"], c["name"], c["result"]) for c in result["checks"]]
+    assert told == [("smoke", "pocket", "hello", "pass"), ("clipboard", "uncalibrated", "hello", "pass"), ("clipboard", "pocket", "hello", "not run")]
+    assert result["guests"] == ["pocket", "uncalibrated"]
+
+
+@pytest.mark.parametrize(("planned", "line"), [(["hello"], "1 of 6 checks, lane_checks was changed, guest"), (PLANNED[::-1], "6 of 6 checks, guest")])
+def test_a_plan_that_was_changed_is_named(lane: TestLane, planned: list[str], line: str) -> None:
+    result = write(lane, planned=planned, full_plan=PLANNED)
+    assert verdict.line(result).startswith(f"LANE PASS lane 98: {line} pocket")
+    assert result["plan_changed"] == ("lane_checks was changed" if len(planned) < 6 else None)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_component_decides_between_fail_and_error(lane: TestLane, component: str) -> None:
-    named = {"component": component, "check": "status", "cause": "expected a, but b", "evidence": f"{lane.dir}/logs/ryll.log:3"}
-    result = write(lane, {"role": "smoke", "task": "t", "result": {"lane_failure": named}})
+    named = {"component": component, "check": "status", "code": "unclassified", "cause": "a was not b", "evidence": f"{lane.dir}/logs/ryll.log:3"}
+    result = write(lane, {"role": "kerbside", "task": "t", "result": {"lane_failure": named}})
     assert result["verdict"] == ("fail" if component in PRODUCT else "error")
-    cause = "expected a, but b" + ("; no other part shows a fault" if component in PRODUCT else "")
-    assert result["blame"] == {"component": component, "phase": "smoke", "check": "status", "cause": cause, "evidence": "logs/ryll.log:3"}
-    assert verdict.line(result) == f"LANE FAIL {component}: {cause}"
+    assert result["blame"]["cause"].startswith("a was not b")
+    assert {**result["blame"], "cause": ""} == {**named, "phase": "kerbside", "cause": "", "evidence": "logs/ryll.log:3"}
+    assert verdict.line(result) == f"LANE FAIL {component}: {result['blame']['cause']}"
 
 
-def test_a_failed_task_that_names_nobody_is_blamed_by_its_role(lane: TestLane) -> None:
-    result = write(lane, {"role": "deps", "task": "deps : Install", "result": {"msg": "No package\nmatching"}})
-    assert result["blame"]["component"] == "environment"
-    assert result["blame"]["cause"] == "expected the task 'deps : Install' to succeed, but No package matching"
+@pytest.mark.parametrize(
+    ("role", "result", "component", "reason"),
+    [
+        ("deps", {"msg": "No package\nmatching"}, "environment", "No package matching"),
+        ("tls", {"msg": "One or more items failed", "results": [{"msg": "fine"}, {"failed": True, "msg": "no space left"}]}, "environment", "no space left"),
+        ("teardown", {}, "lane", "it gave no reason"),
+    ],
+)
+def test_a_failed_task_that_names_nobody_is_blamed_by_its_role(lane: TestLane, role: str, result: dict, component: str, reason: str) -> None:
+    found = write(lane, {"role": role, "task": "a task", "result": result})["blame"]
+    assert (found["component"], found["code"]) == (component, "task_failed")
+    assert found["cause"].startswith(f"the task 'a task' failed: {reason}")
 
 
-def test_of_a_loop_the_item_that_failed_is_told(lane: TestLane) -> None:
-    items = [{"msg": "fine"}, {"failed": True, "msg": "no space left"}]
-    result = write(lane, {"role": "tls", "task": "keys", "result": {"msg": "One or more items failed", "results": items}})
-    assert result["blame"]["cause"] == "expected the task 'keys' to succeed, but no space left"
+ORIGIN = {"kind": "path", "source": "/src/kerbside", "version": "0.9", "commit": "abc", "dirty": True, "sha256": "00"}
+
+
+def test_origins_are_what_the_hand_over_says_and_else_what_is_known(lane: TestLane) -> None:
+    hand_over(lane.dir, "ryll", {"method": "wheel", "ref": "0.3.0", "version": "0.3.0", "commit": "f12d"})
+    hand_over(lane.dir, "origins", {"kerbside": ORIGIN})
+    found = write(lane)["origins"]
+    assert found["kerbside"] == ORIGIN
+    assert found["ryll"] == {"kind": "wheel", "source": "0.3.0", "version": "0.3.0", "commit": "f12d", "dirty": None, "sha256": None}
+    assert (found["image"]["sha256"], set(found)) == ("00", {"kerbside", "proxy", "ryll", "image"})
 
 
 def test_logs_are_kept_and_readable_and_secrets_are_not(lane: TestLane) -> None:
     Path(lane.dir, "logs/daemon.log").write_text("fine\n")
     write(lane)
     kept = {str(p.relative_to(lane.artifacts)) for p in Path(lane.artifacts).rglob("*") if p.is_file()}
-    assert {"logs/daemon.log", "logs/processes.json", "handover/guest.json", "result.json"} <= kept
+    assert {"logs/daemon.log", "handover/guest.json", "result.json"} <= kept
     assert not any("secret" in name or name.endswith((".pem", ".vv", ".yaml")) for name in kept)
     assert os.stat(f"{lane.artifacts}/logs/daemon.log").st_mode & 0o777 == 0o644
 
 
-def test_a_leaked_secret_is_held_back_and_makes_the_run_red(lane: TestLane) -> None:
-    secret = Path(lane.dir, "secrets/spice_ticket").read_text()
-    Path(lane.dir, "logs/qemu.log").write_text(f"one\ntwo {secret}\n")
-    result = write(lane)
-    assert result["verdict"] == "error"
-    there = f"logs/qemu.log:2 (plain: spice_ticket, {secret[:2]}...)"
-    assert verdict.line(result) == f"LANE FAIL artifacts: expected no secret in the artifacts, but there was one in {there}; the files were held back"
-    assert Path(lane.artifacts, result["blame"]["evidence"]).exists()
-    assert not Path(lane.artifacts, "logs/qemu.log").exists()
-    assert secret not in Path(lane.artifacts, "result.json").read_text()
-
-
 def test_teardown_closes_the_result_and_its_failure_turns_green_red(lane: TestLane) -> None:
     write(lane)
-    result = verdict.close(lane.artifacts, lane.run, {"name": "teardown", "seconds": 1.0}, None)
+    result = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None)
     assert result is not None
-    assert result["verdict"] == "pass"
-    assert result["phases"][-1]["name"] == "teardown"
-    fault = {"component": "lane", "check": None, "cause": "expected nothing to stay, but x did", "evidence": None}
-    result = verdict.close(lane.artifacts, lane.run, {"name": "teardown", "seconds": 1.0}, fault)
+    assert (result["verdict"], result["phases"][-1]["name"]) == ("pass", "teardown")
+    fault = {"component": "lane", "check": None, "code": "unclassified", "cause": "x stayed", "evidence": None}
+    result = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, fault)
     assert result is not None
-    assert verdict.line(result) == "LANE FAIL lane: expected nothing to stay, but x did"
+    assert verdict.line(result) == "LANE FAIL lane: x stayed"
     assert json.loads(Path(lane.artifacts, "result.json").read_text())["verdict"] == "error"
 
 
-def test_the_result_of_another_run_is_not_closed(lane: TestLane) -> None:
-    assert verdict.close(lane.artifacts, lane.run, {"name": "teardown", "seconds": 1.0}, None) is None
+def test_only_the_command_that_wrote_a_result_completes_it(lane: TestLane) -> None:
+    assert verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None) is None  # there is none
+    write(lane)
+    before = Path(lane.artifacts, "result.json").read_bytes()
+    assert verdict.close(lane.artifacts, lane.run, "another", {"name": "teardown", "seconds": 1.0}, None) is None
+    assert Path(lane.artifacts, "result.json").read_bytes() == before
+
+
+def test_a_result_removes_the_report_and_the_pictures_of_an_earlier_command(lane: TestLane) -> None:
+    for name in ("report.html", "screenshot.png", "screendump.png"):
+        Path(lane.artifacts, name).write_text("PASS")
+    Path(lane.dir, "screenshot.png").write_bytes(b"of an earlier session")
+    write(lane)
+    assert not [name for name in os.listdir(lane.artifacts) if name.endswith((".png", ".html"))]
+
+
+def test_the_pictures_that_this_commands_checks_made_are_kept(lane: TestLane) -> None:
+    for name in ("screenshot.png", "tmp/other.png", "secrets/x"):
+        Path(lane.dir, name).write_bytes(name.encode())
+    report(lane, "spine.json", files=["screenshot.png", "../x", "secrets/x", "/etc/passwd", "gone.png"], checks=[])
+    write(lane)
+    assert [name for name in os.listdir(lane.artifacts) if name.endswith(".png")] == ["screenshot.png"]
+    assert not Path(lane.artifacts, "secrets").exists()

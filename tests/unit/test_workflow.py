@@ -13,7 +13,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-WORKFLOW = ROOT / ".github/workflows/direct-qemu-functional.yml"
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/direct-qemu-functional.yml").read_text(encoding="utf-8"))
+STEPS = {step["name"]: step for step in WORKFLOW["jobs"]["lane"]["steps"]}
+INPUTS = STEPS["Write the inputs as extra vars"]["env"]
+ON = WORKFLOW[True]  # what YAML 1.1 makes of the word on
 
 
 def write_vars(folder: Path, **inputs: str) -> tuple[int, str, Path]:
@@ -26,41 +29,58 @@ def write_vars(folder: Path, **inputs: str) -> tuple[int, str, Path]:
     ("inputs", "expected"),
     [
         ({}, {}),
-        ({"KERBSIDE_PACKAGE": "", "RYLL_REF": " "}, {}),
-        ({"KERBSIDE_PACKAGE": "kerbside @ git+https://host/o/kerbside@v1"}, {"kerbside_package": "kerbside @ git+https://host/o/kerbside@v1"}),
-        ({"KERBSIDE_PACKAGE": "kerbside>=0.8; echo $(id) 'x' \"y\""}, {"kerbside_package": "kerbside>=0.8; echo $(id) 'x' \"y\""}),
-        ({"RYLL_REF": "v0.4.0-rc1"}, {"ryll_build_method": "git", "ryll_build_ref": "v0.4.0-rc1"}),
+        ({"KERBSIDE_ORIGIN": "", "RYLL_ORIGIN": " ", "VARIABLES": ""}, {}),
+        ({"KERBSIDE_ORIGIN": "git+https://host/o/kerbside@v1"}, {"lane_kerbside_origin": "git+https://host/o/kerbside@v1"}),
+        ({"KERBSIDE_ORIGIN": "kerbside>=0.8; echo $(id) 'x' \"y\""}, {"lane_kerbside_origin": "kerbside>=0.8; echo $(id) 'x' \"y\""}),
+        ({"RYLL_ORIGIN": "git+ssh://git@host/ryll", "PROXY_ORIGIN": "0.7.0"}, {"lane_ryll_origin": "git+ssh://git@host/ryll", "lane_proxy_origin": "0.7.0"}),
+        ({"RYLL_FEATURES": "digest-decode, x", "SUITES": "a"}, {"ryll_build_features": ["digest-decode", "x"], "lane_suites": ["a"]}),
+        ({"GUEST": "pocket", "VARIABLES": '{"lane_id": 3, "lane_guest": "u"}'}, {"lane_guest": "u", "lane_id": 3}),
     ],
 )
-def test_inputs_become_extra_vars(tmp_path: Path, inputs: dict[str, str], expected: dict[str, str]) -> None:
+def test_inputs_become_extra_vars(tmp_path: Path, inputs: dict[str, str], expected: dict[str, Any]) -> None:
     status, words, file = write_vars(tmp_path, **inputs)
     assert status == 0, words
     assert json.loads(file.read_text(encoding="utf-8")) == expected
 
 
-@pytest.mark.parametrize("value", ["{{ lookup('pipe', 'id') }}", "{% x %}", "--upload-pack=id", "-e .", "a\nb", "a\x1b[2J"])
-@pytest.mark.parametrize("name", ["KERBSIDE_PACKAGE", "RYLL_REF"])
-def test_what_would_be_interpreted_is_refused(tmp_path: Path, name: str, value: str) -> None:
-    status, words, file = write_vars(tmp_path, **{name: value})
+@pytest.mark.parametrize(
+    "value", ["{{ lookup('pipe', 'id') }}", "{% x %}", "--upload-pack=id", "-e .", "a\nb", "a\x1b[2J", "git+https://hush@h/x", "x://u:hush@h"]
+)
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_what_would_be_interpreted_or_shown_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    status, words, file = write_vars(tmp_path, **{name: json.dumps({"x": value}) if name == "VARIABLES" and value[0] != "-" and value.isprintable() else value})
     assert status == 1
-    assert words == f"::error::expected {name.lower()} to be one line that is no option and no template, got {value!r}\n"
+    assert words.startswith(f"::error::{name.lower()} ")
+    assert "hush" not in words
     assert not file.exists()
 
 
-def test_the_vars_are_ones_that_roles_have() -> None:
+def test_variables_are_an_object(tmp_path: Path) -> None:
+    assert write_vars(tmp_path, VARIABLES="[1]")[0] == 1
+
+
+def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path: Path) -> None:
+    shared = set(ON["workflow_dispatch"]["inputs"])
+    assert shared - {"runner"} == {name.lower() for name in INPUTS}
+    assert shared < set(ON["workflow_call"]["inputs"])
     known: dict[str, Any] = {}
-    for role in ("kerbside", "ryll_build"):
-        known |= yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
-    assert {"kerbside_package", "ryll_build_method", "ryll_build_ref"} <= set(known)
+    for file in ("roles/ryll_build/defaults/main.yml", "roles/lane/defaults/main.yml"):
+        known |= yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    _, _, file = write_vars(tmp_path, **{name: "x" for name in INPUTS if name not in ("VARIABLES", "SUITES")})
+    assert set(json.loads(file.read_text(encoding="utf-8"))) <= set(known)
+
+
+def test_the_limits_fit_each_other() -> None:
+    """Two builds, each to its limit, and the lane fit into its step, and all steps into the job."""
+    builds = [yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8")) for role in ("ryll_build", "kerbside")]
+    seconds = builds[0]["ryll_build_limit"] + builds[1]["kerbside_install_limit"]
+    assert STEPS["Run the lane"]["timeout-minutes"] >= seconds / 60 + 15
+    assert WORKFLOW["jobs"]["lane"]["timeout-minutes"] >= sum(step.get("timeout-minutes", 0) for step in STEPS.values()) + 10
 
 
 def test_what_must_happen_always_does() -> None:
-    job = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]["lane"]
-    steps = {step["name"]: step for step in job["steps"]}
-    assert job["runs-on"] == ["self-hosted", "vm"]
-    assert job["timeout-minutes"] == 60
-    assert "strategy" not in job
-    assert next(iter(steps)) == "Show what this machine offers for KVM"
-    assert steps["Take down what is left"]["if"] == steps["Keep the evidence"]["if"] == "always()"
-    assert steps["Keep the evidence"]["with"]["retention-days"] == 90
-    assert steps["Keep the evidence"]["with"]["path"] == "artifacts/"  # nothing else: no lane_dir, which holds the secrets
+    assert {"push", "pull_request", "merge_group", "schedule", "workflow_dispatch", "workflow_call"} == set(ON)
+    assert STEPS["Keep the evidence"]["if"] == "always()"
+    assert STEPS["Take down what is left"]["if"] == "always() && hashFiles('lane') != ''"
+    assert STEPS["Keep the evidence"]["with"]["retention-days"] == 90
+    assert STEPS["Keep the evidence"]["with"]["path"] == "artifacts/"  # nothing else: no lane_dir, which holds the secrets

@@ -10,14 +10,15 @@ import difflib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core import bounded
 from ..core.errors import LaneError, legacy_error, one_line
 from ..core.private_dir import Run, write_private
 from ..lifecycle import proc
-from ..programs import process
+from ..programs import loss, records
 from ..protocols import proxy_counters
 from ..protocols.qmp import Qmp, QmpRefused
 from ..protocols.ryll.client import Client
@@ -25,6 +26,7 @@ from ..protocols.ryll.replies import Shot
 from . import picture_compare
 
 POLL = 0.05
+SERIAL = 1 << 20  #: bytes of the serial log that are read from its beginning, and from its end
 #: difflib's ratio, from which on a line is taken for another wording of the banner.
 ALIKE = 0.9
 #: How often the picture is taken again while its size changes or too little of it stands still.
@@ -58,12 +60,13 @@ class Spine:
     control_socket: str = ""
     limit: float = 5.0  #: seconds for each answer of qemu, ryll or the proxy
     watch: bool = True  #: wait for the banner, and meanwhile watch all programs of the lane
+    files: list[str] = field(default_factory=list)  #: the pictures that were written, below lane_dir
 
 
 def banner(spine: Spine) -> dict[str, Any]:
     """Wait for the guest's banner in the serial log, watching the lane's programs. Raises LaneError (guest, or the component of a program that is lost)."""
     expected = f"the guest's banner {spine.banner!r} on the serial port within {spine.banner_limit:g} s of its start"
-    entry = process.record(spine.lane_dir, "qemu")
+    entry = records.record(spine.lane_dir, "qemu")
     if entry is None:
         raise legacy_error("lane", expected, "no guest was started", "--tags sextant_vm")
     looked = 0.0
@@ -76,8 +79,8 @@ def banner(spine: Spine) -> dict[str, Any]:
         if not entry.running(spine.run):
             status = entry.exit_status(spine.lane_dir)
             raise legacy_error("qemu", expected, f"qemu has ended (status {status})", entry.log, evidence=entry.log)
-        if spine.watch and time.monotonic() - looked > process.LOOK_EVERY:
-            process.check_alive(spine.lane_dir)
+        if spine.watch and time.monotonic() - looked > loss.CHECK_EVERY:
+            loss.check_alive(spine.lane_dir)
             looked = time.monotonic()
         if not spine.watch or time.time() - entry.started > spine.banner_limit:
             lines = [one_line(line, 200) for line in text.rstrip().split("\n")]
@@ -90,10 +93,7 @@ def banner(spine: Spine) -> dict[str, Any]:
 
 
 def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
+    return (bounded.ends(path, SERIAL, SERIAL) or b"").decode(errors="replace")
 
 
 def counters(spine: Spine) -> dict[str, Any]:
@@ -101,7 +101,10 @@ def counters(spine: Spine) -> dict[str, Any]:
 
     Raises LaneError (proxy) for what did not move.
     """
-    before = json.loads(Path(spine.counters_file).read_text(encoding="utf-8"))
+    try:
+        before = json.loads(Path(spine.counters_file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise legacy_error("lane", "the counters from before this session", f"there is no {spine.counters_file}", "./lane up") from None
     after = proxy_counters.scrape(spine.address, spine.metrics_port, spine.limit)
     moved = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in sorted({*after, *before})}
     detail = {"before": before, "after": after}
@@ -119,7 +122,7 @@ def counters(spine: Spine) -> dict[str, Any]:
 
 def path(spine: Spine) -> dict[str, Any]:
     """ryll is connected to the proxy and to nobody else. Raises LaneError (kerbside when it went to qemu, ryll when to nobody)."""
-    entry = process.record(spine.lane_dir, "ryll")
+    entry = records.record(spine.lane_dir, "ryll")
     members = proc.group_members(entry.group) if entry and entry.running(spine.run) else []
     if not members:
         raise legacy_error("ryll", "ryll to be connected while it is checked", "it does not run", "logs/ryll.log")
@@ -141,7 +144,7 @@ def picture(spine: Spine) -> dict[str, Any]:
     Raises LaneError: guest when it does not run or has drawn nothing, qemu when it has no picture, proxy when no display channel of SPICE is up, else ryll.
     """
     expected = "ryll to show the picture that qemu itself draws"
-    process.check_alive(spine.lane_dir)
+    loss.check_alive(spine.lane_dir)
     with Qmp.connect(spine.qmp_socket, spine.limit) as qmp:
         status = qmp.execute("query-status")["status"]
         if status != "running":
@@ -180,6 +183,7 @@ def _keep(spine: Spine, shown: picture_compare.Picture, drawn: picture_compare.P
     for picture, name in ((shown, "screenshot.png"), (drawn, "screendump.png")):
         if picture:
             write_private(Path(spine.lane_dir, name), picture_compare.png(picture))
+            spine.files.append(name)
 
 
 def _whose(qmp: Qmp, dump: picture_compare.Picture) -> str:
@@ -221,7 +225,7 @@ def run_checks(spine: Spine, names: list[str]) -> tuple[list[dict[str, Any]], La
     entries, first = [], None
     for name in names:
         begun = time.monotonic()
-        entry: dict[str, Any] = {"name": name, "result": "pass"}
+        entry: dict[str, Any] = {"name": name, "result": "pass", "started": round(time.time(), 6)}
         try:
             entry["detail"] = CHECKS[name](spine)
         except LaneError as error:

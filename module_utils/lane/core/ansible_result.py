@@ -11,15 +11,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ..evidence import secret_scan
-from .errors import LaneError, legacy_error, one_line
+from . import limits, secrets
+from .errors import LaneError, one_line
 
 
 def finish(module: Any, work: Callable[[], dict[str, Any]]) -> NoReturn:
     """Run `work` and end the module with its result, or with one sentence that says why not.
 
     `work` returns the module's result ("changed" included). A LaneError becomes fail_json with `lane_failure`
-    (component, check, cause, evidence) and whatever the error carries in `.result`; anything else is a mistake in the lane
+    (component, check, code, cause, evidence) and whatever the error carries in `.result`; anything else is a mistake in the lane
     itself, is reported as such, and its traceback is kept in `exception`, which Ansible shows at -vvv only.
     """
     try:
@@ -27,27 +27,43 @@ def finish(module: Any, work: Callable[[], dict[str, Any]]) -> NoReturn:
     except LaneError as error:
         module.fail_json(**_shown(module, {**error.result, "msg": str(error), "lane_failure": error.as_dict()}))
     except OSError as error:
-        failure = _of_the_system(module, error)
+        failure = _limit(module, error) or _of_the_system(module, error)
         module.fail_json(msg=str(failure), lane_failure=failure.as_dict(), exception=traceback.format_exc())
     except Exception as error:  # the last line of defence: no bare traceback for the user
-        failure = legacy_error("lane", f"{module._name} to work", f"it broke with {type(error).__name__}: {one_line(str(error))}", "-vvv")
+        problem = f"the module {module._name} has a bug: {type(error).__name__}: {one_line(str(error))}"
+        failure = _limit(module, error) or LaneError("internal_error", "lane", problem, "run it again with -vvv and report the traceback")
         module.fail_json(msg=str(failure), lane_failure=failure.as_dict(), exception=traceback.format_exc())
     module.exit_json(**result)
     raise AssertionError("exit_json returned")
 
 
+def _limit(module: Any, error: Exception) -> LaneError | None:
+    """A limit of the machine that the module itself ran into: open files, processes, memory."""
+    reached = limits.limit_reached(f"{type(error).__name__}: {error}")
+    return LaneError(reached[0], "host", f"{module._name} failed: {reached[1]}") if reached else None
+
+
 def _of_the_system(module: Any, error: OSError) -> LaneError:
-    """What the system refused. Where a disk is full, this says which, as far as it is the lane's."""
+    """What the system refused. Of a full disk, the folder that is full."""
     named = f" ({error.filename})" if error.filename else ""
-    lane_dir = str(module.params.get("lane_dir") or "")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and os.path.isdir(lane_dir):
-        room = os.statvfs(lane_dir)
-        got = f"{room.f_bavail * room.f_frsize // 1024} KiB are free, and {module._name} cannot write: {error.strerror}{named}"
-        return legacy_error("environment", f"room in {lane_dir}", got, f"df {lane_dir}")
-    return legacy_error("environment", f"{module._name} to do its work", f"the system said {error.strerror or error}{named}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        paths = [error.filename] if isinstance(error.filename, str) else [v for v in module.params.values() if isinstance(v, str) and v.startswith("/")]
+        free, folder = min((_free(path) for path in paths), default=(0, "a disk"))
+        problem = f"{module._name} cannot write{named}: {error.strerror}; {free // 1024} KiB are free in {folder}"
+        return LaneError("disk_full", "host", problem, f"free some space there (df {folder}) or use another folder")
+    return LaneError("system_refused", "environment", f"{module._name} failed: {error.strerror or error}{named}")
+
+
+def _free(path: str) -> tuple[int, str]:
+    """(bytes that are free, the nearest folder of the path that exists)."""
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder) or "/"
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize, folder
 
 
 def _shown(module: Any, values: dict[str, Any]) -> dict[str, Any]:
     """The same without the secrets of the lane that the module works for: a message may quote the end of a log."""
     lane_dir = module.params.get("lane_dir")
-    return secret_scan.masked(lane_dir, values) if lane_dir else values
+    return secrets.masked(lane_dir, values) if lane_dir else values

@@ -1,6 +1,6 @@
-"""Run a short-lived program for the lane: with an environment of its own, a limit, the lane's mark, and never left behind.
+"""Run a short-lived program for the lane: with an environment of its own, a limit and the lane's mark; it is never left behind.
 
-What has to go on running is started by lane.process instead.
+Programs that have to keep running are started by programs/process.py instead.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Any
 
-from .errors import legacy_error
+from .errors import LaneError
 from .private_dir import MARK
 
-#: Where programs are looked for besides the caller's PATH: an ordinary user of Debian has no sbin on it.
+#: Folders searched after the caller's PATH: an ordinary user of Debian has no sbin on it.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: What a program needs from the caller to reach a network; nothing else of the environment is passed on unless a caller names it.
 NETWORK = (
@@ -38,7 +38,7 @@ class Done:
 
     @property
     def said(self) -> str:
-        """Its last words: the last lines with "error" in them or git's "fatal:", else the last lines at all."""
+        """What it says about a failure: the last lines with "error" in them or git's "fatal:", else the last lines at all."""
         lines = [line.strip() for line in f"{self.out}\n{self.err}".splitlines() if line.strip()]
         return " / ".join([line for line in lines if "error" in line.lower() or line.startswith("fatal:")][-2:] or lines[-2:]) or "nothing"
 
@@ -94,9 +94,9 @@ def run(
 ) -> Done:
     """Run a program to its end.
 
-    what: a clause for the error ("pip to download ryll"). log: a file that its stderr goes to as it comes; `err` is then read back from it.
+    what: the step, for the error ("download ryll with pip"). log: a file that its stderr goes to as it comes; `err` is then read back from it.
     together: its stdout goes to the log as well, in the order of writing; `err` is then both and `out` is empty.
-    Raises LaneError (component) when it cannot be started or is still at work after limit seconds; it is then killed with all its children.
+    Raises LaneError (component) when it cannot be started or has not ended after limit seconds; it is then killed with all its children.
     """
     stderr: int | IO[bytes] = subprocess.PIPE
     with contextlib.ExitStack() as stack:
@@ -109,13 +109,14 @@ def run(
         try:
             process = stack.enter_context(spawn(argv, env, cwd=cwd, stdout=stderr if log and together else subprocess.PIPE, stderr=stderr))
         except OSError as error:
-            raise legacy_error(component, what, f"{argv[0]} cannot be started ({error.strerror})") from None
+            raise LaneError("command_not_started", component, f"{what}: {argv[0]} cannot be started ({error.strerror})") from None
         try:
             out, err = process.communicate(timeout=limit)
         except BaseException as error:
             end_group(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise legacy_error(component, f"{what} within {limit:g} s", "it was still at work and has been ended", log or "") from None
+                problem = f"{what}: {argv[0]} was still running after {limit:g} s and was killed"
+                raise LaneError("command_timeout", component, problem, f"see {log}" if log else "", evidence=log) from None
             raise
         if log:
             with open(log, "rb") as file:

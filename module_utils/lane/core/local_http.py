@@ -1,4 +1,4 @@
-"""A GET of this machine, past every proxy that the environment may name."""
+"""HTTP GET from this machine itself, without any proxy that the environment may name."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ MAX_BYTES = 1 << 20
 
 
 class NoAnswer(Exception):
-    """There was no HTTP answer; the text says why in a clause."""
+    """No HTTP answer; the text is a clause that says why."""
 
 
 def get(address: str, port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
-    """The status and the first MiB of the body. Raises NoAnswer when nobody answers in HTTP within `limit` seconds of silence."""
+    """The status and the first MiB of the body. Raises NoAnswer when there is no HTTP answer within `limit` seconds."""
     connection = http.client.HTTPConnection(address, port, timeout=limit)
     try:
         connection.request("GET", path, headers=headers)
         with connection.getresponse() as answer:
             return answer.status, answer.read(MAX_BYTES).decode("utf-8", errors="replace")
     except TimeoutError:
-        raise NoAnswer(f"no answer came within {limit:g} s") from None
+        raise NoAnswer(f"no answer within {limit:g} s") from None
     except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(f"the request ended with {one_line(str(error)) or type(error).__name__}") from None
+        raise NoAnswer(f"the request failed: {one_line(str(error)) or type(error).__name__}") from None
     finally:
         connection.close()

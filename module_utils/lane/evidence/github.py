@@ -16,12 +16,19 @@ def summary(result: dict[str, Any] | None, line: str) -> str:
     if result is None:
         return head
     rows = ["| check | result | seconds |", "|---|---|---|"]
-    rows += [f"| {check['name']} | {ICONS.get(check['result'], '')} {check['result']} | {check['seconds']:.3f} |" for check in result["checks"]]
+    rows += [
+        f"| {_named(check, result['guests'])} | {ICONS.get(check['result'], '')} {check['result']} | {check['seconds']:.3f} |" for check in result["checks"]
+    ]
     phases = ", ".join(f"{phase['name']} {phase['seconds']:.1f} s" for phase in result["phases"])
     accel = result["accel"]
     rows += ["", f"Phases: {phases or 'none'}. Accelerator: {accel['chosen'] or 'not known'}.", ""]
     rows += ["The evidence is in the job's artifacts: `report.html` first, then `result.json` and `logs/`.", ""]
     return head + "\n".join(rows)
+
+
+def _named(check: dict[str, Any], guests: list[str]) -> str:
+    """The check's name, with its suite and guest where that is not plain."""
+    return check["name"] if len(guests) < 2 and check["suite"] == "smoke" else f"{check['name']} ({check['suite']}, {check['guest']})"
 
 
 def _cell(text: str) -> str:

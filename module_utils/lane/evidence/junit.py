@@ -1,38 +1,44 @@
 """junit.xml: the checks of a run as test cases, for systems that show those. It is written beside each result.json.
 
 The shape is what Jenkins' junit plugin, GitLab and GitHub's reporting actions read: testsuites/testsuite/testcase with failure, error or skipped
-(https://github.com/testmoapp/junitxml describes the common ground).
+(https://github.com/testmoapp/junitxml describes the common ground); attachments are named in system-out, as GitLab and Jenkins read them.
 """
 
 from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 
 FILE = "junit.xml"
-#: Of whom a check tells, as docs/smoke.md has it: the class name of its test case.
-COMPONENT = {"hello": "ryll", "status": "ryll", "screenshot": "ryll", "banner": "guest", "counters": "proxy", "path": "proxy", "frames": "guest"}
+CLASS = "kerbside_lane"
+RUN = "run"  #: the test case of the run itself: it fails when the run failed outside of the checks
+#: The files that belong to a check whatever became of it.
+PICTURES = {"screenshot": ("screenshot.png",), "frames": ("screenshot.png", "screendump.png")}
 
 
-def xml(result: dict[str, Any]) -> bytes:
-    """The document for a result.json. A red run always has a failed test case: one of its own named after the phase when no check failed."""
+def xml(result: dict[str, Any], artifacts: Path) -> bytes:
+    """The document for a result.json. Names and classes depend on the plan alone: one case for each check, and one for the run."""
     blame = result["blame"]
     suite = ElementTree.Element("testsuite", name=f"kerbside lane {result['lane_id']}", timestamp=result["started"].rstrip("Z"), time=str(result["seconds"]))
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    told = False
+    reported = False
     for check in result["checks"]:
-        case = _case(suite, counts, check["name"], COMPONENT.get(check["name"], "lane"), check["seconds"])
+        case = _case(suite, counts, check["name"], ".".join(filter(None, (CLASS, check["suite"], check["guest"]))), check["seconds"])
+        files: list[str | None] = [*PICTURES.get(check["name"], ())]
         if check["result"] == "fail":
             mine = blame is not None and blame["check"] == check["name"]
-            told = told or mine
-            _mark(case, counts, "failure", blame["component"] if mine else "", blame["cause"] if mine else _words(check))
+            reported = reported or mine
+            _mark(case, counts, "failure", _kind(blame) if mine else "", blame["cause"] if mine else str(check["detail"].get("cause") or "the check failed"))
+            files += [blame["evidence"]] if mine else []
         elif check["result"] != "pass":
-            _mark(case, counts, "skipped", "", "it did not come to this check")
-        ElementTree.SubElement(case, "system-out").text = _clean(json.dumps(check["detail"], ensure_ascii=True))
-    if blame and not told:
-        case = _case(suite, counts, blame["phase"] or "lane", blame["component"], 0.0)
-        _mark(case, counts, "failure" if result["verdict"] == "fail" else "error", blame["component"], blame["cause"])
+            _mark(case, counts, "skipped", "", "the check did not run")
+        _out(case, artifacts, json.dumps(check["detail"], ensure_ascii=True), files)
+    run = _case(suite, counts, RUN, CLASS, result["seconds"])
+    if blame and not reported:
+        _mark(run, counts, "failure" if result["verdict"] == "fail" else "error", _kind(blame), blame["cause"])
+    _out(run, artifacts, "", ["result.json", *([blame["evidence"]] if blame else [])])
     suite.attrib.update({name: str(number) for name, number in counts.items()})
     root = ElementTree.Element("testsuites")
     root.append(suite)
@@ -41,9 +47,13 @@ def xml(result: dict[str, Any]) -> bytes:
     return document + b"\n"
 
 
-def _case(suite: ElementTree.Element, counts: dict[str, int], name: str, component: str, seconds: float) -> ElementTree.Element:
+def _case(suite: ElementTree.Element, counts: dict[str, int], name: str, classname: str, seconds: float) -> ElementTree.Element:
     counts["tests"] += 1
-    return ElementTree.SubElement(suite, "testcase", name=name, classname=f"lane.{component}", time=f"{seconds:.3f}")
+    return ElementTree.SubElement(suite, "testcase", name=name, classname=classname, time=f"{seconds:.3f}")
+
+
+def _kind(blame: dict[str, Any]) -> str:
+    return f"{blame['component']}.{blame['code']}"
 
 
 def _mark(case: ElementTree.Element, counts: dict[str, int], tag: str, kind: str, words: str) -> None:
@@ -53,8 +63,12 @@ def _mark(case: ElementTree.Element, counts: dict[str, int], tag: str, kind: str
         mark.text = _clean(words)
 
 
-def _words(check: dict[str, Any]) -> str:
-    return str((check["detail"] or {}).get("cause") or "the check failed; look at result.json")
+def _out(case: ElementTree.Element, artifacts: Path, text: str, files: list[str | None]) -> None:
+    """system-out: the text, and a line for each of the files that is there."""
+    there = {name: None for file in files if file and (artifacts / (name := file.partition(":")[0])).is_file()}
+    lines = [*([text] if text else []), *(f"[[ATTACHMENT|{artifacts / name}]]" for name in there)]
+    if lines:
+        ElementTree.SubElement(case, "system-out").text = _clean("\n".join(lines))
 
 
 def _clean(text: str) -> str:

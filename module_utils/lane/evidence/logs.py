@@ -6,7 +6,7 @@ A line without a time belongs to the one before it. Where no line before it has 
 
 from __future__ import annotations
 
-import os
+import math
 import re
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -14,23 +14,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ..core import bounded, check_report, secrets
 from ..core.private_dir import read_json
-from . import ansible_log, secret_scan
+from . import ansible_log
 from .log_excerpt import readable
 
 #: Bytes of a log that are read at most, from its end.
-LIMIT = 4 * 1024 * 1024
+LIMIT = 8 << 20
 TAIL = 4096  #: bytes; where the last line is looked for
 PROXY = re.compile(r"^\S+Z\s+[A-Z]+ (?:kerbside_proxy|shakenfist_)")  # the daemon's log holds its child's lines, too
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line. at: seconds since 1970, or None; part: serial, qemu, database, api, daemon, proxy, ryll, checks, ansible or another log's name."""
+    """One line. at: seconds since 1970, or None; part: serial, qemu, database, api, daemon, proxy, ryll, checks, ansible or another log's name.
+
+    place: its file and line number ("ryll.log:12"), where they are known.
+    """
 
     part: str
     at: float | None
     text: str
+    place: str = ""
 
 
 def _iso(found: re.Match[str]) -> float:
@@ -72,31 +77,37 @@ def part_of(path: Path, line: str) -> str:
 
 def of_file(path: Path) -> Iterator[Entry]:
     """The entries of one log, in its order. A log of more than LIMIT bytes begins with an entry that says how much was left out."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size > LIMIT:
-            file.seek(size - LIMIT)
-            file.readline()
-            yield Entry(path.stem, None, f"({size - LIMIT} bytes before this are left out here; they are in {path.name})")
-        at: float | None = None
-        for raw in file.read().decode(errors="replace").splitlines():
-            at = moment(raw) or at
-            if text := readable(raw).rstrip():
-                yield Entry(part_of(path, raw), at, text)
+    skipped, data = bounded.tail(path, LIMIT)
+    if skipped:
+        yield Entry(path.stem, None, f"({skipped} bytes before this are left out here; they are in {path.name})")
+    at: float | None = None
+    for number, raw in enumerate(data.decode(errors="replace").split("\n"), 1):
+        at = moment(raw) or at
+        if text := readable(raw.rstrip("\r")).rstrip():
+            yield Entry(part_of(path, raw), at, text, "" if skipped else f"{path.name}:{number}")
 
 
 def of_folder(folder: Path) -> list[Entry]:
-    """All entries of a `logs` folder, of the checks' transcript and of Ansible's tasks; those with a time in its order, those without before them.
+    """All entries of a `logs` folder, of the checks' transcript and of Ansible's tasks; those with a time in its order.
 
+    Those without stand before the first line of their file that has one; a file of which no line has one comes last.
     The tasks are Ansible's own log or, where it said it on the terminal, the callback plugin's list of them.
     """
-    found = [entry for path in sorted(folder.glob("*.log")) for entry in of_file(path)]
-    for step in read_json(folder / "smoke.json", {}).get("transcript", []):
-        if "started" in step:
-            found.append(Entry("checks", step["started"], f"{step.get('name')}: {step.get('result')} after {step.get('seconds', 0):.3f} s"))
+    found: list[Entry] = []
+    due: list[float] = []  # when each entry was written, or the one after it in its file, or in the end
+    for path in sorted(folder.glob("*.log")):
+        entries = list(of_file(path))
+        first = next((entry.at for entry in entries if entry.at is not None), math.inf)
+        found += entries
+        due += [first if entry.at is None else entry.at for entry in entries]
+    for report in map(check_report.read, sorted(folder.glob("*.json"))):
+        for step in [*report.get("transcript", []), *report.get("checks", [])]:
+            if step.get("started"):
+                found.append(Entry("checks", step["started"], f"{step.get('name')}: {step.get('result')} after {step.get('seconds') or 0:.3f} s"))
     for task in read_json(folder / "tasks.json", []) if not (folder / ansible_log.FILE).exists() else []:
         found.append(Entry("ansible", task["started"], f"{task['name']}: {task['result']} after {task['seconds']:.2f} s"))
-    return sorted(found, key=lambda entry: entry.at or 0.0)
+    due += [entry.at or 0.0 for entry in found[len(due) :]]
+    return [found[index] for index in sorted(range(len(found)), key=due.__getitem__)]
 
 
 def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Container[str] = ()) -> str:
@@ -108,11 +119,8 @@ def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Co
     at, path = max(((path.stat().st_mtime, path) for path in (*own, *others) if path.exists()), default=(0.0, lane_dir))
     if at < since:
         return ""
-    with path.open("rb") as file:
-        cut = file.seek(0, os.SEEK_END) - TAIL
-        file.seek(max(cut, 0))
-        whole = file.read().split(b"\n")[cut > 0 : -1]
+    whole = bounded.tail(path, TAIL)[1].split(b"\n")[:-1]
     text = next((text for raw in reversed(whole) if (text := readable(raw.decode(errors="ignore")).replace("\ufffd", "").strip())), "")
     for form, _ in FORMS:
         text = form.sub("", text).strip()
-    return secret_scan.mask(text, secret_scan.of_lane(str(lane_dir)))
+    return secrets.mask(text, secrets.of_lane(str(lane_dir)))

@@ -1,13 +1,15 @@
-"""report.html: a run's evidence on one page, made from what lies in its artifacts folder. `./lane report [-e lane_id=N]` makes it again.
+"""report.html: a run's evidence on one page, made from what is in its artifacts folder. `./lane report [FOLDER]` makes it again.
 
-The page needs nothing but itself: style, script and pictures are in it. All text in it comes from files that were searched for the run's secrets before
-(docs/verdict.md), and is escaped by Jinja2. It is made where Ansible runs, because Jinja2 is there.
+The page needs nothing but itself: style, script and pictures are in it; its links lead to the files beside it. All text in it comes from files that were
+searched for the run's secrets before (docs/verdict.md), and is escaped by Jinja2. It is made where Ansible runs, because Jinja2 is there.
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,17 @@ from typing import Any
 
 import jinja2
 
-from ..core.errors import legacy_error
+from ..core import bounded
+from ..core.errors import LaneError
 from ..core.private_dir import read_json
-from . import logs
+from . import logs, verdict
 
 FILE = "report.html"
-#: Lines of one part that the page holds at most; the last ones, since a failure is at the end.
-LINES = 1500
+LINE = 400  #: characters of a log line that are shown
+TEXT = 150_000  #: bytes of all log lines together in the page, which has at most 400 kB
+ROW = 80  #: bytes that a line costs besides its text
+PICTURE = 160_000  #: bytes of all pictures that are shown in the page; the others are linked
+DETAIL = 8_000  #: characters of a check's detail
 #: The order in which parts are shown, as the picture travels; other logs follow.
 PARTS = ("ansible", "checks", "serial", "qemu", "database", "api", "daemon", "proxy", "ryll")
 PICTURES = {"screenshot.png": "The guest's screen, as ryll sees it through kerbside", "screendump.png": "The same moment, as qemu itself drew it"}
@@ -29,83 +35,154 @@ PICTURES = {"screenshot.png": "The guest's screen, as ryll sees it through kerbs
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of the timeline. start, seconds: from the beginning of the run; kind: phase, program or check; state: a word for people."""
+    """One row of the timeline. start, seconds: from the beginning of the run; kind: phase, program or check; state: in words; bad: it failed."""
 
     kind: str
     name: str
     start: float
     seconds: float
-    state: str
+    state: str = ""
+    bad: bool = False
 
 
 def write(artifacts: Path) -> Path:
     """Make the page of a folder with a result.json and return its path. Raises LaneError (artifacts) when there is none that can be read."""
     try:
         result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise legacy_error("artifacts", f"a result.json in {artifacts}", f"{error}") from None
+        if result["schema"] != verdict.SCHEMA:
+            raise LaneError("no_result", "artifacts", f"{artifacts}/result.json has schema {result['schema']}, not {verdict.SCHEMA}", "run the lane again")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LaneError(
+            "no_result", "artifacts", f"there is no result.json in {artifacts} that can be read: {error}", "run the lane, or name another folder"
+        ) from None
     path = artifacts / FILE
-    path.write_text(page(result, artifacts), encoding="utf-8")
+    try:
+        path.write_text(page(result, artifacts), encoding="utf-8", errors="replace")
+    except Exception as error:  # a result.json of somebody else's making, a full disk, or a bug: in any case no bare traceback
+        path.unlink(missing_ok=True)
+        raise LaneError("report_failed", "artifacts", f"{path} could not be made: {type(error).__name__}: {error}", "read result.json instead") from error
     return path
 
 
 def page(result: dict[str, Any], artifacts: Path) -> str:
     """The page as text."""
-    began = logs.moment(result["started"]) or 0.0
+    began = logs.moment(str(result["started"])) or 0.0
     entries = logs.of_folder(artifacts / "logs")
     counts = Counter(entry.part for entry in entries)
+    shown = fitting(entries, failure(result, entries))
     bars = timeline(result, artifacts, began)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
         result=result,
-        passed=sum(check["result"] == "pass" for check in result["checks"]),
+        score=verdict.score(result),
+        stage=verdict.stage(result),
         bars=bars,
-        whole=max([bar.start + bar.seconds for bar in bars] + [result["seconds"], 0.001]),
-        entries=kept(entries),
+        whole=max([bar.start + bar.seconds for bar in bars] + [_number(result["seconds"]), 0.001]),
+        entries=shown,
+        failure=failure(result, shown),
+        line=LINE,
         began=began,
         parts=sorted(counts, key=lambda part: (PARTS.index(part) if part in PARTS else len(PARTS), part)),
         counts=counts,
-        left_out={part: count - LINES for part, count in counts.items() if count > LINES},
-        limit=LINES,
-        missing=[part for part in ("serial", "qemu", "database", "api", "daemon", "ryll") if not (artifacts / f"logs/{part}.log").exists()],
-        pictures=[(words, _data_url(artifacts / name)) for name, words in PICTURES.items() if (artifacts / name).exists()],
-        counters=counters(result),
+        left_out={part: count - kept for part, count in counts.items() if count > (kept := sum(entry.part == part for entry in shown))},
+        files=files(artifacts),
+        evidence=_file(result, artifacts),
+        pictures=pictures(artifacts),
+        checks=[{**check, "reason": reason(check), "text": _detail(check)} for check in result["checks"]],
     )
 
 
+def reason(check: dict[str, Any]) -> str:
+    """Why a check failed, in a sentence; "" for one that did not."""
+    detail = check["detail"] or {}
+    words = detail.get("cause") or (f"{detail['expected']}: {detail['got']}" if "got" in detail else "")
+    return str(words or "it gave no reason") if check["result"] == "fail" else ""
+
+
+def _detail(check: dict[str, Any]) -> str:
+    text = json.dumps(check["detail"], indent=1, ensure_ascii=False) if check["detail"] else ""
+    return text if len(text) <= DETAIL else f"{text[:DETAIL]}\n... ({len(text)} characters; the rest is in result.json)"
+
+
+def files(artifacts: Path) -> list[str]:
+    """The files of the run below the artifacts, but for the page itself."""
+    found = (path.relative_to(artifacts) for path in artifacts.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted((str(path) for path in found if not str(path).startswith(".") and str(path) != FILE), key=lambda name: ("/" in name, name))[:300]
+
+
+def _file(result: dict[str, Any], artifacts: Path) -> str:
+    """The file with the evidence of the failure, where it is there to be linked."""
+    name = str((result["blame"] or {}).get("evidence") or "").partition(":")[0]
+    return name if name and not os.path.isabs(name) and ".." not in Path(name).parts and (artifacts / name).is_file() else ""
+
+
+def pictures(artifacts: Path) -> list[tuple[str, str, str]]:
+    """(words, file, the picture itself as a URL) of the pictures of this command; without the URL for those that are too large for the page."""
+    others = {f"pictures/{path.name}": path.stem for path in sorted((artifacts / "pictures").glob("*.png"))}
+    found, room = [], PICTURE
+    for name, words in {**PICTURES, **others}.items():
+        if (file := bounded.open_regular(artifacts / name)) is not None:
+            with file:
+                data = file.read(room + 1)
+            fits = len(data) <= room
+            room -= len(data) if fits else 0
+            found.append((words, name, "data:image/png;base64," + base64.b64encode(data).decode() if fits else ""))
+    return found
+
+
+def failure(result: dict[str, Any], entries: list[logs.Entry]) -> logs.Entry | None:
+    """The line of a log that the blame names as its evidence."""
+    place = str((result["blame"] or {}).get("evidence") or "").removeprefix("logs/")
+    return next((entry for entry in entries if entry.place and entry.place == place), None)
+
+
 def timeline(result: dict[str, Any], artifacts: Path, began: float) -> list[Bar]:
-    """Phases, programs from their start to their being ready, and checks, by their start. What has no start time is left out."""
-    bars = [Bar("phase", p["name"], p["started"] - began, p["seconds"], "") for p in result["phases"] if "started" in p]
+    """Phases, programs from their start to their being ready, and checks, by their start. What did not start is left out."""
+    blame = result["blame"] or {}
+    bars = []
+    for phase in result["phases"]:
+        bad = phase["name"] == blame.get("phase")
+        bars.append(Bar("phase", str(phase["name"]), _number(phase.get("started"), began) - began, _number(phase.get("seconds")), "failed" if bad else "", bad))
     for program in read_json(artifacts / "logs/processes.json", []):
-        start = (logs.moment(program["started"]) or began) - began
-        ready = program["ready_seconds"]
-        ended = "" if program["running"] else f"ended with status {program['exit_status']}" if program["exit_status"] is not None else "gone"
-        bars.append(Bar("program", program["name"], start, ready or 0.0, ended or ("ready" if ready is not None else "never ready")))
-    for step in read_json(artifacts / "logs/smoke.json", {}).get("transcript", []):
-        if "started" in step:
-            bars.append(Bar("check", str(step.get("name")), step["started"] - began, step.get("seconds", 0.0), str(step.get("result"))))
+        start = (logs.moment(str(program.get("started"))) or began) - began
+        ready, status = program.get("ready_seconds"), program.get("exit_status")
+        lost = not program.get("running") and not (program.get("oneshot") and status == 0)
+        state = (f"ended with status {status}" if status is not None else "gone") if lost else "ready" if ready is not None else "never ready"
+        bars.append(Bar("program", str(program.get("name")), start, _number(ready), state, lost or ready is None))
+    for check in result["checks"]:
+        if check.get("started") is not None:
+            start, seconds = _number(check["started"]) - began, _number(check.get("seconds"))
+            bars.append(Bar("check", str(check["name"]), start, seconds, str(check["result"]), check["result"] != "pass"))
     return sorted((bar for bar in bars if bar.start > -1), key=lambda bar: bar.start)
 
 
-def kept(entries: list[logs.Entry]) -> list[logs.Entry]:
-    """The entries without those that are too many: of each part the last LINES."""
-    left: Counter[str] = Counter()
-    found = []
-    for entry in reversed(entries):
-        left[entry.part] += 1
-        if left[entry.part] <= LINES:
-            found.append(entry)
-    return found[::-1]
+def _number(value: Any, default: float = 0.0) -> float:
+    return float(value) if isinstance(value, int | float) else default
 
 
-def counters(result: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(name, before, after) of the proxy's counters, as the check `counters` saw them; empty when it did not run."""
-    detail = next((check["detail"] or {} for check in result["checks"] if check["name"] == "counters"), {})
-    before, after = detail.get("before") or {}, detail.get("after") or {}
-    return [(name, before.get(name, 0), after.get(name, 0)) for name in sorted({*before, *after})]
+def fitting(entries: list[logs.Entry], failed: logs.Entry | None) -> list[logs.Entry]:
+    """The entries that fit into the page: of each part the last ones, an equal share of the room, and the lines around the failure.
 
-
-def _data_url(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    What a short part does not need is left to the longer ones.
+    """
+    parts: dict[str, list[int]] = {}
+    for index, entry in enumerate(entries):
+        parts.setdefault(entry.part, []).append(index)
+    cost = [len(html.escape(entry.text[:LINE]).encode(errors="replace")) + ROW for entry in entries]
+    chosen: set[int] = set()
+    room = TEXT
+    if failed is not None:
+        same = parts[failed.part]
+        at = same.index(entries.index(failed))
+        chosen.update(same[max(at - 20, 0) : at + 20])
+        room -= sum(cost[index] for index in chosen)
+    for left, indexes in enumerate(sorted(parts.values(), key=lambda found: sum(cost[index] for index in found))):
+        share = room // (len(parts) - left)
+        for index in reversed(indexes):
+            if (share := share - cost[index]) < 0:
+                break
+            room -= cost[index]
+            chosen.add(index)
+    return [entry for index, entry in enumerate(entries) if index in chosen]

@@ -1,4 +1,4 @@
-"""The verdict of a run: result.json, put together from what the roles handed over and what the checks wrote.
+"""The verdict of a run: result.json, put together from what the roles handed over and what the checks reported.
 
 The shape is DESIGN.md's "The verdict"; docs/verdict.md explains it for those who read the file.
 """
@@ -6,19 +6,19 @@ The shape is DESIGN.md's "The verdict"; docs/verdict.md explains it for those wh
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import PRODUCT, clock, one_line
+from ..core.errors import PRODUCT, LaneError, clock, one_line
 from ..core.private_dir import Run, handed_over, read_json, write_private
-from ..programs import process
-from . import ansible_log, diagnosis, junit, secret_scan
+from ..core.secrets import masked
+from ..programs import records
+from . import check_results, collect, diagnosis, junit, secret_scan
+from .origins import origins
 
-SCHEMA = 1
+SCHEMA = 2
 RESULT = "result.json"
 #: Who is to blame when a task of a role fails that names nobody itself (apt, template, community.crypto): the machine or the lane.
 ROLE_COMPONENT = {"kvm_probe": "host", "deps": "environment", "ryll_build": "environment", "tls": "environment", "kerbside": "environment"}
@@ -30,71 +30,39 @@ def blame(failure: dict[str, Any]) -> dict[str, Any] | None:
         return None
     result = failure.get("result") or {}
     result = next((item for item in result.get("results") or [] if item.get("failed")), result)  # of a loop, the item that failed
-    named = result.get("lane_failure") or {}
     role = failure.get("role") or ""
-    words = str(result.get("msg") or result.get("stderr") or "it failed without a word")
-    return {
-        "component": named.get("component") or ROLE_COMPONENT.get(role, "lane"),
-        "phase": role,
-        "check": named.get("check"),
-        "cause": named.get("cause") or one_line(f"expected the task '{failure.get('task', '?')}' to succeed, but {words}"),
-        "evidence": named.get("evidence"),
-    }
+    named = result.get("lane_failure")
+    if not named:
+        words = str(result.get("msg") or result.get("stderr") or "it gave no reason")
+        named = LaneError("task_failed", ROLE_COMPONENT.get(role, "lane"), f"the task '{failure.get('task', '?')}' failed: {words}").as_dict()
+    return {"phase": role, **{key: named.get(key) for key in ("component", "check", "code", "cause", "evidence")}}
 
 
 def explained(lane_dir: str, fault: dict[str, Any], failure: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the blame, notes) after `diagnose.explain`; a mistake in a rule must not cost the verdict, so the blame then stays and the notes say so."""
+    """(the blame, notes) after `diagnosis.explain`; a mistake in a rule must not cost the verdict, so the blame then stays and the notes say so."""
     try:
         return diagnosis.explain(lane_dir, fault, named=bool((failure.get("result") or {}).get("lane_failure")))
     except Exception as error:
         return fault, {"rule": None, "broken": one_line(f"{type(error).__name__}: {error}"), "traceback": traceback.format_exc()}
 
 
-def checks_done(logs: Path, planned: list[str]) -> list[dict[str, Any]]:
-    """The entries of all planned checks, from the smoke transcript and the spine report; one that never ran is `not run`."""
-    found: dict[str, dict[str, Any]] = {}
-    transcript = read_json(logs / "smoke.json", {})
-    for step in transcript.get("transcript", []):
-        if step.get("name") in planned:
-            result = {"ok": "pass", "failed": "fail"}.get(step.get("result"), "not run")
-            found[step["name"]] = {"name": step["name"], "result": result, "seconds": step.get("seconds", 0.0), "detail": step.get("seen") or {}}
-    for entry in read_json(logs / "spine.json", []):
-        found[entry["name"]] = entry
-    return [found.get(name, {"name": name, "result": "not run", "seconds": 0.0, "detail": {}}) for name in planned]
-
-
 def judge(checks: list[dict[str, Any]], fault: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
-    """(verdict, blame). A failure that was caught decides; without one, every planned check has to have passed."""
+    """(verdict, blame). A failure that was caught decides; without one, every planned check must have passed."""
     if fault is None:
         missing = [c["name"] for c in checks if c["result"] != "pass"]
-        if missing or not checks:
-            what = f"{', '.join(missing)} did not" if missing else "none was planned"
-            cause = f"expected every planned check to pass, but {what}; look at {RESULT}"
-            fault = {"component": "lane", "phase": "evidence", "check": missing[0] if missing else None, "cause": cause, "evidence": RESULT}
+        if failed := next((c for c in checks if c["result"] == "fail"), None):
+            problem = str(failed["detail"].get("cause") or f"the check {failed['name']} failed")
+            error = LaneError("check_failed", failed["detail"].get("component") or "lane", problem, check=failed["name"], evidence=RESULT)
+            fault = {"phase": "evidence", **error.as_dict()}
+        elif missing or not checks:
+            problem = f"no result of this command for the checks {', '.join(missing)}" if missing else "no check is planned"
+            error = LaneError(
+                "checks_not_run", "lane", problem, "run the smoke check in the same command", check=missing[0] if missing else None, evidence=RESULT
+            )
+            fault = {"phase": "evidence", **error.as_dict()}
     if fault is None:
         return "pass", None
     return ("fail" if fault["component"] in PRODUCT else "error"), fault
-
-
-def collect(lane_dir: str, artifacts: Path, ansible: str = "") -> None:
-    """Copy the logs of every part, and what may be shown of the hand-over, to the artifacts, readable by whoever may enter there.
-
-    ansible: what Ansible has said in this command; what it said in earlier ones is a log of the lane like the others.
-    """
-    artifacts.mkdir(parents=True, exist_ok=True)
-    for folder in ("logs", "handover"):
-        if (artifacts / folder).exists():
-            shutil.rmtree(artifacts / folder)  # what an earlier check of this run reported is no receipt for this one
-        shutil.copytree(Path(lane_dir, folder), artifacts / folder)
-    for name in ("screenshot.png", "screendump.png", "counters-before.json"):
-        if Path(lane_dir, name).exists():
-            shutil.copy(Path(lane_dir, name), artifacts / name)
-    if ansible:
-        ansible_log.append(artifacts / "logs" / ansible_log.FILE, ansible.encode(), 0o644)
-    for root, _, names in os.walk(artifacts):
-        os.chmod(root, 0o755)
-        for name in names:
-            os.chmod(os.path.join(root, name), 0o644)
 
 
 def relative_evidence(fault: dict[str, Any], lane_dir: str) -> dict[str, Any]:
@@ -110,68 +78,83 @@ def write(
     artifacts_dir: str,
     run: Run,
     *,
-    planned: list[str],
+    command: str,
+    planned: list[Any],
     failure: dict[str, Any],
     phases: list[dict[str, Any]],
     versions: dict[str, str],
+    full_plan: list[Any] | None = None,
     ansible: str = "",
 ) -> dict[str, Any]:
-    """Keep the evidence of this run and write result.json; returns its content."""
+    """Keep the evidence of this command and write result.json; returns its content.
+
+    planned: the checks that have to pass; full_plan: those of a run whose plan nobody changed.
+    """
     begun = time.monotonic()
     artifacts = Path(artifacts_dir)
     fault = blame(failure)
     notes: dict[str, Any] = {}
     if fault:
         fault, notes = explained(lane_dir, fault, failure)
-    collect(lane_dir, artifacts, ansible)
-    if notes:
-        write_private(artifacts / "logs" / "diagnosis.json", json.dumps(notes, indent=1).encode(), 0o644)
-    write_private(artifacts / "logs" / "processes.json", json.dumps(processes(lane_dir, run), indent=1).encode(), 0o644)
+    reports = collect.collect(lane_dir, artifacts, command, ansible)
+    for name, content in (("diagnosis", notes), ("processes", processes(lane_dir, run))):
+        if content:
+            write_private(artifacts / f"logs/{name}.json", json.dumps(content, indent=1).encode(), 0o644)
     known = handed_over(lane_dir)
-    checks = checks_done(artifacts / "logs", planned)
-    if leaks := secret_scan.hold_back(lane_dir, artifacts):
-        cause = one_line(f"expected no secret in the artifacts, but there was one in {', '.join(str(leak) for leak in leaks)}; the files were held back")
-        fault = {"component": "artifacts", "phase": "evidence", "check": None, "cause": cause, "evidence": f"{leaks[0].path}.held-back"}
+    guest = known.get("lane_guest", {}).get("name")
+    keys = check_results.planned_keys(planned, guest)
+    full = check_results.planned_keys(planned if full_plan is None else full_plan, guest)
+    checks = check_results.entries(reports, keys, guest)
+    if leaks := secret_scan.withhold(lane_dir, artifacts):
+        fault = {"phase": "evidence", **secret_scan.failure(lane_dir, leaks).as_dict()}
     verdict, fault = judge(checks, fault)
-    accel, guest, deps = (known.get(f"lane_{name}", {}) for name in ("accel", "guest", "deps"))
-    parts = known.get("lane_kerbside", {}).get("versions", {})
     if phases and phases[-1]["name"] == "evidence":
         phases[-1]["seconds"] = round(time.monotonic() - begun, 3)
     now = time.time()
+    accel = known.get("lane_accel", {})
     result = {
         "schema": SCHEMA,
         "lane_id": run.lane_id,
         "run_id": run.run_id,
+        "command_id": command,
         "verdict": verdict,
         "started": clock(run.started),
         "finished": clock(now),
         "seconds": round(now - run.started, 2),
         "accel": {"chosen": accel.get("chosen"), "reason": accel.get("reason")},
-        "guest": guest.get("name"),
-        "versions": {
-            "kerbside": parts.get("kerbside"),
-            "kerbside_proxy": parts.get("kerbside-proxy"),
-            "ryll": known.get("lane_ryll", {}).get("version"),
-            "qemu": deps.get("qemu_version"),
-            "ovmf": deps.get("ovmf_version"),
-            "mariadb": deps.get("mariadb_version"),
-            "image_sha256": guest.get("sha256"),
-            **versions,
-        },
+        "guests": list(dict.fromkeys(name for name in (guest, *(key[1] for key in keys)) if name)),
+        "versions": {**_versions(known), **versions},
+        "origins": origins(known),
         "phases": phases,
-        "checks_planned": len(planned),
+        "checks_planned": len(full),
+        "plan_changed": None if sorted(map(str, keys)) == sorted(map(str, full)) else "lane_checks was changed",
         "checks": checks,
         "blame": relative_evidence(fault, lane_dir) if fault else None,
     }
-    result = secret_scan.masked(lane_dir, result)
+    result = masked(lane_dir, result)
     save(artifacts_dir, result)
     return result
+
+
+def _versions(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The versions of what is under test and of what it stands on; null for what the run did not reach."""
+    guest, deps = (known.get(f"lane_{name}", {}) for name in ("guest", "deps"))
+    parts = known.get("lane_kerbside", {}).get("versions", {})
+    return {
+        "kerbside": parts.get("kerbside"),
+        "kerbside_proxy": parts.get("kerbside-proxy"),
+        "ryll": known.get("lane_ryll", {}).get("version"),
+        "qemu": deps.get("qemu_version"),
+        "ovmf": deps.get("ovmf_version"),
+        "mariadb": deps.get("mariadb_version"),
+        "image_sha256": guest.get("sha256"),
+    }
 
 
 def save(artifacts_dir: str, result: dict[str, Any]) -> None:
     """Write result.json, and junit.xml, which says the same."""
     write_private(Path(artifacts_dir, RESULT), json.dumps(result, indent=1).encode() + b"\n", 0o644)
-    write_private(Path(artifacts_dir, junit.FILE), junit.xml(result), 0o644)
+    write_private(Path(artifacts_dir, junit.FILE), junit.xml(result, Path(artifacts_dir)), 0o644)
 
 
 def of_run(artifacts_dir: str, run: Run) -> dict[str, Any] | None:
@@ -180,13 +163,13 @@ def of_run(artifacts_dir: str, run: Run) -> dict[str, Any] | None:
     return result if result.get("run_id") == run.run_id else None
 
 
-def close(artifacts_dir: str, run: Run, phase: dict[str, Any], fault: dict[str, Any] | None) -> dict[str, Any] | None:
+def close(artifacts_dir: str, run: Run, command: str, phase: dict[str, Any], fault: dict[str, Any] | None) -> dict[str, Any] | None:
     """Add what happened after the evidence was taken: teardown's phase, the end, and its failure if nothing else failed before.
 
-    Returns the result, or None when this run wrote none.
+    Returns the result, or None when this command wrote none: the result of an earlier command stays as it is.
     """
     result = of_run(artifacts_dir, run)
-    if result is None:
+    if result is None or result["command_id"] != command:
         return None
     now = time.time()
     result["phases"].append(phase)
@@ -205,11 +188,22 @@ def shown(result: dict[str, Any], artifacts_dir: str) -> dict[str, str]:
 def line(result: dict[str, Any]) -> str:
     """The last line on the terminal."""
     if result["verdict"] == "pass":
-        passed = sum(c["result"] == "pass" for c in result["checks"])
-        guest, accel = result["guest"], result["accel"]["chosen"]
-        return f"LANE PASS lane {result['lane_id']}: {passed} of {result['checks_planned']} checks, guest {guest} under {accel}, {result['seconds']:.1f} s"
+        return f"LANE PASS lane {result['lane_id']}: {score(result)}, {stage(result)}, {result['seconds']:.1f} s"
     fault = result["blame"]
     return f"LANE FAIL {fault['component']}: {fault['cause']}"
+
+
+def score(result: dict[str, Any]) -> str:
+    """How many checks passed, and whether the plan was changed by hand."""
+    passed = sum(check["result"] == "pass" for check in result["checks"])
+    changed = f", {result['plan_changed']}" if result["plan_changed"] else ""
+    return f"{passed} of {result['checks_planned']} checks{changed}"
+
+
+def stage(result: dict[str, Any]) -> str:
+    """The guests and the accelerator in words."""
+    guests = " and ".join(result["guests"]) or "not booted"
+    return f"{'guests' if len(result['guests']) > 1 else 'guest'} {guests} under {result['accel']['chosen'] or 'no accelerator yet'}"
 
 
 def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:
@@ -221,7 +215,8 @@ def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:
             "started": clock(entry.started),
             "ready_seconds": entry.ready_seconds,
             "running": entry.running(run),
+            "oneshot": entry.oneshot,
             "exit_status": entry.exit_status(lane_dir),
         }
-        for entry in process.records(lane_dir)
+        for entry in records.records(lane_dir)
     ]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..core import check_report
 from ..core.errors import PRODUCT, LaneError, clock
 from ..core.private_dir import Run
 from ..evidence import verdict
@@ -102,7 +103,7 @@ def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], plan
         "schema": verdict.SCHEMA,
         "lane_id": int(lane_id),
         "run_id": "",
-        "command_id": os.environ.get("LANE_COMMAND_ID", ""),
+        "command_id": check_report.command_id(),
         "verdict": "fail" if failure["component"] in PRODUCT else "error",
         "started": now,
         "finished": now,

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core import private_dir
+from ..core import check_report, private_dir
 from ..core.errors import LaneError
 from ..core.private_dir import RUN_FILE, Run, alone, handed_over, write_private
-from ..programs import process
+from ..programs import records, stop
 from . import artifacts, keeper, proc, run_state, teardown
 from .keeper_end import STOP_LIMIT
 from .run_state import Holder, Order, Watched
@@ -173,7 +173,7 @@ def refuse_live(options: Options, run: Run | None, held: Holder | None, alive: l
     run_state.check_elsewhere(options.lane_id, options.lane_dir)
     if run is None or (held and not held.alive):
         return
-    known = [entry for entry in process.records(options.lane_dir) if entry.running(run)]
+    known = [entry for entry in records.records(options.lane_dir) if entry.running(run)]
     names = ", ".join(f"{some.name} (pid {some.pid})" for some in known or run_state.programs(options.lane_id)) or "no program yet"
     since = time.strftime("%H:%M:%S", time.localtime(run.started))
     by = f", {held.words}" if held else ""
@@ -223,7 +223,7 @@ def keep_running(options: Options) -> Run:
     order = order_for(replace(options, stay=True), run)
     write_run(options, run, order, keeper.spawn(order))
     if held and held.keeper and held.keeper.alive:
-        process.end_groups({held.keeper.pid}, signal.SIGKILL, STOP_LIMIT)  # on SIGTERM it would take the lane down
+        stop.end_groups({held.keeper.pid}, signal.SIGKILL, STOP_LIMIT)  # on SIGTERM it would take the lane down
     return run
 
 
@@ -245,6 +245,7 @@ def order_for(options: Options, run: Run) -> Order:
         planned=list(options.planned),
         versions=dict(options.versions),
         ansible_log=os.environ.get("LANE_ANSIBLE_LOG", ""),
+        command=check_report.command_id(),
     )
 
 

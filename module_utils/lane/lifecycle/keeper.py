@@ -28,7 +28,7 @@ from typing import Any
 
 from ..core.errors import LaneError
 from ..core.private_dir import MARK, RUN_FILE
-from ..programs import process
+from ..programs import stop
 from . import keeper_end, keeper_wait, proc
 from .run_state import KEEPER, OWNER, SCRIPTS, Order, Watched, keepers, until
 
@@ -127,7 +127,7 @@ def without_run(lane_id: int) -> list[Order]:
 def dismiss(lane_id: int, run_id: str = "") -> None:
     """End the keepers of a lane that is gone. Raises LaneError (lane) when one stays."""
     if found := keepers(lane_id, run_id):
-        process.end_groups({p.group for p in found}, signal.SIGTERM, 3.0)
+        stop.end_groups({p.group for p in found}, signal.SIGTERM, 3.0)
 
 
 def wait_for_end(lane_id: int, run_id: str, limit: float = END_LIMIT) -> bool:

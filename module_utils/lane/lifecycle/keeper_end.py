@@ -123,9 +123,18 @@ def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]], 
         return
     private_dir.make_folders(order.lane_dir)
     artifacts.claim(order.artifacts_dir, order.run)
-    known: dict[str, Any] = {"planned": order.planned, "failure": {}, "phases": phases, "versions": order.versions, "ansible": ansible}
-    result = verdict.write(order.lane_dir, order.artifacts_dir, order.run, **known)
-    if not result["blame"] or result["blame"]["component"] != "artifacts":
+    result = verdict.write(
+        order.lane_dir,
+        order.artifacts_dir,
+        order.run,
+        command=order.command,
+        planned=order.planned,
+        failure={},
+        phases=phases,
+        versions=order.versions,
+        ansible=ansible,
+    )
+    if not result["blame"] or not result["blame"]["code"].startswith("secret_"):
         blame = {**fault.as_dict(), "phase": phases[-1]["name"] if phases else "claim"}
         verdict.save(order.artifacts_dir, {**result, "verdict": "error", "blame": blame})
 
@@ -135,8 +144,9 @@ def _close(order: Order, fault: LaneError, failure: LaneError | None, seconds: f
     known = verdict.of_run(order.artifacts_dir, order.run)
     if not known or (known["phases"] and known["phases"][-1]["name"] == "teardown"):
         return
-    error = failure or (fault if order.watched else None)
-    verdict.close(order.artifacts_dir, order.run, {"name": "teardown", "seconds": seconds}, error.as_dict() if error else None)
+    if order.watched:  # a lane that kept running has the result of a command that ended long ago
+        phase = {"name": "teardown", "seconds": seconds}
+        verdict.close(order.artifacts_dir, order.run, order.command, phase, (failure or fault).as_dict())
 
 
 def _remove_files(order: Order) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from . import proc_stat
+from ..core import proc_stat
 
 
 def main() -> None:
@@ -59,8 +59,7 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
             continue
         names[descriptor] = words
         poll.register(descriptor, select.POLLIN)
-        found = proc_stat.read(one["pid"])
-        if not found or proc_stat.start_time(found[1]) != one["started"]:
+        if proc_stat.started(one["pid"]) != one["started"]:
             gone.append(words)
     os.write(ready, b"ready")
     os.close(ready)

@@ -12,8 +12,8 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from ..core import proc_stat
 from ..core.private_dir import MARK
-from . import proc_stat
 
 LISTEN = "0A"
 ESTABLISHED = "01"
@@ -55,7 +55,8 @@ def read(pid: int) -> Process | None:
     if not (found := proc_stat.read(pid)):
         return None
     name, fields = found
-    return Process(pid, int(fields[1]), int(fields[2]), fields[0], proc_stat.start_time(fields), name, int(fields[17]))
+    parent, group, threads, started = (int(fields[n]) for n in (proc_stat.PARENT, proc_stat.GROUP, proc_stat.THREADS, proc_stat.STARTED))
+    return Process(pid, parent, group, fields[proc_stat.STATE], started, name, threads)
 
 
 def everyone() -> Iterator[Process]:

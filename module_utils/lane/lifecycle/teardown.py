@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.errors import LaneError
 from ..core.private_dir import RUN_FILE
-from ..programs import process
+from ..programs import records, stop
 from . import proc
 from .run_state import check_elsewhere, owned, programs
 
@@ -30,7 +30,7 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
         run = owned(lane_id, lane_dir)
     except LaneError:
         if run_id and not look_only and (mine := programs(lane_id, run_id)):  # whatever became of the directory, these are that run's
-            process.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+            stop.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
         raise
     if not run_id:
         check_elsewhere(lane_id, lane_dir)
@@ -41,10 +41,10 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     ended: list[str] = []
     if mine:
         ended = _names(lane_dir if there and run else "", mine)
-        process.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+        stop.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
     if rest := programs(lane_id, run_id):  # started while the first list was made
         ended += sorted({p.name for p in rest})
-        process.end_groups({p.group for p in rest}, signal.SIGKILL, limit)
+        stop.end_groups({p.group for p in rest}, signal.SIGKILL, limit)
     if there:
         remove(lane_dir)
     left = [f"{p.name} (pid {p.pid})" for p in programs(lane_id, run_id)]
@@ -59,7 +59,7 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
 
 def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
     """What was found, by the names in the lane's records, the last started first, and by the process's own name if there is no record."""
-    known = {entry.group: entry.name for entry in (process.records(lane_dir) if lane_dir else [])}
+    known = {entry.group: entry.name for entry in (records.records(lane_dir) if lane_dir else [])}
     groups = {p.group for p in found}
     return [name for group, name in reversed(known.items()) if group in groups] + sorted({p.name for p in found if p.group not in known})
 

@@ -1,8 +1,7 @@
-"""Which accelerator can really run the lane's firmware, and why.
+"""Find out whether KVM can run the lane's firmware, and why not.
 
-First what the system says of the device node (KVM API: Documentation/virt/kvm/api.rst, linux/kvm.h), which takes no process. Then the
-proof: the lane's own firmware runs under KVM for a moment and qemu is asked for its state. A node that opens proves nothing (facts/qemu.md 4,
-docs/accelerator.md).
+First three system calls on the device node, which start nothing (KVM API: Documentation/virt/kvm/api.rst, linux/kvm.h). Then the firmware is booted under
+KVM for a moment, and qemu is asked for its state: that the node opens proves nothing (facts/qemu.md 4, docs/accelerator.md).
 """
 
 from __future__ import annotations
@@ -16,53 +15,60 @@ import json
 import os
 import pwd
 import stat
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import legacy_error, one_line
+from ..core.errors import LaneError, one_line
 from ..core.private_dir import write_private
-from ..protocols.qmp import Qmp, QmpClosed, QmpError
+from ..protocols.qmp import QmpError, QmpTimeout
 from .firmware import Pair
-from .probe_qemu import Trial
+from .probe_qemu import ProbeQemu
 
 KVM_GET_API_VERSION = 0xAE00  # _IO(KVMIO, 0x00)
 KVM_CREATE_VM = 0xAE01  # _IO(KVMIO, 0x01)
 API_VERSION = 12  # the only one since Linux 2.6.22
 TCG_CPU = "max"
-CACHE_VERSION = 1
-#: A guest that gets so far has run the firmware's first phases: its clock driver sets the clock (seen 2.6 s after the start under TCG).
+CACHE_VERSION = 2
+#: The firmware's clock driver has set the guest's clock, so its first phases have run (2.6 s after the start under TCG).
 ALIVE = "RTC_CHANGE"
+#: States of qemu's guest that only the firmware can have caused; any other one says nothing about the firmware.
+DEAD = ("internal-error", "shutdown", "guest-panicked")
+POLL = 0.05
+FIX = "use a machine whose KVM can run UEFI guests (nested virtualization often cannot)"
+HANG_FIX = "see logs/kvm_probe.log, and raise kvm_probe_start_limit if qemu only needs longer to start"
 UDEV_RULE = 'echo \'KERNEL=="kvm", GROUP="kvm", MODE="0660"\' | sudo tee /etc/udev/rules.d/65-kvm.rules && sudo udevadm trigger --name-match=kvm'
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about KVM.
+    """The result of a probe.
 
-    state: runs, unknown (nothing against it, but nothing to try it with yet), or what is wrong: missing, not_a_device, no_access, not_kvm,
-    no_vm, qemu_ends, firmware_dies, no_life. reason: a clause; fix: what a person can do, or "". cpu: qemu's -cpu that was tried last.
+    state: runs; unknown (not probed yet, and nothing speaks against KVM); or what is wrong: missing, not_a_device, no_access,
+    not_kvm, no_vm, qemu_fails, qemu_hangs, not_running, firmware_dies, no_life. reason: a clause; fix: what a person can do,
+    or "". cpu: the -cpu that was tried last. log: the file with qemu's output, if it was kept.
     """
 
     state: str
     reason: str
     fix: str = ""
     cpu: str = TCG_CPU
+    log: str = ""
 
 
 def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioctl) -> Finding | None:
-    """What speaks against KVM without starting anything, or None. Costs three system calls, so it is never answered from a cache."""
+    """Why KVM cannot be used, as far as three system calls tell, or None. Never answered from the cache."""
     try:
         found = os.stat(device)
     except OSError as error:
         there = "there is no" if isinstance(error, FileNotFoundError) else f"{error.strerror}:"
-        fix = "load the kernel module (sudo modprobe kvm_intel, or kvm_amd), or switch virtualisation on in the BIOS or the outer hypervisor"
+        fix = "load the kernel module (sudo modprobe kvm_intel, or kvm_amd), or enable virtualization in the BIOS or the outer hypervisor"
         return Finding("missing", f"{there} {device}", fix)
     if not stat.S_ISCHR(found.st_mode):
-        return Finding(
-            "not_a_device", f"{device} is a {_kind(found.st_mode)}, not a character device", "remove it and run: sudo modprobe -r kvm && sudo modprobe kvm"
-        )
+        fix = "remove it and run: sudo modprobe -r kvm && sudo modprobe kvm"
+        return Finding("not_a_device", f"{device} is a {_kind(found.st_mode)}, not a character device", fix)
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except PermissionError:
@@ -88,7 +94,7 @@ def _ask_device(device: str, descriptor: int, found: os.stat_result, ioctl: Call
         os.close(ioctl(descriptor, KVM_CREATE_VM, 0))
     except OSError as error:
         name = f"errno {error.errno}, {error.strerror}"
-        fix = "end what else uses the processor's virtualisation" if error.errno == errno.EBUSY else "sudo dmesg | grep -i kvm"
+        fix = "stop what else uses the processor's virtualization" if error.errno == errno.EBUSY else "sudo dmesg | grep -i kvm"
         return Finding("no_vm", f"{device} opens, but KVM_CREATE_VM fails ({name})", fix)
     return None
 
@@ -113,42 +119,89 @@ def _kind(mode: int) -> str:
     return next((name for test, name in kinds if test(mode)), "something else")
 
 
-def boot(qemu: str, firmware: Pair, cpu: str, accelerator: str, folder: str, mark: str | None, limit: float) -> Finding:
-    """Run the firmware for a moment, at most `limit` seconds, and say how it got on. Nothing of it is left.
+@dataclass(frozen=True)
+class Probe:
+    """What to boot, and how long to wait: limit for the firmware's first sign of life, start_limit for each of qemu's answers; both in seconds.
 
-    Dying takes it 0.1 s where KVM cannot run it: status internal-error, or shutdown when it resets the machine. Living shows at the first change of the
-    guest's clock, or a byte on the serial port.
+    folder: for qemu's files. log: a file for qemu's output where that may explain a failure. mark: the lane's.
     """
-    arguments = [
-        *("-machine", f"q35,accel={accelerator}", "-cpu", cpu, "-m", "128", "-nodefaults", "-vga", "std", "-display", "none", "-no-reboot", "-no-shutdown"),
-        *("-drive", f"if=pflash,format=raw,readonly=on,file={_value(firmware.code)}"),
-        *("-drive", f"if=pflash,format=raw,snapshot=on,file={_value(firmware.vars)}"),
-        *("-serial", "file:{home}/serial.log"),
-    ]
-    trial = Trial(qemu, arguments, folder, mark)
-    name = accelerator.upper()
-    try:
-        with trial:
-            return _watch(trial, trial.qmp, name, cpu, limit)
-    except QmpClosed:
-        return Finding("qemu_ends", f"qemu with -cpu {cpu} {trial.ended()} under {name} before the firmware ran", cpu=cpu)
-    except QmpError as error:
-        return Finding("no_life", f"qemu with -cpu {cpu} does not answer under {name}: {error.got}", cpu=cpu)
 
+    qemu: str
+    firmware: Pair
+    folder: str
+    log: str
+    mark: str | None
+    limit: float
+    start_limit: float
+    accelerator: str = "kvm"
 
-def _watch(trial: Trial, qmp: Qmp, name: str, cpu: str, limit: float) -> Finding:
-    event = None
-    status = qmp.execute("query-status")["status"]
-    if status == "running":
-        event = qmp.event({"STOP", "SHUTDOWN", ALIVE}, limit - trial.seconds())
-        status = qmp.execute("query-status")["status"]
-    if status == "running":
-        if event or Path(trial.home, "serial.log").stat().st_size:
-            return Finding("runs", f"the firmware runs under {name} with -cpu {cpu}: alive {trial.seconds():.1f} s after its start", cpu=cpu)
-        return Finding("no_life", f"the firmware shows no life under {name} with -cpu {cpu}: no clock set and no serial byte within {limit:g} s", cpu=cpu)
-    words = [line for line in trial.words().splitlines() if "internal error" in line or "failure" in line]
-    said = f" ({one_line(', '.join(words[:2]), 120)})" if words else ""
-    return Finding("firmware_dies", f"firmware dies under {name}: QMP says {status} {trial.seconds():.2f} s after the start with -cpu {cpu}{said}", cpu=cpu)
+    @property
+    def name(self) -> str:
+        return self.accelerator.upper()
+
+    def boot(self, cpu: str) -> Finding:
+        """Boot the firmware with this CPU model, and stop it again as soon as it is seen alive or dead.
+
+        Where KVM cannot run it, it dies within 0.1 s: state internal-error, or shutdown when it resets the machine. Alive is the first change of the
+        guest's clock, or a byte on the serial port.
+        """
+        machine = f"q35,accel={self.accelerator}"
+        arguments = [
+            *("-machine", machine, "-cpu", cpu, "-m", "128", "-nodefaults", "-vga", "std", "-display", "none", "-no-reboot", "-no-shutdown"),
+            *("-drive", f"if=pflash,format=raw,readonly=on,file={_value(self.firmware.code)}"),
+            *("-drive", f"if=pflash,format=raw,snapshot=on,file={_value(self.firmware.vars)}"),
+            *("-serial", "file:{home}/serial.log"),
+        ]
+        qemu = ProbeQemu(self.qemu, arguments, self.folder, self.mark, self.start_limit)
+        try:
+            with qemu:
+                found = self._watch(qemu, cpu)
+        except QmpError as error:
+            state = "qemu_hangs" if isinstance(error, QmpTimeout) else "qemu_fails"
+            found = Finding(state, f"qemu with -cpu {cpu} {qemu.failure(error)} under {self.name} before the firmware ran", cpu=cpu)
+        if found.state in ("runs", "firmware_dies"):
+            return found
+        return replace(found, log=qemu.save_output(self.log, found.reason))
+
+    def _watch(self, qemu: ProbeQemu, cpu: str) -> Finding:
+        event, end = None, time.monotonic() + self.limit
+        status = qemu.qmp.execute("query-status")["status"]
+        while status == "prelaunch" and time.monotonic() < end:
+            time.sleep(POLL)
+            status = qemu.qmp.execute("query-status")["status"]
+        if status == "running":
+            event = qemu.qmp.event({"STOP", "SHUTDOWN", ALIVE}, max(0.0, end - time.monotonic()))
+            status = qemu.qmp.execute("query-status")["status"]
+        if status == "running":
+            if event or Path(qemu.home, "serial.log").stat().st_size:
+                return Finding("runs", f"the firmware runs under {self.name} with -cpu {cpu}: alive {qemu.seconds():.1f} s after its start", cpu=cpu)
+            reason = f"the firmware shows no life under {self.name} with -cpu {cpu}: no clock set and no serial output within {self.limit:g} s"
+            return Finding("no_life", reason, cpu=cpu)
+        output = [line for line in qemu.output().splitlines() if "internal error" in line or "failure" in line]
+        said = f" ({one_line(', '.join(output[:2]), 120)})" if output else ""
+        if status in DEAD:
+            reason = f"the firmware dies under {self.name}: QMP says {status} {qemu.seconds():.2f} s after the start with -cpu {cpu}{said}"
+            return Finding("firmware_dies", reason, cpu=cpu)
+        started = "never started the processor" if status == "prelaunch" else "does not keep the processor running"
+        reason = f"{self.name} {started}: QMP says {status} {qemu.seconds():.1f} s after qemu's start with -cpu {cpu}{said}"
+        return Finding("not_running", reason, cpu=cpu)
+
+    def first_of(self, cpus: Sequence[str]) -> Finding:
+        """The first CPU model that the firmware runs with, or why none does.
+
+        The next model is tried only when qemu itself exits with one: qemu 7.2 on a newer kernel aborts over a feature that `max` has (seen), while a plain
+        model starts. When the firmware dies, the model is not the reason.
+        """
+        failed = []
+        for cpu in cpus:
+            found = self.boot(cpu)
+            if found.state != "qemu_fails":
+                break
+            failed.append(found.reason)
+        if found.state == "runs":
+            return found
+        reasons = failed if found.state == "qemu_fails" else [found.reason, *failed]
+        return replace(found, reason="; ".join(reasons), fix=HANG_FIX if found.state == "qemu_hangs" else FIX)
 
 
 def _value(path: str) -> str:
@@ -156,26 +209,8 @@ def _value(path: str) -> str:
     return path.replace(",", ",,")
 
 
-def try_cpus(qemu: str, firmware: Pair, cpus: Sequence[str], folder: str, mark: str | None, limit: float, accelerator: str = "kvm") -> Finding:
-    """The first CPU model that the firmware runs with, or why none does.
-
-    The next model is tried only when qemu itself ends with one: qemu 7.2 on a newer kernel aborts over a feature that `max` carries (seen),
-    while a plain model starts. When the firmware dies it is not the model.
-    """
-    ended = []
-    for cpu in cpus:
-        found = boot(qemu, firmware, cpu, accelerator, folder, mark, limit)
-        if found.state != "qemu_ends":
-            break
-        ended.append(found.reason)
-    if found.state == "runs":
-        return found
-    reasons = ended if found.state == "qemu_ends" else [found.reason, *ended]
-    return Finding(found.state, "; ".join(reasons), "use a machine whose KVM can run UEFI guests (nested virtualisation often cannot)", found.cpu)
-
-
 def cache_key(device: str, qemu: str, firmware: Pair, cpus: Sequence[str]) -> str:
-    """Changes with whatever the answer depends on: kernel, processor, qemu, firmware, device node, user."""
+    """Changes with whatever the result depends on: kernel, processor, qemu, firmware, device node, user."""
     parts: list[Any] = [CACHE_VERSION, os.uname().release, os.uname().version, _processor(), os.geteuid(), sorted(os.getgroups()), list(cpus)]
     for path in (qemu, firmware.code, firmware.vars):
         found = os.stat(path)
@@ -186,7 +221,7 @@ def cache_key(device: str, qemu: str, firmware: Pair, cpus: Sequence[str]) -> st
 
 
 def _processor() -> str:
-    """The first processor of /proc/cpuinfo without what changes from moment to moment."""
+    """The first processor of /proc/cpuinfo without the values that change while it runs."""
     with contextlib.suppress(OSError):
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
         return "\n".join(line for line in first.splitlines() if not line.startswith(("cpu MHz", "bogomips")))
@@ -194,7 +229,7 @@ def _processor() -> str:
 
 
 def read_cache(cache_dir: str, key: str) -> Finding | None:
-    """An earlier answer for this key, or None; a file that cannot be read counts as none."""
+    """The result that was kept for this key, or None; an unreadable file counts as none."""
     try:
         return Finding(**json.loads(_cache_file(cache_dir, key).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -202,7 +237,7 @@ def read_cache(cache_dir: str, key: str) -> Finding | None:
 
 
 def write_cache(cache_dir: str, key: str, found: Finding) -> None:
-    """Keep an answer that stays true; others of earlier kernels, qemus or firmwares are dropped. A transient failure is not kept."""
+    """Keep a result that stays true: only what the firmware did. Those of earlier kernels, qemus or firmwares are removed."""
     if found.state not in ("runs", "firmware_dies"):
         return
     path = _cache_file(cache_dir, key)
@@ -218,9 +253,9 @@ def _cache_file(cache_dir: str, key: str) -> Path:
 
 
 def choose(policy: str, found: Finding | None) -> dict[str, Any]:
-    """What the lane goes on with: {chosen, cpu, reason, policy, pending}. found is None when policy is never.
+    """The lane's accelerator: {chosen, cpu, reason, policy, pending}. found is None when policy is never.
 
-    Raises LaneError (component host) when policy is require and KVM cannot be had.
+    Raises LaneError (host) when policy is require and KVM cannot be used.
     """
     chosen = {"chosen": "tcg", "cpu": TCG_CPU, "policy": policy, "pending": False}
     if found is None:
@@ -229,7 +264,7 @@ def choose(policy: str, found: Finding | None) -> dict[str, Any]:
         return {**chosen, "chosen": "kvm", "cpu": found.cpu, "reason": found.reason}
     if found.state == "unknown":
         return {**chosen, "reason": found.reason, "pending": True}
-    reason = f"{found.reason}; {found.fix}" if found.fix else found.reason
     if policy == "require":
-        raise legacy_error("host", "KVM that runs the lane's firmware (kvm_probe_policy=require)", reason, "docs/accelerator.md")
-    return {**chosen, "reason": one_line(reason)}
+        problem = f"KVM is required (kvm_probe_policy=require), but {found.reason}"
+        raise LaneError("kvm_unusable", "host", problem, found.fix, evidence=found.log or None)
+    return {**chosen, "reason": one_line(f"{found.reason}; {found.fix}" if found.fix else found.reason)}

@@ -1,23 +1,25 @@
-"""The lane's cache: shared by lanes that may fill it at the same time, and trusted, because programs are run from it."""
+"""The lane's cache: shared by lanes that may fill it at the same time, trusted because programs are run from it, and kept small.
+
+An entry is a folder in a family ("venvs", "programs"); its time of change is when a lane last used it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from ..core.errors import legacy_error
+from ..core.errors import LaneError
 
-#: pip's settings for reaching an index; those that say where or what to install would change what comes.
-PIP_KEEP = (
-    "PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_NO_INDEX PIP_FIND_LINKS PIP_CERT PIP_CLIENT_CERT PIP_PROXY PIP_TRUSTED_HOST PIP_DEFAULT_TIMEOUT "
-    "PIP_TIMEOUT PIP_RETRIES PIP_CONFIG_FILE PIP_CACHE_DIR PIP_NO_CACHE_DIR PIP_KEYRING_PROVIDER"
-).split()
+#: Entries of a kind that stay: enough to go back and forth between a few branches.
+KEEP = 4
 
 
 @contextlib.contextmanager
@@ -27,7 +29,8 @@ def locked(root: Path, name: str, limit: float) -> Iterator[None]:
     lock = root / f".lock-{name}"
 
     def give_up(signum: int, frame: FrameType | None) -> None:
-        raise legacy_error("environment", f"another lane to finish with {name} within {limit:g} s", "it still holds the lock", str(lock))
+        problem = f"another lane has been preparing {name} for more than {limit:g} s and still holds {lock}"
+        raise LaneError("cache_busy", "environment", problem, "wait for it, or stop it")
 
     with open(lock, "w", encoding="utf-8") as file:
         before = signal.signal(signal.SIGALRM, give_up)
@@ -41,9 +44,71 @@ def locked(root: Path, name: str, limit: float) -> Iterator[None]:
 
 
 def make_private(folder: Path) -> None:
-    """Make the cache's folder; refuse one that others can write to, because the lane runs programs from it."""
+    """Make a folder of the cache. Raises LaneError for one that others can write to, or that programs cannot be run from."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid not in (0, os.geteuid()) or stat.S_IMODE(found.st_mode) & 0o022:
-        got = f"it belongs to uid {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}"
-        raise legacy_error("environment", f"{folder} to be writable by this user only", got, "lane_cache_dir")
+        problem = f"{folder} belongs to uid {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}, so that others could replace the programs in it"
+        raise LaneError("cache_not_private", "environment", problem, f"chmod go-w {folder}, or set lane_cache_dir")
+    check_exec(folder)
+
+
+def check_exec(folder: Path) -> None:
+    """Raise LaneError (host) when the folder is on a file system that no program can be run from."""
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        problem = f"{folder} is on a file system that is mounted noexec, and the lane runs programs from its cache"
+        raise LaneError("cache_noexec", "host", problem, "set lane_cache_dir or XDG_CACHE_HOME to another file system")
+
+
+@contextlib.contextmanager
+def growing(root: Path) -> Iterator[Path]:
+    """A new folder in the cache; it is gone afterwards unless it was renamed."""
+    new = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+    try:
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def publish(new: Path, home: Path) -> None:
+    """Give a whole folder its name. Under the lock, so what has the name already is broken and makes way."""
+    new.chmod(0o755)
+    if home.exists():
+        shutil.rmtree(home)
+    os.rename(new, home)
+
+
+def used(home: Path) -> None:
+    """Note that a lane uses this entry now."""
+    os.utime(home)
+
+
+def entries(root: Path, prefix: str = "") -> list[Path]:
+    """The entries of a family, the last used first."""
+    found = [path for path in root.glob(f"{prefix}*") if path.is_dir() and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def prune(root: Path, prefix: str = "", keep: int = KEEP) -> list[str]:
+    """Remove all but the `keep` entries that were used last, except those that a running process uses. Returns their names."""
+    old = entries(root, prefix)[keep:]
+    in_use = _in_use() if old else ""
+    gone = [path for path in old if f"{path}/" not in in_use]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in gone]
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files below."""
+    return sum(os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(folder) for name in names)
+
+
+def _in_use() -> str:
+    """Command line, program and environment of every process of this machine that may be read."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(process / "exe"))
+            found += [(process / name).read_bytes().decode(errors="replace") for name in ("cmdline", "environ")]
+    return "\0".join(found)

@@ -21,7 +21,8 @@ from pathlib import Path
 from ..core import command
 from ..core.errors import LaneError, one_line
 from ..core.private_dir import Run
-from ..programs import process
+from ..programs import records, start, stop
+from ..programs.program import Program
 from . import cache
 
 STAMP = "lane-database.json"  # beside the data directory: the size of each of its files, and the content of kerbside's tables
@@ -38,7 +39,7 @@ class Options:
     inputs: paths and texts that the content depends on; of a path its size and time of change count. kerbside: the bin folder of its environment.
     """
 
-    programs: tuple[process.Program, ...]
+    programs: tuple[Program, ...]
     datadir: str
     inputs: tuple[str, ...]
     kerbside: str
@@ -141,14 +142,14 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
         names = ", ".join(one.name for one in options.programs)
         raise LaneError("database_no_server", "lane", f"no program is named {SERVER} among those that make the database ({names})")
     shutil.rmtree(options.datadir, ignore_errors=True)
-    process.start(lane_dir, run, list(options.programs), restart=True)
-    [server] = [entry for entry in process.records(lane_dir) if entry.name == SERVER]
-    process.stop(lane_dir, run, [server], program.limit)
+    start.start(lane_dir, run, list(options.programs), restart=True)
+    [server] = [entry for entry in records.records(lane_dir) if entry.name == SERVER]
+    stop.stop(run, [server], program.limit)
     ended = server.exit_status(lane_dir)
     if ended != 0:
-        problem = f"MariaDB did not close the new database cleanly: it ended {process.status_words(ended)}"
+        problem = f"MariaDB did not close the new database cleanly: it {records.ended_how(ended)}"
         raise LaneError("database_not_closed", "database", problem, f"see {program.log}", evidence=program.log)
-    process.forget(lane_dir, {one.name for one in options.programs})
+    records.remove(lane_dir, {one.name for one in options.programs})
     fresh = home.with_name(f".new-{home.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)

@@ -1,30 +1,34 @@
-"""Have one commit of a git repository in a folder of the cache: what the lane builds from source comes this way.
+"""One commit of a git repository in a folder of the cache.
 
-git gets none of the caller's GIT_DIR and the like, never asks for a password, and works in a folder that is only the lane's.
+git gets none of the caller's GIT_DIR and the like, runs no hook, never asks for a password, and works in a folder that is only the lane's. The
+caller's configuration counts where it says how a repository is reached, and nowhere else.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import command
-from ..core.errors import legacy_error, one_line
+from ..core.errors import LaneError, one_line
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FETCH_LIMIT = 600.0  # seconds
 #: What git needs of the caller to reach a repository.
 KEEP = ("SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_*", "GIT_PROXY_*", "GIT_CONFIG_GLOBAL", "XDG_CONFIG_HOME")
+#: No hook, no daemon of the repository's own configuration, and a checkout of another user is read like one's own.
+QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "safe.directory=*")
 
 
 @dataclass(frozen=True)
 class Repository:
     """A repository and how to speak of it.
 
-    url: anything git takes; prefix: of the variables in messages (PREFIX_repo, PREFIX_ref); component: who is blamed when the repository lacks
-    what is asked for; purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what git says.
+    url: anything git takes; prefix: of the variables in messages; component: who is blamed when the repository lacks what is asked for;
+    purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what git says; tags: fetch them too.
     """
 
     url: str
@@ -50,59 +54,70 @@ class Repository:
     def check_out(self, commit: str, folder: Path) -> None:
         """Make the folder hold this commit and nothing else; it keeps its history, so that the next commit needs little fetching.
 
-        With `tags` the repository's tags come too, anew each time, for builds that ask `git describe`. Raises LaneError like `commit`.
+        With `tags` the repository's tags are fetched each time, for builds that ask `git describe`. Raises LaneError like `commit`.
         """
 
-        def step(arguments: list[str], what: str, component: str = "environment") -> bool:
-            done = command.run([git, "-C", str(folder), *arguments], env, FETCH_LIMIT, what, log=self.log)
-            if done.status and component:
-                raise legacy_error(component, what, f"git said {one_line(done.said, 300)}", self.log)
+        def step(arguments: list[str], error: tuple[str, str] | None, problem: str, network: bool = False) -> bool:
+            done = command.run([git, "-C", str(folder), *QUIET, *arguments], self._environment(network), FETCH_LIMIT, f"git {arguments[0]}", log=self.log)
+            if done.status and error:
+                raise LaneError(*error, f"{problem}: git said {one_line(done.said, 300)}", evidence=self.log)
             return done.status == 0
 
         def there() -> bool:
-            return step(["cat-file", "-e", f"{commit}^{{commit}}"], "git to look for the commit", component="")
+            return step(["cat-file", "-e", f"{commit}^{{commit}}"], None, "")
 
-        git, env = self.program(), self._environment()
+        git, broken = self.program(), ("repository_unreadable", "environment")
         refs = ["+refs/heads/*:refs/remotes/origin/*", *(["+refs/tags/*:refs/tags/*"] if self.tags else [])]
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ".git").exists():
-            step(["init", "-q"], "git to make a repository in the cache")
+            step(["init", "-q", "--template="], broken, "cannot make a repository in the cache")
         if self.tags or not there():
-            step(["fetch", "-q", "--no-tags", "--force", "--", self.url, *refs], f"git to fetch {self.url}")
+            step(["fetch", "-q", "--no-tags", "--force", "--", self.url, *refs], broken, f"cannot fetch {self.url}", network=True)
             if not there():
-                step(["fetch", "-q", "--no-tags", "--", self.url, commit], f"{self.url} to have commit {commit}", component=self.component)
-        step(["checkout", "-q", "--force", "--detach", commit], f"git to check out {commit}")
-        step(["clean", "-q", "-ffdx"], "git to clean the checkout")
+                missing = ("no_such_ref", self.component)
+                step(["fetch", "-q", "--no-tags", "--", self.url, commit], missing, f"{self.url} has no commit {commit}", network=True)
+        step(["checkout", "-q", "--force", "--detach", commit], broken, f"cannot check out {commit}")
+        step(["clean", "-q", "-ffdx"], broken, "cannot clean the checkout")
 
     def program(self) -> str:
         """The path of git. Raises LaneError (component host) when there is none."""
         git = command.find_program("git")
         if not git:
-            raise legacy_error("host", f"git, for {self.purpose}", "there is none on PATH; apt-get install git")
+            raise LaneError("no_git", "host", f"git is needed for {self.purpose}, and there is none on PATH", "apt-get install git")
         return git
 
-    def _environment(self) -> dict[str, str]:
-        return {**command.environment(self.mark, KEEP, network=True), "GIT_TERMINAL_PROMPT": "0"}
+    def _environment(self, network: bool) -> dict[str, str]:
+        if network:
+            return {**command.environment(self.mark, KEEP, network=True), "GIT_TERMINAL_PROMPT": "0"}
+        return {**command.environment(self.mark), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
     def _resolve(self, ref: str) -> str:
-        done = command.run([self.program(), "ls-remote", "--", self.url], self._environment(), FETCH_LIMIT, f"git to list {self.url}", log=self.log)
+        done = command.run([self.program(), "ls-remote", "--", self.url], self._environment(True), FETCH_LIMIT, f"git to list {self.url}", log=self.log)
         if done.status:
-            raise legacy_error("environment", f"git to list {self.url}", f"it said {one_line(done.said, 300)}", f"{self.prefix}_repo")
+            problem = f"cannot read the repository {self.url}: git said {one_line(done.said, 300)}"
+            raise LaneError("repository_unreadable", "environment", problem, f"check {self.prefix} and the network", evidence=self.log)
         named = {name: commit for commit, _, name in (line.partition("\t") for line in done.out.splitlines())}
         for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"):
             if name in named:
                 return named[name]
-        got = "no branch or tag is named so (a commit needs all of its 40 digits)"
-        raise legacy_error(self.component, f"{self.url} to have {ref}", got, f"{self.prefix}_ref")
+        fix = f"correct {self.prefix}; a commit needs all of its 40 digits"
+        raise LaneError("no_such_ref", self.component, f"{self.url} has no branch or tag {ref}", fix)
 
 
-def check_ref(variable: str, ref: str, where: str) -> None:
+def check_ref(variable: str, ref: str) -> None:
     """Refuse what can be no ref before it gets onto a command line. Raises LaneError (component environment)."""
     if not re.fullmatch(r"\w[\w./+-]*", ref, re.ASCII) or ".." in ref:
-        raise legacy_error("environment", f"{variable} to be one that can exist", f"it is {ref!r}", where)
+        raise LaneError("no_such_ref", "environment", f"{variable} names {ref!r}, which cannot be a branch, a tag or a commit", "correct it")
 
 
-def check_url(variable: str, url: str) -> None:
-    """Refuse a url with a password in it: it would stand on git's command line. Raises LaneError (component environment)."""
-    if re.match(r"\w+://[^/@]*:[^/@]*@", url):
-        raise legacy_error("environment", f"{variable} without a password", "it holds one; leave it to git's credential helper", "git help credentials")
+def has_credentials(text: str) -> bool:
+    """Whether a URL in the text has a user name or a password in it; the user name of an ssh URL is none of these."""
+    found = re.findall(r"([\w+.-]*)://([^/\s@]*(?:@[^/\s@]*)*)@", text)
+    return any(":" in user or not scheme.endswith("ssh") for scheme, user in found)
+
+
+def check_url(variable: str, text: str) -> None:
+    """Refuse a URL with credentials in it: it would be on command lines and in logs. Raises LaneError, which does not quote it."""
+    if has_credentials(text):
+        fix = "leave them to git's credential helper, ~/.netrc or pip's own configuration"
+        raise LaneError("origin_has_credentials", "environment", f"{variable} has a user name or a password in its URL", fix)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core import command
 from ..core.errors import legacy_error, one_line
 from ..core.private_dir import write_private
 from . import disk_image
+from . import pip as pip_command
 
 REQUIREMENTS = "requirements.txt"
 TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")
@@ -111,27 +112,22 @@ def compile_program(source: Path, cache_dir: Path) -> bytes:
     """The guest as a UEFI program (PE32+)."""
     zig = compiler(source, cache_dir)
     cache = str(cache_dir / "guest-objects")
-    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("ZIG_")}
-    surroundings |= {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+    env = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
     with tempfile.TemporaryDirectory(prefix="guest-") as folder:
         program = Path(folder, "BOOTX64.EFI")
-        _run([str(zig), *TARGET, f"-femit-bin={program}"], COMPILE_LIMIT, "the guest to compile", cwd=source, env=surroundings)
+        _run([str(zig), *TARGET, f"-femit-bin={program}"], COMPILE_LIMIT, "the guest to compile", cwd=source, env=env)
         return program.read_bytes()
 
 
-def _run(command: Sequence[str], limit: float, expected: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-    try:
-        done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
-    except FileNotFoundError:
-        raise legacy_error("environment", expected, f"{command[0]} is not there") from None
-    except subprocess.TimeoutExpired:
-        raise legacy_error("environment", expected, f"it did not end within {limit:.0f} s") from None
-    if done.returncode == 0:
+def _run(argv: Sequence[str], limit: float, expected: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    surroundings = pip_command.environment(None) | (env or {})
+    done = command.run(list(argv), surroundings, limit, expected, cwd=str(cwd) if cwd else None)
+    if done.status == 0:
         return
-    if "No module named pip" in done.stderr:
-        raise legacy_error("environment", expected, f"{command[0]} has no pip; install the Debian package python3-pip or run ./lane once")
-    told = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines() or ["it said nothing"]
-    raise legacy_error("lane", expected, f"it ended with status {done.returncode}: {one_line(told[0], 300)}", str(cwd or ""))
+    if "No module named pip" in done.err:
+        raise legacy_error("environment", expected, f"{argv[0]} has no pip; install the Debian package python3-pip or run ./lane once")
+    told = [line for line in done.err.splitlines() if "error" in line.lower()] or done.err.splitlines() or ["it said nothing"]
+    raise legacy_error("lane", expected, f"it ended with status {done.status}: {one_line(told[0], 300)}", str(cwd or ""))
 
 
 def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What the lane needs from the machine, which package gives it, and the proof that it is there.
+"""What the lane needs from the machine, which package provides it, and the proof that it works.
 
-What is looked for is programs, files and libraries, never package names alone: a qemu from elsewhere is as good.
+The lane looks for programs, files and libraries, never for package names: a qemu from elsewhere is as good.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core import command
-from ..core.errors import legacy_error, one_line
+from ..core.errors import LaneError, one_line
 from ..core.private_dir import write_private
 from ..protocols.qmp import QmpError
 from . import firmware
-from .probe_qemu import Trial
+from .probe_qemu import ProbeQemu
 
 CACHE_VERSION = 1
 #: Need -> program. mariadb-install-db calls my_print_defaults, which comes with the client.
@@ -34,30 +34,47 @@ PROGRAMS = {
     "mariadb": "mariadb",
     "my_print_defaults": "my_print_defaults",
 }
-#: Programs that the lane is better off with and goes without: a release's table may name a package for them.
-HELPERS = {"swtpm": "swtpm"}
-#: Need -> what a person calls it, where it is no program.
+#: Optional programs: a release's table may name a package for them, and a lane runs without them.
+OPTIONAL = {"swtpm": "swtpm"}
+#: Need -> what a person calls it, where it is not a program.
 FEATURES = {
     "spice": "SPICE in qemu",
     "firmware": "OVMF's CODE and VARS",
     "venv": "venv and ensurepip of this Python",
     "libasound": "libasound.so.2 (ryll is linked with it)",
 }
-NEEDS = {**PROGRAMS, **FEATURES, **HELPERS}
+NEEDS = {**PROGRAMS, **FEATURES, **OPTIONAL}
 DPKG_STATUS = "/var/lib/dpkg/status"
+
+
+#: Patterns in apt's, sudo's or Ansible's words -> (code, what to do, if not installing the packages by hand).
+APT_FAILURES = (
+    (r"\b(sudo|su|doas): |become", "apt_not_root", "the lane may not become root here"),
+    (r"[Cc]ould not get lock|Unable to (acquire|lock)|Failed to lock", "apt_locked", "another package manager is at work; wait for it to end"),
+    (
+        r"Could not resolve|Temporary failure resolving|Network is unreachable|No route to host|Could not connect|Connection (refused|timed out|failed)",
+        "apt_unreachable",
+        "check this machine's network, name resolution, proxy and apt sources",
+    ),
+)
 
 
 @dataclass
 class Survey:
-    """paths: need -> absolute path of the programs that are there. firmware: OVMF's pair. missing: the needs that are not met.
+    """paths: need -> absolute path of the programs found. firmware: OVMF's pair. missing: the needs that are not met.
 
-    details: need -> why, where there is more to say than that it is not there.
+    details: need -> why, where there is more to say than that it was not found.
     """
 
     paths: dict[str, str] = field(default_factory=dict)
     firmware: firmware.Pair | None = None
     missing: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def required(self) -> list[str]:
+        """What is missing and not optional."""
+        return [need for need in self.missing if need not in OPTIONAL]
 
 
 def release(os_release: str = "/etc/os-release") -> str:
@@ -73,16 +90,16 @@ def release(os_release: str = "/etc/os-release") -> str:
 def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
     """Raise LaneError (lane) unless every release of the table gives a package for every need, and for nothing else."""
     for name, packages in table.items():
-        odd_needs = (set(packages) ^ set(NEEDS)) - set(HELPERS)
+        odd_needs = (set(packages) ^ set(NEEDS)) - set(OPTIONAL)
         if odd_needs or not all(packages.values()):
             odd = ", ".join(sorted(odd_needs) or sorted(need for need in packages if not packages[need]))
-            raise legacy_error("lane", f"a package for each need on {name}", f"it is not so for {odd}", "roles/deps/vars/main.yml")
+            raise LaneError("packages_table_wrong", "lane", f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}")
 
 
-def survey(helpers: Collection[str] = ()) -> Survey:
-    """What is there and what is not, without starting anything; "spice" is not asked here, because only qemu can tell.
+def survey(optional: Collection[str] = ()) -> Survey:
+    """What is installed and what is missing, without starting anything; whether qemu has SPICE only `prove` can tell.
 
-    helpers: those of HELPERS among them are of use with this release. They are missing only where that costs nobody anything: with root, or when others are.
+    optional: those of OPTIONAL among them are of use with this release. They count as missing only for root, or when something else is missing as well.
     """
     found = Survey()
     for need, program in PROGRAMS.items():
@@ -103,8 +120,8 @@ def survey(helpers: Collection[str] = ()) -> Survey:
         found.details["libasound"] = one_line(str(error), 120)
     if "qemu" in found.missing:
         found.missing.append("spice")
-    for need, program in HELPERS.items():
-        if need not in helpers:
+    for need, program in OPTIONAL.items():
+        if need not in optional:
             continue
         if path := command.find_program(program):
             found.paths[need] = path
@@ -113,11 +130,11 @@ def survey(helpers: Collection[str] = ()) -> Survey:
     return found
 
 
-def prove(found: Survey, folder: str, mark: str | None) -> dict[str, Any]:
-    """What the programs really say of themselves: {qemu_version, spice_version, ovmf_version, mariadb_version}.
+def prove(found: Survey, folder: str, log: str, mark: str | None, start_limit: float) -> dict[str, Any]:
+    """Versions that the programs themselves report: {qemu_version, spice_version, ovmf_version, mariadb_version}.
 
     Starts qemu with SPICE, the agent's port and the firmware, its processor stopped, and asks it by QMP. When that qemu has no SPICE,
-    "spice" is added to found.missing and {} returned. Raises LaneError (component qemu) when it has, and cannot start even so.
+    "spice" is added to found.missing and {} returned. Raises LaneError (qemu) when it has, and fails all the same; its output is then in `log`.
     """
     assert found.firmware
     arguments = [
@@ -127,48 +144,50 @@ def prove(found: Survey, folder: str, mark: str | None) -> dict[str, Any]:
         *("-drive", f"if=pflash,format=raw,readonly=on,file={found.firmware.code}"),
         *("-drive", f"if=pflash,format=raw,snapshot=on,file={found.firmware.vars}"),
     ]
-    trial = Trial(found.paths["qemu"], arguments, folder, mark)
+    qemu = ProbeQemu(found.paths["qemu"], arguments, folder, mark, start_limit)
     try:
-        with trial:
-            spice = trial.qmp.execute("query-spice")
-            ports = {entry["label"]: entry["filename"] for entry in trial.qmp.execute("query-chardev")}
-            qemu_version = trial.qmp.version
+        with qemu:
+            spice = qemu.qmp.execute("query-spice")
+            ports = {entry["label"]: entry["filename"] for entry in qemu.qmp.execute("query-chardev")}
+            qemu_version = qemu.qmp.version
     except QmpError as error:
-        how = trial.ended(lines=2)
+        how = qemu.failure(error, lines=2)
         if re.search(r"no option group 'spice'|'spicevmc' is not a valid char|spice support is disabled", how):
             found.missing.append("spice")
             found.details["spice"] = how
             return {}
-        raise legacy_error("qemu", "qemu to start with SPICE, an agent port and OVMF", f"it {how}", error.where) from None
+        problem = f"qemu {how} when it was started with SPICE, an agent port and OVMF"
+        raise LaneError("qemu_probe_failed", "qemu", problem, f"see {log}", evidence=qemu.save_output(log, problem)) from None
     if not spice.get("enabled") or ports.get("vdagent") != "spicevmc":
-        got = f"query-spice says {one_line(json.dumps(spice), 200)}, chardev vdagent {ports.get('vdagent')}"
-        raise legacy_error("qemu", "qemu's SPICE server and its agent port", got)
+        said = f"query-spice says {one_line(json.dumps(spice), 200)}, chardev vdagent is {ports.get('vdagent')}"
+        raise LaneError("qemu_without_spice", "qemu", f"qemu started, but without its SPICE server or agent port: {said}")
     return {
         "qemu_version": qemu_version,
         "spice_version": str(spice.get("compiled-version", "unknown")),
-        "ovmf_version": _package_version("ovmf", mark),
-        "mariadb_version": _mariadb_version(found.paths["mariadbd"], mark),
+        "ovmf_version": _package_version("ovmf", mark, start_limit),
+        "mariadb_version": _mariadb_version(found.paths["mariadbd"], mark, start_limit),
     }
 
 
-def _mariadb_version(mariadbd: str, mark: str | None) -> str:
-    done = command.run([mariadbd, "--no-defaults", "--version"], command.environment(mark), 20, "mariadbd to say its version", component="database")
+def _mariadb_version(mariadbd: str, mark: str | None, limit: float) -> str:
+    done = command.run([mariadbd, "--no-defaults", "--version"], command.environment(mark), limit, "ask mariadbd for its version", component="database")
     if done.status or not (found := re.search(r"Ver (\S+)", done.out)):
-        raise legacy_error("database", "mariadbd to say its version", f"it ended with status {done.status} and said {one_line(done.said, 200)}", mariadbd)
+        problem = f"{mariadbd} does not report its version: it ended with status {done.status} and said {one_line(done.said, 200)}"
+        raise LaneError("mariadb_version_unknown", "database", problem)
     return found[1]
 
 
-def _package_version(package: str, mark: str | None) -> str:
-    """As dpkg knows it; "unknown" where there is no dpkg. The firmware's files do not say it."""
+def _package_version(package: str, mark: str | None, limit: float) -> str:
+    """From dpkg; "unknown" where there is none. The firmware's files do not have it."""
     query = command.find_program("dpkg-query")
     if not query:
         return "unknown"
-    done = command.run([query, "-W", "-f=${Version}", package], command.environment(mark), 20, "dpkg-query")
+    done = command.run([query, "-W", "-f=${Version}", package], command.environment(mark), limit, "ask dpkg for a version")
     return done.out.strip() if done.status == 0 and done.out.strip() else "unknown"
 
 
 def cache_key(found: Survey) -> str:
-    """Changes with each program that the proof asks, with the firmware, and with whatever dpkg installs or removes."""
+    """Changes with each program of the proof, with the firmware, and with whatever dpkg installs or removes."""
     assert found.firmware
     parts: list[Any] = [CACHE_VERSION]
     for path in (found.paths["qemu"], found.paths["mariadbd"], found.firmware.code, found.firmware.vars, DPKG_STATUS):
@@ -190,7 +209,7 @@ def read_cache(cache_dir: str, key: str) -> dict[str, Any] | None:
 
 
 def write_cache(cache_dir: str, key: str, proof: dict[str, Any]) -> None:
-    """Keep a proof; the ones before it are dropped."""
+    """Keep a proof, and remove earlier ones."""
     path = Path(cache_dir, "deps", f"{key}.json")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(path, json.dumps(proof, indent=1).encode())
@@ -209,21 +228,24 @@ def describe(found: Survey, packages: Mapping[str, Sequence[str]] | None) -> str
     return "; ".join(words)
 
 
-def wanted(found: Survey, packages: Mapping[str, Sequence[str]]) -> list[str]:
-    """The packages to install for what is missing, each once."""
-    return list(dict.fromkeys(package for need in found.missing for package in packages[need]))
+def packages_for(needs: Sequence[str], packages: Mapping[str, Sequence[str]]) -> list[str]:
+    """The packages that provide these needs, each once."""
+    return list(dict.fromkeys(package for need in needs for package in packages[need]))
 
 
-def why_not_installed(said: str) -> str:
-    """A clause out of what Ansible's become or apt said: the lines that tell, without its frame."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"\b(sudo|su|doas|E|Err): |not found", line) and "unable to resolve host" not in line] or lines
-    short = one_line(" / ".join(telling[:2]), 200)
-    return f"it could not ({short})" + ("; the lane may not become root here" if re.search(r"\b(sudo|su|doas): ", short) else "")
+def apt_failure(said: str, wanted: Sequence[str]) -> LaneError:
+    """The error for what apt, or Ansible's become, ended with: its own reason, whole."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and "unable to resolve host" not in line]
+    pattern = r"\b(?:sudo|su|doas): .*|\bE: ?.*|\bErr: .*|.*not found.*"
+    reasons = [found[0] for line in lines if (found := re.search(pattern, line))] or lines
+    reason = one_line(" / ".join(dict.fromkeys(reasons)), 500)
+    code, advice = next(((code, advice) for pattern, code, advice in APT_FAILURES if re.search(pattern, reason)), ("apt_failed", ""))
+    fix = f"{advice}, or install by hand: {by_hand(wanted)}" if advice else f"install by hand: {by_hand(wanted)}"
+    return LaneError(code, "host", f"apt could not install {' '.join(wanted)}: {reason}", fix)
 
 
 def by_hand(packages: Sequence[str]) -> str:
-    """The line that a person types when the lane may not."""
+    """The command that a person types when the lane may not."""
     install = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
     if os.geteuid() == 0:
         return f"apt-get update && {install}"

@@ -1,24 +1,31 @@
-"""A virtual environment in the lane's cache that holds one requirement, built once and found again by what it was built from."""
+"""The environment that kerbside is installed in: made once for each content of its source, checked each time it is used.
+
+It lies in the cache as venvs/kerbside-KEY. lane-venv.json is written into it when all that was installed has been seen to be there, and names each file
+with its size: an environment that lost one of them is made anew.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core import command
-from ..core.errors import legacy_error, one_line
-from . import cache
+from ..core.errors import LaneError, one_line
+from ..core.private_dir import read_json
+from . import cache, pip, tree
+from .origin import CHECKOUT, FILE, GIT, KERBSIDE
+from .source import Place, Source, folder
 
 STAMP = "lane-venv.json"
-#: Read in the new venv: what a distribution requires under this Python, without extras.
+NAME = KERBSIDE.distribution
+RECIPE = 2  # raised when what is installed from the same source changes
+#: Read in the new environment: what kerbside requires under this Python, without extras and without the packages that are named.
 REQUIRES = """
 import importlib.metadata, json, sys
 from pip._vendor.packaging.requirements import Requirement
@@ -27,83 +34,128 @@ wanted = [Requirement(r) for r in importlib.metadata.requires(sys.argv[1]) or []
 keep = [str(r) for r in wanted if (not r.marker or r.marker.evaluate({"extra": ""})) and canonicalize_name(r.name) not in sys.argv[2:]]
 print(json.dumps(keep))
 """
-VERSIONS = "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+#: The version of every distribution, kerbside's own list of files with their digests, and the files of any distribution that are not there.
+INSTALLED = """
+import importlib.metadata as m, json, sys
+found = list(m.distributions())
+versions = {d.name.lower(): d.version for d in found}
+record = next((d.read_text("RECORD") or "" for d in found if d.name.lower() == sys.argv[1]), "")
+missing = [str(f.locate()) for d in found for f in d.files or [] if f.suffix != ".pyc" and not f.locate().exists()]
+print(json.dumps([versions, record, missing]))
+"""
 
 
 @dataclass(frozen=True)
-class Venv:
-    """What is asked for: a pip requirement (or a path of a checkout), the name of its distribution, what to leave out of its
-    dependencies, and what to add."""
+class Environment:
+    """What is asked for: where kerbside comes from, what to leave out of its dependencies, what to add."""
 
-    requirement: str
-    distribution: str
+    source: Source
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
-    @property
-    def checkout(self) -> Path | None:
-        """The local directory that the requirement names, if it names one."""
-        text = re.sub(r"\[[^\]]*\]$", "", self.requirement.removeprefix("file://"))
-        path = Path(text).expanduser()
-        return path if ("/" in self.requirement and path.is_dir()) else None
-
-    def key(self) -> str:
-        """Changes with the requirement, with Python, and with any file of a checkout."""
-        digest = hashlib.sha256(json.dumps([self.requirement, self.without, self.extra, sys.version, sys.base_prefix]).encode())
-        if self.checkout:
-            for path in _files(self.checkout):
-                found = path.lstat()
-                digest.update(f"{path.relative_to(self.checkout)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
-        return digest.hexdigest()[:16]
+    def home(self, cache_dir: str) -> Path:
+        """Its folder, another one for each content of the source, each Python and each list of packages."""
+        kind = self.source.origin.kind in (GIT, CHECKOUT)
+        key = json.dumps([RECIPE, kind, self.source.identity, self.without, self.extra, sys.version, sys.base_prefix])
+        return Path(cache_dir, "venvs", f"{NAME}-{hashlib.sha256(key.encode()).hexdigest()[:16]}")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f not in {".git", "__pycache__", "build", "dist", ".tox", ".venv"} and not f.endswith(".egg-info"))
-        for name in sorted(names):
-            yield Path(root, name)
+def belongs(name: str) -> bool:
+    """Whether kerbside's Python package may depend on this file of its checkout: the proxy's source is a product of its own."""
+    return not name.startswith("rust/")
 
 
-def find(cache_dir: str, wish: Venv) -> dict[str, Any] | None:
-    """What stands in the cache for this wish: {"bin", "python", "versions", "requirement"}, or None."""
-    try:
-        found = json.loads((_home(cache_dir, wish) / STAMP).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+def find(cache_dir: str, wanted: Environment) -> dict[str, Any] | None:
+    """What is ready in the cache: {"bin", "python", "versions", "sha256"}; None without it, or when a file of it is missing or has another size."""
+    home = wanted.home(cache_dir)
+    known = read_json(home / STAMP, None)
+    if not isinstance(known, dict) or not os.access(known["python"], os.X_OK) or _files(home) != known["files"]:
         return None
-    return dict(found) if os.access(found["python"], os.X_OK) else None
+    cache.check_exec(home)
+    cache.used(home)
+    return {name: known[name] for name in ("bin", "python", "versions", "sha256")}
 
 
-def build(cache_dir: str, wish: Venv, limit: float, log: str, mark: str | None = None) -> dict[str, Any]:
-    """Build it, or wait for who is building it. log: a file for what pip says; mark: for pip.
+def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]:
+    """Make it, or wait for who is making it. Returns what `find` does, and what was removed from the cache for it.
 
-    Raises LaneError (environment) with pip's own words when pip fails.
+    Raises LaneError: environment when the index cannot be reached, host for what this machine lacks, kerbside when its source does not build.
     """
-    home = _home(cache_dir, wish)
-    with cache.locked(home.parent, home.name, limit):
-        if found := find(cache_dir, wish):
-            return found
-        if home.exists():
-            shutil.rmtree(home)
-        python = str(home / "bin" / "python")
-        _run([sys.executable, "-m", "venv", str(home)], log, limit, "a virtual environment", mark)
-        pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-        _run([*pip, "--no-deps", str(wish.checkout) if wish.checkout else wish.requirement], log, limit, f"pip to install {wish.requirement}", mark, True)
-        needs = json.loads(_run([python, "-c", REQUIRES, wish.distribution, *wish.without], log, limit, f"the dependencies of {wish.distribution}", mark))
-        if needs or wish.extra:
-            _run([*pip, *needs, *wish.extra], log, limit, f"pip to install what {wish.requirement} needs", mark, True)
-        versions = json.loads(_run([python, "-c", VERSIONS], log, limit, "the versions of what was installed", mark))
-        found = {"bin": str(home / "bin"), "python": python, "requirement": wish.requirement, "versions": versions}
-        (home / STAMP).write_text(json.dumps(found, indent=1), encoding="utf-8")
-        return found
+    home = wanted.home(place.cache_dir)
+    with cache.locked(home.parent, NAME, place.limit):
+        if found := find(place.cache_dir, wanted):
+            return found, []
+        shutil.rmtree(home, ignore_errors=True)
+        try:
+            _make(place, wanted, home)
+        except BaseException:
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        found = find(place.cache_dir, wanted)
+        if found is None:
+            raise LaneError("environment_broken", "environment", f"the environment {home} is not as it was made a moment ago", "check that folder's disk")
+        return found, cache.prune(home.parent, f"{NAME}-")
 
 
-def _home(cache_dir: str, wish: Venv) -> Path:
-    return Path(cache_dir, "venvs", f"{wish.distribution}-{wish.key()}")
+def _make(place: Place, wanted: Environment, home: Path) -> None:
+    python, source = str(home / "bin" / "python"), wanted.source
+    _run(place, [sys.executable, "-m", "venv", str(home)], "make a virtual environment")
+    env, own = pip.environment(place.mark), [python, "-m", "pip"]
+    component = KERBSIDE.component if source.origin.kind in (GIT, CHECKOUT, FILE) else "environment"
+    with cache.growing(home.parent) as new:
+        what = source.requirement or source.path
+        if source.origin.kind in (GIT, CHECKOUT):
+            tree.copy(folder(KERBSIDE, source, place), new / "source")
+            pip.check_project(new / "source", component)
+            what = str(new / "source")
+        if not what.endswith(".whl") and not source.requirement:
+            arguments = ["wheel", "--no-deps", "--wheel-dir", str(new / "wheel"), what]
+            pip.run(own, arguments, env, place.limit, f"build kerbside of {source.words()}", place.log, component)
+            [what] = [str(path) for path in (new / "wheel").glob("*.whl")]
+        pip.run(own, ["install", "--no-deps", what], env, place.limit, f"install {Path(what).name}", place.log, component)
+    needs = json.loads(_run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component))
+    if needs or wanted.extra:
+        pip.run(own, ["install", *needs, *wanted.extra], env, place.limit, "install the dependencies of kerbside", place.log, component)
+    versions, record, missing = json.loads(_run(place, [python, "-c", INSTALLED, NAME], "list what was installed"))
+    if missing:
+        problem = f"pip installed kerbside without an error, but {missing[0]} is not there"
+        raise LaneError("environment_broken", "environment", problem, "see pip's output", evidence=place.log)
+    _check_dependencies(place, python, wanted)
+    digest = hashlib.sha256(record.encode()).hexdigest()
+    found = {"bin": str(home / "bin"), "python": python, "versions": versions, "sha256": digest, "files": _files(home)}
+    (home / STAMP).write_text(json.dumps(found), encoding="utf-8")
 
 
-def _run(argv: list[str], log: str, limit: float, what: str, mark: str | None, together: bool = False) -> str:
-    env = {**command.environment(mark, cache.PIP_KEEP, network=True), "PIP_REQUIRE_VIRTUALENV": "0"}
-    done = command.run(argv, env, limit, what, log=log, together=together)
+def _check_dependencies(place: Place, python: str, wanted: Environment) -> None:
+    """Raise LaneError unless `pip check` complains of nothing but what was left out."""
+    done = command.run([python, "-m", "pip", "check", "--disable-pip-version-check"], _plain(place), place.limit, "pip to check the environment")
+    odd = [line for line in done.out.splitlines() if done.status and not any(f"requires {name}, which is not installed" in line for name in wanted.without)]
+    if odd:
+        raise LaneError(
+            "environment_broken", "environment", f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}", evidence=place.log
+        )
+
+
+def _files(home: Path) -> dict[str, int]:
+    """Every file of an environment and its size, but for what Python compiles by itself."""
+    found = {}
+    folders = [str(home)]
+    while folders:
+        for entry in os.scandir(folders.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    folders.append(entry.path)
+            elif entry.name != STAMP:
+                found[entry.path[len(str(home)) + 1 :]] = entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+def _plain(place: Place) -> dict[str, str]:
+    return {**command.environment(place.mark), "PIP_CONFIG_FILE": os.devnull}
+
+
+def _run(place: Place, argv: list[str], what: str, component: str = "environment") -> str:
+    done = command.run(argv, _plain(place), place.limit, f"to {what}", log=place.log)
     if done.status:
-        raise legacy_error("environment", what, f"it ended with status {done.status}: {one_line(done.said, 300)}", log)
+        raise LaneError("environment_broken", component, f"could not {what}: {one_line(done.said, 300)}", evidence=place.log)
     return done.out

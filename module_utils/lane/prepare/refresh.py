@@ -69,7 +69,7 @@ class Wish:
             if not self.repo:
                 raise legacy_error("environment", "refresh_sextant_repo or refresh_sextant_checkout", "both are empty", where)
             git.check_url("refresh_sextant_repo", self.repo)
-            git.check_ref("refresh_sextant_ref", self.ref, where)
+            git.check_ref("refresh_sextant_ref", self.ref)
         parts = Path(self.pattern).parts
         if not parts or Path(self.pattern).is_absolute() or ".." in parts:
             raise legacy_error("environment", "refresh_sextant_image to be a pattern below the checkout", f"it is {self.pattern!r}", where)

@@ -1,7 +1,7 @@
-"""cargo and rustc: whether they are there, and whether they satisfy what a checkout asks for.
+"""cargo and rustc: whether they satisfy what a source asks for, and a build that depends on the source alone.
 
-A checkout can ask by rust-version and edition in Cargo.toml (cargo refuses an edition it does not know) and by rust-toolchain.toml
-(rustup obeys it, a cargo without rustup does not read it).
+Of the caller's cargo configuration only what says how crates are reached counts. cargo reads .cargo/config.toml of every directory above the one that
+it runs in, the caller's home among them, so it runs in / and is told the source's own configuration by --config.
 """
 
 from __future__ import annotations
@@ -9,90 +9,207 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..core import command
-from ..core.errors import legacy_error, one_line
+from ..core.errors import LaneError, one_line
 
-#: What cargo, rustup and rustc may keep from the caller: where they live and how they reach registries. No flags, no target directory.
-KEEP = ("CARGO_HOME", "CARGO_HTTP_*", "CARGO_NET_*", "CARGO_REGISTRY_*", "CARGO_REGISTRIES_*", "CARGO_SOURCE_*", "RUSTUP_HOME", "RUSTUP_DIST_SERVER")
+#: What cargo, rustup and rustc may keep from the caller: where they live and how they reach registries.
+KEEP = ("CARGO_HTTP_*", "CARGO_NET_*", "CARGO_REGISTRY_*", "CARGO_REGISTRIES_*", "CARGO_SOURCE_*", "RUSTUP_HOME", "RUSTUP_DIST_SERVER")
+#: The same in a config.toml.
+TABLES = ("source", "registry", "registries", "http", "net", "credential-alias")
 GET_RUST = "install it by rustup as https://rustup.rs says (or apt-get install cargo, where the distribution's is new enough)"
 LIMIT = 60.0
-RUSTUP_LIMIT = 600.0  #: the first call in a checkout may make rustup fetch the toolchain that it asks for
+FETCH_LIMIT = 600.0
+RUSTUP_LIMIT = 600.0  #: the first call may make rustup fetch the toolchain that the source asks for
+#: Compilers and tools that build scripts start. A build that fails without one of them says so in its own way.
+TOOLS = ("cc", "c++", "make", "cmake", "pkg-config")
+UNREACHABLE = re.compile(
+    r"Could(?:n't| not) resolve|failed to (?:download|connect|clone)|network failure|timed? ?out|spurious network|Unable to update"
+    r"|\[\d+\] [A-Z].*(?:connect|server)"
+)
 
 
 @dataclass(frozen=True)
-class Toolchain:
-    """cargo's path, rustc's version as (major, minor, patch), and the triple of this machine."""
+class Cargo:
+    """A toolchain and how to call it. cargo: its path; version: rustc's; configs: --config options for the source's own configuration."""
 
     cargo: str
     version: tuple[int, ...]
-    host: str
+    env: dict[str, str]
+    configs: tuple[str, ...]
+    log: str
+    component: str
+
+    def run(self, arguments: Sequence[str], limit: float, what: str, log: bool = True) -> command.Done:
+        """Run a cargo command to its end in /."""
+        return command.run([self.cargo, *arguments, *self.configs], self.env, limit, f"cargo to {what}", cwd="/", log=self.log if log else None)
 
 
-def environment(mark: str | None, target_dir: str) -> dict[str, str]:
-    """For cargo: network and registry settings of the caller, nothing that changes what is built."""
+def environment(mark: str | None, work: Path) -> dict[str, str]:
+    """For cargo: network and registry settings of the caller, nothing that changes what is built. work: the lane's folder for cargo's own files."""
     env = command.environment(mark, KEEP, network=True)
-    home = env.get("CARGO_HOME") or os.path.join(env["HOME"], ".cargo")
-    # An empty CARGO_ENCODED_RUSTFLAGS wins over the flags in the user's ~/.cargo/config.toml (cargo book, build.rustflags).
-    own = {"PATH": f"{env['PATH']}:{home}/bin", "CARGO_TARGET_DIR": target_dir, "CARGO_ENCODED_RUSTFLAGS": "", "CARGO_TERM_COLOR": "never"}
-    return {**env, **own}
+    home = Path(os.environ.get("CARGO_HOME") or os.path.join(env["HOME"], ".cargo"))
+    own = {"CARGO_TARGET_DIR": str(work / "target"), "CARGO_ENCODED_RUSTFLAGS": "", "CARGO_TERM_COLOR": "never"}
+    jobs = {"CARGO_BUILD_JOBS": os.environ["CARGO_BUILD_JOBS"]} if "CARGO_BUILD_JOBS" in os.environ else {}
+    return {**env, "PATH": f"{env['PATH']}:{home}/bin", "CARGO_HOME": str(_home(home, work)), **own, **jobs}
 
 
-def find(env: dict[str, str], checkout: str) -> Toolchain:
-    """The toolchain that works in this checkout. Raises LaneError (host) when there is none, or rustup cannot provide the one asked for."""
-    cargo = _which("cargo", env)
-    rustc = _which("rustc", env)
+def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str) -> Cargo:
+    """The toolchain for the package in folder, below the checkout root.
+
+    Raises LaneError (host) when there is none, or rustup cannot provide the one that is asked for.
+    """
+    cargo, rustc, rustup = (_which(name, env) for name in ("cargo", "rustc", "rustup"))
     if not cargo or not rustc:
         lacking = "cargo" if not cargo else "rustc"
-        rustup = "" if _which("rustup", env) else ", nor rustup"
-        raise legacy_error("host", "a Rust toolchain, for ryll_build_method=git", f"there is no {lacking} on PATH or in ~/.cargo/bin{rustup}; {GET_RUST}")
-    done = command.run([rustc, "-vV"], env, RUSTUP_LIMIT, "rustc to say its version", component="host", cwd=checkout)
+        problem = f"building {component} from source needs Rust: there is no {lacking} on PATH or in ~/.cargo/bin"
+        raise LaneError("no_rust", "host", problem, GET_RUST)
+    places = dict.fromkeys((folder, root))
+    channel = next((found for place in places if (found := _channel(place))), None)
+    if rustup and channel:
+        env = {**env, "RUSTUP_TOOLCHAIN": channel}
+    done = command.run([rustc, "-vV"], env, RUSTUP_LIMIT, "rustc to say its version", component="host", cwd="/")
     release = re.search(r"(?m)^release: (\d+)\.(\d+)\.(\d+)", done.out)
-    host = re.search(r"(?m)^host: (\S+)", done.out)
-    if done.status or not release or not host:
-        raise legacy_error("host", "rustc to work in the checkout of ryll", f"rustc -vV says {one_line(done.said, 300)}", f"{checkout}/rust-toolchain.toml")
-    return Toolchain(cargo, tuple(int(part) for part in release.groups()), host[1])
+    if done.status or not release:
+        raise LaneError("no_rust", "host", f"rustc does not work: {one_line(done.said, 300)}", GET_RUST)
+    version = tuple(int(part) for part in release.groups())
+    if not rustup and channel:
+        _check_version(version, channel, "rust-toolchain.toml", component)
+    files = [place / ".cargo" / name for place in places for name in ("config.toml", "config") if (place / ".cargo" / name).is_file()]
+    return Cargo(cargo, version, env, tuple(word for path in files for word in ("--config", str(path))), log, component)
 
 
-def check(toolchain: Toolchain, env: dict[str, str], checkout: str, package: str) -> None:
-    """Raise LaneError unless this toolchain may build the package of the checkout: host when it is too old, ryll when there is no such package."""
-    done = command.run([toolchain.cargo, "metadata", "--no-deps", "--format-version", "1"], env, LIMIT, "cargo metadata", component="host", cwd=checkout)
-    have = ".".join(str(part) for part in toolchain.version)
+def build(cargo: Cargo, folder: Path, crate: str, features: tuple[str, ...], default_features: bool, limit: float) -> tuple[Path, str]:
+    """Build a package; the path of the program of the same name, as cargo names it, and the package's version.
+
+    Raises LaneError: host for a toolchain that is too old or a compiler that is missing, environment for crates that cannot be fetched, the component for
+    everything that is wrong with its source.
+    """
+    manifest = ["--manifest-path", str(folder / "Cargo.toml")]
+    version = _check_package(cargo, manifest, crate)
+    fetched = cargo.run(["fetch", *manifest], FETCH_LIMIT, f"fetch the crates of {crate}")
+    if fetched.status:
+        raise failure(cargo, fetched, f"resolve the crates of {crate}")
+    chosen = _features(features, default_features)
+    built = cargo.run(
+        ["build", "--release", "-p", crate, *manifest, *chosen, "--offline", "--message-format", "json-render-diagnostics"], limit, f"build {crate}"
+    )
+    if built.status:
+        raise failure(cargo, built, f"build {crate}")
+    for line in built.out.splitlines():
+        message = json.loads(line)
+        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == crate and message.get("executable"):
+            return Path(message["executable"]), version
+    raise LaneError("build_incomplete", cargo.component, f"the package {crate} has no program of that name", "", evidence=cargo.log)
+
+
+def install(cargo: Cargo, crate: str, version: str, root: Path, features: tuple[str, ...], default_features: bool, limit: float) -> Path:
+    """Build a release from crates.io, with the dependencies that it was released with. Raises LaneError like `build`."""
+    chosen = _features(features, default_features)
+    arguments = ["install", crate, "--version", f"={version}", "--locked", "--force", "--root", str(root), *chosen]
+    done = cargo.run(arguments, limit, f"install {crate} {version}")
+    if re.search(r"could not find `.*` in registry|is not a valid semver", done.err):
+        raise LaneError("no_such_version", "environment", f"crates.io has no {crate} {version}", "correct the version", evidence=cargo.log)
     if done.status:
-        old = re.search(r"edition|feature `|lock file version", done.err)
-        expected = f"cargo {have} to understand the checkout of ryll"
-        raise legacy_error(
-            "host" if old else "ryll",
-            expected,
-            f"it said {one_line(done.err, 300)}",
-            f"{checkout}/Cargo.toml{'; a newer toolchain: rustup update' if old else ''}",
-        )
+        raise failure(cargo, done, f"build {crate} {version}")
+    return root / "bin" / crate
+
+
+def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
+    """The error for a cargo that failed: whose fault it is, with the compiler's own first error."""
+    for tool in TOOLS:
+        if re.search(rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]", done.err) and not command.find_program(tool):
+            return LaneError("no_compiler", "host", f"cargo could not {what}: {tool} is not installed", "run the role deps", evidence=cargo.log)
+    if UNREACHABLE.search(done.err) and "could not compile" not in done.err:
+        why = one_line(done.said, 300)
+        return LaneError("crates_unreachable", "environment", f"cargo could not {what}: {why}", "check the network and cargo's registries", evidence=cargo.log)
+    lines = done.err.splitlines()
+    at = next((n for n, line in enumerate(lines) if re.match(r"error(?:\[\w+\])?: ", line)), None)
+    if at is None:
+        return LaneError("build_failed", cargo.component, f"cargo could not {what}: {one_line(done.said, 300)}", evidence=cargo.log)
+    place = next((found[1] for line in lines[at + 1 : at + 4] if (found := re.match(r"\s*--> (\S+)", line))), "")
+    place = re.sub(r"^.*/source/", "", place)
+    causes = [line.strip() for line in lines[at + 1 :] if line.strip() and not line.strip().startswith(("Caused by", "-->", "|"))]
+    more = "" if place else " ".join(causes[:2])  # cargo's own errors name the cause below
+    why = one_line(f"{lines[at]} ({place})" if place else f"{lines[at]} {more}", 300)
+    return LaneError("build_failed", cargo.component, f"cargo could not {what}: {why}", evidence=cargo.log)
+
+
+def _features(features: tuple[str, ...], default_features: bool) -> list[str]:
+    return [*([] if default_features else ["--no-default-features"]), *(["--features", ",".join(features)] if features else [])]
+
+
+def _check_package(cargo: Cargo, manifest: list[str], crate: str) -> str:
+    """The version of the package, which this toolchain may build."""
+    done = cargo.run(["metadata", "--no-deps", "--format-version", "1", *manifest], LIMIT, "read Cargo.toml", log=False)
+    have = ".".join(str(part) for part in cargo.version)
+    if done.status:
+        if re.search(r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized", done.err):
+            problem = f"cargo {have} is too old for {cargo.component}: {one_line(done.err, 300)}"
+            raise LaneError("rust_too_old", "host", problem, "run rustup update")
+        raise failure(cargo, done, f"read Cargo.toml of {crate}")
     packages = {entry["name"]: entry for entry in json.loads(done.out)["packages"]}
-    if package not in packages:
-        raise legacy_error("ryll", f"a cargo package named {package}", f"the checkout has {', '.join(sorted(packages)) or 'none'}", f"{checkout}/Cargo.toml")
-    asked = {"rust-version of Cargo.toml": packages[package].get("rust_version"), "rust-toolchain.toml": _channel(checkout)}
-    for where, text in asked.items():
-        if text and (number := re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", text)):
-            wanted = tuple(int(part) for part in number.groups(default="0"))
-            if toolchain.version < wanted:
-                raise legacy_error("host", f"rustc {text} or newer, as {where} of ryll asks", f"it is {have}; run rustup update, or {GET_RUST}")
+    if crate not in packages:
+        problem = f"the source has no cargo package {crate}; it has {', '.join(sorted(packages)) or 'none'}"
+        raise LaneError("build_incomplete", cargo.component, problem)
+    _check_version(cargo.version, packages[crate].get("rust_version"), "rust-version in Cargo.toml", cargo.component)
+    return str(packages[crate]["version"])
+
+
+def _check_version(have: tuple[int, ...], asked: str | None, where: str, component: str) -> None:
+    number = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", asked or "")
+    if number and have < tuple(int(part) for part in number.groups(default="0")):
+        is_now = ".".join(str(part) for part in have)
+        raise LaneError("rust_too_old", "host", f"{component} needs rustc {asked} ({where}), and it is {is_now}", f"run rustup update, or {GET_RUST}")
+
+
+def _home(home: Path, work: Path) -> Path:
+    """The caller's cargo home, or one of the lane's own with the registries of it when the configuration there says more than how these are reached."""
+    config = next((home / name for name in ("config.toml", "config") if (home / name).is_file()), None)
+    if config is None:
+        return home
+    try:
+        said = tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        said = {"unreadable": True}
+    kept = {name: said[name] for name in TABLES if name in said}
+    if kept == said:
+        return home
+    own = work / "home"
+    own.mkdir(parents=True, exist_ok=True)
+    for source in kept.get("source", {}).values():
+        for key in {"directory", "local-registry"} & set(source):
+            source[key] = os.path.join(home.parent, source[key])  # cargo takes it from the folder that .cargo is in
+    (own / "config.toml").write_text("".join(f"{json.dumps(name)} = {_toml(kept[name])}\n" for name in kept), encoding="utf-8")
+    for name in ("registry", "git", "credentials.toml"):
+        if (home / name).exists() and not (own / name).exists():
+            (own / name).symlink_to(home / name)
+    return own
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it on one line; strings, numbers and truth values are written as in JSON."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _which(name: str, env: dict[str, str]) -> str | None:
-    for folder in env["PATH"].split(":"):
-        path = os.path.join(folder, name)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return None
+    return shutil.which(name, path=env["PATH"])
 
 
-def _channel(checkout: str) -> str | None:
+def _channel(folder: Path) -> str | None:
     """The channel that rust-toolchain.toml or rust-toolchain names."""
     for name in ("rust-toolchain.toml", "rust-toolchain"):
-        path = Path(checkout, name)
+        path = folder / name
         if path.is_file():
             text = path.read_text(encoding="utf-8", errors="replace")
             try:

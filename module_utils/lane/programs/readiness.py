@@ -1,4 +1,4 @@
-"""What shows that a program is ready, and looks at it that nobody has to wait for."""
+"""What shows that a program is ready, and probes for it that run in threads."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from dataclasses import dataclass
 from ..core import local_http
 from ..lifecycle import proc
 
-#: Seconds that a program has for an answer once it has accepted; the look that is over by then starts anew.
+#: Seconds that a program has for an answer once it has accepted; then the probe is repeated.
 ANSWER = 1.0
-#: Seconds in which nearly every look is done.
-MOMENT = 0.005
+#: Seconds to wait for a probe; nearly every one is done by then.
+PROBE_WAIT = 0.005
 
 
 @dataclass(frozen=True)
 class Ready:
-    """How a program shows that it is ready. Exactly one of port, socket, http and log, or none for "it has been started"."""
+    """How a program shows that it is ready. Exactly one of port, socket, http and log, or none for "it has been
+    started".
+    """
 
     port: int | None = None  #: this program's own process group listens there
     socket: str | None = None  #: a unix socket accepts
-    greeting: bool = False  #: with socket: and sends something unasked, as a database does
+    greeting: bool = False  #: with socket: and sends something without being asked, as a database does
     http: str | None = None  #: a GET of this URL is answered with 200, by this program's own process group
     log: str | None = None  #: a regular expression that matches in its log
 
     def __str__(self) -> str:
+        """What the program has to do, after "did not" or "has to"."""
         if self.port:
-            return f"to listen on port {self.port}"
+            return f"listen on port {self.port}"
         if self.socket:
-            return f"to accept on {self.socket}"
+            return f"accept on {self.socket}"
         if self.http:
-            return f"to answer 200 on {self.http}"
+            return f"answer 200 on {self.http}"
         if self.log:
-            return f"to write {self.log!r} to its log"
-        return "to start"
+            return f"write {self.log!r} to its log"
+        return "start"
 
     @property
     def http_port(self) -> int | None:
@@ -45,7 +48,7 @@ class Ready:
         return urllib.parse.urlsplit(self.http).port if self.http else None
 
     def shown(self, group: int, lines: Callable[[], list[str]]) -> bool:
-        """Whether the process group shows it now; lines gives those of its log. May take ANSWER seconds."""
+        """Whether the process group shows it now; lines returns those of its log. May take ANSWER seconds."""
         if self.port:
             return _listens(group, self.port)
         if self.socket:
@@ -58,23 +61,25 @@ class Ready:
         return proc.program_of(group) is not None
 
 
-class Looks:
-    """One look at a time for each program, in a thread: gunicorn accepts long before its worker answers, and the programs after it need not wait for that."""
+class Probes:
+    """Run one readiness probe per program in a thread, so that a slow probe does not delay the others: gunicorn accepts
+    long before its worker answers.
+    """
 
     def __init__(self, programs: int) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=programs, thread_name_prefix="look")
+        self._pool = ThreadPoolExecutor(max_workers=programs, thread_name_prefix="probe")
         self._pending: dict[str, Future[bool]] = {}
 
     def end(self) -> None:
-        """Begin no other look, and wait for none."""
+        """Start no other probe, and do not wait for those that run."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def at(self, name: str, look: Callable[[], bool]) -> bool:
-        """Whether a look at this program has found it ready; else one is begun, if none is on its way."""
+    def shown(self, name: str, probe: Callable[[], bool]) -> bool:
+        """Whether a probe has found this program ready. Starts one if none is running."""
         if name not in self._pending:
-            self._pending[name] = self._pool.submit(look)
+            self._pending[name] = self._pool.submit(probe)
         try:
-            shown = self._pending[name].result(MOMENT)
+            shown = self._pending[name].result(PROBE_WAIT)
         except TimeoutError:
             return False
         del self._pending[name]
@@ -82,7 +87,9 @@ class Looks:
 
 
 def _listens(group: int, port: int) -> bool:
-    """Whether this very group listens there; only asked when anybody does, because the answer takes a look at all sockets of the machine."""
+    """Whether this very group listens there. Connects first: to find the owner takes reading all sockets of the
+    machine.
+    """
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)):
             return False

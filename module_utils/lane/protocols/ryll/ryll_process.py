@@ -6,8 +6,8 @@ import contextlib
 import os
 import re
 import select
-from pathlib import Path
 
+from ...core import proc_stat
 from .errors import ProcessLost
 
 #: Seconds between two looks at the state of a process while waiting: nothing reports a SIGSTOP to a stranger.
@@ -64,12 +64,8 @@ class Watch:
 
     def _read(self) -> tuple[str | None, str | None]:
         """State letter and start time (fields 3 and 22 of proc_pid_stat(5)); None, None when there is no such process."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return None, None
-        fields = stat.rpartition(")")[2].split()
-        return fields[0], fields[19]
+        found = proc_stat.read(self.pid)
+        return (found[1][proc_stat.STATE], found[1][proc_stat.STARTED]) if found else (None, None)
 
     def _lost(self, got: str) -> None:
         raise ProcessLost(f"ryll (process {self.pid}) to go on running", got)

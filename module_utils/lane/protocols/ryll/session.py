@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from ...core import check_report
 from ...core.errors import LaneError, legacy_error
-from ...core.private_dir import write_private
 from .client import Client, Event
 from .errors import BadSteps, ControlError, SessionFailed, TimedOut, Unmet, quoted_end
 from .private import Secrets
@@ -74,6 +76,9 @@ def run(settings: Settings, steps: list[Step]) -> dict[str, Any]:
     for path in [settings.transcript_file, *(step.options.get("file") for step in steps)]:
         if path and not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
             raise BadSteps(f"a directory to write {path} into", "it is not there or not writable")
+    for step in steps:
+        with suppress(OSError):  # what cannot be removed cannot be replaced either, and the step says so
+            Path(step.options.get("file") or "").unlink()  # a picture of an earlier session is none of this
     return _Session(settings, steps).run()
 
 
@@ -89,6 +94,7 @@ class _Session:
         self.settings = settings
         self.steps = steps
         self.secrets = Secrets(steps)
+        self.files = [step.options["file"] for step in steps if step.options.get("file")]
         self.transcript: list[dict[str, Any]] = []
         self.registered: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
@@ -216,7 +222,7 @@ class _Session:
 
     def _write(self, result: dict[str, Any]) -> None:
         if self.settings.transcript_file:
-            write_private(self.settings.transcript_file, json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
+            check_report.write(self.settings.transcript_file, {**result, "files": self.files})
 
     def _shown(self, seen: dict[str, Any]) -> dict[str, Any]:
         """What a step saw as the transcript has it."""

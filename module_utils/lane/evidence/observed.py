@@ -1,0 +1,204 @@
+"""What can be seen of a lane when a task has failed: its programs, their logs, qemu's monitor, the reports of the
+checks. Everything is read once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..core import bounded, check_report
+from ..core.errors import LaneError
+from ..core.private_dir import handed_over
+from ..programs import loss, records
+from ..protocols.qmp import Qmp
+from ..protocols.ryll.client import Client
+from .log_excerpt import ERROR, quoted, readable
+
+#: Seconds for each answer of qemu or ryll; a healthy one takes milliseconds.
+QUERY_TIMEOUT = 1.0
+#: How much of a log is read for the rules (its end), and how much is searched for errors.
+LOG_BYTES = 1 << 20
+SEARCHED_BYTES = 32 << 20
+#: A time stamp of the proxy and of ryll at the beginning of a line, or of kerbside's Python within its JSON; UTC.
+STAMP = re.compile(r'^(?:\x1b\[[0-9;]*m)*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z|"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z"')
+#: The daemon's line for each channel that it connected to qemu. qemu's monitor shows the same connection_id, as a
+#: signed number.
+CONNECTED = re.compile(r'hypervisor connection successful.* session_id=(\S+) channel_type="(\w+)".* connection_id=(\d+)')
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a log: its file, number (0 in the end of a very long file), text and time (unix; that of the last stamp
+    above it, or 0).
+    """
+
+    file: str
+    number: int
+    text: str
+    at: float
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.number}" if self.number else self.file
+
+
+class Evidence:
+    """What can be seen of a lane. blame: component, phase, check, cause, evidence as the failed task reported them."""
+
+    def __init__(self, lane_dir: str, blame: dict[str, Any]) -> None:
+        self.lane_dir = lane_dir
+        self.blame = blame
+        self.records = {r.name: r for r in records.records(lane_dir)}
+        self.known = handed_over(lane_dir)
+
+    @property
+    def in_session(self) -> bool:
+        """The failure came when ryll was to connect or had connected, so that what the logs say since ryll's start
+        belongs to it.
+        """
+        return self.blame["phase"] in ("smoke", "") and "ryll" in self.records and (self.blame["component"] == "ryll" or self.blame["check"] is not None)
+
+    @cached_property
+    def lost(self) -> list[loss.Lost]:
+        return loss.lost(self.lane_dir)
+
+    def log(self, name: str, whole: bool = False) -> list[Line]:
+        """What a program wrote since its start; of API and daemon, when ryll has failed, since ryll's start unless the
+        `whole` log is asked for.
+        """
+        entry = self.records.get(name)
+        if entry is None:
+            return []
+        lines = list(self._lines(entry.log, entry.log_start))
+        if self.in_session and name in ("api", "daemon") and not whole:
+            since = self.records["ryll"].started - 0.001
+            lines = [line for line in lines if line.at >= since]
+        return lines
+
+    def _lines(self, path: str, start: int = 0) -> Iterator[Line]:
+        """The lines after `start` bytes of a regular file, of the last LOG_BYTES of it."""
+        if (file := bounded.open_regular(path)) is None:
+            return
+        with file:
+            skipped = max(start, os.fstat(file.fileno()).st_size - LOG_BYTES)
+            counted = skipped <= SEARCHED_BYTES
+            file.seek(0 if counted else skipped)
+            number = sum(file.read(min(LOG_BYTES, skipped - at)).count(b"\n") for at in range(0, skipped, LOG_BYTES)) if counted else 0
+            text = file.read(LOG_BYTES).decode("utf-8", errors="replace")
+        at = 0.0
+        for place, line in enumerate(text.splitlines(), number + 1):
+            if stamp := STAMP.search(line):
+                at = datetime.fromisoformat((stamp[1] or stamp[2])[:26]).replace(tzinfo=UTC).timestamp()
+            yield Line(path, place if counted else 0, line, at)
+
+    def find(self, name: str, pattern: str | re.Pattern[str], whole: bool = False) -> tuple[Line, re.Match[str]] | None:
+        """The first line of a program's log that matches."""
+        for line in self.log(name, whole):
+            if match := re.search(pattern, line.text):
+                return line, match
+        return None
+
+    def error_elsewhere(self) -> str:
+        """What the logs of the other parts say since the start of the lane, as the end of a sentence: the first error,
+        or that there is none.
+
+        That no part shows a fault is only said when every log could be read from its beginning to its end.
+        """
+        unread = []
+        for path in sorted(Path(self.lane_dir, "logs").glob("*.log")):
+            entry = self.records.get(path.stem)
+            if path.stem == "ansible" or (entry and entry.component == self.blame["component"]):
+                continue
+            if (file := bounded.open_regular(path)) is None:
+                unread.append(path.name)
+                continue
+            with file:
+                if os.fstat(file.fileno()).st_size > SEARCHED_BYTES:
+                    unread.append(path.name)
+                    continue
+                for number, line in enumerate(file, 1):
+                    text = readable(line.decode("utf-8", errors="replace").rstrip("\n"))
+                    if ERROR.search(text) or (path.stem == "qemu" and text.strip()):
+                        return f"; no rule explains it, but {path.name}:{number} says: {quoted(text)}"
+        return f"; {', '.join(unread)} could not be searched for errors" if unread else "; no other part shows a fault"
+
+    @cached_property
+    def qmp(self) -> dict[str, Any]:
+        """qemu's answers by command; one that it did not give is missing."""
+        entry = self.records.get("qemu")
+        socket = os.path.join(self.lane_dir, "qmp.sock")
+        if entry is None or not os.path.exists(socket):
+            return {}
+        answers: dict[str, Any] = {}
+        try:
+            with Qmp.connect(socket, QUERY_TIMEOUT) as qmp:
+                for command in ("query-status", "query-chardev", "query-spice"):
+                    answers[command] = qmp.execute(command)
+        except LaneError as error:
+            answers["silent"] = error.problem
+        return answers
+
+    @property
+    def guest_status(self) -> str | None:
+        """QMP's word for the guest's state (running, paused, internal-error ...), or None when qemu does not answer."""
+        status = self.qmp.get("query-status", {}).get("status")
+        return str(status) if status else None
+
+    @property
+    def agent_port_open(self) -> bool | None:
+        """Whether the guest has the agent's port open, or None when qemu does not answer."""
+        return next((bool(c.get("frontend-open")) for c in self.qmp.get("query-chardev", []) if c.get("label") == "vdagent"), None)
+
+    def agent_seen_now(self) -> bool:
+        """Whether ryll sees the guest's agent now, or within QUERY_TIMEOUT seconds."""
+        deadline = time.monotonic() + QUERY_TIMEOUT
+        try:
+            with Client(os.path.join(self.lane_dir, "ryll.sock")) as ryll:
+                ryll.open("kerbside-lane", deadline)
+                while not (seen := ryll.request("status", {}, deadline).get("agent_connected") is True) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                return seen
+        except (LaneError, OSError):
+            return False
+
+    @cached_property
+    def sessions(self) -> list[tuple[Line, str, str, int]]:
+        """(line, session, channel, connection) of each channel that the daemon connected to qemu since ryll's start."""
+        found = ((line, CONNECTED.search(line.text)) for line in self.log("daemon"))
+        return [(line, match[1], match[2], int(match[3])) for line, match in found if match]
+
+    @cached_property
+    def serial(self) -> str:
+        return "\n".join(line.text for line in self._lines(self.serial_path))
+
+    @property
+    def serial_path(self) -> str:
+        return os.path.join(self.lane_dir, "logs", "serial.log")
+
+    @property
+    def banner_shown(self) -> bool:
+        return str(self.known.get("lane_guest", {}).get("banner", "\0")) in self.serial
+
+    @cached_property
+    def checks(self) -> dict[str, dict[str, Any]]:
+        """The reports of the checks, by name: those that ryll answers (result ok or failed), and those from outside
+        (pass or fail).
+        """
+        logs = Path(self.lane_dir, "logs")
+        steps, outside = (check_report.read(logs / name) for name in ("smoke.json", "spine.json"))
+        return {c["name"]: c for c in [*steps.get("transcript", []), *outside.get("checks", [])]}
+
+    @property
+    def drawn(self) -> bool:
+        """Whether ryll took a picture of a guest that had its agent and its marks. `frames` alone proves nothing: qemu has a
+        picture of its own before the firmware sets a video mode.
+        """
+        return self.checks.get("screenshot", {}).get("result") == "ok"

@@ -1,0 +1,117 @@
+"""What the lane's machine can do: how fast it is, and whether its limits let a lane run at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..core.errors import LaneError
+
+#: Milliseconds of processor time that the loop of `speed` took on the machine that all time limits were chosen on (2 cores, 2.x GHz, Python 3.11).
+REFERENCE = 1.4
+ROUNDS, STEPS = 5, 20_000
+MOST_LOAD, MOST_SCALE = 3.0, 40.0
+#: The least that a lane can run with: with less, one was seen to fail on two cores (docs/packages.md).
+FILES = 64
+PROCESSES = 50
+DISK = 40 << 20
+MEMORY = 250 << 20
+ADDRESS_SPACE = 1200 << 20
+
+
+def speed() -> dict[str, float]:
+    """How slow this machine is: {"time_scale", "loop_ms", "load", "processors"}.
+
+    time_scale, at least 1: what to multiply a time limit by. It is the processor time of a fixed loop against REFERENCE, times the number of
+    runnable processes per processor (the load of the last minute, at most MOST_LOAD). It takes about 7 ms.
+    """
+    loop = min(_loop() for _ in range(ROUNDS))
+    processors = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    scale = max(1.0, loop / REFERENCE) * min(MOST_LOAD, max(1.0, load / processors))
+    return {"time_scale": round(min(scale, MOST_SCALE), 1), "loop_ms": round(loop, 2), "load": round(load, 2), "processors": processors}
+
+
+def _loop() -> float:
+    """Milliseconds of this thread's processor time for some integer arithmetic in Python, which most of kerbside's start-up is as well."""
+    began, value = time.thread_time(), 0
+    for step in range(STEPS):
+        value = (value * 31 + step) & 0xFFFFFFFF
+    return 1000 * (time.thread_time() - began)
+
+
+def check_limits(folders: list[str], cgroups: str = "/sys/fs/cgroup") -> None:
+    """Raise LaneError (host) when a limit of this machine or session is too low for any lane. folders: where a lane writes."""
+    for limit, there, needed, what in (*_files(), *_processes(Path(cgroups)), *_memory(Path(cgroups)), *_disk(folders)):
+        if there < needed:
+            amounts = [f"{number >> 20} MiB of" if number > 1 << 20 or needed > 1 << 20 else str(number) for number in (there, needed)]
+            problem = f"{limit} leaves {amounts[0]} {what}, and a lane needs at least {amounts[1].removesuffix(' of')}"
+            raise LaneError("host_limit", "host", problem, "raise that limit, or free what uses it up")
+
+
+#: A limit: its name, what it leaves, what a lane needs, and of what.
+Limit = tuple[str, int, int, str]
+
+
+def _files() -> Iterator[Limit]:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most != resource.RLIM_INFINITY:
+        yield "ulimit -n", most, FILES, "open files"
+
+
+def _processes(cgroups: Path) -> Iterator[Limit]:
+    most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if most != resource.RLIM_INFINITY and os.geteuid() != 0:  # root is exempt: setrlimit(2)
+        yield "ulimit -u", max(0, most - _threads_of_user(os.geteuid())), PROCESSES, "processes and threads"
+    for file, most, used in _cgroup_limits(cgroups, "pids", ("pids.max",), "pids.current"):
+        yield file, max(0, most - used), PROCESSES, "processes and threads"
+
+
+def _memory(cgroups: Path) -> Iterator[Limit]:
+    values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    yield "MemAvailable of /proc/meminfo", int(values["MemAvailable"].split()[0]) << 10, MEMORY, "memory"
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most != resource.RLIM_INFINITY:
+        yield "ulimit -v", most, ADDRESS_SPACE, "address space"
+    for file, most, _ in _cgroup_limits(cgroups, "memory", ("memory.max", "memory.limit_in_bytes"), ""):
+        yield file, most, MEMORY, "memory"
+
+
+def _disk(folders: list[str]) -> Iterator[Limit]:
+    for folder in folders:
+        there = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
+        yield f"the disk of {there}", shutil.disk_usage(there).free, DISK, "room"
+
+
+def _cgroup_limits(cgroups: Path, controller: str, maximums: tuple[str, ...], current: str) -> Iterator[tuple[str, int, int]]:
+    """The limits of this process's control group and of those above it, in version 1 or 2: (file, most, used); without `current`, nothing is used."""
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", controller):
+            continue
+        root = cgroups / controllers
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            for file in (folder / name for name in maximums):
+                with contextlib.suppress(OSError, ValueError):  # no such limit, or the word max
+                    most = int(file.read_text(encoding="ascii"))
+                    yield str(file), most, int((folder / current).read_text(encoding="ascii")) if current else 0
+            if folder == root:
+                break
+
+
+def _threads_of_user(user: int) -> int:
+    """How many processes and threads of this user there are."""
+    count = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.stat().st_uid == user:
+                count += len(os.listdir(folder / "task"))
+        except OSError:  # it has ended meanwhile
+            continue
+    return count

@@ -1,0 +1,163 @@
+"""Where a product under test comes from: one text per product, classified and checked here and nowhere else.
+
+0.8.0                        a release of the package index
+kerbside>=0.8                a requirement, resolved anew at every run
+git+https://host/repo@ref    a git repository; without @ref its default branch
+~/src/kerbside               a checkout as it is, uncommitted changes included
+dist/kerbside-0.9-....whl    a built file: a wheel, a source archive, a program, a qcow2 image
+crates:0.3.0                 a release on crates.io
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..core.errors import LaneError
+from . import git
+
+ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
+INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE, CRATES = "index", "requirement", "git", "checkout", "file", "archive", "crates"
+#: What `<name> @ <url>` looks like (PEP 508).
+DIRECT = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*@\s*(\S+://\S+|git\+\S+)")
+#: A version as PEP 440 writes it, near enough to tell it from a requirement; pip has the last word.
+VERSION = re.compile(r"v?\d+(?:\.\d+)*(?:[.-]?(?:a|b|rc|alpha|beta|post|dev)[.-]?\d*)*(?:\+[\w.]+)?", re.ASCII)
+REQUIRED = re.compile(r"([A-Za-z0-9][\w.-]*?)(?:\[[^\]]*\])?\s*((?:[=<>!~]=?=?\s*[\w.*+!-]+\s*,?\s*)*)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is tested, and which origins it can have.
+
+    name: its key in origins.json; variable: what a user sets; component: who is blamed when it does not build; distribution: its name on the
+    package index; crate: its cargo package; markers: what a checkout of it has one of, relative to its root; image: it is a qcow2, nothing is built.
+    """
+
+    name: str
+    variable: str
+    component: str
+    distribution: str = ""
+    crate: str = ""
+    markers: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE)
+
+
+KERBSIDE = Product(
+    "kerbside", "lane_kerbside_origin", "kerbside", "kerbside", "", ("pyproject.toml", "setup.py"), (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE)
+)
+PROXY = Product("proxy", "lane_proxy_origin", "proxy", "kerbside-proxy", "kerbside-proxy", ("rust/kerbside-proxy/Cargo.toml", "Cargo.toml"))
+RYLL = Product("ryll", "lane_ryll_origin", "ryll", "ryll", "ryll", ("Cargo.toml",), (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, CRATES))
+IMAGE = Product("image", "lane_image_origin", "guest", "", "", ("tests/fixtures/uncalibrated-sextant.qcow2",), (GIT, CHECKOUT, FILE))
+#: The inputs of the roles that are origins.
+INPUTS = {"kerbside_origin": KERBSIDE, "kerbside_proxy_origin": PROXY, "ryll_build_origin": RYLL, "sextant_vm_image_origin": IMAGE}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """kind: one of the above. source: the version, the requirement, the URL, or the absolute path. ref: of a git repository."""
+
+    kind: str
+    source: str
+    ref: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source}@{self.ref}" if self.ref else self.source
+
+
+def parse(product: Product, text: str, here: str) -> Origin | None:
+    """The origin that a text names, None for an empty one. A relative path is taken from `here`, the directory where the user is.
+
+    Raises LaneError (environment): origin_has_credentials, without the text; origin_not_there for a path; origin_unusable for anything else.
+    """
+    text = str(text).strip()
+    if not text:
+        return None
+    git.check_url(product.variable, text)
+    found = _classify(product, text, here)
+    if found.kind not in product.kinds:
+        raise _unusable(product, text, f"{product.name} cannot come from there ({found.kind})")
+    if found.kind == GIT:
+        git.check_ref(product.variable, found.ref)
+    if found.kind in (CHECKOUT, FILE):
+        _check_path(product, found)
+    return found
+
+
+def check(inputs: Mapping[str, Any]) -> None:
+    """Check every origin among the inputs of the roles. Raises LaneError like `parse`, and for one that may not be empty."""
+    for name, product in INPUTS.items():
+        if name in inputs and not parse(product, inputs[name], inputs.get("kerbside_caller_dir", "/")) and product in (KERBSIDE, RYLL):
+            raise _unusable(product, "", "it is empty")
+
+
+def brought_by(product: Product, kerbside: Origin | None) -> Origin | None:
+    """The origin of the proxy or the image when the kerbside under test brings it and no other is named: the same repository or checkout."""
+    if kerbside is None or kerbside.kind not in (GIT, CHECKOUT):
+        return None
+    return kerbside if kerbside.kind == GIT or Path(kerbside.source, product.markers[0]).is_file() else None
+
+
+def _classify(product: Product, text: str, here: str) -> Origin:
+    if text.startswith("crates:"):
+        return Origin(CRATES, text.removeprefix("crates:"))
+    if direct := DIRECT.fullmatch(text):
+        if _canonical(direct[1]) != product.distribution:
+            raise _unusable(product, text, f"it is a requirement for {direct[1]}")
+        text = direct[2]
+    if text.startswith("git+") or "://" in text:
+        return _of_url(text.partition("#")[0], here)
+    path = Path(here, os.path.expanduser(text))
+    if VERSION.fullmatch(text):
+        return Origin(INDEX, text.removeprefix("v"))
+    asked = REQUIRED.fullmatch(text)
+    if asked and product.distribution and _canonical(asked[1]) == product.distribution:
+        exact = re.fullmatch(r"==\s*([\w.+!-]+)", asked[2].strip())
+        return Origin(INDEX, exact[1]) if exact else Origin(REQUIREMENT, text)
+    if asked and asked[2]:
+        raise _unusable(product, text, f"it is a requirement for {asked[1]}")
+    if not path.exists() and "/" not in text and not text.startswith(("~", ".")):
+        raise _unusable(product, text, "there is no such file either")
+    return _of_path(path)
+
+
+def _of_path(path: Path) -> Origin:
+    path = Path(os.path.abspath(path))
+    return Origin(CHECKOUT if path.is_dir() else FILE, str(path))
+
+
+def _of_url(url: str, here: str) -> Origin:
+    if url.startswith("file://"):
+        return _of_path(Path(unquote(urlsplit(url).path)))
+    if not url.startswith("git+") and url.endswith(ARCHIVES):
+        return Origin(ARCHIVE, url)
+    url = url.removeprefix("git+")
+    parts = urlsplit(url)
+    ref = parts.path.rpartition("@")[2] if "@" in parts.path else ""
+    url = url.removesuffix(f"@{ref}") if ref else url
+    if not parts.scheme:
+        url = os.path.abspath(Path(here, os.path.expanduser(url)))
+    return Origin(GIT, url, ref or "HEAD")
+
+
+def _check_path(product: Product, origin: Origin) -> None:
+    if not os.path.exists(origin.source):
+        raise LaneError("origin_not_there", "environment", f"{product.variable} names {origin.source}, and nothing is there", "correct the path")
+    if not os.access(origin.source, os.R_OK):
+        raise LaneError("origin_not_there", "environment", f"{product.variable} names {origin.source}, which this user cannot read", "correct its mode")
+    if origin.kind == CHECKOUT and not any(Path(origin.source, name).is_file() for name in product.markers):
+        raise _unusable(product, origin.source, f"that folder has no {' or '.join(product.markers)}")
+
+
+def _unusable(product: Product, text: str, why: str) -> LaneError:
+    return LaneError(
+        "origin_unusable", "environment", f"{product.variable} is {text!r}, which names no {product.name} to test: {why}", "docs/origins.md has the forms"
+    )
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,138 @@
+"""What an origin is at this moment: the commit of a branch, the version that a requirement resolves to, the bytes of a file, the files of a checkout.
+
+`identity` changes with the content, and is what caches are keyed by. origins.json, which the roles hand over, has for each product where it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.private_dir import hand_over, handed_over
+from . import cache, git, pip, tree
+from .origin import ARCHIVE, CHECKOUT, CRATES, GIT, INDEX, REQUIREMENT, Origin, Product
+
+FETCH_LIMIT = 600.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things go. cache_dir: the lane's cache; mark: for the programs that run; log: a file for what builds say; limit: seconds for a build."""
+
+    cache_dir: str
+    mark: str | None
+    log: str
+    limit: float
+
+    def family(self, name: str) -> Path:
+        """A part of the cache."""
+        return Path(self.cache_dir, name)
+
+
+@dataclass(frozen=True)
+class Source:
+    """origin: what was named; identity: changes with the content; requirement, hashes: for pip; commit, dirty: of a repository; path: of a local file."""
+
+    origin: Origin
+    identity: str
+    requirement: str = ""
+    hashes: tuple[str, ...] = ()
+    commit: str = ""
+    dirty: bool | None = None
+    path: str = ""
+
+    def words(self) -> str:
+        """Where it came from, for the terminal."""
+        at = ", ".join([self.commit[:8], *(["with local changes"] if self.dirty else [])]) if self.commit else ""
+        known = {INDEX: "the package index", REQUIREMENT: "the package index", CRATES: "crates.io", GIT: str(self.origin)}
+        words = known.get(self.origin.kind, self.origin.source)
+        return f"{words} ({at})" if at else words
+
+    def provenance(self, version: str | None, sha256: str | None) -> dict[str, Any]:
+        """The entry of origins.json."""
+        where = {"kind": self.origin.kind, "source": str(self.origin), "version": version, "commit": self.commit or None}
+        return {**where, "dirty": self.dirty, "sha256": sha256}
+
+
+def resolve(product: Product, origin: Origin, place: Place, belongs: Callable[[str], bool] = lambda name: True) -> Source:
+    """Ask what the origin is now. belongs: which files of a checkout or a commit the product depends on, by their names.
+
+    Raises LaneError: environment when index or repository cannot be reached, the product's component when the repository has no such ref.
+    """
+    kind, text = origin.kind, origin.source
+    if kind == INDEX:
+        return Source(origin, f"{product.distribution}=={text}", f"{product.distribution}=={text}")
+    if kind == CRATES:
+        return Source(origin, str(origin.source))
+    if kind == REQUIREMENT:
+        version, digest = _newest(product, text, place)
+        return Source(origin, f"{product.distribution}=={version} {digest}", f"{product.distribution}=={version}", (digest,) if digest else ())
+    if kind == GIT:
+        commit = repository(product, origin, place).commit(origin.ref)
+        return Source(origin, commit, commit=commit, dirty=False)
+    if kind == CHECKOUT:
+        root = Path(text)
+        commit, dirty = tree.state(root)
+        names = [name for name in tree.files(root) if belongs(name)]
+        return Source(origin, tree.digest(root, names), commit=commit, dirty=dirty)
+    path = _fetched(product, text, place) if kind == ARCHIVE else Path(text)
+    return Source(origin, sha256(path), path=str(path))
+
+
+def folder(product: Product, source: Source, place: Place) -> Path:
+    """The checkout itself: the user's own, which nobody may write to, or the commit of a repository in the cache. Take a copy to build in."""
+    if source.origin.kind == CHECKOUT:
+        return Path(source.origin.source)
+    repo = repository(product, source.origin, place)
+    root = place.family("sources")
+    with cache.locked(root, repo.name, place.limit):
+        repo.check_out(source.commit, root / repo.name)
+    return root / repo.name
+
+
+def repository(product: Product, origin: Origin, place: Place) -> git.Repository:
+    """The git repository of an origin."""
+    return git.Repository(origin.source, product.variable, product.component, f"{product.variable}={origin.source}", place.mark, place.log, tags=True)
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record(lane_dir: str, **products: dict[str, Any] | None) -> None:
+    """Hand over where these products came from: lane_dir/handover/origins.json."""
+    known = handed_over(lane_dir).get("lane_origins", {})
+    hand_over(lane_dir, "origins", {**known, **products})
+
+
+def _newest(product: Product, requirement: str, place: Place) -> tuple[str, str]:
+    """(version, sha256 of its file, or "") that pip would install now."""
+    cache.make_private(place.family("venvs"))
+    with cache.growing(place.family("venvs")) as new:
+        report = new / "report.json"
+        arguments = ["install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", product.distribution, "--report", str(report), requirement]
+        pip.run(pip.program(), arguments, pip.environment(place.mark), FETCH_LIMIT, f"resolve {requirement}", place.log)
+        [entry] = json.loads(report.read_text(encoding="utf-8"))["install"]
+    return entry["metadata"]["version"], entry["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256", "")
+
+
+def _fetched(product: Product, url: str, place: Place) -> Path:
+    """An archive, fetched at every run, because only its bytes tell whether it is still the same."""
+    root = place.family("sources")
+    cache.make_private(root)
+    with cache.growing(root) as new:
+        env = {**pip.environment(place.mark), "TMPDIR": str(new)}
+        pip.run(pip.program(), ["download", "--no-deps", "--dest", str(new), url], env, FETCH_LIMIT, f"download {url}", place.log, product.component)
+        [path] = [path for path in new.iterdir() if path.is_file()]
+        home = root / f"archive-{sha256(path)[:16]}"
+        if not home.exists():
+            home.mkdir()
+            path.rename(home / path.name)
+    cache.used(home)
+    return home / path.name

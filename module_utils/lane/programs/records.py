@@ -1,0 +1,161 @@
+"""What is known of the lane's started programs: lane_dir/processes/NAME.json and NAME.status, and what /proc says of
+them.
+
+A record counts only as long as a process of the group that it names carries the mark of the record's run: a pid may be
+a stranger's by now.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..core.private_dir import MARK, Run, write_private
+from ..evidence import log_excerpt
+from ..lifecycle import proc
+from .program import Fatal
+
+RECORDS = "processes"
+#: Only the end of a longer log is read.
+LOG_END = 65536
+
+
+@dataclass
+class Record:
+    """A program that was started. mark: that of its run. counters: what limits.counters() returned at its start."""
+
+    name: str
+    component: str
+    group: int
+    started: float
+    sequence: int
+    digest: str
+    log: str
+    log_start: int
+    stop_signal: str
+    oneshot: bool
+    ready_seconds: float | None = None
+    limit: float = 30.0
+    mark: str = ""
+    fatal: Fatal | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def save(self, lane_dir: str) -> None:
+        write_private(_folder(lane_dir) / f"{self.name}.json", json.dumps(asdict(self), indent=1).encode())
+
+    @property
+    def pid(self) -> int | None:
+        """The program itself, which is the supervisor shell's child; None when it has ended."""
+        return next((p.pid for p in self.members() if p.parent == self.group), None)
+
+    def members(self, found: list[proc.Process] | None = None) -> list[proc.Process]:
+        """The live processes of the program's group (found: as /proc was just read), none of them when no one carries
+        the mark.
+        """
+        members = proc.group_members(self.group) if found is None else found
+        return members if any(_marked(p.pid, p.started, self.mark) for p in members) else []
+
+    def running(self, run: Run) -> bool:
+        """Whether the group still exists and is this run's."""
+        return self.mark == run.mark and bool(self.members())
+
+    def exit_status(self, lane_dir: str) -> int | None:
+        """The program's exit status (128 + n after signal n), or None while it runs or when the supervisor shell was
+        killed with it.
+        """
+        text = status_file(lane_dir, self.name)
+        return int(text.read_text()) if text.exists() and text.stat().st_size else None
+
+    def log_lines(self) -> list[str]:
+        """The lines that the program wrote since its start, from the last LOG_END bytes."""
+        try:
+            with open(self.log, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self.log_start, size - LOG_END))
+                return file.read(LOG_END).decode("utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def said(self) -> str:
+        """What its log says about a failure, as the end of a sentence."""
+        words = log_excerpt.telling(self.log_lines())
+        return f": {words}" if words else " and wrote nothing to its log"
+
+    @property
+    def evidence(self) -> str:
+        """The log, with the number of its last line."""
+        try:
+            with open(self.log, "rb") as file:
+                count = sum(1 for _ in file)
+        except FileNotFoundError:
+            return self.log
+        return f"{self.log}:{count}" if count else self.log
+
+
+@functools.lru_cache(maxsize=256)
+def _marked_once(pid: int, started: int, mark: str) -> bool:
+    if proc.environ(pid, MARK) == mark:
+        return True
+    raise LookupError  # exceptions are not cached: a process gets its mark when it calls exec
+
+
+def _marked(pid: int, started: int, mark: str) -> bool:
+    try:
+        return _marked_once(pid, started, mark)
+    except LookupError:
+        return False
+
+
+def _folder(lane_dir: str) -> Path:
+    folder = Path(lane_dir, RECORDS)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def status_file(lane_dir: str, name: str) -> Path:
+    """Where the supervisor shell writes the exit status."""
+    return Path(lane_dir, RECORDS, f"{name}.status")
+
+
+def records(lane_dir: str) -> list[Record]:
+    """All programs that were started in this lane, in the order of their start."""
+    found = []
+    for path in Path(lane_dir, RECORDS).glob("*.json"):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["fatal"] = Fatal(**values["fatal"]) if values.get("fatal") else None
+        found.append(Record(**values))
+    return sorted(found, key=lambda r: r.sequence)
+
+
+def record(lane_dir: str, name: str) -> Record | None:
+    """What is known of one program, or None when it was never started."""
+    return next((r for r in records(lane_dir) if r.name == name), None)
+
+
+def remove(lane_dir: str, names: Collection[str]) -> None:
+    """Remove the records of programs that have done their work and ended. Their logs stay."""
+    for name in names:
+        (_folder(lane_dir) / f"{name}.json").unlink(missing_ok=True)
+        status_file(lane_dir, name).unlink(missing_ok=True)
+
+
+def ended_how(status: int | None) -> str:
+    """A clause for an exit status: "was killed by SIGKILL", "ended with status 1"."""
+    if status is None:
+        return "was killed with its whole process group (no exit status)"
+    if status > 128:
+        try:
+            return f"was killed by {signal.Signals(status - 128).name}"
+        except ValueError:
+            pass
+    return f"ended with status {status}"
+
+
+def status_of_returncode(code: int) -> int:
+    """An exit status from a code in subprocess's form: -n after signal n."""
+    return 128 - code if code < 0 else code

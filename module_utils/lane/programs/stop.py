@@ -1,0 +1,49 @@
+"""Stop programs of the lane by their process groups."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from ..core.errors import LaneError
+from ..core.private_dir import Run
+from ..lifecycle import proc
+from .records import Record
+
+POLL = 0.02
+#: Seconds until a process that got SIGKILL has to be gone.
+KILL_WAIT = 5.0
+
+
+def stop(run: Run, entries: list[Record], limit: float) -> list[str]:
+    """Stop these programs, the last started first, each with its own signal and after `limit` seconds with SIGKILL.
+
+    Returns the names of those that were running. Signals go to whole process groups, and only to those that carry this
+    run's mark.
+    """
+    stopped = []
+    for entry in sorted(entries, key=lambda r: -r.sequence):
+        if entry.running(run):
+            stopped.append(entry.name)
+            end_groups({entry.group}, signal.Signals[f"SIG{entry.stop_signal}"], limit)
+    return stopped
+
+
+def end_groups(groups: set[int], first: signal.Signals, limit: float) -> None:
+    """Signal process groups, wait until they are empty, and after `limit` seconds kill what is left of them."""
+    for number, wait in ((first, limit), (signal.SIGKILL, KILL_WAIT)):
+        for group in groups:
+            try:
+                os.killpg(group, number)
+                os.killpg(group, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+        end = time.monotonic() + wait
+        pause = POLL / 16  # most are gone by then
+        while time.monotonic() < end:
+            if not any(p.group in groups and p.alive for p in proc.everyone()):
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, POLL)
+    raise LaneError("process_unkillable", "lane", f"process groups {sorted(groups)} are still alive after SIGKILL", "see ps -eo pid,pgid,stat,args")

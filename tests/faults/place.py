@@ -1,0 +1,80 @@
+"""Where a fault happens, and how what was done there is undone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.programs import records
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@dataclass
+class Place:
+    """Where a fault happens: the lane, a scratch folder of its own, and what replaces the words in braces in the
+    catalogue.
+
+    prefix: words to put before the command that runs the lane, for what surrounds the whole run.
+    """
+
+    lane_id: int
+    lane_dir: Path
+    scratch: Path
+    guests_file: Path
+    cache_dir: Path
+    actions: dict[str, Callable[[Place, dict[str, Any]], None]]
+    undoing: list[Callable[[], None]] = field(default_factory=list)
+    prefix: list[str] = field(default_factory=list)
+
+    @property
+    def words(self) -> dict[str, str]:
+        first = 17900 + 10 * self.lane_id
+        ports = ("proxy_port", "proxy_plain_port", "api_port", "metrics_port", "spice_port", "unused_port")
+        words = {name: str(first + n) for n, name in enumerate(ports)}
+        words |= {"scratch": str(self.scratch), "lane_dir": str(self.lane_dir), "here": str(HERE), "python": sys.executable, "lane_id": str(self.lane_id)}
+        for name, file, key in (
+            ("ticket", "secrets/spice_ticket", ""),
+            ("ryll", "handover/ryll.json", "path"),
+            ("kerbside_bin", "handover/kerbside.json", "bin"),
+        ):
+            path = self.lane_dir / file
+            if path.exists():
+                words[name] = json.loads(path.read_text())[key] if key else path.read_text()
+        if (ca := self.lane_dir / "tls/ca.pem").exists():
+            words["ca"] = ca.read_text().replace("\n", "\\n")  # as a .vv has it
+        return words
+
+    def fill(self, value: Any) -> Any:
+        """The value with every {word} replaced."""
+        if isinstance(value, str):
+            for name, text in self.words.items():
+                value = value.replace("{" + name + "}", text)
+            return value
+        if isinstance(value, list):
+            return [self.fill(v) for v in value]
+        return {k: self.fill(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def do(self, actions: list[dict[str, Any]]) -> None:
+        """Carry out actions, each a mapping with one key."""
+        for action in actions:
+            ((name, options),) = action.items()
+            self.actions[name](self, self.fill(options))
+
+    def undo(self) -> None:
+        """Revert what the actions changed."""
+        while self.undoing:
+            self.undoing.pop()()
+
+    def group(self, program: str) -> int:
+        """The process group of one of the lane's programs."""
+        entry = records.record(str(self.lane_dir), program)
+        if entry is None or not proc.group_members(entry.group):
+            raise LookupError(f"{program} does not run in lane {self.lane_id}")
+        return entry.group

@@ -1,0 +1,79 @@
+"""What a module says when the system refuses something: which disk is full, where it is the lane's."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+from ansible.module_utils.lane.core import ansible_result
+
+
+class Failed(Exception):
+    """What fail_json was given."""
+
+
+def told(error: Exception, **params: str) -> dict[str, Any]:
+    """lane_failure of a module whose work ends with this error."""
+
+    def fail_json(**values: object) -> NoReturn:
+        raise Failed(values)
+
+    def work() -> dict[str, Any]:
+        raise error
+
+    module = SimpleNamespace(_name="spine_check", params=params, fail_json=fail_json)
+    with pytest.raises(Failed) as caught:
+        ansible_result.finish(module, work)
+    failure: dict[str, Any] = caught.value.args[0]["lane_failure"]
+    return failure
+
+
+@pytest.fixture
+def disks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Free KiB by folder, instead of what this machine has."""
+    free: dict[str, int] = {}
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_bavail=free.get(str(folder), 1 << 20), f_frsize=1024))
+    return free
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("named", [True, False])
+def test_of_a_full_disk_the_folder_that_is_full_is_named(tmp_path: Path, disks: dict[str, int], number: int, named: bool) -> None:
+    """Whatever says that there is no room: an error that names its file, or a write(2) that does not."""
+    (tmp_path / "lane").mkdir()
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    disks[str(artifacts)] = 12
+    error = OSError(number, "full", str(artifacts / "logs/api.log")) if named else OSError(number, "full")
+    failure = told(error, lane_dir=str(tmp_path / "lane"), artifacts_dir=str(artifacts))
+    assert (failure["component"], failure["code"]) == ("host", "disk_full")
+    assert f"full; 12 KiB are free in {artifacts}" in failure["cause"]
+
+
+def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
+    failure = told(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
+    assert (failure["component"], failure["code"], failure["cause"]) == ("environment", "system_refused", "spine_check failed: words (/x)")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too_many_files"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "too_many_processes"),
+        (RuntimeError("can't start new thread"), "too_many_processes"),
+        (MemoryError(), "memory_refused"),
+    ],
+)
+def test_a_limit_of_the_machine_that_the_module_runs_into_is_the_hosts(error: Exception, code: str) -> None:
+    failure = told(error, lane_dir="/tmp")
+    assert (failure["component"], failure["code"]) == ("host", code)
+
+
+def test_a_bug_is_no_bare_traceback() -> None:
+    failure = told(ValueError("what\nelse"), lane_dir="/tmp")
+    assert (failure["component"], failure["code"]) == ("lane", "internal_error")
+    assert "ValueError: what else" in failure["cause"]

@@ -1,0 +1,114 @@
+"""Whatever a program under test makes of its log, reading and collecting it comes to an end, in bounded memory and disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.core import bounded
+from ansible.module_utils.lane.evidence import collect
+from lanes import TestLane, claimed_lane
+
+ROOT = Path(__file__).parents[2]
+#: Judges a red lane, as lane_evidence does, and makes its report.
+JUDGE = f"""
+import json, sys
+from pathlib import Path
+import ansible.module_utils
+ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
+from ansible.module_utils.lane.core.private_dir import read_run
+from ansible.module_utils.lane.evidence import report, verdict
+lane_dir, artifacts = sys.argv[1:]
+named = {{"component": "guest", "check": "banner", "code": "unclassified", "cause": "it floods", "evidence": lane_dir + "/logs/serial.log:1"}}
+failure = {{"role": "sextant_vm", "task": "t", "result": {{"lane_failure": named}}}}
+verdict.write(lane_dir, artifacts, read_run(lane_dir), command="c", planned=["banner"], failure=failure, phases=[], versions={{}})
+report.write(Path(artifacts))
+"""
+
+
+def sparse(path: Path) -> None:
+    """A log of 8 GB that takes no room on the disk."""
+    with path.open("wb") as file:
+        file.write(b"first\n")
+        file.truncate(8 << 30)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nlast\n")
+
+
+@pytest.fixture
+def lane() -> Iterator[TestLane]:
+    with claimed_lane() as found:
+        yield found
+
+
+@pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, sparse])
+def test_a_guest_that_floods_its_serial_port_gets_a_result(lane: TestLane, make: Callable[[Path], None]) -> None:
+    logs = Path(lane.dir, "logs")
+    make(logs / "serial.log")
+    for number in range(3):
+        sparse(logs / f"other-{number}.log")
+    limit = 1 << 30
+    command = [sys.executable, "-c", JUDGE, lane.dir, lane.artifacts]
+    subprocess.run(command, check=True, timeout=120, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    kept = [path for path in Path(lane.artifacts).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in kept) <= collect.MOST
+    assert all(path.stat().st_blocks * 512 < 8 << 20 for path in kept)
+    assert json.loads(Path(lane.artifacts, "result.json").read_text())["blame"]["component"] == "guest"
+    assert Path(lane.artifacts, "report.html").exists()
+    text = Path(lane.artifacts, "logs/other-1.log").read_bytes()
+    assert text.startswith(b"first\n") and text.endswith(b"\nlast\n")
+    assert re.search(rb"\n\[\d+ of \d+ bytes are left out here\]\n", text)
+    if make is not sparse:
+        assert not Path(lane.artifacts, "logs/serial.log").exists()
+        assert "logs/serial.log: it is not a regular file" in Path(lane.artifacts, collect.NOTES).read_text()
+    assert json.loads(Path(lane.artifacts, "logs/diagnosis.json").read_text()).get("broken") is None
+
+
+def test_no_more_files_and_bytes_are_kept_than_fit(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "MOST_FILES", 5)
+    for number in range(9):
+        Path(lane.dir, f"logs/{number}.log").write_text("x\n")
+    collect.collect(lane.dir, Path(lane.artifacts), "c")
+    assert len(list(Path(lane.artifacts, "logs").glob("*.log"))) == 5
+    monkeypatch.setattr(collect, "MOST", 6)
+    collect.collect(lane.dir, Path(lane.artifacts), "c")
+    assert len(list(Path(lane.artifacts, "logs").glob("*.log"))) == 3
+    assert Path(lane.artifacts, collect.NOTES).read_text().count("\n") == 6
+
+
+@pytest.mark.parametrize(("size", "left_out"), [(400, 0), (401, 1)])
+def test_a_long_file_is_cut_at_lines_and_says_so(tmp_path: Path, size: int, left_out: int) -> None:
+    file = tmp_path / "x.log"
+    lines = [f"line {number:04}\n" for number in range(40)]
+    file.write_text("".join(lines)[: 400 - len("\n")] + "\n" + "x" * (size - 400))
+    assert file.stat().st_size == size
+    data = bounded.ends(file, 95, 305)
+    assert data is not None
+    if not left_out:
+        assert data == file.read_bytes()
+    else:
+        assert data.decode() == "".join(lines[:9]) + "\n[10 of 401 bytes are left out here]\n" + "".join(lines[10:]) + "x"
+
+
+@pytest.mark.parametrize(("limit", "found"), [(100, (0, b"one\ntwo\nthree")), (10, (4, b"two\nthree")), (5, (8, b"three")), (3, (10, b"ree"))])
+def test_the_tail_begins_at_a_line(tmp_path: Path, limit: int, found: tuple[int, bytes]) -> None:
+    file = tmp_path / "x.log"
+    file.write_bytes(b"one\ntwo\nthree")
+    assert bounded.tail(file, limit) == found
+    assert bounded.tail(tmp_path / "gone", limit) == (0, b"")
+
+
+def test_a_picture_is_not_cut(lane: TestLane) -> None:
+    report = {"command_id": "c", "checks": [], "files": ["screenshot.png", "screendump.png"]}
+    Path(lane.dir, "logs/spine.json").write_text(json.dumps(report))
+    Path(lane.dir, "screenshot.png").write_bytes(bytes(collect.HEAD + collect.TAIL + 1))
+    Path(lane.dir, "screendump.png").write_bytes(bytes(9))
+    collect.collect(lane.dir, Path(lane.artifacts), "c")
+    assert [path.name for path in Path(lane.artifacts).glob("*.png")] == ["screendump.png"]

@@ -1,0 +1,87 @@
+"""Collecting evidence and reading the checks' reports, on plain folders: no lane is needed for these rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.core import check_report
+from ansible.module_utils.lane.evidence import check_results, collect
+
+KEY = ("smoke", "pocket", "status")
+STEP = {"name": "status", "result": "failed", "seconds": 2.0, "started": 5.0, "seen": {"expected": "a", "got": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("report", "entry"),
+    [
+        ({"transcript": [STEP], "cause": "a was b", "component": "ryll"}, ("fail", 5.0, 2.0, {"cause": "a was b", "component": "ryll", **STEP["seen"]})),
+        ({"transcript": [STEP]}, ("fail", 5.0, 2.0, STEP["seen"])),
+        ({"transcript": [{**STEP, "result": "ok", "seen": None}], "cause": "of another step"}, ("pass", 5.0, 2.0, {})),
+        ({"transcript": [{**STEP, "result": "skipped", "started": None, "seconds": None, "seen": {}}]}, ("not run", None, 0.0, {})),
+        ({"checks": [{"name": "status", "result": "pass", "detail": {"a": 1}}]}, ("pass", None, 0.0, {"a": 1})),
+        ({"checks": [{"name": "other", "result": "pass"}]}, ("not run", None, 0.0, {})),
+        ({"guest": "uncalibrated", "checks": [{"name": "status", "result": "pass"}]}, ("not run", None, 0.0, {})),
+        ({"suite": "audio", "checks": [{"name": "status", "result": "pass"}]}, ("not run", None, 0.0, {})),
+    ],
+)
+def test_the_entry_of_a_check(report: dict[str, Any], entry: tuple[Any, ...]) -> None:
+    (found,) = check_results.entries([report], [KEY], "pocket")
+    names = ("suite", "guest", "name", "result", "started", "seconds", "detail")
+    assert found == dict(zip(names, (*KEY, *entry), strict=True))
+
+
+def test_a_planned_check_is_a_name_or_names_its_suite_and_guest() -> None:
+    planned = ["status", {"name": "x"}, {"suite": "audio", "guest": "uncalibrated", "name": "y"}]
+    assert check_results.planned_keys(planned, "pocket") == [KEY, ("smoke", "pocket", "x"), ("audio", "uncalibrated", "y")]
+
+
+@pytest.fixture
+def lane_dir(tmp_path: Path) -> Path:
+    for folder in ("logs", "handover", "pictures"):
+        (tmp_path / "lane" / folder).mkdir(parents=True)
+    return tmp_path / "lane"
+
+
+def test_reports_of_other_commands_are_left_out_and_other_json_is_kept(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in ("mine", "other"):
+        monkeypatch.setenv(check_report.COMMAND_ID, command)
+        check_report.write(lane_dir / f"logs/{command}.json", {"checks": []})
+    (lane_dir / "logs/events.json").write_text("[]")
+    artifacts = lane_dir.parent / "artifacts"
+    reports = collect.collect(str(lane_dir), artifacts, "mine", "words\n")
+    assert reports == [{"command_id": "mine", "checks": []}]
+    kept = {path.name: path.stat().st_mode & 0o777 for path in (artifacts / "logs").iterdir()}
+    assert kept == dict.fromkeys(("mine.json", "events.json", "ansible.log", "not-collected.txt"), 0o644)
+    assert (artifacts / "logs").stat().st_mode & 0o777 == 0o755
+    assert (artifacts / collect.NOTES).read_text() == "logs/other.json: an earlier command made it\n"
+    (lane_dir / "logs/ansible.log").write_text("earlier\n")
+    (lane_dir / "logs/other.json").unlink()
+    collect.collect(str(lane_dir), artifacts, "mine", "words\n")
+    assert (artifacts / "logs/ansible.log").read_text() == "earlier\nwords\n"
+    assert not (artifacts / collect.NOTES).exists()
+
+
+@pytest.mark.parametrize("file", ["screenshot.png", "screendump.png", "pictures/1.png"])
+def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: Path, file: str) -> None:
+    (lane_dir / file).write_bytes(b"a picture")
+    report = {"command_id": "c", "files": [str(lane_dir / file), "../x.png", "secrets/x.png", "pictures/gone.png"]}
+    (lane_dir / "logs/spine.json").write_text(json.dumps(report))
+    artifacts = lane_dir.parent / "artifacts"
+    collect.collect(str(lane_dir), artifacts, "c")
+    assert [str(path.relative_to(artifacts)) for path in artifacts.rglob("*.png")] == [file]
+    collect.collect(str(lane_dir), artifacts, "another")
+    assert list(artifacts.rglob("*.png")) == []
+
+
+def test_a_report_that_is_too_large_or_none_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    for text, found in (('{"command_id": "c"}', {"command_id": "c"}), ("{}", {}), ("[]", {}), ("{", {})):
+        path.write_text(text)
+        assert check_report.read(path) == found
+    path.write_text('{"command_id": "c"}')
+    monkeypatch.setattr(check_report, "LARGEST", 18)
+    assert check_report.read(path) == {}
+    assert check_report.read(tmp_path) == {}

@@ -1,0 +1,160 @@
+"""kerbside's environment and its proxy: made once for each content, made again when it is damaged, and never in the user's checkout."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import kerbside, origin, python_env
+from ansible.module_utils.lane.prepare.source import Place
+
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+#: A build backend of a page, so that no test needs a registry: it leaves things behind as setuptools does, and writes one wheel of all modules.
+BACKEND = """
+import pathlib, zipfile
+VERSION = open("VERSION").read().strip()
+def build_wheel(folder, config=None, metadata=None):
+    pathlib.Path("build/lib").mkdir(parents=True, exist_ok=True)
+    pathlib.Path("_version.py").write_text(VERSION)
+    name, info = f"kerbside-{VERSION}-py3-none-any.whl", f"kerbside-{VERSION}.dist-info"
+    files = {f"kerbside/{p.name}": p.read_text() for p in pathlib.Path("kerbside").glob("*.py")}
+    needs = "Requires-Dist: mysqlclient==2.3.0\\nRequires-Dist: kerbside-proxy==1\\n"
+    files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\\nName: kerbside\\nVersion: {VERSION}\\n{needs}"
+    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    files[f"{info}/RECORD"] = "".join(f"{n},,\\n" for n in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        for entry, text in files.items():
+            wheel.writestr(entry, text)
+    return name
+"""
+WITHOUT = ("mysqlclient",)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(str(tmp_path / "cache"), None, str(tmp_path / "log"), 300)
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> str:
+    """A built proxy."""
+    path = tmp_path / "proxy"
+    path.write_text("#!/bin/sh\necho usage\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of a tiny kerbside, and no package index."""
+    folder = tmp_path / "src"
+    (folder / "kerbside").mkdir(parents=True)
+    files = {
+        "pyproject.toml": PROJECT,
+        "backend.py": BACKEND,
+        "VERSION": "1.0",
+        ".gitignore": "build/\n_version.py\n",
+        "kerbside/a.py": "",
+        "kerbside/b.py": "",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull, "PIP_ROOT": "/nowhere", "PIP_DRY_RUN": "1"}.items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+def install(place: Place, text: object, proxy: str = "", proxy_bin: str = "") -> kerbside.Installed:
+    named = origin.parse(origin.KERBSIDE, str(text), "/")
+    assert named
+    return kerbside.install(place, named, origin.parse(origin.PROXY, proxy, "/"), proxy_bin, WITHOUT)
+
+
+@pytest.mark.slow
+def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout: Path, proxy: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in checkout.rglob("*") if ".git" not in path.parts}
+    first = install(place, checkout, proxy)
+    assert not first.cached
+    assert first.facts["versions"]["kerbside"] == "1.0"
+    assert "mysqlclient" not in first.facts["versions"]
+    assert subprocess.run([first.facts["proxy"]], capture_output=True, text=True, check=True).stdout == "usage\n"
+    assert first.origins["proxy"] == {
+        "kind": "file",
+        "source": proxy,
+        "version": "",
+        "commit": None,
+        "dirty": None,
+        "sha256": hashlib.sha256(Path(proxy).read_bytes()).hexdigest(),
+    }
+    assert {path: path.stat().st_mtime_ns for path in checkout.rglob("*") if ".git" not in path.parts} == before
+    again = install(place, checkout, proxy)
+    assert again.cached
+    assert again.facts == first.facts
+
+    (checkout / "kerbside/b.py").unlink()  # a module that is gone is gone
+    (checkout / "_version.py").write_text("made by a build of the user's")
+    second = install(place, checkout, proxy)
+    assert not second.cached
+    assert second.origins["kerbside"]["sha256"] != first.origins["kerbside"]["sha256"]
+    assert subprocess.run([second.facts["python"], "-c", "import kerbside.a"], check=True)
+    assert subprocess.run([second.facts["python"], "-c", "import kerbside.b"], stderr=subprocess.DEVNULL).returncode == 1
+
+    module = next(Path(second.facts["bin"]).parent.rglob("kerbside/a.py"))
+    module.unlink()  # a package of the cached environment loses a file: it is made anew
+    third = install(place, checkout, proxy)
+    assert not third.cached
+    assert module.exists()
+    (checkout / "rust").mkdir()
+    (checkout / "rust/main.rs").write_text("")  # a file of the proxy's source alone
+    assert install(place, checkout, proxy).cached
+
+
+@pytest.mark.slow
+def test_a_wheel_is_known_by_its_bytes_and_a_given_proxy_is_named(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
+    subprocess.run(["python3", "-c", "import backend; backend.build_wheel('..')"], cwd=checkout, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    first = install(place, wheel, proxy_bin=proxy)
+    assert (first.facts["proxy"], first.origins["proxy"]["kind"], first.origins["kerbside"]["kind"]) == (proxy, "environment", "file")
+    assert first.origins["proxy"]["source"] == f"KERBSIDE_PROXY_BIN={proxy}"
+    assert install(place, wheel, proxy_bin=proxy).cached
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("kerbside/new.py", "")
+    assert not install(place, wheel, proxy_bin=proxy).cached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "text", "code", "component"),
+    [
+        ("backend.py", "raise RuntimeError('no such thing')", "package_broken", "kerbside"),
+        ("pyproject.toml", "[project\n", "package_broken", "kerbside"),
+        ("backend.py", BACKEND.replace("mysqlclient==2.3.0", "not-to-be-had==1"), "no_such_version", "kerbside"),
+    ],
+)
+def test_a_package_that_does_not_build_is_the_products_fault(place: Place, checkout: Path, proxy: str, file: str, text: str, code: str, component: str) -> None:
+    (checkout / file).write_text(text)
+    with pytest.raises(LaneError) as caught:
+        install(place, checkout, proxy)
+    assert (caught.value.code, caught.value.component) == (code, component)
+    assert not list(Path(place.cache_dir, "venvs").glob("[!.]*"))
+
+
+def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path) -> None:
+    def home(text: str, without: tuple[str, ...] = ()) -> Path:
+        named = origin.parse(origin.KERBSIDE, text, "/")
+        assert named
+        return python_env.Environment(kerbside.resolve(origin.KERBSIDE, named, place, python_env.belongs), without).home(place.cache_dir)
+
+    assert len({home("0.8.0"), home("0.8.1"), home("0.8.0", ("x",)), home(str(checkout))}) == 4
+    assert home("kerbside==0.8.0") == home("0.8.0")

@@ -1,0 +1,61 @@
+"""tests/lint/errors.py: green on the checkout, and red on each gap between the table of codes, the code that raises them, and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_lint import load
+
+errors = load("errors")
+CODES = 'CODES: dict[str, tuple[str, str]] = {"lane_taken": ("It is taken.", "Use another."), "no_room": ("It is full.", "Free some.")}\n'
+RAISES = 'raise LaneError("lane_taken", "lane", "x")\nFound(code="no_room")\n'
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small checkout in which all is well."""
+    for folder in (*errors.PRODUCT, "docs", "module_utils/lane/core"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / errors.TABLE).write_text(CODES)
+    (tmp_path / "library/a.py").write_text(RAISES)
+    (tmp_path / errors.PAGE).write_text(errors.page(tmp_path, errors.scan(tmp_path)[0]))
+    return tmp_path
+
+
+def test_the_checkout_has_no_unknown_or_unused_code() -> None:
+    assert errors.scan(errors.ROOT)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "wrong"),
+    [
+        ("library/a.py", RAISES + 'LaneError("no_such", "lane", "x")', ["library/a.py:3: the code no_such is not in"]),
+        ("library/a.py", RAISES + 'errors.LaneError("typo", "lane", "x")', ["library/a.py:3: the code typo is not in"]),
+        ("library/a.py", RAISES + 'Found(code="no_rom")', ["library/a.py:3: the code no_rom is not in"]),
+        ("library/a.py", 'LaneError("lane_taken", "lane", "x")\n', ["nothing raises no_room", "docs/errors.md is out of date"]),
+        (errors.TABLE, CODES.replace("It is full.", "full"), ["no_room: no sentence: 'full'", "docs/errors.md is out of date"]),
+        (
+            errors.TABLE,
+            CODES.replace("no_room", "noRoom"),
+            ["noRoom is not in snake_case", "the code no_room is not in", "nothing raises noRoom", "out of date"],
+        ),
+        (errors.PAGE, "", ["docs/errors.md is out of date"]),
+    ],
+)
+def test_each_gap_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, text: str, wrong: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["errors.py", "--check", str(tree)])
+    assert errors.main() == 0
+    (tree / file).write_text(text)
+    capsys.readouterr()
+    assert errors.main() == 1
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == len(wrong)
+    assert all(words in line for words, line in zip(wrong, told, strict=True)), told
+
+
+def test_the_page_is_written(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / errors.PAGE).unlink()
+    monkeypatch.setattr("sys.argv", ["errors.py", str(tree)])
+    assert errors.main() == 0
+    assert "| `no_room` | It is full. | Free some. | library/a.py |" in (tree / errors.PAGE).read_text()

@@ -1,0 +1,191 @@
+"""Programs that do not work any more: ended, stopped, broken, never ready; and that this is noticed whatever the lane
+waits for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.core import limits
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs import loss, records, stop
+from ansible.module_utils.lane.programs.program import Fatal
+from ansible.module_utils.lane.programs.readiness import Ready
+from lanes import TestLane, claimed_lane
+
+FOREVER = "exec sleep 60"
+#: As kerbside 0.8.0's daemon wrote it when a row of consoletokens had no `expires`; the process and its proxy went on.
+DEAD_THREAD = """Traceback (most recent call last):
+  File "/v/bin/kerbside", line 8, in <module>
+    sys.exit(cli())
+             ^^^^^
+  File "/v/lib/python3.11/site-packages/kerbside/db.py", line 392, in get_consoles
+    if token.expires > now:
+       ^^^^^^^^^^^^^^^^^^^
+TypeError: '>' not supported between instances of 'NoneType' and 'float'
+"""
+#: As OVMF_CODE_4M.secboot.fd wrote it on the serial port of a machine without SMM.
+EXCEPTION = "\x1b[2J!!!! X64 Exception Type - 06(#UD - Invalid Opcode)  CPU Apic ID - 00000000 !!!!\r\n"
+ROLES = Path(__file__).parents[2] / "roles"
+
+
+@pytest.fixture
+def lane() -> Iterator[TestLane]:
+    with claimed_lane() as found:
+        yield found
+
+
+def entry(lane: TestLane, name: str = "one") -> records.Record:
+    found = records.record(lane.dir, name)
+    assert found
+    return found
+
+
+def lost(lane: TestLane, count: int = 1) -> list[loss.Lost]:
+    """What is lost, as soon as there are so many of them."""
+    until = time.monotonic() + 10
+    while len(found := loss.lost(lane.dir)) < count and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+def test_programs_that_work_are_not_lost_and_a_oneshot_that_ended_well_is_not(lane: TestLane) -> None:
+    lane.start(lane.program("one", FOREVER), lane.program("done", "true", oneshot=True))
+    assert loss.lost(lane.dir) == []
+    loss.check_alive(lane.dir)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("sleep 0.2", "one ended with status 0 and wrote nothing to its log"),
+        ("sleep 0.2; echo an error; exit 7", "one ended with status 7: an error"),
+        ("sleep 0.2; echo an error; kill -TERM $$", "one was killed by SIGTERM"),
+        ("sleep 0.2; kill -KILL 0", "one was killed with its whole process group (no exit status)"),
+    ],
+)
+def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None:
+    lane.start(lane.program("one", script))
+    [gone] = lost(lane)
+    assert (gone.code, gone.component, gone.problem) == ("program_ended", "kerbside", problem)
+    with pytest.raises(LaneError) as caught:
+        loss.check_alive(lane.dir)
+    assert caught.value.code == "program_ended"
+    loss.check_alive(lane.dir, {"one"})
+
+
+def test_what_is_killed_for_memory_is_the_machines_fault(lane: TestLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\noom 1\noom_kill 3\n")
+    monkeypatch.setattr(limits, "_cgroup_file", lambda *_: events)
+    lane.start(lane.program("one", FOREVER), lane.program("two", FOREVER))
+    for name in ("one", "two"):
+        os.kill(entry(lane, name).pid or 0, signal.SIGKILL)
+    assert {gone.code for gone in lost(lane, 2)} == {"program_ended"}
+    events.write_text("low 0\noom 2\noom_kill 4\n")
+    assert {(gone.code, gone.component) for gone in lost(lane, 2)} == {("out_of_memory", "host")}
+    os.kill(lane.start(lane.program("one", FOREVER))["programs"]["one"]["pid"], signal.SIGTERM)
+    events.write_text("oom_kill 5\n")
+    assert {gone.entry.name: gone.code for gone in lost(lane, 2)} == {"one": "program_ended", "two": "out_of_memory"}
+
+
+def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
+    lane.start(lane.program("one", FOREVER))
+    pid = entry(lane).pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    [gone] = lost(lane)
+    assert (gone.code, gone.problem) == ("program_stopped", f"one (pid {pid}) is stopped (state T, as after SIGSTOP)")
+    os.kill(pid, signal.SIGCONT)
+    until = time.monotonic() + 5
+    while loss.lost(lane.dir) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert loss.lost(lane.dir) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "pattern", "words", "line"),
+    [
+        ("kerbside", "up\n" + DEAD_THREAD, r'^Traceback.*\n +File "[^"]+/bin/kerbside", line \d+, in <module>\n(?: .*\n)*(\S.*)\n', "TypeError: '>' not", 9),
+        ("sextant_vm", EXCEPTION, r"!!!! (\w+ Exception Type.*)\n", "X64 Exception Type - 06(#UD", 1),
+    ],
+)
+def test_a_program_that_runs_and_is_broken(lane: TestLane, name: str, text: str, pattern: str, words: str, line: int) -> None:
+    """The pattern is the one of the role."""
+    assert any(pattern in file.read_text() for file in (ROLES / name / "vars").rglob("*.yml"))
+    file = f"{lane.dir}/logs/one.log"
+    Path(file).write_text(text)
+    one = lane.program("one", FOREVER, fatal=Fatal(file, pattern, "firmware", "it is broken: {}"))
+    lane.start(one)
+    assert loss.lost(lane.dir) == [], "what an earlier start wrote does not count"
+    for part in (text[:20], text[20:-1], text[-1:]):
+        assert loss.lost(lane.dir) == []
+        with open(file, "a") as log:
+            log.write(part)
+    [gone] = loss.lost(lane.dir)
+    assert (gone.code, gone.component) == ("program_broken", "firmware")
+    assert gone.problem.startswith(f"it is broken: {words}")
+    assert gone.evidence == f"{file}:{text.count(chr(10)) + line}"
+    assert lane.start(one)["changed"], "its role repairs it"
+    assert loss.lost(lane.dir) == []
+
+
+def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane: TestLane) -> None:
+    with pytest.raises(LaneError):
+        lane.start(lane.program("ended", "exit 3", ready=Ready(log="never")))
+    with pytest.raises(LaneError):
+        lane.start(lane.program("late", FOREVER, ready=Ready(log="never"), limit=0.3))
+    with pytest.raises(LaneError):
+        lane.start(lane.program("once", "exit 4", oneshot=True))
+    found = {gone.entry.name: (gone.code, gone.problem) for gone in loss.lost(lane.dir)}
+    assert found["ended"] == ("program_ended", "ended ended with status 3 before it was ready and wrote nothing to its log")
+    assert found["late"] == ("program_not_ready", "late did not become ready within 0.3 s and wrote nothing to its log")
+    assert found["once"] == ("program_ended", "once ended with status 4 and wrote nothing to its log")
+    late = entry(lane, "late")
+    late.limit = 60
+    late.save(lane.dir)
+    assert "late" not in {gone.entry.name for gone in loss.lost(lane.dir)}, "it may still become ready"
+
+
+def test_a_record_of_a_group_that_is_a_strangers_counts_as_ended(lane: TestLane) -> None:
+    lane.start(lane.program("one", FOREVER))
+    one = entry(lane)
+    stop.end_groups({one.group}, signal.SIGKILL, 5)
+    one.group = os.getpgid(0)
+    one.save(lane.dir)
+    assert not one.running(lane.run)
+    assert one.pid is None
+    assert [gone.code for gone in loss.lost(lane.dir)] == ["program_ended"]
+    assert stop.stop(lane.run, records.records(lane.dir), 1) == []
+
+
+def test_a_wait_on_a_silent_socket_ends_when_a_program_is_lost(lane: TestLane) -> None:
+    lane.start(lane.program("one", "sleep 0.4; exit 3"))
+    mine, silent = socket.socketpair()
+    mine.settimeout(60)
+    with mine, silent, pytest.raises(LaneError, match="one ended with status 3"), loss.watched(lane.dir):
+        mine.recv(1)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    with pytest.raises(LaneError), loss.watched(lane.dir):
+        pytest.fail("the wait began although the program was lost already")
+
+
+def test_a_start_that_watches_ends_when_another_program_is_lost(lane: TestLane) -> None:
+    lane.start(lane.program("one", "sleep 0.5; exit 3"))
+    with pytest.raises(LaneError, match="kerbside: one ended with status 3"):
+        lane.start(lane.program("two", FOREVER, ready=Ready(log="never"), limit=60.0), watch=True)
+    with pytest.raises(LaneError, match="kerbside: three did not write 'never'"):
+        lane.start(lane.program("three", FOREVER, ready=Ready(log="never"), limit=0.6))
+
+
+def test_a_program_that_dies_after_it_was_ready_ends_the_start_of_those_after_it(lane: TestLane) -> None:
+    first = lane.program("one", "echo up; sleep 0.4; exit 3", ready=Ready(log="up"))
+    with pytest.raises(LaneError, match="one ended with status 3"):
+        lane.start(first, lane.program("two", FOREVER, ready=Ready(log="never"), limit=60.0, after=("one",)))

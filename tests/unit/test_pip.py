@@ -1,0 +1,90 @@
+"""pip: which settings of the caller count, and whose fault its failures are. The texts are what pip 23 and 26 print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.prepare import pip
+
+RETRY = (
+    "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by "
+    "'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: "
+    "[Errno -3] Temporary failure in name resolution')': /simple/kerbside/\n"
+)
+NONE = "ERROR: Could not find a version that satisfies the requirement kerbside==9 (from versions: {})\nERROR: No matching distribution found for kerbside==9\n"
+BOX = (
+    "  error: subprocess-exited-with-error\n  \u00d7 Building wheel did not run successfully.\n  \u2570\u2500> [3 lines of output]\n{}\n      [end of output]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "component", "words"),
+    [
+        (RETRY + NONE.format("none"), "no_package_index", "environment", "Temporary failure in name resolution"),
+        (RETRY + NONE.format("0.7.0"), "no_package_index", "environment", ""),  # some other source of packages has others
+        (BOX.format(RETRY + NONE.format("none")), "no_package_index", "environment", ""),  # what the build needs
+        (NONE.format("none"), "no_such_version", "kerbside", "newest is none"),
+        (NONE.format("0.7.0, 0.8.0"), "no_such_version", "kerbside", "newest is 0.8.0"),
+        (RETRY + BOX.format("      x.c:3:1: error: unknown type name 'in'\n      x.c:9:1: error: other"), "package_broken", "kerbside", "error: unknown type"),
+        (
+            BOX.format("      Traceback\n      ValueError: invalid pyproject.toml config: `project.version`"),
+            "package_broken",
+            "kerbside",
+            "ValueError: invalid",
+        ),
+        (BOX.format("      error: command 'gcc' failed: No such file or directory"), "no_compiler", "host", "gcc is not installed"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "wrong_hash", "environment", ""),
+        ("ERROR: ResolutionImpossible: for help visit", "pip_failed", "kerbside", ""),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "pip_failed", "environment", "No space left"),
+    ],
+)
+def test_a_failure_has_its_kind(said: str, code: str, component: str, words: str) -> None:
+    error = pip.failure(said, "install kerbside", "log", "kerbside")
+    assert (error.code, error.component) == (code, component)
+    assert words in error.problem
+
+
+def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real pip, a port where nobody listens."""
+    for name, value in {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_FIND_LINKS": "", "PIP_NO_INDEX": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(LaneError) as caught:
+        pip.run(
+            pip.program(), ["download", "--dest", str(tmp_path), "nothing==1"], pip.environment(None), 60, "download nothing", str(tmp_path / "log"), "ryll"
+        )
+    assert (caught.value.code, caught.value.component) == ("no_package_index", "environment")
+
+
+def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n[install]\nuser = true\ndry-run = true\ntrusted-host = i.test\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    for name in ("PIP_ROOT", "PIP_TARGET", "PIP_DRY_RUN", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_CONSTRAINT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("PIP_CERT", "/cert")
+    env = pip.environment("9/t")
+    found = {name: value for name, value in env.items() if name.startswith("PIP_")}
+    for ours in ("PIP_FIND_LINKS", "PIP_DEFAULT_TIMEOUT"):  # of the machine that runs the test
+        found.pop(ours, None)
+    assert found == {
+        "PIP_INDEX_URL": "https://i.test/simple",
+        "PIP_TRUSTED_HOST": "i.test",
+        "PIP_CERT": "/cert",
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_RETRIES": pip.RETRIES,
+        "PIP_REQUIRE_VIRTUALENV": "0",
+    }
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], env=env, capture_output=True, text=True, check=True).stdout
+    assert "root" not in listed
+
+
+def test_a_project_file_that_is_broken_is_the_products_fault(tmp_path: Path) -> None:
+    pip.check_project(tmp_path, "kerbside")
+    (tmp_path / "pyproject.toml").write_text("[project\n")
+    with pytest.raises(LaneError) as caught:
+        pip.check_project(tmp_path, "kerbside")
+    assert (caught.value.code, caught.value.component) == ("package_broken", "kerbside")

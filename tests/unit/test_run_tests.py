@@ -1,0 +1,117 @@
+"""The test runner itself: what it counts, and that it turns red."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location("lane_run_tests", ROOT / "tools/run_tests.py")
+assert SPEC and SPEC.loader
+run = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = run
+SPEC.loader.exec_module(run)
+
+GOOD = {"verdict": "pass", "checks_planned": 2, "checks": [{"result": "pass"}, {"result": "pass"}]}
+
+
+def numbers(outcome: object) -> tuple[int, int, int]:
+    return outcome.passed, outcome.failed, outcome.skipped  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def test_a(): pass\ndef test_b(): pass\n", (2, 0, 0)),
+        ("def test_a(): pass\ndef test_b(): assert 0\n", (1, 1, 0)),
+        ("import pytest\ndef test_a(): pass\n@pytest.mark.skip\ndef test_b(): pass\n", (1, 0, 1)),
+        ("import pytest\n@pytest.fixture\ndef f(): raise OSError\ndef test_a(f): pass\n", (0, 1, 0)),
+        ("", (0, 1, 0)),  # no test ran
+        ("import pytest\n@pytest.mark.skip\ndef test_b(): pass\n", (0, 1, 1)),  # no test ran either
+        ("syntax error", (0, 1, 0)),
+    ],
+)
+def test_pytest_is_counted(tmp_path: Path, source: str, expected: tuple[int, int, int]) -> None:
+    (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
+    outcome = run.pytest_job(str(tmp_path), ["-p", "no:cacheprovider"], 60).work()
+    assert numbers(outcome) == expected, outcome.text
+
+
+def test_failures_are_named_first_and_skips_always(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "import pytest\ndef test_a(): assert 0, 'the guest\\nis cold'\ndef test_b(): pytest.skip('no guest')\n"
+    (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
+    run.run_stage(run.Stage("unit", [run.pytest_job(str(tmp_path), [], 60)]), verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("FAIL unit") and lines[0].endswith(" s  0 passed, 1 failed, 1 skipped")
+    assert lines[1].startswith("    - skipped ") and lines[1].endswith("test_it.test_b: no guest")
+    assert lines[2].startswith("    | ") and "test_it.test_a: AssertionError: the guest is cold" in lines[2]
+
+
+def test_pytest_that_hangs_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(600)\n", encoding="utf-8")
+    outcome = run.pytest_job(str(tmp_path), [], 2).work()
+    assert numbers(outcome)[1] == 1
+    assert "stopped after 2 s" in outcome.text
+
+
+def test_a_tool_is_judged_by_its_status() -> None:
+    assert numbers(run.tool("good", "sh", "-c", "exit 0").work()) == (1, 0, 0)
+    bad = run.tool("bad", "sh", "-c", "echo why; exit 3").work()
+    assert numbers(bad) == (0, 1, 0)
+    assert bad.text == "why\n"
+    missing = run.tool("missing", "no-such-linter", "--all").work()
+    assert numbers(missing) == (0, 1, 0)
+    assert missing.text.startswith("no-such-linter is neither ")
+
+
+@pytest.mark.parametrize(("lines", "branches", "failed"), [(100, 95, 0), (95, 95, 0), (100, 94, 1), (94, 100, 1)])
+def test_coverage_wants_lines_and_branches(tmp_path: Path, lines: int, branches: int, failed: int) -> None:
+    report = tmp_path / "coverage.json"
+    totals = {"covered_lines": lines, "num_statements": 100, "covered_branches": branches, "num_branches": 100}
+    report.write_text(json.dumps({"totals": totals}), encoding="utf-8")
+    outcome = run.Outcome(passed=5)
+    run.judge_coverage(report, outcome)
+    assert numbers(outcome) == (6 - failed, failed, 0)
+    assert ("95 % are needed" in outcome.text) == bool(failed)
+
+
+@pytest.mark.parametrize(
+    ("status", "last", "changes", "words"),
+    [
+        (0, "LANE PASS", {}, []),
+        (1, "LANE PASS", {}, ["./lane ended with status 1"]),
+        (0, "done", {}, ["the last line is not LANE PASS"]),
+        (0, "LANE PASS\nmore", {}, ["the last line is not LANE PASS"]),
+        (0, "LANE PASS", {"verdict": "fail"}, ["verdict fail with ['pass', 'pass'] of 2 planned checks"]),
+        (0, "LANE PASS", {"checks_planned": 3}, ["of 3 planned checks"]),
+        (0, "LANE PASS", {"checks": [], "checks_planned": 0}, ["verdict pass with [] of 0 planned checks"]),
+        (0, "LANE PASS", {"checks": [{"result": "pass"}, {"result": "skip"}]}, ["with ['pass', 'skip'] of 2 planned checks"]),
+        (0, "LANE PASS", None, ["FileNotFoundError"]),
+    ],
+)
+def test_the_full_lane_is_judged(tmp_path: Path, status: int, last: str, changes: dict[str, object] | None, words: list[str]) -> None:
+    result = tmp_path / "result.json"
+    if changes is not None:
+        result.write_text(json.dumps({**GOOD, **changes}), encoding="utf-8")
+    wrong = run.judge_lane(status, f"PLAY\n{last}\n", result)
+    assert len(wrong) == len(words), wrong
+    assert all(word in found for word, found in zip(words, wrong, strict=True))
+
+
+def test_a_failed_job_shows_its_output(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = run.Stage("lint", [run.tool("good", "sh", "-c", "echo quiet"), run.tool("bad", "sh", "-c", "echo loud; exit 1")], together=2)
+    run.run_stage(stage, verbose=False)
+    out = capsys.readouterr().out
+    assert "    | loud" in out
+    assert "quiet" not in out
+    assert [numbers(outcome) for outcome in stage.outcomes] == [(1, 0, 0), (0, 1, 0)]
+
+
+def test_unknown_stages_are_refused() -> None:
+    status, text = run.Runner().run([sys.executable, str(ROOT / "tools/run_tests.py"), "unti"], 30)
+    assert status == 2
+    assert "there is no stage unti; the stages are lint, unit, playbooks, lane" in text

@@ -1,0 +1,119 @@
+"""Checkouts as they are: what belongs to them, when their content changes, and copies that leave them alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.prepare import tree
+
+WHO = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """One git command as a person without settings of their own."""
+    env = {**os.environ, **WHO, "GIT_CONFIG_GLOBAL": os.devnull}
+    return subprocess.run(["git", "-C", str(folder), *arguments], env=env, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository with a commit, a tag and an ignored file."""
+    folder = tmp_path / "src"
+    (folder / "sub").mkdir(parents=True)
+    for name, text in {"a.py": "a", "sub/b.py": "b", ".gitignore": "build/\n_version.py\n"}.items():
+        (folder / name).write_text(text)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first")
+    git(folder, "tag", "v1.0")
+    (folder / "build").mkdir()
+    (folder / "build/old.py").write_text("old")
+    (folder / "_version.py").write_text("1")
+    return folder
+
+
+def digest(root: Path) -> str:
+    return tree.digest(root, tree.files(root))
+
+
+def test_what_is_ignored_does_not_count_and_all_else_does(checkout: Path) -> None:
+    first = digest(checkout)
+    assert tree.files(checkout) == [".gitignore", "a.py", "sub/b.py"]
+    (checkout / "_version.py").write_text("2")
+    os.utime(checkout / "a.py", (1, 1))
+    assert digest(checkout) == first
+    seen = {first}
+    for change in (
+        lambda: (checkout / "new.py").write_text("n"),
+        lambda: (checkout / "a.py").write_text("A"),
+        lambda: (checkout / "a.py").chmod(0o755),
+        (checkout / "sub/b.py").unlink,
+        lambda: (checkout / "sub/b.py").symlink_to("../a.py"),
+        lambda: (checkout / "new.py").rename(checkout / "newer.py"),
+    ):
+        change()
+        seen.add(digest(checkout))
+    assert len(seen) == 7
+
+
+def test_state(checkout: Path, tmp_path: Path) -> None:
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert tree.state(checkout) == (commit, False)
+    (checkout / "new.py").write_text("")
+    assert tree.state(checkout) == (commit, True)
+    (tmp_path / "plain").mkdir()
+    assert tree.state(tmp_path / "plain") == ("", None)
+
+
+def test_a_folder_without_git(tmp_path: Path) -> None:
+    for name in ("a.py", "build/x", "x.egg-info/y", "__pycache__/z", "sub/build/kept", "b.pyc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert tree.files(tmp_path) == ["a.py", "sub/build/kept"]
+
+
+def test_a_folder_that_the_repository_around_it_ignores_has_its_files(checkout: Path) -> None:
+    assert tree.files(checkout / "build") == ["old.py"]
+    assert tree.state(checkout / "build") == ("", None)
+
+
+def test_a_copy_has_the_same_files_and_the_same_commit(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = tmp_path / "templates/hooks/post-checkout"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
+    hook.chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(f"[init]\ntemplateDir = {tmp_path}/templates\n[core]\nhooksPath = {tmp_path}/templates/hooks\nautocrlf = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    before = sorted(path for path in checkout.rglob("*") if ".git" not in path.parts)
+    (checkout / "a.py").write_text("changed")
+    (checkout / "link").symlink_to("a.py")
+    copy = tmp_path / "copy"
+    tree.copy(checkout, copy)
+    assert digest(copy) == digest(checkout)
+    assert not (copy / "build").exists()
+    assert git(copy, "describe", "--dirty", "--tags") == "v1.0-dirty"
+    assert sorted(path for path in checkout.rglob("*") if ".git" not in path.parts and path.name != "link") == before
+    assert not (tmp_path / "hook-ran").exists()
+
+
+def test_a_second_copy_touches_only_what_differs(checkout: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    tree.copy(checkout, copy)
+    os.utime(copy / "a.py", (5, 5))
+    os.utime(copy / "sub/b.py", (5, 5))
+    (copy / "made-by-a-build").write_text("")
+    (checkout / "sub/b.py").write_text("restored")
+    os.utime(checkout / "sub/b.py", (1, 1))  # older than what was built
+    tree.copy(checkout, copy)
+    assert (copy / "a.py").stat().st_mtime == 5
+    assert (copy / "sub/b.py").stat().st_mtime > 5
+    assert not (copy / "made-by-a-build").exists()
+    (checkout / "sub/b.py").unlink()
+    (checkout / "sub").rmdir()
+    (checkout / "sub").write_text("a file now")
+    tree.copy(checkout, copy)
+    assert digest(copy) == digest(checkout)

@@ -1,0 +1,225 @@
+"""`./lane bench`: time warm lanes against the bare shell lane, in turn. docs/performance.md has the last table."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+MEASURE = ROOT / "tools/measure.py"
+PAGE = ROOT / "docs/performance.md"
+SHELL_LANE = ROOT.parent / "shared/bench/shell-lane"
+BEGIN, END = "<!-- written by ./lane bench -->\n", "<!-- end -->\n"
+RUNS = {"lane": "`./lane`", "plain": "`ansible-playbook playbooks/lane.yml`", "shell": "shell lane"}
+#: What is divided by what (medians of RUNS), and the goal: at most this.
+RATIOS = (("lane", "shell", 0.9), ("plain", "shell", 1.3))
+MEMORY_GOAL = 450  #: MB (PSS) of all processes with the lane's mark
+SCALE_GOAL = 1.1  #: wall / (lanes x CPU seconds of one / processors)
+COLD_GOAL = 1.15  #: first `./lane` of a clone / bare installs of the same packages
+#: $0 is the clone, $1 a folder for three environments, $2 ryll's requirement, the rest kerbside's packages.
+BARE = """
+clone=$0 home=$1 ryll=$2
+shift 2
+for name in ansible ryll kerbside; do python3 -m venv "$home/$name"; done
+"$home/ansible/bin/pip" install -q -r "$clone/requirements.txt"
+"$home/ryll/bin/pip" install -q --no-deps "$ryll"
+"$home/kerbside/bin/pip" install -q --no-deps "$@"
+"""
+
+
+class Bench:
+    """Runs commands on one lane id, each measured by a process of its own."""
+
+    def __init__(self, lane_id: int, scratch: Path) -> None:
+        self.lane_id = lane_id
+        self.scratch = scratch
+        self.options = ["-e", f"lane_id={lane_id}", "-e", f"lane_artifacts_dir={scratch}/artifacts"]
+        self.env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def measure(self, *command: str, memory: bool = False, outlive: float = 15, env: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+        """What measure.py found out about the command, with its output in `text`. A failed command ends the bench."""
+        result = self.scratch / "result.json"
+        measure = [sys.executable, str(MEASURE), str(result), *(["--memory"] if memory else []), "--outlive", str(outlive), "--"]
+        env = {**self.env, **env}
+        done = subprocess.run([*measure, *command], check=False, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        found: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {"status": done.returncode}
+        if found["status"] != 0:
+            raise SystemExit(f"bench: {' '.join(command[:3])} failed with status {found['status']}:\n{(done.stdout + done.stderr)[-3000:]}")
+        result.unlink()
+        return {**found, "text": done.stdout}
+
+    def lane(self, **how: Any) -> dict[str, Any]:
+        """Run a full `./lane`."""
+        found = self.measure(str(ROOT / "lane"), *self.options, **how)
+        if found["killed"] or not found["text"].strip().splitlines()[-1].startswith("LANE PASS"):
+            raise SystemExit(f"bench: the lane failed or left processes running:\n{found['text'][-3000:]}")
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """Run ansible-playbook without the script."""
+        return self.measure(str(Path(sys.executable).parent / "ansible-playbook"), "playbooks/lane.yml", *self.options)
+
+    def handover(self) -> dict[str, Any]:
+        """Start the lane, and take it down again; returns what the roles hand over, by name."""
+        subprocess.run([ROOT / "lane", "up", *self.options], env=self.env, check=True, capture_output=True)
+        try:
+            return {path.stem: json.loads(path.read_text()) for path in Path(f"/tmp/kerbside-lane-{self.lane_id}/handover").iterdir()}
+        finally:
+            subprocess.run([ROOT / "lane", "down", *self.options], env=self.env, check=True, capture_output=True)
+
+    def shell(self, script: Path, hands: dict[str, Any]) -> list[str]:
+        """The shell lane's command, on the same guest and the same programs as the lane."""
+        guest, venv = hands["guest"], str(Path(hands["kerbside"]["bin"]).parent)
+        what = ["--kerbside-venv", venv, "--ryll", hands["ryll"]["path"], "--image", guest["path"], "--banner", guest["banner"], "--agent"]
+        where = ["--accel", hands["accel"]["chosen"], "--workdir", str(self.scratch / "shell-lane")]
+        command = ["bash", str(script), *what, *where]
+        if os.geteuid() or any(line.startswith("mysql:") for line in Path("/etc/passwd").read_text().splitlines()):
+            return command
+        passwd = self.scratch / "passwd"  # run by root it needs a user mysql, which only it sees
+        passwd.write_text(Path("/etc/passwd").read_text() + "mysql:x:65533:65533::/nonexistent:/usr/sbin/nologin\n")
+        return ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(passwd), *command]
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    """{"median", "low", "high", "values"}, in seconds."""
+    return {"median": round(statistics.median(values), 2), "low": round(min(values), 2), "high": round(max(values), 2), "values": values}
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that the shell lane's database user can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="kb-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """All figures, as the JSON file has them."""
+    one = Bench(asked.lane_id, scratch)
+    one.lane()  # fills the caches
+    hands = one.handover()
+    runs: dict[str, Callable[[], dict[str, Any]]] = {"lane": one.lane, "plain": one.plain}
+    if asked.shell_lane.exists():
+        shell = one.shell(asked.shell_lane, hands)
+        runs["shell"] = lambda: one.measure(*shell, outlive=1)
+    else:
+        print(f"bench: there is no shell lane {asked.shell_lane} to compare with", flush=True)
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
+    for number in range(asked.rounds):
+        for name, run in runs.items():
+            measured[name].append(run())
+            shutil.rmtree(scratch / "shell-lane", ignore_errors=True)
+        print(f"round {number + 1}: " + ", ".join(f"{name} {found[-1]['wall']:.2f} s" for name, found in measured.items()), flush=True)
+    figures: dict[str, Any] = {
+        "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "date": datetime.date.today().isoformat()},
+        "seconds": {name: summary([one["wall"] for one in found]) for name, found in measured.items()},
+        "cpu": {name: summary([one["cpu"] for one in found]) for name, found in measured.items()},
+        "memory": {key: found for key, found in one.lane(memory=True).items() if key.endswith("_kib")},
+    }
+    if asked.cold:
+        figures["cold"] = cold(one, hands)
+    figures["scale"] = [scale(one, count, figures["cpu"]["lane"]["median"]) for count in asked.lanes]
+    return figures
+
+
+def cold(one: Bench, hands: dict[str, Any]) -> dict[str, float]:
+    """The first `./lane` of a fresh clone, and pip installing the same packages: {"lane", "bare"}, in seconds.
+
+    Each has a home of its own, so that the lane's cache and pip's are empty. The Debian packages are installed already for both.
+    """
+    clone, home = one.scratch / "clone", one.scratch / "home"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    env = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "PIP_CACHE_DIR": str(home / ".cache/pip")}
+    kerbside = [f"{name}=={version}" for name, version in hands["kerbside"]["versions"].items() if name not in ("pip", "setuptools")]
+    bare = ["sh", "-euc", BARE, str(clone), str(home), f"ryll=={hands['ryll']['version']}", *kerbside]
+    found = {}
+    for name, command in (("lane", [str(clone / "lane"), *one.options]), ("bare", bare)):
+        home.mkdir()
+        found[name] = one.measure(*command, env=env)["wall"]
+        shutil.rmtree(home)
+    print(f"cold: ./lane {found['lane']:.1f} s, bare pip {found['bare']:.1f} s", flush=True)
+    return found
+
+
+def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
+    """Run `count` lanes at once: {"lanes", "wall", "cpu", "all_kib", "ratio"}.
+
+    ratio: wall / (lanes x CPU seconds of one / processors).
+    """
+    command = [str(ROOT / "lane"), "fleet", str(count), "-e", f"lane_id={one.lane_id}"]
+    env = {"LANE_FLEET_DIR": str(one.scratch / "fleet")}
+    found = one.measure(*command, env=env)
+    peak = one.measure(*command, memory=True, env=env)["all_kib"]
+    ratio = found["wall"] / (count * cpu_of_one / (os.cpu_count() or 1))
+    print(f"{count} lanes: {found['wall']:.1f} s, {found['cpu']:.1f} s of processors, {peak / 1024:.0f} MB", flush=True)
+    return {"lanes": count, "wall": found["wall"], "cpu": found["cpu"], "all_kib": peak, "ratio": round(ratio, 2)}
+
+
+def report(figures: dict[str, Any]) -> str:
+    """The table as Markdown."""
+    seconds, memory, machine = figures["seconds"], figures["memory"], figures["machine"]
+    rows = [f"{machine['date']}, {machine['processors']} processors, Python {machine['python']}, {len(seconds['lane']['values'])} rounds in turn.", ""]
+    rows += ["| figure | measured | goal | |", "|---|---|---|---|"]
+
+    def judged(what: str, value: float, goal: float, shown: str) -> None:
+        rows.append(f"| {what} | {shown} | at most {goal} | {'met' if value <= goal else 'not met'} |")
+
+    for above, below, goal in RATIOS:
+        if above in seconds and below in seconds:
+            value = seconds[above]["median"] / seconds[below]["median"]
+            judged(f"{RUNS[above]} / {RUNS[below]}", value, goal, f"{value:.2f}")
+    peak = memory["programs_kib"] / 1024
+    judged("peak memory of a lane's programs (MB of PSS)", peak, MEMORY_GOAL, f"{peak:.0f}")
+    if "cold" in figures:
+        value = figures["cold"]["lane"] / figures["cold"]["bare"]
+        judged("first `./lane` of a clone / pip installing the same packages", value, COLD_GOAL, f"{value:.2f}")
+    for entry in figures["scale"]:
+        judged(f"{entry['lanes']} lanes at once: {entry['wall']:.1f} s / processor time of as many alone", entry["ratio"], SCALE_GOAL, f"{entry['ratio']:.2f}")
+    for name, found in seconds.items():
+        used = figures["cpu"][name]["median"]
+        rows.append(f"| {RUNS[name]} | {found['median']:.2f} s ({found['low']:.2f} to {found['high']:.2f}), {used:.1f} s of processors | | |")
+    return "\n".join([*rows, f"| peak memory with Ansible and its workers | {memory['all_kib'] / 1024:.0f} MB | | |"]) + "\n"
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="./lane bench", description="Times warm lanes against the bare shell lane, in turn.")
+    parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (default: 5)")
+    parser.add_argument("--lanes", type=int, nargs="*", default=[8], help="numbers of lanes to run at once (default: 8)")
+    parser.add_argument("--cold", action="store_true", help="the first run of a fresh clone, too (fetches everything twice)")
+    parser.add_argument("--lane-id", type=int, default=43, help="the first of the ids that are used (default: 43)")
+    parser.add_argument("--shell-lane", type=Path, default=SHELL_LANE, help=f"the bare shell lane (default: {SHELL_LANE})")
+    parser.add_argument("--json", type=Path, default=ROOT / "artifacts/bench.json", help="where the figures go (default: artifacts/bench.json)")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.relative_to(ROOT)}, too")
+    asked = parser.parse_args()
+    if asked.rounds < 1:
+        parser.error("--rounds has to be at least 1")
+    with scratch_folder() as scratch:
+        figures = bench(asked, scratch)
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    table = report(figures)
+    print(f"\n{table}\nfigures in {asked.json}")
+    if asked.write:
+        head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(head + BEGIN + table + END + rest.partition(END)[2], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

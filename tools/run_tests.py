@@ -1,0 +1,352 @@
+"""`./lane test`: run the stages lint, unit, playbooks and lane, and count what passed (docs/testing.md)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONTROL = ROOT / "module_utils/lane/protocols/ryll"
+LEAST_COVERAGE = 95.0  #: per cent of the lines, and of the branches, of CONTROL
+LANE_ID = 59  #: the lane of the stage `lane`; 60 to 99 are the playbook tests'
+#: Programs that the tests need and no role installs: name on PATH, and its Debian package.
+PROGRAMS = {"cargo": "cargo", "chromedriver": "chromium-driver", "chromium": "chromium", "git": "git", "make": "make"}
+if os.getuid() == 0:  # only root can make a bare machine and enter it
+    PROGRAMS["mmdebstrap"] = "mmdebstrap"
+
+
+@dataclass
+class Outcome:
+    """The result of one job. A test tool counts each of its tests, any other job counts as one."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    text: str = ""
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)  # always shown
+
+    @property
+    def numbers(self) -> str:
+        """The numbers in words."""
+        return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
+
+
+def total(outcomes: Iterable[Outcome]) -> Outcome:
+    """The sum of some outcomes' numbers."""
+    listed = list(outcomes)
+    return Outcome(*(sum(getattr(one, name) for one in listed) for name in ("passed", "failed", "skipped")))
+
+
+@dataclass
+class Job:
+    """One line of the report: a name and the work behind it."""
+
+    name: str
+    work: Callable[[], Outcome]
+
+
+@dataclass
+class Stage:
+    """Jobs, of which `together` run at the same time."""
+
+    name: str
+    jobs: list[Job]
+    together: int = 1
+    seconds: float = 0.0
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+class Runner:
+    """Starts programs in process groups of their own, and ends them on an interrupt or when their time is up."""
+
+    def __init__(self) -> None:
+        self.running: set[int] = set()
+        self.stopped = False
+        self.lock = threading.Lock()
+
+    def run(self, command: list[str], limit: float, **more: str) -> tuple[int, str]:
+        """Run a command for at most `limit` seconds, with more in its environment; returns its status and output."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        if not shutil.which(command[0], path=path):
+            return 127, f"{command[0]} is neither in {Path(sys.executable).parent} nor on PATH"
+        with tempfile.TemporaryFile() as out:
+            with self.lock:
+                if self.stopped:
+                    return 1, "not started: the tests were interrupted"
+                process = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **more},
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                self.running.add(process.pid)
+            late = ""
+            try:
+                status = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                late = f"\nstopped after {limit:.0f} s"
+                end_group(process.pid, signal.SIGTERM)
+                try:
+                    status = process.wait(10)
+                except subprocess.TimeoutExpired:
+                    end_group(process.pid, signal.SIGKILL)
+                    status = process.wait()
+            finally:
+                with self.lock:
+                    self.running.discard(process.pid)
+            out.seek(0)
+            return (status or 1 if late else status), out.read().decode(errors="replace") + late
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            for pid in self.running:
+                end_group(pid, signal.SIGTERM)
+
+
+def end_group(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+RUNNER = Runner()
+
+
+def tool(name: str, *command: str, limit: float = 300, **more: str) -> Job:
+    """A job that passes when the command ends with status 0."""
+
+    def work() -> Outcome:
+        status, text = RUNNER.run(list(command), limit, **more)
+        return Outcome(passed=int(status == 0), failed=int(status != 0), text=text)
+
+    return Job(name, work)
+
+
+def pytest_job(folder: str, options: list[str], limit: float) -> Job:
+    """A job that counts the tests of a folder. To run no test at all is a failure."""
+
+    def work() -> Outcome:
+        with tempfile.TemporaryDirectory() as scratch:
+            report, coverage = Path(scratch, "report.xml"), Path(scratch, "coverage.json")
+            measured = folder == "tests/unit" and CONTROL.is_dir() and not options
+            cover = ["--cov", "--cov-report=term", f"--cov-report=json:{coverage}"] if measured else []
+            command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5", *cover, *options]
+            status, text = RUNNER.run(command, limit, COVERAGE_FILE=str(Path(scratch, "data")))
+            outcome = read_report(report)
+            outcome.text += f"\n{text}"
+            if status != 0 and not outcome.failed:  # pytest itself failed, or was stopped
+                outcome.failed = 1
+            if measured and status == 0:
+                judge_coverage(coverage, outcome)
+            return outcome
+
+    return Job("pytest", work)
+
+
+def read_report(report: Path) -> Outcome:
+    """The numbers in a junit file, with a line for each test that failed (text) or was skipped (notes).
+
+    One failure when no test ran.
+    """
+    try:
+        listed = list(ElementTree.parse(report).getroot().iter("testcase"))  # noqa: S314 - pytest wrote it
+    except (OSError, ElementTree.ParseError):
+        listed = []
+    found: dict[str, list[str]] = {"failure": [], "error": [], "skipped": []}
+    for case in listed:
+        for entry in case:
+            if entry.tag in found:
+                message = " ".join((entry.get("message") or "").split())[:300]
+                found[entry.tag].append(f"{case.get('classname')}.{case.get('name')}: {message}")
+    wrong, skipped = found["failure"] + found["error"], found["skipped"]
+    passed = len(listed) - len(wrong) - len(skipped)
+    failed = len(wrong) or int(passed == 0)
+    return Outcome(passed, failed, len(skipped), "".join(f"{line}\n" for line in wrong), notes=[f"skipped {line}" for line in skipped])
+
+
+def judge_coverage(report: Path, outcome: Outcome) -> None:
+    """Count one check more: how many of the control package's lines and branches the unit tests ran."""
+    totals = json.loads(report.read_text(encoding="utf-8"))["totals"]
+    shares = {
+        "lines": 100.0 * totals["covered_lines"] / max(totals["num_statements"], 1),
+        "branches": 100.0 * totals["covered_branches"] / max(totals["num_branches"], 1),
+    }
+    if totals["num_statements"] and min(shares.values()) >= LEAST_COVERAGE:
+        outcome.passed += 1
+    else:
+        outcome.failed += 1
+        covered = ", ".join(f"{share:.1f} % of the {name}" for name, share in shares.items())
+        outcome.text += f"\nthe unit tests cover {covered} of {CONTROL.relative_to(ROOT)}; {LEAST_COVERAGE:.0f} % are needed"
+
+
+def lint() -> Stage:
+    python = [str(path.relative_to(ROOT)) for path in (ROOT / name for name in ("module_utils", "library", "plugins", "tests", "tools", ".github"))]
+    workflows = [str(path) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))]
+    cache = str(ROOT / ".cache/lint")
+    return Stage(
+        "lint",
+        [  # the slow ones first
+            tool("ansible-lint", "ansible-lint", "--offline", "--nocolor", "-q", limit=600),
+            tool("pip check", "python", "-m", "pip", "check"),  # ./lane installs the pinned files with --no-deps
+            tool("modules", "python", "tests/lint/modules.py"),
+            tool("roles", "python", "tests/lint/roles.py"),
+            tool("variables", "python", "tests/lint/variables.py", "--check"),
+            tool("errors", "python", "tests/lint/errors.py", "--check"),
+            tool("mypy", "mypy", "--strict", "-p", "lane", "-p", "tools", "--cache-dir", f"{cache}/mypy"),
+            tool("ruff check", "ruff", "check", "--output-format=concise", "--cache-dir", f"{cache}/ruff", *python),
+            tool("ruff format", "ruff", "format", "--check", "--diff", "--cache-dir", f"{cache}/ruff", *python),
+            tool("yamllint", "yamllint", "--strict", "."),
+            tool("shellcheck", "shellcheck", "lane", ".ci/run"),
+            tool("actionlint", "actionlint", "-no-color", *workflows),
+            tool("zizmor", "zizmor", "--offline", "--no-progress", "--color=never", "--pedantic", ".github/workflows"),
+        ],
+        together=2,
+    )
+
+
+def setup() -> Stage:
+    deps = [str(ROOT / "lane"), "--tags", "deps,teardown", "-e", f"lane_id={LANE_ID}"]
+    return Stage("setup", [tool("./lane --tags deps", *deps, limit=1200), Job("programs", programs)])
+
+
+def programs() -> Outcome:
+    """Install those of PROGRAMS that are not on PATH, as root or by sudo."""
+    missing = sorted({package for name, package in PROGRAMS.items() if not shutil.which(name)})
+    if not missing:
+        return Outcome(passed=1)
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *missing]
+    if os.getuid() != 0:
+        command = ["sudo", "-n", *command]
+    if not shutil.which(command[0]):
+        return Outcome(failed=1, text=f"programs of the tests are missing; as root, install the Debian packages {' '.join(missing)}")
+    status, text = RUNNER.run(command, 600, DEBIAN_FRONTEND="noninteractive")
+    still = sorted(name for name in PROGRAMS if not shutil.which(name))
+    if status or still:
+        return Outcome(failed=1, text=f"{text}\n{' '.join(command)} did not install {', '.join(still) or 'everything'}")
+    return Outcome(passed=1)
+
+
+def whole_lane() -> Stage:
+    def work() -> Outcome:
+        result = ROOT / f"artifacts/lane-{LANE_ID}/result.json"
+        result.unlink(missing_ok=True)
+        status, text = RUNNER.run([str(ROOT / "lane"), "-e", f"lane_id={LANE_ID}"], 1500)
+        wrong = judge_lane(status, text, result)
+        return Outcome(int(not wrong), int(bool(wrong)), text="\n".join([text, *wrong]))
+
+    return Stage("lane", [Job("./lane", work)])
+
+
+def judge_lane(status: int, text: str, result: Path) -> list[str]:
+    """What is wrong with a full run of the lane that should have passed."""
+    wrong = []
+    if status != 0:
+        wrong.append(f"./lane ended with status {status}")
+    if not any(line.startswith("LANE PASS") for line in text.splitlines()[-1:]):
+        wrong.append("the last line is not LANE PASS")
+    try:
+        found = json.loads(result.read_text(encoding="utf-8"))
+        results = [check["result"] for check in found["checks"]]
+        if found["verdict"] != "pass" or not results or len(results) != found["checks_planned"] or set(results) != {"pass"}:
+            wrong.append(f"result.json has verdict {found['verdict']} with {results} of {found['checks_planned']} planned checks")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        wrong.append(f"{result} does not have the verdict: {type(error).__name__}: {error}")
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"\0KERBSIDE_LANE={LANE_ID}/".encode() in b"\0" + (process / "environ").read_bytes():
+                left.append(process.name)
+    if left:
+        wrong.append(f"processes of the lane are left: {', '.join(left)}")
+    return wrong
+
+
+def run_stage(stage: Stage, verbose: bool) -> None:
+    """Run a stage's jobs. Each prints a line when it is done, and its output when it failed or `verbose` is set."""
+    begun = time.monotonic()
+    lock = threading.Lock()
+
+    def one(job: Job) -> Outcome:
+        started = time.monotonic()
+        outcome = job.work()
+        outcome.seconds = time.monotonic() - started
+        good = outcome.passed and not outcome.failed
+        counts = "" if outcome.passed + outcome.failed + outcome.skipped == 1 else f"  {outcome.numbers}"
+        with lock:
+            print(f"{'ok  ' if good else 'FAIL'} {stage.name:10} {job.name:22} {outcome.seconds:7.1f} s{counts}", flush=True)
+            print("".join(f"    - {note}\n" for note in outcome.notes), end="", flush=True)
+            if verbose or not good:
+                print("".join(f"    | {line}\n" for line in outcome.text.splitlines()), end="", flush=True)
+        return outcome
+
+    with ThreadPoolExecutor(stage.together) as pool:
+        stage.outcomes = list(pool.map(one, stage.jobs))
+    stage.seconds = time.monotonic() - begun
+
+
+def main() -> int:
+    """Entry point."""
+    names = ("lint", "unit", "playbooks", "lane")
+    parser = argparse.ArgumentParser(prog="./lane test", description=f"Runs the stages in this order, all of them by default: {', '.join(names)}")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="run only these")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the output of what passes as well")
+    parser.epilog = "What follows `--` goes to pytest: ./lane test unit -- -k qmp"
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    given, options = parser.parse_args(words[:cut]), words[cut + 1 :]
+    if unknown := [name for name in given.stages if name not in names]:
+        parser.error(f"there is no stage {', '.join(unknown)}; the stages are {', '.join(names)}")
+    chosen = given.stages or names
+    if options and not {"unit", "playbooks"} & set(chosen):
+        parser.error("what follows `--` is for pytest, which only the stages unit and playbooks run")
+    makers: dict[str, Callable[[], Stage]] = {
+        "lint": lint,
+        "setup": setup,
+        "unit": lambda: Stage("unit", [pytest_job("tests/unit", options, 900)]),
+        "playbooks": lambda: Stage("playbooks", [pytest_job("tests/playbooks", options, 3600)]),
+        "lane": whole_lane,
+    }
+    order = [name for name in makers if name in chosen or (name == "setup" and set(chosen) - {"lint"})]
+
+    def stop(number: int, _: object) -> None:
+        RUNNER.stop()
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    stages = []
+    for name in order:
+        stages.append(makers[name]())
+        run_stage(stages[-1], given.verbose)
+        if name == "setup" and any(outcome.failed for outcome in stages[-1].outcomes):
+            print(f"the stages after setup were not run: {', '.join(order[order.index(name) + 1 :])}")
+            break
+    print("\nstage        seconds  result")
+    for stage in stages:
+        print(f"{stage.name:10} {stage.seconds:9.1f}  {total(stage.outcomes).numbers}")
+    print(f"{'all':10} {sum(stage.seconds for stage in stages):9.1f}\n")
+    everything = total(outcome for stage in stages for outcome in stage.outcomes)
+    print(everything.numbers)
+    return 1 if everything.failed or not everything.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
