@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from bare_trees import bare_tree, obstacle, pip_cache
-from whole_lanes import ROOT, SIGNALS, Started, copy_checkout, lane_ids, surroundings
+from lane_numbers import lane_ids
+from whole_lanes import ROOT, SIGNALS, Started, copy_checkout, surroundings
 
 pytestmark = pytest.mark.slow
 OLDEST, NEWEST = "2.16", "2.21"
