@@ -17,7 +17,6 @@ for _number in (signal.SIGINT, signal.SIGQUIT):  # ignored so far, as in every b
 
 from ansible.cli import playbook
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import artifacts
 
 from tools import ROOT

@@ -45,7 +45,7 @@ def rows(lane_dir: str, run: Run) -> list[Row]:
 
 
 def state(entry: records.Record, lost: dict[str, str]) -> str:
-    """A word for the program; `lost` with the reason is what must not be."""
+    """One word, and the reason for `lost`, which is a fault."""
     if entry.name in lost:
         return f"lost: {lost[entry.name]}"
     if entry.ready_seconds is None:
@@ -69,9 +69,7 @@ def text(lane_id: int, up: ps.Running, run: Run, found: list[Row], result: dict[
 def main() -> None:
     """Entry point of `./lane status`. Exit status: 0 every program runs, 1 one is lost, 2 the lane is not running."""
     end_quietly()
-    parser = argparse.ArgumentParser(
-        prog="./lane status", description="Show a running lane. Exit status: 0 all runs, 1 a program is lost, 2 it is not running."
-    )
+    parser = argparse.ArgumentParser(prog="./lane status", description="Show a running lane. Exit status: 0 all is well, 1 a program is lost, 2 not running.")
     ps.add_lane_option(parser)
     lane_id = parser.parse_args().lane_id
     try:

@@ -61,22 +61,24 @@ class ActionModule(ValidateArgumentSpec):
                 result["lane_verdict"] = artifacts.refuse(given["artifacts_dir"], given["lane_id"], error.as_dict(), given["planned"])
         return result
 
-    def _wrong(self, task_vars, roles):
-        """(code, component, problem, fix) of what is wrong with the command, or None."""
+    def _check(self, task_vars, roles):
+        """Raise the LaneError that says what is wrong with the command."""
+        from ansible.module_utils.lane.core.errors import LaneError
+
         hosts, run, skip = (task_vars[name] for name in ("ansible_play_hosts_all", "ansible_run_tags", "ansible_skip_tags"))
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
         if len(hosts) > 1:
-            return "several_hosts", "lane", f"a command runs one lane, but this one has the hosts {', '.join(hosts)}", "add --limit HOST"
+            raise LaneError("several_hosts", "lane", f"a command runs one lane, but this one has the hosts {', '.join(hosts)}", "add --limit HOST")
         if unknown:
-            return "no_such_tag", "lane", f"no task has the tag {', '.join(unknown)}; tags are {', '.join(roles)}", ""
+            raise LaneError("no_such_tag", "lane", f"no task has the tag {', '.join(unknown)}; tags are {', '.join(roles)}")
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
             problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
-            return "skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped"
+            raise LaneError("skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped")
         if set(run) <= set(skip):
-            return "nothing_to_do", "lane", f"--tags {','.join(run)} with --skip-tags {','.join(skip)} leaves nothing to do", "leave one of them out"
+            problem = f"--tags {','.join(run)} with --skip-tags {','.join(skip)} leaves nothing to do"
+            raise LaneError("nothing_to_do", "lane", problem, "leave one of them out")
         if wrong := self._wrong_inputs(task_vars, roles):
-            return "bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables"
-        return None
+            raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
 
     def _wrong_inputs(self, task_vars, roles):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
@@ -88,7 +90,7 @@ class ActionModule(ValidateArgumentSpec):
             spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
         known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
         values = self.get_args_from_task_vars(spec, task_vars)
-        unknown = _unknown(load_extra_vars(self._loader), {*spec, *known}, roles)
+        unknown = list(_unknown(load_extra_vars(self._loader), {*spec, *known}, roles))
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         wrong = [_short(words) for words in (*unknown, *invalid)]
         if not wrong:

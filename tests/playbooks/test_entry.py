@@ -211,10 +211,17 @@ def test_environment_of_the_caller_stays_out(ready: Checkout) -> None:
     assert ran.returncode == 0, ran.stderr
     env = ready.tell()["env"]
     assert env["ANSIBLE_LOG_PATH"] == env["LANE_ANSIBLE_LOG"]
+    assert env["ANSIBLE_STDOUT_CALLBACK"] == "phases"
     assert env["ANSIBLE_CONFIG"] == str(ready.path / "ansible.cfg")
     assert env["LC_ALL"] == "C.UTF-8"
     assert kept.items() <= env.items()
     assert not set(cleared) & set(env)
+
+
+def test_a_log_of_ones_own_is_left_to_ansible(ready: Checkout, tmp_path: Path) -> None:
+    ready.run(ANSIBLE_LOG_PATH=str(tmp_path / "log"))
+    env = ready.tell()["env"]
+    assert env["ANSIBLE_LOG_PATH"] == str(tmp_path / "log") and "LANE_ANSIBLE_LOG" not in env
 
 
 def test_no_stdin_no_home_and_another_folder_with_packages_of_the_same_names(ready: Checkout, tmp_path: Path) -> None:
@@ -276,7 +283,7 @@ def test_a_second_run_installs_nothing(ready: Checkout, few: Path) -> None:
 
 @pytest.mark.slow
 def test_test_installs_more_and_passes_words_on(fresh: Checkout) -> None:
-    for verb, script in (("faults", "tests/faults/run.py"), ("bench", "tests/bench/run.py"), ("test", "tests/run.py")):
+    for verb, script in (("faults", "tests/faults/run.py"), ("bench", "tools/bench.py"), ("test", "tools/run_tests.py")):
         ran = fresh.run(verb, "unit", "--", "-k", "a b")
         assert ran.returncode == 0, ran.stderr
         assert ran.stdout == f"ran {[str(fresh.path / script), 'unit', '--', '-k', 'a b']}\n"

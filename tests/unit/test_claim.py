@@ -272,7 +272,8 @@ def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches
     kept(base, "screenshot.png", "keeper.log", run=lane.run)
     everything = left(base, "artifacts")
     refused(options(base), "lane_running", "lane")
-    refused(options(base, lane_id=97, lane_dir=f"{base}/m", ports={"a": 1}), "bad_input", "environment")  # another lane with the same artifacts
+    for fresh in (True, False):  # another lane with the same artifacts
+        refused(options(base, lane_id=97, lane_dir=f"{base}/m", ports={"a": 1}, fresh=fresh), "bad_input", "environment")
     assert left(base, "artifacts") == everything
     assert result_text(base) == "old"
     assert claim.claim(options(base, fresh=False, existing=True)) == (False, lane.run)

@@ -192,11 +192,14 @@ def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cl
     kept = claimed(base, monkeypatch)
     kept.lane.start(kept.lane.program("database", "exec sleep 600"))
     again = options(base, lane_id=ID)
+    evidence = Path(kept.lane.artifacts, "result.json")
+    evidence.write_text("of the run that goes on")
     for more in ({}, {"fresh": False, "existing": True}):  # the run of another command is no lane to check either
         with pytest.raises(LaneError) as caught:
             claim.claim(replace(again, **more))
         assert caught.value.code == "lane_running"
         assert f", run by ansible-playbook (pid {kept.owner.pid}), run {kept.lane.run.run_id}: database (pid " in str(caught.value)
+        assert evidence.read_text() == "of the run that goes on"
     os.kill(kept.keeper, signal.SIGKILL)
     with pytest.raises(LaneError, match=r"is already running"):
         claim.claim(again)

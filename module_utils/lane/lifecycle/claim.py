@@ -261,7 +261,7 @@ def write_run(options: Options, run: Run, order: Order | None, kept: proc.Proces
 def make(options: Options) -> Run:
     """A keeper, then the directory with a new run and new secrets in it, and an empty directory for the artifacts.
 
-    The keeper comes first and run.json before anything else, so that whatever exists when this is killed can be found and told to be the lane's.
+    The keeper comes first and run.json before anything else, so that whatever exists when this is killed is known to be the lane's.
     """
     run = Run(options.lane_id, f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}", time.time())
     order = order_for(options, run) if options.keeper else None

@@ -39,8 +39,8 @@ class Watched:
 class Order:
     """What a keeper is started with. watched: empty for a lane that keeps running until its lease, in seconds since its last use, is over.
 
-    owner: the value of LANE_OWNER. timeline, verdict_file, ansible_log: files of ansible-playbook and of `./lane`, or ""; they stay behind when
-    those are killed.
+    owner: the value of LANE_OWNER. command: the id of the ansible-playbook command (core/check_report.py). timeline, verdict_file, ansible_log:
+    files of ansible-playbook and of `./lane`, or ""; they stay behind when those are killed.
     """
 
     lane_id: int

@@ -65,7 +65,7 @@ def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
 
 
 def remove(lane_dir: str) -> None:
-    """Remove the directory, run.json last: as long as anything of it exists, it can be told whose it is."""
+    """Remove the directory, run.json last: as long as anything of it exists, its owner is known."""
     last = os.path.join(lane_dir, RUN_FILE)
     for _ in range(TRIES):
         for entry in list(os.scandir(lane_dir)):
