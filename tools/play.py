@@ -72,7 +72,7 @@ def report(error: LaneError) -> str:
         lane_id, lane_dir, folder, planned = (templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
         if artifacts.begin(lane_dir, folder, True):
             artifacts.refuse(folder, lane_id, error.as_dict(), planned)
-    return str(verdict.line({"verdict": "error", "blame": error.as_dict()}))
+    return f"LANE FAIL {error}"
 
 
 if __name__ == "__main__":

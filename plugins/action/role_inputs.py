@@ -50,15 +50,12 @@ class ActionModule(ValidateArgumentSpec):
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
                 writable = artifacts.begin(given["lane_dir"], given["artifacts_dir"], "all" in run_tags)
         try:
-            if wrong := self._wrong(task_vars, given["roles"]):
-                raise LaneError(*wrong)
-            return result
-        except LaneError as caught:
-            error = caught
-        result.update(failed=True, msg=str(error), lane_failure=error.as_dict())
-        if writable:
-            with contextlib.suppress(OSError, ValueError):
-                result["lane_verdict"] = artifacts.refuse(given["artifacts_dir"], given["lane_id"], error.as_dict(), given["planned"])
+            self._check(task_vars, given["roles"])
+        except LaneError as error:
+            result.update(failed=True, msg=str(error), lane_failure=error.as_dict())
+            if writable:
+                with contextlib.suppress(OSError, ValueError):
+                    result["lane_verdict"] = artifacts.refuse(given["artifacts_dir"], given["lane_id"], error.as_dict(), given["planned"])
         return result
 
     def _check(self, task_vars, roles):
@@ -82,6 +79,8 @@ class ActionModule(ValidateArgumentSpec):
 
     def _wrong_inputs(self, task_vars, roles):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
+        from ansible.module_utils.lane.prepare import origin
+
         spec = {}
         for role in roles:
             path = next((path for path in _spec_files(role) if os.path.exists(path)), None)
@@ -92,12 +91,9 @@ class ActionModule(ValidateArgumentSpec):
         values = self.get_args_from_task_vars(spec, task_vars)
         unknown = list(_unknown(load_extra_vars(self._loader), {*spec, *known}, roles))
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
-        wrong = [_short(words) for words in (*unknown, *invalid)]
-        if not wrong:
-            from ansible.module_utils.lane.prepare import origin
-
+        if not unknown and not invalid:
             origin.check(values)
-        return wrong
+        return [_short(words) for words in (*unknown, *invalid)]
 
 
 def _spec_files(role):

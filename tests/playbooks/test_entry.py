@@ -79,10 +79,9 @@ class Checkout:
         self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
         self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8")
         self.path.joinpath("tests/faults").mkdir(parents=True)
-        for verb in ("tests/faults/run.py", "tools/run_tests.py", "tools/bench.py"):
-            self.path.joinpath(verb).write_text("import sys; print('ran', sys.argv)\n", encoding="utf-8")
-        with self.path.joinpath("tools/run_tests.py").open("a") as file:
-            file.write("import devstub\n")
+        for script in ("tests/faults/run.py", "tools/bench.py", "tools/run_tests.py"):
+            needed = ", devstub" if script == "tools/run_tests.py" else ""
+            self.path.joinpath(script).write_text(f"import sys{needed}; print('ran', sys.argv)\n", encoding="utf-8")
 
     @property
     def venv(self) -> Path:

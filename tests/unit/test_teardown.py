@@ -195,7 +195,7 @@ def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) 
     assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
 
 
-def test_a_program_whose_sh_was_killed_is_still_found(lane: TestLane) -> None:
+def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane: TestLane) -> None:
     done = lane.start(lane.program("daemon", "exec sleep 60"))
     pid = done["programs"]["daemon"]["pid"]
     os.kill(records.record(lane.dir, "daemon").group, signal.SIGKILL)  # type: ignore[union-attr]

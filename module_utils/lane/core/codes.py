@@ -42,6 +42,7 @@ CODES: dict[str, tuple[str, str]] = {
     "other_ports": ("The lane was started with other ports than this command has.", "Use the same values, or stop the lane first."),
     "owner_gone": ("The command that this task belongs to has ended.", "Start the run again."),
     "no_logs": ("There are no logs to show: the lane is not running and left none, or there is no such part.", "Use one of the parts in the message."),
+    "port_taken": ("A port of the lane is in use.", "End the program that the message names, or use another lane_id."),
     "program_not_running": ("A program of the lane does not run.", "See ./lane status and ./lane logs."),
     "several_hosts": ("The play has several hosts, and a command runs one lane.", "Add --limit HOST, and run one command for each host."),
     "skips_needed": ("An option on the command line skips tasks that the others need.", "Select what to run with --tags."),
