@@ -106,7 +106,7 @@ class Lane:
         if isinstance(playbook, str):
             path = ROOT / playbook
         else:
-            plays = playbook if "hosts" in playbook[0] else [{"name": "Test", "hosts": "localhost", "tasks": playbook}]
+            plays = playbook if "hosts" in playbook[0] else [{"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}]
             path = self.scratch / f"play{len(self.played)}.yml"
             path.write_text(json.dumps(plays), encoding="utf-8")  # JSON is YAML
         given = self.scratch / f"vars{len(self.played)}.json"
