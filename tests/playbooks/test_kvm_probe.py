@@ -65,8 +65,10 @@ def test_limits_grow_with_the_measured_slowness(lane: Any, accelerator: str, fac
     show = {"name": "Show", "ansible.builtin.debug": {"msg": {name: f"{{{{ {name} | float }}}}" for name in names}}}
     measure = {"name": "Measure", "ansible.builtin.set_fact": {"lane_speed": {"time_scale": 3.5}, "cacheable": True}}
     for tasks, scale in (([measure, show], 3.5), ([show], 1)):
-        found = lane.run([{"name": "Test", "hosts": "lane", "gather_facts": False, "tasks": tasks}], lane_accel=accelerator).result("Show")["msg"]
-        assert [float(found[name]) for name in names] == [20 * factor * scale, 30 * factor * scale, 30 * scale]
+        found = lane.run([{"name": "Test", "hosts": "lane", "gather_facts": False, "roles": ["lane"], "tasks": tasks}], lane_accel=accelerator).result("Show")[
+            "msg"
+        ]
+        assert [float(found[name]) for name in names] == [20 * factor * scale, 30 * factor * scale, 30 * factor * scale]
 
 
 def test_check_mode_touches_nothing(lane: Any) -> None:
