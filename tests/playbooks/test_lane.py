@@ -35,14 +35,14 @@ def test_brought_up_checked_twice_and_taken_down(run_playbook, lane):
         assert verdict["verdict"] == "pass"
         assert [c["name"] for c in verdict["checks"]] == PLANNED
         assert {c["result"] for c in verdict["checks"]} == {"pass"}
-    again = run_playbook("playbooks/lane.yml", "--tags", UP)
-    assert again.rc == 0, again
-    assert again.changed == 0, [r["task"] for r in again.results() if r.get("changed")]
-
     refused = run_playbook("playbooks/lane.yml")
     assert refused.rc == 2
     assert re.search(rf"LANE FAIL lane: lane {lane.id} is already running in .* run {verdict['run_id']}: qemu \(pid \d+\)", refused.text), refused
     assert result(lane)["run_id"] == verdict["run_id"]
+
+    again = run_playbook("playbooks/lane.yml", "--tags", UP)
+    assert again.rc == 0, again
+    assert again.changed == 0, [r["task"] for r in again.results() if r.get("changed")]
 
     down = run_playbook("playbooks/teardown.yml")
     assert down.rc == 0, down

@@ -138,7 +138,7 @@ def test_names_and_defaults_that_differ_are_told(copied: Path, capsys: pytest.Ca
     [
         ("tls", "tls_hours: 6", "tls_hours: soon", "of type str and we were unable to convert to int"),
         ("tls", "tls_hours: 6", 'tls_hours: "6"', "but it is '6' and would be taken as 6"),
-        ("ryll_build", "ryll_build_features: []", "ryll_build_features: {}", "of type dict and we were unable to convert to list"),
+        ("kvm_probe", "kvm_probe_cpus: [max, qemu64]", "kvm_probe_cpus: {}", "of type dict and we were unable to convert to list"),
         ("kvm_probe", "kvm_probe_policy: auto", "kvm_probe_policy: maybe", "value of kvm_probe_policy must be one of: auto, require, never, got: maybe"),
     ],
 )
