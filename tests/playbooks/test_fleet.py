@@ -132,7 +132,7 @@ def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:
         runs = [Started(place.playbook(), place.environment()) for place in (first, second)]
         for run in runs:
             assert run.wait(200) == 0, run.text[-3000:]
-        (ryll,) = (tmp_path / "cache/ryll").glob("*/ryll")
+        (ryll,) = (tmp_path / "cache/programs").glob("ryll-*/ryll")
         assert subprocess.run([str(ryll), "--version"], capture_output=True, check=True, text=True).stdout.startswith("ryll ")
         before = sorted((str(p), p.stat().st_mtime_ns) for p in (tmp_path / "cache").rglob("*") if p.is_file())
         again = Started(first.playbook(), first.environment())
