@@ -43,6 +43,11 @@ ON_A_LANE = {
 LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b")
 #: Run by another test, or by a stage of tools/run_tests.py.
 TESTED = {
+    r"\./lane suites\b.*|\./lane -e lane_suites=all": "tests/playbooks/test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen",
+    r"\./lane faults --quick": "tests/playbooks/test_faults.py::test_the_quick_half_is_as_expected",
+    r"\.venv/bin/python tests/lint/errors\.py": "tests/unit/test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code",
+    r"\./lane fleet": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
+    r"\./lane --tags evidence": "tests/playbooks/test_evidence.py::test_only_what_this_command_saw_counts",
     r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
     r"\./lane --tags deps,teardown": "tools/run_tests.py::setup",
     r"\./lane test\b.*": "tests/playbooks/test_entry.py::test_test_installs_more_and_passes_words_on",
@@ -50,7 +55,6 @@ TESTED = {
     r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
     r"\./lane -e lane_kerbside_origin=\S+": "tests/unit/test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was",
     r"\./lane -e lane_ryll_origin=\S+": "tests/playbooks/test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
-    r"\./lane -e lane_(proxy|image)_origin=\S+": "tests/unit/test_program.py::test_a_file_is_known_by_its_bytes",
     r"\./lane -e lane_guest=uncalibrated": "tests/playbooks/test_lane.py::test_the_other_guest_without_its_image_says_so",
     r"\./lane -e lane_guest=NAME": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
     r"\./lane -e lane_keep=on_failure": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
@@ -63,6 +67,7 @@ TESTED = {
 }
 #: Not run, and why.
 NOT_HERE = {
+    r"\./lane cache": "shows the user's own cache, which a test leaves alone; tests/unit has its parts",
     r"\./lane bench": "takes minutes and wants the machine for itself; tests/unit/test_bench.py has its parts, and its --help is run here",
     r"\.venv/bin/python tests/mutation/run\.py.*": "takes an hour; tests/unit/test_mutation.py has its engine",
     r"git clone REPOSITORY .*": "what is tested is a checkout",

@@ -36,7 +36,7 @@ def test_the_guest_boots_with_and_without_a_store(lane: Any, store: str) -> None
 def test_firmware_that_is_not_there_is_named_before_qemu_starts(lane: Any, what: str) -> None:
     missing = lane.run("playbooks/lane.yml", *TAGS, **{f"sextant_vm_firmware_{what}": "/no/such.fd"})
     assert missing.rc == 2
-    code = "firmware_unreadable" if what == "code" else "unclassified"
+    code = "firmware_unreadable" if what == "code" else "firmware_vars_unreadable"
     failure = next(result["lane_failure"] for result in missing.results() if "lane_failure" in result)
     assert (failure["component"], failure["code"]) == ("firmware", code)
     assert re.search(r"LANE FAIL firmware: .*/no/such\.fd", missing.text), missing
