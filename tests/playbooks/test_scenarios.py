@@ -204,8 +204,8 @@ def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
     assert played.rc == 2, played
     result = played.result("Play")
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "ok", "failed"]
-    words = {signal.SIGSTOP: "to go on running, but it is stopped", signal.SIGKILL: "to go on running, but it has ended"}
-    assert result["msg"].startswith(f"ryll: step 3 of 3 (never) expected ryll (process {pid}) {words[number]}"), result["msg"]
+    words = {signal.SIGSTOP: "is lost: it is stopped", signal.SIGKILL: "is lost: it has ended"}
+    assert result["msg"].startswith(f"ryll: step 3 of 3 (never): ryll (process {pid}) {words[number]}"), result["msg"]
     assert result["failed_step"]["kind"] == "process"  # the watch saw it, no limit
     assert result["lane_failure"]["component"] == "ryll"
     assert result["transcript"][2]["seconds"] < 30
