@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
+from ...core.errors import LaneError
+from ...protocols.spice_link import CHANNELS, PERMISSION_DENIED, Link, LinkClosed, LinkRefused
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
 from .stage import read_text
@@ -45,6 +46,9 @@ def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
     except LinkRefused as error:
         if options["refused"] == error.result:
             return f"refused: {error}"
+        if error.result == PERMISSION_DENIED and options["to"] == "proxy" and not step.blame:
+            problem = f"the {options['channel']} channel was not let in: {error}"
+            raise LaneError("client_refused", "kerbside", problem, evidence=play.lane.log("daemon")) from None
         raise Unmet("link_wrong", f"the {options['channel']} channel was refused with {error}", play.lane.log("daemon")) from None
     except (LinkClosed, TimeoutError) as error:
         raise Unmet("link_wrong", f"the {options['channel']} channel was not linked: {error}", play.lane.log("daemon")) from None
