@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
+from ...core.errors import LaneError
+from ...protocols.spice_link import CHANNELS, PERMISSION_DENIED, Link, LinkClosed, LinkRefused
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
 from .stage import read_text
@@ -25,7 +26,7 @@ def _open(play: Play, options: dict[str, Any]) -> Link:
 
 
 def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:
-    """Open a channel as far as asked; what is registered stays open until the end of the suite."""
+    """Open a channel as far as asked; what is registered stays open until the end of the suite, and anything else is closed."""
     known = play.value(options["console"]) if options["console"] else None
     main = play.value(options["main"]) if options["main"] else None
     password = read_text(play.lane.place.ticket_file) if options["to"] == "qemu" else known["password"] if known else ""
@@ -36,21 +37,33 @@ def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
         made = _open(play, options)
     except LinkClosed as error:
         raise Unmet("link_wrong", f"no connection as far as {options['as_far_as']}: {error}", play.lane.log("daemon")) from None
-    play.held.append(made)
     try:
-        if options["as_far_as"] == "hello":
-            made.hello(channel)
-        elif options["as_far_as"] == "channel":
-            made.link(channel, password, main["link"].session if main else 0)
+        _as_far_as(made, options, channel, password, main)
     except LinkRefused as error:
+        made.close()
         if options["refused"] == error.result:
             return f"refused: {error}"
+        if error.result == PERMISSION_DENIED and options["to"] == "proxy" and not step.blame:
+            problem = f"the {options['channel']} channel was not let in: {error}"
+            raise LaneError("client_refused", "kerbside", problem, evidence=play.lane.log("daemon")) from None
         raise Unmet("link_wrong", f"the {options['channel']} channel was refused with {error}", play.lane.log("daemon")) from None
     except (LinkClosed, TimeoutError) as error:
+        made.close()
         raise Unmet("link_wrong", f"the {options['channel']} channel was not linked: {error}", play.lane.log("daemon")) from None
+    if options["refused"] is not None or not step.register:
+        made.close()
+    else:
+        play.held.append(made)
     if options["refused"] is not None:
         raise Unmet("client_not_refused", f"the {options['channel']} channel was linked and not refused", play.lane.log("daemon"))
     return {"link": made, "shown": f"{options['as_far_as']} of {options['channel']} by the port of {options['to']}"}
+
+
+def _as_far_as(made: Link, options: dict[str, Any], channel: int, password: str, main: dict[str, Any] | None) -> None:
+    if options["as_far_as"] == "hello":
+        made.hello(channel)
+    elif options["as_far_as"] == "channel":
+        made.link(channel, password, main["link"].session if main else 0)
 
 
 def send(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
