@@ -173,7 +173,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_no_hosts_matched(self):
         """A play without a host does nothing, which is no success."""
-        self._failure = self._failure or {"msg": "no host of the inventory matches the playbook's group `lane`; see the inventory and --limit"}
+        self._refuse("nothing_to_do", "no host of the inventory is in the group lane, on which the playbook runs", "check the inventory and --limit")
 
     def v2_playbook_on_stats(self, stats):
         """Print the last line, and hand the verdict to ./lane. A playbook that ran no task did not do what it was asked for."""

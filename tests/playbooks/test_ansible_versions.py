@@ -53,7 +53,7 @@ def test_the_oldest_ansible_core(number: int) -> None:
         assert not [line for line in lines if line.startswith(("TASK", "warning: ", "[WARNING]", "[DEPRECATION"))], lines
         result = json.loads((place.artifacts / "result.json").read_text())
         assert result["versions"]["ansible"].startswith(f"{OLDEST}.")
-        assert "TASK [smoke : Check the spine from outside]" in (place.artifacts / "logs/ansible.log").read_text()
+        assert "TASK [smoke : Check what ryll sees, and the lane from outside]" in (place.artifacts / "logs/ansible.log").read_text()
 
         status, lines = play("-e", "lane_guest=nobody")
         assert status == 2 and lines[-1].startswith("LANE FAIL environment: "), "\n".join(lines[-30:])

@@ -31,12 +31,12 @@ ALONE = {
 ON_A_LANE = {
     "./lane up": "",
     "./lane smoke": "LANE PASS lane {id}: 7 of 7 checks",
-    "./lane --tags kerbside": "",
     "./lane ps": "{id} ",
     "./lane status": "lane {id}: run ",
     "./lane logs": "serial",
     "./lane logs daemon -f": "Hypervisor connection successful",
     "./lane report [FOLDER]": "report.html",
+    "./lane --tags kerbside": "",  # from here on the result of the smoke check is no longer that of the lane
     "./lane down": "lane {id} is down",
 }
 #: Whatever else only looks at a lane is run on the same one as well.

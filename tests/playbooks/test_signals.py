@@ -109,8 +109,9 @@ def carry_out(kill: Kill, number: int) -> Kill:
                 left.append(f"result.json blames {result['blame']}")
         elif claimed:
             left.append("no result.json")
-        if result and kill.whom == "script" and "TASK [" not in (place.artifacts / "logs/ansible.log").read_text():
-            left.append("no word of Ansible in the artifacts")
+        log = place.artifacts / "logs/ansible.log"
+        if result and kill.whom == "script" and "TASK [" not in (log.read_text() if log.exists() else ""):
+            left.append(f"no word of Ansible in the artifacts, but {result['blame']}")
         if not claimed or result.get("verdict") == "pass":  # there was no lane yet, or none any more: what is left is Ansible's and the script's
             left = [trace for trace in left if ".ansible/tmp" not in trace and not trace.startswith(str(place.base / "tmp/tmp."))]
         kill.left = tuple(left)

@@ -44,7 +44,7 @@ def test_a_red_run_on_a_pipe(place: Surroundings) -> None:
     assert names == ("kvm_probe", "deps", "sextant_vm", "evidence", "teardown")
     assert notes[0].startswith(("kvm: ", "tcg: ")) and not notes[0].endswith("...") and notes[1].startswith("qemu ")
     assert notes[2] == "FAILED: Check the image and the firmware of guest nobody"
-    assert run.text.count("'nobody' is not one of") == 1
+    assert run.text.count("there is no guest 'nobody'") == 1
     report, verdict = run.lines[-2:]
     assert report == f"report: {place.artifacts}/report.html"
     assert verdict.startswith(f"LANE FAIL environment: {CAUSE}")
@@ -106,9 +106,9 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "words", "last"),
     [
-        (("--nonsense",), 2, "unrecognized arguments: --nonsense", "LANE FAIL lane: ansible-playbook ended with status 2 before "),
-        (("--limit", "nobody"), 2, "leaves us with no hosts to target", "LANE FAIL lane: ansible-playbook ended with status 1 before "),
-        (("-i", "/nowhere"), 2, "Unable to parse /nowhere", "LANE FAIL lane: no host of the inventory matches "),
+        (("--nonsense",), 2, "unrecognized arguments: --nonsense", "LANE FAIL lane: ansible-playbook ended with status 2 and no verdict"),
+        (("--limit", "nobody"), 2, "leaves us with no hosts to target", "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict"),
+        (("-i", "/nowhere"), 2, "Unable to parse /nowhere", "LANE FAIL lane: no host of the inventory is in the group lane"),
         (("-e", "@/nowhere"), 2, "/nowhere", "LANE FAIL lane: ansible-playbook ended "),
         (("-e", "lane_logs_dir={{ nobody }}"), 2, "ERROR| [ERROR]: Task failed: 'nobody' is undefined", "LANE FAIL lane: Task failed: 'nobody' is undefined"),
         (("--syntax-check",), 0, "playbook: ", "playbook: "),
@@ -139,4 +139,4 @@ def test_a_warning_of_a_module_is_a_line(place: Surroundings) -> None:
     record = json.loads((place.dir / "run.json").read_text())
     os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
     _, run = play(place, *RED)
-    assert run.lines[0].startswith(f"warning: lane {place.id}: cleared what run {record['run_id']} had left: "), run.text
+    assert run.lines[0].startswith(f"warning: lane {place.id}: removed what run {record['run_id']} had left: "), run.text
