@@ -13,6 +13,7 @@ description:
   - C(counters) requires that the proxy's own counters rose since console.vv was fetched, both ways and without a firewall verdict.
   - C(path) requires that ryll is connected to the proxy and not to qemu.
   - C(frames) requires that the guest runs and that ryll shows the picture that qemu itself draws, pixel by pixel.
+  - C(digest) requires that the pixels of ryll's picture have the CRC32C that Uncalibrated Sextant shows in its QR code.
   - The agent has to be as the guest promises until the last check, by ryll's events and by a last look; if not, the check C(status) fails.
   - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with the first failure.
 extends_documentation_fragment:
@@ -30,7 +31,7 @@ options:
     description: Which checks from outside to run, in this order.
     type: list
     elements: str
-    choices: [banner, counters, path, frames]
+    choices: [banner, counters, path, frames, digest]
     default: [banner, counters, path, frames]
   pid:
     description:
@@ -165,7 +166,7 @@ def main() -> None:
             "lane_dir": {"type": "path", "required": True},
             "guest": {"type": "dict", "required": True},
             "steps": {"type": as_given, "required": True},
-            "checks": {"type": "list", "elements": "str", "choices": list(outside_checks.CHECKS), "default": list(outside_checks.CHECKS)},
+            "checks": {"type": "list", "elements": "str", "choices": list(outside_checks.CHECKS), "default": ["banner", "counters", "path", "frames"]},
             "pid": {"type": "int"},
             "client_log": {"type": "path"},
             "serial_log": {"type": "path", "required": True},

@@ -62,9 +62,9 @@ options:
     type: float
     default: 7200
   planned:
-    description: The names of the planned checks, for the C(result.json) of a run that is killed.
+    description: The planned checks, as pairs of guest and name, for the C(result.json) of a run that is killed.
     type: list
-    elements: str
+    elements: raw
     default: []
   versions:
     description: More versions for that file.
@@ -134,7 +134,7 @@ def main() -> None:
             "stay": {"type": "bool", "default": True},
             "keep_running": {"type": "bool", "default": False},
             "lease": {"type": "float", "default": 7200},
-            "planned": {"type": "list", "elements": "str", "default": []},
+            "planned": {"type": "list", "elements": "raw", "default": []},
             "versions": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,

@@ -27,6 +27,10 @@ options:
     description: The folder that the images' file names are relative to.
     type: path
     required: true
+  alone:
+    description: Whether it is the only guest of this command. The image of O(origin) would then not be booted if it is pocket.
+    type: bool
+    default: true
   origin:
     description: Where the guest's image comes from instead (docs/origins.md). Not for the guest pocket, which is the lane's own.
     type: str
@@ -94,14 +98,13 @@ lane_failure:
   type: dict
 """
 
-import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.prepare import firmware, guests, origin, source
+from ansible.module_utils.lane.prepare import firmware, guest_image, guests, origin, source
 from ansible.module_utils.lane.programs import records
 
 #: The guest whose image comes with the lane.
@@ -116,6 +119,7 @@ def main() -> None:
             "guests": {"type": "dict", "required": True},
             "guest": {"type": "str", "required": True},
             "folder": {"type": "path", "required": True},
+            "alone": {"type": "bool", "default": True},
             "origin": {"type": "str", "default": ""},
             "kerbside_origin": {"type": "str", "default": ""},
             "here": {"type": "str", "default": "/"},
@@ -132,7 +136,7 @@ def main() -> None:
         """The image of another origin than the guest's own, and its entry of origins.json."""
         named = origin.parse(origin.IMAGE, given["origin"], given["here"])
         if guest["name"] == OWN:
-            if named:
+            if named and given["alone"]:
                 problem = f"lane_image_origin is {named}, but the guest {OWN} is the lane's own"
                 raise LaneError("origin_unusable", "environment", problem, "set lane_guest=uncalibrated as well")
             return None
@@ -141,25 +145,45 @@ def main() -> None:
 
     def work() -> dict:
         guest = guests.entry(given["guests"], given["guest"])
-        folder, came = given["folder"], brought(guest)
+        came = brought(guest)
         if came:
-            folder, guest = str(came[0].parent), {**guest, "image": came[0].name, "sha256": None}
-        guest["path"] = os.path.join(folder, guest["image"])
-        guest["sha256"] = guests.check_image(guest, Path(guest["path"]))
-        own = {"kind": "guest", "source": f"fixtures/{guest['image']}", "version": None, "commit": None, "dirty": None, "sha256": guest["sha256"]}
+            path, guest = came[0], {**guest, "image": came[0].name, "sha256": None}
+        elif module.check_mode:
+            path = guest_image.path(guest, given["folder"], given["cache_dir"])
+        else:
+            path = guest_image.ensure(guest, given["folder"], given["cache_dir"])
+        guest["path"] = str(path)
+        if path.exists() or not (module.check_mode and guest.get("fetch")):
+            guest["sha256"] = guests.check_image(guest, path)
+        fetched = guest.get("fetch") or {}
+        own = {
+            "kind": "index" if fetched else "guest",
+            "source": f"{fetched['name']} {fetched['version']}: {fetched['member']}" if fetched else f"fixtures/{guest['image']}",
+            "version": fetched.get("version"),
+            "commit": None,
+            "dirty": None,
+            "sha256": guest["sha256"],
+        }
         note = f"guest {guest['name']}" + (f", its image of {came[1]['source']}" if came else "")
         result = {"lane_note": note, "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
             return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}
         run = private_dir.read_run(given["lane_dir"])
         qemu = records.record(given["lane_dir"], "qemu")
-        running = qemu is not None and qemu.running(run)
+        before = private_dir.handed_over(given["lane_dir"]).get("lane_guest", {})
+        running = qemu is not None and qemu.running(run) and before.get("path") == guest["path"]
+        if before and before.get("name") != guest["name"]:
+            serial = Path(given["lane_dir"], "logs", "serial.log")
+            if serial.is_file():  # qemu empties it when it starts
+                serial.replace(serial.with_name(f"serial-{before['name']}.log"))
         if not running:
             firmware.check_code(given["firmware_code"])
             if given["firmware_vars"]:
                 guests.private_vars(given["firmware_vars"], given["vars_file"])
         private_dir.hand_over(given["lane_dir"], "guest", guest)
-        source.record(given["lane_dir"], image=came[1] if came else own)
+        images = private_dir.handed_over(given["lane_dir"]).get("lane_images", {})
+        private_dir.hand_over(given["lane_dir"], "images", {**images, guest["name"]: guest["path"]})
+        source.record(given["lane_dir"], **{f"image_{guest['name']}": came[1] if came else own})
         return {**result, "changed": not running}
 
     finish(module, work)

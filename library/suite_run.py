@@ -45,9 +45,13 @@ options:
     type: dict
     required: true
   images:
-    description: The folder that holds their images.
+    description: The directory of the images that are not fetched from the package index.
     type: path
     required: true
+  cache_dir:
+    description: The lane's cache, where fetched images are.
+    type: path
+    default: ~/.cache/kerbside-lane
   place:
     description: Where the parts of the lane are; the fields of C(Place) in C(module_utils/lane/checks/suites/stage.py).
     type: dict
@@ -101,14 +105,13 @@ lane_failure:
   type: dict
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.checks.suites import engine, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
-from ansible.module_utils.lane.core import check_report
+from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import guest_image
 
 
 def main() -> None:
@@ -124,6 +127,7 @@ def main() -> None:
             "last": {"type": "bool", "default": False},
             "guests": {"type": "dict", "required": True},
             "images": {"type": "path", "required": True},
+            "cache_dir": {"type": "path", "default": "~/.cache/kerbside-lane"},
             "place": {"type": "dict", "default": {}},
             "report_file": {"type": "path"},
         },
@@ -142,7 +146,11 @@ def main() -> None:
         return play(suites[given["suite"]])
 
     def play(suite: plan.Suite) -> dict:
-        guests = {name: {**guest, "name": name, "path": os.path.join(given["images"], guest["image"])} for name, guest in given["guests"].items()}
+        guests = {name: {**guest, "name": name} for name, guest in given["guests"].items()}
+        booted = private_dir.handed_over(given["lane_dir"]).get("lane_images", {})
+        for guest in guests.values():
+            find = guest_image.ensure if guest["name"] == given["guest"] else guest_image.path
+            guest["path"] = booted.get(guest["name"]) or str(find(guest, given["images"], given["cache_dir"]))
         lane = LaneStage(Place.of({"lane_dir": given["lane_dir"], **given["place"]}), guests)
         entries = engine.run(lane, suite, given["guest"], ACTORS, given["slow"])
         if given["last"]:

@@ -46,7 +46,7 @@ class Bench:
     def __init__(self, lane_id: int, scratch: Path) -> None:
         self.lane_id = lane_id
         self.scratch = scratch
-        self.options = ["-e", f"lane_id={lane_id}", "-e", f"lane_artifacts_dir={scratch}/artifacts"]
+        self.options = ["-e", "lane_guest=pocket", "-e", f"lane_id={lane_id}", "-e", f"lane_artifacts_dir={scratch}/artifacts"]
         self.env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def measure(self, *command: str, memory: bool = False, outlive: float = 15, env: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:

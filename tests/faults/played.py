@@ -92,7 +92,7 @@ class Lane:
         """Run a playbook of the checkout with these tags and variables; `before` is put before the command, `meanwhile`
         runs beside it.
         """
-        values = {"lane_id": self.id, "lane_artifacts_dir": str(artifacts), **self.plant, **(given or {})}
+        values = {"lane_id": self.id, "lane_guest": "pocket", "lane_artifacts_dir": str(artifacts), **self.plant, **(given or {})}
         command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", json.dumps(values)]
         command += ["--tags", tags] if tags else []
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("ANSIBLE_", "LANE_")) and n not in ("PYTHONPATH", "PYTHONHOME")}

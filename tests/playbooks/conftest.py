@@ -87,6 +87,7 @@ class Lane:
             "lane_dir": str(self.dir),
             "lane_artifacts_dir": str(self.artifacts),
             "lane_guests_file": str(ROOT / "fixtures/guests.yml"),
+            "lane_guest": "pocket",
         }
 
     def run(

@@ -55,7 +55,7 @@ TESTED = {
     r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
     r"\./lane -e lane_kerbside_origin=\S+": "tests/unit/test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was",
     r"\./lane -e lane_ryll_origin=\S+": "tests/playbooks/test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
-    r"\./lane -e lane_guest=uncalibrated": "tests/playbooks/test_lane.py::test_the_other_guest_without_its_image_says_so",
+    r"\./lane -e lane_guest=uncalibrated": "tests/playbooks/test_lane.py::test_guests_are_checked_one_after_the_other",
     r"\./lane -e lane_guest=NAME": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
     r"\./lane -e lane_keep=on_failure": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
     r"ansible-playbook playbooks/lane\.yml": "tests/playbooks/test_lane.py::test_brought_up_checked_twice_and_taken_down",

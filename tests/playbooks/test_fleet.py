@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from lane_numbers import lane_ids
-from whole_lanes import ROOT, Started, Surroundings, surroundings
+from whole_lanes import POCKET, ROOT, Started, Surroundings, surroundings
 
 pytestmark = pytest.mark.slow
 COUNT = 4
@@ -30,7 +30,7 @@ def fleet_options(place: Surroundings) -> list[str]:
     """As place.options, with a directory and artifacts for each lane."""
     cache = place.options[place.options.index("-e") :][-1]
     values = {"lane_id": place.id, "lane_dir": f"{place.base}/{{{{ lane_id }}}}", "lane_artifacts_dir": f"{place.base}/artifacts/lane-{{{{ lane_id }}}}"}
-    return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + ["-e", cache]
+    return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + ["-e", cache, *POCKET]
 
 
 def size(lane: dict | None) -> tuple[int, int]:

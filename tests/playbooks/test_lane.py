@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+ROOT = Path(__file__).parents[2]
 PLANNED = ["hello", "status", "screenshot", "banner", "counters", "path", "frames"]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 
@@ -95,10 +97,30 @@ def test_an_unknown_guest_is_named_with_those_that_are_known(run_playbook, lane)
     assert "LANE FAIL environment: there is no guest 'nobody' in guests.yml; it has pocket, uncalibrated" in played.text
 
 
-def test_the_other_guest_without_its_image_says_so(run_playbook, lane):
-    played = run_playbook("playbooks/lane.yml", "--tags", "sextant_vm", lane_guest="uncalibrated")
+@pytest.mark.slow
+def test_guests_are_checked_one_after_the_other(run_playbook, lane):
+    """On a lane that is up, too, on which another guest runs; kerbside is started once."""
+    guests = {"lane_guest": "", "lane_guests": ["pocket", "uncalibrated"]}
+    up = run_playbook("playbooks/lane.yml", "--tags", UP, **guests)
+    assert up.rc == 0, up
+    for order in (["pocket", "uncalibrated"], ["uncalibrated", "pocket"]):
+        smoke = run_playbook("playbooks/lane.yml", "--tags", "smoke,evidence", **{**guests, "lane_guests": order})
+        assert smoke.rc == 0, smoke
+        assert smoke.text.rstrip().splitlines()[-1].startswith(f"LANE PASS lane {lane.id}: 15 of 15 checks, guests {order[0]} and {order[1]} under")
+        checks = result(lane)["checks"]
+        planned = [(guest, name) for guest in order for name in (*PLANNED, "digest") if (guest, name) != ("pocket", "digest")]
+        assert [(c["guest"], c["name"]) for c in checks] == planned
+        assert {c["result"] for c in checks} == {"pass"}
+        kept = {path.name for path in lane.artifacts.rglob("*")}
+        assert kept >= {f"screenshot-{order[0]}.png", "screenshot.png", f"serial-{order[0]}.log", "serial.log"}
+
+
+def test_a_guest_without_its_image_says_so(run_playbook, lane, tmp_path):
+    catalogue = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text())
+    (tmp_path / "guests.yml").write_text(json.dumps(catalogue))
+    played = run_playbook("playbooks/lane.yml", "--tags", "sextant_vm", lane_guests_file=str(tmp_path / "guests.yml"))
     assert played.rc == 2
-    assert re.search(r"LANE FAIL environment: the image of guest uncalibrated at .+ is missing", played.text), played
+    assert re.search(r"LANE FAIL environment: the image of guest pocket at .+ is missing", played.text), played
 
 
 def test_check_mode_touches_nothing(run_playbook, lane):

@@ -105,12 +105,13 @@ def carry_out(kill: Kill, number: int) -> Kill:
         if (place.artifacts / "result.json").exists():
             result = json.loads((place.artifacts / "result.json").read_text())
             kill.phase = result["blame"]["phase"] if result["blame"] else "after teardown"
-            if result["verdict"] == "error" and result["blame"]["code"] != "aborted":
+            code = (result["blame"] or {}).get("code")
+            if result["verdict"] == "error" and code not in ("aborted", "owner_gone"):  # owner_gone: the claim saw that the script was killed
                 left.append(f"result.json blames {result['blame']}")
         elif claimed:
             left.append("no result.json")
         log = place.artifacts / "logs/ansible.log"
-        if result and kill.whom == "script" and "TASK [" not in (log.read_text() if log.exists() else ""):
+        if result and kill.whom == "script" and code != "owner_gone" and "TASK [" not in (log.read_text() if log.exists() else ""):
             left.append(f"no word of Ansible in the artifacts, but {result['blame']}")
         if not claimed or result.get("verdict") == "pass":  # there was no lane yet, or none any more: what is left is Ansible's and the script's
             left = [trace for trace in left if ".ansible/tmp" not in trace and not trace.startswith(str(place.base / "tmp/tmp."))]

@@ -7,14 +7,17 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ansible.module_utils.lane.checks import outside_checks
+from ansible.module_utils.lane.checks import outside_checks, sextant_digest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols import serial_log
 from http_api import api
 from lanes import TestLane, claimed_lane
+from PIL import Image
 
 CONNECT = "import socket,time; s=[socket.create_connection(('127.0.0.1', int(p))) for p in {!r}]; time.sleep(60)"
 MOVED = (
@@ -177,3 +180,57 @@ def test_every_check_runs_and_the_first_failure_is_reported(lane: TestLane) -> N
     assert failure is not None
     assert failure.check == "counters"
     assert (entries[2]["detail"]["component"], entries[2]["detail"]["code"]) == ("ryll", "ryll_not_running")
+
+
+def picture(shade: int) -> Image.Image:
+    return Image.new("RGB", (4, 4), (shade, 0, 0))
+
+
+def told(frame: int, crc: int) -> SimpleNamespace:
+    """A digest of the picture whose shade is its frame's number, as far as `crc` is true."""
+    return SimpleNamespace(frame=frame, crc=crc, corner=(0, 0))
+
+
+BAD = sextant_digest.BadDigest("it is cut off")
+DIGESTS: dict[str, tuple[list[tuple[int, object]], bool, tuple[str, str] | None]] = {
+    # (shade, digest) of one picture after the other; whether qemu has drawn the last one as well; component and code
+    "right": ([(7, told(7, 7))], True, None),
+    "right after half a refresh": ([(6, told(7, 7)), (7, told(7, 7))], True, None),
+    "right after a picture without one": ([(6, None), (7, told(7, 7))], True, None),
+    "wrong in ryll's picture": ([(6, told(7, 7)), (6, told(7, 7))], False, ("ryll", "digest_wrong")),
+    "wrong in qemu's picture as well": ([(6, told(7, 7)), (6, told(7, 7))], True, ("guest", "digest_wrong")),
+    "not there": ([(6, None)], True, ("guest", "digest_unusable")),
+    "cut off": ([(6, BAD)], True, ("guest", "digest_unusable")),
+}
+
+
+@pytest.mark.parametrize(("seen", "drawn", "expected"), DIGESTS.values(), ids=DIGESTS)
+def test_the_digest_has_to_be_that_of_the_pixels(lane: TestLane, monkeypatch: pytest.MonkeyPatch, seen: list, drawn: bool, expected: tuple | None) -> None:
+    taken: list[int] = []
+
+    def decode(shown: Image.Image) -> object:
+        found = seen[min(len(taken), len(seen)) - 1][1]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def shoot(_: object) -> Image.Image:
+        taken.append(seen[min(len(taken), len(seen) - 1)][0])
+        return picture(taken[-1])
+
+    difference = SimpleNamespace(accepted=lambda _: drawn)
+    monkeypatch.setattr(outside_checks, "SETTLE", 0.3)
+    monkeypatch.setattr(outside_checks, "screenshot", shoot)
+    monkeypatch.setattr(outside_checks, "_same_moment", lambda *_: (None, None, difference))
+    monkeypatch.setattr(outside_checks, "_responsible", lambda *_: "ryll")
+    monkeypatch.setattr(outside_checks.Qmp, "connect", lambda *_: nullcontext())
+    monkeypatch.setattr(sextant_digest, "decode", decode)
+    monkeypatch.setattr(sextant_digest, "crc", lambda shown, _: shown.getpixel((0, 0))[0])
+    if expected is None:
+        assert outside_checks.digest(where(lane)) == {"size": "4x4", "frame": 7, "crc32c": "00000007"}
+        assert len(taken) == len(seen)
+        return
+    with pytest.raises(LaneError) as caught:
+        outside_checks.digest(where(lane))
+    assert (caught.value.component, caught.value.code) == expected
+    assert len(taken) >= 2

@@ -35,7 +35,7 @@ def result(**more: Any) -> dict[str, Any]:
         "guests": ["pocket"],
         "accel": {"chosen": "tcg", "reason": "no KVM"},
         "versions": {"kerbside": "0.8.0", "ryll": None},
-        "origins": {"ryll": {"kind": "wheel", "source": None}, "image": {"kind": None}},
+        "origins": {"ryll": {"kind": "wheel", "source": None}, "image_pocket": {"kind": None}},
         "phases": [{"name": "tls", "seconds": 2.5, "started": ZERO + 5}, {"name": "smoke", "seconds": 1.0, "started": ZERO + 7}],
         "checks_planned": 1,
         "plan_changed": None,

@@ -156,7 +156,7 @@ def test_origins_are_what_the_hand_over_says_and_else_what_is_known(lane: TestLa
     found = write(lane)["origins"]
     assert found["kerbside"] == ORIGIN
     assert found["ryll"] == {"kind": "wheel", "source": "0.3.0", "version": "0.3.0", "commit": "f12d", "dirty": None, "sha256": None}
-    assert (found["image"]["sha256"], set(found)) == ("00", {"kerbside", "proxy", "ryll", "image"})
+    assert (found["image_pocket"]["sha256"], set(found)) == ("00", {"kerbside", "proxy", "ryll", "image_pocket"})
 
 
 def test_logs_are_kept_and_readable_and_secrets_are_not(lane: TestLane) -> None:

@@ -37,6 +37,10 @@ def copy_checkout(home: Path) -> Path:
     return home
 
 
+#: One guest is enough where the guest is not what is tested.
+POCKET = ("-e", "lane_guest=pocket")
+
+
 @dataclass
 class Surroundings:
     """One lane's id and its places."""
@@ -70,10 +74,11 @@ class Surroundings:
         return {**kept, **places, **self.env}
 
     def playbook(self, *options: str, name: str = "lane.yml") -> list[str]:
-        return [*SIGNALS, sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name), *self.options, *options]
+        return [*SIGNALS, sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name), *POCKET, *self.options, *options]
 
     def script(self, *options: str) -> list[str]:
-        return [*SIGNALS, str(ROOT / "lane"), *options, *self.options]
+        verb = [word for word in options[:1] if not word.startswith("-")]
+        return [*SIGNALS, str(ROOT / "lane"), *verb, *POCKET, *options[len(verb) :], *self.options]
 
     def programs(self) -> list[str]:
         """The command lines of the live processes that carry the lane's mark, or its scratch folder in command line or HOME: ansible's own as well."""

@@ -195,6 +195,41 @@ def frames(context: Context) -> dict[str, Any]:
         }
 
 
+def digest(context: Context) -> dict[str, Any]:
+    """The pixels that came through the proxy have the CRC32C that the guest itself shows in its QR code.
+
+    The cursor blinks, and each blink is another frame: a picture that shows half of one does not fit its digest, and the next one has another frame
+    counter. Raises LaneError: guest for a missing or unknown digest, and for pixels that qemu has drawn like that; else ryll or the proxy.
+    """
+    from . import sextant_digest
+
+    until = time.monotonic() + (SETTLE if context.wait else 0)
+    before = None
+    while True:
+        shown = screenshot(context)
+        frame, problem, code = None, "the picture shows no QR code with a digest", "digest_unusable"
+        try:
+            if found := sextant_digest.decode(shown):
+                frame, crc = found.frame, sextant_digest.crc(shown, found.corner)
+                if crc == found.crc:
+                    return {"size": picture_compare.size(shown), "frame": frame, "crc32c": f"{crc:08x}"}
+                problem, code = f"the picture's pixels have CRC32C {crc:08x}, but its digest (frame {frame}) says {found.crc:08x}", "digest_wrong"
+        except sextant_digest.BadDigest as error:
+            problem = f"the digest in the picture cannot be used: {error}"
+        stands_still = frame is not None and before == (frame, shown.tobytes())
+        if stands_still or time.monotonic() > until:
+            break
+        before = (frame, shown.tobytes())
+        time.sleep(SETTLE / 20)
+    component = "guest"
+    if code == "digest_wrong":
+        with Qmp.connect(context.qmp_socket, context.limit) as qmp:
+            _, drawn, difference = _same_moment(context, qmp)
+            component = "guest" if difference.accepted(context.lossy) else _responsible(qmp, drawn)
+    context.keep("screenshot", shown)
+    raise LaneError(code, component, problem, "look at screenshot.png", evidence="screenshot.png")
+
+
 def _same_moment(context: Context, qmp: Qmp) -> tuple[Image, Image, Difference]:
     """(what ryll shows, what qemu draws, how they differ), when enough stands still around the moment. Raises LaneError (ryll) when it never does."""
     for _ in range(ATTEMPTS):
@@ -244,7 +279,7 @@ def _shoot(ryll: Client, deadline: float) -> Image:
     return read("rgba", shot.data, shot.width, shot.height)
 
 
-CHECKS: dict[str, Callable[[Context], dict[str, Any]]] = {"banner": banner, "counters": counters, "path": path, "frames": frames}
+CHECKS: dict[str, Callable[[Context], dict[str, Any]]] = {"banner": banner, "counters": counters, "path": path, "frames": frames, "digest": digest}
 
 
 def run_checks(context: Context, names: list[str]) -> tuple[list[dict[str, Any]], LaneError | None]:

@@ -11,8 +11,18 @@ Key = tuple[str, str | None, str]
 
 
 def planned_keys(planned: list[Any], guest: str | None) -> list[Key]:
-    """(suite, guest, name) of each planned check. One that is only a name is a smoke check of the guest that is booted."""
-    return [(SMOKE, guest, str(one)) if not isinstance(one, dict) else (one.get("suite", SMOKE), one.get("guest", guest), one["name"]) for one in planned]
+    """(suite, guest, name) of each planned check: a mapping with these keys; a pair of guest and name, which is a smoke check; or the name only of a
+    smoke check of the guest that is booted.
+    """
+    found: list[Key] = []
+    for one in planned:
+        if isinstance(one, dict):
+            found.append((one.get("suite", SMOKE), one.get("guest", guest), one["name"]))
+        elif isinstance(one, str):
+            found.append((SMOKE, guest, one))
+        else:
+            found.append((SMOKE, one[0], one[1]))
+    return found
 
 
 def entries(reports: list[dict[str, Any]], planned: list[Key], guest: str | None) -> list[dict[str, Any]]:

@@ -111,6 +111,7 @@ def write(
     if phases and phases[-1]["name"] == "evidence":
         phases[-1]["seconds"] = round(time.monotonic() - begun, 3)
     now = time.time()
+    guests = list(dict.fromkeys(name for name in (*(key[1] for key in keys), guest) if name))
     accel = known.get("lane_accel", {})
     result = {
         "schema": SCHEMA,
@@ -122,9 +123,9 @@ def write(
         "finished": clock(now),
         "seconds": round(now - run.started, 2),
         "accel": {"chosen": accel.get("chosen"), "reason": accel.get("reason")},
-        "guests": list(dict.fromkeys(name for name in (guest, *(key[1] for key in keys)) if name)),
+        "guests": guests,
         "versions": {**_versions(known), **versions},
-        "origins": origins(known),
+        "origins": origins(known, guests),
         "phases": phases,
         "checks_planned": len(full),
         "plan_changed": None if sorted(map(str, keys)) == sorted(map(str, full)) else "lane_checks was changed",

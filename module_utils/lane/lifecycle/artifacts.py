@@ -12,7 +12,7 @@ from typing import Any
 from ..core import check_report
 from ..core.errors import PRODUCT, LaneError, clock
 from ..core.private_dir import Run
-from ..evidence import verdict
+from ..evidence import check_results, verdict
 from . import proc, run_state
 
 #: Names the run that made the directory.
@@ -93,7 +93,7 @@ def put_away(artifacts_dir: str, names: tuple[str, ...] = ()) -> None:
         os.rename(os.path.join(artifacts_dir, name), previous / name)
 
 
-def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], planned: list[str]) -> dict[str, str]:
+def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], planned: list[Any]) -> dict[str, str]:
     """Write result.json for a command that was refused before it had a run; returns the `lane_verdict` of the module.
 
     Raises ValueError for a lane_id that is no number: then there is no lane to write for.
@@ -115,7 +115,7 @@ def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], plan
         "phases": [],
         "checks_planned": len(planned),
         "plan_changed": None,
-        "checks": [{"suite": "smoke", "guest": None, "name": name, "result": "not run", "seconds": 0.0, "detail": {}} for name in planned],
+        "checks": check_results.entries([], check_results.planned_keys(planned, None), None),
         "blame": {"phase": "claim", "check": None, "evidence": None, **failure},
     }
     os.makedirs(artifacts_dir, exist_ok=True)
