@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import played
+import spice_relay
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.protocols import qmp
@@ -103,6 +104,12 @@ def send(place: Place, given: dict[str, Any]) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{given['program']} survives SIGKILL")
         time.sleep(0.01)
+
+
+def relay(place: Place, given: dict[str, Any]) -> None:
+    """Stand between kerbside-proxy, which has to connect to `port`, and qemu: a rule of spice_relay.py."""
+    between = spice_relay.Relay(int(place.words["spice_port"]), spice_relay.change(given), int(given["port"]))
+    place.undoing.append(between.close)
 
 
 def keep_killing(place: Place, given: dict[str, Any]) -> None:
@@ -283,6 +290,7 @@ ACTIONS: dict[str, Callable[[Place, dict[str, Any]], None]] = {
         append,
         ryll,
         cut,
+        relay,
         directory,
         device,
         send,

@@ -15,11 +15,11 @@ CHANNELS = {"main": 1, "display": 2, "inputs": 3, "cursor": 4}
 
 
 class Relay:
-    """Listens on a port of its own and passes everything on to `port`."""
+    """Listens on the port `own`, or any, and passes everything on to `port`."""
 
-    def __init__(self, port: int, change: Change) -> None:
+    def __init__(self, port: int, change: Change, own: int = 0) -> None:
         self._target, self._change = port, change
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", own))
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

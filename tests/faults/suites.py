@@ -12,6 +12,7 @@ import argparse
 import http.server
 import itertools
 import json
+import os
 import shutil
 import sys
 import threading
@@ -32,6 +33,7 @@ sys.path.insert(0, str(HERE))
 from lane.checks.suites import engine, plan
 from lane.checks.suites.actors import ACTORS
 from lane.checks.suites.stage import LaneStage, Place
+from lane.prepare import guest_image
 from spice_relay import Relay, change
 
 SUITES = ROOT / "roles/suites/files"
@@ -80,7 +82,9 @@ class Rig:
         assert set(values) >= {name for name in defaults if not name.endswith("_limit")}
         self.place = Place.of(values)
         guests = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
-        self.guests = {name: {**guest, "name": name, "path": str(ROOT / "fixtures" / guest["image"])} for name, guest in guests.items()}
+        cache = str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser())
+        paths = {name: str(guest_image.ensure(guest, str(ROOT / "fixtures"), cache)) for name, guest in guests.items()}
+        self.guests = {name: {**guest, "name": name, "path": paths[name]} for name, guest in guests.items()}
 
     def suite(self, name: str) -> plan.Suite:
         path = SUITES / f"{name}.yml"

@@ -197,10 +197,10 @@ DIGESTS: dict[str, tuple[list[tuple[int, object]], bool, tuple[str, str] | None]
     "right": ([(7, told(7, 7))], True, None),
     "right after half a refresh": ([(6, told(7, 7)), (7, told(7, 7))], True, None),
     "right after a picture without one": ([(6, None), (7, told(7, 7))], True, None),
-    "wrong in ryll's picture": ([(6, told(7, 7)), (6, told(7, 7))], False, ("ryll", "digest_wrong")),
-    "wrong in qemu's picture as well": ([(6, told(7, 7)), (6, told(7, 7))], True, ("guest", "digest_wrong")),
-    "not there": ([(6, None)], True, ("guest", "digest_unusable")),
-    "cut off": ([(6, BAD)], True, ("guest", "digest_unusable")),
+    "wrong in ryll's picture": ([(6, told(7, 7)), (6, told(7, 7))], False, ("ryll", "digest_crc_wrong")),
+    "wrong in qemu's picture as well": ([(6, told(7, 7)), (6, told(7, 7))], True, ("guest", "digest_crc_wrong")),
+    "not there": ([(6, None)], True, ("guest", "digest_missing")),
+    "cut off": ([(6, BAD)], True, ("guest", "digest_missing")),
 }
 
 

@@ -10,7 +10,7 @@ import difflib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +160,8 @@ def path(context: Context) -> dict[str, Any]:
 def frames(context: Context) -> dict[str, Any]:
     """The guest runs, and ryll shows what qemu itself draws, pixel by pixel.
 
-    Raises LaneError: guest when it does not run or has drawn nothing, qemu when it has no picture, proxy when no display channel of SPICE is up, else ryll.
+    Raises LaneError: guest when it does not run or has drawn nothing, qemu when it has no picture, proxy when no display channel of SPICE is up,
+    else ryll, until there was a second look (smoke.py).
     """
     loss.check_alive(context.lane_dir)
     with Qmp.connect(context.qmp_socket, context.limit) as qmp:
@@ -207,13 +208,13 @@ def digest(context: Context) -> dict[str, Any]:
     before = None
     while True:
         shown = screenshot(context)
-        frame, problem, code = None, "the picture shows no QR code with a digest", "digest_unusable"
+        frame, problem, code = None, "the picture shows no QR code with a digest", "digest_missing"
         try:
             if found := sextant_digest.decode(shown):
                 frame, crc = found.frame, sextant_digest.crc(shown, found.corner)
                 if crc == found.crc:
                     return {"size": picture_compare.size(shown), "frame": frame, "crc32c": f"{crc:08x}"}
-                problem, code = f"the picture's pixels have CRC32C {crc:08x}, but its digest (frame {frame}) says {found.crc:08x}", "digest_wrong"
+                problem, code = f"the picture's pixels have CRC32C {crc:08x}, but its digest (frame {frame}) says {found.crc:08x}", "digest_crc_wrong"
         except sextant_digest.BadDigest as error:
             problem = f"the digest in the picture cannot be used: {error}"
         stands_still = frame is not None and before == (frame, shown.tobytes())
@@ -222,12 +223,18 @@ def digest(context: Context) -> dict[str, Any]:
         before = (frame, shown.tobytes())
         time.sleep(SETTLE / 20)
     component = "guest"
-    if code == "digest_wrong":
+    if code == "digest_crc_wrong":
         with Qmp.connect(context.qmp_socket, context.limit) as qmp:
             _, drawn, difference = _same_moment(context, qmp)
             component = "guest" if difference.accepted(context.lossy) else _responsible(qmp, drawn)
     context.keep("screenshot", shown)
     raise LaneError(code, component, problem, "look at screenshot.png", evidence="screenshot.png")
+
+
+def shows_the_truth(context: Context, client: Client) -> bool:
+    """Whether a client shows what qemu draws."""
+    with Qmp.connect(context.qmp_socket, context.limit) as qmp:
+        return _same_moment(replace(context, client=client), qmp)[2].accepted(context.lossy)
 
 
 def _same_moment(context: Context, qmp: Qmp) -> tuple[Image, Image, Difference]:

@@ -20,13 +20,15 @@ from ..protocols.ryll import session
 from ..protocols.ryll.client import Client
 from ..protocols.ryll.replies import Status
 from ..protocols.ryll.steps import Step
-from . import outside_checks
+from . import outside_checks, second_look
 from .outside_checks import Context
 
 SUITE = "smoke"
 #: The check that the agent's last look belongs to.
 AGENT_CHECK = "status"
 AGENT_EVENT = "agent_connected"
+#: Failures by a picture that ryll or the proxy has spoiled.
+SPOILED = ("picture_differs", "digest_crc_wrong")
 #: Seconds for each answer after a failure; healthy programs answer within milliseconds.
 QUERY_TIMEOUT = 1.0
 #: Seconds until ryll has to know what qemu knows of the agent's port; it takes 4 ms.
@@ -86,7 +88,14 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
     if left := [name for name in plan.outside if name not in [entry["name"] for entry in entries]]:
         context.wait, context.limit, context.client = False, QUERY_TIMEOUT, None
         check(left)
-    return entries, failures[0] if failures else None, notices
+    failure = failures[0] if failures else None
+    if failure and failure.code in SPOILED and failure.component == "ryll":
+        where = (context.lane_dir, context.run, "ryll", context.address, context.spice_port)
+        failure = second_look.blame(failure, *where, lambda client: outside_checks.shows_the_truth(context, client))
+        for entry in entries:
+            if entry["name"] == failure.check:
+                entry["detail"] = outside_checks.failure(failure)
+    return entries, failure, notices
 
 
 def agent_kept(context: Context, client: Client, promised: bool) -> None:

@@ -171,8 +171,6 @@ CODES: dict[str, tuple[str, str]] = {
     "counters_before_missing": ("The proxy's counters from before the session were not kept.", "Start the lane with ./lane up."),
     "agent_changed": ("The guest's agent came, went or was not as promised during the check.", "Look at logs/serial.log for what the guest does."),
     "agent_events_dropped": ("ryll dropped events, so that a change of the agent may have been missed.", "Run the check again; report it to ryll if it stays."),
-    "digest_unusable": ("Sextant's picture shows no digest, or one that is cut or of an unknown schema.", "Look at screenshot.png for the QR code."),
-    "digest_wrong": ("The picture's pixels do not have the CRC32C that the guest shows in its digest.", "Compare screenshot.png with screendump.png."),
     "picture_unstable": ("ryll's picture could not be compared with qemu's.", "Look at logs/ryll.log, and whether the guest draws without pause."),
     "suite_file_invalid": ("A suite file is not what docs/suites.md describes; nothing was started.", "Correct the place that the message names."),
     "suite_unknown": ("A suite was asked for that no file holds.", "Choose one of those that the message lists."),

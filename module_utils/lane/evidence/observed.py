@@ -114,8 +114,8 @@ class Evidence:
         """
         unread = []
         for path in sorted(Path(self.lane_dir, "logs").glob("*.log")):
-            entry = self.records.get(path.stem)
-            if path.stem == "ansible" or (entry and entry.component == self.blame["component"]):
+            entry, component = self.records.get(path.stem), self.blame["component"]
+            if path.stem == "ansible" or path.stem.startswith(f"{component}_") or (entry and entry.component == component):
                 continue
             if (file := bounded.open_regular(path)) is None:
                 unread.append(path.name)

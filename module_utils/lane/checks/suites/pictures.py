@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.errors import LaneError
 from ...core.private_dir import write_private
 from ...protocols.qmp import Qmp
 from ...protocols.ryll import pictures
 from ...protocols.ryll import steps as ryll_steps
 from ...protocols.ryll.replies import Shot
+from .. import second_look
 from ..outside_checks import screendump
 from ..picture_compare import size
 from .engine import Play, Unmet
@@ -20,6 +23,8 @@ from .witnesses import value
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ...protocols.ryll.client import Client
 
 #: Seconds between two attempts to find both pictures equal: what is drawn travels through qemu's refresh, the proxy
 #: and ryll's decoder.
@@ -53,8 +58,12 @@ def clipboard_is(play: Play, step: Step, options: dict[str, Any], deadline: floa
 
 def shown(play: Play, client: str) -> Image:
     """What ryll shows."""
+    return shown_by(play.talk(client).stage.client)
+
+
+def shown_by(client: Client) -> Image:
     options = {"surface_id": 0, "format": "rgba"}
-    shot = Shot.read(play.talk(client).stage.client.request("screenshot", options, time.monotonic() + CLIENT_LIMIT))
+    shot = Shot.read(client.request("screenshot", options, time.monotonic() + CLIENT_LIMIT))
     return pictures.read("rgba", shot.data, shot.width, shot.height)
 
 
@@ -63,12 +72,22 @@ def drawn(play: Play, qmp: Qmp) -> Image:
     return screendump(play.lane.place.lane_dir, qmp)
 
 
+def spoiled(play: Play, client: str, code: str, problem: str, evidence: str, right: Callable[[Image], bool]) -> LaneError:
+    """The failure of a picture that is wrong though qemu's is right: ryll's or, after a second look, the proxy's."""
+    error, place = LaneError(code, "ryll", problem, evidence=evidence), play.lane.place
+    return second_look.blame(error, place.lane_dir, play.lane.run, client, place.address, place.spice_port, lambda direct: right(shown_by(direct)))
+
+
+def equal(mine: Image, truth: Image) -> bool:
+    return mine.size == truth.size and mine.tobytes() == truth.tobytes()  # == compares the classes of files as well
+
+
 def same_picture(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     """Both pictures are equal, pixel by pixel, while nothing moves."""
     with play.lane.qmp() as qmp:
         while True:
             mine, truth = shown(play, step.client), drawn(play, qmp)
-            if mine.size == truth.size and mine.tobytes() == truth.tobytes():  # == compares the classes of files as well
+            if equal(mine, truth):
                 if colour := pictures.one_colour(mine):
                     raise Unmet("picture_empty", f"qemu and ryll both show nothing but {colour}")
                 return f"{size(mine)}, equal to qemu's screendump"
@@ -78,23 +97,28 @@ def same_picture(play: Play, step: Step, options: dict[str, Any], deadline: floa
     for picture, name in ((mine, "shown"), (truth, "drawn")):
         write_private(Path(play.lane.place.logs_dir, f"suite-{play.suite.name}-{name}.png"), pictures.to_png(picture))
     problem = f"{size(mine)} and not {size(truth)}" if mine.size != truth.size else str(pictures.compare(mine, truth))
-    raise Unmet("picture_differs", f"ryll does not show what qemu draws: {problem}", f"{play.lane.place.logs_dir}/suite-{play.suite.name}-shown.png")
+    problem = f"ryll does not show what qemu draws: {problem}"
+    evidence = f"{play.lane.place.logs_dir}/suite-{play.suite.name}-shown.png"
+    raise spoiled(play, step.client, "picture_differs", problem, evidence, lambda picture: equal(picture, truth))
 
 
 def relayed(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """What the proxy counted as relayed to the client since then is what the client's display got, but for a few
-    bytes of other channels.
+    bytes of other channels. The first of two such steps waits until neither number grows any more: what the proxy has
+    passed on is not yet ryll's.
     """
+    last = None
     before = play.value(options["than"]) if options["than"] else {"proxy": 0.0, "client": 0.0}
     while True:
-        stats = play.talk(step.client).stage.client.request("stats", {}, deadline)
+        stats = play.talk(step.client).stage.client.request("stats", {}, time.monotonic() + CLIENT_LIMIT)
         seen = {"client": stats["display"]["bytes_in"], "proxy": value(play.lane.counters(), TO_CLIENT)}
         relayed, got = seen["proxy"] - before["proxy"], seen["client"] - before["client"]
-        if not options["than"]:
+        if not options["than"] and (seen == last or time.monotonic() >= deadline):
             return seen
-        if 0 <= relayed - got <= OTHER_CHANNELS and got > 0:
+        last = seen
+        if options["than"] and 0 <= relayed - got <= OTHER_CHANNELS and got > 0:
             return {**seen, "shown": f"{relayed:.0f} bytes relayed, {got} of them for the display"}
-        if time.monotonic() >= deadline:
+        if options["than"] and time.monotonic() >= deadline:
             problem = f"the proxy counted {relayed:.0f} bytes to the client, whose display got {got}"
             raise Unmet("relayed_bytes_differ", problem, play.lane.log("daemon"))
         time.sleep(AGAIN)

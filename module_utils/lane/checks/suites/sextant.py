@@ -14,11 +14,10 @@ from typing import Any
 
 import google_crc32c
 
-from ...core.errors import LaneError
 from .. import sextant_digest
 from ..picture_compare import size
 from .engine import Play, Unmet
-from .pictures import drawn, shown
+from .pictures import drawn, shown, spoiled
 from .plan import Actor, Option, Step
 from .witnesses import tail, whole_lines
 
@@ -106,7 +105,8 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
     with play.lane.qmp() as qmp:
         truth = _problem(drawn(play, qmp), before, options)[1]
     if truth is None:
-        raise LaneError(problem[0], "ryll", f"{problem[1]}, but that of qemu's own picture is right", evidence=play.lane.log(step.client))
+        words = f"{problem[1]}, but that of qemu's own picture is right"
+        raise spoiled(play, step.client, problem[0], words, play.lane.log(step.client), lambda seen: _problem(seen, before, options)[1] is None)
     raise Unmet(*problem, play.lane.place.serial_log)
 
 

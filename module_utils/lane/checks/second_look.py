@@ -1,0 +1,72 @@
+"""Who spoiled a picture: a second ryll, connected directly to qemu, tells the proxy from ryll."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ..core.errors import LaneError
+from ..core.private_dir import Run, write_private
+from ..programs import records
+from ..programs.start import start
+from ..programs.stop import stop
+from ..protocols.ryll import steps
+from ..protocols.ryll.client import Client
+from ..protocols.ryll.private import Secrets
+from ..protocols.ryll.verbs import Stage, play
+
+NAME = "ryll_direct"
+LIMIT = 15.0  #: seconds for the second ryll to start and to show a picture
+SETTLE = 2.0  #: seconds until its picture has to be right
+AGAIN = 0.1
+
+
+def blame(error: LaneError, lane_dir: str, run: Run, client: str, address: str, spice_port: int, right: Callable[[Client], bool]) -> LaneError:
+    """The failure as the proxy's when the same ryll shows the right picture without the proxy, else as it was.
+
+    client: the program whose picture was wrong. It loses its session, because qemu serves one client at a time.
+    right: whether a client shows what it has to show.
+    """
+    try:
+        with direct(lane_dir, run, client, address, spice_port) as ryll:
+            until = time.monotonic() + SETTLE
+            while not right(ryll):
+                if time.monotonic() > until:
+                    return error
+                time.sleep(AGAIN)
+    except LaneError:
+        return error
+    problem = f"{error.problem}; connected directly to qemu, the same ryll shows it right"
+    return LaneError(error.code, "proxy", problem, error.fix, check=error.check, evidence=error.evidence)
+
+
+@contextmanager
+def direct(lane_dir: str, run: Run, client: str, address: str, spice_port: int) -> Iterator[Client]:
+    """A connection to a ryll that was started as `client` was, but with qemu's own port and ticket. Raises LaneError."""
+    like = records.described(lane_dir, client)
+    if like is None:
+        raise LaneError("program_missing", "lane", f"{client} was not started by this lane", "run ./lane smoke")
+    file, socket = os.path.join(lane_dir, f"{NAME}.vv"), os.path.join(lane_dir, f"{NAME}.sock")
+    ticket = Path(lane_dir, "secrets", "spice_ticket").read_text(encoding="ascii")
+    keys = {"type": "spice", "host": address, "port": spice_port, "password": ticket}
+    write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
+    argv = list(like.argv)
+    for option, value in (("--file", file), ("--control-socket", socket)):
+        argv[argv.index(option) + 1] = value
+    log = os.path.join(os.path.dirname(like.log), f"{NAME}.log")
+    program = replace(like, name=NAME, argv=tuple(argv), log=log, ready=replace(like.ready, socket=socket), limit=LIMIT)
+    try:
+        start(lane_dir, run, [program], restart=True)
+        with Client(socket) as ryll:
+            stage = Stage(ryll, "kerbside-lane", Secrets([]))
+            for step in steps.plan([{"hello": {}}, {"await": {"surfaces": 1, "marks": 1}, "within": LIMIT}]):
+                play(stage, step, time.monotonic() + step.limit)
+            yield ryll
+    finally:
+        if entry := records.record(lane_dir, NAME):
+            stop(run, [entry], 5)
+            records.remove(lane_dir, [NAME])
