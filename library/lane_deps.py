@@ -46,6 +46,11 @@ options:
       - Compilers and build tools are needed only when one of them has to be built from source.
     type: dict
     default: {}
+  suites:
+    description: Suites that are to be played, or C(all); some need packages of their own.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -132,6 +137,7 @@ def main() -> None:
             "failure": {"type": "str", "default": ""},
             "folders": {"type": "list", "elements": "path", "default": []},
             "origins": {"type": "dict", "default": {}},
+            "suites": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -176,7 +182,7 @@ def main() -> None:
         packages.check_table(given["packages"])
         release = packages.release()
         known = given["packages"].get(release)
-        found = packages.survey(known or (), build_tools())
+        found = packages.survey(known or (), [*build_tools(), *packages.missing_for(given["suites"])])
         said, cached = ({}, False) if found.required else proof(found)
         optional = packages.packages_for([need for need in found.missing if need in packages.OPTIONAL], known or {})
         result = {

@@ -30,7 +30,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "module_utils"))
 sys.path.insert(0, str(HERE))
 
-from lane.checks.suites import engine, plan
+from lane.checks.suites import engine, gtk, plan
 from lane.checks.suites.actors import ACTORS
 from lane.checks.suites.stage import LaneStage, Place
 from lane.prepare import guest_image
@@ -41,6 +41,15 @@ SUITES = ROOT / "roles/suites/files"
 
 def faults() -> list[dict[str, Any]]:
     return yaml.safe_load((HERE / "suites.yml").read_text(encoding="utf-8"))["faults"]
+
+
+def edited(file: Path, edits: list[dict[str, str]]) -> str:
+    """The text of a file with each `old`, which it has once, replaced by `new`."""
+    text = file.read_text(encoding="utf-8")
+    for edit in edits:
+        assert text.count(edit["old"]) == 1, f"{edit['old']!r} is {text.count(edit['old'])} times in {file}"
+        text = text.replace(edit["old"], edit["new"])
+    return text
 
 
 class Rig:
@@ -97,6 +106,10 @@ class Rig:
             suite = replace(suite, checks=[check for check in suite.checks if check.name in only])
         with ExitStack() as stack:
             lane = LaneStage(stack.enter_context(self._place(fault)), self.guests)
+            if edits := fault.get("gtk"):
+                wrong = edited(Path(gtk.gtk_client.__file__), edits)
+                stack.callback(setattr, gtk, "program", gtk.program)
+                gtk.program = lambda: wrong
             for name in ("api", "daemon"):
                 lane.described[name] = self._program(lane.described[name], fault, stack)
             suite = replace(suite, kerbside={**suite.kerbside, **fault.get("settings", {})})
@@ -129,9 +142,7 @@ class Rig:
             shutil.copytree(next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")), copy / "kerbside")
             for edit in edits:
                 file = copy / "kerbside" / edit["file"]
-                text = file.read_text(encoding="utf-8")
-                assert text.count(edit["old"]) == 1, f"{edit['old']!r} is {text.count(edit['old'])} times in {edit['file']}"
-                file.write_text(text.replace(edit["old"], edit["new"]), encoding="utf-8")
+                file.write_text(edited(file, [edit]), encoding="utf-8")
             program = replace(program, env={**program.env, "PYTHONPATH": str(copy)})
         if rule := fault.get("relay"):
             relay = Relay(self.place.spice_port, change(rule))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.prepare.packages import BUILD
+from ansible.module_utils.lane.prepare.packages import BUILD, SUITE_FEATURES
 from bare_trees import Tree, bare_tree, obstacle
 from lane_numbers import lane_ids
 from whole_lanes import ROOT, copy_checkout
@@ -125,5 +125,5 @@ def whole_lane(tree: Tree, release: str, number: int) -> None:
 
 
 def needed(release: str) -> set[str]:
-    """The packages of a lane that builds no product."""
-    return {package for need, packages in TABLE[release].items() if need not in BUILD for package in packages}
+    """The packages of a lane that builds no product and plays no suite."""
+    return {package for need, packages in TABLE[release].items() if need not in {*BUILD, *SUITE_FEATURES} for package in packages}

@@ -191,6 +191,7 @@ CODES: dict[str, tuple[str, str]] = {
     "monitor_answer_wrong": ("qemu's monitor did not answer as it had to.", "Read qemu's log."),
     "spice_channels_wrong": ("qemu does not have the SPICE channels that it had to have.", "Read logs/qemu.log and logs/daemon.log."),
     "program_end_wrong": ("A program ended when it had to run, ran when it had to end, or ended with another status.", "Read its log."),
+    "client_no_picture": ("A client other than ryll was let in and showed no picture.", "Read the client's log and logs/daemon.log."),
     "client_refused": ("A client that had to be let in was refused.", "Read the client's log and logs/daemon.log."),
     "client_not_refused": ("A client that had to be refused was not.", "Find out which part let it in."),
     "client_refused_otherwise": ("A client was refused, but for another reason than it had to be.", "Read the client's log."),

@@ -45,7 +45,11 @@ FEATURES = {
     "venv": "venv and ensurepip of this Python",
     "libasound": "libasound.so.2 (ryll is linked with it)",
 }
-NEEDS = {**PROGRAMS, **FEATURES, **OPTIONAL, **BUILD}
+#: Needs of suites: suite -> need.
+SUITES = {"clients": "spice_gtk"}
+SUITE_FEATURES = {"spice_gtk": "spice-gtk for the system's Python (the suite clients)"}
+SPICE_GTK = "import gi; gi.require_version('SpiceClientGLib', '2.0'); from gi.repository import SpiceClientGLib"
+NEEDS = {**PROGRAMS, **FEATURES, **OPTIONAL, **BUILD, **SUITE_FEATURES}
 DPKG_STATUS = "/var/lib/dpkg/status"
 
 
@@ -103,11 +107,24 @@ def missing_tools() -> list[str]:
     return [need for need, program in BUILD.items() if not command.find_program(program)]
 
 
+def missing_for(suites: Collection[str]) -> list[str]:
+    """The needs of these suites that are not met; "all" stands for every suite."""
+    lacking = []
+    if {"clients", "all"} & set(suites):
+        asked = ["/usr/bin/python3", "-c", SPICE_GTK]
+        try:
+            status = command.run(asked, command.environment(None), 60, "ask the system's Python for spice-gtk").status
+        except LaneError:  # there is no such Python
+            status = 1
+        lacking += [SUITES["clients"]] if status else []
+    return lacking
+
+
 def survey(optional: Collection[str] = (), tools: Collection[str] = ()) -> Survey:
     """What is installed and what is missing, without starting anything; whether qemu has SPICE only `prove` can tell.
 
     optional: those of OPTIONAL among them are of use with this release. They count as missing only for root, or when something else is missing as well.
-    tools: those of BUILD that are missing and wanted.
+    tools: those of BUILD, and needs of suites, that are missing and wanted.
     """
     found = Survey(missing=list(tools))
     for need, program in PROGRAMS.items():

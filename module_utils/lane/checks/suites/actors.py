@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import control, latency, links, pictures, sextant, witnesses
+from . import control, gtk, latency, links, pictures, sextant, witnesses
 from .plan import Actor
 
-ACTORS: dict[str, Actor] = {**witnesses.ACTORS, **control.ACTORS, **pictures.ACTORS, **links.ACTORS, **sextant.ACTORS, **latency.ACTORS}
+ACTORS: dict[str, Actor] = {**witnesses.ACTORS, **control.ACTORS, **pictures.ACTORS, **links.ACTORS, **sextant.ACTORS, **latency.ACTORS, **gtk.ACTORS}

@@ -42,18 +42,24 @@ def console(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
     return {"keys": keys, "session": session, "password": password, "changed": changed, "swapped": password.swapcase(), "shown": f"session {session}"}
 
 
-def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+def keys_of(play: Play, options: dict[str, Any]) -> dict[str, str]:
+    """The keys of a console.vv: of a step `console` or of a new one, after they were edited."""
     known = play.value(options["console"]) if options["console"] else None
-    place = play.lane.place
-    if options["direct"]:
-        keys = {"type": "spice", "host": place.address, "port": str(place.spice_port), "password": read_text(place.ticket_file)}
-    else:
-        keys = dict(known["keys"]) if known else play.lane.console()
+    keys = dict(known["keys"]) if known else play.lane.console()
     for key, value in (options["edit"] or {}).items():
         if value is None:
             keys.pop(key, None)
         else:
             keys[key] = str(value)
+    return keys
+
+
+def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    place = play.lane.place
+    if options["direct"]:
+        keys = {"type": "spice", "host": place.address, "port": str(place.spice_port), "password": read_text(place.ticket_file)}
+    else:
+        keys = keys_of(play, options)
     wanted = play.suite.ryll if options["options"] is None else tuple(options["options"])
     if options["refused"] is None:
         play.connect(step.client, keys, list(wanted))
