@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,21 @@ def _download(guest: dict[str, Any], mark: str | None) -> bytes:
     """The image out of the source distribution. Raises LaneError (environment)."""
     fetched = guest["fetch"]
     name, version, member = fetched["name"], fetched["version"], fetched["member"]
+    with source_distribution(fetched, f"which has the image of guest {guest['name']}", mark) as path:
+        try:
+            with tarfile.open(path) as archive:
+                file = archive.extractfile(f"{name}-{version}/{member}")
+                data = file.read() if file else b""
+        except (KeyError, tarfile.TarError) as error:
+            problem = f"the source distribution of {name} {version} has no {member} ({error})"
+            raise LaneError("guest_image_missing", "environment", problem, "correct fetch in guests.yml") from None
+    return data
+
+
+@contextmanager
+def source_distribution(fetched: dict[str, str], why: str, mark: str | None) -> Iterator[Path]:
+    """A source distribution of the package index, for as long as the block runs; fetched: its name, version and sha256. Raises LaneError (environment)."""
+    name, version = fetched["name"], fetched["version"]
     with tempfile.TemporaryDirectory(prefix="guest-image-") as folder:
         backend = Path(folder, "backend", "setuptools")
         backend.mkdir(parents=True)
@@ -69,12 +86,5 @@ def _download(guest: dict[str, Any], mark: str | None) -> bytes:
         pinned.write_text(f"{name}=={version} --hash=sha256:{fetched['sha256']}\n", encoding="utf-8")
         how = ["--no-deps", "--no-binary", name, "--no-build-isolation", "--require-hashes", "--dest", folder, "-r", str(pinned)]
         env = {**pip.environment(mark), "PYTHONPATH": str(backend.parent)}
-        pip.run(pip.program(), ["download", *how], env, LIMIT, f"download {name} {version}, which has the image of guest {guest['name']}", "")
-        try:
-            with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
-                file = archive.extractfile(f"{name}-{version}/{member}")
-                data = file.read() if file else b""
-        except (KeyError, StopIteration, tarfile.TarError) as error:
-            problem = f"the source distribution of {name} {version} has no {member} ({error or 'no archive'})"
-            raise LaneError("guest_image_missing", "environment", problem, "correct fetch in guests.yml") from None
-    return data
+        pip.run(pip.program(), ["download", *how], env, LIMIT, f"download {name} {version}, {why}", "")
+        yield next(Path(folder).glob("*.tar.gz"))
