@@ -1,12 +1,13 @@
 """Mutates the lane's own Python, one condition at a time, and reports which mutants no unit test kills: run.py [--package checks] [--sample N] ...
 
-Each mutant is tried in a copy of the checkout, with the unit tests that name its module. Not part of ./lane test: it takes seconds for each mutant.
-A mutant that changes nothing is listed in equivalent.yml, with the reason.
+The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran its line. Not part of
+./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in equivalent.yml, with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import yaml
+from coverage import CoverageData
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -27,7 +29,8 @@ sys.path.insert(0, str(ROOT))
 from tools.mutation import Mutant, mutants
 
 LANE = "module_utils/lane"
-LIMIT = 240.0  # seconds for the tests of one mutant, many times what they take
+LIMIT = 60.0  # seconds for the tests of one mutant, many times what they take
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 def modules(packages: list[str]) -> list[Path]:
@@ -35,12 +38,31 @@ def modules(packages: list[str]) -> list[Path]:
     return sorted(path.relative_to(ROOT) for name in packages for path in (ROOT / LANE / name).rglob("*.py") if path.name != "__init__.py")
 
 
-def tests_of(module: Path) -> list[str]:
-    """The unit tests that import a module, or import one of its package that does."""
-    package, name = ".".join(module.parent.parts[1:]), module.stem
-    wanted = re.compile(rf"from ansible\.module_utils\.{re.escape(package)}(?:\.{name} import|(?: import [^\n]*\b{name}\b))|\b{package}\.{name}\b")
+def candidates(packages: list[str]) -> list[str]:
+    """The unit tests that name one of these packages."""
+    wanted = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
     found = [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if wanted.search(path.read_text(encoding="utf-8"))]
     return [str(path.relative_to(ROOT)) for path in found]
+
+
+class Coverage:
+    """Which tests run which line."""
+
+    def __init__(self, copy: Path, tests: list[str]) -> None:
+        self.copy = copy
+        command = [*PYTEST, f"--cov={LANE}", "--cov-context=test", "--cov-report=", *tests]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"the unit tests fail without a mutant: {done.stdout[-2000:]}")
+        self.data = CoverageData(str(copy / ".coverage"))
+        self.data.read()
+
+    def tests(self, module: Path, line: int) -> list[str]:
+        """The tests that run this line, or any line of the module where that one is run by an import."""
+        contexts = self.data.contexts_by_lineno(str(self.copy / module))
+        ran = set(contexts.get(line) or [""])
+        found = ran if "" not in ran else {one for several in contexts.values() for one in several}
+        return sorted({one.rpartition("|")[0] for one in found if one})
 
 
 def equivalent() -> set[tuple[str, str, str]]:
@@ -55,8 +77,9 @@ def survives(copy: Path, module: Path, mutant: Mutant, tests: list[str]) -> bool
     source = path.read_bytes()
     path.write_bytes(mutant.of(source))
     try:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-        done = subprocess.run(command, cwd=copy, capture_output=True, timeout=LIMIT, check=False)
+        # Two mutants of one size within one second would share a .pyc; no plugin is needed, and hypothesis takes half a second to load.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        done = subprocess.run([*PYTEST, "-x", *tests], cwd=copy, env=environment, capture_output=True, timeout=LIMIT, check=False)
         return done.returncode == 0
     except subprocess.TimeoutExpired:
         return False
@@ -76,7 +99,8 @@ def main() -> int:
     asked = parser.parse_args()
     known = equivalent()
     chosen: list[tuple[Path, Mutant, str]] = []
-    for module in modules(asked.package or ["checks", "evidence"]):
+    packages = asked.package or ["checks", "evidence"]
+    for module in modules(packages):
         if asked.module and asked.module not in str(module):
             continue
         source = (ROOT / module).read_bytes()
@@ -94,12 +118,13 @@ def main() -> int:
             ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
             shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
             copies.put(copy)
+        coverage = Coverage(copy, candidates(packages))
 
         def one(given: tuple[Path, Mutant, str]) -> tuple[Path, Mutant, str, bool]:
             module, mutant, line = given
             copy = copies.get()
             try:
-                tests = tests_of(module)
+                tests = coverage.tests(module, mutant.line)
                 return module, mutant, line, not tests or survives(copy, module, mutant, tests)
             finally:
                 copies.put(copy)
