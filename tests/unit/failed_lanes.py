@@ -36,7 +36,7 @@ def write(lane: TestLane, name: str, *lines: str) -> None:
 
 def explain(lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "it failed", **more: Any) -> tuple[dict, str | None]:
     """The blame after the diagnosis, and the rule that decided."""
-    blame = {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None, "code": "unclassified", **more}
+    blame = {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None, "code": "check_failed", **more}
     found, notes = diagnosis.explain(lane.dir, blame)
     assert found["code"] in CODES
     assert notes["first"]["component"] == component
