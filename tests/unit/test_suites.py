@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import struct
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,33 +11,28 @@ import google_crc32c
 import pytest
 import yaml
 from ansible.module_utils.lane.checks import sextant_digest
-from ansible.module_utils.lane.checks.suites import engine, machines, plan, sextant, tokens, witnesses
+from ansible.module_utils.lane.checks.suites import engine, plan, sextant, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
 from PIL import Image
+from suite_lane import GOOD, GUESTS, Lane, check, gives, played, read, says
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "roles/suites/files").glob("*.yml"))
-GUESTS = ("pocket", "uncalibrated")
 #: Steps that see something; each check has to have two of them.
 WITNESSES = set(ACTORS) - {"burst", "console", "wait", "stop", "clipboard"} | {"expect_event", "quiet", "await", "clipboard_get", "screenshot"}
 FAULTS = yaml.safe_load((ROOT / "tests/faults/suites.yml").read_text(encoding="utf-8"))["faults"]
-GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
-
-
-def read(suite: Any) -> plan.Suite:
-    return plan.read("/my/suite.yml", suite if isinstance(suite, str) else json.dumps(suite), ACTORS, GUESTS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path) -> None:
     suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
     assert suite.name == path.stem and suite.description
-    caught = {check for fault in FAULTS if fault["suite"] == suite.name for check in fault["expect"]}
-    for check in suite.checks:
-        seen = [step for step in check.steps if step.actor in WITNESSES]
-        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), check.name  # a digest is two: its pixels and what it tells
-    assert caught <= {check.name for check in suite.checks}
+    caught = {name for fault in FAULTS if fault["suite"] == suite.name for name in fault["expect"]}
+    for one in suite.checks:
+        seen = [step for step in one.steps if step.actor in WITNESSES]
+        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), one.name  # a digest is two: its pixels and what it tells
+    assert caught <= {one.name for one in suite.checks}
 
 
 def changed(**more: Any) -> dict[str, Any]:
@@ -99,57 +92,9 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
         assert caught.value.code == code
 
 
-class Lane:
-    """What the engine needs of a lane; nothing runs here."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "logs").mkdir()
-        self.place = SimpleNamespace(lane_dir=str(folder), logs_dir=str(folder / "logs"), serial_log=str(folder / "logs/serial.log"))
-        self.machines = machines.Machines(str(folder), str(folder / "logs"), "127.0.0.1", 17904, "qemu", read(GOOD))
-        self.guest = {"name": "pocket"}
-        self.settings: dict[str, str] = {}
-        self.counted: dict[str, float] = {}
-
-    def clients(self) -> list[str]:
-        return []
-
-    def counters(self) -> dict[str, float]:
-        return dict(self.counted)
-
-    def log(self, name: str) -> str:
-        return f"{self.place.logs_dir}/{name}.log"
-
-    def settle(self, suite: plan.Suite, guest: str) -> None: ...
-
-    def forget(self) -> None: ...
-
-    def stop_machines(self) -> None: ...
-
-    def note_failure(self) -> None: ...
-
-
 @pytest.fixture
 def lane(tmp_path: Path) -> Lane:
     return Lane(tmp_path)
-
-
-def played(lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] = ACTORS) -> list[dict[str, Any]]:
-    suite = plan.read("/my/suite.yml", json.dumps(changed(checks=list(checks))), actors, GUESTS)
-    return engine.run(lane, suite, "pocket", actors, slow=False)
-
-
-def says(lane: Lane, *lines: str) -> plan.Actor:
-    """An actor that has the guest say these lines."""
-
-    def speak(*_: Any) -> None:
-        with open(lane.place.serial_log, "a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\r\n" for line in lines))
-
-    return plan.Actor({}, speak)
-
-
-def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"name": "one", "client": "none", "steps": list(steps), **more}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +112,7 @@ def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
 )
 def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: list[dict[str, Any]], code: str | None) -> None:
     Path(lane.place.serial_log).write_text("before\r\n")
-    actors = {**ACTORS, "say": says(lane, "key: a", "key: b", "key: c")}
+    actors = {"say": says(lane, "key: a", "key: b", "key: c")}
     (entry,) = played(lane, check({"say": {}}, *({**step, "within": 0.05} for step in steps)), actors=actors)
     assert entry["detail"].get("code") == code
     assert entry["result"] == ("fail" if code else "pass")
@@ -181,7 +126,7 @@ def test_counters_are_compared_with_the_moment_before(lane: Lane, wanted: object
     def deny(*_: Any) -> None:
         lane.counted["kerbside_proxy_denied_total"] += 2
 
-    actors = {**ACTORS, "deny": plan.Actor({}, deny)}
+    actors = {"deny": plan.Actor({}, deny)}
     (entry,) = played(lane, check({"deny": {}}, {"counters": {"grow": {"denied_total": wanted}}, "within": 0.05}), actors=actors)
     assert (entry["result"] == "pass") is good
     assert good or entry["detail"]["component"] == "proxy"
@@ -220,7 +165,7 @@ def test_a_failure_names_its_component(lane: Lane, steps: list[Any], more: dict[
 
 
 def test_checks_after_a_failed_one_are_made_and_what_it_registers_is_missing(lane: Lane) -> None:
-    actors = {**ACTORS, "note": plan.Actor({}, lambda *_: {"session": "S"})}
+    actors = {"note": plan.Actor({}, lambda *_: {"session": "S"})}
     first = check(MISSING, {"note": {}, "register": "noted"})
     second = {**check({"log": {"of": "daemon", "never": "{noted.session}"}}), "name": "two"}
     entries = played(lane, first, second, {**check({"wait": {"seconds": 0.01}}), "name": "three"}, actors=actors)
@@ -285,7 +230,7 @@ VALUES = {
 )
 def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
     digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
-    actors = {**ACTORS, "digest": replace(ACTORS["digest"], play=lambda *_: {"digest": digest}), "say": says(lane, *lines)}
+    actors = {**gives("digest", {"digest": digest}), "say": says(lane, *lines)}
     (entry,) = played(lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors)
     assert entry["detail"].get("code") == code, entry
 
