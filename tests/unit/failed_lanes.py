@@ -85,7 +85,7 @@ def qemu(lane: TestLane, status: str = "running", agent: bool = True, port: int 
 def daemon(lane: TestLane) -> program.Program:
     """A stand-in for kerbside's daemon, which has a child of the proxy's name."""
     shutil.copy("/bin/sleep", f"{lane.dir}/tmp/kerbside-proxy")
-    return lane.program("daemon", f"tmp/kerbside-proxy 60 & echo up; {FOREVER}", ready=Ready(log="up"))
+    return lane.program("daemon", f"tmp/kerbside-proxy 60 & until grep -q kerbside /proc/$!/comm; do :; done; echo up; {FOREVER}", ready=Ready(log="up"))
 
 
 def whole(lane: TestLane, *others: program.Program) -> None:
