@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -85,6 +86,20 @@ def test_a_client_stops_and_a_file_is_made(lane: Lane) -> None:
     assert asked(lane, "stop") == [("stop", "ryll")] and lane.talk.did[-1] == "close"
     made = os.stat(f"{lane.place.lane_dir}/tmp/disk")
     assert made.st_size == 4096 and stat.S_IMODE(made.st_mode) == 0o600
+
+
+def test_a_burst_of_keys_waits_for_a_slow_guest(lane: Lane) -> None:
+    late: list[Timer] = []
+
+    def play(step: Any) -> dict[str, Any]:
+        late.append(Timer(0.05, says(lane, "key: a").play))
+        late[-1].start()
+        assert step.options["delay_ms"] == 0
+        return {}
+
+    lane.talk.on_play = play
+    assert outcome(lane, {"connect": {}}, {"burst": {"text": "aa", "window": 1}}) == (None, None)
+    assert len(late) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import google_crc32c
 import pytest
 import yaml
-from ansible.module_utils.lane.checks import sextant_digest
-from ansible.module_utils.lane.checks.suites import engine, plan, sextant, tokens, witnesses
+from ansible.module_utils.lane.checks.suites import engine, plan, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
-from PIL import Image
-from suite_lane import GOOD, GUESTS, Lane, check, gives, played, read, says
+from suite_lane import GOOD, GUESTS, Lane, check, played, read, says
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "roles/suites/files").glob("*.yml"))
@@ -193,60 +188,6 @@ def test_tokens_are_forged_as_asked() -> None:
     assert "BEGIN CERTIFICATE-----\\n" in tokens.other_ca() and "\n" not in tokens.other_ca()
 
 
-DRAIN = [
-    "t=550 type=keypress unicode=000d scancode=0000",
-    "t=550 type=transition from=awaiting to=booting",
-    "t=600 type=mode_switch requested=640x480 applied=640x480",
-    "t=750 type=line row=0",
-    "t=900 type=bootloader_decision choice=ignore attempt=1",
-    "t=950 type=paste len=23 correct=true",
-    "t=990 type=keypress unicode=000d scancode=0000",
-    "type=refresh_stats count=62 total_ms=7147 mean_us=115288 max_us=181174 p99_us=175960",
-]
-#: The rolling hashes of these lines without the last key, computed from the layout that facts and upstream describe.
-VALUES = {
-    0x11: struct.pack("<BBQHH", 1, 12, 550, 0x0D, 0),
-    0x13: struct.pack("<BBQBB", 3, 10, 550, 0, 1),
-    0x17: struct.pack("<BBQHHHH", 7, 16, 600, 640, 480, 640, 480),
-    0x12: struct.pack("<BBQH", 2, 10, 750, 0),
-    0x14: struct.pack("<BBQBI", 4, 13, 900, 1, 1),
-    0x15: struct.pack("<BBQHB", 5, 11, 950, 23, 1),
-}
-
-
-@pytest.mark.parametrize(
-    ("lines", "code"),
-    [
-        (DRAIN, None),
-        ([line.replace("row=0", "row=1") for line in DRAIN], "drain_differs"),
-        ([line.replace("t=750", "t=751") for line in DRAIN], "drain_differs"),
-        ([DRAIN[0], *DRAIN], "drain_differs"),
-        (DRAIN[:3] + DRAIN[4:], "drain_differs"),
-        (DRAIN[:-1], "drain_unreadable"),
-        ([*DRAIN, DRAIN[0]], "drain_unreadable"),
-        ([*DRAIN[:2], "t=5 type=song row=1", *DRAIN[2:]], "drain_unreadable"),
-        ([*DRAIN[:2], "t=5 type=line", *DRAIN[2:]], "drain_unreadable"),
-    ],
-)
-def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
-    digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
-    actors = {**gives("digest", {"digest": digest}), "say": says(lane, *lines)}
-    (entry,) = played(lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors)
-    assert entry["detail"].get("code") == code, entry
-
-
-def test_an_event_of_the_digest_has_the_names_of_the_drain() -> None:
-    assert sextant.fields(7, VALUES[0x17][2:]) == {
-        "kind": "mode_switch",
-        "t": 600,
-        "requested_w": 640,
-        "requested_h": 480,
-        "applied_w": 640,
-        "applied_h": 480,
-    }
-    assert sextant.fields(9, b"") == {"kind": "unknown 0x9"}
-
-
 def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
     page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
     example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
@@ -256,42 +197,3 @@ def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
         assert f"| {suite.name} |" in page
         assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
     assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
-
-
-def digest(hashes: int = 8, events: bytes = b"", schema: int = 2, more: bytes = b"", frame: int = 7) -> bytes:
-    records = b"".join(struct.pack("<BBI", 0x11 + number, 4, number) for number in range(hashes))
-    count = hashes + events.count(b"\x02\x0a")
-    return b"SXDG" + struct.pack("<BIB", schema, frame, count) + records + events + more + struct.pack("<I", 99)
-
-
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    [
-        (digest(events=VALUES[0x12]), None),
-        (b"https://example.org", "no digest"),
-        (digest(schema=3), "schema is 3"),
-        (digest(hashes=7), "7 hashes"),
-        (digest(more=b"\0"), "1 bytes too many"),
-        (digest()[:-10] + digest()[-4:], "cut off"),
-    ],
-)
-def test_a_digest_is_parsed_whole_or_not_at_all(data: bytes, problem: str | None) -> None:
-    if problem is None:
-        found = sextant_digest.parse(data, (1, 2))
-        assert (found.frame, found.crc, found.corner, found.hashes[0x12]) == (7, 99, (1, 2), 1)
-        assert sextant.fields(*found.events[0])["row"] == 0
-    else:
-        with pytest.raises(sextant_digest.BadDigest, match=problem):
-            sextant_digest.parse(data, (0, 0))
-
-
-def test_the_pixels_crc_leaves_the_digest_out() -> None:
-    pixels = bytes(range(250)) * (3 * 200 * 190 // 250)
-    inside, outside = bytearray(pixels), bytearray(pixels)
-    inside[3 * (5 * 200 + 10)] ^= 1
-    outside[3 * (4 * 200 + 10)] ^= 1
-    plain = b"".join(
-        bytes((pixels[3 * at + 2], pixels[3 * at + 1], pixels[3 * at], 0)) for at in range(200 * 190) if not (10 <= at % 200 < 190 and 5 <= at // 200 < 185)
-    )
-    found = [sextant_digest.crc(Image.frombytes("RGB", (200, 190), bytes(each)), (10, 5)) for each in (pixels, inside, outside)]
-    assert [one == google_crc32c.value(plain) for one in found] == [True, True, False]
