@@ -66,7 +66,8 @@ class _Finder(ast.NodeVisitor):
     def visit_Compare(self, node: ast.Compare) -> None:
         if len(node.ops) == 1:
             left, right = self.text(node.left), self.text(node.comparators[0])
-            for table in (COMPARISONS, BOUNDARIES):
+            clock = "time.monotonic()" in (left, right)  # no test meets a boundary of time
+            for table in (COMPARISONS,) if clock else (COMPARISONS, BOUNDARIES):
                 if new := table.get(type(node.ops[0])):
                     self.add(node, f"({left} {new} {right})", f"-> {new}")
         self.generic_visit(node)
@@ -82,6 +83,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:
+        if self.text(node.test) == "TYPE_CHECKING":
+            return
         self.condition(node.test)
         self.generic_visit(node)
 

@@ -1,12 +1,13 @@
 """Mutates the lane's own Python, one condition at a time, and reports which mutants no unit test kills: run.py [--package checks] [--sample N] ...
 
-Each mutant is tried in a copy of the checkout, with the unit tests that name its module. Not part of ./lane test: it takes seconds for each mutant.
-A mutant that changes nothing is listed in equivalent.yml, with the reason.
+The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran its line. Not part of
+./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in equivalent.yml, with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
 import shutil
@@ -18,16 +19,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+import ansible.module_utils
 import yaml
+from coverage import CoverageData
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
+ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+
+from ansible.module_utils.lane.core import lock
 
 from tools.mutation import Mutant, mutants
 
 LANE = "module_utils/lane"
-LIMIT = 240.0  # seconds for the tests of one mutant, many times what they take
+LIMIT = 60.0  # seconds for the tests of one mutant, many times what they take
+#: Lanes and ports of the unit tests have fixed numbers: each copy has its own processes, network and locks, where root may make them.
+ALONE = [
+    "unshare",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--net",
+    "sh",
+    "-c",
+    'ip link set lo up; mount -t tmpfs locks "$0"; "$@"; exit $?',
+]  # sh reaps orphans
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 def modules(packages: list[str]) -> list[Path]:
@@ -35,12 +54,35 @@ def modules(packages: list[str]) -> list[Path]:
     return sorted(path.relative_to(ROOT) for name in packages for path in (ROOT / LANE / name).rglob("*.py") if path.name != "__init__.py")
 
 
-def tests_of(module: Path) -> list[str]:
-    """The unit tests that import a module, or import one of its package that does."""
-    package, name = ".".join(module.parent.parts[1:]), module.stem
-    wanted = re.compile(rf"from ansible\.module_utils\.{re.escape(package)}(?:\.{name} import|(?: import [^\n]*\b{name}\b))|\b{package}\.{name}\b")
+def candidates(packages: list[str]) -> list[str]:
+    """The unit tests that name one of these packages."""
+    wanted = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
     found = [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if wanted.search(path.read_text(encoding="utf-8"))]
     return [str(path.relative_to(ROOT)) for path in found]
+
+
+class Coverage:
+    """Which tests run which line."""
+
+    def __init__(self, copy: Path, tests: list[str]) -> None:
+        self.copy = copy
+        command = [*PYTEST, f"--cov={LANE}", "--cov-context=test", "--cov-report=", *tests]
+        if subprocess.run(alone(command), cwd=copy, check=False).returncode:
+            raise SystemExit("the unit tests fail without a mutant")
+        self.data = CoverageData(str(copy / ".coverage"))
+        self.data.read()
+
+    def tests(self, module: Path, line: int) -> list[str]:
+        """The tests that run this line, or any line of the module where that one is run by an import."""
+        contexts = self.data.contexts_by_lineno(str(self.copy / module))
+        ran = set(contexts.get(line) or [""])
+        found = ran if "" not in ran else {one for several in contexts.values() for one in several}
+        return sorted({one.rpartition("|")[0] for one in found if one})
+
+
+def alone(command: list[str]) -> list[str]:
+    """The command in namespaces of its own. Without root it runs as it is, and the tests of two copies wait for each other."""
+    return [*ALONE, str(lock.folder()), *command] if os.geteuid() == 0 and shutil.which("unshare") else command
 
 
 def equivalent() -> set[tuple[str, str, str]]:
@@ -55,8 +97,9 @@ def survives(copy: Path, module: Path, mutant: Mutant, tests: list[str]) -> bool
     source = path.read_bytes()
     path.write_bytes(mutant.of(source))
     try:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-        done = subprocess.run(command, cwd=copy, capture_output=True, timeout=LIMIT, check=False)
+        # Two mutants of one size within one second would share a .pyc; no plugin is needed, and hypothesis takes half a second to load.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        done = subprocess.run(alone([*PYTEST, "-x", *tests]), cwd=copy, env=environment, capture_output=True, timeout=LIMIT, check=False)
         return done.returncode == 0
     except subprocess.TimeoutExpired:
         return False
@@ -68,7 +111,7 @@ def main() -> int:
     """Exit status 0 when at least --least per cent were killed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--package", action="append", help="a package of module_utils/lane (default: checks and evidence)")
-    parser.add_argument("--module", help="only modules whose path contains this")
+    parser.add_argument("--module", default="", metavar="PATTERN", help="only modules whose path matches this regular expression")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N mutants of each module, drawn by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
@@ -76,8 +119,9 @@ def main() -> int:
     asked = parser.parse_args()
     known = equivalent()
     chosen: list[tuple[Path, Mutant, str]] = []
-    for module in modules(asked.package or ["checks", "evidence"]):
-        if asked.module and asked.module not in str(module):
+    packages = asked.package or ["checks", "evidence"]
+    for module in modules(packages):
+        if not re.search(asked.module, str(module)):
             continue
         source = (ROOT / module).read_bytes()
         lines = source.decode().splitlines()
@@ -94,12 +138,13 @@ def main() -> int:
             ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
             shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
             copies.put(copy)
+        coverage = Coverage(copy, candidates(packages))
 
         def one(given: tuple[Path, Mutant, str]) -> tuple[Path, Mutant, str, bool]:
             module, mutant, line = given
             copy = copies.get()
             try:
-                tests = tests_of(module)
+                tests = coverage.tests(module, mutant.line)
                 return module, mutant, line, not tests or survives(copy, module, mutant, tests)
             finally:
                 copies.put(copy)

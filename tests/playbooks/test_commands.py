@@ -61,7 +61,7 @@ TESTED = {
     r"ansible-playbook playbooks/lane\.yml": "tests/playbooks/test_lane.py::test_brought_up_checked_twice_and_taken_down",
     r"ansible-playbook playbooks/teardown\.yml": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
     r"\.venv/bin/ansible-playbook playbooks/rebuild_guest\.yml": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
-    r"\.venv/bin/ansible-playbook playbooks/refresh_sextant\.yml": "tests/playbooks/test_refresh_sextant.py::test_from_a_clone_to_a_commit",
+    r"\.venv/bin/ansible-playbook playbooks/refresh_sextant\.yml": "tests/playbooks/test_refresh_sextant.py::test_a_built_image_is_named",
     r"\.venv/bin/python tests/lint/variables\.py": "tests/unit/test_lint.py::test_a_stale_table_is_red_until_it_is_written",
     r"LANE_PICTURES=docs \./lane test playbooks -- -k browser": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
 }

@@ -26,7 +26,7 @@ ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
 from ansible.module_utils.lane.core.private_dir import read_run
 from ansible.module_utils.lane.evidence import report, verdict
 lane_dir, artifacts = sys.argv[1:]
-named = {{"component": "guest", "check": "banner", "code": "unclassified", "cause": "it floods", "evidence": lane_dir + "/logs/serial.log:1"}}
+named = {{"component": "guest", "check": "banner", "code": "check_failed", "cause": "it floods", "evidence": lane_dir + "/logs/serial.log:1"}}
 failure = {{"role": "sextant_vm", "task": "t", "result": {{"lane_failure": named}}}}
 verdict.write(lane_dir, artifacts, read_run(lane_dir), command="c", planned=["banner"], failure=failure, phases=[], versions={{}})
 report.write(Path(artifacts))

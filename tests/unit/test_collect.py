@@ -34,8 +34,9 @@ def test_the_entry_of_a_check(report: dict[str, Any], entry: tuple[Any, ...]) ->
 
 
 def test_a_planned_check_is_a_name_or_names_its_suite_and_guest() -> None:
-    planned = ["status", {"name": "x"}, {"suite": "audio", "guest": "uncalibrated", "name": "y"}]
-    assert check_results.planned_keys(planned, "pocket") == [KEY, ("smoke", "pocket", "x"), ("audio", "uncalibrated", "y")]
+    planned = ["status", {"name": "x"}, {"suite": "audio", "guest": "uncalibrated", "name": "y"}, ["uncalibrated", "z"]]
+    keys = [KEY, ("smoke", "pocket", "x"), ("audio", "uncalibrated", "y"), ("smoke", "uncalibrated", "z")]
+    assert check_results.planned_keys(planned, "pocket") == keys
 
 
 @pytest.fixture
@@ -69,11 +70,26 @@ def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: 
     (lane_dir / file).write_bytes(b"a picture")
     report = {"command_id": "c", "files": [str(lane_dir / file), "../x.png", "secrets/x.png", "pictures/gone.png"]}
     (lane_dir / "logs/spine.json").write_text(json.dumps(report))
-    artifacts = lane_dir.parent / "artifacts"
+    artifacts = lane_dir.parent / "new/artifacts"
     collect.collect(str(lane_dir), artifacts, "c")
     assert [str(path.relative_to(artifacts)) for path in artifacts.rglob("*.png")] == [file]
     collect.collect(str(lane_dir), artifacts, "another")
     assert list(artifacts.rglob("*.png")) == []
+
+
+def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "HEAD", 20)
+    monkeypatch.setattr(collect, "TAIL", 20)
+    (lane_dir / "logs/spine.json").write_text('{"command_id":"c","files":["screenshot.png","screendump.png"]}')
+    (lane_dir / "screenshot.png").write_bytes(bytes(40))
+    (lane_dir / "screendump.png").write_bytes(bytes(41))
+    (lane_dir / "logs/deep/er").mkdir(parents=True)
+    (lane_dir / "logs/deep/er/api.log").write_text("line\n" * 20)
+    monkeypatch.setattr(check_report, "of_command", lambda *_: [{"files": ["screenshot.png", "screendump.png"]}])
+    artifacts = lane_dir.parent / "artifacts"
+    collect.collect(str(lane_dir), artifacts, "c")
+    assert [path.name for path in artifacts.glob("*.png")] == ["screenshot.png"]
+    assert "65 of 100 bytes are left out here" in (artifacts / "logs/deep/er/api.log").read_text()
 
 
 def test_a_report_that_is_too_large_or_none_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,7 +268,7 @@ def test_the_diagnosis_is_kept_with_the_verdict(lane: TestLane) -> None:
     with qemu(lane):
         whole(lane, ryll(lane))
         write(lane, "ryll", "    1: invalid peer certificate: Expired")
-        failed = {"component": "ryll", "check": "hello", "code": "unclassified", "cause": "it ended", "evidence": None}
+        failed = {"component": "ryll", "check": "hello", "code": "check_failed", "cause": "it ended", "evidence": None}
         failure = {"role": "smoke", "task": "t", "result": {"lane_failure": failed}}
         result = verdict.write(lane.dir, lane.artifacts, lane.run, command="1", planned=["hello"], failure=failure, phases=[], versions={})
     assert [result["blame"][key] for key in ("component", "code", "evidence")] == ["tls", "certificate_refused", "logs/ryll.log:1"]

@@ -33,13 +33,17 @@ def blamed(check: str | None, cause: str = "a was not b", component: str = "prox
 
 def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """(the suite's attributes, {class.name of a test case: (its mark, the mark's message)})."""
-    suite = ElementTree.fromstring(junit.xml(found, folder))[0]
+    document = junit.xml(found, folder)
+    assert document.startswith(b"<?xml version='1.0' encoding='utf-8'?>\n<testsuites>")
+    suite = ElementTree.fromstring(document)[0]
     cases = {}
     for case in suite:
         marks = [child for child in case if child.tag in ("failure", "error", "skipped")]
         name = f"{case.get('classname')}.{case.get('name')}".removeprefix("kerbside_lane.")
         cases[name] = (marks[0].tag, marks[0].get("message", "")) if marks else ("pass", "")
         blamed_here = bool(marks) and found["blame"] is not None and marks[0].get("message") == junit._clean(found["blame"]["cause"])
+        assert not marks or marks[0].text == (None if marks[0].tag == "skipped" else marks[0].get("message"))
+        assert (case.findtext("system-out") or "").startswith('{"seen": ') is (name != "run")
         assert not marks or marks[0].get("type") == ("proxy.a_code" if blamed_here else None)
         assert case.get("time") == ("9.750" if name == "run" else "0.250")
     counted = {tag: sum(mark == tag for mark, _ in cases.values()) for tag in ("failure", "error", "skipped")}
@@ -66,6 +70,16 @@ def test_the_names_of_the_cases_are_the_same_whatever_failed(checks: str, blame:
     suite, cases = read(result(*zip(("hello", "banner"), words, strict=True), blame=blame, verdict=verdict))
     assert cases == dict(zip(("smoke.pocket.hello", "smoke.pocket.banner", "run"), marks, strict=True))
     assert (suite["time"], suite["timestamp"]) == ("9.75", "2026-11-24T03:55:51.806")
+
+
+@pytest.mark.parametrize("text", ["\t\n !~", "\ud7ff\ue000\ufffd", "\U00010000\U0001f600"])
+def test_what_xml_can_hold_stays(text: str) -> None:
+    assert junit._clean(text) == text
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1f", "\r", "\ud800", "\ufffe", "\uffff"])
+def test_what_xml_cannot_hold_is_replaced(character: str) -> None:
+    assert junit._clean(f"a{character}b") == "a\ufffdb"
 
 
 def test_files_that_are_there_are_attached(tmp_path: Path) -> None:

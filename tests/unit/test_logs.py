@@ -76,6 +76,15 @@ def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path: Path, monk
     assert found[1:] == [f"line {number:04}" for number in range(91, 100)]
 
 
+def test_the_last_line_is_of_the_newest_log_since_a_moment(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    assert logs.last_line(tmp_path, 0.0) == ""
+    for name, at in (("api", 100), ("daemon", 200)):
+        (tmp_path / f"logs/{name}.log").write_text(f"{name}\n")
+        os.utime(tmp_path / f"logs/{name}.log", (at, at))
+    assert [logs.last_line(tmp_path, since) for since in (0.0, 200.0, 200.1)] == ["daemon", "daemon", ""]
+
+
 def test_each_line_names_its_place(tmp_path: Path) -> None:
     (tmp_path / "ryll.log").write_text("one\r\n\nthree\n")
     assert [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")] == [("one", "ryll.log:1"), ("three", "ryll.log:3")]

@@ -108,9 +108,9 @@ def test_a_rebuild_elsewhere_writes_what_differs_and_then_nothing(copied: Path) 
 def test_a_mistake_in_the_source_is_told_in_the_compilers_words(copied: Path) -> None:
     source = copied / "pocket-sextant"
     (source / "font.zig").write_text("pub const width = nonsense;\n")
-    with pytest.raises(LaneError, match=r"^lane: expected the guest to compile, but it ended with status 1: font.zig:1:19: error: .*nonsense") as failure:
+    with pytest.raises(LaneError, match=r"font.zig:1:19: error: .*nonsense") as failure:
         guest_build.rebuild(pocket(copied), cache_dir())
-    assert str(source) in str(failure.value)
+    assert failure.value.code == "guest_build_failed"
 
 
 @pytest.mark.parametrize("file", ["pocket-sextant/main.zig", "pocket-sextant/font.txt", "pocket-sextant/requirements.txt", "pocket.qcow2"])
@@ -132,17 +132,16 @@ def test_a_missing_image_is_seen(copied: Path) -> None:
 def test_a_python_without_pip_is_told_with_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare/bin/python"))
-    with pytest.raises(LaneError, match=r"^environment: expected pip to install the guest's compiler, but .*python3-pip"):
+    with pytest.raises(LaneError, match="python3-pip") as failure:
         guest_build.compiler(SOURCE, tmp_path / "cache")
+    assert failure.value.code == "no_pip"
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.slow
 def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text(f"ziglang==0.17.1 --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(
-        LaneError, match=r"^lane: expected pip to install the guest's compiler, but it ended with status 1: ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"
-    ):
+    with pytest.raises(LaneError, match="status 1: ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"):
         guest_build.compiler(tmp_path, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -184,14 +183,15 @@ def test_a_field_is_replaced_in_its_guest_alone_and_comments_stay() -> None:
 
 @pytest.mark.parametrize(("guest", "key"), [("other", "source_sha256"), ("none", "sha256"), ("min", "sha256"), ("last", "image")])
 def test_a_field_that_is_not_there_is_told(guest: str, key: str) -> None:
-    with pytest.raises(LaneError, match=rf"^lane: expected guest {guest} to have the field {key},.* but it has none; look at fixtures/guests.yml"):
+    with pytest.raises(LaneError, match=f"guest {guest} has no field {key} ") as failure:
         guest_build.field(RECORD, guest, key)
+    assert failure.value.code == "guest_entry_invalid"
 
 
 def test_missing_source_and_record_are_told(tmp_path: Path) -> None:
-    with pytest.raises(LaneError, match=r"^lane: expected the guest's source in .*, but there is no main.zig"):
+    with pytest.raises(LaneError, match=r"there is no main.zig in "):
         guest_build.source_digest(tmp_path)
-    with pytest.raises(LaneError, match=r"^lane: expected the guests in .*guests.yml, but there is no such file"):
+    with pytest.raises(LaneError, match=r"there is no file .*guests.yml"):
         guest_build.Guest.read("pocket", str(SOURCE), str(tmp_path / "guests.yml"))
 
 
@@ -206,7 +206,7 @@ def test_a_program_is_read_back_from_the_volume(tmp_path: Path, size: int) -> No
 def test_the_largest_program_fits_and_one_byte_more_does_not() -> None:
     room = (2048 - 1 - 2 * 7 - 1 - 2) * 512
     assert program_in(disk_image.boot_volume(b"\xa5" * room)) == b"\xa5" * room
-    with pytest.raises(LaneError, match=r"^lane: expected the program to fit into a volume of 2032 clusters of 512 bytes, but it takes 2033"):
+    with pytest.raises(LaneError, match="takes 2033 clusters of 512 bytes, and the volume has 2032"):
         disk_image.boot_volume(b"\xa5" * (room + 1))
 
 

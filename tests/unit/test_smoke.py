@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -110,6 +111,28 @@ def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(lane: Te
     assert entries[-1]["result"] == "fail" and entries[-1]["detail"]["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("agent", "change", "words"),
+    [
+        (True, events(*[True, False] * 4), ": " + ", ".join(["connected", "gone"] * 3)),
+        (True, silently(False, False), "is closed on the guest's side"),
+        (False, silently(True, True), "is open, though"),
+        (True, silently(False, True), "ryll sees no agent"),
+        (False, silently(True, False), "ryll sees an agent"),
+    ],
+)
+def test_the_failure_says_what_the_agent_did(lane: TestLane, agent: bool, change: Change, words: str) -> None:
+    assert words in check(lane, agent, change)[1].problem
+
+
+def test_ryll_may_see_a_moment_later_what_the_guest_did(lane: TestLane) -> None:
+    def late(ryll: Ryll, qemu: Qemu, connection: Connection) -> None:
+        ryll.agent = False
+        Timer(0.1, lambda: setattr(ryll, "agent", True)).start()
+
+    assert check(lane, True, late)[1] is None
+
+
 def test_without_the_check_status_the_agent_is_not_looked_at(lane: TestLane) -> None:
     steps = [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}]
     assert check(lane, True, events(False), steps)[1] is None
@@ -146,6 +169,7 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(lane: 
     for command, guest, kept in (("c1", "other", True), ("c0", "other", False), ("c1", "g", False)):
         monkeypatch.setenv("LANE_COMMAND_ID", command)
         picture.write_bytes(b"its picture")
+        Path(lane.dir, "screendump.png").touch()
         check_report.write(report, {"suite": "smoke", "guest": guest, "checks": [], "files": [str(picture), "screendump.png", "x.txt"]})
         monkeypatch.setenv("LANE_COMMAND_ID", "c1")
         smoke.set_aside(lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"], ["screenshot.png", "screendump.png"])
@@ -154,5 +178,6 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(lane: 
             moved = json.loads(Path(lane.dir, "logs/smoke-other.json").read_text())
             assert (moved["guest"], moved["command_id"]) == ("other", "c1")
             assert moved["files"] == ["pictures/screenshot-other.png", "pictures/screendump-other.png", "x.txt"]
+            assert Path(lane.dir, "pictures").stat().st_mode & 0o777 == 0o700
             assert Path(lane.dir, "pictures/screenshot-other.png").read_bytes() == b"its picture"
         assert picture.exists() is not kept

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import google_crc32c
 import pytest
 import yaml
-from ansible.module_utils.lane.checks import sextant_digest
-from ansible.module_utils.lane.checks.suites import engine, machines, plan, sextant, tokens, witnesses
+from ansible.module_utils.lane.checks.suites import engine, plan, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
-from PIL import Image
+from suite_lane import GOOD, GUESTS, Lane, check, played, read, says
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "roles/suites/files").glob("*.yml"))
-GUESTS = ("pocket", "uncalibrated")
 #: Steps that see something; each check has to have two of them.
 WITNESSES = set(ACTORS) - {"burst", "console", "wait", "stop", "clipboard"} | {"expect_event", "quiet", "await", "clipboard_get", "screenshot"}
 FAULTS = yaml.safe_load((ROOT / "tests/faults/suites.yml").read_text(encoding="utf-8"))["faults"]
-GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
-
-
-def read(suite: Any) -> plan.Suite:
-    return plan.read("/my/suite.yml", suite if isinstance(suite, str) else json.dumps(suite), ACTORS, GUESTS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path) -> None:
     suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
     assert suite.name == path.stem and suite.description
-    caught = {check for fault in FAULTS if fault["suite"] == suite.name for check in fault["expect"]}
-    for check in suite.checks:
-        seen = [step for step in check.steps if step.actor in WITNESSES]
-        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), check.name  # a digest is two: its pixels and what it tells
-    assert caught <= {check.name for check in suite.checks}
+    caught = {name for fault in FAULTS if fault["suite"] == suite.name for name in fault["expect"]}
+    for one in suite.checks:
+        seen = [step for step in one.steps if step.actor in WITNESSES]
+        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), one.name  # a digest is two: its pixels and what it tells
+    assert caught <= {one.name for one in suite.checks}
 
 
 def changed(**more: Any) -> dict[str, Any]:
@@ -99,57 +87,9 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
         assert caught.value.code == code
 
 
-class Lane:
-    """What the engine needs of a lane; nothing runs here."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "logs").mkdir()
-        self.place = SimpleNamespace(lane_dir=str(folder), logs_dir=str(folder / "logs"), serial_log=str(folder / "logs/serial.log"))
-        self.machines = machines.Machines(str(folder), str(folder / "logs"), "127.0.0.1", 17904, "qemu", read(GOOD))
-        self.guest = {"name": "pocket"}
-        self.settings: dict[str, str] = {}
-        self.counted: dict[str, float] = {}
-
-    def clients(self) -> list[str]:
-        return []
-
-    def counters(self) -> dict[str, float]:
-        return dict(self.counted)
-
-    def log(self, name: str) -> str:
-        return f"{self.place.logs_dir}/{name}.log"
-
-    def settle(self, suite: plan.Suite, guest: str) -> None: ...
-
-    def forget(self) -> None: ...
-
-    def stop_machines(self) -> None: ...
-
-    def note_failure(self) -> None: ...
-
-
 @pytest.fixture
 def lane(tmp_path: Path) -> Lane:
     return Lane(tmp_path)
-
-
-def played(lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] = ACTORS) -> list[dict[str, Any]]:
-    suite = plan.read("/my/suite.yml", json.dumps(changed(checks=list(checks))), actors, GUESTS)
-    return engine.run(lane, suite, "pocket", actors, slow=False)
-
-
-def says(lane: Lane, *lines: str) -> plan.Actor:
-    """An actor that has the guest say these lines."""
-
-    def speak(*_: Any) -> None:
-        with open(lane.place.serial_log, "a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\r\n" for line in lines))
-
-    return plan.Actor({}, speak)
-
-
-def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"name": "one", "client": "none", "steps": list(steps), **more}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +107,7 @@ def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
 )
 def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: list[dict[str, Any]], code: str | None) -> None:
     Path(lane.place.serial_log).write_text("before\r\n")
-    actors = {**ACTORS, "say": says(lane, "key: a", "key: b", "key: c")}
+    actors = {"say": says(lane, "key: a", "key: b", "key: c")}
     (entry,) = played(lane, check({"say": {}}, *({**step, "within": 0.05} for step in steps)), actors=actors)
     assert entry["detail"].get("code") == code
     assert entry["result"] == ("fail" if code else "pass")
@@ -181,7 +121,7 @@ def test_counters_are_compared_with_the_moment_before(lane: Lane, wanted: object
     def deny(*_: Any) -> None:
         lane.counted["kerbside_proxy_denied_total"] += 2
 
-    actors = {**ACTORS, "deny": plan.Actor({}, deny)}
+    actors = {"deny": plan.Actor({}, deny)}
     (entry,) = played(lane, check({"deny": {}}, {"counters": {"grow": {"denied_total": wanted}}, "within": 0.05}), actors=actors)
     assert (entry["result"] == "pass") is good
     assert good or entry["detail"]["component"] == "proxy"
@@ -220,7 +160,7 @@ def test_a_failure_names_its_component(lane: Lane, steps: list[Any], more: dict[
 
 
 def test_checks_after_a_failed_one_are_made_and_what_it_registers_is_missing(lane: Lane) -> None:
-    actors = {**ACTORS, "note": plan.Actor({}, lambda *_: {"session": "S"})}
+    actors = {"note": plan.Actor({}, lambda *_: {"session": "S"})}
     first = check(MISSING, {"note": {}, "register": "noted"})
     second = {**check({"log": {"of": "daemon", "never": "{noted.session}"}}), "name": "two"}
     entries = played(lane, first, second, {**check({"wait": {"seconds": 0.01}}), "name": "three"}, actors=actors)
@@ -248,60 +188,6 @@ def test_tokens_are_forged_as_asked() -> None:
     assert "BEGIN CERTIFICATE-----\\n" in tokens.other_ca() and "\n" not in tokens.other_ca()
 
 
-DRAIN = [
-    "t=550 type=keypress unicode=000d scancode=0000",
-    "t=550 type=transition from=awaiting to=booting",
-    "t=600 type=mode_switch requested=640x480 applied=640x480",
-    "t=750 type=line row=0",
-    "t=900 type=bootloader_decision choice=ignore attempt=1",
-    "t=950 type=paste len=23 correct=true",
-    "t=990 type=keypress unicode=000d scancode=0000",
-    "type=refresh_stats count=62 total_ms=7147 mean_us=115288 max_us=181174 p99_us=175960",
-]
-#: The rolling hashes of these lines without the last key, computed from the layout that facts and upstream describe.
-VALUES = {
-    0x11: struct.pack("<BBQHH", 1, 12, 550, 0x0D, 0),
-    0x13: struct.pack("<BBQBB", 3, 10, 550, 0, 1),
-    0x17: struct.pack("<BBQHHHH", 7, 16, 600, 640, 480, 640, 480),
-    0x12: struct.pack("<BBQH", 2, 10, 750, 0),
-    0x14: struct.pack("<BBQBI", 4, 13, 900, 1, 1),
-    0x15: struct.pack("<BBQHB", 5, 11, 950, 23, 1),
-}
-
-
-@pytest.mark.parametrize(
-    ("lines", "code"),
-    [
-        (DRAIN, None),
-        ([line.replace("row=0", "row=1") for line in DRAIN], "drain_differs"),
-        ([line.replace("t=750", "t=751") for line in DRAIN], "drain_differs"),
-        ([DRAIN[0], *DRAIN], "drain_differs"),
-        (DRAIN[:3] + DRAIN[4:], "drain_differs"),
-        (DRAIN[:-1], "drain_unreadable"),
-        ([*DRAIN, DRAIN[0]], "drain_unreadable"),
-        ([*DRAIN[:2], "t=5 type=song row=1", *DRAIN[2:]], "drain_unreadable"),
-        ([*DRAIN[:2], "t=5 type=line", *DRAIN[2:]], "drain_unreadable"),
-    ],
-)
-def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
-    digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
-    actors = {**ACTORS, "digest": replace(ACTORS["digest"], play=lambda *_: {"digest": digest}), "say": says(lane, *lines)}
-    (entry,) = played(lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors)
-    assert entry["detail"].get("code") == code, entry
-
-
-def test_an_event_of_the_digest_has_the_names_of_the_drain() -> None:
-    assert sextant.fields(7, VALUES[0x17][2:]) == {
-        "kind": "mode_switch",
-        "t": 600,
-        "requested_w": 640,
-        "requested_h": 480,
-        "applied_w": 640,
-        "applied_h": 480,
-    }
-    assert sextant.fields(9, b"") == {"kind": "unknown 0x9"}
-
-
 def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
     page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
     example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
@@ -311,42 +197,3 @@ def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
         assert f"| {suite.name} |" in page
         assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
     assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
-
-
-def digest(hashes: int = 8, events: bytes = b"", schema: int = 2, more: bytes = b"", frame: int = 7) -> bytes:
-    records = b"".join(struct.pack("<BBI", 0x11 + number, 4, number) for number in range(hashes))
-    count = hashes + events.count(b"\x02\x0a")
-    return b"SXDG" + struct.pack("<BIB", schema, frame, count) + records + events + more + struct.pack("<I", 99)
-
-
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    [
-        (digest(events=VALUES[0x12]), None),
-        (b"https://example.org", "no digest"),
-        (digest(schema=3), "schema is 3"),
-        (digest(hashes=7), "7 hashes"),
-        (digest(more=b"\0"), "1 bytes too many"),
-        (digest()[:-10] + digest()[-4:], "cut off"),
-    ],
-)
-def test_a_digest_is_parsed_whole_or_not_at_all(data: bytes, problem: str | None) -> None:
-    if problem is None:
-        found = sextant_digest.parse(data, (1, 2))
-        assert (found.frame, found.crc, found.corner, found.hashes[0x12]) == (7, 99, (1, 2), 1)
-        assert sextant.fields(*found.events[0])["row"] == 0
-    else:
-        with pytest.raises(sextant_digest.BadDigest, match=problem):
-            sextant_digest.parse(data, (0, 0))
-
-
-def test_the_pixels_crc_leaves_the_digest_out() -> None:
-    pixels = bytes(range(250)) * (3 * 200 * 190 // 250)
-    inside, outside = bytearray(pixels), bytearray(pixels)
-    inside[3 * (5 * 200 + 10)] ^= 1
-    outside[3 * (4 * 200 + 10)] ^= 1
-    plain = b"".join(
-        bytes((pixels[3 * at + 2], pixels[3 * at + 1], pixels[3 * at], 0)) for at in range(200 * 190) if not (10 <= at % 200 < 190 and 5 <= at // 200 < 185)
-    )
-    found = [sextant_digest.crc(Image.frombytes("RGB", (200, 190), bytes(each)), (10, 5)) for each in (pixels, inside, outside)]
-    assert [one == google_crc32c.value(plain) for one in found] == [True, True, False]

@@ -125,7 +125,7 @@ def test_a_plan_that_was_changed_is_named(lane: TestLane, planned: list[str], li
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_component_decides_between_fail_and_error(lane: TestLane, component: str) -> None:
-    named = {"component": component, "check": "status", "code": "unclassified", "cause": "a was not b", "evidence": f"{lane.dir}/logs/ryll.log:3"}
+    named = {"component": component, "check": "status", "code": "check_failed", "cause": "a was not b", "evidence": f"{lane.dir}/logs/ryll.log:3"}
     result = write(lane, {"role": "kerbside", "task": "t", "result": {"lane_failure": named}})
     assert result["verdict"] == ("fail" if component in PRODUCT else "error")
     assert result["blame"]["cause"].startswith("a was not b")
@@ -173,7 +173,7 @@ def test_teardown_closes_the_result_and_its_failure_turns_green_red(lane: TestLa
     result = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None)
     assert result is not None
     assert (result["verdict"], result["phases"][-1]["name"]) == ("pass", "teardown")
-    fault = {"component": "lane", "check": None, "code": "unclassified", "cause": "x stayed", "evidence": None}
+    fault = {"component": "lane", "check": None, "code": "check_failed", "cause": "x stayed", "evidence": None}
     result = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, fault)
     assert result is not None
     assert verdict.line(result) == "LANE FAIL lane: x stayed"

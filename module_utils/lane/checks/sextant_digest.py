@@ -57,7 +57,7 @@ def parse(data: bytes, corner: tuple[int, int]) -> Digest:
     events: list[tuple[int, bytes]] = []
     at, end = 10, len(data) - 4
     for _ in range(data[9]):
-        if at + 2 > end or at + 2 + data[at + 1] > end:
+        if at + 2 + data[at + 1] > end:
             raise BadDigest("it is cut off within a record")
         tag, value = data[at], data[at + 2 : at + 2 + data[at + 1]]
         at += 2 + len(value)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 #: code -> (what it means, what to do), each a sentence.
 CODES: dict[str, tuple[str, str]] = {
-    "unclassified": ("A failure that has no code of its own yet.", "Read the cause."),
     # --- core: commands, files, HTTP ---
     "disk_full": ("A disk, or the quota on it, is full.", "Free some space in the folder that the cause names, or use another folder."),
     "internal_error": ("A module of the lane has a bug.", "Run it again with -vvv and report the traceback."),
@@ -130,6 +129,7 @@ CODES: dict[str, tuple[str, str]] = {
     "guest_unknown": ("lane_guest or lane_guests names a guest that guests.yml does not have.", "Name one of those that it has."),
     "guest_entry_invalid": ("An entry of guests.yml lacks something or has it in the wrong form.", "Correct guests.yml; its head explains each field."),
     "guest_banner_of_firmware": ("A guest's banner is a text that the firmware prints itself.", "Give a line that the guest's own program prints."),
+    "guest_build_failed": ("A guest whose source is in this repository could not be built.", "Correct its source; the cause has the compiler's words."),
     "guest_image_missing": ("A guest's image is not there.", "docs/guests.md says where to get it."),
     "guest_image_invalid": ("A guest's image is not a qcow2.", "Replace it."),
     "guest_image_changed": ("A guest's image is not the one that guests.yml records.", "Restore it, or record its sha256 if the change is intended."),

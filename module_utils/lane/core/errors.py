@@ -23,9 +23,6 @@ class LaneError(Exception):
     check: the name of the check that failed, if it was one. evidence: the file that shows the cause ("path" or "path:line").
     """
 
-    #: Clauses of legacy_error, until every message is rewritten.
-    expected = got = where = ""
-
     def __init__(self, code: str, component: str, problem: str, fix: str = "", *, check: str | None = None, evidence: str | None = None) -> None:
         if component not in COMPONENTS:
             raise ValueError(f"unknown component {component!r}; known: {', '.join(COMPONENTS)}")
@@ -55,13 +52,6 @@ class LaneError(Exception):
             "cause": self.cause,
             "evidence": self.evidence,
         }
-
-
-def legacy_error(component: str, expected: str, got: str, where: str = "", *, check: str | None = None, evidence: str | None = None) -> LaneError:
-    """An error in the words of the first version, without a code of its own. New code raises LaneError."""
-    error = LaneError("unclassified", component, f"expected {expected}, but {got}", f"look at {where}" if where else "", check=check, evidence=evidence)
-    error.expected, error.got, error.where = expected, got, where
-    return error
 
 
 def clock(seconds: float) -> str:

@@ -106,7 +106,7 @@ def of_folder(folder: Path) -> list[Entry]:
                 found.append(Entry("checks", step["started"], f"{step.get('name')}: {step.get('result')} after {step.get('seconds') or 0:.3f} s"))
     for task in read_json(folder / "tasks.json", []) if not (folder / ansible_log.FILE).exists() else []:
         found.append(Entry("ansible", task["started"], f"{task['name']}: {task['result']} after {task['seconds']:.2f} s"))
-    due += [entry.at or 0.0 for entry in found[len(due) :]]
+    due += [entry.at for entry in found[len(due) :] if entry.at is not None]
     return [found[index] for index in sorted(range(len(found)), key=due.__getitem__)]
 
 
@@ -116,10 +116,10 @@ def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Co
     but: names of logs of the lane that do not count.
     """
     own = [path for path in lane_dir.glob("logs/*.log") if path.name not in but]
-    at, path = max(((path.stat().st_mtime, path) for path in (*own, *others) if path.exists()), default=(0.0, lane_dir))
-    if at < since:
+    newest = max(((path.stat().st_mtime, path) for path in (*own, *others) if path.exists()), default=None)
+    if newest is None or newest[0] < since:
         return ""
-    whole = bounded.tail(path, TAIL)[1].split(b"\n")[:-1]
+    whole = bounded.tail(newest[1], TAIL)[1].split(b"\n")[:-1]
     text = next((text for raw in reversed(whole) if (text := readable(raw.decode(errors="ignore")).replace("\ufffd", "").strip())), "")
     for form, _ in FORMS:
         text = form.sub("", text).strip()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from ..core.errors import legacy_error
+from ..core.errors import LaneError
 
 SECTOR = 512
 RESERVED_SECTORS = 1
@@ -33,7 +33,9 @@ def boot_volume(program: bytes, sectors: int = 2048) -> bytes:
     clusters = sectors - first_data
     needed = 2 + -(-len(program) // SECTOR)
     if needed > clusters or clusters > MOST_CLUSTERS:
-        raise legacy_error("lane", f"the program to fit into a volume of {clusters} clusters of {SECTOR} bytes", f"it takes {needed}")
+        raise LaneError(
+            "guest_build_failed", "lane", f"the program takes {needed} clusters of {SECTOR} bytes, and the volume has {clusters}", "make it smaller"
+        )
     fat = [0xFF8, 0xFFF, 0xFFF, 0xFFF, *range(5, 2 + needed), 0xFFF]
     data = directory(entry(b".", 2, DIRECTORY), entry(b"..", 0, DIRECTORY), entry(b"BOOT", 3, DIRECTORY))
     data += directory(entry(b".", 3, DIRECTORY), entry(b"..", 2, DIRECTORY), entry(b"BOOTX64 EFI", 4, ARCHIVE, len(program)))

@@ -28,7 +28,7 @@ class Repository:
     """A repository and how to speak of it.
 
     url: anything git takes; prefix: of the variables in messages; component: who is blamed when the repository lacks what is asked for;
-    purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what git says; tags: fetch them too.
+    purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what git says.
     """
 
     url: str
@@ -37,7 +37,6 @@ class Repository:
     purpose: str
     mark: str | None
     log: str
-    tags: bool = False
 
     @property
     def name(self) -> str:
@@ -54,7 +53,7 @@ class Repository:
     def check_out(self, commit: str, folder: Path) -> None:
         """Make the folder hold this commit and nothing else; it keeps its history, so that the next commit needs little fetching.
 
-        With `tags` the repository's tags are fetched each time, for builds that ask `git describe`. Raises LaneError like `commit`.
+        The repository's tags are fetched each time, for builds that ask `git describe`. Raises LaneError like `commit`.
         """
 
         def step(arguments: list[str], error: tuple[str, str] | None, problem: str, network: bool = False) -> bool:
@@ -67,15 +66,14 @@ class Repository:
             return step(["cat-file", "-e", f"{commit}^{{commit}}"], None, "")
 
         git, broken = self.program(), ("repository_unreadable", "environment")
-        refs = ["+refs/heads/*:refs/remotes/origin/*", *(["+refs/tags/*:refs/tags/*"] if self.tags else [])]
+        refs = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ".git").exists():
             step(["init", "-q", "--template="], broken, "cannot make a repository in the cache")
-        if self.tags or not there():
-            step(["fetch", "-q", "--no-tags", "--force", "--", self.url, *refs], broken, f"cannot fetch {self.url}", network=True)
-            if not there():
-                missing = ("no_such_ref", self.component)
-                step(["fetch", "-q", "--no-tags", "--", self.url, commit], missing, f"{self.url} has no commit {commit}", network=True)
+        step(["fetch", "-q", "--no-tags", "--force", "--", self.url, *refs], broken, f"cannot fetch {self.url}", network=True)
+        if not there():
+            missing = ("no_such_ref", self.component)
+            step(["fetch", "-q", "--no-tags", "--", self.url, commit], missing, f"{self.url} has no commit {commit}", network=True)
         step(["checkout", "-q", "--force", "--detach", commit], broken, f"cannot check out {commit}")
         step(["clean", "-q", "-ffdx"], broken, "cannot clean the checkout")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import command
-from ..core.errors import legacy_error, one_line
+from ..core.errors import LaneError, one_line
 from ..core.private_dir import write_private
 from . import disk_image
 from . import pip as pip_command
@@ -47,7 +47,7 @@ class Guest:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise legacy_error("lane", f"the guests in {path}", "there is no such file") from None
+            raise LaneError("guest_entry_invalid", "lane", f"there is no file {path}", "set lane_guests_file to a guests.yml") from None
         image, sha256, source_sha256 = (field(text, name, key) for key in ("image", "sha256", "source_sha256"))
         return cls(name, Path(source), path, path.parent / image, sha256, source_sha256)
 
@@ -60,7 +60,7 @@ def source_digest(source: Path) -> str:
     """sha256 over the names and contents of the files in the source's folder, hidden ones left out."""
     files = sorted(path for path in source.glob("[!.]*") if path.is_file())
     if source / "main.zig" not in files:
-        raise legacy_error("lane", f"the guest's source in {source}", "there is no main.zig")
+        raise LaneError("guest_build_failed", "lane", f"there is no main.zig in {source}", "set rebuild_guest_source to the folder of the guest's source")
     listing = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -85,7 +85,7 @@ def _line(text: str, guest: str, key: str) -> re.Match[str]:
     pattern = rf"^  {re.escape(guest)}:[^\n]*\n(?:(?:    [^\n]*)?\n)*?    {key}: *(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s#]*)"
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
-        raise legacy_error("lane", f"guest {guest} to have the field {key}, indented by four blanks", "it has none", "fixtures/guests.yml")
+        raise LaneError("guest_entry_invalid", "lane", f"guest {guest} has no field {key} in guests.yml", "add it, indented by four blanks")
     return found
 
 
@@ -99,7 +99,7 @@ def compiler(source: Path, cache_dir: Path) -> Path:
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".compiler-") as fresh:
         pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
-        _run([*pip, "--require-hashes", "--target", fresh, "-r", str(requirements)], INSTALL_LIMIT, "pip to install the guest's compiler")
+        _run([*pip, "--require-hashes", "--target", fresh, "-r", str(requirements)], INSTALL_LIMIT, "install the guest's compiler")
         try:
             os.replace(fresh, home)
         except OSError:
@@ -115,19 +115,20 @@ def compile_program(source: Path, cache_dir: Path) -> bytes:
     env = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
     with tempfile.TemporaryDirectory(prefix="guest-") as folder:
         program = Path(folder, "BOOTX64.EFI")
-        _run([str(zig), *TARGET, f"-femit-bin={program}"], COMPILE_LIMIT, "the guest to compile", cwd=source, env=env)
+        _run([str(zig), *TARGET, f"-femit-bin={program}"], COMPILE_LIMIT, "compile the guest", cwd=source, env=env)
         return program.read_bytes()
 
 
-def _run(argv: Sequence[str], limit: float, expected: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-    surroundings = pip_command.environment(None) | (env or {})
-    done = command.run(list(argv), surroundings, limit, expected, cwd=str(cwd) if cwd else None)
+def _run(argv: Sequence[str], limit: float, purpose: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    environment = pip_command.environment(None) | (env or {})
+    done = command.run(list(argv), environment, limit, purpose, cwd=str(cwd) if cwd else None)
     if done.status == 0:
         return
     if "No module named pip" in done.err:
-        raise legacy_error("environment", expected, f"{argv[0]} has no pip; install the Debian package python3-pip or run ./lane once")
-    told = [line for line in done.err.splitlines() if "error" in line.lower()] or done.err.splitlines() or ["it said nothing"]
-    raise legacy_error("lane", expected, f"it ended with status {done.status}: {one_line(told[0], 300)}", str(cwd or ""))
+        raise LaneError("no_pip", "environment", f"cannot {purpose}: {argv[0]} has no pip", "install the Debian package python3-pip or run ./lane once")
+    said = [line for line in done.err.splitlines() if "error" in line.lower()] or done.err.splitlines() or ["it said nothing"]
+    where = f"correct the source in {cwd}" if cwd else ""
+    raise LaneError("guest_build_failed", "lane", f"cannot {purpose}: status {done.status}: {one_line(said[0], 300)}", where)
 
 
 def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from ...protocols import kerbside_api, proxy_counters
 from ...protocols.qmp import Qmp
 from ...protocols.ryll import steps as ryll_steps
 from ...protocols.ryll.client import Client
-from ...protocols.ryll.errors import Refused
 from ...protocols.ryll.private import Secrets
 from ...protocols.ryll.ryll_process import Watch
 from ...protocols.ryll.verbs import Kept, Stage, play
@@ -45,10 +44,10 @@ NOT_CONNECTED = {
     "NotValidForName": "tls",
     "Connection refused": "proxy",
 }
+#: Seconds from the end of a program until its exit status is written.
+STATUS_WAIT = 1.0
 #: Seconds for an answer of ryll.
 CLIENT_LIMIT = 10.0
-#: Seconds in which ryll has to notice that a client has left.
-BUSY_LIMIT = 5.0
 
 
 @dataclass(frozen=True)
@@ -292,6 +291,9 @@ class LaneStage:
     def _not_connected(self, client: str) -> LaneError | None:
         """Why a client that has ended was not let in, by its own log; None when that does not say."""
         entry = records.record(self.place.lane_dir, client)
+        until = time.monotonic() + STATUS_WAIT
+        while entry and entry.pid is None and entry.exit_status(self.place.lane_dir) is None and time.monotonic() < until:
+            time.sleep(POLL)
         if entry is None or entry.exit_status(self.place.lane_dir) is None:
             return None
         said = "\n".join(entry.log_lines())
@@ -346,22 +348,8 @@ class Conversation:
         self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
 
     def open(self, events: Collection[str] = ()) -> None:
-        """Say hello and subscribe.
-
-        Ryll takes a moment to notice that the connection before this one is closed, and says busy until then.
-        """
-        until = time.monotonic() + BUSY_LIMIT
-        first, *others = ryll_steps.plan(prelude(events))
-        while True:
-            try:
-                self.play(first)
-                break
-            except Refused as error:
-                if error.code != "busy" or time.monotonic() > until:
-                    raise
-            self.stage.client.close()
-            time.sleep(POLL)
-        for step in others:
+        """Say hello and subscribe."""
+        for step in ryll_steps.plan(prelude(events)):
             self.play(step)
 
     def play(self, step: ryll_steps.Step) -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""What the tests of the suites share: a lane in which nothing runs, whose answers are given, and checks that are played on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ansible.module_utils.lane.checks.suites import engine, machines, plan
+from ansible.module_utils.lane.checks.suites.actors import ACTORS
+from ansible.module_utils.lane.checks.suites.stage import Place
+
+GUESTS = ("pocket", "uncalibrated")
+GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
+TICKET = "the-ticket"
+
+
+def read(suite: Any, actors: dict[str, plan.Actor] = ACTORS) -> plan.Suite:
+    return plan.read("/my/suite.yml", suite if isinstance(suite, str) else json.dumps(suite), actors, GUESTS)
+
+
+def place(folder: Path, **more: Any) -> Place:
+    """A lane's place below the folder, with a ticket, a token and a seed."""
+    for name in ("logs", "secrets", "tls", "tmp"):
+        (folder / name).mkdir(exist_ok=True)
+    for name, text in (("ticket", TICKET), ("token", "x.e30.y\n"), ("seed", "seed"), ("ca", "CA")):
+        (folder / "secrets" / name).write_text(text)
+    texts = {name: f"{folder}/{name}" for name, kind in Place.__annotations__.items() if kind == "str"}
+    files = {f"{name}_file": f"{folder}/secrets/{name}" for name in ("ticket", "token", "seed", "ca")}
+    ports = {name: 17900 + number for number, name in enumerate(("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port"))}
+    said = {"lane_dir": str(folder), "logs_dir": f"{folder}/logs", "serial_log": f"{folder}/logs/serial.log", "address": "127.0.0.1", "uuid": "UUID"}
+    return Place(**{**texts, **files, **ports, **said, **more})
+
+
+class Talk:
+    """A conversation with a client. answers: of its requests, by method, each a value or a function of the parameters."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.did: list[Any] = []
+        self.on_play: Callable[[Any], Any] = lambda step: {}
+        self.stage = SimpleNamespace(client=SimpleNamespace(request=self.request))
+
+    def request(self, method: str, params: dict[str, Any], deadline: float) -> Any:
+        answer = self.answers[method]
+        return answer(params) if callable(answer) else answer
+
+    def play(self, step: Any) -> Any:
+        self.did.append(step)
+        return self.on_play(step)
+
+    def subscribe(self, events: Any) -> None:
+        self.did.append(("subscribe", tuple(events)))
+
+    def mark(self, name: str) -> None:
+        self.did.append(("mark", name))
+
+    def close(self) -> None:
+        self.did.append("close")
+
+
+class Lane:
+    """What the engine needs of a lane. did: what it was asked to do, in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = place(folder)
+        self.machines = machines.Machines(str(folder), f"{folder}/logs", "127.0.0.1", 17904, "qemu", read(GOOD))
+        self.guest = {"name": "pocket"}
+        self.settings: dict[str, str] = {}
+        self.counted: dict[str, float] = {}
+        self.run = SimpleNamespace(mark="1/x")
+        self.did: list[Any] = []
+        self.running: list[str] = []
+        self.talk = Talk()
+        self.keys = {"type": "spice", "password": "good"}
+        self.answer: Callable[[str, str, dict[str, str]], tuple[int, str]] = lambda method, path, headers: (200, "{}")
+        self.monitor: Any = None
+        self.end: Any = None
+
+    def clients(self) -> list[str]:
+        return self.running
+
+    def counters(self) -> dict[str, float]:
+        return dict(self.counted)
+
+    def log(self, name: str) -> str:
+        return f"{self.place.logs_dir}/{name}.log"
+
+    def settle(self, suite: plan.Suite, guest: str) -> None:
+        self.did.append(("settle", suite.name, guest))
+
+    def configure(self, settings: dict[str, str]) -> None:
+        self.did.append(("configure", settings))
+        self.settings = settings
+
+    def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Talk:
+        self.did.append(("connect", client, keys, options))
+        self.running.append(client)
+        return self.talk
+
+    def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> Any:
+        self.did.append(("refused", client, keys, options, limit))
+        return self.end
+
+    def console(self, of: str | None = None) -> dict[str, str]:
+        return {**self.keys, **({"of": of} if of else {})}
+
+    def request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        self.did.append(("request", method, path, headers))
+        return self.answer(method, path, headers)
+
+    def token(self) -> str:
+        return "x.e30.y"
+
+    def qmp(self, machine: str | None = None) -> Any:
+        return self.monitor
+
+    def stop(self, client: str) -> None:
+        self.did.append(("stop", client))
+        self.running = [name for name in self.running if name != client]
+
+    def forget(self) -> None:
+        self.did.append("forget")
+        self.running = []
+
+    def stop_machines(self) -> None:
+        self.did.append("stop_machines")
+
+    def note_failure(self) -> None:
+        self.did.append("note_failure")
+
+
+class Monitor:
+    """qemu's monitor, with the next answer for each command; the last one stays."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, Any]] = []
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def execute(self, command: str, arguments: Any = None) -> Any:
+        self.asked.append((command, arguments))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def suite_of(*checks: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {**GOOD, "checks": list(checks), **more}
+
+
+def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": "one", "client": "none", "steps": list(steps), **more}
+
+
+def played(lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> list[dict[str, Any]]:
+    """The entries of these checks. actors: others than the lane's own, by name."""
+    known = {**ACTORS, **(actors or {})}
+    return engine.run(lane, read(suite_of(*checks, **more), known), "pocket", known, slow=False)  # type: ignore[arg-type]
+
+
+def gives(actor: str, value: Any) -> dict[str, plan.Actor]:
+    """The actor, returning this value."""
+    return {actor: replace(ACTORS[actor], play=lambda *_: value)}
+
+
+def says(lane: Lane, *lines: str) -> plan.Actor:
+    """An actor that has the guest say these lines."""
+
+    def speak(*_: Any) -> None:
+        with open(lane.place.serial_log, "a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\r\n" for line in lines))
+
+    return plan.Actor({}, speak)
+
+
+def outcome(lane: Lane, *steps: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> tuple[str | None, str | None]:
+    """(code, component) of the failure of a check with these steps, (None, None) when it passes."""
+    (entry,) = played(lane, check(*steps), actors=actors, **more)
+    detail = entry["detail"]
+    return detail.get("code"), detail.get("component")

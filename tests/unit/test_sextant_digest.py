@@ -1,0 +1,238 @@
+"""Uncalibrated Sextant's digest: read from its picture, compared with the pixels, and with what the guest drains at its end."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import google_crc32c
+import pytest
+import zxingcpp
+from ansible.module_utils.lane.checks import sextant_digest
+from ansible.module_utils.lane.checks.suites import sextant
+from PIL import Image
+from suite_lane import Lane, Monitor, check, gives, outcome, played, says
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    return Lane(tmp_path)
+
+
+DRAIN = [
+    "t=550 type=keypress unicode=000d scancode=0000",
+    "t=550 type=transition from=awaiting to=booting",
+    "t=600 type=mode_switch requested=640x480 applied=640x480",
+    "t=750 type=line row=0",
+    "t=900 type=bootloader_decision choice=ignore attempt=1",
+    "t=950 type=paste len=23 correct=true",
+    "t=990 type=keypress unicode=000d scancode=0000",
+    "type=refresh_stats count=62 total_ms=7147 mean_us=115288 max_us=181174 p99_us=175960",
+]
+#: The rolling hashes of these lines without the last key, computed from the layout that facts and upstream describe.
+VALUES = {
+    0x11: struct.pack("<BBQHH", 1, 12, 550, 0x0D, 0),
+    0x13: struct.pack("<BBQBB", 3, 10, 550, 0, 1),
+    0x17: struct.pack("<BBQHHHH", 7, 16, 600, 640, 480, 640, 480),
+    0x12: struct.pack("<BBQH", 2, 10, 750, 0),
+    0x14: struct.pack("<BBQBI", 4, 13, 900, 1, 1),
+    0x15: struct.pack("<BBQHB", 5, 11, 950, 23, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (DRAIN, None),
+        ([line.replace("row=0", "row=1") for line in DRAIN], "drain_differs"),
+        ([line.replace("t=750", "t=751") for line in DRAIN], "drain_differs"),
+        ([DRAIN[0], *DRAIN], "drain_differs"),
+        (DRAIN[:3] + DRAIN[4:], "drain_differs"),
+        (DRAIN[:-1], "drain_unreadable"),
+        ([*DRAIN, DRAIN[0]], "drain_unreadable"),
+        ([*DRAIN[:2], "t=5 type=song row=1", *DRAIN[2:]], "drain_unreadable"),
+        ([*DRAIN[:2], "t=5 type=line", *DRAIN[2:]], "drain_unreadable"),
+    ],
+)
+def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
+    digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
+    actors = {**gives("digest", {"digest": digest}), "say": says(lane, *lines)}
+    (entry,) = played(lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors)
+    assert entry["detail"].get("code") == code, entry
+
+
+def test_lines_that_the_drain_has_to_have(lane: Lane) -> None:
+    digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
+    actors = {**gives("digest", {"digest": digest}), "say": says(lane, *DRAIN)}
+    for lines, code in ((["type=paste len=23"], None), (["type=paste", "type=song"], "drain_differs")):
+        Path(lane.place.serial_log).unlink(missing_ok=True)
+        steps = ({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last", "lines": lines}})
+        assert outcome(lane, *steps, actors=actors)[0] == code
+
+
+def test_an_event_of_the_digest_has_the_names_of_the_drain() -> None:
+    assert sextant.fields(7, VALUES[0x17][2:]) == {
+        "kind": "mode_switch",
+        "t": 600,
+        "requested_w": 640,
+        "requested_h": 480,
+        "applied_w": 640,
+        "applied_h": 480,
+    }
+    assert sextant.fields(9, b"") == {"kind": "unknown 0x9"}
+
+
+def digest(hashes: int = 8, events: bytes = b"", schema: int = 2, more: bytes = b"", frame: int = 7) -> bytes:
+    records = b"".join(struct.pack("<BBI", 0x11 + number, 4, number) for number in range(hashes))
+    count = hashes + events.count(b"\x02\x0a")
+    return b"SXDG" + struct.pack("<BIB", schema, frame, count) + records + events + more + struct.pack("<I", 99)
+
+
+def raw(record: bytes) -> bytes:
+    """A digest of one record."""
+    return b"SXDG" + struct.pack("<BIB", 2, 7, 1) + record + bytes(4)
+
+
+def screen(width: int, height: int, corner: tuple[int, int], data: bytes) -> Image.Image:
+    """A picture with this digest in the region with that upper left corner."""
+    code = zxingcpp.write_barcode_to_image(
+        zxingcpp.create_barcode(data, zxingcpp.BarcodeFormat.QRCode, options="ecLevel=L,version=5"), scale=4, add_quiet_zones=False
+    )
+    made = Image.new("RGB", (width, height), (90, 120, 200))
+    made.paste((255, 255, 255), (*corner, corner[0] + 180, corner[1] + 180))
+    made.paste(Image.frombytes("L", code.shape, bytes(memoryview(code))).convert("RGB"), (corner[0] + 16, corner[1] + 16))
+    return made
+
+
+@pytest.mark.parametrize(("size", "corner"), [((640, 480), (460, 300)), ((640, 480), (440, 280)), ((200, 190), (10, 5))])
+def test_a_digest_is_read_from_the_lower_right_of_the_screen(size: tuple[int, int], corner: tuple[int, int]) -> None:
+    found = sextant_digest.decode(screen(*size, corner, digest()))
+    assert found is not None and (found.frame, found.corner) == (7, corner)
+    assert sextant_digest.decode(Image.new("RGB", size)) is None
+
+
+def test_a_code_elsewhere_on_the_screen_is_no_digest() -> None:
+    assert sextant_digest.decode(screen(800, 600, (100, 100), digest())) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (digest(events=VALUES[0x12]), None),
+        (b"https://example.org", "no digest"),
+        (digest(schema=3), "schema is 3"),
+        (digest(hashes=7), "7 hashes"),
+        (digest(more=b"\0"), "1 bytes too many"),
+        (digest()[:-10] + digest()[-4:], "cut off"),
+        (raw(b"\x12\x02\0\0"), "hash 0x12 has 2 bytes"),
+        (raw(b"\x02\xc8\0\0"), "cut off"),
+        (raw(b""), "cut off"),
+        (b"SXDG", "4 bytes are no digest"),
+        (b"SXDG\2" + bytes(9), "0 hashes"),
+    ],
+)
+def test_a_digest_is_parsed_whole_or_not_at_all(data: bytes, problem: str | None) -> None:
+    if problem is None:
+        found = sextant_digest.parse(data, (1, 2))
+        assert (found.frame, found.crc, found.corner, found.hashes[0x12]) == (7, 99, (1, 2), 1)
+        assert sextant.fields(*found.events[0])["row"] == 0
+    else:
+        with pytest.raises(sextant_digest.BadDigest, match=problem):
+            sextant_digest.parse(data, (0, 0))
+
+
+def test_the_pixels_crc_leaves_the_digest_out() -> None:
+    pixels = bytes(range(250)) * (3 * 200 * 190 // 250)
+    inside, outside = bytearray(pixels), bytearray(pixels)
+    inside[3 * (5 * 200 + 10)] ^= 1
+    outside[3 * (4 * 200 + 10)] ^= 1
+    plain = b"".join(
+        bytes((pixels[3 * at + 2], pixels[3 * at + 1], pixels[3 * at], 0)) for at in range(200 * 190) if not (10 <= at % 200 < 190 and 5 <= at // 200 < 185)
+    )
+    found = [sextant_digest.crc(Image.frombytes("RGB", (200, 190), bytes(each)), (10, 5)) for each in (pixels, inside, outside)]
+    assert [one == google_crc32c.value(plain) for one in found] == [True, True, False]
+
+
+def told(frame: int, **hashes: int) -> Any:
+    """A digest with these rolling hashes, by kind, and an event of its first one."""
+    return SimpleNamespace(
+        frame=frame,
+        hashes={sextant.EVENTS[kind][0] + 0x10: value for kind, value in hashes.items()},
+        crc=frame,
+        corner=(0, 0),
+        events=[(2, struct.pack("<QH", 7, 3))],
+    )
+
+
+@pytest.fixture
+def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> dict[str, list[Any]]:
+    """What ryll shows and qemu draws, in turn: digests, BadDigest or None; the pixels of a frame below 0 are wrong."""
+    turns: dict[str, list[Any]] = {"shown": [], "drawn": []}
+
+    def take(name: str) -> Any:
+        return SimpleNamespace(size=(8, 4), width=8, height=4, told=turns[name].pop(0) if len(turns[name]) > 1 else turns[name][0])
+
+    def decode(picture: Any) -> Any:
+        if isinstance(picture.told, Exception):
+            raise picture.told
+        return picture.told
+
+    lane.monitor = Monitor(None)
+    monkeypatch.setattr(sextant, "shown", lambda *_: take("shown"))
+    monkeypatch.setattr(sextant, "drawn", lambda *_: take("drawn"))
+    monkeypatch.setattr(sextant_digest, "decode", decode)
+    monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: abs(picture.told.frame))
+    return turns
+
+
+SOON = {"within": 0.01}
+FIRST = told(5, line=1, paste=2)
+DIGESTS: dict[str, tuple[list[Any], dict[str, Any], tuple[str | None, str | None]]] = {
+    "as it was": ([FIRST], {}, (None, None)),
+    "of a later frame": ([told(6, line=1, paste=2)], {"moved": [], "same": ["line", "paste"]} | {"moved": None}, (None, None)),
+    "of an earlier frame": ([told(4, line=1, paste=2)], {}, ("digest_of_the_past", "guest")),
+    "moved": ([told(6, line=9, paste=2)], {"moved": ["line"], "same": ["paste"]}, (None, None)),
+    "moved in the end": ([FIRST, told(6, line=9)], {"moved": ["line"]}, (None, None)),
+    "not moved": ([FIRST], {"moved": ["line"]}, ("digest_not_moved", "guest")),
+    "moved where it must not": ([told(6, line=1, paste=3)], {"same": ["paste"]}, ("digest_not_moved", "guest")),
+    "with the event": ([FIRST], {"event": {"kind": "line", "row": 3}}, (None, None)),
+    "without the event": ([FIRST], {"event": {"kind": "line", "row": 4}}, ("digest_not_moved", "guest")),
+    "of the size": ([FIRST], {"size": "8x4"}, (None, None)),
+    "of another size": ([FIRST], {"size": "4x8"}, ("digest_not_moved", "guest")),
+    "none": ([None], {}, ("digest_missing", "guest")),
+    "cut": ([sextant_digest.BadDigest("cut")], {}, ("digest_missing", "guest")),
+    "of other pixels": ([told(-6, line=1, paste=2)], {}, ("digest_crc_wrong", "guest")),
+}
+
+
+@pytest.mark.parametrize(("after", "options", "failure"), DIGESTS.values(), ids=DIGESTS)
+def test_a_digest_tells_of_what_has_to_have_happened(
+    lane: Lane, screens: dict[str, list[Any]], after: list[Any], options: dict[str, Any], failure: tuple[str | None, str | None]
+) -> None:
+    screens["shown"] = [FIRST, *after]
+    screens["drawn"] = [after[-1]]
+    within = {"within": 5} if failure[0] is None else SOON
+    options = {key: value for key, value in options.items() if value is not None}
+    assert outcome(lane, {"digest": {}, "register": "first"}, {"digest": {"than": "first", **options}, **within}) == failure
+
+
+def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: dict[str, list[Any]]) -> None:
+    screens["shown"] = screens["drawn"] = [told(5, line=1)]
+    assert outcome(lane, {"digest": {"moved": ["line"], "same": ["paste"]}, **SOON}) == (None, None)
+    assert outcome(lane, {"digest": {"moved": ["paste"]}, **SOON})[0] == "digest_not_moved"
+
+
+def test_a_digest_that_only_ryll_shows_wrong_is_rylls_fault(lane: Lane, screens: dict[str, list[Any]]) -> None:
+    screens["shown"], screens["drawn"] = [told(-6)], [told(6)]
+    assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", "ryll")
+
+
+def test_a_kind_of_events_settles(lane: Lane, screens: dict[str, list[Any]]) -> None:
+    screens["shown"] = [told(1, line=1), told(2, line=2), told(3, line=2), told(4, line=2, paste=1)]
+    (entry,) = played(lane, check({"settled": {"kind": "line", "seconds": 0.1}, "within": 10}))
+    assert entry["result"] == "pass" and entry["seconds"] >= 0.1
+    assert "frame 4 of 8x4, 1 events" in entry["detail"]["witnesses"][0]
+    screens["shown"] = [told(number, line=number) for number in range(1, 5000)]
+    assert outcome(lane, {"settled": {"kind": "line", "seconds": 5}, "within": 0.1}) == ("digest_not_moved", "guest")

@@ -1,0 +1,187 @@
+"""The suites' bare SPICE connections, with a link whose peer behaves as a test says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from ansible.module_utils.lane.checks.suites import latency, plan
+from ansible.module_utils.lane.checks.suites import links as bare_links
+from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
+from suite_lane import TICKET, Lane, check, gives, outcome, played
+
+CONSOLE = {"console": {}, "register": "c"}
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    return Lane(tmp_path)
+
+
+class FakeLink:
+    """A link whose peer behaves as its failure says; kept: every one that was made."""
+
+    kept: ClassVar[list[FakeLink]] = []
+    connecting: Exception | None = None
+    linking: Exception | None = None
+    sending: Exception | None = None
+    ends = False
+
+    def __init__(self, address: str, port: int, ca: str | None) -> None:
+        if self.connecting:
+            raise self.connecting
+        self.port, self.ca, self.session, self.open = port, ca, 77, True
+        self.did: list[Any] = []
+        FakeLink.kept.append(self)
+
+    def hello(self, channel: int) -> None:
+        self.did.append(("hello", channel))
+
+    def link(self, channel: int, password: str, session: int = 0) -> None:
+        if self.linking:
+            raise self.linking
+        self.did.append(("link", channel, password, session))
+
+    def send(self, kind: int, body: bytes = b"", size: int | None = None) -> None:
+        if self.sending:
+            raise self.sending
+        self.did.append(("send", kind, body, size))
+
+    def closed(self, deadline: float) -> bool:
+        return self.ends
+
+    def close(self) -> None:
+        self.open = False
+
+
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> type[FakeLink]:
+    class Mine(FakeLink):
+        pass
+
+    monkeypatch.setattr(FakeLink, "kept", [])
+    monkeypatch.setattr(bare_links, "Link", Mine)
+    return Mine
+
+
+@pytest.mark.parametrize(
+    ("options", "port", "ca", "did"),
+    [
+        ({}, 17900, "CA", [("link", 1, "", 0)]),
+        ({"console": "c"}, 17900, "CA", [("link", 1, "token", 0)]),
+        ({"console": "c", "password": "p", "channel": "display"}, 17900, "CA", [("link", 2, "p", 0)]),
+        ({"to": "plain"}, 17901, None, [("link", 1, "", 0)]),
+        ({"to": "qemu"}, 17904, None, [("link", 1, TICKET, 0)]),
+        ({"to": "qemu", "port": 5}, 5, None, [("link", 1, TICKET, 0)]),
+        ({"as_far_as": "tcp"}, 17900, None, []),
+        ({"as_far_as": "tls"}, 17900, "CA", []),
+        ({"as_far_as": "hello", "channel": "inputs"}, 17900, "CA", [("hello", 3)]),
+    ],
+)
+def test_a_link_is_opened_as_far_as_asked(lane: Lane, links: Any, options: dict[str, Any], port: int, ca: str | None, did: list[Any]) -> None:
+    assert outcome(lane, CONSOLE, {"link": options}, actors=gives("console", {"password": "token"})) == (None, None)
+    (made,) = links.kept
+    assert (made.port, made.ca, made.did, made.open) == (port, ca, did, False)
+
+
+def test_a_registered_link_stays_open_until_the_end_of_the_suite(lane: Lane, links: Any) -> None:
+    states: list[bool] = []
+    look = plan.Actor({}, lambda *_: states.extend(one.open for one in links.kept))
+    steps = ({"link": {}, "register": "m"}, {"link": {"channel": "display", "main": "m"}, "register": "d"}, {"look": {}})
+    assert outcome(lane, *steps, actors={"look": look}) == (None, None)
+    assert states == [True, True] and not any(one.open for one in links.kept)
+    assert links.kept[1].did == [("link", 2, "", 77)]
+
+
+def test_links_that_fail(lane: Lane, links: Any) -> None:
+    cases: list[tuple[dict[str, Any], dict[str, Any], tuple[str | None, str | None]]] = [
+        ({"connecting": LinkClosed("x")}, {"link": {}}, ("link_wrong", "proxy")),
+        ({"linking": LinkClosed("x")}, {"link": {}}, ("link_wrong", "proxy")),
+        ({"linking": TimeoutError("x")}, {"link": {}}, ("link_wrong", "proxy")),
+        ({"linking": LinkRefused(7)}, {"link": {}}, ("client_refused", "kerbside")),
+        ({"linking": LinkRefused(7)}, {"link": {}, "blame": "proxy"}, ("link_wrong", "proxy")),
+        ({"linking": LinkRefused(7)}, {"link": {"to": "qemu"}}, ("link_wrong", "proxy")),
+        ({"linking": LinkRefused(5)}, {"link": {}}, ("link_wrong", "proxy")),
+        ({"linking": LinkRefused(7)}, {"link": {"refused": 7}}, (None, None)),
+        ({}, {"link": {"refused": 7}}, ("client_not_refused", "proxy")),
+        ({}, {"link": {"refused": 7}, "register": "x"}, ("client_not_refused", "proxy")),
+    ]
+    for peer, step, failure in cases:
+        for name in ("connecting", "linking"):
+            setattr(links, name, peer.get(name))
+        assert outcome(lane, step) == failure, (peer, step)
+        assert not any(one.open for one in links.kept)
+
+
+@pytest.mark.parametrize(
+    ("step", "peer", "code"),
+    [
+        ({"send": {"link": "l", "type": 5}}, {}, None),
+        ({"send": {"link": "l", "type": 5}}, {"ends": True}, "link_wrong"),
+        ({"send": {"link": "l", "type": 5, "then": "closed"}}, {"ends": True}, None),
+        ({"send": {"link": "l", "type": 5, "then": "closed"}}, {}, "link_wrong"),
+        ({"send": {"link": "l", "type": 5, "then": "closed"}}, {"sending": True}, None),
+        ({"send": {"link": "l", "type": 5}}, {"sending": True}, "link_wrong"),
+        ({"closed": {"link": "l"}}, {"ends": True}, None),
+        ({"closed": {"link": "l"}}, {}, "link_wrong"),
+        ({"open": {"link": "l"}}, {}, None),
+        ({"open": {"link": "l"}}, {"ends": True}, "link_wrong"),
+    ],
+)
+def test_a_peer_stays_or_hangs_up_as_it_has_to(lane: Lane, links: Any, step: dict[str, Any], peer: dict[str, Any], code: str | None) -> None:
+    links.ends = peer.get("ends", False)
+    links.sending = LinkClosed("x") if peer.get("sending") else None
+    assert outcome(lane, {"link": {}, "register": "l"}, step)[0] == code
+
+
+def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
+    send = {"link": "l", "type": 5}
+    steps = ({"link": {"as_far_as": "tls"}, "register": "l"}, {"send": {**send, "hex": "00ff", "says": 9, "times": 2}}, {"send": {**send, "bytes": 3}})
+    assert outcome(lane, *steps) == (None, None)
+    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [("send", 5, bytes(3), None)]
+
+
+@pytest.mark.parametrize(("proxied", "code"), [(3.0, None), (3.1, "latency_ratio")])
+def test_the_ratio_of_the_fastest_medians_is_the_gate(lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None) -> None:
+    turns = iter([[1.0] * 5, [proxied] * 5, [2.0] * 5, [60.0] * 5])
+    monkeypatch.setattr(latency, "acknowledgements", lambda play, through, rounds: next(turns))
+    (entry,) = played(lane, check({"acknowledged": {"turns": 2, "rounds": 5, "most": 3}}))
+    assert entry["detail"].get("code") == code
+    assert code or "p50 31500.00 ms, p95 60000.00 ms" in entry["detail"]["witnesses"][0]
+
+
+def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mouse(FakeLink):
+        def __enter__(self) -> Mouse:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.close()
+
+        def receive(self, deadline: float) -> tuple[int, bytes]:
+            self.did.append("receive")
+            return (111 if self.did.count("receive") % 2 == 0 else 1), b""
+
+    monkeypatch.setattr(FakeLink, "kept", [])
+    monkeypatch.setattr(latency, "Link", Mouse)
+    play = SimpleNamespace(lane=lane)
+    found = latency.acknowledgements(play, True, 2)  # type: ignore[arg-type]
+    main, inputs = FakeLink.kept
+    assert len(found) == 2 and all(0 <= one < 5 for one in found)
+    assert (main.port, main.ca, main.did) == (17900, "CA", [("link", 1, "good", 0)])
+    assert inputs.did == [("link", 3, "good", 77), *([("send", 111, bytes(10), None)] * 4 + ["receive"] * 2) * 2]
+    latency.acknowledgements(play, False, 1)  # type: ignore[arg-type]
+    assert (FakeLink.kept[2].port, FakeLink.kept[2].ca, FakeLink.kept[2].did) == (17904, None, [("link", 1, TICKET, 0)])
+    latency.acknowledgements(play, False, 1, port=9)  # type: ignore[arg-type]
+    assert FakeLink.kept[4].port == 9
+    monkeypatch.setattr(Mouse, "sending", LinkClosed("x"))
+    assert outcome(lane, {"acknowledged": {}}) == ("link_wrong", "proxy")
+
+
+def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:
+    assert outcome(lane, {"connect": {}}, {"key_to_draw": {"keys": 2}}) == (None, None)
+    did = [one if isinstance(one, tuple) else getattr(one, "verb", one) for one in lane.talk.did]
+    once = [("subscribe", ()), "send_key", "expect_event"]
+    assert did[-8:-1] == [("subscribe", ("surface_drawn",)), *once * 2]

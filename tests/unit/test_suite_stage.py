@@ -1,0 +1,290 @@
+"""The lane that suites are played on, with real programs: shell scripts as qemu, API and daemon, and a ryll of the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.checks.suites import stage
+from ansible.module_utils.lane.checks.suites.stage import Conversation, LaneStage, Place
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs import records
+from control_peer import Peer, Ryll
+from http_api import api
+from lanes import TestLane, claimed_lane
+from suite_lane import TICKET, check, place, read, suite_of
+
+QEMU = 'echo "$0" >>starts; case "$0" in *silent*) ;; *ended*) exit 3;; *) echo "guest: ready" >>logs/serial.log;; esac; exec sleep 60'
+#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, or stays without a picture.
+RYLL = f"""#!{sys.executable}
+import socket, sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from control_peer import Connection, Ryll
+words = open(sys.argv[3]).read()
+if "host=refused" in words:
+    sys.exit("Error: PermissionDenied by the proxy")
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[5])
+server.listen()
+ryll = Ryll()
+ryll.agent = "host=agent" in words
+while True:
+    connection = Connection(server.accept()[0])
+    if "host=gone" in words and connection.file.readline():
+        sys.exit("main channel dropped: UnknownWords")
+    try:
+        ryll(connection)
+    except OSError:
+        pass
+"""
+MACHINE = f"""#!{sys.executable}
+import socket, sys, time
+server = socket.socket(socket.AF_UNIX)
+server.bind(next(word for word in sys.argv if word.startswith("unix:"))[5:].split(",")[0])
+server.listen()
+time.sleep(60)
+"""
+GUESTS: dict[str, dict[str, Any]] = {
+    name: {"name": name, "banner": "guest: ready", "path": f"/images/{name}.qcow2"} for name in ("pocket", "uncalibrated", "silent", "ended", "com,ma")
+}
+
+
+@pytest.fixture
+def claimed() -> Iterator[TestLane]:
+    with claimed_lane() as found:
+        yield found
+
+
+def where(claimed: TestLane, **more: Any) -> Place:
+    folder = Path(claimed.dir)
+    for name, text in (("ryll", RYLL), ("qemu", MACHINE)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o700)
+    limits = {"boot_limit": 5.0, "agent_limit": 5.0, "start_limit": 10.0, "stop_limit": 2.0}
+    return place(folder, serial_log=f"{folder}/logs/serial.log", **{**limits, **more})
+
+
+@pytest.fixture
+def lane(claimed: TestLane) -> LaneStage:
+    """A lane whose qemu has the guest pocket."""
+    made = where(claimed)
+    Path(claimed.dir, "secrets/yaml").write_text("- lane\n")
+    sources = {"secret_files": {f"{claimed.dir}/sources.yaml": (f"{claimed.dir}/secrets/yaml", "# {}")}}
+    programs = [
+        replace(claimed.program("qemu", ""), component="qemu", argv=("/bin/sh", "-c", QEMU, "file=/images/pocket.qcow2,x")),
+        claimed.program("daemon", "cat sources.yaml >daemon; exec sleep 60", after=("qemu",), **sources),
+        claimed.program("api", 'echo "$MODE" >>api; exec sleep 60', after=("daemon",), **sources),
+    ]
+    records.describe(claimed.dir, programs)
+    claimed.start(*programs)
+    Path(claimed.dir, "handover").mkdir(exist_ok=True)
+    Path(claimed.dir, "handover/guest.json").write_text(json.dumps({"path": "/images/pocket.qcow2"}))
+    return LaneStage(made, GUESTS)
+
+
+def pids(lane: LaneStage) -> dict[str, int | None]:
+    return {entry.name: entry.pid for entry in records.records(lane.place.lane_dir) if entry.running(lane.run)}
+
+
+def text(lane: LaneStage, name: str) -> str:
+    return Path(lane.place.lane_dir, name).read_text()
+
+
+SUITE = read(suite_of(check({"wait": {"seconds": 1}})))
+
+
+def test_numbers_of_a_place_may_be_texts() -> None:
+    given = dict.fromkeys(Place.__annotations__, "7")
+    made = Place.of(given)
+    assert (made.proxy_port, made.boot_limit, made.uuid) == (7, 7.0, "7") and isinstance(made.boot_limit, float)
+
+
+def test_a_lane_of_programs_that_nobody_described_has_no_suites(claimed: TestLane) -> None:
+    with pytest.raises(LaneError) as caught:
+        LaneStage(where(claimed), GUESTS)
+    assert caught.value.code == "suite_no_lane"
+
+
+def test_only_what_a_suite_needs_otherwise_is_started_again(lane: LaneStage) -> None:
+    before = pids(lane)
+    lane.settle(SUITE, "pocket")
+    assert pids(lane) == before and lane.guest["name"] == "pocket" and lane.settings == {}
+    lane.configure({"MODE": "strict"})
+    changed = pids(lane)
+    assert {name for name in before if changed[name] != before[name]} == {"api", "daemon"}
+    assert text(lane, "api").split() == ["strict"] and lane.settings == {"MODE": "strict"}
+    lane.restore()
+    assert pids(lane)["qemu"] == before["qemu"] and text(lane, "api").endswith("\n\n")
+
+
+def test_another_guest_or_a_failed_check_boots_anew(lane: LaneStage) -> None:
+    serial = Path(lane.place.serial_log)
+    serial.write_text("guest: ready, said by the guest before\n")
+    lane.settle(SUITE, "com,ma")
+    assert text(lane, "starts").split() == ["file=/images/pocket.qcow2,x", "file=/images/com,,ma.qcow2,x"]
+    assert serial.read_text() == "guest: ready\n"
+    lane.settle(SUITE, "com,ma")
+    assert len(text(lane, "starts").split()) == 2
+    lane.note_failure()
+    lane.settle(SUITE, "com,ma")
+    lane.settle(SUITE, "com,ma")
+    assert len(text(lane, "starts").split()) == 3
+    lane.settle(replace(SUITE, boots=True), "com,ma")
+    assert len(text(lane, "starts").split()) == 4
+    lane.restore()
+    assert text(lane, "starts").split()[-1] == "file=/images/pocket.qcow2,x"
+
+
+@pytest.mark.parametrize(("guest", "component"), [("silent", "guest"), ("ended", "qemu")])
+def test_a_guest_that_does_not_come_up(lane: LaneStage, guest: str, component: str) -> None:
+    lane.place = replace(lane.place, boot_limit=0.2 if guest == "silent" else 60)
+    with pytest.raises(LaneError) as caught:
+        lane.settle(SUITE, guest)
+    assert caught.value.component == component
+    assert guest == "ended" or caught.value.code == "suite_guest_not_up"
+
+
+def test_a_guest_whose_qemu_ends_before_its_banner(lane: LaneStage) -> None:
+    lane.settle(SUITE, "pocket")
+    records.record(lane.place.lane_dir, "qemu")
+    entry = records.record(lane.place.lane_dir, "qemu")
+    assert entry
+    os.killpg(entry.group, 9)
+    Path(lane.place.serial_log).unlink()
+    with pytest.raises(LaneError) as caught:
+        lane._banner()
+    assert (caught.value.code, caught.value.component) == ("suite_guest_not_up", "qemu")
+
+
+def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage) -> None:
+    machine = [{"name": "paused"}, {"name": "safe", "tls": True}]
+    consoles = [{"name": "k", "machine": "paused"}, {"name": "t", "machine": "safe", "ca": "right"}, {"name": "o", "machine": "safe", "ca": "other"}]
+    suite = read(suite_of(check({"wait": {"seconds": 1}}), machines=machine, consoles=consoles))
+    lane.settle(suite, "pocket")
+    told = text(lane, "daemon")
+    first, *entries = told.splitlines()
+    assert first == "# - lane" and len(entries) == 3
+    plain, right, other = (json.loads(entry[2:]) for entry in entries)
+    ticket = Path(lane.place.lane_dir, "secrets/suite_ticket_paused").read_text()
+    wanted = {"uuid": lane.machines.uuid("k"), "insecure_port": 17905, "ticket": ticket}
+    assert wanted.items() <= plain["consoles"][0].items() and "secure_port" not in plain["consoles"][0]
+    assert "ca_cert" not in plain and right["ca_cert"] == Path(lane.place.lane_dir, "tls/suite/ca-cert.pem").read_text()
+    assert other["ca_cert"] != right["ca_cert"] and "BEGIN CERTIFICATE-----\n" in other["ca_cert"]
+    assert {"insecure_port": 17906, "secure_port": 17907, "host_subject": "C=US,O=Kerbside CI,CN=suite-qemu"}.items() <= right["consoles"][0].items()
+    assert {"machine_paused", "machine_safe"} <= set(pids(lane))
+    assert os.stat(f"{lane.place.lane_dir}/tls/suite").st_mode & 0o777 == 0o700
+    lane.stop_machines()
+    assert not {"machine_paused", "machine_safe"} & {entry.name for entry in records.records(lane.place.lane_dir)}
+
+
+def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane: LaneStage) -> None:
+    with api(lambda number, authorization: (201, f"{authorization} {TICKET if number > 1 else ''}")) as port:
+        lane.place = replace(lane.place, api_port=port)
+        assert lane.request("GET", "/x", {"Authorization": "A"}) == (201, "A ")
+        with pytest.raises(LaneError) as caught:
+            lane.request("GET", "/x", {})
+        assert caught.value.code == "suite_ticket_shown"
+        Path(lane.place.ticket_file).unlink()
+        assert lane.request("GET", "/x", {})[0] == 201
+    with pytest.raises(LaneError) as caught:
+        lane.request("GET", "/x", {})
+    assert caught.value.code == "suite_api_silent"
+
+
+def test_a_console_is_waited_for_and_its_token_is_a_secret(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {1: (404, "no console yet"), 2: (200, "[virt-viewer]\npassword=secret-of-the-console\n"), 3: (500, "broken")}
+    with api(lambda number, authorization: answers.get(number, (404, ""))) as port:
+        lane.place = replace(lane.place, api_port=port)
+        assert lane.console() == {"password": "secret-of-the-console"}
+        kept = [path.read_text() for path in Path(lane.place.lane_dir, "secrets").iterdir() if path.name.startswith("console_token")]
+        assert kept == ["secret-of-the-console"]
+        for limit in (60.0, 0.1):
+            monkeypatch.setattr(stage, "CONSOLE_LIMIT", limit)  # 500 is not waited for
+            with pytest.raises(LaneError) as caught:
+                lane.console()
+            assert caught.value.code == "suite_no_console"
+
+
+def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
+    lane.guest = {"name": "pocket", "agent": True}
+    talk = lane.connect("ryll", {"host": "agent", "password": "p"}, ("--x",))
+    file = Path(lane.place.lane_dir, "ryll.vv")
+    assert file.read_text() == "[virt-viewer]\nhost=agent\npassword=p\n" and file.stat().st_mode & 0o777 == 0o600
+    assert lane.clients() == ["ryll"]
+    assert talk.stage.client.request("status", {}, time.monotonic() + 5)["agent_connected"]
+    talk.close()
+    other = lane.connect("second", {"host": "x"}, ())  # has no agent, and need not
+    other.close()
+    assert sorted(lane.clients()) == ["ryll", "second"]
+    lane.stop("second")
+    assert lane.clients() == ["ryll"]
+    lane.stop("nobody")
+    lane.forget()
+    assert lane.clients() == [] and records.record(lane.place.lane_dir, "second") is None
+    with pytest.raises(LaneError) as caught:
+        Conversation(lane, "ryll")
+    assert caught.value.code == "suite_client_gone"
+
+
+@pytest.mark.parametrize(("host", "code", "component"), [("refused", "program_ended", "ryll"), ("gone", "client_refused", "proxy")])
+def test_a_client_that_is_not_let_in(lane: LaneStage, host: str, code: str, component: str) -> None:
+    with pytest.raises(LaneError) as caught:
+        lane.connect("ryll", {"host": host}, ())
+    assert (caught.value.code, caught.value.component) == (code, component)
+
+
+def test_a_client_without_the_agent_that_its_guest_has(lane: LaneStage) -> None:
+    lane.guest, lane.place = {"name": "pocket", "agent": True}, replace(lane.place, agent_limit=0.2)
+    with pytest.raises(LaneError):
+        lane.connect("ryll", {"host": "x"}, ())
+    lane.guest = {"name": "uncalibrated"}
+    lane.connect("ryll", {"host": "x"}, ()).close()
+
+
+def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:
+    done = lane.refused("ryll", {"host": "refused"}, (), 10)
+    assert done and done.status == 1 and "PermissionDenied" in done.err
+    begun = time.monotonic()
+    assert lane.refused("ryll", {"host": "x"}, (), 0.3) is None
+    assert time.monotonic() - begun < 30
+    assert not [name for name in os.listdir("/proc") if name.isdigit() and b"--headless" in cmdline(name)]
+
+
+def cmdline(pid: str) -> bytes:
+    try:
+        return Path("/proc", pid, "cmdline").read_bytes() if b"KERBSIDE_LANE=98/" in Path("/proc", pid, "environ").read_bytes() else b""
+    except OSError:
+        return b""
+
+
+def conversation(path: str, monkeypatch: pytest.MonkeyPatch) -> Conversation:
+    """With a peer of this process in a client's place."""
+    entry = SimpleNamespace(pid=os.getpid())
+    monkeypatch.setattr(records, "record", lambda lane_dir, name: entry)
+    lane = SimpleNamespace(place=SimpleNamespace(lane_dir=""), socket=lambda client: path, log=str)
+    return Conversation(lane, "ryll")  # type: ignore[arg-type]
+
+
+def test_events_of_before_are_forgotten_and_a_moment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    ryll = Ryll()
+    with Peer(ryll) as peer:
+        talk = conversation(peer.path, monkeypatch)
+        talk.open(["surface_drawn"])
+        client = talk.stage.client
+        client.request("send_key", {"scancode": 30, "state": "press"}, time.monotonic() + 5)
+        client.request("status", {}, time.monotonic() + 5)
+        talk.mark("now")
+        assert len(client.events.kept) == 1 and talk.stage.kept["now"].event == client.events.last
+        talk.subscribe(["surface_drawn", "paste_failed"])
+        talk.subscribe(["surface_drawn"])
+        assert not client.events.kept and ryll.subscribed == {"surface_drawn", "paste_failed"}
+        assert ryll.asked.count("subscribe") == 2
+        talk.close()
