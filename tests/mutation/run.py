@@ -7,6 +7,7 @@ The unit tests are run once with coverage, in a copy of the checkout; each mutan
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -91,20 +93,32 @@ def equivalent() -> set[tuple[str, str, str]]:
     return {(one["module"], one["line"], one["change"]) for one in listed}
 
 
-def survives(copy: Path, module: Path, mutant: Mutant, tests: list[str]) -> bool:
-    """Whether the tests pass in spite of the mutant."""
-    path = copy / module
-    source = path.read_bytes()
-    path.write_bytes(mutant.of(source))
-    try:
+class Copy:
+    """A copy of the checkout, and a process that runs tests in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
+        shutil.copytree(ROOT, root, ignore=ignore, symlinks=True)
         # Two mutants of one size within one second would share a .pyc; no plugin is needed, and hypothesis takes half a second to load.
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        done = subprocess.run(alone([*PYTEST, "-x", *tests]), cwd=copy, env=environment, capture_output=True, timeout=LIMIT, check=False)
-        return done.returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        path.write_bytes(source)
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(root)}
+        command = alone([sys.executable, str(HERE / "server.py"), str(LIMIT)])
+        self.server = subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def survives(self, module: Path, mutant: Mutant, tests: list[str]) -> bool:
+        """Whether the tests pass in spite of the mutant."""
+        path = self.root / module
+        source = path.read_bytes()
+        path.write_bytes(mutant.of(source))
+        try:
+            assert self.server.stdin and self.server.stdout
+            print(json.dumps(["-x", "-q", "-p", "no:cacheprovider", *tests]), file=self.server.stdin, flush=True)
+            return int(self.server.stdout.readline()) == 0
+        finally:
+            path.write_bytes(source)
+
+    def close(self) -> None:
+        self.server.communicate()
 
 
 def main() -> int:
@@ -131,21 +145,20 @@ def main() -> int:
             found = random.Random(f"{asked.seed} {module}").sample(found, asked.sample)
         chosen += found
     begun, alive, counts = time.monotonic(), [], {}
-    copies: SimpleQueue[Path] = SimpleQueue()
-    with tempfile.TemporaryDirectory() as scratch:
+    copies: SimpleQueue[Copy] = SimpleQueue()
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as ends:
         for number in range(asked.jobs):
-            copy = Path(scratch, str(number))
-            ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
-            shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
+            copy = Copy(Path(scratch, str(number)))
+            ends.callback(copy.close)
             copies.put(copy)
-        coverage = Coverage(copy, candidates(packages))
+        coverage = Coverage(copy.root, candidates(packages))
 
         def one(given: tuple[Path, Mutant, str]) -> tuple[Path, Mutant, str, bool]:
             module, mutant, line = given
             copy = copies.get()
             try:
                 tests = coverage.tests(module, mutant.line)
-                return module, mutant, line, not tests or survives(copy, module, mutant, tests)
+                return module, mutant, line, not tests or copy.survives(module, mutant, tests)
             finally:
                 copies.put(copy)
 
