@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import pictures, plan, tokens
+from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.command import Done
 from ansible.module_utils.lane.protocols.ryll import pictures as ryll_pictures
 from PIL import Image
@@ -102,6 +103,38 @@ def test_a_burst_of_keys_waits_for_a_slow_guest(lane: Lane) -> None:
     assert len(late) == 2
 
 
+def test_a_burst_has_windows_of_six_keys(lane: Lane) -> None:
+    typed: list[str] = []
+
+    def play(step: Any) -> dict[str, Any]:
+        typed.append(step.options["text"])
+        says(lane, *(f"key: {letter}" for letter in typed[-1])).play()
+        return {}
+
+    lane.talk.on_play = play
+    assert outcome(lane, {"connect": {}}, {"burst": {"text": "abcdefg"}}) == (None, None)
+    assert typed == ["abcdef", "g"]
+
+
+def test_what_an_actor_cannot_do_without() -> None:
+    required = {name: {key for key, option in actor.options.items() if option.required} for name, actor in ACTORS.items()}
+    assert {name: keys for name, keys in required.items() if keys} == {
+        "api": {"path"},
+        "burst": {"text"},
+        "clipboard": {"bytes"},
+        "clipboard_is": {"bytes"},
+        "closed": {"link"},
+        "drain": {"equals"},
+        "file": {"name", "bytes"},
+        "log": {"of"},
+        "open": {"link"},
+        "process": {"name"},
+        "send": {"link", "type"},
+        "settled": {"kind"},
+        "wait": {"seconds"},
+    }
+
+
 @pytest.mark.parametrize(
     ("told", "failure"),
     [(1, (None, None)), (0, ("serial_line_missing", "guest")), (2, ("serial_line_unexpected", "guest"))],
@@ -184,12 +217,19 @@ def audited(lane: Lane, rows: list[dict[str, Any]], total: int | None = None, st
         ({"has_not": ["gone", "went"]}, "audit_wrong"),
         ({"session": "s", "has": ["came"], "has_not": ["went"]}, None),
         ({"session": "other", "has": ["came"]}, "audit_wrong"),
+        ({"grown_by": 0}, None),
     ],
 )
 def test_the_audit_holds_what_happened(lane: Lane, options: dict[str, Any], code: str | None) -> None:
     audited(lane, ROWS)
     assert outcome(lane, {"audit": options, **SOON})[0] == code
     assert asked(lane, "request")[0][1:3] == ("GET", f"/console/{lane.place.source}/UUID/audit?limit=1000")
+
+
+def test_the_audit_is_asked_for_until_it_holds_what_happened(lane: Lane) -> None:
+    answers = iter([[], ROWS])
+    lane.answer = lambda *_: (200, json.dumps({"audit": next(answers), "total": 2}))
+    assert outcome(lane, {"audit": {"has": ["came"]}}) == (None, None)
 
 
 def test_an_audit_that_is_not_given_fails_at_once(lane: Lane) -> None:

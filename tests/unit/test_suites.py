@@ -188,6 +188,98 @@ def test_tokens_are_forged_as_asked() -> None:
     assert "BEGIN CERTIFICATE-----\\n" in tokens.other_ca() and "\n" not in tokens.other_ca()
 
 
+def test_a_file_that_a_step_saw_begin_is_read_from_its_beginning(lane: Lane) -> None:
+    actors = {"say": says(lane, "key: a")}
+    steps = ({"wait": {"seconds": 0.001}, "register": "m"}, {"say": {}}, {"serial": {"line": "key: a"}}, {"serial": {"line": "key: a", "since": "m"}})
+    (entry,) = played(lane, check(*steps), actors=actors)
+    assert entry["result"] == "pass", entry
+
+
+@pytest.mark.parametrize(
+    ("path", "filled"),
+    [
+        ("/{k.uuid}", "/{uuid of k}"),
+        ("/{d.session}", "/S"),
+        ("/{d.uuid}", "/"),
+        ("/{t}", "/text"),
+        ("/{uuid}/{proxy_port}", "/UUID/17900"),
+        ("/{ticket}", "/the-ticket"),
+    ],
+)
+def test_a_text_is_filled_with_what_is_known(lane: Lane, path: str, filled: str) -> None:
+    values = {"dict": {"session": "S"}, "text": "text"}
+    actors = {name: plan.Actor({}, lambda *_, name=name: values[name]) for name in values}
+    steps = ({"dict": {}, "register": "d"}, {"text": {}, "register": "t"}, {"api": {"path": path}})
+    more = {"machines": [{"name": "m"}], "consoles": [{"name": "k", "machine": "m"}]}
+    lane.machines.consoles = {"k": {}}
+    (entry,) = played(lane, check(*steps), actors=actors, **more)
+    assert entry["result"] == "pass", entry
+    asked = [one[2] for one in lane.did if one[0] == "request"]
+    assert asked == [filled.replace("{uuid of k}", lane.machines.uuid("k"))]
+
+
+def test_kerbside_is_started_anew_only_for_a_check_with_other_settings(lane: Lane) -> None:
+    step = {"wait": {"seconds": 0.001}}
+    settings = [{}, {"KERBSIDE_A": "1"}, {"KERBSIDE_A": "1"}, {}]
+    played(lane, *({**check(step, kerbside=each), "name": f"n{number}"} for number, each in enumerate(settings)))
+    assert [one if one == "forget" else one[1] for one in lane.did if one == "forget" or one[0] == "configure"] == [
+        "forget",
+        {"KERBSIDE_A": "1"},
+        "forget",
+        {},
+        "forget",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("clients", "connected"),
+    [(("shared", "shared"), 1), (("shared", "fresh"), 2), (("none", "none"), 0), (("none", "shared"), 1)],
+)
+def test_a_client_is_shared_or_fresh(lane: Lane, clients: tuple[str, str], connected: int) -> None:
+    step = {"wait": {"seconds": 0.001}, "register": "w"}
+    played(lane, *({**check(step, client=client, events=["latency"]), "name": client + str(number)} for number, client in enumerate(clients)))
+    assert sum(one[0] == "connect" for one in lane.did) == connected
+    subscribed = [one[1] for one in lane.talk.did if one[0] == "subscribe"]
+    assert all("latency" in events and "agent_connected" in events for events in subscribed)
+    assert lane.talk.did.count(("mark", "w")) == sum(client != "none" for client in clients)
+
+
+def test_a_client_that_has_ended_is_not_talked_to_in_the_next_check(lane: Lane) -> None:
+    end = plan.Actor({}, lambda *_: lane.running.clear())
+    first, second = check({"end": {}}, client="shared"), {**check({"wait": {"seconds": 0.001}}), "name": "two"}
+    played(lane, first, second, actors={"end": end})
+    assert [one if one == "close" else one[0] for one in lane.talk.did] == ["subscribe", "subscribe", "close"]
+
+
+def test_counters_are_read_only_for_who_compares_them(lane: Lane) -> None:
+    read_at: list[int] = []
+    lane.counters = lambda: read_at.append(1) or {}  # type: ignore[method-assign,func-returns-value]
+    played(lane, check({"wait": {"seconds": 0.001}, "register": "w"}, {"serial": {"never": "x", "seconds": 0.01, "since": "w"}}))
+    assert not read_at
+    played(lane, check({"wait": {"seconds": 0.001}, "register": "w"}, {"counters": {"now": {"x": 0}, "since": "w"}}))
+    assert len(read_at) == 3  # at the beginning of the check, at its first step and by the comparison
+
+
+def test_a_file_that_is_no_log_is_not_measured(lane: Lane) -> None:
+    for name in ("a.log", "b.json"):
+        Path(lane.place.logs_dir, name).write_text("x")
+    assert engine.Play(lane, read(GOOD), ACTORS)._mark(False).sizes == {f"{lane.place.logs_dir}/a.log": 1}  # type: ignore[arg-type]
+
+
+def test_only_a_failure_has_the_next_suite_boot_the_guest_anew(lane: Lane) -> None:
+    for step, noted in (({"wait": {"seconds": 0.001}}, 0), (MISSING, 1)):
+        lane.did.clear()
+        (entry,) = played(lane, check(step))
+        assert lane.did.count("note_failure") == noted and lane.did[-1] == "stop_machines"
+        assert (entry["suite"], entry["guest"], entry["name"]) == ("mine", "pocket", "one") and entry["started"] > 0
+
+
+def test_a_slow_check_is_left_out_unless_asked_for() -> None:
+    suite = read(changed(checks=[check(MISSING), {**check(MISSING, slow=True), "name": "two"}]))
+    assert [[one.name for one in engine.chosen(suite, slow)] for slow in (False, True)] == [["one"], ["one", "two"]]
+    assert engine.plays({"a": read(changed(checks=[check(MISSING, slow=True)]))}, slow=False) == []
+
+
 def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
     page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
     example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
