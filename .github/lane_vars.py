@@ -1,4 +1,5 @@
-"""Writes the workflow's inputs as Ansible extra vars: lane_vars.py FILE, each input in an environment variable of its name.
+"""Writes the workflow's inputs as Ansible extra vars: lane_vars.py FILE, each input in an environment variable of its
+name.
 
 A file of JSON, so that no shell and no option parser ever splits or interprets what somebody typed.
 """
@@ -28,7 +29,8 @@ CREDENTIALS = re.compile(r"(?<!ssh)://[^/\s]*@|://[^/\s@:]*:[^/\s]*@")
 def lane_vars(inputs: Mapping[str, str]) -> dict[str, Any]:
     """The extra vars for these inputs. An empty or missing input leaves the lane's own choice.
 
-    Raises ValueError (one sentence) for what holds credentials, which it does not quote, or what Ansible would take for a template or an option.
+    Raises ValueError (one sentence) for what holds credentials, which it does not quote, or what Ansible would take for
+    a template or an option.
     """
     found: dict[str, Any] = {}
     for name, variable in TEXTS.items():

@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: guest_build
 short_description: Build a guest's image from the source in this repository
 description:
-  - Installs the compiler that the source pins (by pip, checked by hash, into the cache), compiles the guest and writes it
-    into a qcow2 image. The same source gives the same bytes on every machine.
+  - Installs the compiler that the source pins (by pip, checked by hash, into the cache), compiles the guest and writes
+    it into a qcow2 image. The same source gives the same bytes on every machine.
   - Puts the image's and the source's sha256 into C(guests.yml), whose comments stay as they are.
 options:
   guest:

@@ -10,7 +10,8 @@ short_description: Fetch a console.vv from kerbside and check that it leads thro
 description:
   - Asks kerbside's REST API with a bearer token for the console, checks the answer and writes it with mode 0600.
   - Notes the proxy's counters of that moment in O(counters_file), so that a check can tell later what a session moved.
-  - A file that is younger than O(max_age) is kept. The token in it is good for a minute, and ryll deletes the file once it has read it.
+  - A file that is younger than O(max_age) is kept. The token in it is good for a minute, and ryll deletes the file once
+    it has read it.
 options:
   lane_dir:
     description: The lane's private directory.
@@ -65,7 +66,8 @@ options:
     type: path
     required: true
   max_age:
-    description: Keep a file that is at most this many seconds old. With V(-1), keep one that was ever fetched in this run, even if ryll has used it up since.
+    description: Keep a file that is at most this many seconds old. With V(-1), keep one that was ever fetched in this
+      run, even if ryll has used it up since.
     type: float
     default: 0
   limit:
@@ -178,7 +180,9 @@ def main() -> None:
         text = kerbside_api.get(given["address"], given["api_port"], path, given["token_file"], given["limit"])
         keys = kerbside_api.parse(text)
         secrets.register(given["lane_dir"], "console_token", keys.get("password", ""))
-        expected = kerbside_api.Expected(given["address"], given["tls_port"], given["spice_port"], given["host_subject"], given["ca_file"])
+        expected = kerbside_api.Expected(
+            given["address"], given["tls_port"], given["spice_port"], given["host_subject"], given["ca_file"]
+        )
         shown = kerbside_api.keep(text, keys, given["file"])
         private_dir.hand_over(given["lane_dir"], "console", shown)
         kerbside_api.check(keys, expected)

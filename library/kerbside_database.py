@@ -8,11 +8,12 @@ DOCUMENTATION = r"""
 module: kerbside_database
 short_description: Give a lane an empty database with kerbside's schema, and check the schema of the running one
 description:
-  - Copies a data directory from the lane's cache. Its key there changes with O(inputs) and with kerbside's newest migration.
+  - Copies a data directory from the lane's cache. Its key there changes with O(inputs) and with kerbside's newest
+    migration.
   - With O(programs), makes it first when the cache has none. Without them it only reports that the cache has none.
   - An existing data directory is left alone, so that a second run changes nothing.
-  - With O(running), copies nothing and checks that the running database's schema is the newest one of the installed kerbside.
-    A copy that fails this check is removed from the cache.
+  - With O(running), copies nothing and checks that the running database's schema is the newest one of the installed
+    kerbside. A copy that fails this check is removed from the cache.
 options:
   lane_dir:
     description: The lane's private directory, made by M(lane_run).
@@ -160,7 +161,10 @@ def main() -> None:
             "running": {
                 "type": "dict",
                 "options": {
-                    **{name: {"type": kind, "required": True} for name, kind in (("client", "path"), ("socket", "path"), ("user", "str"))},
+                    **{
+                        name: {"type": kind, "required": True}
+                        for name, kind in (("client", "path"), ("socket", "path"), ("user", "str"))
+                    },
                     "copied": {"type": "bool", "default": False},
                 },
             },
@@ -173,14 +177,21 @@ def main() -> None:
         """Check the running database; a cached one that is wrong has to be made again."""
         running = given["running"]
         try:
-            return database.check_schema(options, running["client"], running["socket"], running["user"], private_dir.read_run(given["lane_dir"]))
+            return database.check_schema(
+                options, running["client"], running["socket"], running["user"], private_dir.read_run(given["lane_dir"])
+            )
         except LaneError as error:
             if error.code == "database_schema_old" and running["copied"]:
                 database.drop(given["cache_dir"], options)
             raise
 
     def work() -> dict:
-        options = database.Options(tuple(from_options(one, given) for one in given["programs"]), given["datadir"], tuple(given["inputs"]), given["kerbside"])
+        options = database.Options(
+            tuple(from_options(one, given) for one in given["programs"]),
+            given["datadir"],
+            tuple(given["inputs"]),
+            given["kerbside"],
+        )
         result = {"changed": False, "made": False, "missing": False}
         if given["running"]:
             return result if module.check_mode else {**result, "revision": check(options)}
@@ -194,7 +205,12 @@ def main() -> None:
             return {**result, "missing": True}
         run = private_dir.read_run(given["lane_dir"])
         made = database.make(given["cache_dir"], given["lane_dir"], run, options, given["limit"])
-        return {**result, "changed": True, "made": made, "lane_note": f"database {'made' if made else 'from the cache'}"}
+        return {
+            **result,
+            "changed": True,
+            "made": made,
+            "lane_note": f"database {'made' if made else 'from the cache'}",
+        }
 
     finish(module, work)
 

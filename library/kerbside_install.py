@@ -9,8 +9,8 @@ module: kerbside_install
 short_description: Install kerbside and its proxy into the lane's cache
 description:
   - Makes a Python environment for kerbside, or finds the one that was made from the same content with the same Python.
-  - Provides kerbside-proxy. A checkout or a repository of kerbside brings its own, which is built with cargo unless O(proxy_origin) names another.
-    Otherwise it is the one that kerbside's package depends on.
+  - Provides kerbside-proxy. A checkout or a repository of kerbside brings its own, which is built with cargo unless
+    O(proxy_origin) names another. Otherwise it is the one that kerbside's package depends on.
   - Several lanes may ask at once; one builds, the others wait for it.
 options:
   lane_dir:
@@ -30,7 +30,8 @@ options:
     type: str
     default: ""
   proxy_bin:
-    description: A kerbside-proxy that the caller's KERBSIDE_PROXY_BIN names, and that runs instead. Nothing else is provided then.
+    description: A kerbside-proxy that the caller's KERBSIDE_PROXY_BIN names, and that runs instead. Nothing else is
+      provided then.
     type: str
     default: ""
   here:
@@ -75,7 +76,8 @@ lane_note:
   returned: success, except in check mode
   type: str
 ansible_facts:
-  description: C(lane_kerbside) with bin (directory), python and proxy (paths) and versions (of every distribution in it).
+  description: C(lane_kerbside) with bin (directory), python and proxy (paths) and versions (of every distribution in
+    it).
   returned: success
   type: dict
 lane_failure:
@@ -117,13 +119,25 @@ def main() -> None:
         if module.check_mode:
             place = Place(given["cache_dir"], None, os.devnull, given["limit"])
             found = kerbside.planned(place, product, tuple(given["without"]))
-            return {"changed": found is None, "ansible_facts": {"lane_kerbside": found or {"bin": given["cache_dir"], "versions": {}}}}
+            return {
+                "changed": found is None,
+                "ansible_facts": {"lane_kerbside": found or {"bin": given["cache_dir"], "versions": {}}},
+            }
         run = private_dir.read_run(given["lane_dir"])
-        place = Place(given["cache_dir"], run.mark, os.path.join(given["lane_dir"], "logs", "kerbside-install.log"), given["limit"])
+        place = Place(
+            given["cache_dir"],
+            run.mark,
+            os.path.join(given["lane_dir"], "logs", "kerbside-install.log"),
+            given["limit"],
+        )
         installed = kerbside.install(place, product, proxy, given["proxy_bin"], tuple(given["without"]))
         private_dir.hand_over(given["lane_dir"], "kerbside", installed.facts)
         record(given["lane_dir"], **installed.origins)
-        return {"changed": not installed.cached, "lane_note": installed.note, "ansible_facts": {"lane_kerbside": installed.facts}}
+        return {
+            "changed": not installed.cached,
+            "lane_note": installed.note,
+            "ansible_facts": {"lane_kerbside": installed.facts},
+        }
 
     finish(module, work)
 

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: kvm_probe
 short_description: Find out which accelerator can run the lane's firmware, and how fast the machine is
 description:
-  - Checks the KVM device node, then boots the lane's own firmware under KVM for a moment and asks qemu by QMP for its state.
+  - Checks the KVM device node, then boots the lane's own firmware under KVM for a moment and asks qemu by QMP for its
+    state.
   - A device node that opens proves nothing; the firmware has to execute.
   - What the firmware did is kept in the cache until kernel, processor, qemu, firmware, device node or user change.
   - Measures the machine's speed, so that time limits can grow with it.
@@ -39,7 +40,8 @@ options:
     elements: str
     default: [max, qemu64]
   limit:
-    description: Seconds within which the firmware has to show life with one CPU model. A slow or busy machine gets more.
+    description: Seconds within which the firmware has to show life with one CPU model. A slow or busy machine gets
+      more.
     type: float
     default: 4
   start_limit:
@@ -87,9 +89,10 @@ state:
   type: str
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_accel) has chosen (kvm or tcg), cpu (for qemu's -cpu), reason (a sentence), policy, and pending (true while
-      the result has to wait for qemu or the firmware).
-    - RV(ansible_facts.lane_speed) has time_scale (at least 1; what time limits are multiplied by), loop_ms, load and processors.
+    - RV(ansible_facts.lane_accel) has chosen (kvm or tcg), cpu (for qemu's -cpu), reason (a sentence), policy, and
+      pending (true while the result has to wait for qemu or the firmware).
+    - RV(ansible_facts.lane_speed) has time_scale (at least 1; what time limits are multiplied by), loop_ms, load and
+      processors.
   returned: success
   type: dict
 lane_failure:
@@ -133,7 +136,12 @@ def main() -> None:
             lacking = " and ".join(name for name, there in (("qemu", qemu), ("OVMF", pair)) if not there)
             if given["may_wait"]:
                 return accelerator.Finding("unknown", f"KVM cannot be probed before {lacking} is installed"), False
-            raise LaneError("kvm_not_probed", "host", f"cannot probe KVM: {lacking} is not installed", "run the role deps, which installs it")
+            raise LaneError(
+                "kvm_not_probed",
+                "host",
+                f"cannot probe KVM: {lacking} is not installed",
+                "run the role deps, which installs it",
+            )
         key = accelerator.cache_key(given["device"], qemu, pair, given["cpus"])
         if known := accelerator.read_cache(given["cache_dir"], key):
             return known, True
@@ -141,14 +149,18 @@ def main() -> None:
             return accelerator.Finding("unknown", "KVM is not probed in check mode"), False
         folder, mark = given["lane_dir"], private_dir.read_run(given["lane_dir"]).mark
         limits = (given["limit"] * time_scale, given["start_limit"] * time_scale)
-        found = accelerator.Probe(qemu, pair, folder, os.path.join(folder, "logs", "kvm_probe.log"), mark, *limits).first_of(given["cpus"])
+        found = accelerator.Probe(
+            qemu, pair, folder, os.path.join(folder, "logs", "kvm_probe.log"), mark, *limits
+        ).first_of(given["cpus"])
         os.makedirs(given["cache_dir"], mode=0o700, exist_ok=True)
         accelerator.write_cache(given["cache_dir"], key, found)
         return found, False
 
     def work() -> dict:
         if not given["cpus"]:
-            raise LaneError("kvm_probe_no_cpu", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu")
+            raise LaneError(
+                "kvm_probe_no_cpu", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu"
+            )
         speed = machine.speed()
         found, cached = (None, False) if given["policy"] == "never" else probe(speed["time_scale"])
         chosen = accelerator.choose(given["policy"], found)
@@ -157,7 +169,13 @@ def main() -> None:
             private_dir.hand_over(given["lane_dir"], "accel", chosen)
             private_dir.hand_over(given["lane_dir"], "speed", speed)
         state, note = found.state if found else "never", f"{chosen['chosen']}: {chosen['reason']}"
-        return {"changed": False, "cached": cached, "state": state, "lane_note": note, "ansible_facts": {"lane_accel": chosen, "lane_speed": speed}}
+        return {
+            "changed": False,
+            "cached": cached,
+            "state": state,
+            "lane_note": note,
+            "ansible_facts": {"lane_accel": chosen, "lane_speed": speed},
+        }
 
     finish(module, work)
 

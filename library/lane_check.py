@@ -8,14 +8,18 @@ DOCUMENTATION = r"""
 module: lane_check
 short_description: Run the smoke check of one guest
 description:
-  - Plays O(steps) over ryll's control socket, as M(ryll_session) does, and checks the lane from outside ryll while that connection is open.
+  - Plays O(steps) over ryll's control socket, as M(ryll_session) does, and checks the lane from outside ryll while that
+    connection is open.
   - C(banner) waits for the guest's own banner in the serial log and watches qemu meanwhile.
-  - C(counters) requires that the proxy's own counters rose since console.vv was fetched, both ways and without a firewall verdict.
+  - C(counters) requires that the proxy's own counters rose since console.vv was fetched, both ways and without a
+    firewall verdict.
   - C(path) requires that ryll is connected to the proxy and not to qemu.
   - C(frames) requires that the guest runs and that ryll shows the picture that qemu itself draws, pixel by pixel.
   - C(digest) requires that the pixels of ryll's picture have the CRC32C that Uncalibrated Sextant shows in its QR code.
-  - The agent has to be as the guest promises until the last check, by ryll's events and by a last look; if not, the check C(status) fails.
-  - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with the first failure.
+  - The agent has to be as the guest promises until the last check, by ryll's events and by a last look; if not, the
+    check C(status) fails.
+  - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with
+    the first failure.
 extends_documentation_fragment:
   - ryll_steps
 options:
@@ -36,7 +40,8 @@ options:
   pid:
     description:
       - The ryll process, whose end is noticed at once.
-      - Without it something failed before, and ryll was not started. The checks from outside then run once, without waiting, and the task does not fail.
+      - Without it something failed before, and ryll was not started. The checks from outside then run once, without
+        waiting, and the task does not fail.
     type: int
   client_log:
     description: ryll's log, which is quoted when ryll is lost.
@@ -78,7 +83,8 @@ options:
     type: path
     required: true
   lossy:
-    description: A lossy compression was asked for. Ryll's picture may then differ from qemu's by what that explains (docs/smoke.md).
+    description: A lossy compression was asked for. Ryll's picture may then differ from qemu's by what that explains
+      (docs/smoke.md).
     type: bool
     default: false
   report_file:
@@ -150,7 +156,10 @@ from ansible.module_utils.lane.protocols.ryll.session import Settings
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 
 #: What goes to the context of the checks unchanged.
-CONTEXT = "lane_dir serial_log banner_limit address metrics_port proxy_port spice_port counters_file qmp_socket control_socket lossy".split()
+CONTEXT = (
+    "lane_dir serial_log banner_limit address metrics_port proxy_port spice_port counters_file"
+    " qmp_socket control_socket lossy"
+).split()
 PICTURES = ["screenshot.png", "screendump.png", "difference.png"]
 
 
@@ -166,7 +175,12 @@ def main() -> None:
             "lane_dir": {"type": "path", "required": True},
             "guest": {"type": "dict", "required": True},
             "steps": {"type": as_given, "required": True},
-            "checks": {"type": "list", "elements": "str", "choices": list(outside_checks.CHECKS), "default": ["banner", "counters", "path", "frames"]},
+            "checks": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(outside_checks.CHECKS),
+                "default": ["banner", "counters", "path", "frames"],
+            },
             "pid": {"type": "int"},
             "client_log": {"type": "path"},
             "serial_log": {"type": "path", "required": True},
@@ -196,13 +210,25 @@ def main() -> None:
         if missing and not given["pid"]:
             return {"changed": False}
         if missing:
-            problem = f"the entry of the guest has no {' and no '.join(missing)}, so that there is nothing to compare with"
-            raise LaneError("guest_entry_invalid", "environment", problem, "start the guest again: ./lane --tags sextant_vm")
+            problem = (
+                f"the entry of the guest has no {' and no '.join(missing)}, so that there is nothing to compare with"
+            )
+            raise LaneError(
+                "guest_entry_invalid", "environment", problem, "start the guest again: ./lane --tags sextant_vm"
+            )
         whose = {"suite": smoke.SUITE, "guest": guest["name"]}
         smoke.set_aside(given["lane_dir"], guest["name"], [given["transcript_file"], given["report_file"]], PICTURES)
-        settings = Settings(given["control_socket"], pid=given["pid"], log_file=given["client_log"], transcript_file=given["transcript_file"], report=whose)
+        settings = Settings(
+            given["control_socket"],
+            pid=given["pid"],
+            log_file=given["client_log"],
+            transcript_file=given["transcript_file"],
+            report=whose,
+        )
         context = outside_checks.Context(run=run, banner=guest["banner"], **{name: given[name] for name in CONTEXT})
-        planned = smoke.Plan(guest["name"], bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None)
+        planned = smoke.Plan(
+            guest["name"], bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None
+        )
         if planned.session is None and os.path.exists(given["transcript_file"]):
             os.unlink(given["transcript_file"])  # it is of an earlier check
         entries, failure, notices = smoke.run(planned, context)
@@ -211,7 +237,12 @@ def main() -> None:
             module.warn(notice)
         if failure and given["pid"]:
             raise failure
-        return {"changed": False, "lane_note": ", ".join([*(step.name for step in steps if step.verb != "subscribe"), *(e["name"] for e in entries)])}
+        return {
+            "changed": False,
+            "lane_note": ", ".join(
+                [*(step.name for step in steps if step.verb != "subscribe"), *(e["name"] for e in entries)]
+            ),
+        }
 
     finish(module, work)
 

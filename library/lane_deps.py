@@ -9,8 +9,8 @@ module: lane_deps
 short_description: Report what the lane lacks on this machine, or prove that it has everything
 description:
   - Looks for programs, firmware and libraries, not for packages, and reports which package provides what is missing.
-  - When nothing is missing, starts qemu for a moment, stopped, with SPICE, the agent's port and OVMF, and asks it by QMP whether it has them.
-    The proof is kept in the cache until a program, the firmware or dpkg's list changes.
+  - When nothing is missing, starts qemu for a moment, stopped, with SPICE, the agent's port and OVMF, and asks it by
+    QMP whether it has them. The proof is kept in the cache until a program, the firmware or dpkg's list changes.
   - Fails first when a limit of the machine (open files, processes, memory, disk) is too low for a lane.
   - It installs nothing.
 options:
@@ -31,8 +31,8 @@ options:
     type: bool
     default: false
   failure:
-    description: What installing the packages failed with. The module then fails with apt's reason and what to do by hand,
-      or only warns when nothing but optional packages is missing.
+    description: What installing the packages failed with. The module then fails with apt's reason and what to do by
+      hand, or only warns when nothing but optional packages is missing.
     type: str
     default: ""
   folders:
@@ -42,7 +42,8 @@ options:
     default: []
   origins:
     description:
-      - C(kerbside), C(proxy) and C(ryll), where these come from (docs/origins.md); C(features) of ryll; C(here), which relative paths are taken from.
+      - C(kerbside), C(proxy) and C(ryll), where these come from (docs/origins.md); C(features) of ryll; C(here), which
+        relative paths are taken from.
       - Compilers and build tools are needed only when one of them has to be built from source.
     type: dict
     default: {}
@@ -103,8 +104,9 @@ cached:
   type: bool
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_deps) has the absolute paths qemu, qemu_img, firmware_code, firmware_vars, mariadbd, mariadb_install_db, mariadb and
-      my_print_defaults, swtpm where it is installed, and qemu_version, spice_version, ovmf_version and mariadb_version. Empty while something is missing.
+    - RV(ansible_facts.lane_deps) has the absolute paths qemu, qemu_img, firmware_code, firmware_vars, mariadbd,
+      mariadb_install_db, mariadb and my_print_defaults, swtpm where it is installed, and qemu_version, spice_version,
+      ovmf_version and mariadb_version. Empty while something is missing.
   returned: success
   type: dict
 lane_failure:
@@ -161,7 +163,11 @@ def main() -> None:
         """The build tools that are missing, when something has to be built from source."""
         lacking = packages.missing_tools()
         place = Place(given["cache_dir"], None, "", ANSWER_LIMIT)
-        return lacking if lacking and given["origins"] and kerbside.builds(place, given["origins"], "git" not in lacking) else []
+        return (
+            lacking
+            if lacking and given["origins"] and kerbside.builds(place, given["origins"], "git" not in lacking)
+            else []
+        )
 
     def missing(found: packages.Survey, release: str, known: dict | None) -> dict:
         """The result while something required is missing, or the failure when nothing more can be done about it."""
@@ -175,7 +181,12 @@ def main() -> None:
         if given["installed"]:
             problem = f"apt installed the packages of {release}, but these are still missing: {lacking}"
             raise LaneError("packages_incomplete", "host", problem, f"install by hand: {packages.by_hand(wanted)}")
-        return {"changed": module.check_mode, "missing": lacking, "packages": wanted, "ansible_facts": {"lane_deps": {}}}
+        return {
+            "changed": module.check_mode,
+            "missing": lacking,
+            "packages": wanted,
+            "ansible_facts": {"lane_deps": {}},
+        }
 
     def work() -> dict:
         machine.check_limits(given["folders"])

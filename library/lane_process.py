@@ -31,7 +31,8 @@ options:
     type: float
     default: 5
   watch:
-    description: The other programs of the lane must go on working meanwhile; one that ends or is stopped fails the task within a second.
+    description: The other programs of the lane must go on working meanwhile; one that ends or is stopped fails the task
+      within a second.
     type: bool
     default: false
   env:
@@ -47,7 +48,8 @@ options:
     type: dict
     default: {}
   programs:
-    description: The programs. Each is started as soon as those that it comes after are ready; the others at once, side by side.
+    description: The programs. Each is started as soon as those that it comes after are ready; the others at once, side
+      by side.
     type: list
     elements: dict
     required: true
@@ -79,7 +81,8 @@ options:
         type: dict
         default: {}
       secret_files:
-        description: Files to write with mode 0600 before the start, by path, each a format in which C({}) is replaced by the text of a file.
+        description: Files to write with mode 0600 before the start, by path, each a format in which C({}) is replaced
+          by the text of a file.
         type: dict
         default: {}
       log:
@@ -104,7 +107,8 @@ options:
         choices: [TERM, INT, KILL]
         default: TERM
       ready:
-        description: What shows that it is ready, one of C(port), C(socket), C(http) and C(log). Without it, that it was started.
+        description: What shows that it is ready, one of C(port), C(socket), C(http) and C(log). Without it, that it was
+          started.
         type: dict
         suboptions:
           port:
@@ -114,7 +118,8 @@ options:
             description: A unix socket at this path accepts.
             type: path
           greeting:
-            description: With O(programs[].ready.socket), it also has to send something without being asked, as a database server does.
+            description: With O(programs[].ready.socket), it also has to send something without being asked, as a
+              database server does.
             type: bool
             default: false
           http:
@@ -124,11 +129,13 @@ options:
             description: A regular expression that a line of its log matches.
             type: str
       fatal:
-        description: A text that shows that the program is of no use any more although it still runs. It then counts as lost.
+        description: A text that shows that the program is of no use any more although it still runs. It then counts as
+          lost.
         type: dict
         suboptions:
           file:
-            description: The file to search; only what it got since the program's start counts if it is the program's log.
+            description: The file to search; only what it got since the program's start counts if it is the program's
+              log.
             type: path
             required: true
           pattern:
@@ -195,7 +202,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 programs:
-  description: Per program its pid (none for one that has ended), whether this call started it, and the seconds it took to be ready.
+  description: Per program its pid (none for one that has ended), whether this call started it, and the seconds it took
+    to be ready.
   returned: success
   type: dict
   sample: {"database": {"pid": 4711, "changed": true, "seconds": 0.61}}

@@ -8,12 +8,14 @@ DOCUMENTATION = r"""
 module: ryll_build
 short_description: Provide ryll in the lane's cache
 description:
-  - Takes ryll from where O(origin) says, the package index, crates.io, a git repository, a checkout or a file, and builds it with cargo where that is a source.
+  - Takes ryll from where O(origin) says, the package index, crates.io, a git repository, a checkout or a file, and
+    builds it with cargo where that is a source.
   - What was made is kept by the content of its source, so a second run fetches and builds nothing.
   - Several lanes may ask at once; one builds, the others wait for it.
 options:
   lane_dir:
-    description: The lane's private directory, where the result is handed over and a build writes C(logs/ryll-build.log).
+    description: The lane's private directory, where the result is handed over and a build writes
+      C(logs/ryll-build.log).
     type: path
     required: true
   cache_dir:
@@ -113,11 +115,20 @@ def main() -> None:
         named = origin.parse(origin.RYLL, given["origin"], given["here"])
         for feature in features:
             if not re.fullmatch(r"\w[\w/-]*", feature, re.ASCII):
-                raise LaneError("origin_unusable", "environment", f"ryll_build_features has {feature!r}, which cannot be a cargo feature", "correct it")
+                raise LaneError(
+                    "origin_unusable",
+                    "environment",
+                    f"ryll_build_features has {feature!r}, which cannot be a cargo feature",
+                    "correct it",
+                )
         if module.check_mode:
             place = Place(given["cache_dir"], None, os.devnull, given["limit"])
             known = named.kind in (origin.INDEX, origin.CRATES, origin.CHECKOUT, origin.FILE)
-            found = program.find(place, origin.RYLL, resolve(origin.RYLL, named, place), features, hashes) if known else None
+            found = (
+                program.find(place, origin.RYLL, resolve(origin.RYLL, named, place), features, hashes)
+                if known
+                else None
+            )
             facts = {"path": found.path, "version": found.version} if found else {"path": "", "version": ""}
             return {"changed": found is None, "ansible_facts": {"lane_ryll": facts}}
         run = private_dir.read_run(given["lane_dir"])
@@ -129,7 +140,11 @@ def main() -> None:
         facts = {"path": found.path, "version": found.version, "commit": found.origin["commit"], "cached": found.cached}
         private_dir.hand_over(given["lane_dir"], "ryll", facts)
         record(given["lane_dir"], ryll=found.origin)
-        return {"changed": not found.cached, "lane_note": found.note("ryll", source), "ansible_facts": {"lane_ryll": facts}}
+        return {
+            "changed": not found.cached,
+            "lane_note": found.note("ryll", source),
+            "ansible_facts": {"lane_ryll": facts},
+        }
 
     finish(module, work)
 

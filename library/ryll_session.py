@@ -8,11 +8,14 @@ DOCUMENTATION = r"""
 module: ryll_session
 short_description: Play a list of steps over ryll's control socket and return what was seen
 description:
-  - Connects to the control socket of a headless ryll, plays O(steps) in order over that one connection and returns a transcript.
-  - The first step that fails ends the session. The message names the step and what was seen instead, and the transcript so far is returned.
-  - Whatever a broken ryll does (says nothing, sends nonsense or without end, ends, is stopped), the task ends within its limits.
-  - Any minor version of protocol major version 1 will do. A step that needs a verb or event which this ryll does not list in its
-    answer to C(hello) fails before it is tried.
+  - Connects to the control socket of a headless ryll, plays O(steps) in order over that one connection and returns a
+    transcript.
+  - The first step that fails ends the session. The message names the step and what was seen instead, and the transcript
+    so far is returned.
+  - Whatever a broken ryll does (says nothing, sends nonsense or without end, ends, is stopped), the task ends within
+    its limits.
+  - Any minor version of protocol major version 1 will do. A step that needs a verb or event which this ryll does not
+    list in its answer to C(hello) fails before it is tried.
 extends_documentation_fragment:
   - ryll_steps
 options:
@@ -21,7 +24,8 @@ options:
     type: path
     required: true
   limit:
-    description: Limit of the whole session in seconds. A C(pause) or C(quiet) for which too little of it is left fails at once.
+    description: Limit of the whole session in seconds. A C(pause) or C(quiet) for which too little of it is left fails
+      at once.
     type: float
     default: 300
   step_limit:
@@ -46,13 +50,15 @@ options:
     description: The ryll process. With it, its end or its being stopped fails the task at once, with its state.
     type: int
   lane_dir:
-    description: The lane whose other programs are watched as well. One that ends or is stopped fails the task within a second.
+    description: The lane whose other programs are watched as well. One that ends or is stopped fails the task within a
+      second.
     type: path
   log_file:
     description: ryll's log. Its last lines are quoted when ryll cannot be reached, does not answer or ends.
     type: path
   transcript_file:
-    description: Absolute path to write what this module returns to, as JSON, mode 0600, whether the session passed or failed.
+    description: Absolute path to write what this module returns to, as JSON, mode 0600, whether the session passed or
+      failed.
     type: path
 attributes:
   check_mode:
@@ -65,9 +71,10 @@ attributes:
     support: none
     description: A session is played again each time.
 notes:
-  - In a project of your own, let C(library), C(module_utils) and C(doc_fragment_plugins) in ansible.cfg name the directories that this module comes with.
-  - ryll serves one client at a time. Another one is refused with C(busy), which the first C(hello) accepts for a second, because ryll does
-    not notice at once that the client before has left.
+  - In a project of your own, let C(library), C(module_utils) and C(doc_fragment_plugins) in ansible.cfg name the
+    directories that this module comes with.
+  - ryll serves one client at a time. Another one is refused with C(busy), which the first C(hello) accepts for a
+    second, because ryll does not notice at once that the client before has left.
 author:
   - the kerbside lane's authors
 """
@@ -239,8 +246,8 @@ would:
   elements: str
 failed_step:
   description:
-    - The failed step's index, name and verb (C(step)), and the kind of the failure; one of unreachable, closed, process, timeout,
-      malformed, unsupported, refused, unmet, environment.
+    - The failed step's index, name and verb (C(step)), and the kind of the failure; one of unreachable, closed,
+      process, timeout, malformed, unsupported, refused, unmet, environment.
   returned: when a step failed
   type: dict
 lane_failure:
@@ -265,7 +272,9 @@ def main() -> None:
     given: list[Any] = []
 
     def steps(value: Any) -> Any:
-        """Keep the steps as they are for the session, and let Ansible's own logs have them without the private texts."""
+        """Keep the steps as they are for the session, and let Ansible's own logs have them without the private
+        texts.
+        """
         given.append(value)
         return hide(value)
 

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: sextant_image
 short_description: Check a guest's image and its firmware
 description:
-  - Picks a guest, checks that its image is there, is a qcow2 and has the promised sha256, that the firmware can be read, and copies its variable store.
+  - Picks a guest, checks that its image is there, is a qcow2 and has the promised sha256, that the firmware can be
+    read, and copies its variable store.
   - Hands the guest's entry over, so that later roles know what it promises.
 options:
   lane_dir:
@@ -28,11 +29,13 @@ options:
     type: path
     required: true
   alone:
-    description: Whether it is the only guest of this command. The image of O(origin) would then not be booted if it is pocket.
+    description: Whether it is the only guest of this command. The image of O(origin) would then not be booted if it is
+      pocket.
     type: bool
     default: true
   origin:
-    description: Where the guest's image comes from instead (docs/origins.md). Not for the guest pocket, which is the lane's own.
+    description: Where the guest's image comes from instead (docs/origins.md). Not for the guest pocket, which is the
+      lane's own.
     type: str
     default: ""
   kerbside_origin:
@@ -158,7 +161,9 @@ def main() -> None:
         fetched = guest.get("fetch") or {}
         own = {
             "kind": "index" if fetched else "guest",
-            "source": f"{fetched['name']} {fetched['version']}: {fetched['member']}" if fetched else f"fixtures/{guest['image']}",
+            "source": f"{fetched['name']} {fetched['version']}: {fetched['member']}"
+            if fetched
+            else f"fixtures/{guest['image']}",
             "version": fetched.get("version"),
             "commit": None,
             "dirty": None,

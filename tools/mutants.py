@@ -1,8 +1,10 @@
-"""`./lane mutants`: plants bugs in kerbside's Python or in its proxy, one at a time, and reports which of them the lane catches.
+"""`./lane mutants`: plants bugs in kerbside's Python or in its proxy, one at a time, and reports which of them the lane
+catches.
 
-Python: the installed package is copied, and the lane's kerbside imports the copy (PYTHONPATH in kerbside_environment). Only lines that a lane runs
-are mutated; a first run with coverage finds them. Proxy: the edits of tests/mutation/proxy.yml are built from a checkout's rust/kerbside-proxy, and
-KERBSIDE_PROXY_BIN names the program. What a green lane proves is how many of these bugs it would have caught, and whom it would have blamed.
+Python: the installed package is copied, and the lane's kerbside imports the copy (PYTHONPATH in kerbside_environment).
+Only lines that a lane runs are mutated; a first run with coverage finds them. Proxy: the edits of
+tests/mutation/proxy.yml are built from a checkout's rust/kerbside-proxy, and KERBSIDE_PROXY_BIN names the program. What
+a green lane proves is how many of these bugs it would have caught, and whom it would have blamed.
 """
 
 from __future__ import annotations
@@ -32,8 +34,18 @@ ROOT = Path(__file__).parents[1]
 EQUIVALENT = ROOT / "tests/mutation/kerbside.yml"
 PROXY_EDITS = ROOT / "tests/mutation/proxy.yml"
 BUILD_LIMIT = 1800.0  # seconds for one build of the proxy
-#: Of kerbside's package: its tests, the migrations, the drivers of other clouds and the HTML pages are not what a lane runs.
-LEFT_OUT = ("tests/", "migrations/", "rpc/proto", "_version.py", "sources/openstack.py", "sources/ovirt.py", "sources/shakenfist.py", "_pb2")
+#: Of kerbside's package: its tests, the migrations, the drivers of other clouds and the HTML pages are not what a lane
+#: runs.
+LEFT_OUT = (
+    "tests/",
+    "migrations/",
+    "rpc/proto",
+    "_version.py",
+    "sources/openstack.py",
+    "sources/ovirt.py",
+    "sources/shakenfist.py",
+    "_pb2",
+)
 SITECUSTOMIZE = "import coverage\ncoverage.process_startup()\n"
 COVERAGE = "[run]\nbranch = false\nparallel = true\nsigterm = true\nsource = {package}\ndata_file = {data}/coverage\n"
 STOP_LIMIT = 30.0  # seconds for API and daemon to end after SIGTERM and write their coverage
@@ -61,7 +73,9 @@ class Outcome:
 
 
 class Lane:
-    """One lane whose kerbside imports a package of ours. words: what `./lane` is given to judge it ([], or ["suites"])."""
+    """One lane whose kerbside imports a package of ours. words: what `./lane` is given to judge it ([], or
+    ["suites"]).
+    """
 
     def __init__(self, scratch: Path, lane_id: int, words: list[str], options: list[str]) -> None:
         self.scratch, self.lane_id, self.words, self.options = scratch, lane_id, words, options
@@ -76,7 +90,9 @@ class Lane:
             variables["kerbside_environment"] = settings
         given.write_text(json.dumps(variables), encoding="utf-8")
         command = [str(ROOT / "lane"), *words, "-e", f"@{given}", *self.options]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_LIMIT, check=False)
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_LIMIT, check=False
+        )
 
     def dir(self) -> str:
         return f"/tmp/kerbside-lane-{self.lane_id}"
@@ -86,16 +102,23 @@ class Lane:
         done = self.run("up")
         try:
             if done.returncode:
-                raise SystemExit(f"lane: cannot copy kerbside: ./lane up ended with status {done.returncode}: {done.stdout[-500:]}")
+                raise SystemExit(
+                    f"lane: cannot copy kerbside: ./lane up ended with status {done.returncode}: {done.stdout[-500:]}"
+                )
             interpreter = Path(handed_over(self.dir())["lane_kerbside"]["bin"], "python")
             where = "import kerbside, os; print(os.path.dirname(kerbside.__file__))"
-            found = subprocess.run([interpreter, "-c", where], capture_output=True, text=True, check=True).stdout.strip()
+            found = subprocess.run(
+                [interpreter, "-c", where], capture_output=True, text=True, check=True
+            ).stdout.strip()
             shutil.copytree(found, self.package, ignore=shutil.ignore_patterns("__pycache__"))
         finally:
             self.run("down")
 
     def covered(self) -> dict[str, set[int]]:
-        """The lines of each file of the package that a green lane runs. Raises SystemExit when the lane is not green."""
+        """The lines of each file of the package that a green lane runs.
+
+        Raises SystemExit when the lane is not green.
+        """
         import coverage
 
         cover = self.scratch / "cover"
@@ -113,19 +136,25 @@ class Lane:
                 if not done.returncode:
                     done = self.run(*(words or ["smoke"]), **environment)
             if done.returncode:
-                raise SystemExit(f"lane: the lane is not green without a mutant (status {done.returncode}): {done.stdout[-500:]}")
+                raise SystemExit(
+                    f"lane: the lane is not green without a mutant (status {done.returncode}): {done.stdout[-500:]}"
+                )
             self.stop()
         finally:
             self.run("down")
         combined = coverage.Coverage(data_file=str(data / "all"))
         combined.combine([str(path) for path in data.glob("coverage.*")])
         found = combined.get_data()
-        return {str(Path(name).relative_to(self.package)): set(found.lines(name) or ()) for name in found.measured_files()}
+        return {
+            str(Path(name).relative_to(self.package)): set(found.lines(name) or ()) for name in found.measured_files()
+        }
 
     def stop(self) -> None:
         """End API and daemon by SIGTERM, so that they write their coverage."""
         run = read_run(self.dir())
-        entries = [entry for entry in records.records(self.dir()) if entry.name in ("api", "daemon") and entry.running(run)]
+        entries = [
+            entry for entry in records.records(self.dir()) if entry.name in ("api", "daemon") and entry.running(run)
+        ]
         for entry in entries:
             os.kill(entry.pid or entry.group, signal.SIGTERM)
         end = time.monotonic() + STOP_LIMIT
@@ -195,7 +224,9 @@ def share_covered(package: Path, covered: dict[str, set[int]]) -> float:
 
 
 class Proxy:
-    """kerbside-proxy's source in a copy of a checkout of kerbside, built after each edit of tests/mutation/proxy.yml."""
+    """kerbside-proxy's source in a copy of a checkout of kerbside, built after each edit of
+    tests/mutation/proxy.yml.
+    """
 
     def __init__(self, checkout: Path, scratch: Path) -> None:
         self.tree = scratch / "checkout"
@@ -208,7 +239,9 @@ class Proxy:
         """Build the crate; the compiler's last words when that fails, else ""."""
         environment = {**os.environ, "CARGO_TARGET_DIR": str(self.target)}
         command = ["cargo", "build", "--release", "--quiet"]
-        done = subprocess.run(command, cwd=self.crate, env=environment, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False)
+        done = subprocess.run(
+            command, cwd=self.crate, env=environment, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False
+        )
         return done.stderr[-500:] if done.returncode else ""
 
     @property
@@ -221,7 +254,9 @@ class Proxy:
             path = self.crate / "src" / edit["file"]
             source = path.read_text(encoding="utf-8")
             if edit["find"] not in source:
-                raise SystemExit(f"lane: {PROXY_EDITS}: {edit['name']}: its text is not in {edit['file']} of this kerbside")
+                raise SystemExit(
+                    f"lane: {PROXY_EDITS}: {edit['name']}: its text is not in {edit['file']} of this kerbside"
+                )
             line = source[: source.index(edit["find"])].count("\n") + 1
             outcome = Outcome(edit["file"], line, edit["name"], edit["needs"] or "smoke", "error")
             path.write_text(source.replace(edit["find"], edit["put"], 1), encoding="utf-8")
@@ -271,16 +306,30 @@ def of_proxy(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
 
 def main() -> None:
     """Entry point of `./lane mutants`."""
-    parser = argparse.ArgumentParser(prog="./lane mutants", description="Plant bugs in kerbside, one at a time, and see which ones the lane catches.")
-    parser.add_argument("words", nargs="*", metavar="WORD", help="how ./lane judges each mutant: nothing for the whole lane, or a verb such as suites")
+    parser = argparse.ArgumentParser(
+        prog="./lane mutants", description="Plant bugs in kerbside, one at a time, and see which ones the lane catches."
+    )
     parser.add_argument(
-        "--proxy", type=Path, metavar="CHECKOUT", help="instead: the bugs of tests/mutation/proxy.yml, in the proxy of this checkout of kerbside"
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="how ./lane judges each mutant: nothing for the whole lane, or a verb such as suites",
+    )
+    parser.add_argument(
+        "--proxy",
+        type=Path,
+        metavar="CHECKOUT",
+        help="instead: the bugs of tests/mutation/proxy.yml, in the proxy of this checkout of kerbside",
     )
     parser.add_argument("--smoke-only", action="store_true", help="with --proxy: run no suite, only the smoke check")
-    parser.add_argument("--sample", type=int, default=40, metavar="N", help="mutants of the Python to try (default: 40; 0: all)")
+    parser.add_argument(
+        "--sample", type=int, default=40, metavar="N", help="mutants of the Python to try (default: 40; 0: all)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="which sample (default: 1)")
     parser.add_argument("--lane-id", type=int, default=57)
-    parser.add_argument("--file", help="only files whose path contains this; with --proxy a file or the name of an edit")
+    parser.add_argument(
+        "--file", help="only files whose path contains this; with --proxy a file or the name of an edit"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the outcomes to FILE")
     parser.add_argument("-e", "--extra-vars", action="append", default=[], help="more variables for ansible-playbook")
     asked = parser.parse_args()
@@ -291,7 +340,11 @@ def main() -> None:
         lane = Lane(Path(scratch), asked.lane_id, asked.words, options)
         for one in of_proxy(lane, asked) if asked.proxy else of_python(lane, asked):
             outcomes.append(one)
-            print(f"{len(outcomes):4}  {one.verdict:7} {one.component:12} {one.file}:{one.line} {one.what}: {one.text[:70]}", flush=True)
+            print(
+                f"{len(outcomes):4}  {one.verdict:7} {one.component:12} {one.file}:{one.line} {one.what}: "
+                f"{one.text[:70]}",
+                flush=True,
+            )
     print(table(outcomes, component))
     if asked.json:
         asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")

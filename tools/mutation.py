@@ -1,4 +1,7 @@
-"""Mutants of a Python source: copies in which one condition, constant or exit is changed. They tell which lines no test (or no lane) watches."""
+"""Mutants of a Python source: copies in which one condition, constant or exit is changed.
+
+They tell which lines no test (or no lane) watches.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ COSMETIC = {"strict", "indent", "sort_keys", "ensure_ascii", "flush"}
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of a source. start, end: the byte range that `text` replaces; line: from 1; what: the change for people ("< -> <=")."""
+    """One change of a source. start, end: the byte range that `text` replaces; line: from 1; what: the change for
+    people ("< -> <=").
+    """
 
     start: int
     end: int
@@ -60,7 +65,9 @@ class _Finder(ast.NodeVisitor):
         self.found.append(Mutant(start, end, text, node.lineno, what))
 
     def condition(self, node: ast.expr) -> None:
-        if not isinstance(node, ast.Compare | ast.Constant) and not (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)):
+        if not isinstance(node, ast.Compare | ast.Constant) and not (
+            isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+        ):
             self.add(node, f"(not ({self.text(node)}))", "condition negated")
 
     def visit_Compare(self, node: ast.Compare) -> None:
@@ -133,7 +140,10 @@ class _Finder(ast.NodeVisitor):
 
 
 def mutants(source: bytes) -> Iterator[Mutant]:
-    """Every mutant of the source that is still Python and differs from it. Annotations, decorators and f-strings are left alone."""
+    """Every mutant of the source that is still Python and differs from it.
+
+    Annotations, decorators and f-strings are left alone.
+    """
     finder = _Finder(source)
     finder.visit(ast.parse(source))
     known = set()

@@ -148,7 +148,16 @@ def pytest_job(folder: str, options: list[str], limit: float) -> Job:
             report, coverage = Path(scratch, "report.xml"), Path(scratch, "coverage.json")
             measured = folder == "tests/unit" and CONTROL.is_dir() and not options
             cover = ["--cov", "--cov-report=term", f"--cov-report=json:{coverage}"] if measured else []
-            command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5", *cover, *options]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                folder,
+                f"--junitxml={report}",
+                "--durations=5",
+                *cover,
+                *options,
+            ]
             status, text = RUNNER.run(command, limit, COVERAGE_FILE=str(Path(scratch, "data")))
             outcome = read_report(report)
             outcome.text += f"\n{text}"
@@ -179,7 +188,13 @@ def read_report(report: Path) -> Outcome:
     wrong, skipped = found["failure"] + found["error"], found["skipped"]
     passed = len(listed) - len(wrong) - len(skipped)
     failed = len(wrong) or int(passed == 0)
-    return Outcome(passed, failed, len(skipped), "".join(f"{line}\n" for line in wrong), notes=[f"skipped {line}" for line in skipped])
+    return Outcome(
+        passed,
+        failed,
+        len(skipped),
+        "".join(f"{line}\n" for line in wrong),
+        notes=[f"skipped {line}" for line in skipped],
+    )
 
 
 def judge_coverage(report: Path, outcome: Outcome) -> None:
@@ -194,11 +209,16 @@ def judge_coverage(report: Path, outcome: Outcome) -> None:
     else:
         outcome.failed += 1
         covered = ", ".join(f"{share:.1f} % of the {name}" for name, share in shares.items())
-        outcome.text += f"\nthe unit tests cover {covered} of {CONTROL.relative_to(ROOT)}; {LEAST_COVERAGE:.0f} % are needed"
+        outcome.text += (
+            f"\nthe unit tests cover {covered} of {CONTROL.relative_to(ROOT)}; {LEAST_COVERAGE:.0f} % are needed"
+        )
 
 
 def lint() -> Stage:
-    python = [str(path.relative_to(ROOT)) for path in (ROOT / name for name in ("module_utils", "library", "plugins", "tests", "tools", ".github"))]
+    python = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / name for name in ("module_utils", "library", "plugins", "tests", "tools", ".github"))
+    ]
     workflows = [str(path) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))]
     cache = str(ROOT / ".cache/lint")
     return Stage(
@@ -236,7 +256,10 @@ def programs() -> Outcome:
     if os.getuid() != 0:
         command = ["sudo", "-n", *command]
     if not shutil.which(command[0]):
-        return Outcome(failed=1, text=f"programs of the tests are missing; as root, install the Debian packages {' '.join(missing)}")
+        return Outcome(
+            failed=1,
+            text=f"programs of the tests are missing; as root, install the Debian packages {' '.join(missing)}",
+        )
     status, text = RUNNER.run(command, 600, DEBIAN_FRONTEND="noninteractive")
     still = sorted(name for name in PROGRAMS if not shutil.which(name))
     if status or still:
@@ -265,8 +288,15 @@ def judge_lane(status: int, text: str, result: Path) -> list[str]:
     try:
         found = json.loads(result.read_text(encoding="utf-8"))
         results = [check["result"] for check in found["checks"]]
-        if found["verdict"] != "pass" or not results or len(results) != found["checks_planned"] or set(results) != {"pass"}:
-            wrong.append(f"result.json has verdict {found['verdict']} with {results} of {found['checks_planned']} planned checks")
+        if (
+            found["verdict"] != "pass"
+            or not results
+            or len(results) != found["checks_planned"]
+            or set(results) != {"pass"}
+        ):
+            wrong.append(
+                f"result.json has verdict {found['verdict']} with {results} of {found['checks_planned']} planned checks"
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong.append(f"{result} does not have the verdict: {type(error).__name__}: {error}")
     left = []
@@ -291,7 +321,10 @@ def run_stage(stage: Stage, verbose: bool) -> None:
         good = outcome.passed and not outcome.failed
         counts = "" if outcome.passed + outcome.failed + outcome.skipped == 1 else f"  {outcome.numbers}"
         with lock:
-            print(f"{'ok  ' if good else 'FAIL'} {stage.name:10} {job.name:22} {outcome.seconds:7.1f} s{counts}", flush=True)
+            print(
+                f"{'ok  ' if good else 'FAIL'} {stage.name:10} {job.name:22} {outcome.seconds:7.1f} s{counts}",
+                flush=True,
+            )
             print("".join(f"    - {note}\n" for note in outcome.notes), end="", flush=True)
             if verbose or not good:
                 print("".join(f"    | {line}\n" for line in outcome.text.splitlines()), end="", flush=True)
@@ -305,7 +338,9 @@ def run_stage(stage: Stage, verbose: bool) -> None:
 def main() -> int:
     """Entry point."""
     names = ("lint", "unit", "playbooks", "lane")
-    parser = argparse.ArgumentParser(prog="./lane test", description=f"Runs the stages in this order, all of them by default: {', '.join(names)}")
+    parser = argparse.ArgumentParser(
+        prog="./lane test", description=f"Runs the stages in this order, all of them by default: {', '.join(names)}"
+    )
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="run only these")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the output of what passes as well")
     parser.epilog = "What follows `--` goes to pytest: ./lane test unit -- -k qmp"

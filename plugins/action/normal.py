@@ -1,8 +1,10 @@
-"""Run Python modules in a fork of Ansible's worker when the lane's machine is the one that Ansible runs on (docs/performance.md).
+"""Run Python modules in a fork of Ansible's worker when the lane's machine is the one that Ansible runs on
+(docs/performance.md).
 
-Ansible packs each module into an archive and starts a new Python for it: about 0.3 s of processor time per task. A fork of the worker has everything
-loaded already. This is only an accelerator: whatever is not exactly that case is left to Ansible's own `normal`, which this class extends, and so is
-everything on an ansible-core that the tests do not run, and when the variable lane_fork_modules is false.
+Ansible packs each module into an archive and starts a new Python for it: about 0.3 s of processor time per task. A fork
+of the worker has everything loaded already. This is only an accelerator: whatever is not exactly that case is left to
+Ansible's own `normal`, which this class extends, and so is everything on an ansible-core that the tests do not run, and
+when the variable lane_fork_modules is false.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ try:
     from ansible.module_utils.common.json import Direction, get_module_encoder
 except ImportError:
     TESTED = ()
-spec = importlib.util.spec_from_file_location("ansible_normal", Path(ansible.plugins.action.__file__).with_name("normal.py"))
+spec = importlib.util.spec_from_file_location(
+    "ansible_normal", Path(ansible.plugins.action.__file__).with_name("normal.py")
+)
 ansible_normal = importlib.util.module_from_spec(spec)  # by its path, because this file has its name
 spec.loader.exec_module(ansible_normal)
 PROFILE = "legacy"  #: how Ansible writes the arguments and results of modules as JSON
@@ -88,19 +92,34 @@ class ActionModule(ansible_normal.ActionModule):
         if child == 0:
             status = 1
             try:
-                _leave_ansible(output, {str(key): str(value) for key, value in environment.items()}, self._loader.get_basedir(), path)
+                _leave_ansible(
+                    output,
+                    {str(key): str(value) for key, value in environment.items()},
+                    self._loader.get_basedir(),
+                    path,
+                )
                 status = _run(name, params)
             finally:
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         stdout, stderr = map(_content, output)
         if status < 0:
-            stdout = json.dumps({"failed": True, "rc": status, "msg": f"the module was killed by {signal.Signals(-status).name}"})
-        return {"rc": status, "stdout": stdout, "stdout_lines": stdout.splitlines(), "stderr": stderr, "stderr_lines": stderr.splitlines()}
+            stdout = json.dumps(
+                {"failed": True, "rc": status, "msg": f"the module was killed by {signal.Signals(-status).name}"}
+            )
+        return {
+            "rc": status,
+            "stdout": stdout,
+            "stdout_lines": stdout.splitlines(),
+            "stderr": stderr,
+            "stderr_lines": stderr.splitlines(),
+        }
 
 
 def _forkable(source):
-    """False for what is not Python, and for a module that may restart itself under another one: that needs the archive."""
+    """False for what is not Python, and for a module that may restart itself under another one: that needs the
+    archive.
+    """
     return NEW_STYLE_PYTHON_MODULE_RE.search(source) and b"respawn_module" not in source
 
 
@@ -140,6 +159,9 @@ def _leave_ansible(output, environment, folder, path):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     atexit._clear()  # Ansible's exit functions are for Ansible's process
     logging.getLogger().handlers.clear()  # Ansible's log file
-    for package, paths in ((ansible.modules, [os.path.dirname(path)]), (ansible.module_utils, C.DEFAULT_MODULE_UTILS_PATH)):
+    for package, paths in (
+        (ansible.modules, [os.path.dirname(path)]),
+        (ansible.module_utils, C.DEFAULT_MODULE_UTILS_PATH),
+    ):
         package.__path__.extend(one for one in paths if one not in package.__path__)
     _internal.is_controller = False

@@ -253,7 +253,7 @@ def test_a_client_that_has_ended_is_not_talked_to_in_the_next_check(lane: Lane) 
 
 def test_counters_are_read_only_for_who_compares_them(lane: Lane) -> None:
     read_at: list[int] = []
-    lane.counters = lambda: read_at.append(1) or {}  # type: ignore[method-assign,func-returns-value]
+    vars(lane)["counters"] = lambda: read_at.append(1) or {}
     played(lane, check({"wait": {"seconds": 0.001}, "register": "w"}, {"serial": {"never": "x", "seconds": 0.01, "since": "w"}}))
     assert not read_at
     played(lane, check({"wait": {"seconds": 0.001}, "register": "w"}, {"counters": {"now": {"x": 0}, "since": "w"}}))

@@ -1,5 +1,5 @@
-"""Checks from outside ryll: the guest's banner, the proxy's counters, ryll's connections, and whether the picture that came through the proxy is the
-one that a running guest draws (docs/smoke.md).
+"""Checks from outside ryll: the guest's banner, the proxy's counters, ryll's connections, and whether the picture that
+came through the proxy is the one that a running guest draws (docs/smoke.md).
 
 Each check is a function that returns its detail or raises LaneError.
 """
@@ -35,12 +35,16 @@ SERIAL = 1 << 20  #: bytes of the serial log that are read from its beginning, a
 SIMILAR = 0.9
 #: How often the picture is taken again while its size changes or too little of it stands still.
 ATTEMPTS = 3
-#: Seconds until ryll's picture has to equal qemu's: what the guest draws travels through qemu's refresh, the proxy and ryll's decoder.
+#: Seconds until ryll's picture has to equal qemu's: what the guest draws travels through qemu's refresh, the proxy and
+#: ryll's decoder.
 SETTLE = 2.0
 #: QMP's words for a machine that cannot go on (qemu: qapi/run-state.json).
 MACHINE_FAULTS = ("internal-error", "io-error")
 AUTHORIZED = proxy_counters.flat("kerbside_proxy_authorized_total")
-RELAYED = {way: proxy_counters.flat("kerbside_proxy_bytes_relayed_total", (("direction", way),)) for way in ("client_to_server", "server_to_client")}
+RELAYED = {
+    way: proxy_counters.flat("kerbside_proxy_bytes_relayed_total", (("direction", way),))
+    for way in ("client_to_server", "server_to_client")
+}
 VERDICTS = "kerbside_proxy_firewall_verdicts_total"
 #: SPICE's number of the display channel (spice-protocol, enums.h), as in query-spice.
 DISPLAY_CHANNEL = 2
@@ -79,10 +83,18 @@ class Context:
 
 
 def banner(context: Context) -> dict[str, Any]:
-    """Wait for the guest's banner in the serial log, watching the lane's programs. Raises LaneError (guest, or the component of a program that is lost)."""
+    """Wait for the guest's banner in the serial log, watching the lane's programs.
+
+    Raises LaneError (guest, or the component of a program that is lost).
+    """
     entry = records.record(context.lane_dir, "qemu")
     if entry is None:
-        raise LaneError("guest_not_started", "lane", "no guest was started in this lane", "start one with ./lane up or ./lane --tags sextant_vm")
+        raise LaneError(
+            "guest_not_started",
+            "lane",
+            "no guest was started in this lane",
+            "start one with ./lane up or ./lane --tags sextant_vm",
+        )
     checked = 0.0
     while True:
         text = _read(context.serial_log)
@@ -90,7 +102,13 @@ def banner(context: Context) -> dict[str, Any]:
             return {"line": found.line, "text": one_line(found.text, 200)}
         if not entry.running(context.run):
             status = entry.exit_status(context.lane_dir)
-            raise LaneError("qemu_ended", "qemu", f"qemu ended with status {status} before the guest's banner", f"look at {entry.log}", evidence=entry.log)
+            raise LaneError(
+                "qemu_ended",
+                "qemu",
+                f"qemu ended with status {status} before the guest's banner",
+                f"look at {entry.log}",
+                evidence=entry.log,
+            )
         if context.wait and time.monotonic() - checked > loss.CHECK_EVERY:
             loss.check_alive(context.lane_dir)
             checked = time.monotonic()
@@ -100,7 +118,10 @@ def banner(context: Context) -> dict[str, Any]:
 
 
 def _no_banner(context: Context, text: str) -> LaneError:
-    missing = f"the guest's banner {context.banner!r} did not appear on the serial port within {context.banner_limit:g} s of its start"
+    missing = (
+        f"the guest's banner {context.banner!r} did not appear on the serial port within {context.banner_limit:g} s "
+        "of its start"
+    )
     lines = [one_line(line.text, 200) for line in serial_log.lines(text)]
     if similar := difflib.get_close_matches(context.banner, lines, 1, SIMILAR):
         at = next(line.line for line in serial_log.lines(text) if one_line(line.text, 200) == similar[0])
@@ -109,7 +130,9 @@ def _no_banner(context: Context, text: str) -> LaneError:
         return LaneError("guest_other_banner", "guest", problem, fix, evidence=f"{context.serial_log}:{at}")
     last = f"the last line is {lines[-1]!r}" if lines else "nothing was printed at all"
     evidence = f"{context.serial_log}:{text.count(chr(10)) + 1}"
-    return LaneError("guest_no_banner", "guest", f"{missing}: {last}", f"look at {context.serial_log}", evidence=evidence)
+    return LaneError(
+        "guest_no_banner", "guest", f"{missing}: {last}", f"look at {context.serial_log}", evidence=evidence
+    )
 
 
 def _read(path: str) -> str:
@@ -117,7 +140,8 @@ def _read(path: str) -> str:
 
 
 def counters(context: Context) -> dict[str, Any]:
-    """The proxy has authorised a connection since console.vv was fetched, relayed bytes both ways, and given no firewall verdict.
+    """The proxy has authorised a connection since console.vv was fetched, relayed bytes both ways, and given no
+    firewall verdict.
 
     Raises LaneError (proxy) for what did not move.
     """
@@ -130,17 +154,32 @@ def counters(context: Context) -> dict[str, Any]:
     moved = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in sorted({*after, *before})}
     fix = f"look at http://{context.address}:{context.metrics_port}/metrics and logs/daemon.log"
     if moved.get(AUTHORIZED, 0) < 1:
-        raise LaneError("proxy_authorized_nothing", "proxy", f"the proxy authorised no connection in this session: {AUTHORIZED} did not rise", fix)
+        raise LaneError(
+            "proxy_authorized_nothing",
+            "proxy",
+            f"the proxy authorised no connection in this session: {AUTHORIZED} did not rise",
+            fix,
+        )
     for way, name in RELAYED.items():
         if moved.get(name, 0) <= 0:
-            raise LaneError("proxy_relayed_nothing", "proxy", f"the proxy relayed no bytes {way.replace('_', ' ')}: {name} did not rise", fix)
+            raise LaneError(
+                "proxy_relayed_nothing",
+                "proxy",
+                f"the proxy relayed no bytes {way.replace('_', ' ')}: {name} did not rise",
+                fix,
+            )
     if verdicts := [name for name, count in moved.items() if name.startswith(VERDICTS) and count > 0]:
-        raise LaneError("proxy_firewall_verdict", "proxy", f"the proxy's firewall gave a verdict: {', '.join(verdicts)} rose", fix)
+        raise LaneError(
+            "proxy_firewall_verdict", "proxy", f"the proxy's firewall gave a verdict: {', '.join(verdicts)} rose", fix
+        )
     return {"before": before, "after": after}
 
 
 def path(context: Context) -> dict[str, Any]:
-    """ryll is connected to the proxy and to nothing else. Raises LaneError (kerbside for a connection to qemu, ryll for none to the proxy)."""
+    """ryll is connected to the proxy and to nothing else.
+
+    Raises LaneError (kerbside for a connection to qemu, ryll for none to the proxy).
+    """
     entry = records.record(context.lane_dir, "ryll")
     members = proc.group_members(entry.group) if entry and entry.running(context.run) else []
     if not members:
@@ -152,7 +191,10 @@ def path(context: Context) -> dict[str, Any]:
         problem = f"ryll is connected to qemu itself, on port {context.spice_port}, past the proxy"
         raise LaneError("proxy_bypassed", "kerbside", problem, "look at handover/console.json")
     if (context.address, context.proxy_port) not in remotes:
-        problem = f"ryll has no TCP connection to kerbside-proxy on port {context.proxy_port}; it is connected to {', '.join(shown) or 'nothing'}"
+        problem = (
+            f"ryll has no TCP connection to kerbside-proxy on port {context.proxy_port}; it is connected to "
+            f"{', '.join(shown) or 'nothing'}"
+        )
         raise LaneError("proxy_not_connected", "ryll", problem, "look at logs/ryll.log")
     return {"remotes": shown}
 
@@ -160,15 +202,20 @@ def path(context: Context) -> dict[str, Any]:
 def frames(context: Context) -> dict[str, Any]:
     """The guest runs, and ryll shows what qemu itself draws, pixel by pixel.
 
-    Raises LaneError: guest when it does not run or has drawn nothing, qemu when it has no picture, proxy when no display channel of SPICE is up,
-    else ryll, until there was a second look (smoke.py).
+    Raises LaneError: guest when it does not run or has drawn nothing, qemu when it has no picture, proxy when no
+    display channel of SPICE is up, else ryll, until there was a second look (smoke.py).
     """
     loss.check_alive(context.lane_dir)
     with Qmp.connect(context.qmp_socket, context.limit) as qmp:
         status = qmp.execute("query-status")["status"]
         if status != "running":
             component = "qemu" if status in MACHINE_FAULTS else "guest"
-            raise LaneError("guest_not_running", component, f"the guest is not running: QMP says {status}", f"ask query-status on {context.qmp_socket}")
+            raise LaneError(
+                "guest_not_running",
+                component,
+                f"the guest is not running: QMP says {status}",
+                f"ask query-status on {context.qmp_socket}",
+            )
         until = time.monotonic() + (SETTLE if context.wait else 0)
         while True:
             shown, drawn, difference = _same_moment(context, qmp)
@@ -199,8 +246,9 @@ def frames(context: Context) -> dict[str, Any]:
 def digest(context: Context) -> dict[str, Any]:
     """The pixels that came through the proxy have the CRC32C that the guest itself shows in its QR code.
 
-    The cursor blinks, and each blink is another frame: a picture that shows half of one does not fit its digest, and the next one has another frame
-    counter. Raises LaneError: guest for a missing or unknown digest, and for pixels that qemu has drawn like that; else ryll or the proxy.
+    The cursor blinks, and each blink is another frame: a picture that shows half of one does not fit its digest, and
+    the next one has another frame counter. Raises LaneError: guest for a missing or unknown digest, and for pixels that
+    qemu has drawn like that; else ryll or the proxy.
     """
     from . import sextant_digest
 
@@ -214,7 +262,10 @@ def digest(context: Context) -> dict[str, Any]:
                 frame, crc = found.frame, sextant_digest.crc(shown, found.corner)
                 if crc == found.crc:
                     return {"size": picture_compare.size(shown), "frame": frame, "crc32c": f"{crc:08x}"}
-                problem, code = f"the picture's pixels have CRC32C {crc:08x}, but its digest (frame {frame}) says {found.crc:08x}", "digest_crc_wrong"
+                problem, code = (
+                    f"the picture's pixels have CRC32C {crc:08x}, but its digest (frame {frame}) says {found.crc:08x}",
+                    "digest_crc_wrong",
+                )
         except sextant_digest.BadDigest as error:
             problem = f"the digest in the picture cannot be used: {error}"
         stands_still = frame is not None and before == (frame, shown.tobytes())
@@ -238,18 +289,28 @@ def shows_the_truth(context: Context, client: Client) -> bool:
 
 
 def _same_moment(context: Context, qmp: Qmp) -> tuple[Image, Image, Difference]:
-    """(what ryll shows, what qemu draws, how they differ), when enough stands still around the moment. Raises LaneError (ryll) when it never does."""
+    """(what ryll shows, what qemu draws, how they differ), when enough stands still around the moment.
+
+    Raises LaneError (ryll) when it never does.
+    """
     for _ in range(ATTEMPTS):
         before, shown, after = screendump(context.lane_dir, qmp), screenshot(context), screendump(context.lane_dir, qmp)
         if difference := picture_compare.same_moment(shown, before, after):
             return shown, after, difference
     sizes = [picture_compare.size(picture) for picture in (before, shown, after)]
     why = f"their sizes are {', '.join(sizes)}" if len(set(sizes)) > 1 else "too little of the picture stands still"
-    raise LaneError("picture_unstable", "ryll", f"ryll's picture could not be compared with qemu's in {ATTEMPTS} attempts: {why}", "look at logs/ryll.log")
+    raise LaneError(
+        "picture_unstable",
+        "ryll",
+        f"ryll's picture could not be compared with qemu's in {ATTEMPTS} attempts: {why}",
+        "look at logs/ryll.log",
+    )
 
 
 def _responsible(qmp: Qmp, drawn: Image) -> str:
-    """The component to blame for a difference: the guest when qemu's own picture is empty, the proxy when SPICE has no display channel up, else ryll."""
+    """The component to blame for a difference: the guest when qemu's own picture is empty, the proxy when SPICE has no
+    display channel up, else ryll.
+    """
     if one_colour(drawn):
         return "guest"
     channels = qmp.execute("query-spice").get("channels") or []
@@ -264,9 +325,13 @@ def screendump(lane_dir: str, qmp: Qmp) -> Image:
         return picture_compare.read_screendump(file.read_bytes())
     except QmpRefused as error:
         said = one_line(error.description, 200)
-        raise LaneError("qemu_no_picture", "qemu", f"qemu refused the screendump: {said}", "look at logs/qemu.log") from None
+        raise LaneError(
+            "qemu_no_picture", "qemu", f"qemu refused the screendump: {said}", "look at logs/qemu.log"
+        ) from None
     except FileNotFoundError:
-        raise LaneError("qemu_no_picture", "qemu", f"qemu wrote no screendump to {file}", "look at logs/qemu.log") from None
+        raise LaneError(
+            "qemu_no_picture", "qemu", f"qemu wrote no screendump to {file}", "look at logs/qemu.log"
+        ) from None
     finally:
         file.unlink(missing_ok=True)
 
@@ -286,7 +351,13 @@ def _shoot(ryll: Client, deadline: float) -> Image:
     return read("rgba", shot.data, shot.width, shot.height)
 
 
-CHECKS: dict[str, Callable[[Context], dict[str, Any]]] = {"banner": banner, "counters": counters, "path": path, "frames": frames, "digest": digest}
+CHECKS: dict[str, Callable[[Context], dict[str, Any]]] = {
+    "banner": banner,
+    "counters": counters,
+    "path": path,
+    "frames": frames,
+    "digest": digest,
+}
 
 
 def run_checks(context: Context, names: list[str]) -> tuple[list[dict[str, Any]], LaneError | None]:

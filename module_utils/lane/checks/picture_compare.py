@@ -1,7 +1,8 @@
 """Whether the picture that came through the proxy is the one that qemu draws, pixel by pixel.
 
-qemu's own screendump (QMP, PPM) does not depend on SPICE: it is what the guest's display device holds. It is taken before and after ryll's
-screenshot. A pixel that is the same in both did not change meanwhile, and only such pixels are compared, so that a clock or a cursor is no difference.
+qemu's own screendump (QMP, PPM) does not depend on SPICE: it is what the guest's display device holds. It is taken
+before and after ryll's screenshot. A pixel that is the same in both did not change meanwhile, and only such pixels are
+compared, so that a clock or a cursor is no difference.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ def read_screendump(data: bytes) -> Image:
             raise ValueError(f"its pixels are {picture.mode}")
         picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LaneError("qemu_bad_screendump", "qemu", f"qemu's screendump is not a whole PPM picture ({error})", "look at logs/qemu.log") from None
+        raise LaneError(
+            "qemu_bad_screendump",
+            "qemu",
+            f"qemu's screendump is not a whole PPM picture ({error})",
+            "look at logs/qemu.log",
+        ) from None
     return picture
 
 
@@ -38,7 +44,9 @@ def size(picture: Image) -> str:
 
 
 def same_moment(shown: Image, before: Image, after: Image) -> Difference | None:
-    """How ryll's picture differs from the two screendumps around it; None when sizes differ or too little stood still to say."""
+    """How ryll's picture differs from the two screendumps around it; None when sizes differ or too little stood still
+    to say.
+    """
     if not shown.size == before.size == after.size:
         return None
     difference = compare(shown, after, still=(before, after))

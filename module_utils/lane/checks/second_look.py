@@ -25,7 +25,15 @@ SETTLE = 2.0  #: seconds until its picture has to be right
 AGAIN = 0.1
 
 
-def blame(error: LaneError, lane_dir: str, run: Run, client: str, address: str, spice_port: int, right: Callable[[Client], bool]) -> LaneError:
+def blame(
+    error: LaneError,
+    lane_dir: str,
+    run: Run,
+    client: str,
+    address: str,
+    spice_port: int,
+    right: Callable[[Client], bool],
+) -> LaneError:
     """The failure as the proxy's when the same ryll shows the right picture without the proxy, else as it was.
 
     client: the program whose picture was wrong. It loses its session, because qemu serves one client at a time.
@@ -46,7 +54,10 @@ def blame(error: LaneError, lane_dir: str, run: Run, client: str, address: str, 
 
 @contextmanager
 def direct(lane_dir: str, run: Run, client: str, address: str, spice_port: int) -> Iterator[Client]:
-    """A connection to a ryll that was started as `client` was, but with qemu's own port and ticket. Raises LaneError."""
+    """A connection to a ryll that was started as `client` was, but with qemu's own port and ticket.
+
+    Raises LaneError.
+    """
     like = records.described(lane_dir, client)
     if like is None:
         raise LaneError("program_missing", "lane", f"{client} was not started by this lane", "run ./lane smoke")

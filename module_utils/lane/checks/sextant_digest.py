@@ -1,9 +1,9 @@
 """The digest that Uncalibrated Sextant draws on its screen as a QR code, and the CRC32C of the pixels around it.
 
 Layout: a QR code of version 5 on 180x180 pixels, 16 of them quiet on each side. Its bytes are SXDG, the schema (2), the
-frame counter (u32), the number of records, and then the records as tag, length and value: rolling CRC32C hashes with the
-tags 0x11 to 0x18, one for each kind of event, and the newest events. The last four bytes are the CRC32C of all pixels
-outside of the 180x180 region, each as blue, green, red, 0. All numbers are little-endian.
+frame counter (u32), the number of records, and then the records as tag, length and value: rolling CRC32C hashes with
+the tags 0x11 to 0x18, one for each kind of event, and the newest events. The last four bytes are the CRC32C of all
+pixels outside of the 180x180 region, each as blue, green, red, 0. All numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class BadDigest(Exception):
 
 @dataclass(frozen=True)
 class Digest:
-    """hashes: rolling hash by tag; events: tag and value, oldest first; crc: of the pixels; corner: the region's upper left."""
+    """hashes: rolling hash by tag; events: tag and value, oldest first; crc: of the pixels; corner: the region's upper
+    left.
+    """
 
     frame: int
     hashes: dict[int, int]

@@ -1,6 +1,8 @@
-"""The smoke check of one guest: what ryll sees (its steps), what is seen from outside, and that the agent was as promised all the while.
+"""The smoke check of one guest: what ryll sees (its steps), what is seen from outside, and that the agent was as
+promised all the while.
 
-ryll's connection stays open until the last check, subscribed to the events of the agent, so that an agent which comes or goes in between is seen.
+ryll's connection stays open until the last check, subscribed to the events of the agent, so that an agent which comes
+or goes in between is seen.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ AGENT_SETTLE = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """What to check. steps: those of ryll; outside: names of the checks from outside; agent: whether the guest promises one; session: None when there
-    is no ryll to talk to, so that only what can be seen without waiting is checked.
+    """What to check. steps: those of ryll; outside: names of the checks from outside; agent: whether the guest promises
+    one; session: None when there is no ryll to talk to, so that only what can be seen without waiting is checked.
     """
 
     guest: str
@@ -70,7 +72,9 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
             except LaneError as error:
                 error.check = AGENT_CHECK
                 failures.append(error)
-                entries.append({"name": AGENT_CHECK, "result": "fail", "seconds": 0.0, "detail": outside_checks.failure(error)})
+                entries.append(
+                    {"name": AGENT_CHECK, "result": "fail", "seconds": 0.0, "detail": outside_checks.failure(error)}
+                )
         context.client = None
 
     # The open agent port shows that a guest has drawn its picture. One without an agent shows it by its banner only.
@@ -79,7 +83,8 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
         check(["banner"])
     if plan.session and not failures:
         try:
-            with loss.watched(context.lane_dir, {"ryll"}) if plan.steps else nullcontext():  # ryll itself is watched by its pid
+            # ryll itself is watched by its pid
+            with loss.watched(context.lane_dir, {"ryll"}) if plan.steps else nullcontext():
                 played = session.run(plan.session, plan.steps, lambda stage: after_steps(stage.client))
             notices += played["notices"]
         except LaneError as error:
@@ -99,26 +104,51 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
 
 
 def agent_kept(context: Context, client: Client, promised: bool) -> None:
-    """Raise LaneError (guest, or ryll for what only ryll says) unless the agent was as promised since the session began, and still is."""
+    """Raise LaneError (guest, or ryll for what only ryll says) unless the agent was as promised since the session
+    began, and still is.
+    """
     client.drain()
     changes = [event.data.get("connected") for event in client.events.kept if event.name == AGENT_EVENT]
     if changes not in ([], [True]) if promised else changes:
         shown = ", ".join("connected" if change is True else "gone" for change in changes[-6:])
-        raise LaneError("agent_changed", "guest", f"the guest's agent came and went during the check: {shown}", "look at logs/serial.log")
+        raise LaneError(
+            "agent_changed",
+            "guest",
+            f"the guest's agent came and went during the check: {shown}",
+            "look at logs/serial.log",
+        )
     if client.events.dropped_by_server:
-        problem = f"ryll dropped {client.events.dropped_by_server} events, so that a change of the agent may have been missed"
+        problem = (
+            f"ryll dropped {client.events.dropped_by_server} events, so that a change of the agent may have been missed"
+        )
         raise LaneError("agent_events_dropped", "ryll", problem, "look at logs/ryll.log")
     deadline = time.monotonic() + context.limit
     with Qmp.connect(context.qmp_socket, context.limit) as qmp:
-        ports = [entry.get("frontend-open") for entry in qmp.execute("query-chardev") if entry.get("label") == "vdagent"]
+        ports = [
+            entry.get("frontend-open") for entry in qmp.execute("query-chardev") if entry.get("label") == "vdagent"
+        ]
     if promised not in ports:
         said = "closed on the guest's side" if promised else "open, though the guest promises no agent"
-        raise LaneError("agent_changed", "guest", f"at the end of the check the agent's port is {said} (query-chardev)", "look at logs/serial.log")
+        raise LaneError(
+            "agent_changed",
+            "guest",
+            f"at the end of the check the agent's port is {said} (query-chardev)",
+            "look at logs/serial.log",
+        )
     settled = time.monotonic() + AGENT_SETTLE
     while Status.read(client.request("status", {}, deadline)).agent_connected != promised:
         if time.monotonic() > settled:
-            seen = "no agent, though the guest has its port open" if promised else "an agent, though the guest has its port closed"
-            raise LaneError("agent_not_seen", "ryll", f"at the end of the check ryll sees {seen} (query-chardev)", "look at logs/ryll.log")
+            seen = (
+                "no agent, though the guest has its port open"
+                if promised
+                else "an agent, though the guest has its port closed"
+            )
+            raise LaneError(
+                "agent_not_seen",
+                "ryll",
+                f"at the end of the check ryll sees {seen} (query-chardev)",
+                "look at logs/ryll.log",
+            )
         client.pump(time.monotonic() + 0.02)
 
 
@@ -137,5 +167,8 @@ def set_aside(lane_dir: str, guest: str, reports: list[str], pictures: list[str]
                 if Path(lane_dir, short).exists():
                     Path(lane_dir, "pictures").mkdir(mode=0o700, exist_ok=True)
                     Path(lane_dir, short).replace(Path(lane_dir, renamed[name]))
-        check_report.write(file.with_name(f"{file.stem}-{other}.json"), report | {"files": [renamed.get(name, name) for name in report.get("files", [])]})
+        check_report.write(
+            file.with_name(f"{file.stem}-{other}.json"),
+            report | {"files": [renamed.get(name, name) for name in report.get("files", [])]},
+        )
         file.unlink()

@@ -1,4 +1,6 @@
-"""Read files that somebody else writes: never more than a limit, never from a pipe, a device or through a symbolic link."""
+"""Read files that somebody else writes: never more than a limit, never from a pipe, a device or through a symbolic
+link.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO | None:
 
 
 def tail(path: str | os.PathLike[str], limit: int) -> tuple[int, bytes]:
-    """(bytes left out before it, the last `limit` bytes of the file, from the beginning of a line); (0, b"") when there is no such regular file."""
+    """(bytes left out before it, the last `limit` bytes of the file, from the beginning of a line); (0, b"") when there
+    is no such regular file.
+    """
     if (file := open_regular(path)) is None:
         return 0, b""
     with file:
@@ -33,7 +37,8 @@ def tail(path: str | os.PathLike[str], limit: int) -> tuple[int, bytes]:
 
 
 def ends(path: str | os.PathLike[str], head: int, rest: int) -> bytes | None:
-    """The file as it is, or its first `head` and last `rest` bytes, cut at lines, with a line between them that says how much was left out.
+    """The file as it is, or its first `head` and last `rest` bytes, cut at lines, with a line between them that says
+    how much was left out.
 
     None when there is no such regular file.
     """

@@ -1,9 +1,10 @@
 """The reports of the checks (logs/*.json of a lane): each carries the id of the ansible-playbook command that made it.
 
-Only the reports of the command that judges count (`of_command`), so that a check of an earlier command can never pass for one of this command.
-A report is a JSON object with `command_id` and either `checks`, a list of entries as result.json has them, or `transcript`, the steps of ryll_session.
-It may name the `suite` (default: smoke), the `guest` (default: the one that is booted), and `files`, the pictures that it wrote
-(screenshot.png, screendump.png or pictures/NAME.png in the lane's directory).
+Only the reports of the command that judges count (`of_command`), so that a check of an earlier command can never pass
+for one of this command. A report is a JSON object with `command_id` and either `checks`, a list of entries as
+result.json has them, or `transcript`, the steps of ryll_session. It may name the `suite` (default: smoke), the `guest`
+(default: the one that is booted), and `files`, the pictures that it wrote (screenshot.png, screendump.png or
+pictures/NAME.png in the lane's directory).
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ LARGEST = 16 << 20  #: bytes of a report; ryll_session writes 3 MiB at most
 
 
 def command_id() -> str:
-    """The id of the ansible-playbook command that this module belongs to, or "" when the callback plugin is not enabled."""
+    """The id of the ansible-playbook command that this module belongs to, or "" when the callback plugin is not
+    enabled.
+    """
     return os.environ.get(COMMAND_ID, "")
 
 
 def write(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write a check's report, mode 0600, with the id of this command."""
-    write_private(path, json.dumps({"command_id": command_id(), **content}, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_private(
+        path, json.dumps({"command_id": command_id(), **content}, indent=1, ensure_ascii=False).encode() + b"\n"
+    )
 
 
 def read(path: Path) -> dict[str, Any]:

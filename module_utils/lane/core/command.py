@@ -1,4 +1,5 @@
-"""Run a short-lived program for the lane: with an environment of its own, a limit and the lane's mark; it is never left behind.
+"""Run a short-lived program for the lane: with an environment of its own, a limit and the lane's mark; it is never left
+behind.
 
 Programs that have to keep running are started by programs/process.py instead.
 """
@@ -20,7 +21,8 @@ from .private_dir import MARK
 
 #: Folders searched after the caller's PATH: an ordinary user of Debian has no sbin on it.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: What a program needs from the caller to reach a network; nothing else of the environment is passed on unless a caller names it.
+#: What a program needs from the caller to reach a network; nothing else of the environment is passed on unless a caller
+#: names it.
 NETWORK = (
     "http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY "
     "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE"
@@ -38,9 +40,16 @@ class Done:
 
     @property
     def said(self) -> str:
-        """What it says about a failure: the last lines with "error" in them or git's "fatal:", else the last lines at all."""
+        """What it says about a failure: the last lines with "error" in them or git's "fatal:", else the last lines at
+        all.
+        """
         lines = [line.strip() for line in f"{self.out}\n{self.err}".splitlines() if line.strip()]
-        return " / ".join([line for line in lines if "error" in line.lower() or line.startswith("fatal:")][-2:] or lines[-2:]) or "nothing"
+        return (
+            " / ".join(
+                [line for line in lines if "error" in line.lower() or line.startswith("fatal:")][-2:] or lines[-2:]
+            )
+            or "nothing"
+        )
 
 
 def search_path() -> str:
@@ -55,23 +64,31 @@ def find_program(name: str) -> str | None:
 
 
 def environment(mark: str | None, keep: Iterable[str] = (), network: bool = False) -> dict[str, str]:
-    """A fresh environment: PATH, HOME, a UTF-8 locale, the lane's mark, and of the caller's only the names in `keep` (NAME, or PREFIX*)."""
+    """A fresh environment: PATH, HOME, a UTF-8 locale, the lane's mark, and of the caller's only the names in `keep`
+    (NAME, or PREFIX*).
+    """
     exact = {name for name in keep if not name.endswith("*")} | (set(NETWORK) if network else set())
     prefixes = tuple(name[:-1] for name in keep if name.endswith("*"))
-    kept = {name: value for name, value in os.environ.items() if name in exact or (prefixes and name.startswith(prefixes))}
+    kept = {
+        name: value for name, value in os.environ.items() if name in exact or (prefixes and name.startswith(prefixes))
+    }
     home = os.environ.get("HOME") or os.path.expanduser("~")
     return {**kept, "PATH": search_path(), "HOME": home, "LC_ALL": "C.UTF-8", **({MARK: mark} if mark else {})}
 
 
 def spawn(argv: list[str], env: dict[str, str], **more: Any) -> subprocess.Popen[bytes]:
-    """Start a program without stdin in a session of its own. The kernel kills it when this process ends, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
+    """Start a program without stdin in a session of its own.
+
+    The kernel kills it when this process ends, however that ends (prctl(2), PR_SET_PDEATHSIG).
+    """
     libc = ctypes.CDLL(None)
 
     def die_with_us() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     # preexec_fn is for processes with one thread, which Ansible's modules are.
-    return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_us, **more)  # noqa: PLW1509
+    how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": die_with_us}
+    return subprocess.Popen(argv, env=env, **how, **more)
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:
@@ -94,9 +111,10 @@ def run(
 ) -> Done:
     """Run a program to its end.
 
-    what: the step, for the error ("download ryll with pip"). log: a file that its stderr goes to as it comes; `err` is then read back from it.
-    together: its stdout goes to the log as well, in the order of writing; `err` is then both and `out` is empty.
-    Raises LaneError (component) when it cannot be started or has not ended after limit seconds; it is then killed with all its children.
+    what: the step, for the error ("download ryll with pip"). log: a file that its stderr goes to as it comes; `err` is
+    then read back from it. together: its stdout goes to the log as well, in the order of writing; `err` is then both
+    and `out` is empty. Raises LaneError (component) when it cannot be started or has not ended after limit seconds; it
+    is then killed with all its children.
     """
     stderr: int | IO[bytes] = subprocess.PIPE
     with contextlib.ExitStack() as stack:
@@ -107,16 +125,22 @@ def run(
             stderr.flush()
             start = stderr.tell()
         try:
-            process = stack.enter_context(spawn(argv, env, cwd=cwd, stdout=stderr if log and together else subprocess.PIPE, stderr=stderr))
+            process = stack.enter_context(
+                spawn(argv, env, cwd=cwd, stdout=stderr if log and together else subprocess.PIPE, stderr=stderr)
+            )
         except OSError as error:
-            raise LaneError("command_not_started", component, f"{what}: {argv[0]} cannot be started ({error.strerror})") from None
+            raise LaneError(
+                "command_not_started", component, f"{what}: {argv[0]} cannot be started ({error.strerror})"
+            ) from None
         try:
             out, err = process.communicate(timeout=limit)
         except BaseException as error:
             end_group(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 problem = f"{what}: {argv[0]} was still running after {limit:g} s and was killed"
-                raise LaneError("command_timeout", component, problem, f"see {log}" if log else "", evidence=log) from None
+                raise LaneError(
+                    "command_timeout", component, problem, f"see {log}" if log else "", evidence=log
+                ) from None
             raise
         if log:
             with open(log, "rb") as file:

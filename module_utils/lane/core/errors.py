@@ -1,4 +1,6 @@
-"""The one exception of the lane: which component failed, what failed and why, what to do about it, and a stable code for programs."""
+"""The one exception of the lane: which component failed, what failed and why, what to do about it, and a stable code
+for programs.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,22 @@ COMPONENTS = PRODUCT + SETTING
 class LaneError(Exception):
     """A failure that a person can act on.
 
-    code: one of codes.CODES; it never changes, the words may. component: one of COMPONENTS.
-    problem: what failed and why, a clause without a full stop ("lane 60 is already running in /tmp/kerbside-lane-60").
-    fix: what to do ("stop it (./lane down -e lane_id=60) or use another lane_id"), or "" when the problem already says it.
-    check: the name of the check that failed, if it was one. evidence: the file that shows the cause ("path" or "path:line").
+    code: one of codes.CODES; it never changes, the words may. component: one of COMPONENTS. problem: what failed and
+    why, a clause without a full stop ("lane 60 is already running in /tmp/kerbside-lane-60"). fix: what to do ("stop it
+    (./lane down -e lane_id=60) or use another lane_id"), or "" when the problem already says it. check: the name of the
+    check that failed, if it was one. evidence: the file that shows the cause ("path" or "path:line").
     """
 
-    def __init__(self, code: str, component: str, problem: str, fix: str = "", *, check: str | None = None, evidence: str | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        component: str,
+        problem: str,
+        fix: str = "",
+        *,
+        check: str | None = None,
+        evidence: str | None = None,
+    ) -> None:
         if component not in COMPONENTS:
             raise ValueError(f"unknown component {component!r}; known: {', '.join(COMPONENTS)}")
         if code not in CODES:

@@ -12,13 +12,19 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 #: The kernel's counters of what it refused or killed: in a cgroup (name in v2, in v1), and of the whole machine.
 KILLED, FORKS = "oom_kill", "max"
-FILES = re.compile(r"Too many open files|\b(?:Errcode:|error(?: number| code)?|os error|errno:|Errno) 24\b", re.IGNORECASE)
+FILES = re.compile(
+    r"Too many open files|\b(?:Errcode:|error(?: number| code)?|os error|errno:|Errno) 24\b", re.IGNORECASE
+)
 PROCESSES = re.compile(
-    r"can.?(?:t|not) (?:start new|create(?: a)?|fork|initialize timers)(?: thread)?\b|pthread_create.*failed|\bfork: |unable to (?:fork|create.* thread)"
+    r"can.?(?:t|not) (?:start new|create(?: a)?|fork|initialize timers)(?: thread)?\b"
+    r"|pthread_create.*failed|\bfork: |unable to (?:fork|create.* thread)"
     r"|\b(?:Errcode:|os error|errno:|Errno) 11\b|Resource temporarily unavailable",
     re.IGNORECASE,
 )
-MEMORY = re.compile(r"Cannot allocate memory|cannot set up guest memory|Out of memory \(Needed|MemoryError|\b(?:Errcode:|os error|errno:|Errno) 12\b")
+MEMORY = re.compile(
+    r"Cannot allocate memory|cannot set up guest memory|Out of memory \(Needed|MemoryError"
+    r"|\b(?:Errcode:|os error|errno:|Errno) 12\b"
+)
 
 
 def load() -> str:
@@ -35,14 +41,24 @@ def load() -> str:
 def limit_reached(text: str) -> tuple[str, str] | None:
     """(error code, problem) when a program's words or an exception's mean that it ran into a limit of the machine."""
     if FILES.search(text):
-        return "too_many_files", f"the limit of open files was reached (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"
+        return (
+            "too_many_files",
+            f"the limit of open files was reached (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})",
+        )
     if PROCESSES.search(text):
         file = _cgroup_file("pids", "pids.max", "pids.max")
         most = _read(str(file)).strip() if file else "max"
-        limit = f"pids.max is {most} in {file}" if most != "max" else f"ulimit -u is {resource.getrlimit(resource.RLIMIT_NPROC)[0]}"
+        limit = (
+            f"pids.max is {most} in {file}"
+            if most != "max"
+            else f"ulimit -u is {resource.getrlimit(resource.RLIMIT_NPROC)[0]}"
+        )
         return "too_many_processes", f"the limit of processes and threads was reached ({limit})"
     if MEMORY.search(text):
-        return "memory_refused", "the machine did not give a program the memory that it asked for (see free -m and ulimit -v)"
+        return (
+            "memory_refused",
+            "the machine did not give a program the memory that it asked for (see free -m and ulimit -v)",
+        )
     return None
 
 

@@ -1,4 +1,5 @@
-"""Locks between commands of one user: flock(2) on files in a directory that nobody else can enter, so that no other user can hold a lane off.
+"""Locks between commands of one user: flock(2) on files in a directory that nobody else can enter, so that no other
+user can hold a lane off.
 
 The kernel releases a lock as soon as its holder has ended, however that was. The empty file stays for the next one.
 """
@@ -20,7 +21,12 @@ POLL = 0.02  #: seconds between two attempts
 
 
 @contextmanager
-def held(path: str | os.PathLike[str], limit: float, busy: Callable[[], LaneError], waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def held(
+    path: str | os.PathLike[str],
+    limit: float,
+    busy: Callable[[], LaneError],
+    waiting: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Hold the lock of this file while the block runs; the file is made (0600) if it is not there.
 
     waiting: called once when somebody else holds it. Raises busy() when that goes on for `limit` seconds.
@@ -46,9 +52,10 @@ def held(path: str | os.PathLike[str], limit: float, busy: Callable[[], LaneErro
 def folder() -> Path:
     """The directory of this user's locks, mode 0700.
 
-    It does not depend on HOME, the checkout or a login session, since two commands that do not meet in it would both get a lock: it is below the home
-    directory that the user database names. A user without a usable one (some containers) gets a directory in XDG_RUNTIME_DIR or /tmp.
-    Raises LaneError (environment) when there is none that only this user can enter.
+    It does not depend on HOME, the checkout or a login session, since two commands that do not meet in it would both
+    get a lock: it is below the home directory that the user database names. A user without a usable one (some
+    containers) gets a directory in XDG_RUNTIME_DIR or /tmp. Raises LaneError (environment) when there is none that only
+    this user can enter.
     """
     tried = []
     for parent, name in _candidates():

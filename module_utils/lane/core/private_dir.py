@@ -20,7 +20,8 @@ MARK = "KERBSIDE_LANE"
 RUN_FILE = "run.json"
 HANDOVER = "handover"
 FOLDERS = ("logs", "secrets", "handover", "processes", "tmp", "tls", "tpm")
-ALONE_LIMIT = 30.0  #: seconds to wait for another command that makes or removes the lane; waiting for a keeper takes longest, 13 at most
+#: seconds to wait for another command that makes or removes the lane; waiting for a keeper takes longest, 13 at most
+ALONE_LIMIT = 30.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class Run:
 
 @contextmanager
 def alone(lane_id: int) -> Iterator[None]:
-    """No other command of this user makes or removes this lane while the block runs. Raises LaneError (lane) when it does not become free."""
+    """No other command of this user makes or removes this lane while the block runs.
+
+    Raises LaneError (lane) when it does not become free.
+    """
     path = lock.folder() / f"lane-{lane_id}"
 
     def busy() -> LaneError:
@@ -97,9 +101,13 @@ def read_run(lane_dir: str) -> Run:
         data = json.loads(path.read_text(encoding="utf-8"))
         return Run(int(data["lane_id"]), str(data["run_id"]), float(data["started"]))
     except FileNotFoundError:
-        raise LaneError("lane_not_running", "lane", f"no lane is running in {lane_dir}", "start it with ./lane up") from None
+        raise LaneError(
+            "lane_not_running", "lane", f"no lane is running in {lane_dir}", "start it with ./lane up"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise LaneError("run_file_broken", "lane", f"cannot read the run from {path}: {error}", "stop the lane and start it again") from None
+        raise LaneError(
+            "run_file_broken", "lane", f"cannot read the run from {path}: {error}", "stop the lane and start it again"
+        ) from None
 
 
 def write_private(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) -> None:
@@ -132,4 +140,7 @@ def hand_over(lane_dir: str, name: str, value: dict[str, Any]) -> bool:
 
 def handed_over(lane_dir: str) -> dict[str, dict[str, Any]]:
     """All that earlier roles kept, as facts: {"lane_NAME": value}."""
-    return {f"lane_{path.stem}": json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(lane_dir, HANDOVER).glob("*.json"))}
+    return {
+        f"lane_{path.stem}": json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(Path(lane_dir, HANDOVER).glob("*.json"))
+    }

@@ -1,4 +1,6 @@
-"""The secrets of a run: what they are, the forms that they can take in a text, and how they are masked in what the lane says."""
+"""The secrets of a run: what they are, the forms that they can take in a text, and how they are masked in what the lane
+says.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +49,23 @@ class Secret:
         """How it may look: {form: needles}. Plain, hex, percent-encoded, base64 at any alignment in both alphabets."""
         digits = self.value.hex()
         pairs = [digits[i : i + 2] for i in range(0, len(digits), 2)]
-        quoted = [urllib.parse.quote_from_bytes(self.value, safe=""), urllib.parse.quote_from_bytes(self.value, safe="/"), urllib.parse.quote_plus(self.value)]
+        quoted = [
+            urllib.parse.quote_from_bytes(self.value, safe=""),
+            urllib.parse.quote_from_bytes(self.value, safe="/"),
+            urllib.parse.quote_plus(self.value),
+        ]
         quoted += [re.sub("%..", lambda found: found.group().lower(), text) for text in quoted]
         texts = {
             "plain": [self.value],
-            "hex": [digits.encode(), digits.upper().encode(), ":".join(pairs).encode(), ":".join(pairs).upper().encode()],
-            "percent-encoded": [t.encode() for t in ("".join(f"%{p}" for p in pairs), "".join(f"%{p.upper()}" for p in pairs), *quoted)],
+            "hex": [
+                digits.encode(),
+                digits.upper().encode(),
+                ":".join(pairs).encode(),
+                ":".join(pairs).upper().encode(),
+            ],
+            "percent-encoded": [
+                t.encode() for t in ("".join(f"%{p}" for p in pairs), "".join(f"%{p.upper()}" for p in pairs), *quoted)
+            ],
         }
         needles = [_base64(self.value, shift, alphabet) for shift in range(3) for alphabet in (b"+/", b"-_")]
         return {**texts, "base64": list(dict.fromkeys(needles))}
@@ -71,10 +84,13 @@ def register(lane_dir: str, name: str, value: str) -> None:
 
 
 def of_lane(lane_dir: str) -> list[Secret]:
-    """All secrets of the run: the files in secrets/, the signature of a bearer token, and the private numbers of the keys in tls/."""
+    """All secrets of the run: the files in secrets/, the signature of a bearer token, and the private numbers of the
+    keys in tls/.
+    """
     found = []
     for path in sorted(Path(lane_dir, "secrets").glob("*")):
-        if path.is_file() and path.suffix != ".sql" and not path.name.startswith("."):  # init.sql holds the database password and SQL
+        # init.sql holds the database password and SQL
+        if path.is_file() and path.suffix != ".sql" and not path.name.startswith("."):
             value = path.read_bytes().strip()
             found.append(Secret(path.name, value))
             if value.count(b".") == 2:  # a JWT: its first two parts are no secret by themselves

@@ -1,4 +1,7 @@
-"""Ansible's log of one command, as it is kept with the evidence. `./lane` names it by LANE_ANSIBLE_LOG; it is Ansible's own log_path."""
+"""Ansible's log of one command, as it is kept with the evidence.
+
+`./lane` names it by LANE_ANSIBLE_LOG; it is Ansible's own log_path.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,24 @@ def append(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
 
 
 def of_run(path: Path, run: dict[str, Any]) -> bool:
-    """Whether a JSON file was written by this run. A lane on another machine has no files here, but another lane of the same name may have."""
+    """Whether a JSON file was written by this run.
+
+    A lane on another machine has no files here, but another lane of the same name may have.
+    """
     return bool(run.get("run_id")) and read_json(path, {}).get("run_id") == run["run_id"]
 
 
 def local_dir(run: dict[str, Any]) -> Path | None:
-    """The directory of the run's lane, if the lane is up on this machine. run: what the module lane_run returned, or {}."""
+    """The directory of the run's lane, if the lane is up on this machine. run: what the module lane_run returned, or
+    {}.
+    """
     found = Path(run.get("dir") or "/nowhere")
     return found if of_run(found / RUN_FILE, run) else None
 
 
 def keep(log: Path, kept: int, run: dict[str, Any], artifacts: Path | None) -> None:
-    """Add to the artifacts what Ansible logged after the first `kept` bytes, which the evidence has; to a lane that stays up, all of it.
+    """Add to the artifacts what Ansible logged after the first `kept` bytes, which the evidence has; to a lane that
+    stays up, all of it.
 
     A log that the secret scan withheld is not in the artifacts; nothing is added then.
     """

@@ -11,8 +11,8 @@ Key = tuple[str, str | None, str]
 
 
 def planned_keys(planned: list[Any], guest: str | None) -> list[Key]:
-    """(suite, guest, name) of each planned check: a mapping with these keys; a pair of guest and name, which is a smoke check; or the name only of a
-    smoke check of the guest that is booted.
+    """(suite, guest, name) of each planned check: a mapping with these keys; a pair of guest and name, which is a smoke
+    check; or the name only of a smoke check of the guest that is booted.
     """
     found: list[Key] = []
     for one in planned:
@@ -35,6 +35,11 @@ def entries(reports: list[dict[str, Any]], planned: list[Key], guest: str | None
             detail = each.get("detail") or each.get("seen") or {}
             if result == "fail" and "cause" in report:
                 detail = {"cause": report["cause"], "component": report.get("component"), **detail}
-            found[suite, of, each.get("name")] = {"result": result, "started": each.get("started"), "seconds": each.get("seconds") or 0.0, "detail": detail}
+            found[suite, of, each.get("name")] = {
+                "result": result,
+                "started": each.get("started"),
+                "seconds": each.get("seconds") or 0.0,
+                "detail": detail,
+            }
     none: dict[str, Any] = {"result": "not run", "started": None, "seconds": 0.0, "detail": {}}
     return [{"suite": key[0], "guest": key[1], "name": key[2], **found.get(key, none)} for key in planned]

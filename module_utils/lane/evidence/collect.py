@@ -1,6 +1,8 @@
-"""Copy what a run leaves as evidence from the lane's directory to the artifacts: regular files only, each and all of them bounded in size.
+"""Copy what a run leaves as evidence from the lane's directory to the artifacts: regular files only, each and all of
+them bounded in size.
 
-A program under test can flood its log or put a pipe or a link in its place; the evidence must come to an end all the same, in memory, time and disk.
+A program under test can flood its log or put a pipe or a link in its place; the evidence must come to an end all the
+same, in memory, time and disk.
 """
 
 from __future__ import annotations
@@ -91,7 +93,11 @@ def collect(lane_dir: str, artifacts: Path, command: str, ansible: str = "") -> 
         if check_report.read(path).get("command_id", command) != command:
             path.unlink()
             copies.notes.append(f"logs/{path.name}: an earlier command made it")
-    for file in {os.path.relpath(os.path.join(lane_dir, file), lane_dir): None for report in reports for file in report.get("files", [])}:
+    for file in {
+        os.path.relpath(os.path.join(lane_dir, file), lane_dir): None
+        for report in reports
+        for file in report.get("files", [])
+    }:
         if PICTURE.fullmatch(file) and Path(lane_dir, file).exists():
             copies.take(Path(lane_dir, file), file, whole=True)
     if Path(lane_dir, "counters-before.json").exists():

@@ -39,13 +39,24 @@ def explain(lane_dir: str, blame: dict[str, Any], named: bool = True) -> tuple[d
         if found := rule(seen):
             notes["rule"] = name
             cause = f"{found.cause}{busy(found.cause, blame['check'])}"
-            blame = {**blame, "code": found.code, "component": found.component, "cause": cause, "evidence": found.evidence or blame["evidence"]}
+            blame = {
+                **blame,
+                "code": found.code,
+                "component": found.component,
+                "cause": cause,
+                "evidence": found.evidence or blame["evidence"],
+            }
             break
     else:
         if blame["component"] in PRODUCT:
-            blame = {**blame, "cause": f"{blame['cause']}{busy(str(blame['cause']), blame['check'])}{seen.error_elsewhere()}"}
+            blame = {
+                **blame,
+                "cause": f"{blame['cause']}{busy(str(blame['cause']), blame['check'])}{seen.error_elsewhere()}",
+            }
     notes["qmp"] = seen.__dict__.get("qmp")  # only if a rule has asked: a frozen qemu costs seconds
-    notes["lost"] = [{"name": gone.entry.name, "component": gone.component, "problem": gone.problem} for gone in seen.lost]
+    notes["lost"] = [
+        {"name": gone.entry.name, "component": gone.component, "problem": gone.problem} for gone in seen.lost
+    ]
     return blame, notes
 
 

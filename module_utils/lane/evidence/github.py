@@ -11,13 +11,17 @@ ICONS = {"pass": "✅", "fail": "❌", "not run": "⚪"}
 
 
 def summary(result: dict[str, Any] | None, line: str) -> str:
-    """The run as Markdown: the verdict, the checks, the phases. line: the last line of the terminal; result: None when the run did not come to one."""
+    """The run as Markdown: the verdict, the checks, the phases. line: the last line of the terminal; result: None when
+    the run did not come to one.
+    """
     head = f"## {ICONS['pass'] if line.startswith('LANE PASS') else ICONS['fail']} {_cell(line)}\n\n"
     if result is None:
         return head
     rows = ["| check | result | seconds |", "|---|---|---|"]
     rows += [
-        f"| {_named(check, result['guests'])} | {ICONS.get(check['result'], '')} {check['result']} | {check['seconds']:.3f} |" for check in result["checks"]
+        f"| {_named(check, result['guests'])} | {ICONS.get(check['result'], '')} {check['result']} | "
+        f"{check['seconds']:.3f} |"
+        for check in result["checks"]
     ]
     phases = ", ".join(f"{phase['name']} {phase['seconds']:.1f} s" for phase in result["phases"])
     accel = result["accel"]
@@ -28,7 +32,11 @@ def summary(result: dict[str, Any] | None, line: str) -> str:
 
 def _named(check: dict[str, Any], guests: list[str]) -> str:
     """The check's name, with its suite and guest where that is not plain."""
-    return check["name"] if len(guests) < 2 and check["suite"] == "smoke" else f"{check['name']} ({check['suite']}, {check['guest']})"
+    return (
+        check["name"]
+        if len(guests) < 2 and check["suite"] == "smoke"
+        else f"{check['name']} ({check['suite']}, {check['guest']})"
+    )
 
 
 def _cell(text: str) -> str:

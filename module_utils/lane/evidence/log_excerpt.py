@@ -19,17 +19,21 @@ HEAD = re.compile(
 )
 #: A line with one of these reports a failure, where no line has the level of an error.
 FAILURE = re.compile(
-    r"error|exception|fatal|panick|abort|fail|cannot|could not|unable|denied|refus|invalid|mismatch|no such|not found|not permitted|no space|disabled"
+    r"error|exception|fatal|panick|abort|fail|cannot|could not|unable|denied|refus"
+    r"|invalid|mismatch|no such|not found|not permitted|no space|disabled"
     r"|there is no",
     re.IGNORECASE,
 )
 #: The code that Python shows in a traceback, and its pages about an error; the causes that Rust numbers are indented
 #: too, and count.
-NOT_WORDS = re.compile(r"^(?!\s+\d+: )\s|^Traceback |^\(Background on this error|^During handling of|^The above exception")
+NOT_WORDS = re.compile(
+    r"^(?!\s+\d+: )\s|^Traceback |^\(Background on this error|^During handling of|^The above exception"
+)
 #: A line that is an error by its level or form: those of Rust and MariaDB, gunicorn and kerbside (as `readable` shows
 #: it), uncaught exceptions, panics.
 ERROR = re.compile(
-    r"^\S+ +(?:\S+ \S+ )?\[?(?:ERROR|CRITICAL)\b|^\[[^]]+\] \[\d+\] \[(?:ERROR|CRITICAL)\]|^Error: |^Traceback |panicked at |^\w+(?:\.\w+)*Error: "
+    r"^\S+ +(?:\S+ \S+ )?\[?(?:ERROR|CRITICAL)\b|^\[[^]]+\] \[\d+\] \[(?:ERROR|CRITICAL)\]"
+    r"|^Error: |^Traceback |panicked at |^\w+(?:\.\w+)*Error: "
 )
 LAST = 12  #: lines from the end that are considered
 LONGEST = 160  #: characters of one quoted line
@@ -63,7 +67,17 @@ def telling(lines: Iterable[str]) -> str:
     if not known:
         return ""
     levels = [line for line in known if (head := HEAD.match(line)) and head["level"] in ("ERROR", "CRITICAL")]
-    words = levels or [line for line in known if FAILURE.search(HEAD.sub("", line)) and not NOT_WORDS.search(HEAD.sub("", line))] or known[-1:]
-    if levels and (last := [line for line in known[known.index(levels[-1]) :] if not HEAD.match(line) and FAILURE.search(line) and not NOT_WORDS.search(line)]):
+    words = (
+        levels
+        or [line for line in known if FAILURE.search(HEAD.sub("", line)) and not NOT_WORDS.search(HEAD.sub("", line))]
+        or known[-1:]
+    )
+    if levels and (
+        last := [
+            line
+            for line in known[known.index(levels[-1]) :]
+            if not HEAD.match(line) and FAILURE.search(line) and not NOT_WORDS.search(line)
+        ]
+    ):
         words = [*levels, last[-1]]  # what follows the last error without a level of its own belongs to it
     return " ... ".join(dict.fromkeys(quoted(line) for line in (words[0], words[-1])))

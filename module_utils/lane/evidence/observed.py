@@ -28,16 +28,20 @@ QUERY_TIMEOUT = 1.0
 LOG_BYTES = 1 << 20
 SEARCHED_BYTES = 32 << 20
 #: A time stamp of the proxy and of ryll at the beginning of a line, or of kerbside's Python within its JSON; UTC.
-STAMP = re.compile(r'^(?:\x1b\[[0-9;]*m)*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z|"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z"')
+STAMP = re.compile(
+    r'^(?:\x1b\[[0-9;]*m)*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z|"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z"'
+)
 #: The daemon's line for each channel that it connected to qemu. qemu's monitor shows the same connection_id, as a
 #: signed number.
-CONNECTED = re.compile(r'hypervisor connection successful.* session_id=(\S+) channel_type="(\w+)".* connection_id=(\d+)')
+CONNECTED = re.compile(
+    r'hypervisor connection successful.* session_id=(\S+) channel_type="(\w+)".* connection_id=(\d+)'
+)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a log: its file, number (0 in the end of a very long file), text and time (unix; that of the last stamp
-    above it, or 0).
+    """One line of a log: its file, number (0 in the end of a very long file), text and time (unix; that of the last
+    stamp above it, or 0).
     """
 
     file: str
@@ -64,7 +68,11 @@ class Evidence:
         """The failure came when ryll was to connect or had connected, so that what the logs say since ryll's start
         belongs to it.
         """
-        return self.blame["phase"] in ("smoke", "") and "ryll" in self.records and (self.blame["component"] == "ryll" or self.blame["check"] is not None)
+        return (
+            self.blame["phase"] in ("smoke", "")
+            and "ryll" in self.records
+            and (self.blame["component"] == "ryll" or self.blame["check"] is not None)
+        )
 
     @cached_property
     def lost(self) -> list[loss.Lost]:
@@ -91,7 +99,11 @@ class Evidence:
             skipped = max(start, os.fstat(file.fileno()).st_size - LOG_BYTES)
             counted = skipped <= SEARCHED_BYTES
             file.seek(0 if counted else skipped)
-            number = sum(file.read(min(LOG_BYTES, skipped - at)).count(b"\n") for at in range(0, skipped, LOG_BYTES)) if counted else 0
+            number = (
+                sum(file.read(min(LOG_BYTES, skipped - at)).count(b"\n") for at in range(0, skipped, LOG_BYTES))
+                if counted
+                else 0
+            )
             text = file.read(LOG_BYTES).decode("utf-8", errors="replace")
         at = 0.0
         for place, line in enumerate(text.splitlines(), number + 1):
@@ -115,7 +127,11 @@ class Evidence:
         unread = []
         for path in sorted(Path(self.lane_dir, "logs").glob("*.log")):
             entry, component = self.records.get(path.stem), self.blame["component"]
-            if path.stem == "ansible" or path.stem.startswith(f"{component}_") or (entry and entry.component == component):
+            if (
+                path.stem == "ansible"
+                or path.stem.startswith(f"{component}_")
+                or (entry and entry.component == component)
+            ):
                 continue
             if (file := bounded.open_regular(path)) is None:
                 unread.append(path.name)
@@ -155,7 +171,10 @@ class Evidence:
     @property
     def agent_port_open(self) -> bool | None:
         """Whether the guest has the agent's port open, or None when qemu does not answer."""
-        return next((bool(c.get("frontend-open")) for c in self.qmp.get("query-chardev", []) if c.get("label") == "vdagent"), None)
+        return next(
+            (bool(c.get("frontend-open")) for c in self.qmp.get("query-chardev", []) if c.get("label") == "vdagent"),
+            None,
+        )
 
     def agent_seen_now(self) -> bool:
         """Whether ryll sees the guest's agent now, or within QUERY_TIMEOUT seconds."""
@@ -163,7 +182,10 @@ class Evidence:
         try:
             with Client(os.path.join(self.lane_dir, "ryll.sock")) as ryll:
                 ryll.open("kerbside-lane", deadline)
-                while not (seen := ryll.request("status", {}, deadline).get("agent_connected") is True) and time.monotonic() < deadline:
+                while (
+                    not (seen := ryll.request("status", {}, deadline).get("agent_connected") is True)
+                    and time.monotonic() < deadline
+                ):
                     time.sleep(0.05)
                 return seen
         except (LaneError, OSError):
@@ -198,7 +220,8 @@ class Evidence:
 
     @property
     def drawn(self) -> bool:
-        """Whether ryll took a picture of a guest that had its agent and its marks. `frames` alone proves nothing: qemu has a
-        picture of its own before the firmware sets a video mode.
+        """Whether ryll took a picture of a guest that had its agent and its marks.
+
+        `frames` alone proves nothing: qemu has a picture of its own before the firmware sets a video mode.
         """
         return self.checks.get("screenshot", {}).get("result") == "ok"

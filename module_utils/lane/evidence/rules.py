@@ -26,7 +26,9 @@ from .observed import Evidence
 LEAST_SPACE = 1 << 20
 #: MariaDB's server errors for a user who lacks a privilege (mariadb.com/kb: error codes).
 DENIED = re.compile(r'\(\\*"?(1044|1045|1049|1142|1143|1227|1698), \\*["\'](.{0,200}?)\\*["\']\)')
-NO_SPACE = re.compile(r"No space left on device|Errcode: 28\b|os error 28\b|OS error(?: code)? 28\b|errno: 28\b|error 28\b", re.IGNORECASE)
+NO_SPACE = re.compile(
+    r"No space left on device|Errcode: 28\b|os error 28\b|OS error(?: code)? 28\b|errno: 28\b|error 28\b", re.IGNORECASE
+)
 #: The line of a cause below "Caused by:" in the errors of kerbside-proxy and ryll (Rust's anyhow).
 CAUSE = re.compile(r"^ {4}(?: *\d+: )?(?=\S)")
 #: OVMF starts the guest's program, and has done its own part.
@@ -103,9 +105,18 @@ def proxy_refuses_its_certificate(seen: Evidence) -> Found | None:
     said = seen.find("daemon", r"^Error: (?:loading|opening) TLS |invalid peer certificate: ")
     if said is None or _running(seen, "daemon"):
         return None
-    chain = [line for line in seen.log("daemon") if line.number > said[0].number and CAUSE.match(line.text)] or [said[0]]  # from the outermost to the root
+    # from the outermost to the root
+    chain = [line for line in seen.log("daemon") if line.number > said[0].number and CAUSE.match(line.text)] or [
+        said[0]
+    ]
     words = one_line(": ".join(CAUSE.sub("", readable(line.text)) for line in chain), 300)
-    return Found("proxy_certificate_refused", "tls", f"kerbside-proxy refuses its certificate or key: {words}", "see logs/daemon.log", chain[-1].place)
+    return Found(
+        "proxy_certificate_refused",
+        "tls",
+        f"kerbside-proxy refuses its certificate or key: {words}",
+        "see logs/daemon.log",
+        chain[-1].place,
+    )
 
 
 @rule("proxy-port-taken-late")
@@ -116,7 +127,13 @@ def port_was_taken(seen: Evidence) -> Found | None:
         return None
     port = int(said[1][1].rpartition(":")[2])
     owner = proc.listener(port) or "a process that has ended since"
-    return Found("port_taken", "environment", f"port {port}, which kerbside-proxy needs, was taken by {owner}", "see logs/daemon.log", said[0].place)
+    return Found(
+        "port_taken",
+        "environment",
+        f"port {port}, which kerbside-proxy needs, was taken by {owner}",
+        "see logs/daemon.log",
+        said[0].place,
+    )
 
 
 @rule("proxy-of-another-version")
@@ -127,7 +144,10 @@ def proxy_does_not_fit(seen: Evidence) -> Found | None:
     said = seen.find("daemon", r"The kerbside-proxy binary at (\S+) does not match this kerbside version")
     if said is None or _running(seen, "daemon"):
         return None
-    problem = f"kerbside-proxy does not fit kerbside's version: {said[1][1]} does not know its contract, and the daemon refuses to start it"
+    problem = (
+        f"kerbside-proxy does not fit kerbside's version: {said[1][1]} does not know its contract, and the daemon "
+        "refuses to start it"
+    )
     return Found("proxy_incompatible", "proxy", problem, "see logs/daemon.log", said[0].place)
 
 
@@ -135,19 +155,49 @@ def proxy_does_not_fit(seen: Evidence) -> Found | None:
 def proxy_ended(seen: Evidence) -> Found | None:
     """The daemon ends because its child, the proxy, has; or it has not noticed yet."""
     entry = seen.records.get("daemon")
-    if entry and (said := seen.find("daemon", r"Rust proxy child died with exit code (-?\d+)", whole=True)):  # it may have ended before ryll started
+    # it may have ended before ryll started
+    if entry and (said := seen.find("daemon", r"Rust proxy child died with exit code (-?\d+)", whole=True)):
         status = records.status_of_returncode(int(said[1][1]))
         if status == 128 + signal.SIGKILL and (rise := limits.rise(entry.counters, limits.KILLED)):
-            return Found("out_of_memory", "host", f"kerbside-proxy was killed by the kernel for memory ({rise})", evidence=said[0].place)
+            return Found(
+                "out_of_memory",
+                "host",
+                f"kerbside-proxy was killed by the kernel for memory ({rise})",
+                evidence=said[0].place,
+            )
         problem = f"kerbside-proxy {records.ended_how(status)}, and the daemon ended with it"
         return Found("proxy_ended", "proxy", problem, "see logs/daemon.log", said[0].place)
-    if entry and entry.ready_seconds is not None and entry.pid and not any(m.name == loss.PROXY for m in entry.members()):
-        return Found("proxy_ended", "proxy", "kerbside-proxy is gone although the daemon, which started it, still runs", "see logs/daemon.log", entry.log)
+    if (
+        entry
+        and entry.ready_seconds is not None
+        and entry.pid
+        and not any(m.name == loss.PROXY for m in entry.members())
+    ):
+        return Found(
+            "proxy_ended",
+            "proxy",
+            "kerbside-proxy is gone although the daemon, which started it, still runs",
+            "see logs/daemon.log",
+            entry.log,
+        )
     return None
 
 
-@rule("qemu-killed", "database-killed", "daemon-killed", "api-killed", "qemu-stopped", "database-stopped", "proxy-stopped", "guest-powers-off",
-      "daemon-thread-dead", "firmware-exception", "guest-exception", "kerbside-never-ready", "qemu-killed-for-memory")  # fmt: skip
+@rule(
+    "qemu-killed",
+    "database-killed",
+    "daemon-killed",
+    "api-killed",
+    "qemu-stopped",
+    "database-stopped",
+    "proxy-stopped",
+    "guest-powers-off",
+    "daemon-thread-dead",
+    "firmware-exception",
+    "guest-exception",
+    "kerbside-never-ready",
+    "qemu-killed-for-memory",
+)
 def program_lost(seen: Evidence) -> Found | None:
     """A program does not work. ryll is the last of every chain and has a rule of its own."""
     for gone in seen.lost:
@@ -155,10 +205,16 @@ def program_lost(seen: Evidence) -> Found | None:
         if gone.entry.name == loss.CLIENT or (never_ready and seen.blame["phase"] != "smoke"):
             continue  # the task that started it has reported it with more words
         if gone.entry.name == "qemu" and gone.entry.exit_status(seen.lane_dir) == 0:
-            problem = "qemu ended with status 0: the guest switched itself off or reset the machine (qemu runs with -no-reboot)"
+            problem = (
+                "qemu ended with status 0: the guest switched itself off or reset the machine (qemu runs with "
+                "-no-reboot)"
+            )
             return Found("guest_ended", "guest", problem, "see logs/serial.log", seen.serial_path)
         if gone.code == "program_broken" and gone.component == "firmware" and BOOTED.search(seen.serial):
-            problem = f"the guest's program died of an exception, which the firmware reported: {gone.problem.partition(': ')[2]}"
+            problem = (
+                "the guest's program died of an exception, which the firmware reported: "
+                f"{gone.problem.partition(': ')[2]}"
+            )
             return Found("guest_exception", "guest", problem, "see logs/serial.log", gone.evidence)
         error = gone.error()
         return Found(error.code, error.component, error.problem, error.fix, error.evidence)
@@ -171,18 +227,32 @@ def never_started(seen: Evidence) -> Found | None:
     missing = [name for name in NEEDED if name not in seen.records]
     if seen.blame["phase"] != "smoke" or not missing:
         return None
-    return Found("never_started", "lane", f"the lane is not complete: never started: {', '.join(missing)}", "run ./lane up first")
+    return Found(
+        "never_started", "lane", f"the lane is not complete: never started: {', '.join(missing)}", "run ./lane up first"
+    )
 
 
 @rule("api-workers-die")
 def workers_die(seen: Evidence) -> Found | None:
     """gunicorn goes on, and starts one worker after another that does not live long enough to answer."""
-    gone = [line for line in seen.log("api") if re.search(r"Worker \(pid:\d+\) was sent SIG(?:KILL|SEGV|ABRT|BUS)", line.text)]
+    gone = [
+        line
+        for line in seen.log("api")
+        if re.search(r"Worker \(pid:\d+\) was sent SIG(?:KILL|SEGV|ABRT|BUS)", line.text)
+    ]
     if len(gone) < 2 or seen.blame["component"] != "kerbside":
         return None
-    last = f"{len(gone)} workers of kerbside's API were killed one after another, the last with: {quoted(gone[-1].text)}"
+    last = (
+        f"{len(gone)} workers of kerbside's API were killed one after another, the last with: {quoted(gone[-1].text)}"
+    )
     if rise := limits.rise(seen.records["api"].counters, limits.KILLED):
-        return Found("out_of_memory", "host", f"{last}; the kernel killed processes for memory ({rise})", "see logs/api.log", gone[-1].place)
+        return Found(
+            "out_of_memory",
+            "host",
+            f"{last}; the kernel killed processes for memory ({rise})",
+            "see logs/api.log",
+            gone[-1].place,
+        )
     return Found("api_workers_die", "kerbside", last, "see logs/api.log", gone[-1].place)
 
 

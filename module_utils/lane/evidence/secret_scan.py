@@ -1,7 +1,8 @@
 """Search the artifacts for the secrets of their run, and withhold each file that holds one.
 
-A secret is found plain, in hex, percent-encoded and in base64 at any alignment, also when it is broken over lines or its line breaks are escaped.
-Nothing is unpacked: what the lane collects is text and pictures. A compressed file is withheld unread, because nobody can say what is in it.
+A secret is found plain, in hex, percent-encoded and in base64 at any alignment, also when it is broken over lines or
+its line breaks are escaped. Nothing is unpacked: what the lane collects is text and pictures. A compressed file is
+withheld unread, because nobody can say what is in it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from ..programs import records
 
 #: Line breaks and blanks, and line breaks as JSON and others escape them.
 BREAK = re.compile(rb"\s|\\[nr]")
-#: How compressed files and archives begin: gzip, bzip2, xz, zip, zstd, 7z. A tar file is not compressed, so that its content is searched.
+#: How compressed files and archives begin: gzip, bzip2, xz, zip, zstd, 7z. A tar file is not compressed, so that its
+#: content is searched.
 PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c")
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A secret in a file. path: below the artifacts; line: from 1; form: plain, hex, ...; secret: None for a file that could not be searched."""
+    """A secret in a file. path: below the artifacts; line: from 1; form: plain, hex, ...; secret: None for a file that
+    could not be searched.
+    """
 
     path: str
     line: int
@@ -63,13 +67,18 @@ def _find(data: bytes, folded: bytes, needle: bytes) -> int:
 
 
 def find_leaks(artifacts: Path, secrets: list[Secret]) -> list[Leak]:
-    """The first leak of each secret in each file below the artifacts, names of files included; the files are left as they are."""
+    """The first leak of each secret in each file below the artifacts, names of files included; the files are left as
+    they are.
+    """
     leaks: list[Leak] = []
     for path in sorted(p for p in artifacts.rglob("*") if p.is_file() and not p.is_symlink()):
         name = str(path.relative_to(artifacts))
         data = path.read_bytes()
         shown = mask(name, secrets)
-        mine = {secret: Leak(shown, 1, f"its name, {form}", secret) for secret, form, _ in search(os.fsencode(name), secrets)}
+        mine = {
+            secret: Leak(shown, 1, f"its name, {form}", secret)
+            for secret, form, _ in search(os.fsencode(name), secrets)
+        }
         for secret, form, line in search(data, secrets):
             mine.setdefault(secret, Leak(shown, line, form, secret))
         leaks += mine.values()
@@ -79,7 +88,9 @@ def find_leaks(artifacts: Path, secrets: list[Secret]) -> list[Leak]:
 
 
 def withhold(lane_dir: str, artifacts: Path) -> list[Leak]:
-    """Search the artifacts and replace each file with a leak by NAME.withheld, which says why; the list is empty when there is none."""
+    """Search the artifacts and replace each file with a leak by NAME.withheld, which says why; the list is empty when
+    there is none.
+    """
     secrets = of_lane(lane_dir)
     leaks = find_leaks(artifacts, secrets)
     for path in sorted(p for p in artifacts.rglob("*") if p.is_file() and not p.is_symlink()):
@@ -93,16 +104,30 @@ def withhold(lane_dir: str, artifacts: Path) -> list[Leak]:
 
 
 def failure(lane_dir: str, leaks: list[Leak]) -> LaneError:
-    """The failure that leaks are: of the component whose log holds one, else of the artifacts, that is of the lane itself."""
-    writers = {f"logs/{Path(entry.log).name}": entry.component for entry in records.records(lane_dir)} | {"logs/serial.log": "guest"}
+    """The failure that leaks are: of the component whose log holds one, else of the artifacts, that is of the lane
+    itself.
+    """
+    writers = {f"logs/{Path(entry.log).name}": entry.component for entry in records.records(lane_dir)} | {
+        "logs/serial.log": "guest"
+    }
     leak = next((leak for leak in leaks if leak.secret and leak.path in writers), leaks[0])
     evidence = f"{leak.path}.withheld"
     if leak.secret is None:
         return LaneError(
-            "secret_unsearched", "artifacts", f"{leak.path} is compressed, so that it cannot be searched for secrets", "it is withheld", evidence=evidence
+            "secret_unsearched",
+            "artifacts",
+            f"{leak.path} is compressed, so that it cannot be searched for secrets",
+            "it is withheld",
+            evidence=evidence,
         )
     if writer := writers.get(leak.path):
         problem = f"{writer} wrote its {leak.secret.words} to {Path(leak.path).name}"
         return LaneError("secret_in_log", writer, problem, "the file is withheld", evidence=evidence)
     files = ", ".join(str(leak) for leak in leaks)
-    return LaneError("secret_in_artifacts", "artifacts", f"the artifacts hold a secret of the run: {files}", "these files are withheld", evidence=evidence)
+    return LaneError(
+        "secret_in_artifacts",
+        "artifacts",
+        f"the artifacts hold a secret of the run: {files}",
+        "these files are withheld",
+        evidence=evidence,
+    )

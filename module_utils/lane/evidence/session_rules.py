@@ -26,10 +26,18 @@ SHELL = re.compile(r"UEFI Interactive Shell|Shell>|BdsDxe: (?:failed to load|No 
 @rule("firewall-denies-channel")
 def channel_denied(seen: Evidence) -> Found | None:
     """The proxy denies a channel because kerbside's settings say so."""
-    if not seen.in_session or not (said := seen.find("daemon", r'channel type not permitted by firewall policy.*?channel="?(\w+)')):
+    if not seen.in_session or not (
+        said := seen.find("daemon", r'channel type not permitted by firewall policy.*?channel="?(\w+)')
+    ):
         return None
     problem = f"kerbside's firewall policy denies the channel {said[1][1]}"
-    return Found("channel_denied", "kerbside", problem, "see KERBSIDE_FIREWALL_PERMITTED_CHANNELS and logs/daemon.log", said[0].place)
+    return Found(
+        "channel_denied",
+        "kerbside",
+        problem,
+        "see KERBSIDE_FIREWALL_PERMITTED_CHANNELS and logs/daemon.log",
+        said[0].place,
+    )
 
 
 @rule("ticket-wrong")
@@ -39,7 +47,13 @@ def ticket_refused(seen: Evidence) -> Found | None:
     """
     if not seen.in_session or not (said := seen.find("daemon", r"hypervisor connection failed.*PermissionDenied")):
         return None
-    return Found("ticket_refused", "kerbside", "qemu refused the ticket in sources.yaml (PermissionDenied)", "see logs/daemon.log", said[0].place)
+    return Found(
+        "ticket_refused",
+        "kerbside",
+        "qemu refused the ticket in sources.yaml (PermissionDenied)",
+        "see logs/daemon.log",
+        said[0].place,
+    )
 
 
 @rule("sources-point-elsewhere")
@@ -47,13 +61,24 @@ def spice_unreachable(seen: Evidence) -> Found | None:
     """Nothing listens where the proxy connects to: qemu's fault when that is qemu's port, kerbside's when it is
     another.
     """
-    if not seen.in_session or not (said := seen.find("daemon", r"hypervisor connection failed.*connecting to (\S+?): Connection refused")):
+    if not seen.in_session or not (
+        said := seen.find("daemon", r"hypervisor connection failed.*connecting to (\S+?): Connection refused")
+    ):
         return None
     port, own = int(said[1][1].rpartition(":")[2]), seen.qmp.get("query-spice", {}).get("port")
     if own and port != own:
-        problem = f"kerbside-proxy connects to port {port} as sources.yaml says, where nothing listens; qemu's SPICE port is {own}"
+        problem = (
+            f"kerbside-proxy connects to port {port} as sources.yaml says, where nothing listens; qemu's SPICE port "
+            f"is {own}"
+        )
         return Found("spice_unreachable", "kerbside", problem, "see logs/daemon.log", said[0].place)
-    return Found("spice_unreachable", "qemu", f"qemu's SPICE server does not listen on port {port}", "see logs/daemon.log", said[0].place)
+    return Found(
+        "spice_unreachable",
+        "qemu",
+        f"qemu's SPICE server does not listen on port {port}",
+        "see logs/daemon.log",
+        said[0].place,
+    )
 
 
 @rule("qemu-wants-tls")
@@ -81,11 +106,25 @@ def console_taken(seen: Evidence) -> Found | None:
     if len(mains) > 1:
         line, other = mains[1]
         shown = " (query-spice shows its connection)" if held - own else ""
-        problem = f"another client took the console: kerbside connected session {other} to qemu after ryll's session {session}{shown}"
-        return Found("console_taken", "environment", problem, "see logs/daemon.log; use no other client while a lane is checked", line.place)
+        problem = (
+            f"another client took the console: kerbside connected session {other} to qemu after ryll's session "
+            f"{session}{shown}"
+        )
+        return Found(
+            "console_taken",
+            "environment",
+            problem,
+            "see logs/daemon.log; use no other client while a lane is checked",
+            line.place,
+        )
     if held and own:
-        problem = "another client took the console: qemu's monitor (query-spice) shows a client that did not connect through kerbside"
-        return Found("console_taken", "environment", problem, "use no other client while a lane is checked", "logs/daemon.log")
+        problem = (
+            "another client took the console: qemu's monitor (query-spice) shows a client that did not connect "
+            "through kerbside"
+        )
+        return Found(
+            "console_taken", "environment", problem, "use no other client while a lane is checked", "logs/daemon.log"
+        )
     return None
 
 
@@ -101,11 +140,19 @@ def console_token_denied(seen: Evidence) -> Found | None:
 @rule("certificate-expired", "certificate-of-another-ca", "certificate-of-another-subject")
 def certificate_refused(seen: Evidence) -> Found | None:
     """Only the client reports it: kerbside serves whatever certificate it has."""
-    if not seen.in_session or not (said := seen.find("ryll", r"invalid peer certificate: [^:]+|certificate does not allow extended key usage.*")):
+    if not seen.in_session or not (
+        said := seen.find("ryll", r"invalid peer certificate: [^:]+|certificate does not allow extended key usage.*")
+    ):
         return None
     words = one_line(said[1][0], 120)
     meaning = next((meaning for word, meaning in CERTIFICATE.items() if word in words.lower()), "see its words")
-    return Found("certificate_refused", "tls", f"ryll refuses the proxy's certificate: {meaning} ({words})", "see logs/ryll.log", said[0].place)
+    return Found(
+        "certificate_refused",
+        "tls",
+        f"ryll refuses the proxy's certificate: {meaning} ({words})",
+        "see logs/ryll.log",
+        said[0].place,
+    )
 
 
 @rule("vv-points-at-qemu")
@@ -124,7 +171,13 @@ def guest_not_running(seen: Evidence) -> Found | None:
     if status in (None, "running"):
         return None
     component = "qemu" if status in ("internal-error", "io-error") else "guest"
-    return Found("guest_not_running", component, f"the guest does not run: QMP says that it is {status}", "see logs/serial.log", seen.serial_path)
+    return Found(
+        "guest_not_running",
+        component,
+        f"the guest does not run: QMP says that it is {status}",
+        "see logs/serial.log",
+        seen.serial_path,
+    )
 
 
 @rule("serial-not-written")
@@ -140,7 +193,9 @@ def serial_not_written(seen: Evidence) -> Found | None:
     except OSError as error:
         why = str(error.strerror)
     problem = f"qemu did not write the serial log although the guest was seen drawing: {seen.serial_path}: {why}"
-    return Found("serial_not_written", "host", problem, "check lane_serial_log and the disk that it is on", seen.serial_path)
+    return Found(
+        "serial_not_written", "host", problem, "check lane_serial_log and the disk that it is on", seen.serial_path
+    )
 
 
 @rule("firmware-cut")
@@ -160,7 +215,13 @@ def nothing_to_boot(seen: Evidence) -> Found | None:
         return None
     place = f"{seen.serial_path}:{seen.serial.count(chr(10), 0, said.start()) + 1}"
     words = one_line(seen.serial[said.start() :].split("\n", 1)[0], 120)
-    return Found("nothing_to_boot", "guest", f"the firmware found nothing to start on the guest's disk: {words}", "see logs/serial.log", place)
+    return Found(
+        "nothing_to_boot",
+        "guest",
+        f"the firmware found nothing to start on the guest's disk: {words}",
+        "see logs/serial.log",
+        place,
+    )
 
 
 @rule("vga-none")
@@ -169,7 +230,9 @@ def no_display(seen: Evidence) -> Found | None:
     detail = seen.checks.get("frames", {}).get("detail", {})
     if not seen.in_session or detail.get("component") != "qemu" or "screendump" not in str(detail.get("cause")):
         return None
-    return Found("no_display", "qemu", f"qemu has no display for the guest: {detail['cause']}", evidence="logs/qemu.log")
+    return Found(
+        "no_display", "qemu", f"qemu has no display for the guest: {detail['cause']}", evidence="logs/qemu.log"
+    )
 
 
 @rule("guest-without-agent", "agent-closed")
@@ -189,7 +252,10 @@ def agent_not_seen(seen: Evidence) -> Found | None:
     if seen.agent_seen_now():
         problem = f"the guest opened the agent's port too late, not{_limit(seen)}; by now ryll sees the agent"
         return Found("agent_late", "guest", problem, evidence=seen.serial_path)
-    problem = "ryll does not see the guest's agent, although QMP says that the guest has the port open (query-chardev: frontend-open true)"
+    problem = (
+        "ryll does not see the guest's agent, although QMP says that the guest has the port open (query-chardev: "
+        "frontend-open true)"
+    )
     return Found("agent_not_seen", "ryll", problem, "see logs/ryll.log", "logs/ryll.log")
 
 
@@ -200,7 +266,14 @@ def picture_wrong(seen: Evidence) -> Found | None:
     """
     detail = seen.checks.get("frames", {}).get("detail", {})
     cause = str(detail.get("cause"))
-    code = next((code for words, code in (("nothing but", "one_colour_screen"), ("pixels differ", "picture_differs")) if words in cause), None)
+    code = next(
+        (
+            code
+            for words, code in (("nothing but", "one_colour_screen"), ("pixels differ", "picture_differs"))
+            if words in cause
+        ),
+        None,
+    )
     if seen.blame["check"] != "screenshot" or code is None:
         return None
     return Found(code, str(detail["component"]), cause, evidence="screenshot.png")
@@ -209,7 +282,9 @@ def picture_wrong(seen: Evidence) -> Found | None:
 @rule("ryll-killed-mid-check")
 def ryll_ended(seen: Evidence) -> Found | None:
     """ryll is gone, and nothing before it in the chain is."""
-    if gone := next((g for g in seen.lost if g.entry.name == "ryll" and (g.entry.exit_status(seen.lane_dir) or 0) > 128), None):
+    if gone := next(
+        (g for g in seen.lost if g.entry.name == "ryll" and (g.entry.exit_status(seen.lane_dir) or 0) > 128), None
+    ):
         return Found(gone.code, gone.component, gone.problem, "see logs/ryll.log", gone.evidence)
     return None
 
@@ -222,7 +297,9 @@ def _blames_guest(seen: Evidence) -> bool:
 
 
 def _agent_missing(seen: Evidence) -> bool:
-    agent = seen.blame["check"] == "status" and seen.blame["component"] == "guest" and "agent" in str(seen.blame["cause"])
+    agent = (
+        seen.blame["check"] == "status" and seen.blame["component"] == "guest" and "agent" in str(seen.blame["cause"])
+    )
     return agent and seen.blame.get("code") != "agent_changed"  # which was there, and did not stay
 
 

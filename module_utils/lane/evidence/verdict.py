@@ -20,30 +20,48 @@ from .origins import origins
 
 SCHEMA = 2
 RESULT = "result.json"
-#: Who is to blame when a task of a role fails that names nobody itself (apt, template, community.crypto): the machine or the lane.
-ROLE_COMPONENT = {"kvm_probe": "host", "deps": "environment", "ryll_build": "environment", "tls": "environment", "kerbside": "environment"}
+#: Who is to blame when a task of a role fails that names nobody itself (apt, template, community.crypto): the machine
+#: or the lane.
+ROLE_COMPONENT = {
+    "kvm_probe": "host",
+    "deps": "environment",
+    "ryll_build": "environment",
+    "tls": "environment",
+    "kerbside": "environment",
+}
 
 
 def blame(failure: dict[str, Any]) -> dict[str, Any] | None:
-    """The `blame` of result.json from what the playbook caught: {"role", "task", "result"}; None when nothing failed."""
+    """The `blame` of result.json from what the playbook caught: {"role", "task", "result"}; None when nothing
+    failed.
+    """
     if not failure:
         return None
     result = failure.get("result") or {}
-    result = next((item for item in result.get("results") or [] if item.get("failed")), result)  # of a loop, the item that failed
+    # of a loop, the item that failed
+    result = next((item for item in result.get("results") or [] if item.get("failed")), result)
     role = failure.get("role") or ""
     named = result.get("lane_failure")
     if not named:
         words = str(result.get("msg") or result.get("stderr") or "it gave no reason")
-        named = LaneError("task_failed", ROLE_COMPONENT.get(role, "lane"), f"the task '{failure.get('task', '?')}' failed: {words}").as_dict()
+        named = LaneError(
+            "task_failed", ROLE_COMPONENT.get(role, "lane"), f"the task '{failure.get('task', '?')}' failed: {words}"
+        ).as_dict()
     return {"phase": role, **{key: named.get(key) for key in ("component", "check", "code", "cause", "evidence")}}
 
 
 def explained(lane_dir: str, fault: dict[str, Any], failure: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the blame, notes) after `diagnosis.explain`; a mistake in a rule must not cost the verdict, so the blame then stays and the notes say so."""
+    """(the blame, notes) after `diagnosis.explain`; a mistake in a rule must not cost the verdict, so the blame then
+    stays and the notes say so.
+    """
     try:
         return diagnosis.explain(lane_dir, fault, named=bool((failure.get("result") or {}).get("lane_failure")))
     except Exception as error:
-        return fault, {"rule": None, "broken": one_line(f"{type(error).__name__}: {error}"), "traceback": traceback.format_exc()}
+        return fault, {
+            "rule": None,
+            "broken": one_line(f"{type(error).__name__}: {error}"),
+            "traceback": traceback.format_exc(),
+        }
 
 
 def judge(checks: list[dict[str, Any]], fault: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
@@ -52,12 +70,25 @@ def judge(checks: list[dict[str, Any]], fault: dict[str, Any] | None) -> tuple[s
         missing = [c["name"] for c in checks if c["result"] != "pass"]
         if failed := next((c for c in checks if c["result"] == "fail"), None):
             problem = str(failed["detail"].get("cause") or f"the check {failed['name']} failed")
-            error = LaneError("check_failed", failed["detail"].get("component") or "lane", problem, check=failed["name"], evidence=RESULT)
+            error = LaneError(
+                "check_failed",
+                failed["detail"].get("component") or "lane",
+                problem,
+                check=failed["name"],
+                evidence=RESULT,
+            )
             fault = {"phase": "evidence", **error.as_dict()}
         elif missing or not checks:
-            problem = f"no result of this command for the checks {', '.join(missing)}" if missing else "no check is planned"
+            problem = (
+                f"no result of this command for the checks {', '.join(missing)}" if missing else "no check is planned"
+            )
             error = LaneError(
-                "checks_not_run", "lane", problem, "run the smoke check in the same command", check=missing[0] if missing else None, evidence=RESULT
+                "checks_not_run",
+                "lane",
+                problem,
+                "run the smoke check in the same command",
+                check=missing[0] if missing else None,
+                evidence=RESULT,
             )
             fault = {"phase": "evidence", **error.as_dict()}
     if fault is None:
@@ -164,8 +195,11 @@ def of_run(artifacts_dir: str, run: Run) -> dict[str, Any] | None:
     return result if result.get("run_id") == run.run_id else None
 
 
-def close(artifacts_dir: str, run: Run, command: str, phase: dict[str, Any], fault: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Add what happened after the evidence was taken: teardown's phase, the end, and its failure if nothing else failed before.
+def close(
+    artifacts_dir: str, run: Run, command: str, phase: dict[str, Any], fault: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Add what happened after the evidence was taken: teardown's phase, the end, and its failure if nothing else failed
+    before.
 
     Returns the result, or None when this command wrote none: the result of an earlier command stays as it is.
     """
@@ -182,7 +216,9 @@ def close(artifacts_dir: str, run: Run, command: str, phase: dict[str, Any], fau
 
 
 def shown(result: dict[str, Any], artifacts_dir: str) -> dict[str, str]:
-    """What a module returns as `lane_verdict`: the verdict, the last line for the terminal, and the path of result.json."""
+    """What a module returns as `lane_verdict`: the verdict, the last line for the terminal, and the path of
+    result.json.
+    """
     return {"verdict": result["verdict"], "line": line(result), "file": str(Path(artifacts_dir, RESULT))}
 
 
@@ -204,7 +240,10 @@ def score(result: dict[str, Any]) -> str:
 def stage(result: dict[str, Any]) -> str:
     """The guests and the accelerator in words."""
     guests = " and ".join(result["guests"]) or "not booted"
-    return f"{'guests' if len(result['guests']) > 1 else 'guest'} {guests} under {result['accel']['chosen'] or 'no accelerator yet'}"
+    return (
+        f"{'guests' if len(result['guests']) > 1 else 'guest'} {guests} under "
+        f"{result['accel']['chosen'] or 'no accelerator yet'}"
+    )
 
 
 def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:

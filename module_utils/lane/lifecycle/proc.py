@@ -35,7 +35,8 @@ class Process:
     def alive(self) -> bool:
         """False for a zombie: it has ended, and only waits for its parent to reap it.
 
-        A zombie with threads left is alive: only its first thread has ended, and the others keep its sockets open (seen with a killed qemu).
+        A zombie with threads left is alive: only its first thread has ended, and the others keep its sockets open (seen
+        with a killed qemu).
         """
         return self.state not in "ZX" or self.threads > 1
 
@@ -55,7 +56,9 @@ def read(pid: int) -> Process | None:
     if (found := proc_stat.read(pid)) is None:
         return None
     name, fields = found
-    parent, group, threads, started = (int(fields[n]) for n in (proc_stat.PARENT, proc_stat.GROUP, proc_stat.THREADS, proc_stat.STARTED))
+    parent, group, threads, started = (
+        int(fields[n]) for n in (proc_stat.PARENT, proc_stat.GROUP, proc_stat.THREADS, proc_stat.STARTED)
+    )
     return Process(pid, parent, group, fields[proc_stat.STATE], started, name, threads)
 
 
@@ -77,7 +80,8 @@ def program_of(group: int) -> int | None:
 
 
 class Groups:
-    """The live processes of some process groups, for callers that poll: a call reads the processes that it knows, and all of /proc every RESCAN seconds.
+    """The live processes of some process groups, for callers that poll: a call reads the processes that it knows, and
+    all of /proc every RESCAN seconds.
 
     A process that joins a group is found by the next scan of /proc; one that ends or is stopped is noticed at once.
     """
@@ -109,7 +113,9 @@ def _by_group(processes: Iterable[Process], groups: Collection[int]) -> dict[int
 
 
 def environ(pid: int, name: str) -> str | None:
-    """The value that `name` had in the process's environment at its start, or None when unset, gone or not ours to read."""
+    """The value that `name` had in the process's environment at its start, or None when unset, gone or not ours to
+    read.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             entries = file.read().split(b"\0")
@@ -120,8 +126,14 @@ def environ(pid: int, name: str) -> str | None:
 
 
 def marked(lane_id: int, run_id: str = "") -> list[Process]:
-    """The live processes of this user that carry the mark of this lane, whichever run of it started them unless one is named."""
-    return [p for p in everyone() if p.alive and (environ(p.pid, MARK) or "").startswith(f"{lane_id}/{run_id}") and ours(p.pid)]
+    """The live processes of this user that carry the mark of this lane, whichever run of it started them unless one is
+    named.
+    """
+    return [
+        p
+        for p in everyone()
+        if p.alive and (environ(p.pid, MARK) or "").startswith(f"{lane_id}/{run_id}") and ours(p.pid)
+    ]
 
 
 def any_marked(run_id: str) -> bool:
@@ -130,7 +142,9 @@ def any_marked(run_id: str) -> bool:
 
 
 def ours(pid: int) -> bool:
-    """Whether the process is this user's: root can read the environment of others as well, and a lane of theirs may have the same number."""
+    """Whether the process is this user's: root can read the environment of others as well, and a lane of theirs may
+    have the same number.
+    """
     try:
         return os.stat(f"/proc/{pid}").st_uid == os.getuid()
     except OSError:

@@ -18,18 +18,22 @@ from .run_state import check_elsewhere, owned, programs
 TRIES = 20
 
 
-def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, *, look_only: bool = False, run_id: str = "") -> dict[str, Any]:
+def take_down(
+    lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, *, look_only: bool = False, run_id: str = ""
+) -> dict[str, Any]:
     """Returns {"changed", "ended": [names], "removed": [paths]}; changed is False on a clean machine.
 
-    Everything with the mark is killed, all at once: nothing of a lane outlives its directory, the evidence was kept before, and a kerbside daemon that
-    gets SIGTERM drains its clients for up to 10 s (facts/kerbside.md 8). The keeper stays: `keeper.dismiss` ends it.
-    run_id: only this run of the lane; a later one is left alone.
-    Raises LaneError (lane) when something stays or when the lane runs in another directory, and (environment) for a directory that is not this lane's.
+    Everything with the mark is killed, all at once: nothing of a lane outlives its directory, the evidence was kept
+    before, and a kerbside daemon that gets SIGTERM drains its clients for up to 10 s (facts/kerbside.md 8). The keeper
+    stays: `keeper.dismiss` ends it. run_id: only this run of the lane; a later one is left alone. Raises LaneError
+    (lane) when something stays or when the lane runs in another directory, and (environment) for a directory that is
+    not this lane's.
     """
     try:
         run = owned(lane_id, lane_dir)
     except LaneError:
-        if run_id and not look_only and (mine := programs(lane_id, run_id)):  # whatever became of the directory, these are that run's
+        # whatever became of the directory, these are that run's
+        if run_id and not look_only and (mine := programs(lane_id, run_id)):
             stop.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
         raise
     if not run_id:
@@ -37,7 +41,11 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     there = os.path.lexists(lane_dir) and (not run_id or (run is not None and run.run_id == run_id))
     mine = programs(lane_id, run_id)
     if look_only:
-        return {"changed": there or bool(mine), "ended": sorted({p.name for p in mine}), "removed": [lane_dir] if there else []}
+        return {
+            "changed": there or bool(mine),
+            "ended": sorted({p.name for p in mine}),
+            "removed": [lane_dir] if there else [],
+        }
     ended: list[str] = []
     if mine:
         ended = _names(lane_dir if there and run else "", mine)
@@ -53,15 +61,24 @@ def take_down(lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, 
     if there or ended:
         left += [f"a listener on port {port} ({owner})" for port, owner in proc.listeners(ports.values()).items()]
     if left:
-        raise LaneError("not_clean", "lane", f"lane {lane_id} was taken down, but these are still there: {', '.join(left)}", "end or remove them")
+        raise LaneError(
+            "not_clean",
+            "lane",
+            f"lane {lane_id} was taken down, but these are still there: {', '.join(left)}",
+            "end or remove them",
+        )
     return {"changed": there or bool(ended), "ended": ended, "removed": [lane_dir] if there else []}
 
 
 def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
-    """What was found, by the names in the lane's records, the last started first, and by the process's own name if there is no record."""
+    """What was found, by the names in the lane's records, the last started first, and by the process's own name if
+    there is no record.
+    """
     known = {entry.group: entry.name for entry in (records.records(lane_dir) if lane_dir else [])}
     groups = {p.group for p in found}
-    return [name for group, name in reversed(known.items()) if group in groups] + sorted({p.name for p in found if p.group not in known})
+    return [name for group, name in reversed(known.items()) if group in groups] + sorted(
+        {p.name for p in found if p.group not in known}
+    )
 
 
 def remove(lane_dir: str) -> None:

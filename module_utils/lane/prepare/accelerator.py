@@ -1,7 +1,8 @@
 """Find out whether KVM can run the lane's firmware, and why not.
 
-First three system calls on the device node, which start nothing (KVM API: Documentation/virt/kvm/api.rst, linux/kvm.h). Then the firmware is booted under
-KVM for a moment, and qemu is asked for its state: that the node opens proves nothing (facts/qemu.md 4, docs/accelerator.md).
+First three system calls on the device node, which start nothing (KVM API: Documentation/virt/kvm/api.rst, linux/kvm.h).
+Then the firmware is booted under KVM for a moment, and qemu is asked for its state: that the node opens proves nothing
+(facts/qemu.md 4, docs/accelerator.md).
 """
 
 from __future__ import annotations
@@ -32,23 +33,27 @@ KVM_CREATE_VM = 0xAE01  # _IO(KVMIO, 0x01)
 API_VERSION = 12  # the only one since Linux 2.6.22
 TCG_CPU = "max"
 CACHE_VERSION = 2
-#: The firmware's clock driver has set the guest's clock, so its first phases have run (2.6 s after the start under TCG).
+#: The firmware's clock driver has set the guest's clock, so its first phases have run (2.6 s after the start under
+#: TCG).
 ALIVE = "RTC_CHANGE"
 #: States of qemu's guest that only the firmware can have caused; any other one says nothing about the firmware.
 DEAD = ("internal-error", "shutdown", "guest-panicked")
 POLL = 0.05
 FIX = "use a machine whose KVM can run UEFI guests (nested virtualization often cannot)"
 HANG_FIX = "see logs/kvm_probe.log, and raise kvm_probe_start_limit if qemu only needs longer to start"
-UDEV_RULE = 'echo \'KERNEL=="kvm", GROUP="kvm", MODE="0660"\' | sudo tee /etc/udev/rules.d/65-kvm.rules && sudo udevadm trigger --name-match=kvm'
+UDEV_RULE = (
+    'echo \'KERNEL=="kvm", GROUP="kvm", MODE="0660"\' | sudo tee /etc/udev/rules.d/65-kvm.rules'
+    " && sudo udevadm trigger --name-match=kvm"
+)
 
 
 @dataclass(frozen=True)
 class Finding:
     """The result of a probe.
 
-    state: runs; unknown (not probed yet, and nothing speaks against KVM); or what is wrong: missing, not_a_device, no_access,
-    not_kvm, no_vm, qemu_fails, qemu_hangs, not_running, firmware_dies, no_life. reason: a clause; fix: what a person can do,
-    or "". cpu: the -cpu that was tried last. log: the file with qemu's output, if it was kept.
+    state: runs; unknown (not probed yet, and nothing speaks against KVM); or what is wrong: missing, not_a_device,
+    no_access, not_kvm, no_vm, qemu_fails, qemu_hangs, not_running, firmware_dies, no_life. reason: a clause; fix: what
+    a person can do, or "". cpu: the -cpu that was tried last. log: the file with qemu's output, if it was kept.
     """
 
     state: str
@@ -64,7 +69,10 @@ def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioct
         found = os.stat(device)
     except OSError as error:
         there = "there is no" if isinstance(error, FileNotFoundError) else f"{error.strerror}:"
-        fix = "load the kernel module (sudo modprobe kvm_intel, or kvm_amd), or enable virtualization in the BIOS or the outer hypervisor"
+        fix = (
+            "load the kernel module (sudo modprobe kvm_intel, or kvm_amd), or enable virtualization in the BIOS or "
+            "the outer hypervisor"
+        )
         return Finding("missing", f"{there} {device}", fix)
     if not stat.S_ISCHR(found.st_mode):
         fix = "remove it and run: sudo modprobe -r kvm && sudo modprobe kvm"
@@ -81,20 +89,32 @@ def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioct
         os.close(descriptor)
 
 
-def _ask_device(device: str, descriptor: int, found: os.stat_result, ioctl: Callable[[int, int, int], int]) -> Finding | None:
+def _ask_device(
+    device: str, descriptor: int, found: os.stat_result, ioctl: Callable[[int, int, int], int]
+) -> Finding | None:
     numbers = f"device {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    fix = f"something else is bound to {device}, as some containers do; give the lane the host's KVM node (device 10:232)"
+    fix = (
+        f"something else is bound to {device}, as some containers do; give the lane the host's KVM node (device 10:232)"
+    )
     try:
         version = ioctl(descriptor, KVM_GET_API_VERSION, 0)
     except OSError as error:
-        return Finding("not_kvm", f"{device} is not KVM: {numbers} answers KVM_GET_API_VERSION with {error.strerror!r}", fix)
+        return Finding(
+            "not_kvm", f"{device} is not KVM: {numbers} answers KVM_GET_API_VERSION with {error.strerror!r}", fix
+        )
     if version != API_VERSION:
-        return Finding("not_kvm", f"{device} ({numbers}) answers KVM_GET_API_VERSION with {version}, not {API_VERSION}", fix)
+        return Finding(
+            "not_kvm", f"{device} ({numbers}) answers KVM_GET_API_VERSION with {version}, not {API_VERSION}", fix
+        )
     try:
         os.close(ioctl(descriptor, KVM_CREATE_VM, 0))
     except OSError as error:
         name = f"errno {error.errno}, {error.strerror}"
-        fix = "stop what else uses the processor's virtualization" if error.errno == errno.EBUSY else "sudo dmesg | grep -i kvm"
+        fix = (
+            "stop what else uses the processor's virtualization"
+            if error.errno == errno.EBUSY
+            else "sudo dmesg | grep -i kvm"
+        )
         return Finding("no_vm", f"{device} opens, but KVM_CREATE_VM fails ({name})", fix)
     return None
 
@@ -111,17 +131,28 @@ def _no_access(device: str, found: os.stat_result) -> Finding:
     mode = stat.S_IMODE(found.st_mode)
     join = f"sudo usermod -aG kvm {user}, then log in again"
     fix = join if group == "kvm" and mode & 0o060 == 0o060 else f"{UDEV_RULE}; {join}"
-    return Finding("no_access", f"user {user} may not read and write {device} (owner uid {found.st_uid}, group {group}, mode {mode:04o})", fix)
+    return Finding(
+        "no_access",
+        f"user {user} may not read and write {device} (owner uid {found.st_uid}, group {group}, mode {mode:04o})",
+        fix,
+    )
 
 
 def _kind(mode: int) -> str:
-    kinds = ((stat.S_ISDIR, "directory"), (stat.S_ISREG, "plain file"), (stat.S_ISBLK, "block device"), (stat.S_ISSOCK, "socket"), (stat.S_ISFIFO, "pipe"))
+    kinds = (
+        (stat.S_ISDIR, "directory"),
+        (stat.S_ISREG, "plain file"),
+        (stat.S_ISBLK, "block device"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISFIFO, "pipe"),
+    )
     return next((name for test, name in kinds if test(mode)), "something else")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What to boot, and how long to wait: limit for the firmware's first sign of life, start_limit for each of qemu's answers; both in seconds.
+    """What to boot, and how long to wait: limit for the firmware's first sign of life, start_limit for each of qemu's
+    answers; both in seconds.
 
     folder: for qemu's files. log: a file for qemu's output where that may explain a failure. mark: the lane's.
     """
@@ -142,12 +173,26 @@ class Probe:
     def boot(self, cpu: str) -> Finding:
         """Boot the firmware with this CPU model, and stop it again as soon as it is seen alive or dead.
 
-        Where KVM cannot run it, it dies within 0.1 s: state internal-error, or shutdown when it resets the machine. Alive is the first change of the
-        guest's clock, or a byte on the serial port.
+        Where KVM cannot run it, it dies within 0.1 s: state internal-error, or shutdown when it resets the machine.
+        Alive is the first change of the guest's clock, or a byte on the serial port.
         """
         machine = f"q35,accel={self.accelerator}"
         arguments = [
-            *("-machine", machine, "-cpu", cpu, "-m", "128", "-nodefaults", "-vga", "std", "-display", "none", "-no-reboot", "-no-shutdown"),
+            *(
+                "-machine",
+                machine,
+                "-cpu",
+                cpu,
+                "-m",
+                "128",
+                "-nodefaults",
+                "-vga",
+                "std",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-no-shutdown",
+            ),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_value(self.firmware.code)}"),
             *("-drive", f"if=pflash,format=raw,snapshot=on,file={_value(self.firmware.vars)}"),
             *("-serial", "file:{home}/serial.log"),
@@ -158,7 +203,9 @@ class Probe:
                 found = self._watch(qemu, cpu)
         except QmpError as error:
             state = "qemu_hangs" if isinstance(error, QmpTimeout) else "qemu_fails"
-            found = Finding(state, f"qemu with -cpu {cpu} {qemu.failure(error)} under {self.name} before the firmware ran", cpu=cpu)
+            found = Finding(
+                state, f"qemu with -cpu {cpu} {qemu.failure(error)} under {self.name} before the firmware ran", cpu=cpu
+            )
         if found.state in ("runs", "firmware_dies"):
             return found
         return replace(found, log=qemu.save_output(self.log, found.reason))
@@ -174,23 +221,36 @@ class Probe:
             status = qemu.qmp.execute("query-status")["status"]
         if status == "running":
             if event or Path(qemu.home, "serial.log").stat().st_size:
-                return Finding("runs", f"the firmware runs under {self.name} with -cpu {cpu}: alive {qemu.seconds():.1f} s after its start", cpu=cpu)
-            reason = f"the firmware shows no life under {self.name} with -cpu {cpu}: no clock set and no serial output within {self.limit:g} s"
+                return Finding(
+                    "runs",
+                    f"the firmware runs under {self.name} with -cpu {cpu}: alive {qemu.seconds():.1f} s after its "
+                    "start",
+                    cpu=cpu,
+                )
+            reason = (
+                f"the firmware shows no life under {self.name} with -cpu {cpu}: no clock set and no serial output "
+                f"within {self.limit:g} s"
+            )
             return Finding("no_life", reason, cpu=cpu)
         output = [line for line in qemu.output().splitlines() if "internal error" in line or "failure" in line]
         said = f" ({one_line(', '.join(output[:2]), 120)})" if output else ""
         if status in DEAD:
-            reason = f"the firmware dies under {self.name}: QMP says {status} {qemu.seconds():.2f} s after the start with -cpu {cpu}{said}"
+            reason = (
+                f"the firmware dies under {self.name}: QMP says {status} {qemu.seconds():.2f} s after the start with "
+                f"-cpu {cpu}{said}"
+            )
             return Finding("firmware_dies", reason, cpu=cpu)
         started = "never started the processor" if status == "prelaunch" else "does not keep the processor running"
-        reason = f"{self.name} {started}: QMP says {status} {qemu.seconds():.1f} s after qemu's start with -cpu {cpu}{said}"
+        reason = (
+            f"{self.name} {started}: QMP says {status} {qemu.seconds():.1f} s after qemu's start with -cpu {cpu}{said}"
+        )
         return Finding("not_running", reason, cpu=cpu)
 
     def first_of(self, cpus: Sequence[str]) -> Finding:
         """The first CPU model that the firmware runs with, or why none does.
 
-        The next model is tried only when qemu itself exits with one: qemu 7.2 on a newer kernel aborts over a feature that `max` has (seen), while a plain
-        model starts. When the firmware dies, the model is not the reason.
+        The next model is tried only when qemu itself exits with one: qemu 7.2 on a newer kernel aborts over a feature
+        that `max` has (seen), while a plain model starts. When the firmware dies, the model is not the reason.
         """
         failed = []
         for cpu in cpus:
@@ -211,7 +271,15 @@ def _value(path: str) -> str:
 
 def cache_key(device: str, qemu: str, firmware: Pair, cpus: Sequence[str]) -> str:
     """Changes with whatever the result depends on: kernel, processor, qemu, firmware, device node, user."""
-    parts: list[Any] = [CACHE_VERSION, os.uname().release, os.uname().version, _processor(), os.geteuid(), sorted(os.getgroups()), list(cpus)]
+    parts: list[Any] = [
+        CACHE_VERSION,
+        os.uname().release,
+        os.uname().version,
+        _processor(),
+        os.geteuid(),
+        sorted(os.getgroups()),
+        list(cpus),
+    ]
     for path in (qemu, firmware.code, firmware.vars):
         found = os.stat(path)
         parts.append([os.path.realpath(path), found.st_size, found.st_mtime_ns])
@@ -237,7 +305,10 @@ def read_cache(cache_dir: str, key: str) -> Finding | None:
 
 
 def write_cache(cache_dir: str, key: str, found: Finding) -> None:
-    """Keep a result that stays true: only what the firmware did. Those of earlier kernels, qemus or firmwares are removed."""
+    """Keep a result that stays true: only what the firmware did.
+
+    Those of earlier kernels, qemus or firmwares are removed.
+    """
     if found.state not in ("runs", "firmware_dies"):
         return
     path = _cache_file(cache_dir, key)

@@ -1,4 +1,5 @@
-"""The lane's cache: shared by lanes that may fill it at the same time, trusted because programs are run from it, and kept small.
+"""The lane's cache: shared by lanes that may fill it at the same time, trusted because programs are run from it, and
+kept small.
 
 An entry is a folder in a family ("venvs", "programs"); its time of change is when a lane last used it.
 """
@@ -24,7 +25,10 @@ KEEP = 4
 
 @contextlib.contextmanager
 def locked(root: Path, name: str, limit: float) -> Iterator[None]:
-    """One builder of `name` at a time, also of other lanes; the lock ends with its holder. Raises LaneError when it is not free within `limit` seconds."""
+    """One builder of `name` at a time, also of other lanes; the lock ends with its holder.
+
+    Raises LaneError when it is not free within `limit` seconds.
+    """
     make_private(root)
     lock = root / f".lock-{name}"
 
@@ -44,11 +48,17 @@ def locked(root: Path, name: str, limit: float) -> Iterator[None]:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder of the cache. Raises LaneError for one that others can write to, or that programs cannot be run from."""
+    """Make a folder of the cache.
+
+    Raises LaneError for one that others can write to, or that programs cannot be run from.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid not in (0, os.geteuid()) or stat.S_IMODE(found.st_mode) & 0o022:
-        problem = f"{folder} belongs to uid {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}, so that others could replace the programs in it"
+        problem = (
+            f"{folder} belongs to uid {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}, so that others "
+            "could replace the programs in it"
+        )
         raise LaneError("cache_not_private", "environment", problem, f"chmod go-w {folder}, or set lane_cache_dir")
     check_exec(folder)
 
@@ -90,7 +100,10 @@ def entries(root: Path, prefix: str = "") -> list[Path]:
 
 
 def prune(root: Path, prefix: str = "", keep: int = KEEP) -> list[str]:
-    """Remove all but the `keep` entries that were used last, except those that a running process uses. Returns their names."""
+    """Remove all but the `keep` entries that were used last, except those that a running process uses.
+
+    Returns their names.
+    """
     old = entries(root, prefix)[keep:]
     in_use = _in_use() if old else ""
     gone = [path for path in old if f"{path}/" not in in_use]

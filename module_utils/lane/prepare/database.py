@@ -1,8 +1,9 @@
 """An empty database with kerbside's schema, made once and copied for each run.
 
-Making it takes mariadb-install-db, a server and `kerbside db upgrade`: three to four seconds. A copy takes milliseconds. The cache holds a data directory that
-its server closed cleanly, under a key that changes with the programs that made it and with kerbside's newest migration. It holds no user and no secret: those
-belong to a run. Whether the schema really is the newest one is asked of the running server, because no file tells.
+Making it takes mariadb-install-db, a server and `kerbside db upgrade`: three to four seconds. A copy takes
+milliseconds. The cache holds a data directory that its server closed cleanly, under a key that changes with the
+programs that made it and with kerbside's newest migration. It holds no user and no secret: those belong to a run.
+Whether the schema really is the newest one is asked of the running server, because no file tells.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from ..programs import records, start, stop
 from ..programs.program import Program
 from . import cache
 
-STAMP = "lane-database.json"  # beside the data directory: the size of each of its files, and the content of kerbside's tables
+# beside the data directory: the size of each of its files, and the content of kerbside's tables
+STAMP = "lane-database.json"
 TABLES = "kerbside"  # the folder of kerbside's tables; the rest is MariaDB's own
 SERVER = "database_made"  # the name of the program that is the server while the database is made
 QUERY_LIMIT = 20.0  #: seconds for one query of the running server
@@ -36,7 +38,8 @@ ASSIGNMENT = re.compile(r"(?m)^(revision|down_revision)\b[^=\n]*=\s*(.+?)\s*(?:#
 class Options:
     """How the database is made: programs in their order, among them the server SERVER, which keeps its data in datadir.
 
-    inputs: paths and texts that the content depends on; of a path its size and time of change count. kerbside: the bin folder of its environment.
+    inputs: paths and texts that the content depends on; of a path its size and time of change count. kerbside: the bin
+    folder of its environment.
     """
 
     programs: tuple[Program, ...]
@@ -61,7 +64,9 @@ def _state(path: str) -> bytes:
 
 
 def newest_revisions(kerbside: str) -> set[str]:
-    """The revisions of the installed kerbside that no other migration follows, read from its migrations without importing them."""
+    """The revisions of the installed kerbside that no other migration follows, read from its migrations without
+    importing them.
+    """
     revisions, followed = set(), set()
     for path in Path(kerbside).parent.glob("lib/python3*/site-packages/kerbside/**/versions/*.py"):
         found = {name: ast.literal_eval(value) for name, value in ASSIGNMENT.findall(path.read_text(encoding="utf-8"))}
@@ -73,18 +78,52 @@ def newest_revisions(kerbside: str) -> set[str]:
 
 
 def check_schema(options: Options, client: str, socket: str, user: str, run: Run) -> str:
-    """The revision of the running database's schema. Raises LaneError unless it is the newest of the installed kerbside."""
+    """The revision of the running database's schema.
+
+    Raises LaneError unless it is the newest of the installed kerbside.
+    """
     newest = newest_revisions(options.kerbside)
     if not newest:
-        raise LaneError("database_schema_unknown", "lane", f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}")
-    argv = [client, "--no-defaults", f"--socket={socket}", f"--user={user}", "-N", "-B", "-e", "SELECT version_num FROM alembic_version", "kerbside"]
-    done = command.run(argv, command.environment(run.mark), QUERY_LIMIT, "query the version of the database's schema", component="database")
+        raise LaneError(
+            "database_schema_unknown",
+            "lane",
+            f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}",
+        )
+    argv = [
+        client,
+        "--no-defaults",
+        f"--socket={socket}",
+        f"--user={user}",
+        "-N",
+        "-B",
+        "-e",
+        "SELECT version_num FROM alembic_version",
+        "kerbside",
+    ]
+    done = command.run(
+        argv,
+        command.environment(run.mark),
+        QUERY_LIMIT,
+        "query the version of the database's schema",
+        component="database",
+    )
     if done.status:
-        raise LaneError("database_query_failed", "database", f"the version of the database's schema cannot be read: {one_line(done.said, 200)}")
+        raise LaneError(
+            "database_query_failed",
+            "database",
+            f"the version of the database's schema cannot be read: {one_line(done.said, 200)}",
+        )
     found = set(done.out.split())
     if found != newest:
-        problem = f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs {_listed(newest)}"
-        raise LaneError("database_schema_old", "database", problem, "take the lane down (./lane down) and start it with a new database")
+        problem = (
+            f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs {_listed(newest)}"
+        )
+        raise LaneError(
+            "database_schema_old",
+            "database",
+            problem,
+            "take the lane down (./lane down) and start it with a new database",
+        )
     return _listed(found)
 
 
@@ -100,7 +139,8 @@ def drop(cache_dir: str, options: Options) -> None:
 
 
 def copy(cache_dir: str, options: Options) -> bool:
-    """Put a copy at options.datadir, which must not exist; False (and nothing is there) unless the cache has one whose files are unchanged.
+    """Put a copy at options.datadir, which must not exist; False (and nothing is there) unless the cache has one whose
+    files are unchanged.
 
     Raises LaneError (host) when it cannot be written.
     """
@@ -115,7 +155,8 @@ def copy(cache_dir: str, options: Options) -> bool:
         shutil.copytree(home / "data", options.datadir)
     except (shutil.Error, OSError) as error:
         shutil.rmtree(options.datadir, ignore_errors=True)
-        why = error.strerror or str(error.args[0][-1][-1] if isinstance(error, shutil.Error) else error)  # of many files the last one's
+        # of many files the last one's
+        why = error.strerror or str(error.args[0][-1][-1] if isinstance(error, shutil.Error) else error)
         problem = f"the database cannot be copied to {options.datadir}: {one_line(why, 200)}"
         raise LaneError("database_not_copied", "host", problem, f"make room there (df {options.datadir})") from None
     return True
@@ -124,7 +165,8 @@ def copy(cache_dir: str, options: Options) -> bool:
 def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float) -> bool:
     """Make it for the cache and put a copy at options.datadir. False when another lane made it meanwhile.
 
-    Raises LaneError with the component of the program that failed, or (environment) when another lane holds the lock longer than `limit` seconds.
+    Raises LaneError with the component of the program that failed, or (environment) when another lane holds the lock
+    longer than `limit` seconds.
     """
     home = options.home(cache_dir)
     with cache.locked(home.parent, home.name, limit):
@@ -132,7 +174,11 @@ def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float
             return False
         _make(home, lane_dir, run, options)
         if not copy(cache_dir, options):
-            raise LaneError("database_cache_changed", "environment", f"a file of the database that was just made in {home} is missing or changed")
+            raise LaneError(
+                "database_cache_changed",
+                "environment",
+                f"a file of the database that was just made in {home} is missing or changed",
+            )
         return True
 
 
@@ -140,7 +186,9 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
     program = next((one for one in options.programs if one.name == SERVER), None)
     if program is None:
         names = ", ".join(one.name for one in options.programs)
-        raise LaneError("database_no_server", "lane", f"no program is named {SERVER} among those that make the database ({names})")
+        raise LaneError(
+            "database_no_server", "lane", f"no program is named {SERVER} among those that make the database ({names})"
+        )
     shutil.rmtree(options.datadir, ignore_errors=True)
     start.start(lane_dir, run, list(options.programs), restart=True)
     [server] = [entry for entry in records.records(lane_dir) if entry.name == SERVER]

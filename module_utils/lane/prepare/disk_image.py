@@ -1,8 +1,8 @@
 """Writes the disk of a UEFI guest: a FAT12 volume with one program, in a qcow2 file.
 
-Both formats are written here rather than by mtools and qemu-img, because those put their own version or their defaults into
-the file: here the same program gives the same bytes on every machine. The layouts are Microsoft's FAT specification
-(fatgen103) and QEMU's docs/interop/qcow2.txt; docs/guests.md says what was tried with the result.
+Both formats are written here rather than by mtools and qemu-img, because those put their own version or their defaults
+into the file: here the same program gives the same bytes on every machine. The layouts are Microsoft's FAT
+specification (fatgen103) and QEMU's docs/interop/qcow2.txt; docs/guests.md says what was tried with the result.
 """
 
 from __future__ import annotations
@@ -34,11 +34,16 @@ def boot_volume(program: bytes, sectors: int = 2048) -> bytes:
     needed = 2 + -(-len(program) // SECTOR)
     if needed > clusters or clusters > MOST_CLUSTERS:
         raise LaneError(
-            "guest_build_failed", "lane", f"the program takes {needed} clusters of {SECTOR} bytes, and the volume has {clusters}", "make it smaller"
+            "guest_build_failed",
+            "lane",
+            f"the program takes {needed} clusters of {SECTOR} bytes, and the volume has {clusters}",
+            "make it smaller",
         )
     fat = [0xFF8, 0xFFF, 0xFFF, 0xFFF, *range(5, 2 + needed), 0xFFF]
     data = directory(entry(b".", 2, DIRECTORY), entry(b"..", 0, DIRECTORY), entry(b"BOOT", 3, DIRECTORY))
-    data += directory(entry(b".", 3, DIRECTORY), entry(b"..", 2, DIRECTORY), entry(b"BOOTX64 EFI", 4, ARCHIVE, len(program)))
+    data += directory(
+        entry(b".", 3, DIRECTORY), entry(b"..", 2, DIRECTORY), entry(b"BOOTX64 EFI", 4, ARCHIVE, len(program))
+    )
     data += program
     head = boot_sector(sectors, fat_sectors)
     table = packed(fat).ljust(fat_sectors * SECTOR, b"\0")
@@ -94,8 +99,8 @@ def packed(numbers: list[int]) -> bytes:
 def qcow2(raw: bytes, cluster_bits: int = 12) -> bytes:
     """A qcow2 version 3 file holding `raw`, without the clusters that are all zero.
 
-    The clusters are: header, refcount table, refcount block, L1 table, L2 tables, data. `raw` is a whole number of clusters
-    and small enough for one refcount block of 16 bit counts (8 MiB with clusters of 4 KiB), else ValueError.
+    The clusters are: header, refcount table, refcount block, L1 table, L2 tables, data. `raw` is a whole number of
+    clusters and small enough for one refcount block of 16 bit counts (8 MiB with clusters of 4 KiB), else ValueError.
     """
     size = 1 << cluster_bits
     blocks = [raw[at : at + size] for at in range(0, len(raw), size)]
@@ -130,6 +135,14 @@ def qcow2(raw: bytes, cluster_bits: int = 12) -> bytes:
         4,
         104,
     )
-    parts = [header, struct.pack(">Q", 2 * size), struct.pack(f">{total}H", *[1] * total), struct.pack(f">{tables}Q", *l1)]
-    parts += [struct.pack(f">{len(part)}Q", *part) for part in (l2[at : at + per_table] for at in range(0, len(l2), per_table))]
+    parts = [
+        header,
+        struct.pack(">Q", 2 * size),
+        struct.pack(f">{total}H", *[1] * total),
+        struct.pack(f">{tables}Q", *l1),
+    ]
+    parts += [
+        struct.pack(f">{len(part)}Q", *part)
+        for part in (l2[at : at + per_table] for at in range(0, len(l2), per_table))
+    ]
     return b"".join(part.ljust(size, b"\0") for part in [*parts, *kept])

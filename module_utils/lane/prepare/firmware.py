@@ -1,7 +1,8 @@
 """Find OVMF's two files, CODE and VARS, and check that they belong together.
 
-OVMF is built for a flash of 4 MiB (CODE 3,653,632 + VARS 540,672 bytes) or 2 MiB (1,966,080 + 131,072); the sizes of a pair add up to
-exactly that. Seen on Debian 12 (both) and Debian 13 (4 MiB only); qemu refuses or misplaces what does not fit.
+OVMF is built for a flash of 4 MiB (CODE 3,653,632 + VARS 540,672 bytes) or 2 MiB (1,966,080 + 131,072); the sizes of a
+pair add up to exactly that. Seen on Debian 12 (both) and Debian 13 (4 MiB only); qemu refuses or misplaces what does
+not fit.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def find_pair(candidates: Sequence[tuple[str, str]] = PAIRS) -> Pair | None:
 
 
 def check_code(code: str) -> None:
-    """Raise LaneError (firmware) when OVMF's code cannot be read: qemu, which would report it as well, is not to blame for it."""
+    """Raise LaneError (firmware) when OVMF's code cannot be read: qemu, which would report it as well, is not to blame
+    for it.
+    """
     _size(code, "CODE")
 
 
@@ -50,8 +53,16 @@ def check_pair(code: str, variables: str) -> Pair:
     sizes = _size(code, "CODE"), _size(variables, "VARS")
     total = sum(sizes)
     if total not in (4 * MIB, 2 * MIB):
-        problem = f"OVMF's CODE {code} and VARS {variables} do not make a flash of 4 MiB or 2 MiB: they have {sizes[0]} and {sizes[1]} bytes"
-        raise LaneError("firmware_mismatch", "firmware", problem, "reinstall the package that owns them; one is truncated or of another build")
+        problem = (
+            f"OVMF's CODE {code} and VARS {variables} do not make a flash of 4 MiB or 2 MiB: they have {sizes[0]} and "
+            f"{sizes[1]} bytes"
+        )
+        raise LaneError(
+            "firmware_mismatch",
+            "firmware",
+            problem,
+            "reinstall the package that owns them; one is truncated or of another build",
+        )
     return Pair(code, variables, total)
 
 
@@ -62,4 +73,6 @@ def _size(path: str, name: str) -> int:
             return os.fstat(file.fileno()).st_size
     except OSError as error:
         problem = f"OVMF's {name} {path} cannot be read: {error.strerror}"
-        raise LaneError("firmware_unreadable", "firmware", problem, "install it (the role deps does) or name another file") from None
+        raise LaneError(
+            "firmware_unreadable", "firmware", problem, "install it (the role deps does) or name another file"
+        ) from None

@@ -1,7 +1,7 @@
 """One commit of a git repository in a folder of the cache.
 
-git gets none of the caller's GIT_DIR and the like, runs no hook, never asks for a password, and works in a folder that is only the lane's. The
-caller's configuration counts where it says how a repository is reached, and nowhere else.
+git gets none of the caller's GIT_DIR and the like, runs no hook, never asks for a password, and works in a folder that
+is only the lane's. The caller's configuration counts where it says how a repository is reached, and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from ..core.errors import LaneError, one_line
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FETCH_LIMIT = 600.0  # seconds
 #: What git needs of the caller to reach a repository.
-KEEP = ("SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_*", "GIT_PROXY_*", "GIT_CONFIG_GLOBAL", "XDG_CONFIG_HOME")
+KEEP = (
+    "SSH_AUTH_SOCK",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSL_*",
+    "GIT_PROXY_*",
+    "GIT_CONFIG_GLOBAL",
+    "XDG_CONFIG_HOME",
+)
 #: No hook, no daemon of the repository's own configuration, and a checkout of another user is read like one's own.
 QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "safe.directory=*")
 
@@ -27,8 +35,9 @@ QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "
 class Repository:
     """A repository and how to speak of it.
 
-    url: anything git takes; prefix: of the variables in messages; component: who is blamed when the repository lacks what is asked for;
-    purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what git says.
+    url: anything git takes; prefix: of the variables in messages; component: who is blamed when the repository lacks
+    what is asked for; purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what
+    git says.
     """
 
     url: str
@@ -44,20 +53,30 @@ class Repository:
         return hashlib.sha256(self.url.encode()).hexdigest()[:12]
 
     def commit(self, ref: str) -> str:
-        """The commit that a branch or tag names now; a branch wins over a tag of the same name. A whole commit is taken as it is.
+        """The commit that a branch or tag names now; a branch wins over a tag of the same name.
 
-        Raises LaneError: host without git, environment when the repository cannot be read, the component when it has no such ref.
+        A whole commit is taken as it is.
+
+        Raises LaneError: host without git, environment when the repository cannot be read, the component when it has no
+        such ref.
         """
         return ref if COMMIT.fullmatch(ref) else self._resolve(ref)
 
     def check_out(self, commit: str, folder: Path) -> None:
-        """Make the folder hold this commit and nothing else; it keeps its history, so that the next commit needs little fetching.
+        """Make the folder hold this commit and nothing else; it keeps its history, so that the next commit needs little
+        fetching.
 
         The repository's tags are fetched each time, for builds that ask `git describe`. Raises LaneError like `commit`.
         """
 
         def step(arguments: list[str], error: tuple[str, str] | None, problem: str, network: bool = False) -> bool:
-            done = command.run([git, "-C", str(folder), *QUIET, *arguments], self._environment(network), FETCH_LIMIT, f"git {arguments[0]}", log=self.log)
+            done = command.run(
+                [git, "-C", str(folder), *QUIET, *arguments],
+                self._environment(network),
+                FETCH_LIMIT,
+                f"git {arguments[0]}",
+                log=self.log,
+            )
             if done.status and error:
                 raise LaneError(*error, f"{problem}: git said {one_line(done.said, 300)}", evidence=self.log)
             return done.status == 0
@@ -70,10 +89,20 @@ class Repository:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ".git").exists():
             step(["init", "-q", "--template="], broken, "cannot make a repository in the cache")
-        step(["fetch", "-q", "--no-tags", "--force", "--", self.url, *refs], broken, f"cannot fetch {self.url}", network=True)
+        step(
+            ["fetch", "-q", "--no-tags", "--force", "--", self.url, *refs],
+            broken,
+            f"cannot fetch {self.url}",
+            network=True,
+        )
         if not there():
             missing = ("no_such_ref", self.component)
-            step(["fetch", "-q", "--no-tags", "--", self.url, commit], missing, f"{self.url} has no commit {commit}", network=True)
+            step(
+                ["fetch", "-q", "--no-tags", "--", self.url, commit],
+                missing,
+                f"{self.url} has no commit {commit}",
+                network=True,
+            )
         step(["checkout", "-q", "--force", "--detach", commit], broken, f"cannot check out {commit}")
         step(["clean", "-q", "-ffdx"], broken, "cannot clean the checkout")
 
@@ -81,7 +110,9 @@ class Repository:
         """The path of git. Raises LaneError (component host) when there is none."""
         git = command.find_program("git")
         if not git:
-            raise LaneError("no_git", "host", f"git is needed for {self.purpose}, and there is none on PATH", "apt-get install git")
+            raise LaneError(
+                "no_git", "host", f"git is needed for {self.purpose}, and there is none on PATH", "apt-get install git"
+            )
         return git
 
     def _environment(self, network: bool) -> dict[str, str]:
@@ -90,10 +121,22 @@ class Repository:
         return {**command.environment(self.mark), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
     def _resolve(self, ref: str) -> str:
-        done = command.run([self.program(), "ls-remote", "--", self.url], self._environment(True), FETCH_LIMIT, f"git to list {self.url}", log=self.log)
+        done = command.run(
+            [self.program(), "ls-remote", "--", self.url],
+            self._environment(True),
+            FETCH_LIMIT,
+            f"git to list {self.url}",
+            log=self.log,
+        )
         if done.status:
             problem = f"cannot read the repository {self.url}: git said {one_line(done.said, 300)}"
-            raise LaneError("repository_unreadable", "environment", problem, f"check {self.prefix} and the network", evidence=self.log)
+            raise LaneError(
+                "repository_unreadable",
+                "environment",
+                problem,
+                f"check {self.prefix} and the network",
+                evidence=self.log,
+            )
         named = {name: commit for commit, _, name in (line.partition("\t") for line in done.out.splitlines())}
         for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"):
             if name in named:
@@ -105,7 +148,12 @@ class Repository:
 def check_ref(variable: str, ref: str) -> None:
     """Refuse what can be no ref before it gets onto a command line. Raises LaneError (component environment)."""
     if not re.fullmatch(r"\w[\w./+-]*", ref, re.ASCII) or ".." in ref:
-        raise LaneError("no_such_ref", "environment", f"{variable} names {ref!r}, which cannot be a branch, a tag or a commit", "correct it")
+        raise LaneError(
+            "no_such_ref",
+            "environment",
+            f"{variable} names {ref!r}, which cannot be a branch, a tag or a commit",
+            "correct it",
+        )
 
 
 def has_credentials(text: str) -> bool:
@@ -115,7 +163,12 @@ def has_credentials(text: str) -> bool:
 
 
 def check_url(variable: str, text: str) -> None:
-    """Refuse a URL with credentials in it: it would be on command lines and in logs. Raises LaneError, which does not quote it."""
+    """Refuse a URL with credentials in it: it would be on command lines and in logs.
+
+    Raises LaneError, which does not quote it.
+    """
     if has_credentials(text):
         fix = "leave them to git's credential helper, ~/.netrc or pip's own configuration"
-        raise LaneError("origin_has_credentials", "environment", f"{variable} has a user name or a password in its URL", fix)
+        raise LaneError(
+            "origin_has_credentials", "environment", f"{variable} has a user name or a password in its URL", fix
+        )

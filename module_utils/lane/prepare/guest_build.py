@@ -47,7 +47,9 @@ class Guest:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise LaneError("guest_entry_invalid", "lane", f"there is no file {path}", "set lane_guests_file to a guests.yml") from None
+            raise LaneError(
+                "guest_entry_invalid", "lane", f"there is no file {path}", "set lane_guests_file to a guests.yml"
+            ) from None
         image, sha256, source_sha256 = (field(text, name, key) for key in ("image", "sha256", "source_sha256"))
         return cls(name, Path(source), path, path.parent / image, sha256, source_sha256)
 
@@ -60,7 +62,12 @@ def source_digest(source: Path) -> str:
     """sha256 over the names and contents of the files in the source's folder, hidden ones left out."""
     files = sorted(path for path in source.glob("[!.]*") if path.is_file())
     if source / "main.zig" not in files:
-        raise LaneError("guest_build_failed", "lane", f"there is no main.zig in {source}", "set rebuild_guest_source to the folder of the guest's source")
+        raise LaneError(
+            "guest_build_failed",
+            "lane",
+            f"there is no main.zig in {source}",
+            "set rebuild_guest_source to the folder of the guest's source",
+        )
     listing = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -71,7 +78,10 @@ def image_digest(image: Path) -> str | None:
 
 
 def field(text: str, guest: str, key: str) -> str:
-    """A plain value of a guest's entry in guests.yml, without its quotes. This module edits the file, so that its comments stay."""
+    """A plain value of a guest's entry in guests.yml, without its quotes.
+
+    This module edits the file, so that its comments stay.
+    """
     return _line(text, guest, key).group("value").strip("\"'")
 
 
@@ -82,10 +92,17 @@ def with_field(text: str, guest: str, key: str, value: str) -> str:
 
 
 def _line(text: str, guest: str, key: str) -> re.Match[str]:
-    pattern = rf"^  {re.escape(guest)}:[^\n]*\n(?:(?:    [^\n]*)?\n)*?    {key}: *(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s#]*)"
+    pattern = (
+        rf"^  {re.escape(guest)}:[^\n]*\n(?:(?:    [^\n]*)?\n)*?    {key}: *(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s#]*)"
+    )
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
-        raise LaneError("guest_entry_invalid", "lane", f"guest {guest} has no field {key} in guests.yml", "add it, indented by four blanks")
+        raise LaneError(
+            "guest_entry_invalid",
+            "lane",
+            f"guest {guest} has no field {key} in guests.yml",
+            "add it, indented by four blanks",
+        )
     return found
 
 
@@ -98,8 +115,21 @@ def compiler(source: Path, cache_dir: Path) -> Path:
         return program
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".compiler-") as fresh:
-        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
-        _run([*pip, "--require-hashes", "--target", fresh, "-r", str(requirements)], INSTALL_LIMIT, "install the guest's compiler")
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-deps",
+            "--only-binary=:all:",
+        ]
+        _run(
+            [*pip, "--require-hashes", "--target", fresh, "-r", str(requirements)],
+            INSTALL_LIMIT,
+            "install the guest's compiler",
+        )
         try:
             os.replace(fresh, home)
         except OSError:
@@ -119,16 +149,29 @@ def compile_program(source: Path, cache_dir: Path) -> bytes:
         return program.read_bytes()
 
 
-def _run(argv: Sequence[str], limit: float, purpose: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def _run(
+    argv: Sequence[str], limit: float, purpose: str, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> None:
     environment = pip_command.environment(None) | (env or {})
     done = command.run(list(argv), environment, limit, purpose, cwd=str(cwd) if cwd else None)
     if done.status == 0:
         return
     if "No module named pip" in done.err:
-        raise LaneError("no_pip", "environment", f"cannot {purpose}: {argv[0]} has no pip", "install the Debian package python3-pip or run ./lane once")
-    said = [line for line in done.err.splitlines() if "error" in line.lower()] or done.err.splitlines() or ["it said nothing"]
+        raise LaneError(
+            "no_pip",
+            "environment",
+            f"cannot {purpose}: {argv[0]} has no pip",
+            "install the Debian package python3-pip or run ./lane once",
+        )
+    said = (
+        [line for line in done.err.splitlines() if "error" in line.lower()]
+        or done.err.splitlines()
+        or ["it said nothing"]
+    )
     where = f"correct the source in {cwd}" if cwd else ""
-    raise LaneError("guest_build_failed", "lane", f"cannot {purpose}: status {done.status}: {one_line(said[0], 300)}", where)
+    raise LaneError(
+        "guest_build_failed", "lane", f"cannot {purpose}: status {done.status}: {one_line(said[0], 300)}", where
+    )
 
 
 def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any]:
@@ -140,7 +183,13 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
     source_sha256 = source_digest(guest.source)
     if check:
         changed = not guest.as_recorded()
-        return {"changed": changed, "image": str(guest.image), "sha256": guest.sha256, "source_sha256": source_sha256, "files": []}
+        return {
+            "changed": changed,
+            "image": str(guest.image),
+            "sha256": guest.sha256,
+            "source_sha256": source_sha256,
+            "files": [],
+        }
     image = disk_image.qcow2(disk_image.boot_volume(compile_program(guest.source, cache_dir)))
     sha256 = hashlib.sha256(image).hexdigest()
     before = guest.guests_file.read_text(encoding="utf-8")
@@ -159,5 +208,10 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
         "sha256": sha256,
         "source_sha256": source_sha256,
         "files": files,
-        "diff": {"before": before, "after": after, "before_header": str(guest.guests_file), "after_header": str(guest.guests_file)},
+        "diff": {
+            "before": before,
+            "after": after,
+            "before_header": str(guest.guests_file),
+            "after_header": str(guest.guests_file),
+        },
     }

@@ -1,6 +1,8 @@
-"""Where a guest's image is: beside guests.yml, or in the cache, where a source distribution of the package index was fetched for it.
+"""Where a guest's image is: beside guests.yml, or in the cache, where a source distribution of the package index was
+fetched for it.
 
-Uncalibrated Sextant's image is part of kerbside's source distribution. Both are pinned by sha256, so that nothing else can come in their place.
+Uncalibrated Sextant's image is part of kerbside's source distribution. Both are pinned by sha256, so that nothing else
+can come in their place.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from ..core.errors import LaneError
 from . import cache, pip
 
 LIMIT = 600.0
-#: pip asks a source distribution's build backend for its metadata. This one answers in the place of setuptools, so that nothing of the distribution
-#: is run and no build tools are fetched.
+#: pip asks a source distribution's build backend for its metadata. This one answers in the place of setuptools, so that
+#: nothing of the distribution is run and no build tools are fetched.
 BACKEND = """
 from pathlib import Path
 
@@ -33,7 +35,9 @@ def prepare_metadata_for_build_wheel(folder, settings=None):
 def path(guest: dict[str, Any], folder: str, cache_dir: str) -> Path:
     """Where the guest's image is or, for one that is fetched, will be. folder: that of guests.yml."""
     if fetched := guest.get("fetch"):
-        return Path(cache_dir, "images", f"{fetched['name']}-{fetched['version']}-{guest['sha256'][:16]}", guest["image"])
+        return Path(
+            cache_dir, "images", f"{fetched['name']}-{fetched['version']}-{guest['sha256'][:16]}", guest["image"]
+        )
     return Path(folder, guest["image"])
 
 
@@ -75,7 +79,10 @@ def _download(guest: dict[str, Any], mark: str | None) -> bytes:
 
 @contextmanager
 def source_distribution(fetched: dict[str, str], why: str, mark: str | None) -> Iterator[Path]:
-    """A source distribution of the package index, for as long as the block runs; fetched: its name, version and sha256. Raises LaneError (environment)."""
+    """A source distribution of the package index, for as long as the block runs; fetched: its name, version and sha256.
+
+    Raises LaneError (environment).
+    """
     name, version = fetched["name"], fetched["version"]
     with tempfile.TemporaryDirectory(prefix="guest-image-") as folder:
         backend = Path(folder, "backend", "setuptools")
@@ -84,7 +91,17 @@ def source_distribution(fetched: dict[str, str], why: str, mark: str | None) -> 
         (backend / "build_meta.py").write_text(BACKEND.format(name=name, version=version), encoding="utf-8")
         pinned = Path(folder, "requirements.txt")
         pinned.write_text(f"{name}=={version} --hash=sha256:{fetched['sha256']}\n", encoding="utf-8")
-        how = ["--no-deps", "--no-binary", name, "--no-build-isolation", "--require-hashes", "--dest", folder, "-r", str(pinned)]
+        how = [
+            "--no-deps",
+            "--no-binary",
+            name,
+            "--no-build-isolation",
+            "--require-hashes",
+            "--dest",
+            folder,
+            "-r",
+            str(pinned),
+        ]
         env = {**pip.environment(mark), "PYTHONPATH": str(backend.parent)}
         pip.run(pip.program(), ["download", *how], env, LIMIT, f"download {name} {version}, {why}", "")
         yield next(Path(folder).glob("*.tar.gz"))

@@ -16,7 +16,9 @@ from .source import Place, record, resolve, sha256
 
 @dataclass(frozen=True)
 class Installed:
-    """facts: what the roles after it need; origins: the entries of origins.json; cached: nothing was fetched or built; note: for the terminal."""
+    """facts: what the roles after it need; origins: the entries of origins.json; cached: nothing was fetched or built;
+    note: for the terminal.
+    """
 
     facts: dict[str, Any]
     origins: dict[str, dict[str, Any]]
@@ -34,8 +36,13 @@ def planned(place: Place, origin: Origin, without: tuple[str, ...]) -> dict[str,
     return {**found, "proxy": f"{found['bin']}/{PROXY.crate}"} if found else None
 
 
-def install(place: Place, origin: Origin, proxy_origin: Origin | None, proxy_bin: str, without: tuple[str, ...]) -> Installed:
-    """Provide both. proxy_bin: the caller's own, then nothing is provided in its place. Raises LaneError like python_env.build and program.provide."""
+def install(
+    place: Place, origin: Origin, proxy_origin: Origin | None, proxy_bin: str, without: tuple[str, ...]
+) -> Installed:
+    """Provide both. proxy_bin: the caller's own, then nothing is provided in its place.
+
+    Raises LaneError like python_env.build and program.provide.
+    """
     source = resolve(KERBSIDE, origin, place, python_env.belongs)
     named = None if proxy_bin else proxy_origin or brought_by(PROXY, origin)
     left_out = (*without, PROXY.distribution) if named or proxy_bin else without
@@ -74,7 +81,9 @@ def install(place: Place, origin: Origin, proxy_origin: Origin | None, proxy_bin
 
 
 def builds(place: Place, origins: dict[str, Any], git: bool) -> bool:
-    """Whether cargo has to build something: a source that the cache has nothing of. origins: as lane_deps takes them; git: whether there is one."""
+    """Whether cargo has to build something: a source that the cache has nothing of. origins: as lane_deps takes them;
+    git: whether there is one.
+    """
     here = origins.get("here") or "/"
     kerbside = parse(KERBSIDE, origins["kerbside"], here)
     for product, named in (

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..core.errors import LaneError
 
-#: Milliseconds of processor time that the loop of `speed` took on the machine that all time limits were chosen on (2 cores, 2.x GHz, Python 3.11).
+#: Milliseconds of processor time that the loop of `speed` took on the machine that all time limits were chosen on (2
+#: cores, 2.x GHz, Python 3.11).
 REFERENCE = 1.4
 ROUNDS, STEPS = 5, 20_000
 MOST_LOAD, MOST_SCALE = 3.0, 40.0
@@ -27,18 +28,26 @@ ADDRESS_SPACE = 1200 << 20
 def speed() -> dict[str, float]:
     """How slow this machine is: {"time_scale", "loop_ms", "load", "processors"}.
 
-    time_scale, at least 1: what to multiply a time limit by. It is the processor time of a fixed loop against REFERENCE, times the number of
-    runnable processes per processor (the load of the last minute, at most MOST_LOAD). It takes about 7 ms.
+    time_scale, at least 1: what to multiply a time limit by. It is the processor time of a fixed loop against
+    REFERENCE, times the number of runnable processes per processor (the load of the last minute, at most MOST_LOAD). It
+    takes about 7 ms.
     """
     loop = min(_loop() for _ in range(ROUNDS))
     processors = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     scale = max(1.0, loop / REFERENCE) * min(MOST_LOAD, max(1.0, load / processors))
-    return {"time_scale": round(min(scale, MOST_SCALE), 1), "loop_ms": round(loop, 2), "load": round(load, 2), "processors": processors}
+    return {
+        "time_scale": round(min(scale, MOST_SCALE), 1),
+        "loop_ms": round(loop, 2),
+        "load": round(load, 2),
+        "processors": processors,
+    }
 
 
 def _loop() -> float:
-    """Milliseconds of this thread's processor time for some integer arithmetic in Python, which most of kerbside's start-up is as well."""
+    """Milliseconds of this thread's processor time for some integer arithmetic in Python, which most of kerbside's
+    start-up is as well.
+    """
     began, value = time.thread_time(), 0
     for step in range(STEPS):
         value = (value * 31 + step) & 0xFFFFFFFF
@@ -46,10 +55,15 @@ def _loop() -> float:
 
 
 def check_limits(folders: list[str], cgroups: str = "/sys/fs/cgroup") -> None:
-    """Raise LaneError (host) when a limit of this machine or session is too low for any lane. folders: where a lane writes."""
+    """Raise LaneError (host) when a limit of this machine or session is too low for any lane. folders: where a lane
+    writes.
+    """
     for limit, there, needed, what in (*_files(), *_processes(Path(cgroups)), *_memory(Path(cgroups)), *_disk(folders)):
         if there < needed:
-            amounts = [f"{number >> 20} MiB of" if number > 1 << 20 or needed > 1 << 20 else str(number) for number in (there, needed)]
+            amounts = [
+                f"{number >> 20} MiB of" if number > 1 << 20 or needed > 1 << 20 else str(number)
+                for number in (there, needed)
+            ]
             problem = f"{limit} leaves {amounts[0]} {what}, and a lane needs at least {amounts[1].removesuffix(' of')}"
             raise LaneError("host_limit", "host", problem, "raise that limit, or free what uses it up")
 
@@ -88,8 +102,12 @@ def _disk(folders: list[str]) -> Iterator[Limit]:
         yield f"the disk of {there}", shutil.disk_usage(there).free, DISK, "room"
 
 
-def _cgroup_limits(cgroups: Path, controller: str, maximums: tuple[str, ...], current: str) -> Iterator[tuple[str, int, int]]:
-    """The limits of this process's control group and of those above it, in version 1 or 2: (file, most, used); without `current`, nothing is used."""
+def _cgroup_limits(
+    cgroups: Path, controller: str, maximums: tuple[str, ...], current: str
+) -> Iterator[tuple[str, int, int]]:
+    """The limits of this process's control group and of those above it, in version 1 or 2: (file, most, used); without
+    `current`, nothing is used.
+    """
     for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", controller):

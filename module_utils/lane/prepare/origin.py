@@ -22,7 +22,15 @@ from ..core.errors import LaneError
 from . import git
 
 ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
-INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE, CRATES = "index", "requirement", "git", "checkout", "file", "archive", "crates"
+INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE, CRATES = (
+    "index",
+    "requirement",
+    "git",
+    "checkout",
+    "file",
+    "archive",
+    "crates",
+)
 #: What `<name> @ <url>` looks like (PEP 508).
 DIRECT = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*@\s*(\S+://\S+|git\+\S+)")
 #: A version as PEP 440 writes it, near enough to tell it from a requirement; pip has the last word.
@@ -34,8 +42,9 @@ REQUIRED = re.compile(r"([A-Za-z0-9][\w.-]*?)(?:\[[^\]]*\])?\s*((?:[=<>!~]=?=?\s
 class Product:
     """What is tested, and which origins it can have.
 
-    name: its key in origins.json; variable: what a user sets; component: who is blamed when it does not build; distribution: its name on the
-    package index; crate: its cargo package; markers: what a checkout of it has one of, relative to its root; image: it is a qcow2, nothing is built.
+    name: its key in origins.json; variable: what a user sets; component: who is blamed when it does not build;
+    distribution: its name on the package index; crate: its cargo package; markers: what a checkout of it has one of,
+    relative to its root; image: it is a qcow2, nothing is built.
     """
 
     name: str
@@ -48,18 +57,48 @@ class Product:
 
 
 KERBSIDE = Product(
-    "kerbside", "lane_kerbside_origin", "kerbside", "kerbside", "", ("pyproject.toml", "setup.py"), (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE)
+    "kerbside",
+    "lane_kerbside_origin",
+    "kerbside",
+    "kerbside",
+    "",
+    ("pyproject.toml", "setup.py"),
+    (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE),
 )
-PROXY = Product("proxy", "lane_proxy_origin", "proxy", "kerbside-proxy", "kerbside-proxy", ("rust/kerbside-proxy/Cargo.toml", "Cargo.toml"))
-RYLL = Product("ryll", "lane_ryll_origin", "ryll", "ryll", "ryll", ("Cargo.toml",), (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, CRATES))
-IMAGE = Product("image", "lane_image_origin", "guest", "", "", ("tests/fixtures/uncalibrated-sextant.qcow2",), (GIT, CHECKOUT, FILE))
+PROXY = Product(
+    "proxy",
+    "lane_proxy_origin",
+    "proxy",
+    "kerbside-proxy",
+    "kerbside-proxy",
+    ("rust/kerbside-proxy/Cargo.toml", "Cargo.toml"),
+)
+RYLL = Product(
+    "ryll",
+    "lane_ryll_origin",
+    "ryll",
+    "ryll",
+    "ryll",
+    ("Cargo.toml",),
+    (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, CRATES),
+)
+IMAGE = Product(
+    "image", "lane_image_origin", "guest", "", "", ("tests/fixtures/uncalibrated-sextant.qcow2",), (GIT, CHECKOUT, FILE)
+)
 #: The inputs of the roles that are origins.
-INPUTS = {"kerbside_origin": KERBSIDE, "kerbside_proxy_origin": PROXY, "ryll_build_origin": RYLL, "sextant_vm_image_origin": IMAGE}
+INPUTS = {
+    "kerbside_origin": KERBSIDE,
+    "kerbside_proxy_origin": PROXY,
+    "ryll_build_origin": RYLL,
+    "sextant_vm_image_origin": IMAGE,
+}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """kind: one of the above. source: the version, the requirement, the URL, or the absolute path. ref: of a git repository."""
+    """kind: one of the above. source: the version, the requirement, the URL, or the absolute path. ref: of a git
+    repository.
+    """
 
     kind: str
     source: str
@@ -70,9 +109,12 @@ class Origin:
 
 
 def parse(product: Product, text: str, here: str) -> Origin | None:
-    """The origin that a text names, None for an empty one. A relative path is taken from `here`, the directory where the user is.
+    """The origin that a text names, None for an empty one.
 
-    Raises LaneError (environment): origin_has_credentials, without the text; origin_not_there for a path; origin_unusable for anything else.
+    A relative path is taken from `here`, the directory where the user is.
+
+    Raises LaneError (environment): origin_has_credentials, without the text; origin_not_there for a path;
+    origin_unusable for anything else.
     """
     text = str(text).strip()
     if not text:
@@ -89,14 +131,23 @@ def parse(product: Product, text: str, here: str) -> Origin | None:
 
 
 def check(inputs: Mapping[str, Any]) -> None:
-    """Check every origin among the inputs of the roles. Raises LaneError like `parse`, and for one that may not be empty."""
+    """Check every origin among the inputs of the roles.
+
+    Raises LaneError like `parse`, and for one that may not be empty.
+    """
     for name, product in INPUTS.items():
-        if name in inputs and not parse(product, inputs[name], inputs.get("kerbside_caller_dir", "/")) and product in (KERBSIDE, RYLL):
+        if (
+            name in inputs
+            and not parse(product, inputs[name], inputs.get("kerbside_caller_dir", "/"))
+            and product in (KERBSIDE, RYLL)
+        ):
             raise _unusable(product, "", "it is empty")
 
 
 def brought_by(product: Product, kerbside: Origin | None) -> Origin | None:
-    """The origin of the proxy or the image when the kerbside under test brings it and no other is named: the same repository or checkout."""
+    """The origin of the proxy or the image when the kerbside under test brings it and no other is named: the same
+    repository or checkout.
+    """
     if kerbside is None or kerbside.kind not in (GIT, CHECKOUT):
         return None
     return kerbside if kerbside.kind == GIT or Path(kerbside.source, product.markers[0]).is_file() else None
@@ -146,16 +197,29 @@ def _of_url(url: str, here: str) -> Origin:
 
 def _check_path(product: Product, origin: Origin) -> None:
     if not os.path.exists(origin.source):
-        raise LaneError("origin_not_there", "environment", f"{product.variable} names {origin.source}, and nothing is there", "correct the path")
+        raise LaneError(
+            "origin_not_there",
+            "environment",
+            f"{product.variable} names {origin.source}, and nothing is there",
+            "correct the path",
+        )
     if not os.access(origin.source, os.R_OK):
-        raise LaneError("origin_not_there", "environment", f"{product.variable} names {origin.source}, which this user cannot read", "correct its mode")
+        raise LaneError(
+            "origin_not_there",
+            "environment",
+            f"{product.variable} names {origin.source}, which this user cannot read",
+            "correct its mode",
+        )
     if origin.kind == CHECKOUT and not any(Path(origin.source, name).is_file() for name in product.markers):
         raise _unusable(product, origin.source, f"that folder has no {' or '.join(product.markers)}")
 
 
 def _unusable(product: Product, text: str, why: str) -> LaneError:
     return LaneError(
-        "origin_unusable", "environment", f"{product.variable} is {text!r}, which names no {product.name} to test: {why}", "docs/origins.md has the forms"
+        "origin_unusable",
+        "environment",
+        f"{product.variable} is {text!r}, which names no {product.name} to test: {why}",
+        "docs/origins.md has the forms",
     )
 
 

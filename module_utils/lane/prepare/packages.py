@@ -56,9 +56,14 @@ DPKG_STATUS = "/var/lib/dpkg/status"
 #: Patterns in apt's, sudo's or Ansible's words -> (code, what to do, if not installing the packages by hand).
 APT_FAILURES = (
     (r"\b(sudo|su|doas): |become", "apt_not_root", "the lane may not become root here"),
-    (r"[Cc]ould not get lock|Unable to (acquire|lock)|Failed to lock", "apt_locked", "another package manager is at work; wait for it to end"),
     (
-        r"Could not resolve|Temporary failure resolving|Network is unreachable|No route to host|Could not connect|Connection (refused|timed out|failed)",
+        r"[Cc]ould not get lock|Unable to (acquire|lock)|Failed to lock",
+        "apt_locked",
+        "another package manager is at work; wait for it to end",
+    ),
+    (
+        r"Could not resolve|Temporary failure resolving|Network is unreachable"
+        r"|No route to host|Could not connect|Connection (refused|timed out|failed)",
         "apt_unreachable",
         "check this machine's network, name resolution, proxy and apt sources",
     ),
@@ -84,7 +89,9 @@ class Survey:
 
 
 def release(os_release: str = "/etc/os-release") -> str:
-    """The distribution and its release as one word, such as debian-12 (os-release(5): ID and VERSION_ID); "unknown" without the file."""
+    """The distribution and its release as one word, such as debian-12 (os-release(5): ID and VERSION_ID); "unknown"
+    without the file.
+    """
     try:
         text = Path(os_release).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -99,7 +106,11 @@ def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         odd_needs = (set(packages) ^ set(NEEDS)) - set(OPTIONAL)
         if odd_needs or not all(packages.values()):
             odd = ", ".join(sorted(odd_needs) or sorted(need for need in packages if not packages[need]))
-            raise LaneError("packages_table_wrong", "lane", f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}")
+            raise LaneError(
+                "packages_table_wrong",
+                "lane",
+                f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}",
+            )
 
 
 def missing_tools() -> list[str]:
@@ -123,8 +134,8 @@ def missing_for(suites: Collection[str]) -> list[str]:
 def survey(optional: Collection[str] = (), tools: Collection[str] = ()) -> Survey:
     """What is installed and what is missing, without starting anything; whether qemu has SPICE only `prove` can tell.
 
-    optional: those of OPTIONAL among them are of use with this release. They count as missing only for root, or when something else is missing as well.
-    tools: those of BUILD, and needs of suites, that are missing and wanted.
+    optional: those of OPTIONAL among them are of use with this release. They count as missing only for root, or when
+    something else is missing as well. tools: those of BUILD, and needs of suites, that are missing and wanted.
     """
     found = Survey(missing=list(tools))
     for need, program in PROGRAMS.items():
@@ -158,14 +169,20 @@ def survey(optional: Collection[str] = (), tools: Collection[str] = ()) -> Surve
 def prove(found: Survey, folder: str, log: str, mark: str | None, start_limit: float) -> dict[str, Any]:
     """Versions that the programs themselves report: {qemu_version, spice_version, ovmf_version, mariadb_version}.
 
-    Starts qemu with SPICE, the agent's port and the firmware, its processor stopped, and asks it by QMP. When that qemu has no SPICE,
-    "spice" is added to found.missing and {} returned. Raises LaneError (qemu) when it has, and fails all the same; its output is then in `log`.
+    Starts qemu with SPICE, the agent's port and the firmware, its processor stopped, and asks it by QMP. When that qemu
+    has no SPICE, "spice" is added to found.missing and {} returned. Raises LaneError (qemu) when it has, and fails all
+    the same; its output is then in `log`.
     """
     assert found.firmware
     arguments = [
         *("-machine", "q35,accel=tcg", "-S", "-m", "32", "-nodefaults", "-vga", "std", "-display", "none"),
         *("-spice", "unix=on,addr={home}/s,disable-ticketing=on", "-device", "virtio-serial-pci"),
-        *("-chardev", "spicevmc,id=vdagent,name=vdagent", "-device", "virtserialport,chardev=vdagent,name=com.redhat.spice.0"),
+        *(
+            "-chardev",
+            "spicevmc,id=vdagent,name=vdagent",
+            "-device",
+            "virtserialport,chardev=vdagent,name=com.redhat.spice.0",
+        ),
         *("-drive", f"if=pflash,format=raw,readonly=on,file={found.firmware.code}"),
         *("-drive", f"if=pflash,format=raw,snapshot=on,file={found.firmware.vars}"),
     ]
@@ -182,10 +199,14 @@ def prove(found: Survey, folder: str, log: str, mark: str | None, start_limit: f
             found.details["spice"] = how
             return {}
         problem = f"qemu {how} when it was started with SPICE, an agent port and OVMF"
-        raise LaneError("qemu_probe_failed", "qemu", problem, f"see {log}", evidence=qemu.save_output(log, problem)) from None
+        raise LaneError(
+            "qemu_probe_failed", "qemu", problem, f"see {log}", evidence=qemu.save_output(log, problem)
+        ) from None
     if not spice.get("enabled") or ports.get("vdagent") != "spicevmc":
         said = f"query-spice says {one_line(json.dumps(spice), 200)}, chardev vdagent is {ports.get('vdagent')}"
-        raise LaneError("qemu_without_spice", "qemu", f"qemu started, but without its SPICE server or agent port: {said}")
+        raise LaneError(
+            "qemu_without_spice", "qemu", f"qemu started, but without its SPICE server or agent port: {said}"
+        )
     return {
         "qemu_version": qemu_version,
         "spice_version": str(spice.get("compiled-version", "unknown")),
@@ -195,9 +216,18 @@ def prove(found: Survey, folder: str, log: str, mark: str | None, start_limit: f
 
 
 def _mariadb_version(mariadbd: str, mark: str | None, limit: float) -> str:
-    done = command.run([mariadbd, "--no-defaults", "--version"], command.environment(mark), limit, "ask mariadbd for its version", component="database")
+    done = command.run(
+        [mariadbd, "--no-defaults", "--version"],
+        command.environment(mark),
+        limit,
+        "ask mariadbd for its version",
+        component="database",
+    )
     if done.status or not (found := re.search(r"Ver (\S+)", done.out)):
-        problem = f"{mariadbd} does not report its version: it ended with status {done.status} and said {one_line(done.said, 200)}"
+        problem = (
+            f"{mariadbd} does not report its version: it ended with status {done.status} and said "
+            f"{one_line(done.said, 200)}"
+        )
         raise LaneError("mariadb_version_unknown", "database", problem)
     return found[1]
 
@@ -207,7 +237,9 @@ def _package_version(package: str, mark: str | None, limit: float) -> str:
     query = command.find_program("dpkg-query")
     if not query:
         return "unknown"
-    done = command.run([query, "-W", "-f=${Version}", package], command.environment(mark), limit, "ask dpkg for a version")
+    done = command.run(
+        [query, "-W", "-f=${Version}", package], command.environment(mark), limit, "ask dpkg for a version"
+    )
     return done.out.strip() if done.status == 0 and done.out.strip() else "unknown"
 
 
@@ -264,7 +296,9 @@ def apt_failure(said: str, wanted: Sequence[str]) -> LaneError:
     pattern = r"\b(?:sudo|su|doas): .*|\bE: ?.*|\bErr: .*|.*not found.*"
     reasons = [found[0] for line in lines if (found := re.search(pattern, line))] or lines
     reason = one_line(" / ".join(dict.fromkeys(reasons)), 500)
-    code, advice = next(((code, advice) for pattern, code, advice in APT_FAILURES if re.search(pattern, reason)), ("apt_failed", ""))
+    code, advice = next(
+        ((code, advice) for pattern, code, advice in APT_FAILURES if re.search(pattern, reason)), ("apt_failed", "")
+    )
     fix = f"{advice}, or install by hand: {by_hand(wanted)}" if advice else f"install by hand: {by_hand(wanted)}"
     return LaneError(code, "host", f"apt could not install {' '.join(wanted)}: {reason}", fix)
 
@@ -274,4 +308,8 @@ def by_hand(packages: Sequence[str]) -> str:
     install = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
     if os.geteuid() == 0:
         return f"apt-get update && {install}"
-    return f"sudo apt-get update && sudo {install}" if command.find_program("sudo") else f"su - -c 'apt-get update && {install}'"
+    return (
+        f"sudo apt-get update && sudo {install}"
+        if command.find_program("sudo")
+        else f"su - -c 'apt-get update && {install}'"
+    )

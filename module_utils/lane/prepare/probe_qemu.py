@@ -19,11 +19,13 @@ END_LIMIT = 2.0  #: seconds that qemu has to exit once it has closed its monitor
 
 
 class ProbeQemu:
-    """`with ProbeQemu(qemu, arguments, folder, mark, start_limit) as probe:` gives a running qemu with `probe.qmp` connected.
+    """`with ProbeQemu(qemu, arguments, folder, mark, start_limit) as probe:` gives a running qemu with `probe.qmp`
+    connected.
 
-    folder: where its files may go; each probe makes a private directory `probe.home` there and removes it. `{home}` in an argument is that directory.
-    start_limit: seconds that qemu has for each answer. Raises QmpError when it exits or hangs before its greeting; `failure()` then says how.
-    qemu reads QMP from one end of a socket pair, so there is no path and nothing to wait for.
+    folder: where its files may go; each probe makes a private directory `probe.home` there and removes it. `{home}` in
+    an argument is that directory. start_limit: seconds that qemu has for each answer. Raises QmpError when it exits or
+    hangs before its greeting; `failure()` then says how. qemu reads QMP from one end of a socket pair, so there is no
+    path and nothing to wait for.
     """
 
     def __init__(self, qemu: str, arguments: list[str], folder: str, mark: str | None, start_limit: float) -> None:
@@ -41,7 +43,12 @@ class ProbeQemu:
             self.home = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="probe-", dir=self._folder))
             ours, theirs = socket.socketpair()
             self._stack.callback(ours.close)
-            monitor = ["-chardev", f"socket,id=probe-qmp,fd={theirs.fileno()}", "-mon", "chardev=probe-qmp,mode=control"]
+            monitor = [
+                "-chardev",
+                f"socket,id=probe-qmp,fd={theirs.fileno()}",
+                "-mon",
+                "chardev=probe-qmp,mode=control",
+            ]
             with theirs, open(os.path.join(self.home, "qemu.log"), "wb") as log:
                 argv = [part.replace("{home}", self.home) for part in self.argv] + monitor
                 env = {**command.environment(self._mark), "TMPDIR": self.home}
@@ -55,7 +62,9 @@ class ProbeQemu:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._closed = isinstance(error, QmpClosed)
         self._stack.close()
 
@@ -85,7 +94,11 @@ class ProbeQemu:
             how = "closed its monitor without exiting"
         else:
             how = f"was killed by signal {-self._status}" if self._status < 0 else f"exited with status {self._status}"
-        output = [line.partition(": ")[2] or line for line in self._output.splitlines() if line.strip() and "warning:" not in line]
+        output = [
+            line.partition(": ")[2] or line
+            for line in self._output.splitlines()
+            if line.strip() and "warning:" not in line
+        ]
         return f"{how} ({one_line(' / '.join(output[:lines]) or 'no output', 160 * lines)})"
 
     def save_output(self, path: str, note: str) -> str:

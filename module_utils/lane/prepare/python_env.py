@@ -1,7 +1,8 @@
-"""The environment that kerbside is installed in: made once for each content of its source, checked each time it is used.
+"""The environment that kerbside is installed in: made once for each content of its source, checked each time it is
+used.
 
-It lies in the cache as venvs/kerbside-KEY. lane-venv.json is written into it when all that was installed has been seen to be there, and names each file
-with its size: an environment that lost one of them is made anew.
+It lies in the cache as venvs/kerbside-KEY. lane-venv.json is written into it when all that was installed has been seen
+to be there, and names each file with its size: an environment that lost one of them is made anew.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ from .source import Place, Source, folder
 STAMP = "lane-venv.json"
 NAME = KERBSIDE.distribution
 RECIPE = 2  # raised when what is installed from the same source changes
-#: Read in the new environment: what kerbside requires under this Python, without extras and without the packages that are named.
+#: Read in the new environment: what kerbside requires under this Python, without extras and without the packages that
+#: are named.
 REQUIRES = """
 import importlib.metadata, json, sys
 from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.utils import canonicalize_name
 wanted = [Requirement(r) for r in importlib.metadata.requires(sys.argv[1]) or []]
-keep = [str(r) for r in wanted if (not r.marker or r.marker.evaluate({"extra": ""})) and canonicalize_name(r.name) not in sys.argv[2:]]
-print(json.dumps(keep))
+wanted = [r for r in wanted if not r.marker or r.marker.evaluate({"extra": ""})]
+print(json.dumps([str(r) for r in wanted if canonicalize_name(r.name) not in sys.argv[2:]]))
 """
-#: The version of every distribution, kerbside's own list of files with their digests, and the files of any distribution that are not there.
+#: The version of every distribution, kerbside's own list of files with their digests, and the files of any distribution
+#: that are not there.
 INSTALLED = """
 import importlib.metadata as m, json, sys
 found = list(m.distributions())
@@ -61,12 +64,16 @@ class Environment:
 
 
 def belongs(name: str) -> bool:
-    """Whether kerbside's Python package may depend on this file of its checkout: the proxy's source is a product of its own."""
+    """Whether kerbside's Python package may depend on this file of its checkout: the proxy's source is a product of its
+    own.
+    """
     return not name.startswith("rust/")
 
 
 def find(cache_dir: str, wanted: Environment) -> dict[str, Any] | None:
-    """What is ready in the cache: {"bin", "python", "versions", "sha256"}; None without it, or when a file of it is missing or has another size."""
+    """What is ready in the cache: {"bin", "python", "versions", "sha256"}; None without it, or when a file of it is
+    missing or has another size.
+    """
     home = wanted.home(cache_dir)
     known = read_json(home / STAMP, None)
     if not isinstance(known, dict) or not os.access(known["python"], os.X_OK) or _files(home) != known["files"]:
@@ -79,7 +86,8 @@ def find(cache_dir: str, wanted: Environment) -> dict[str, Any] | None:
 def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]:
     """Make it, or wait for who is making it. Returns what `find` does, and what was removed from the cache for it.
 
-    Raises LaneError: environment when the index cannot be reached, host for what this machine lacks, kerbside when its source does not build.
+    Raises LaneError: environment when the index cannot be reached, host for what this machine lacks, kerbside when its
+    source does not build.
     """
     home = wanted.home(place.cache_dir)
     with cache.locked(home.parent, NAME, place.limit):
@@ -93,7 +101,12 @@ def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]
             raise
         found = find(place.cache_dir, wanted)
         if found is None:
-            raise LaneError("environment_broken", "environment", f"the environment {home} is not as it was made a moment ago", "check that folder's disk")
+            raise LaneError(
+                "environment_broken",
+                "environment",
+                f"the environment {home} is not as it was made a moment ago",
+                "check that folder's disk",
+            )
         return found, cache.prune(home.parent, f"{NAME}-")
 
 
@@ -112,10 +125,22 @@ def _make(place: Place, wanted: Environment, home: Path) -> None:
             arguments = ["wheel", "--no-deps", "--wheel-dir", str(new / "wheel"), what]
             pip.run(own, arguments, env, place.limit, f"build kerbside of {source.words()}", place.log, component)
             [what] = [str(path) for path in (new / "wheel").glob("*.whl")]
-        pip.run(own, ["install", "--no-deps", what], env, place.limit, f"install {Path(what).name}", place.log, component)
-    needs = json.loads(_run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component))
+        pip.run(
+            own, ["install", "--no-deps", what], env, place.limit, f"install {Path(what).name}", place.log, component
+        )
+    needs = json.loads(
+        _run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component)
+    )
     if needs or wanted.extra:
-        pip.run(own, ["install", *needs, *wanted.extra], env, place.limit, "install the dependencies of kerbside", place.log, component)
+        pip.run(
+            own,
+            ["install", *needs, *wanted.extra],
+            env,
+            place.limit,
+            "install the dependencies of kerbside",
+            place.log,
+            component,
+        )
     versions, record, missing = json.loads(_run(place, [python, "-c", INSTALLED, NAME], "list what was installed"))
     if missing:
         problem = f"pip installed kerbside without an error, but {missing[0]} is not there"
@@ -128,11 +153,23 @@ def _make(place: Place, wanted: Environment, home: Path) -> None:
 
 def _check_dependencies(place: Place, python: str, wanted: Environment) -> None:
     """Raise LaneError unless `pip check` complains of nothing but what was left out."""
-    done = command.run([python, "-m", "pip", "check", "--disable-pip-version-check"], _plain(place), place.limit, "pip to check the environment")
-    odd = [line for line in done.out.splitlines() if done.status and not any(f"requires {name}, which is not installed" in line for name in wanted.without)]
+    done = command.run(
+        [python, "-m", "pip", "check", "--disable-pip-version-check"],
+        _plain(place),
+        place.limit,
+        "pip to check the environment",
+    )
+    odd = [
+        line
+        for line in done.out.splitlines()
+        if done.status and not any(f"requires {name}, which is not installed" in line for name in wanted.without)
+    ]
     if odd:
         raise LaneError(
-            "environment_broken", "environment", f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}", evidence=place.log
+            "environment_broken",
+            "environment",
+            f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}",
+            evidence=place.log,
         )
 
 
@@ -157,5 +194,7 @@ def _plain(place: Place) -> dict[str, str]:
 def _run(place: Place, argv: list[str], what: str, component: str = "environment") -> str:
     done = command.run(argv, _plain(place), place.limit, f"to {what}", log=place.log)
     if done.status:
-        raise LaneError("environment_broken", component, f"could not {what}: {one_line(done.said, 300)}", evidence=place.log)
+        raise LaneError(
+            "environment_broken", component, f"could not {what}: {one_line(done.said, 300)}", evidence=place.log
+        )
     return done.out

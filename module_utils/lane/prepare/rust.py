@@ -1,7 +1,8 @@
 """cargo and rustc: whether they satisfy what a source asks for, and a build that depends on the source alone.
 
-Of the caller's cargo configuration only what says how crates are reached counts. cargo reads .cargo/config.toml of every directory above the one that
-it runs in, the caller's home among them, so it runs in / and is told the source's own configuration by --config.
+Of the caller's cargo configuration only what says how crates are reached counts. cargo reads .cargo/config.toml of
+every directory above the one that it runs in, the caller's home among them, so it runs in / and is told the source's
+own configuration by --config.
 """
 
 from __future__ import annotations
@@ -20,24 +21,37 @@ from ..core import command
 from ..core.errors import LaneError, one_line
 
 #: What cargo, rustup and rustc may keep from the caller: where they live and how they reach registries.
-KEEP = ("CARGO_HTTP_*", "CARGO_NET_*", "CARGO_REGISTRY_*", "CARGO_REGISTRIES_*", "CARGO_SOURCE_*", "RUSTUP_HOME", "RUSTUP_DIST_SERVER")
+KEEP = (
+    "CARGO_HTTP_*",
+    "CARGO_NET_*",
+    "CARGO_REGISTRY_*",
+    "CARGO_REGISTRIES_*",
+    "CARGO_SOURCE_*",
+    "RUSTUP_HOME",
+    "RUSTUP_DIST_SERVER",
+)
 #: The same in a config.toml.
 TABLES = ("source", "registry", "registries", "http", "net", "credential-alias")
-GET_RUST = "install it by rustup as https://rustup.rs says (or apt-get install cargo, where the distribution's is new enough)"
+GET_RUST = (
+    "install it by rustup as https://rustup.rs says (or apt-get install cargo, where the distribution's is new enough)"
+)
 LIMIT = 60.0
 FETCH_LIMIT = 600.0
 RUSTUP_LIMIT = 600.0  #: the first call may make rustup fetch the toolchain that the source asks for
 #: Compilers and tools that build scripts start. A build that fails without one of them says so in its own way.
 TOOLS = ("cc", "c++", "make", "cmake", "pkg-config")
 UNREACHABLE = re.compile(
-    r"Could(?:n't| not) resolve|failed to (?:download|connect|clone)|network failure|timed? ?out|spurious network|Unable to update"
+    r"Could(?:n't| not) resolve|failed to (?:download|connect|clone)|network failure|timed? ?out"
+    r"|spurious network|Unable to update"
     r"|\[\d+\] [A-Z].*(?:connect|server)"
 )
 
 
 @dataclass(frozen=True)
 class Cargo:
-    """A toolchain and how to call it. cargo: its path; version: rustc's; configs: --config options for the source's own configuration."""
+    """A toolchain and how to call it. cargo: its path; version: rustc's; configs: --config options for the source's own
+    configuration.
+    """
 
     cargo: str
     version: tuple[int, ...]
@@ -48,11 +62,20 @@ class Cargo:
 
     def run(self, arguments: Sequence[str], limit: float, what: str, log: bool = True) -> command.Done:
         """Run a cargo command to its end in /."""
-        return command.run([self.cargo, *arguments, *self.configs], self.env, limit, f"cargo to {what}", cwd="/", log=self.log if log else None)
+        return command.run(
+            [self.cargo, *arguments, *self.configs],
+            self.env,
+            limit,
+            f"cargo to {what}",
+            cwd="/",
+            log=self.log if log else None,
+        )
 
 
 def environment(mark: str | None, work: Path) -> dict[str, str]:
-    """For cargo: network and registry settings of the caller, nothing that changes what is built. work: the lane's folder for cargo's own files."""
+    """For cargo: network and registry settings of the caller, nothing that changes what is built. work: the lane's
+    folder for cargo's own files.
+    """
     env = command.environment(mark, KEEP, network=True)
     home = Path(os.environ.get("CARGO_HOME") or os.path.join(env["HOME"], ".cargo"))
     own = {"CARGO_TARGET_DIR": str(work / "target"), "CARGO_ENCODED_RUSTFLAGS": "", "CARGO_TERM_COLOR": "never"}
@@ -81,15 +104,22 @@ def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str
     version = tuple(int(part) for part in release.groups())
     if not rustup and channel:
         _check_version(version, channel, "rust-toolchain.toml", component)
-    files = [place / ".cargo" / name for place in places for name in ("config.toml", "config") if (place / ".cargo" / name).is_file()]
+    files = [
+        place / ".cargo" / name
+        for place in places
+        for name in ("config.toml", "config")
+        if (place / ".cargo" / name).is_file()
+    ]
     return Cargo(cargo, version, env, tuple(word for path in files for word in ("--config", str(path))), log, component)
 
 
-def build(cargo: Cargo, folder: Path, crate: str, features: tuple[str, ...], default_features: bool, limit: float) -> tuple[Path, str]:
+def build(
+    cargo: Cargo, folder: Path, crate: str, features: tuple[str, ...], default_features: bool, limit: float
+) -> tuple[Path, str]:
     """Build a package; the path of the program of the same name, as cargo names it, and the package's version.
 
-    Raises LaneError: host for a toolchain that is too old or a compiler that is missing, environment for crates that cannot be fetched, the component for
-    everything that is wrong with its source.
+    Raises LaneError: host for a toolchain that is too old or a compiler that is missing, environment for crates that
+    cannot be fetched, the component for everything that is wrong with its source.
     """
     manifest = ["--manifest-path", str(folder / "Cargo.toml")]
     version = _check_package(cargo, manifest, crate)
@@ -98,24 +128,53 @@ def build(cargo: Cargo, folder: Path, crate: str, features: tuple[str, ...], def
         raise failure(cargo, fetched, f"resolve the crates of {crate}")
     chosen = _features(features, default_features)
     built = cargo.run(
-        ["build", "--release", "-p", crate, *manifest, *chosen, "--offline", "--message-format", "json-render-diagnostics"], limit, f"build {crate}"
+        [
+            "build",
+            "--release",
+            "-p",
+            crate,
+            *manifest,
+            *chosen,
+            "--offline",
+            "--message-format",
+            "json-render-diagnostics",
+        ],
+        limit,
+        f"build {crate}",
     )
     if built.status:
         raise failure(cargo, built, f"build {crate}")
     for line in built.out.splitlines():
         message = json.loads(line)
-        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == crate and message.get("executable"):
+        if (
+            message.get("reason") == "compiler-artifact"
+            and message["target"]["name"] == crate
+            and message.get("executable")
+        ):
             return Path(message["executable"]), version
-    raise LaneError("build_incomplete", cargo.component, f"the package {crate} has no program of that name", "", evidence=cargo.log)
+    raise LaneError(
+        "build_incomplete", cargo.component, f"the package {crate} has no program of that name", "", evidence=cargo.log
+    )
 
 
-def install(cargo: Cargo, crate: str, version: str, root: Path, features: tuple[str, ...], default_features: bool, limit: float) -> Path:
-    """Build a release from crates.io, with the dependencies that it was released with. Raises LaneError like `build`."""
+def install(
+    cargo: Cargo, crate: str, version: str, root: Path, features: tuple[str, ...], default_features: bool, limit: float
+) -> Path:
+    """Build a release from crates.io, with the dependencies that it was released with.
+
+    Raises LaneError like `build`.
+    """
     chosen = _features(features, default_features)
     arguments = ["install", crate, "--version", f"={version}", "--locked", "--force", "--root", str(root), *chosen]
     done = cargo.run(arguments, limit, f"install {crate} {version}")
     if re.search(r"could not find `.*` in registry|is not a valid semver", done.err):
-        raise LaneError("no_such_version", "environment", f"crates.io has no {crate} {version}", "correct the version", evidence=cargo.log)
+        raise LaneError(
+            "no_such_version",
+            "environment",
+            f"crates.io has no {crate} {version}",
+            "correct the version",
+            evidence=cargo.log,
+        )
     if done.status:
         raise failure(cargo, done, f"build {crate} {version}")
     return root / "bin" / crate
@@ -124,25 +183,48 @@ def install(cargo: Cargo, crate: str, version: str, root: Path, features: tuple[
 def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
     """The error for a cargo that failed: whose fault it is, with the compiler's own first error."""
     for tool in TOOLS:
-        if re.search(rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]", done.err) and not command.find_program(tool):
-            return LaneError("no_compiler", "host", f"cargo could not {what}: {tool} is not installed", "run the role deps", evidence=cargo.log)
+        if re.search(
+            rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]", done.err
+        ) and not command.find_program(tool):
+            return LaneError(
+                "no_compiler",
+                "host",
+                f"cargo could not {what}: {tool} is not installed",
+                "run the role deps",
+                evidence=cargo.log,
+            )
     if UNREACHABLE.search(done.err) and "could not compile" not in done.err:
         why = one_line(done.said, 300)
-        return LaneError("crates_unreachable", "environment", f"cargo could not {what}: {why}", "check the network and cargo's registries", evidence=cargo.log)
+        return LaneError(
+            "crates_unreachable",
+            "environment",
+            f"cargo could not {what}: {why}",
+            "check the network and cargo's registries",
+            evidence=cargo.log,
+        )
     lines = done.err.splitlines()
     at = next((n for n, line in enumerate(lines) if re.match(r"error(?:\[\w+\])?: ", line)), None)
     if at is None:
-        return LaneError("build_failed", cargo.component, f"cargo could not {what}: {one_line(done.said, 300)}", evidence=cargo.log)
+        return LaneError(
+            "build_failed", cargo.component, f"cargo could not {what}: {one_line(done.said, 300)}", evidence=cargo.log
+        )
     place = next((found[1] for line in lines[at + 1 : at + 4] if (found := re.match(r"\s*--> (\S+)", line))), "")
     place = re.sub(r"^.*/source/", "", place)
-    causes = [line.strip() for line in lines[at + 1 :] if line.strip() and not line.strip().startswith(("Caused by", "-->", "|"))]
+    causes = [
+        line.strip()
+        for line in lines[at + 1 :]
+        if line.strip() and not line.strip().startswith(("Caused by", "-->", "|"))
+    ]
     more = "" if place else " ".join(causes[:2])  # cargo's own errors name the cause below
     why = one_line(f"{lines[at]} ({place})" if place else f"{lines[at]} {more}", 300)
     return LaneError("build_failed", cargo.component, f"cargo could not {what}: {why}", evidence=cargo.log)
 
 
 def _features(features: tuple[str, ...], default_features: bool) -> list[str]:
-    return [*([] if default_features else ["--no-default-features"]), *(["--features", ",".join(features)] if features else [])]
+    return [
+        *([] if default_features else ["--no-default-features"]),
+        *(["--features", ",".join(features)] if features else []),
+    ]
 
 
 def _check_package(cargo: Cargo, manifest: list[str], crate: str) -> str:
@@ -150,7 +232,9 @@ def _check_package(cargo: Cargo, manifest: list[str], crate: str) -> str:
     done = cargo.run(["metadata", "--no-deps", "--format-version", "1", *manifest], LIMIT, "read Cargo.toml", log=False)
     have = ".".join(str(part) for part in cargo.version)
     if done.status:
-        if re.search(r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized", done.err):
+        if re.search(
+            r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized", done.err
+        ):
             problem = f"cargo {have} is too old for {cargo.component}: {one_line(done.err, 300)}"
             raise LaneError("rust_too_old", "host", problem, "run rustup update")
         raise failure(cargo, done, f"read Cargo.toml of {crate}")
@@ -166,11 +250,18 @@ def _check_version(have: tuple[int, ...], asked: str | None, where: str, compone
     number = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", asked or "")
     if number and have < tuple(int(part) for part in number.groups(default="0")):
         is_now = ".".join(str(part) for part in have)
-        raise LaneError("rust_too_old", "host", f"{component} needs rustc {asked} ({where}), and it is {is_now}", f"run rustup update, or {GET_RUST}")
+        raise LaneError(
+            "rust_too_old",
+            "host",
+            f"{component} needs rustc {asked} ({where}), and it is {is_now}",
+            f"run rustup update, or {GET_RUST}",
+        )
 
 
 def _home(home: Path, work: Path) -> Path:
-    """The caller's cargo home, or one of the lane's own with the registries of it when the configuration there says more than how these are reached."""
+    """The caller's cargo home, or one of the lane's own with the registries of it when the configuration there says
+    more than how these are reached.
+    """
     config = next((home / name for name in ("config.toml", "config") if (home / name).is_file()), None)
     if config is None:
         return home
@@ -186,7 +277,9 @@ def _home(home: Path, work: Path) -> Path:
     for source in kept.get("source", {}).values():
         for key in {"directory", "local-registry"} & set(source):
             source[key] = os.path.join(home.parent, source[key])  # cargo takes it from the folder that .cargo is in
-    (own / "config.toml").write_text("".join(f"{json.dumps(name)} = {_toml(kept[name])}\n" for name in kept), encoding="utf-8")
+    (own / "config.toml").write_text(
+        "".join(f"{json.dumps(name)} = {_toml(kept[name])}\n" for name in kept), encoding="utf-8"
+    )
     for name in ("registry", "git", "credentials.toml"):
         if (home / name).exists() and not (own / name).exists():
             (own / name).symlink_to(home / name)

@@ -1,6 +1,8 @@
-"""What an origin is at this moment: the commit of a branch, the version that a requirement resolves to, the bytes of a file, the files of a checkout.
+"""What an origin is at this moment: the commit of a branch, the version that a requirement resolves to, the bytes of a
+file, the files of a checkout.
 
-`identity` changes with the content, and is what caches are keyed by. origins.json, which the roles hand over, has for each product where it came from.
+`identity` changes with the content, and is what caches are keyed by. origins.json, which the roles hand over, has for
+each product where it came from.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ FETCH_LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where things go. cache_dir: the lane's cache; mark: for the programs that run; log: a file for what builds say; limit: seconds for a build."""
+    """Where things go. cache_dir: the lane's cache; mark: for the programs that run; log: a file for what builds say;
+    limit: seconds for a build.
+    """
 
     cache_dir: str
     mark: str | None
@@ -38,7 +42,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Source:
-    """origin: what was named; identity: changes with the content; requirement, hashes: for pip; commit, dirty: of a repository; path: of a local file."""
+    """origin: what was named; identity: changes with the content; requirement, hashes: for pip; commit, dirty: of a
+    repository; path: of a local file.
+    """
 
     origin: Origin
     identity: str
@@ -51,20 +57,34 @@ class Source:
     def words(self) -> str:
         """Where it came from, for the terminal."""
         at = ", ".join([self.commit[:8], *(["with local changes"] if self.dirty else [])]) if self.commit else ""
-        known = {INDEX: "the package index", REQUIREMENT: "the package index", CRATES: "crates.io", GIT: str(self.origin)}
+        known = {
+            INDEX: "the package index",
+            REQUIREMENT: "the package index",
+            CRATES: "crates.io",
+            GIT: str(self.origin),
+        }
         words = known.get(self.origin.kind, self.origin.source)
         return f"{words} ({at})" if at else words
 
     def provenance(self, version: str | None, sha256: str | None) -> dict[str, Any]:
         """The entry of origins.json."""
-        where = {"kind": self.origin.kind, "source": str(self.origin), "version": version, "commit": self.commit or None}
+        where = {
+            "kind": self.origin.kind,
+            "source": str(self.origin),
+            "version": version,
+            "commit": self.commit or None,
+        }
         return {**where, "dirty": self.dirty, "sha256": sha256}
 
 
-def resolve(product: Product, origin: Origin, place: Place, belongs: Callable[[str], bool] = lambda name: True) -> Source:
-    """Ask what the origin is now. belongs: which files of a checkout or a commit the product depends on, by their names.
+def resolve(
+    product: Product, origin: Origin, place: Place, belongs: Callable[[str], bool] = lambda name: True
+) -> Source:
+    """Ask what the origin is now. belongs: which files of a checkout or a commit the product depends on, by their
+    names.
 
-    Raises LaneError: environment when index or repository cannot be reached, the product's component when the repository has no such ref.
+    Raises LaneError: environment when index or repository cannot be reached, the product's component when the
+    repository has no such ref.
     """
     kind, text = origin.kind, origin.source
     if kind == INDEX:
@@ -73,7 +93,12 @@ def resolve(product: Product, origin: Origin, place: Place, belongs: Callable[[s
         return Source(origin, str(origin.source))
     if kind == REQUIREMENT:
         version, digest = _newest(product, text, place)
-        return Source(origin, f"{product.distribution}=={version} {digest}", f"{product.distribution}=={version}", (digest,) if digest else ())
+        return Source(
+            origin,
+            f"{product.distribution}=={version} {digest}",
+            f"{product.distribution}=={version}",
+            (digest,) if digest else (),
+        )
     if kind == GIT:
         commit = repository(product, origin, place).commit(origin.ref)
         return Source(origin, commit, commit=commit, dirty=False)
@@ -87,7 +112,10 @@ def resolve(product: Product, origin: Origin, place: Place, belongs: Callable[[s
 
 
 def folder(product: Product, source: Source, place: Place) -> Path:
-    """The checkout itself: the user's own, which nobody may write to, or the commit of a repository in the cache. Take a copy to build in."""
+    """The checkout itself: the user's own, which nobody may write to, or the commit of a repository in the cache.
+
+    Take a copy to build in.
+    """
     if source.origin.kind == CHECKOUT:
         return Path(source.origin.source)
     repo = repository(product, source.origin, place)
@@ -99,7 +127,9 @@ def folder(product: Product, source: Source, place: Place) -> Path:
 
 def repository(product: Product, origin: Origin, place: Place) -> git.Repository:
     """The git repository of an origin."""
-    return git.Repository(origin.source, product.variable, product.component, f"{product.variable}={origin.source}", place.mark, place.log)
+    return git.Repository(
+        origin.source, product.variable, product.component, f"{product.variable}={origin.source}", place.mark, place.log
+    )
 
 
 def sha256(path: Path) -> str:
@@ -115,7 +145,8 @@ def record(lane_dir: str, **products: dict[str, Any] | None) -> None:
 
 
 def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[Path, dict[str, Any]] | None:
-    """Sextant's image and its entry of origins.json: from the origin that is named, else from the kerbside under test if that brings one.
+    """Sextant's image and its entry of origins.json: from the origin that is named, else from the kerbside under test
+    if that brings one.
 
     None when neither has it. Raises LaneError for a named origin without the image.
     """
@@ -141,7 +172,12 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
     if path.is_file():
         return path, source.provenance(None, sha256(path))
     if named:
-        raise LaneError("origin_unusable", "environment", f"{IMAGE.variable} is {origin}, which has no {inside}", "name the image itself")
+        raise LaneError(
+            "origin_unusable",
+            "environment",
+            f"{IMAGE.variable} is {origin}, which has no {inside}",
+            "name the image itself",
+        )
     return None
 
 
@@ -150,10 +186,22 @@ def _newest(product: Product, requirement: str, place: Place) -> tuple[str, str]
     cache.make_private(place.family("venvs"))
     with cache.growing(place.family("venvs")) as new:
         report = new / "report.json"
-        arguments = ["install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", product.distribution, "--report", str(report), requirement]
+        arguments = [
+            "install",
+            "--dry-run",
+            "--ignore-installed",
+            "--no-deps",
+            "--only-binary",
+            product.distribution,
+            "--report",
+            str(report),
+            requirement,
+        ]
         pip.run(pip.program(), arguments, pip.environment(place.mark), FETCH_LIMIT, f"resolve {requirement}", place.log)
         [entry] = json.loads(report.read_text(encoding="utf-8"))["install"]
-    return entry["metadata"]["version"], entry["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256", "")
+    return entry["metadata"]["version"], entry["download_info"].get("archive_info", {}).get("hashes", {}).get(
+        "sha256", ""
+    )
 
 
 def _fetched(product: Product, url: str, place: Place) -> Path:
@@ -162,7 +210,15 @@ def _fetched(product: Product, url: str, place: Place) -> Path:
     cache.make_private(root)
     with cache.growing(root) as new:
         env = {**pip.environment(place.mark), "TMPDIR": str(new)}
-        pip.run(pip.program(), ["download", "--no-deps", "--dest", str(new), url], env, FETCH_LIMIT, f"download {url}", place.log, product.component)
+        pip.run(
+            pip.program(),
+            ["download", "--no-deps", "--dest", str(new), url],
+            env,
+            FETCH_LIMIT,
+            f"download {url}",
+            place.log,
+            product.component,
+        )
         [path] = [path for path in new.iterdir() if path.is_file()]
         home = root / f"archive-{sha256(path)[:16]}"
         if not home.exists():

@@ -1,4 +1,5 @@
-"""A checkout as it is: which files belong to it, what they hash to, which commit it is at, and a copy of it to build in.
+"""A checkout as it is: which files belong to it, what they hash to, which commit it is at, and a copy of it to build
+in.
 
 Nothing is ever written below the checkout. Neither hooks nor the caller's git configuration have a say.
 """
@@ -24,7 +25,9 @@ LIMIT = 60.0  # seconds for a git command
 
 
 def files(root: Path) -> list[str]:
-    """The files of a checkout, relative to it and sorted: what git tracks and what it does not ignore, as far as it is there."""
+    """The files of a checkout, relative to it and sorted: what git tracks and what it does not ignore, as far as it is
+    there.
+    """
     done = _git(root, "ls-files", "-co", "-z", "--exclude-standard")
     if done.status:
         return sorted(_walk(root))
@@ -61,9 +64,11 @@ def state(root: Path) -> tuple[str, bool | None]:
 
 
 def copy(root: Path, target: Path) -> None:
-    """Make target hold exactly the files of the checkout, and a repository at its commit, for builds that ask git for their version.
+    """Make target hold exactly the files of the checkout, and a repository at its commit, for builds that ask git for
+    their version.
 
-    Files that have the right content keep their time, so that cargo builds what changed, and a restored older file counts as changed.
+    Files that have the right content keep their time, so that cargo builds what changed, and a restored older file
+    counts as changed.
     """
     names = files(root)
     target.mkdir(parents=True, exist_ok=True)
@@ -88,7 +93,12 @@ def _clone(root: Path, target: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     done = _git(root, "clone", "-q", "--shared", "--no-checkout", "--template=", str(root), str(new))
     if done.status:
-        raise LaneError("repository_unreadable", "environment", f"git cannot clone {root}: {one_line(done.said, 300)}", f"run git status in {root}")
+        raise LaneError(
+            "repository_unreadable",
+            "environment",
+            f"git cannot clone {root}: {one_line(done.said, 300)}",
+            f"run git status in {root}",
+        )
     os.rename(new / ".git", target / ".git")
     shutil.rmtree(new)
 
@@ -132,5 +142,12 @@ def _git(folder: Path, *arguments: str) -> command.Done:
     program = command.find_program("git")
     if not program:
         return command.Done(1, "", "git is not installed")
-    env = {**command.environment(None), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0"}
-    return command.run([program, "-C", str(folder), *git.QUIET, *arguments], env, LIMIT, f"git {arguments[0]} in {folder}")
+    env = {
+        **command.environment(None),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+    return command.run(
+        [program, "-C", str(folder), *git.QUIET, *arguments], env, LIMIT, f"git {arguments[0]} in {folder}"
+    )

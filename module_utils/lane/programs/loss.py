@@ -46,7 +46,9 @@ class Lost:
 
     def error(self) -> LaneError:
         """The failure as an exception."""
-        return LaneError(self.code, self.component, self.problem, f"see {self.evidence.partition(':')[0]}", evidence=self.evidence)
+        return LaneError(
+            self.code, self.component, self.problem, f"see {self.evidence.partition(':')[0]}", evidence=self.evidence
+        )
 
 
 def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
@@ -60,7 +62,12 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     found = []
     for entry in watched:
         members = _oneshot(lane_dir, entry) if entry.oneshot else entry.members(groups.get(entry.group, []))
-        if gone := _ended(lane_dir, entry, members) or _stopped(entry, members) or _broken(entry) or _never_ready(entry):
+        if (
+            gone := _ended(lane_dir, entry, members)
+            or _stopped(entry, members)
+            or _broken(entry)
+            or _never_ready(entry)
+        ):
             found.append(gone)
     return sorted(found, key=lambda lost: lost.at)
 
@@ -101,7 +108,11 @@ def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, st
     killed for memory is the machine's.
     """
     if status in (None, 128 + signal.SIGKILL) and (rise := limits.rise(entry.counters, limits.KILLED)):
-        return "out_of_memory", "host", f"{entry.name} was killed by the kernel because the machine or the cgroup ran out of memory ({rise})"
+        return (
+            "out_of_memory",
+            "host",
+            f"{entry.name} was killed by the kernel because the machine or the cgroup ran out of memory ({rise})",
+        )
     words = entry.said() if status is not None and status - 128 not in KILLS else ""
     return "program_ended", entry.component, f"{entry.name} {ended_how(status)}{suffix}{words}"
 
@@ -116,12 +127,15 @@ def _ended(lane_dir: str, entry: Record, members: list[proc.Process]) -> Lost | 
     if (status is None and members) or (entry.oneshot and status == 0):
         return None
     at = status_file(lane_dir, entry.name).stat().st_mtime if status is not None else time.time()
-    code, component, problem = end_of(entry, status, "" if entry.ready_seconds is not None or entry.oneshot else " before it was ready")
+    code, component, problem = end_of(
+        entry, status, "" if entry.ready_seconds is not None or entry.oneshot else " before it was ready"
+    )
     return Lost(entry, code, component, problem, at, entry.evidence)
 
 
 def _stopped(entry: Record, members: list[proc.Process]) -> Lost | None:
-    one = max((m for m in members if m.state in STOPPED), key=lambda m: m.pid != entry.group, default=None)  # the supervisor shell last
+    # the supervisor shell last
+    one = max((m for m in members if m.state in STOPPED), key=lambda m: m.pid != entry.group, default=None)
     if one is None:
         return None
     component = "proxy" if one.name == PROXY else entry.component
@@ -173,7 +187,11 @@ def _search(path: str, start: int, pattern: str) -> tuple[int, str] | None:
 
 
 def _never_ready(entry: Record) -> Lost | None:
-    if entry.ready_seconds is not None or time.time() - entry.started <= entry.limit or (entry.oneshot and not entry.members()):
+    if (
+        entry.ready_seconds is not None
+        or time.time() - entry.started <= entry.limit
+        or (entry.oneshot and not entry.members())
+    ):
         return None
     problem = f"{entry.name} did not become ready within {entry.limit:g} s{entry.said()}"
     return Lost(entry, "program_not_ready", entry.component, problem, entry.started + entry.limit, entry.evidence)

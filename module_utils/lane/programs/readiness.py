@@ -109,7 +109,9 @@ def _accepts(path: str, greeting: bool) -> bool:
 def _answers(url: str) -> bool:
     parts = urllib.parse.urlsplit(url)
     try:
-        status, _ = local_http.get(parts.hostname or "", parts.port or 80, parts.path or "/", ANSWER, Accept="application/json")
+        status, _ = local_http.get(
+            parts.hostname or "", parts.port or 80, parts.path or "/", ANSWER, Accept="application/json"
+        )
     except local_http.NoAnswer:
         return False
     return status == 200

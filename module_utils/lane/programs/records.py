@@ -156,7 +156,9 @@ def described(lane_dir: str, name: str) -> Program | None:
     for key in ("secret_env", "secret_files"):
         kept[key] = {what: tuple(source) for what, source in kept[key].items()}
     kept["fatal"] = Fatal(**kept["fatal"]) if kept["fatal"] else None
-    return Program(**{**kept, "argv": tuple(kept["argv"]), "after": tuple(kept["after"]), "ready": Ready(**kept["ready"])})
+    return Program(
+        **{**kept, "argv": tuple(kept["argv"]), "after": tuple(kept["after"]), "ready": Ready(**kept["ready"])}
+    )
 
 
 def remove(lane_dir: str, names: Collection[str]) -> None:

@@ -34,7 +34,15 @@ LIMIT = "lane_start_limit"
 SUPERVISOR = 'trap : TERM INT HUP QUIT; "$@"; echo $? >"$0"; kill -KILL 0'
 
 
-def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = False, stop_limit: float = 5, watch: bool = False) -> dict[str, Any]:
+def start(
+    lane_dir: str,
+    run: Run,
+    programs: list[Program],
+    *,
+    restart: bool = False,
+    stop_limit: float = 5,
+    watch: bool = False,
+) -> dict[str, Any]:
     """Start all programs and wait until each is ready; those that already work with the same description stay as they
     are.
 
@@ -59,7 +67,12 @@ def start(lane_dir: str, run: Run, programs: list[Program], *, restart: bool = F
             for program in [p for p in waiting.values() if all(a in done for a in p.after)]:
                 del waiting[program.name]
                 known = record(lane_dir, program.name)
-                if known and not restart and program.name not in broken and _ready_before(known, program, run, lane_dir):
+                if (
+                    known
+                    and not restart
+                    and program.name not in broken
+                    and _ready_before(known, program, run, lane_dir)
+                ):
                     done[program.name] = {"pid": known.pid, "changed": False, "seconds": 0.0}
                     continue
                 if known and known.running(run):
@@ -100,7 +113,12 @@ def _ready_before(entry: Record, program: Program, run: Run, lane_dir: str) -> b
 def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subprocess.Popen[bytes]]:
     port = program.ready.port or program.ready.http_port
     if port and (owner := proc.listener(port)):
-        raise LaneError("port_taken", "environment", f"port {port}, which {program.name} needs, is taken by {owner}", f"see ss -ltnp 'sport = :{port}'")
+        raise LaneError(
+            "port_taken",
+            "environment",
+            f"port {port}, which {program.name} needs, is taken by {owner}",
+            f"see ss -ltnp 'sport = :{port}'",
+        )
     if program.ready.socket and Path(program.ready.socket).is_socket():
         os.unlink(program.ready.socket)
     status = status_file(lane_dir, program.name)
@@ -114,7 +132,11 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
         problem = f"the secrets of {program.name} cannot be read or written: {error.filename}: {error.strerror}"
         raise LaneError("secret_missing", "lane", problem, "run the role that makes them first") from None
     if not os.access(program.argv[0], os.X_OK):
-        raise LaneError("program_missing", program.component, f"{program.name} cannot be started: {program.argv[0]} is not an executable file")
+        raise LaneError(
+            "program_missing",
+            program.component,
+            f"{program.name} cannot be started: {program.argv[0]} is not an executable file",
+        )
     log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     entry = Record(
         name=program.name,
@@ -154,7 +176,8 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
 def _ended(entry: Record, lane_dir: str) -> bool:
     if entry.exit_status(lane_dir) is not None:
         return True
-    supervisor = proc.read(entry.group)  # it lives as long as the program; reading the whole group would read all of /proc
+    # it lives as long as the program; reading the whole group would read all of /proc
+    supervisor = proc.read(entry.group)
     return supervisor is None or not supervisor.alive
 
 
@@ -164,11 +187,22 @@ def _is_ready(lane_dir: str, program: Program, entry: Record, probes: Probes) ->
         status = entry.exit_status(lane_dir)
         if program.oneshot and status == 0:
             return True
-        code, component, problem = end_of(entry, status, f" after {took:.1f} s{'' if program.oneshot else ', before it was ready'}")
+        code, component, problem = end_of(
+            entry, status, f" after {took:.1f} s{'' if program.oneshot else ', before it was ready'}"
+        )
         raise LaneError(code, component, problem, f"see {program.log}", evidence=entry.evidence)
     if not program.oneshot and probes.shown(program.name, lambda: program.ready.shown(entry.group, entry.log_lines)):
         return True
     if took > program.limit:
-        problem = f"{program.name} did not {'end' if program.oneshot else program.ready} within {program.limit:g} s{entry.said()}; {limits.load()}"
-        raise LaneError("program_not_ready", program.component, problem, f"see {program.log}, or raise {LIMIT}", evidence=entry.evidence)
+        problem = (
+            f"{program.name} did not {'end' if program.oneshot else program.ready} within {program.limit:g} "
+            f"s{entry.said()}; {limits.load()}"
+        )
+        raise LaneError(
+            "program_not_ready",
+            program.component,
+            problem,
+            f"see {program.log}, or raise {LIMIT}",
+            evidence=entry.evidence,
+        )
     return False

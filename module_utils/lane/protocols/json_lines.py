@@ -1,4 +1,5 @@
-"""JSON objects, one per line, over a unix stream socket: every wait ends at a deadline, every line has a maximum length.
+"""JSON objects, one per line, over a unix stream socket: every wait ends at a deadline, every line has a maximum
+length.
 
 Shared by ryll's control socket and qemu's monitor. Deadlines are points of time.monotonic(), in seconds.
 """
@@ -36,12 +37,18 @@ class Watched(Protocol):
 class Lines:
     """One connection to a peer. Memory is bounded by max_line_bytes and one read more.
 
-    peer: how messages call the other side, such as "ryll". fail: makes the exception for a kind ("unreachable", "closed", "timeout", "malformed"), a
-    problem (a clause) and a sample of what the peer sent.
+    peer: how messages call the other side, such as "ryll". fail: makes the exception for a kind ("unreachable",
+    "closed", "timeout", "malformed"), a problem (a clause) and a sample of what the peer sent.
     """
 
     def __init__(
-        self, path: str, peer: str, fail: Callable[[str, str, str], LaneError], *, max_line_bytes: int = 64 << 20, watch: Watched | None = None
+        self,
+        path: str,
+        peer: str,
+        fail: Callable[[str, str, str], LaneError],
+        *,
+        max_line_bytes: int = 64 << 20,
+        watch: Watched | None = None,
     ) -> None:
         self.path = path
         self.peer = peer
@@ -87,7 +94,8 @@ class Lines:
     def send(self, message: dict[str, Any], deadline: float) -> None:
         """Send an object. What the peer says meanwhile is read and kept, so that neither waits for the other.
 
-        A peer that has closed is not an error here: what it said before (such as "busy") is still to be read by `receive`.
+        A peer that has closed is not an error here: what it said before (such as "busy") is still to be read by
+        `receive`.
         """
         line = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         if self._socket is None:
@@ -102,11 +110,15 @@ class Lines:
             except (BrokenPipeError, ConnectionResetError):
                 return
             if time.monotonic() >= deadline:
-                raise self._fail("timeout", f"{self.peer} does not read its socket: {len(rest)} of {len(line)} bytes are left", "")
+                raise self._fail(
+                    "timeout", f"{self.peer} does not read its socket: {len(rest)} of {len(line)} bytes are left", ""
+                )
             self._await(deadline, writing=True)
 
     def receive(self, deadline: float) -> dict[str, Any] | None:
-        """The next object, or None when none was complete at the deadline; what has arrived already is read in any case. Empty lines are skipped."""
+        """The next object, or None when none was complete at the deadline; what has arrived already is read in any
+        case. Empty lines are skipped.
+        """
         while (line := self.line(deadline)) is not None:
             if line.strip():
                 return self._parse(line)
@@ -121,7 +133,9 @@ class Lines:
             at = self._buffer.find(b"\n", self._scanned)
             if at > self.max_line_bytes or (at < 0 and len(self._buffer) > self.max_line_bytes):
                 sample = self._buffer[:100].decode("utf-8", "replace")
-                raise self._fail("malformed", f"{self.peer} sent a line of more than {self.max_line_bytes} bytes", sample)
+                raise self._fail(
+                    "malformed", f"{self.peer} sent a line of more than {self.max_line_bytes} bytes", sample
+                )
             if at >= 0:
                 found = bytes(self._buffer[:at])
                 del self._buffer[: at + 1]
@@ -167,7 +181,9 @@ class Lines:
             if isinstance(message, dict):
                 return message
             why = "it is not a JSON object"
-        raise self._fail("malformed", f"{self.peer} sent a line that cannot be used: {why}", line[:200].decode("utf-8", "replace"))
+        raise self._fail(
+            "malformed", f"{self.peer} sent a line that cannot be used: {why}", line[:200].decode("utf-8", "replace")
+        )
 
     def _unreachable(self, reason: str) -> LaneError:
         return self._fail("unreachable", f"{self.peer}'s socket {self.path} cannot be reached: {reason}", "")
@@ -223,7 +239,9 @@ class Lines:
         self._ended = not piece
 
     def _poll(self, seconds: float, *, reading: bool = False, writing: bool = False) -> int:
-        """poll(2) for the socket and the watched process, at most `seconds`, at most LOOK_EVERY when a process is watched."""
+        """poll(2) for the socket and the watched process, at most `seconds`, at most LOOK_EVERY when a process is
+        watched.
+        """
         poll = select.poll()
         if self._socket and (reading or writing):
             poll.register(self._socket, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0))

@@ -17,7 +17,8 @@ from ..core.errors import LaneError, one_line
 from ..core.private_dir import write_private
 
 POLL = 0.05
-#: Seconds for one answer. Whether the lane's programs run is watched meanwhile (process.watched): a frozen database makes the API wait for 30.
+#: Seconds for one answer. Whether the lane's programs run is watched meanwhile (process.watched): a frozen database
+#: makes the API wait for 30.
 ANSWER_LIMIT = 12
 #: These keys of a .vv are secret; everything else may be shown.
 SECRET_KEYS = ("password",)
@@ -37,13 +38,18 @@ class Expected:
 def get(address: str, port: int, path: str, token_file: str, limit: float) -> str:
     """The body of GET path with the bearer token of a file.
 
-    Waits up to `limit` seconds while kerbside does not know the console yet (404 with its own words). Asks the address itself, whatever http_proxy says.
-    Raises LaneError (component kerbside) with the answer's words for everything else.
+    Waits up to `limit` seconds while kerbside does not know the console yet (404 with its own words). Asks the address
+    itself, whatever http_proxy says. Raises LaneError (component kerbside) with the answer's words for everything else.
     """
     try:
         token = Path(token_file).read_text(encoding="ascii").strip()
     except OSError as error:
-        raise LaneError("token_missing", "kerbside", f"the bearer token {token_file} cannot be read: {error.strerror}", "look at logs/token.log") from None
+        raise LaneError(
+            "token_missing",
+            "kerbside",
+            f"the bearer token {token_file} cannot be read: {error.strerror}",
+            "look at logs/token.log",
+        ) from None
     end = time.monotonic() + limit
     while True:
         status, body = _request(address, port, path, token)
@@ -51,8 +57,12 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
             return body
         reason = _reason(body)
         if status != 404 or reason not in ("console not found", "source not found") or time.monotonic() > end:
-            problem = f"kerbside's API gave no console.vv but answered {status}: {reason} (http://{address}:{port}{path})"
-            raise LaneError("api_refused", "kerbside", problem, f"look at logs/{'daemon' if status == 404 else 'api'}.log")
+            problem = (
+                f"kerbside's API gave no console.vv but answered {status}: {reason} (http://{address}:{port}{path})"
+            )
+            raise LaneError(
+                "api_refused", "kerbside", problem, f"look at logs/{'daemon' if status == 404 else 'api'}.log"
+            )
         time.sleep(POLL)
 
 
@@ -61,7 +71,9 @@ def _request(address: str, port: int, path: str, token: str) -> tuple[int, str]:
     try:
         return local_http.get(address, port, path, ANSWER_LIMIT, Authorization=f"Bearer {token}", Accept=accept)
     except local_http.NoAnswer as error:
-        raise LaneError("api_silent", "kerbside", f"kerbside's API on http://{address}:{port}: {error}", "look at logs/api.log") from None
+        raise LaneError(
+            "api_silent", "kerbside", f"kerbside's API on http://{address}:{port}: {error}", "look at logs/api.log"
+        ) from None
 
 
 def _reason(body: str) -> str:
@@ -78,23 +90,40 @@ def parse(text: str) -> dict[str, str]:
         parser.read_string(text)
         return dict(parser["virt-viewer"])
     except (configparser.Error, KeyError) as error:
-        raise LaneError("console_malformed", "kerbside", f"console.vv is not a [virt-viewer] file ({type(error).__name__})", "look at logs/api.log") from None
+        raise LaneError(
+            "console_malformed",
+            "kerbside",
+            f"console.vv is not a [virt-viewer] file ({type(error).__name__})",
+            "look at logs/api.log",
+        ) from None
 
 
 def check(keys: dict[str, str], expected: Expected) -> None:
-    """Raise LaneError (component kerbside) unless the .vv points at the proxy, with the lane's CA and subject, and never at qemu."""
+    """Raise LaneError (component kerbside) unless the .vv points at the proxy, with the lane's CA and subject, and
+    never at qemu.
+    """
 
     def wrong(problem: str, fix: str) -> LaneError:
         return LaneError("console_wrong", "kerbside", problem, fix)
 
     ca = Path(expected.ca_file).read_text(encoding="ascii").strip()
-    required = {"type": "spice", "host": expected.host, "tls-port": str(expected.tls_port), "host-subject": expected.host_subject}
+    required = {
+        "type": "spice",
+        "host": expected.host,
+        "tls-port": str(expected.tls_port),
+        "host-subject": expected.host_subject,
+    }
     for name in ("port", "tls-port"):
         if keys.get(name) == str(expected.spice_port):
-            raise wrong(f"{name} in console.vv is {keys[name]}, qemu's own port, not the proxy's {expected.tls_port}", "look at logs/api.log")
+            raise wrong(
+                f"{name} in console.vv is {keys[name]}, qemu's own port, not the proxy's {expected.tls_port}",
+                "look at logs/api.log",
+            )
     for name, value in required.items():
         if keys.get(name) != value:
-            raise wrong(f"{name} in console.vv is {keys.get(name, 'missing')!r}, not {value!r}", "look at handover/console.json")
+            raise wrong(
+                f"{name} in console.vv is {keys.get(name, 'missing')!r}, not {value!r}", "look at handover/console.json"
+            )
     if keys.get("ca", "").replace("\\n", "\n").strip() != ca:
         raise wrong("console.vv carries another CA than the lane's", f"compare it with {expected.ca_file}")
     if not keys.get("password"):

@@ -11,7 +11,9 @@ from ..core import local_http
 from ..core.errors import LaneError, one_line
 
 LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
-LINE = re.compile(rf"^(?P<name>[A-Za-z_:][\w:]*)(?:\{{(?P<labels>(?:{LABEL.pattern},?)*)\}})?\s+(?P<value>\S+)(?:\s+-?\d+)?$")
+LINE = re.compile(
+    rf"^(?P<name>[A-Za-z_:][\w:]*)(?:\{{(?P<labels>(?:{LABEL.pattern},?)*)\}})?\s+(?P<value>\S+)(?:\s+-?\d+)?$"
+)
 
 #: A series: its name and its labels as sorted pairs.
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -44,7 +46,12 @@ def scrape(address: str, port: int, limit: float = 5) -> dict[str, float]:
         why = f"the answer was {status}"
     except (local_http.NoAnswer, ValueError) as error:
         why = str(error)
-    raise LaneError("counters_unreadable", "proxy", f"kerbside-proxy's counters on {url} cannot be read: {why}", "look at logs/daemon.log")
+    raise LaneError(
+        "counters_unreadable",
+        "proxy",
+        f"kerbside-proxy's counters on {url} cannot be read: {why}",
+        "look at logs/daemon.log",
+    )
 
 
 def flat(name: str, labels: tuple[tuple[str, str], ...] = ()) -> str:

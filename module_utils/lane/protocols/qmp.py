@@ -1,6 +1,8 @@
-"""A client for qemu's machine protocol, QMP: one JSON object per line over a stream socket (qemu: docs/interop/qmp-spec).
+"""A client for qemu's machine protocol, QMP: one JSON object per line over a stream socket (qemu:
+docs/interop/qmp-spec).
 
-The server greets with {"QMP": ...}, takes qmp_capabilities, and answers each command with "return" or "error"; events may arrive in between and are kept.
+The server greets with {"QMP": ...}, takes qmp_capabilities, and answers each command with "return" or "error"; events
+may arrive in between and are kept.
 """
 
 from __future__ import annotations
@@ -64,8 +66,9 @@ _OF_KIND = {"unreachable": QmpClosed, "closed": QmpClosed, "timeout": QmpTimeout
 class Qmp:
     """One connection, ready for commands once it is made.
 
-    connection: a connected socket. name: the socket's path, or what else tells a person which qemu this is. limit: seconds for each wait, unless a
-    call says otherwise. events: those that arrived and were not taken yet, oldest first. version: of qemu, from its greeting.
+    connection: a connected socket. name: the socket's path, or what else tells a person which qemu this is. limit:
+    seconds for each wait, unless a call says otherwise. events: those that arrived and were not taken yet, oldest
+    first. version: of qemu, from its greeting.
     """
 
     def __init__(self, connection: socket.socket | None, name: str, limit: float = 5.0) -> None:
@@ -93,21 +96,34 @@ class Qmp:
 
     @classmethod
     def connect(cls, path: str, limit: float = 5.0) -> Qmp:
-        """Connect to the unix socket `path`. Raises QmpClosed when nothing listens there, QmpTimeout when nothing answers."""
+        """Connect to the unix socket `path`.
+
+        Raises QmpClosed when nothing listens there, QmpTimeout when nothing answers.
+        """
         return cls(None, path, limit)
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None, limit: float | None = None) -> Any:
-        """The "return" value of a command. Raises QmpRefused, or QmpClosed, QmpTimeout, QmpGarbage when there is none."""
+        """The "return" value of a command.
+
+        Raises QmpRefused, or QmpClosed, QmpTimeout, QmpGarbage when there is none.
+        """
         self._id += 1
         deadline = time.monotonic() + (self.limit if limit is None else limit)
-        self._lines.send({"execute": command, "id": self._id, **({"arguments": arguments} if arguments else {})}, deadline)
+        self._lines.send(
+            {"execute": command, "id": self._id, **({"arguments": arguments} if arguments else {})}, deadline
+        )
         while True:
             message = self._receive(deadline, f"answer to {command}")
             if "event" in message:
                 self.events.append(message)
             elif "error" in message and message.get("id", self._id) == self._id:
                 refusal = message["error"] if isinstance(message["error"], dict) else {}
-                raise QmpRefused(command, str(refusal.get("class", "no class")), str(refusal.get("desc", "no reason given")), self.name)
+                raise QmpRefused(
+                    command,
+                    str(refusal.get("class", "no class")),
+                    str(refusal.get("desc", "no reason given")),
+                    self.name,
+                )
             elif "return" not in message:
                 raise QmpGarbage(f"qemu answered {command} with {one_line(json.dumps(message), 200)}", self.name)
             elif message.get("id") == self._id:
@@ -115,7 +131,8 @@ class Qmp:
             # Else: the late answer to a command that was given up.
 
     def event(self, names: Collection[str], limit: float) -> dict[str, Any] | None:
-        """The next event with one of these names, kept or still to arrive; None when there is none within limit seconds.
+        """The next event with one of these names, kept or still to arrive; None when there is none within limit
+        seconds.
 
         Events of other names are thrown away. Raises QmpClosed when qemu closes the connection first.
         """
@@ -138,7 +155,9 @@ class Qmp:
     def __enter__(self) -> Qmp:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _receive(self, deadline: float, what: str) -> dict[str, Any]:

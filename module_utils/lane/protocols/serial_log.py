@@ -1,6 +1,7 @@
 """The guest's serial log: its lines, and the banner that has to be the guest's own.
 
-The firmware prints to the same port: what it shows on its console, with escape sequences, until it hands over to the guest's program.
+The firmware prints to the same port: what it shows on its console, with escape sequences, until it hands over to the
+guest's program.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-#: What OVMF prints (edk2: BdsDxe, UiApp, Shell, the exception handler). A banner that is part of one of these proves nothing of the guest.
+#: What OVMF prints (edk2: BdsDxe, UiApp, Shell, the exception handler). A banner that is part of one of these proves
+#: nothing of the guest.
 FIRMWARE_TEXTS = (
     'BdsDxe: loading Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x3,0x0)',
     'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x3,0x0)',
@@ -30,7 +32,16 @@ FIRMWARE_TEXTS = (
     "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!",
 )
 #: A line with one of these is the firmware's, whatever else stands in it.
-FIRMWARE_MARKS = ("BdsDxe:", "UEFI Interactive Shell", "Shell>", "startup.nsh", ">>Start PXE", ">>Start HTTP", "X64 Exception", "EDK II")
+FIRMWARE_MARKS = (
+    "BdsDxe:",
+    "UEFI Interactive Shell",
+    "Shell>",
+    "startup.nsh",
+    ">>Start PXE",
+    ">>Start HTTP",
+    "X64 Exception",
+    "EDK II",
+)
 #: With this line the firmware hands over to a program: what a guest prints comes after the last of them.
 HANDOVER = "BdsDxe: starting Boot"
 # A line end, or an escape sequence of the firmware's console (ECMA-48), which moves the cursor to another line.

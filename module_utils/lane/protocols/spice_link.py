@@ -21,9 +21,28 @@ AUTH_SPICE = 1
 KEY_BYTES = 162
 #: Bytes of the largest message that is taken.
 LARGEST = 64 << 20
-CHANNELS = {"main": 1, "display": 2, "inputs": 3, "cursor": 4, "playback": 5, "record": 6, "usbredir": 9, "port": 10, "webdav": 11}
+CHANNELS = {
+    "main": 1,
+    "display": 2,
+    "inputs": 3,
+    "cursor": 4,
+    "playback": 5,
+    "record": 6,
+    "usbredir": 9,
+    "port": 10,
+    "webdav": 11,
+}
 #: Words for the results of a link (SpiceLinkErr).
-RESULTS = {0: "ok", 1: "error", 2: "invalid magic", 3: "invalid data", 4: "version mismatch", 5: "TLS needed", 6: "no TLS needed", 7: "permission denied"}
+RESULTS = {
+    0: "ok",
+    1: "error",
+    2: "invalid magic",
+    3: "invalid data",
+    4: "version mismatch",
+    5: "TLS needed",
+    6: "no TLS needed",
+    7: "permission denied",
+}
 PERMISSION_DENIED = 7
 #: The main channel's first message, which begins with the session's id for the other channels (SpiceMsgMainInit).
 MAIN_INIT = 103

@@ -5,4 +5,12 @@ from __future__ import annotations
 from . import control, gtk, latency, links, pictures, sextant, witnesses
 from .plan import Actor
 
-ACTORS: dict[str, Actor] = {**witnesses.ACTORS, **control.ACTORS, **pictures.ACTORS, **links.ACTORS, **sextant.ACTORS, **latency.ACTORS, **gtk.ACTORS}
+ACTORS: dict[str, Actor] = {
+    **witnesses.ACTORS,
+    **control.ACTORS,
+    **pictures.ACTORS,
+    **links.ACTORS,
+    **sextant.ACTORS,
+    **latency.ACTORS,
+    **gtk.ACTORS,
+}

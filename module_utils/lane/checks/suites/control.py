@@ -26,8 +26,10 @@ AUDIT_ROWS = 1000
 AUDIT_QUERY = """
 import json, sys, pymysql
 password = open(sys.argv[2]).read()
-with pymysql.connect(unix_socket=sys.argv[1], user="kerbside", password=password, database="kerbside") as base, base.cursor() as cursor:
-    cursor.execute("SELECT session_id, channel, message FROM auditevents WHERE uuid = %s ORDER BY timestamp", (sys.argv[3],))
+base = pymysql.connect(unix_socket=sys.argv[1], user="kerbside", password=password, database="kerbside")
+query = "SELECT session_id, channel, message FROM auditevents WHERE uuid = %s ORDER BY timestamp"
+with base, base.cursor() as cursor:
+    cursor.execute(query, (sys.argv[3],))
     print(json.dumps(cursor.fetchall()))
 """
 
@@ -39,7 +41,14 @@ def console(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
     password = keys.get("password", "")
     changed = password[:-1] + ("0" if password[-1:] != "0" else "1")
     session = keys.get("title", "")[-12:]
-    return {"keys": keys, "session": session, "password": password, "changed": changed, "swapped": password.swapcase(), "shown": f"session {session}"}
+    return {
+        "keys": keys,
+        "session": session,
+        "password": password,
+        "changed": changed,
+        "swapped": password.swapcase(),
+        "shown": f"session {session}",
+    }
 
 
 def keys_of(play: Play, options: dict[str, Any]) -> dict[str, str]:
@@ -57,7 +66,12 @@ def keys_of(play: Play, options: dict[str, Any]) -> dict[str, str]:
 def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     place = play.lane.place
     if options["direct"]:
-        keys = {"type": "spice", "host": place.address, "port": str(place.spice_port), "password": read_text(place.ticket_file)}
+        keys = {
+            "type": "spice",
+            "host": place.address,
+            "port": str(place.spice_port),
+            "password": read_text(place.ticket_file),
+        }
     else:
         keys = keys_of(play, options)
     wanted = play.suite.ryll if options["options"] is None else tuple(options["options"])
@@ -68,15 +82,23 @@ def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
     play.lane.stop(step.client)
     done = play.lane.refused(step.client, keys, wanted, max(0.1, deadline - time.monotonic()))
     if done is None:
-        raise Unmet("client_not_refused", f"ryll was not refused but still ran after {step.limit:g} s", play.lane.log("daemon"))
+        raise Unmet(
+            "client_not_refused", f"ryll was not refused but still ran after {step.limit:g} s", play.lane.log("daemon")
+        )
     said = f"{done.out}\n{done.err}"
     hidden = read_text(play.lane.place.ticket_file)
     if hidden and hidden in said:
         raise LaneError("suite_ticket_shown", "ryll", "ryll's output holds qemu's SPICE ticket")
     if done.status != options["exits"]:
-        raise Unmet("client_not_refused", f"ryll ended with status {done.status} and not {options['exits']}: {one_line(done.said, 200)}")
+        raise Unmet(
+            "client_not_refused",
+            f"ryll ended with status {done.status} and not {options['exits']}: {one_line(done.said, 200)}",
+        )
     if not (found := re.search(options["refused"], said)):
-        raise Unmet("client_refused_otherwise", f"ryll was refused, but not with {options['refused']!r}: {one_line(done.said, 200)}")
+        raise Unmet(
+            "client_refused_otherwise",
+            f"ryll was refused, but not with {options['refused']!r}: {one_line(done.said, 200)}",
+        )
     return f"ryll ended with {done.status}: {one_line(found[0], 100)}"
 
 
@@ -172,7 +194,13 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
         if not missing and not present and not wrong:
             break
         if time.monotonic() >= deadline:
-            what = f"has no {missing[0]!r}" if missing else f"has {present[0]!r}" if present else f"grew by {grown} and not {options['grown_by']} rows"
+            what = (
+                f"has no {missing[0]!r}"
+                if missing
+                else f"has {present[0]!r}"
+                if present
+                else f"grew by {grown} and not {options['grown_by']} rows"
+            )
             raise Unmet("audit_wrong", f"kerbside's audit {what} among {len(rows)} rows", play.lane.log("daemon"))
         time.sleep(POLL)
     if not options["same_in_database"]:
@@ -180,7 +208,9 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
     stored = _stored(play, uuid)
     told = sorted((row["session_id"] or "", row["channel"] or "", row["message"]) for row in answer["audit"])
     if answer["total"] != len(stored) or (len(told) < AUDIT_ROWS and told != stored):
-        problem = f"the API tells of {answer['total']} audit rows and shows {len(told)}, the database holds {len(stored)}"
+        problem = (
+            f"the API tells of {answer['total']} audit rows and shows {len(told)}, the database holds {len(stored)}"
+        )
         raise Unmet("audit_wrong", f"{problem}; they are not the same", play.lane.log("daemon"))
     return {"total": answer["total"], "shown": f"{len(stored)} rows by the API and in the database"}
 
@@ -188,9 +218,15 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
 def _stored(play: Play, uuid: str) -> list[tuple[str, str, str]]:
     place = play.lane.place
     argv = [place.database_python, "-c", AUDIT_QUERY, place.database_socket, place.database_password_file, uuid]
-    done = command.run(argv, command.environment(play.lane.run.mark), ANSWER, "the audit's rows in the database", component="database")
+    done = command.run(
+        argv, command.environment(play.lane.run.mark), ANSWER, "the audit's rows in the database", component="database"
+    )
     if done.status:
-        raise LaneError("suite_database_silent", "database", f"the audit cannot be read from the database: {one_line(done.said, 200)}")
+        raise LaneError(
+            "suite_database_silent",
+            "database",
+            f"the audit cannot be read from the database: {one_line(done.said, 200)}",
+        )
     return sorted((row[0] or "", row[1] or "", row[2]) for row in json.loads(done.out))
 
 

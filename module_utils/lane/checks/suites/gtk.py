@@ -44,7 +44,13 @@ def running(play: Play, keys: dict[str, str]) -> Iterator[tuple[Popen[bytes], st
     for name in (f"{out}.json", f"{out}.raw"):
         Path(name).unlink(missing_ok=True)
     write_private(ca, keys.get("ca", "").replace("\\n", "\n").encode())
-    asked = {"host": keys["host"], "tls_port": keys["tls-port"], "password": keys["password"], "subject": keys.get("host-subject"), "ca": ca}
+    asked = {
+        "host": keys["host"],
+        "tls_port": keys["tls-port"],
+        "password": keys["password"],
+        "subject": keys.get("host-subject"),
+        "ca": ca,
+    }
     write_private(given, json.dumps({**asked, "out": out}).encode())
     env = {**command.environment(play.lane.run.mark), "HOME": play.lane.place.lane_dir, "GSETTINGS_BACKEND": "memory"}
     with open(os.open(play.lane.log("spice_gtk"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
@@ -68,7 +74,11 @@ def picture(out: str) -> tuple[Image.Image | None, str | None]:
 
 
 def spice_gtk(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """Connect with spice-gtk. Its picture has to be qemu's, and right by the digest of a guest that has one; or it is refused with an event of spice-gtk."""
+    """Connect with spice-gtk.
+
+    Its picture has to be qemu's, and right by the digest of a guest that has one; or it is refused with an event of
+    spice-gtk.
+    """
     keys = keys_of(play, options)
     with running(play, keys) as (client, out), play.lane.qmp() as qmp:
         last = None
@@ -78,21 +88,32 @@ def spice_gtk(play: Play, step: Step, options: dict[str, Any], deadline: float) 
                 return f"refused with {error}"
             if error or client.poll() is not None:
                 code = "client_refused_otherwise" if options["refused"] else "client_refused"
-                raise Unmet(code, f"spice-gtk ended: {error or f'status {client.returncode}'}", play.lane.log("spice_gtk"))
+                raise Unmet(
+                    code, f"spice-gtk ended: {error or f'status {client.returncode}'}", play.lane.log("spice_gtk")
+                )
             if seen and options["refused"]:
-                raise Unmet("client_not_refused", f"spice-gtk was let in and shows a picture of {size(seen)}", play.lane.log("daemon"))
+                raise Unmet(
+                    "client_not_refused",
+                    f"spice-gtk was let in and shows a picture of {size(seen)}",
+                    play.lane.log("daemon"),
+                )
             if seen and (last := wrong(play, seen, qmp)) is None:
                 return f"{size(seen)}, right"
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL)
     if seen is None:
-        raise Unmet("client_no_picture", f"spice-gtk showed no picture within {step.limit:g} s", play.lane.log("spice_gtk"))
+        raise Unmet(
+            "client_no_picture", f"spice-gtk showed no picture within {step.limit:g} s", play.lane.log("spice_gtk")
+        )
     raise Unmet("picture_differs", f"spice-gtk shows a picture of {size(seen)}, and {last}", play.lane.log("spice_gtk"))
 
 
 def wrong(play: Play, seen: Image.Image, qmp: Qmp) -> str | None:
-    """What is wrong with a picture, or None. Of a guest with a digest, whose cursor blinks, each picture has to fit its own digest."""
+    """What is wrong with a picture, or None.
+
+    Of a guest with a digest, whose cursor blinks, each picture has to fit its own digest.
+    """
     if not play.lane.guest.get("digest"):
         return None if equal(seen, drawn(play, qmp)) else "qemu draws another"
     try:
@@ -101,9 +122,17 @@ def wrong(play: Play, seen: Image.Image, qmp: Qmp) -> str | None:
         return f"its digest cannot be read: {error}"
     if digest is None:
         return "it has no digest"
-    return None if digest.crc == sextant_digest.crc(seen, digest.corner) else "its pixels do not have the CRC32C of its digest"
+    return (
+        None
+        if digest.crc == sextant_digest.crc(seen, digest.corner)
+        else "its pixels do not have the CRC32C of its digest"
+    )
 
 
 ACTORS: dict[str, Actor] = {
-    "spice_gtk": Actor({"console": Option("word", refers=("console",)), "edit": Option("mapping"), "refused": Option("word")}, spice_gtk, "proxy")
+    "spice_gtk": Actor(
+        {"console": Option("word", refers=("console",)), "edit": Option("mapping"), "refused": Option("word")},
+        spice_gtk,
+        "proxy",
+    )
 }

@@ -1,9 +1,10 @@
-"""A SPICE client on spice-gtk, the library of remote-viewer: TEXT, run by the system's Python, which has the GObject bindings.
+"""A SPICE client on spice-gtk, the library of remote-viewer: TEXT, run by the system's Python, which has the GObject
+bindings.
 
     python3 -c TEXT FILE
 
-FILE is JSON: host, tls_port, password, ca (a file), subject, and out. Whenever the screen has stood still for a moment, its
-pixels (blue, green, red, unused) go to OUT.raw, and then {number, width, height, stride} to OUT.json; an error of a
+FILE is JSON: host, tls_port, password, ca (a file), subject, and out. Whenever the screen has stood still for a moment,
+its pixels (blue, green, red, unused) go to OUT.raw, and then {number, width, height, stride} to OUT.json; an error of a
 channel goes there as {error}, the name that spice-gtk has for it. Ends with that error, or when it is killed.
 
 Properties and signals: spice-gtk's reference (SpiceSession, SpiceChannel, SpiceDisplayChannel).
@@ -62,7 +63,11 @@ class Screen:
 def main(given: dict[str, Any]) -> None:
     os.umask(0o077)
     loop, screen, session = GLib.MainLoop(), Screen(given["out"]), SpiceClientGLib.Session()
-    session.props.host, session.props.tls_port, session.props.password = given["host"], str(given["tls_port"]), given["password"]
+    session.props.host, session.props.tls_port, session.props.password = (
+        given["host"],
+        str(given["tls_port"]),
+        given["password"],
+    )
     session.props.ca_file = given["ca"]
     session.props.cert_subject = given["subject"]
     session.props.enable_audio = session.props.enable_usbredir = session.props.enable_smartcard = False

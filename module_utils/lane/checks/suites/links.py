@@ -21,12 +21,18 @@ def _open(play: Play, options: dict[str, Any]) -> Link:
     port = {"proxy": place.proxy_port, "plain": place.plain_port, "qemu": place.spice_port}[options["to"]]
     if options["port"]:
         port = options["port"]
-    ca = Path(place.ca_file).read_text(encoding="ascii") if options["to"] == "proxy" and options["as_far_as"] != "tcp" else None
+    ca = (
+        Path(place.ca_file).read_text(encoding="ascii")
+        if options["to"] == "proxy" and options["as_far_as"] != "tcp"
+        else None
+    )
     return Link(place.address, port, ca)
 
 
 def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:
-    """Open a channel as far as asked; what is registered stays open until the end of the suite, and anything else is closed."""
+    """Open a channel as far as asked; what is registered stays open until the end of the suite, and anything else is
+    closed.
+    """
     known = play.value(options["console"]) if options["console"] else None
     main = play.value(options["main"]) if options["main"] else None
     password = read_text(play.lane.place.ticket_file) if options["to"] == "qemu" else known["password"] if known else ""
@@ -36,7 +42,9 @@ def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
     try:
         made = _open(play, options)
     except LinkClosed as error:
-        raise Unmet("link_wrong", f"no connection as far as {options['as_far_as']}: {error}", play.lane.log("daemon")) from None
+        raise Unmet(
+            "link_wrong", f"no connection as far as {options['as_far_as']}: {error}", play.lane.log("daemon")
+        ) from None
     try:
         _as_far_as(made, options, channel, password, main)
     except LinkRefused as error:
@@ -46,16 +54,24 @@ def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
         if error.result == PERMISSION_DENIED and options["to"] == "proxy" and not step.blame:
             problem = f"the {options['channel']} channel was not let in: {error}"
             raise LaneError("client_refused", "kerbside", problem, evidence=play.lane.log("daemon")) from None
-        raise Unmet("link_wrong", f"the {options['channel']} channel was refused with {error}", play.lane.log("daemon")) from None
+        raise Unmet(
+            "link_wrong", f"the {options['channel']} channel was refused with {error}", play.lane.log("daemon")
+        ) from None
     except (LinkClosed, TimeoutError) as error:
         made.close()
-        raise Unmet("link_wrong", f"the {options['channel']} channel was not linked: {error}", play.lane.log("daemon")) from None
+        raise Unmet(
+            "link_wrong", f"the {options['channel']} channel was not linked: {error}", play.lane.log("daemon")
+        ) from None
     if options["refused"] is not None or not step.register:
         made.close()
     else:
         play.held.append(made)
     if options["refused"] is not None:
-        raise Unmet("client_not_refused", f"the {options['channel']} channel was linked and not refused", play.lane.log("daemon"))
+        raise Unmet(
+            "client_not_refused",
+            f"the {options['channel']} channel was linked and not refused",
+            play.lane.log("daemon"),
+        )
     return {"link": made, "shown": f"{options['as_far_as']} of {options['channel']} by the port of {options['to']}"}
 
 
@@ -76,13 +92,23 @@ def send(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
     except LinkClosed as error:
         if options["then"] == "closed":
             return f"closed: {error}"
-        raise Unmet("link_wrong", f"message {options['type']} could not be sent: {error}", play.lane.log("daemon")) from None
+        raise Unmet(
+            "link_wrong", f"message {options['type']} could not be sent: {error}", play.lane.log("daemon")
+        ) from None
     if options["then"] == "closed":
         if made.closed(deadline):
             return f"message {options['type']}: closed after {1000 * (time.monotonic() - begun):.0f} ms"
-        raise Unmet("link_wrong", f"the connection stayed open after message {options['type']} of {options['bytes']} bytes", play.lane.log("daemon"))
+        raise Unmet(
+            "link_wrong",
+            f"the connection stayed open after message {options['type']} of {options['bytes']} bytes",
+            play.lane.log("daemon"),
+        )
     if made.closed(min(deadline, time.monotonic() + STAYS)):
-        raise Unmet("link_wrong", f"the connection was closed after message {options['type']} of {options['bytes']} bytes", play.lane.log("daemon"))
+        raise Unmet(
+            "link_wrong",
+            f"the connection was closed after message {options['type']} of {options['bytes']} bytes",
+            play.lane.log("daemon"),
+        )
     return f"message {options['type']}: the connection stays"
 
 

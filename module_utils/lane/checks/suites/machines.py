@@ -66,8 +66,28 @@ class Machines:
             spice = f"port={machine.port},addr={self.address},password-secret=ticket"
             if machine.tls_port:
                 spice += f",tls-port={machine.tls_port},x509-dir={self._certificates()},tls-channel=default"
-            argv = [self.qemu, "-name", f"suite-{machine.name}", "-machine", "pc,accel=tcg", "-S", "-m", "32", "-nodefaults", "-no-user-config"]
-            argv += ["-display", "none", "-vga", "std", "-object", f"secret,id=ticket,file={machine.ticket_file}", "-spice", spice]
+            argv = [
+                self.qemu,
+                "-name",
+                f"suite-{machine.name}",
+                "-machine",
+                "pc,accel=tcg",
+                "-S",
+                "-m",
+                "32",
+                "-nodefaults",
+                "-no-user-config",
+            ]
+            argv += [
+                "-display",
+                "none",
+                "-vga",
+                "std",
+                "-object",
+                f"secret,id=ticket,file={machine.ticket_file}",
+                "-spice",
+                spice,
+            ]
             argv += ["-qmp", f"unix:{machine.qmp_socket},server=on,wait=off", *self._devices[machine.name]]
             found.append(
                 Program(
@@ -109,6 +129,10 @@ class Machines:
         if machine.tls_port:
             console |= {"secure_port": machine.tls_port, "host_subject": entry.get("host_subject", SUBJECT)}
         if entry.get("ca"):
-            lane = (Path(self.lane_dir, "tls", "suite", "ca-cert.pem")).read_text(encoding="ascii") if entry["ca"] == "right" else ""
+            lane = (
+                (Path(self.lane_dir, "tls", "suite", "ca-cert.pem")).read_text(encoding="ascii")
+                if entry["ca"] == "right"
+                else ""
+            )
             source["ca_cert"] = lane or tokens.other_ca().replace("\\n", "\n")
         return f"- {json.dumps(source)}\n"  # JSON is YAML

@@ -52,7 +52,10 @@ def clipboard_is(play: Play, step: Step, options: dict[str, Any], deadline: floa
     """The client's clipboard holds that text as the guest gives it back: in capitals."""
     found = play.talk(step.client).stage.client.request("clipboard_get", {}, deadline).get("text")
     if found != _text(options["bytes"]).upper():
-        raise Unmet("clipboard_wrong", f"the clipboard holds {len(found or '')} bytes that are not the {options['bytes']} expected ones")
+        raise Unmet(
+            "clipboard_wrong",
+            f"the clipboard holds {len(found or '')} bytes that are not the {options['bytes']} expected ones",
+        )
     return f"{len(found)} bytes, in capitals"
 
 
@@ -72,10 +75,20 @@ def drawn(play: Play, qmp: Qmp) -> Image:
     return screendump(play.lane.place.lane_dir, qmp)
 
 
-def spoiled(play: Play, client: str, code: str, problem: str, evidence: str, right: Callable[[Image], bool]) -> LaneError:
+def spoiled(
+    play: Play, client: str, code: str, problem: str, evidence: str, right: Callable[[Image], bool]
+) -> LaneError:
     """The failure of a picture that is wrong though qemu's is right: ryll's or, after a second look, the proxy's."""
     error, place = LaneError(code, "ryll", problem, evidence=evidence), play.lane.place
-    return second_look.blame(error, place.lane_dir, play.lane.run, client, place.address, place.spice_port, lambda direct: right(shown_by(direct)))
+    return second_look.blame(
+        error,
+        place.lane_dir,
+        play.lane.run,
+        client,
+        place.address,
+        place.spice_port,
+        lambda direct: right(shown_by(direct)),
+    )
 
 
 def equal(mine: Image, truth: Image) -> bool:

@@ -12,6 +12,7 @@ import yaml
 from ...core.codes import CODES
 from ...core.errors import COMPONENTS, LaneError
 from ...protocols.ryll import steps as ryll_steps
+from .kinds import KINDS, is_number
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: A value that is known only when the suite runs, in a text of a step: {uuid}, or {token.session} of what the step
@@ -31,7 +32,7 @@ EVENTS = ("agent_connected", "paste_completed", "paste_failed", "clipboard_chang
 class Option:
     """One option of an actor.
 
-    kind: a name in KINDS; refers: the actors one of which has to have registered the name that is given.
+    kind: a name in kinds.KINDS; refers: the actors one of which has to have registered the name that is given.
     """
 
     kind: str
@@ -79,8 +80,8 @@ class Check:
     business (none).
 
     kerbside: settings besides the suite's. expected_failure: the code with which it fails because of a known defect,
-    and the reason.
-    culprits: (instead of whom, who, steps): who is to blame when these steps pass after a failure that blames the former.
+    and the reason. culprits: (instead of whom, who, steps): who is to blame when these steps pass after a failure that
+    blames the former.
     """
 
     name: str
@@ -120,7 +121,9 @@ def read(file: str, text: str, actors: dict[str, Actor], guests: Iterable[str]) 
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        raise _invalid(file, f"{line}it is not YAML ({getattr(error, 'problem', None) or type(error).__name__})") from None
+        raise _invalid(
+            file, f"{line}it is not YAML ({getattr(error, 'problem', None) or type(error).__name__})"
+        ) from None
     return _Reader(file, actors, tuple(guests)).suite(raw)
 
 
@@ -140,8 +143,12 @@ class _Reader:
         name = given["suite"]
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise _invalid(self.file, "`suite` is not a name of small letters, digits and _")
-        if strange := [guest for guest in self._texts("guests", given["guests"], some=True) if guest not in self.guests]:
-            raise _invalid(self.file, f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}")
+        if strange := [
+            guest for guest in self._texts("guests", given["guests"], some=True) if guest not in self.guests
+        ]:
+            raise _invalid(
+                self.file, f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}"
+            )
         settings = self._settings(self.file, given.get("kerbside"))
         machines = self._named("machines", given.get("machines"), {"name", "tls", "devices"}, 2)
         for machine in machines:
@@ -149,13 +156,17 @@ class _Reader:
         consoles = self._named("consoles", given.get("consoles"), {"name", "machine", "ca", "host_subject"}, 20)
         for console in consoles:
             if console.get("machine") not in [machine["name"] for machine in machines]:
-                raise _invalid(f"{self.file}: console {console['name']}", "`machine` is not the name of one of `machines`")
+                raise _invalid(
+                    f"{self.file}: console {console['name']}", "`machine` is not the name of one of `machines`"
+                )
         if not isinstance(given["checks"], list) or not given["checks"]:
             raise _invalid(self.file, "`checks` is not a list of at least one check")
         if not isinstance(given.get("boots", False), bool):
             raise _invalid(self.file, "`boots` is not true or false")
         checks: list[Check] = []
-        registered = {console["name"]: "consoles" for console in consoles} | {machine["name"]: "machines" for machine in machines}
+        registered = {console["name"]: "consoles" for console in consoles} | {
+            machine["name"]: "machines" for machine in machines
+        }
         for number, entry in enumerate(given["checks"], 1):
             checks.append(self._check(number, entry, registered))
             if checks[-1].name in [check.name for check in checks[:-1]]:
@@ -185,7 +196,9 @@ class _Reader:
         if not isinstance(raw, list) or len(raw) > most:
             raise _invalid(self.file, f"`{key}` is not a list of at most {most}")
         found = [self._mapping(f"{self.file}: {key}", one, known, ("name",)) for one in raw]
-        if wrong := [one["name"] for one in found if not isinstance(one["name"], str) or not NAME.fullmatch(one["name"])]:
+        if wrong := [
+            one["name"] for one in found if not isinstance(one["name"], str) or not NAME.fullmatch(one["name"])
+        ]:
             raise _invalid(f"{self.file}: {key}", f"{wrong[0]!r} is not a name of small letters, digits and _")
         return tuple(found)
 
@@ -203,15 +216,25 @@ class _Reader:
         if (known_defect := given.get("expected_failure")) is not None:
             self._mapping(f"{place}: expected_failure", known_defect, {"code", "reason"}, ("code", "reason"))
             if known_defect["code"] not in CODES:
-                raise _invalid(f"{place}: expected_failure", f"{known_defect['code']!r} is not a code of docs/errors.md")
+                raise _invalid(
+                    f"{place}: expected_failure", f"{known_defect['code']!r} is not a code of docs/errors.md"
+                )
         events = EVENTS + tuple(self._texts("events", given.get("events") or []))
         culprits = []
         steps = self._steps(place, given["steps"], registered, events)
         for entry in given.get("if_failed") or []:
-            inner = self._mapping(f"{place}: if_failed", entry, {"instead_of", "blame", "steps"}, ("instead_of", "blame", "steps"))
+            inner = self._mapping(
+                f"{place}: if_failed", entry, {"instead_of", "blame", "steps"}, ("instead_of", "blame", "steps")
+            )
             for key in ("instead_of", "blame"):
                 self._component(f"{place}: if_failed", inner[key])
-            culprits.append((inner["instead_of"], inner["blame"], self._steps(f"{place}: if_failed", inner["steps"], dict(registered), events)))
+            culprits.append(
+                (
+                    inner["instead_of"],
+                    inner["blame"],
+                    self._steps(f"{place}: if_failed", inner["steps"], dict(registered), events),
+                )
+            )
         return Check(
             name=given["name"],
             steps=steps,
@@ -234,15 +257,29 @@ class _Reader:
             if step.register:
                 registered[step.register] = step.actor
             if step.register and not step.ryll:  # so that `since` of a later step of ryll can name it
-                played.setdefault(step.client, prelude(events)).append({"pause": {"seconds": 0.001}, "register": step.register})
+                played.setdefault(step.client, prelude(events)).append(
+                    {"pause": {"seconds": 0.001}, "register": step.register}
+                )
         return steps
 
-    def _step(self, place: str, number: int, raw: object, registered: dict[str, str], played: dict[str, list[Any]], events: tuple[str, ...]) -> Step:
+    def _step(
+        self,
+        place: str,
+        number: int,
+        raw: object,
+        registered: dict[str, str],
+        played: dict[str, list[Any]],
+        events: tuple[str, ...],
+    ) -> Step:
         if not isinstance(raw, dict):
             raise _invalid(place, "it is not a mapping such as `serial: {line: hello}`")
         found = [key for key in raw if key in self.actors or key in ryll_steps.VERBS]
         if len(found) != 1:
-            what = f"it has {' and '.join(found)}" if found else f"it has none of {', '.join(self.actors)} and ryll_session's verbs"
+            what = (
+                f"it has {' and '.join(found)}"
+                if found
+                else f"it has none of {', '.join(self.actors)} and ryll_session's verbs"
+            )
             raise _invalid(place, f"{what}; a step has exactly one")
         actor = found[0]
         around = {key: value for key, value in raw.items() if key != actor}
@@ -260,12 +297,16 @@ class _Reader:
         if register is not None and (not isinstance(register, str) or not NAME.fullmatch(register)):
             raise _invalid(place, "`register` is not a name of small letters, digits and _")
         within = around.get("within", STEP_LIMIT)
-        if not _is_number(within) or not 0 < within <= 3600:
+        if not is_number(within) or not 0 < within <= 3600:
             raise _invalid(place, "`within` is not a number of seconds up to 3600")
         options = self._options(place, actor, raw[actor], registered)
-        return Step(number, actor, options, str(around.get("name", actor)), float(within), register, around.get("blame"), client)
+        return Step(
+            number, actor, options, str(around.get("name", actor)), float(within), register, around.get("blame"), client
+        )
 
-    def _of_ryll(self, place: str, raw: dict[Any, Any], around: dict[Any, Any], before: list[Any], number: int) -> ryll_steps.Step:
+    def _of_ryll(
+        self, place: str, raw: dict[Any, Any], around: dict[Any, Any], before: list[Any], number: int
+    ) -> ryll_steps.Step:
         entry = {key: value for key, value in raw.items() if key != "client"}
         try:
             step = ryll_steps.plan([*before, entry], STEP_LIMIT)[-1]
@@ -277,7 +318,12 @@ class _Reader:
 
     def _options(self, place: str, actor: str, raw: object, registered: dict[str, str]) -> dict[str, Any]:
         spec = self.actors[actor]
-        given = self._mapping(place, {} if raw is None else raw, set(spec.options), [key for key, option in spec.options.items() if option.required])
+        given = self._mapping(
+            place,
+            {} if raw is None else raw,
+            set(spec.options),
+            [key for key, option in spec.options.items() if option.required],
+        )
         found: dict[str, Any] = {}
         for key, option in spec.options.items():
             if key not in given:
@@ -288,7 +334,9 @@ class _Reader:
             if not fits(value) or (option.choices and value not in option.choices):
                 raise _invalid(place, f"`{key}` is not {' or '.join(option.choices) or words}")
             if option.refers and registered.get(value) not in option.refers and "any" not in option.refers:
-                raise _invalid(place, f"`{key}` is {value!r}, which no {' or '.join(option.refers)} step before it registered")
+                raise _invalid(
+                    place, f"`{key}` is {value!r}, which no {' or '.join(option.refers)} step before it registered"
+                )
             if option.refers and value not in registered:
                 raise _invalid(place, f"`{key}` is {value!r}, which no step before it registered")
             found[key] = value
@@ -343,37 +391,3 @@ def fill(value: Any, known: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [fill(inner, known) for inner in value]
     return value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_pattern(value: object) -> bool:
-    try:
-        re.compile(value if isinstance(value, str) else "(")
-    except re.error:
-        return False
-    return True
-
-
-#: Growth of a counter: a whole number, or one with >, >=, < before it.
-GROWTH = re.compile(r"(>=|>|<)?\s*(\d+)")
-
-KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "text": ("a text", lambda value: isinstance(value, str)),
-    "word": ("a text of one line", lambda value: isinstance(value, str) and value.isprintable() and bool(value)),
-    "texts": ("a list of texts", lambda value: isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)),
-    "pattern": ("a regular expression", _is_pattern),
-    "whole": ("a whole number of 0 or more", lambda value: type(value) is int and value >= 0),
-    "number": ("a number above 0", lambda value: _is_number(value) and value > 0),
-    "hex": ("bytes as hexadecimal text", lambda value: re.fullmatch("(?:[0-9a-fA-F]{2})+", str(value)) is not None),
-    "truth": ("true or false", lambda value: isinstance(value, bool)),
-    "mapping": ("a mapping", lambda value: isinstance(value, dict)),
-    "list": ("a list", lambda value: isinstance(value, list)),
-    "growth": (
-        "a mapping of counters to numbers, such as {denied_total: 1, authorized_total: '>0'}",
-        lambda value: isinstance(value, dict) and bool(value) and all(GROWTH.fullmatch(str(one)) for one in value.values()),
-    ),
-    "any": ("a value", lambda value: True),
-}

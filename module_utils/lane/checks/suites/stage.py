@@ -1,6 +1,4 @@
-"""What a suite needs of its lane: the guest that it names, kerbside with its settings, clients that connect
-through the proxy.
-"""
+"""What a suite needs of its lane: its guest, kerbside with its settings, clients that connect through the proxy."""
 
 from __future__ import annotations
 
@@ -107,7 +105,9 @@ class LaneStage:
             program = records.described(place.lane_dir, name)
             if program is None:
                 problem = f"{name} of lane {self.run.lane_id} was not started by this version of the lane"
-                raise LaneError("suite_no_lane", "lane", problem, f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}")
+                raise LaneError(
+                    "suite_no_lane", "lane", problem, f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}"
+                )
             self.described[name] = program
 
     @property
@@ -121,9 +121,7 @@ class LaneStage:
     # --- the programs ---------------------------------------------------------------------------
 
     def settle(self, suite: Suite, guest: str) -> None:
-        """Start what the suite needs and does not run like that: API and daemon with its settings, qemu with its
-        guest, its machines.
-        """
+        """Start API and daemon with the suite's settings, qemu with its guest, its machines, unless they run."""
         self.forget()
         self.guest = self.guests[guest]
         entry = records.record(self.place.lane_dir, "qemu")
@@ -131,7 +129,9 @@ class LaneStage:
         self._failed.unlink(missing_ok=True)
         if boots and entry and entry.running(self.run):
             stop(self.run, [entry], self.place.stop_limit)
-        self.machines = Machines(self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite)
+        self.machines = Machines(
+            self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite
+        )
         machines = self.machines.programs()
         qemu = self._qemu(guest)
         self._new_serial(qemu)
@@ -168,7 +168,9 @@ class LaneStage:
         program = self.described["qemu"]
         known = self.guests_image()
         image = self.guests[guest]["path"].replace(",", ",,")
-        return replace(program, argv=tuple(word.replace(f"file={known}", f"file={image}") for word in program.argv), after=())
+        return replace(
+            program, argv=tuple(word.replace(f"file={known}", f"file={image}") for word in program.argv), after=()
+        )
 
     def guests_image(self) -> str:
         """The path of the image that the role booted, as it is in qemu's command line."""
@@ -186,9 +188,17 @@ class LaneStage:
         until = time.monotonic() + self.place.boot_limit
         while banner not in read_text(self.place.serial_log):
             if entry is None or not entry.running(self.run):
-                raise LaneError("suite_guest_not_up", "qemu", f"qemu ended before the guest {self.guest['name']} was up", evidence=self.log("qemu"))
+                raise LaneError(
+                    "suite_guest_not_up",
+                    "qemu",
+                    f"qemu ended before the guest {self.guest['name']} was up",
+                    evidence=self.log("qemu"),
+                )
             if time.monotonic() > until:
-                problem = f"the guest {self.guest['name']} did not print its banner {banner!r} within {self.place.boot_limit:g} s"
+                problem = (
+                    f"the guest {self.guest['name']} did not print its banner {banner!r} within "
+                    f"{self.place.boot_limit:g} s"
+                )
                 raise LaneError("suite_guest_not_up", "guest", problem, evidence=self.place.serial_log)
             time.sleep(POLL)
 
@@ -205,9 +215,16 @@ class LaneStage:
         try:
             status, body = local_http.request(method, self.place.address, self.place.api_port, path, ANSWER, **headers)
         except local_http.NoAnswer as error:
-            raise LaneError("suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")) from None
+            raise LaneError(
+                "suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")
+            ) from None
         if (ticket := read_text(self.place.ticket_file)) and ticket in body:
-            raise LaneError("suite_ticket_shown", "kerbside", f"the answer to {method} {path} holds qemu's SPICE ticket", evidence=self.log("api"))
+            raise LaneError(
+                "suite_ticket_shown",
+                "kerbside",
+                f"the answer to {method} {path} holds qemu's SPICE ticket",
+                evidence=self.log("api"),
+            )
         return status, body
 
     def console(self, of: str | None = None) -> dict[str, str]:
@@ -256,9 +273,7 @@ class LaneStage:
         return (self.place.ryll, "--headless", "--file", file, "--control-socket", self.socket(client), *options)
 
     def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Conversation:
-        """Start ryll with these keys as its console.vv, wait until it shows the guest's picture, and go on talking
-        to it.
-        """
+        """Start ryll with these keys, wait until it shows the guest's picture, and go on talking to it."""
         self.stop(client)
         program = Program(
             name=client,
@@ -292,14 +307,18 @@ class LaneStage:
         """Why a client that has ended was not let in, by its own log; None when that does not say."""
         entry = records.record(self.place.lane_dir, client)
         until = time.monotonic() + STATUS_WAIT
-        while entry and entry.pid is None and entry.exit_status(self.place.lane_dir) is None and time.monotonic() < until:
+        while (
+            entry and entry.pid is None and entry.exit_status(self.place.lane_dir) is None and time.monotonic() < until
+        ):
             time.sleep(POLL)
         if entry is None or entry.exit_status(self.place.lane_dir) is None:
             return None
         said = "\n".join(entry.log_lines())
         for words, component in NOT_CONNECTED.items():
             if words in said:
-                return LaneError("client_refused", component, f"the client {client} was not let in: {words}", evidence=entry.log)
+                return LaneError(
+                    "client_refused", component, f"the client {client} was not let in: {words}", evidence=entry.log
+                )
         return None
 
     def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done | None:

@@ -33,7 +33,10 @@ def claims(token: str) -> dict[str, Any]:
 
 def forged(token: str, seed: str, change: dict[str, Any]) -> str:
     """The token with other claims, signed anew. change: set and drop (claims), alg (none: unsigned), other_seed."""
-    said = {**claims(token), **{key: int(time.time()) + value if key in TIMES else value for key, value in change.get("set", {}).items()}}
+    said = {
+        **claims(token),
+        **{key: int(time.time()) + value if key in TIMES else value for key, value in change.get("set", {}).items()},
+    }
     for key in change.get("drop", ()):
         said.pop(key, None)
     alg = change.get("alg", "HS256")
@@ -54,7 +57,9 @@ def _name(subject: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(ATTRIBUTES[key], value) for key, _, value in parts])
 
 
-def _certificate(subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, issuer_key: ec.EllipticCurvePrivateKey, ca: bool) -> str:
+def _certificate(
+    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, issuer_key: ec.EllipticCurvePrivateKey, ca: bool
+) -> str:
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
@@ -78,7 +83,9 @@ def server_certificate(subject: str) -> tuple[str, str, str]:
     """A new CA's certificate, and a server's certificate and key that it has signed, as PEM."""
     ca_key, key = _key(), _key()
     ca = _certificate("CN=suite CA", ca_key, "CN=suite CA", ca_key, ca=True)
-    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return ca, _certificate(subject, key, "CN=suite CA", ca_key, ca=False), secret.decode()
 
 

@@ -13,13 +13,19 @@ from ...core.errors import LaneError, one_line
 from ...programs import records
 from ...protocols.qmp import Qmp
 from .engine import Play, Unmet
-from .plan import GROWTH, Actor, Option, Step
+from .kinds import GROWTH
+from .plan import Actor, Option, Step
 
 POLL = 0.02
 #: Bytes of a log or of the serial port that are looked at.
 MOST_READ = 16 << 20
 PREFIX = "kerbside_proxy_"
-COMPARE: dict[str, Callable[[float, float], bool]] = {"": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
+COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "": operator.eq,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+}
 #: Codes of a line that is missing, and of one that must not be.
 SERIAL = ("serial_line_missing", "serial_line_unexpected")
 LOG = ("log_line_missing", "log_line_unexpected")
@@ -56,7 +62,11 @@ def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dic
     found: list[tuple[int, str]] = []
     while True:
         text = tail(path, start)
-        found = [(end, line) for end, line in whole_lines(text) if (line == wanted if wanted is not None else pattern.search(line))]
+        found = [
+            (end, line)
+            for end, line in whole_lines(text)
+            if (line == wanted if wanted is not None else pattern.search(line))
+        ]
         if len(found) >= count:
             play.cursors[path] = start + found[count - 1][0]
             return one_line(found[count - 1][1], 120) + (f" ({count} of them)" if count > 1 else "")
@@ -122,11 +132,24 @@ def counters(play: Play, step: Step, options: dict[str, Any], deadline: float) -
         after = play.lane.counters()
         moved = {name: value(after, name) - value(before, name) for name in grow}
         stand = {name: value(after, name) for name in now}
-        if all(_holds(moved[name], wanted) for name, wanted in grow.items()) and all(_holds(stand[name], wanted) for name, wanted in now.items()):
-            return ", ".join([f"{name} +{number:g}" for name, number in moved.items()] + [f"{name} is {number:g}" for name, number in stand.items()])
+        if all(_holds(moved[name], wanted) for name, wanted in grow.items()) and all(
+            _holds(stand[name], wanted) for name, wanted in now.items()
+        ):
+            return ", ".join(
+                [f"{name} +{number:g}" for name, number in moved.items()]
+                + [f"{name} is {number:g}" for name, number in stand.items()]
+            )
         if time.monotonic() >= deadline:
-            wrong = [f"{name} grew by {moved[name]:g} and not {wanted}" for name, wanted in grow.items() if not _holds(moved[name], wanted)]
-            wrong += [f"{name} is {stand[name]:g} and not {wanted}" for name, wanted in now.items() if not _holds(stand[name], wanted)]
+            wrong = [
+                f"{name} grew by {moved[name]:g} and not {wanted}"
+                for name, wanted in grow.items()
+                if not _holds(moved[name], wanted)
+            ]
+            wrong += [
+                f"{name} is {stand[name]:g} and not {wanted}"
+                for name, wanted in now.items()
+                if not _holds(stand[name], wanted)
+            ]
             raise Unmet("counter_wrong", f"of the proxy's counters {', '.join(wrong)}", play.lane.log("daemon"))
         time.sleep(POLL)
 
@@ -142,11 +165,15 @@ def qemu(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
             else:
                 answer = qmp.execute(options["execute"], options["arguments"])
                 wanted = options["equals"] or {}
-                good = not wanted or (isinstance(answer, dict) and all(answer.get(key) == one for key, one in wanted.items()))
+                good = not wanted or (
+                    isinstance(answer, dict) and all(answer.get(key) == one for key, one in wanted.items())
+                )
             if good:
                 return one_line(str(answer), 120)
             if time.monotonic() >= deadline:
-                raise Unmet("monitor_answer_wrong", f"qemu answered {one_line(str(answer), 200)}", play.lane.log("qemu"))
+                raise Unmet(
+                    "monitor_answer_wrong", f"qemu answered {one_line(str(answer), 200)}", play.lane.log("qemu")
+                )
             time.sleep(POLL)
 
 
@@ -160,11 +187,18 @@ def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) ->
         ids = {channel.get("connection-id") for channel in channels}
         encrypted = options["tls"] is None or all(channel.get("tls") is options["tls"] for channel in channels)
         if encrypted and options["channels"] in (None, len(channels)) and not ids & before and (ids or not before):
-            return {"ids": sorted(ids), "shown": f"{len(channels)} SPICE channels" + (", none of those before" if before else "")}
+            return {
+                "ids": sorted(ids),
+                "shown": f"{len(channels)} SPICE channels" + (", none of those before" if before else ""),
+            }
         if time.monotonic() >= deadline:
             shared = f", {len(ids & before)} of them of the connection before" if before else ""
             problem = f"query-spice shows {len(channels)} channels{shared}"
-            problem += "" if options["tls"] is None else f", {sum(bool(channel.get('tls')) for channel in channels)} of them with TLS"
+            problem += (
+                ""
+                if options["tls"] is None
+                else f", {sum(bool(channel.get('tls')) for channel in channels)} of them with TLS"
+            )
             raise Unmet("spice_channels_wrong", problem, play.lane.log("qemu"))
         time.sleep(POLL)
 
@@ -180,13 +214,17 @@ def processes(play: Play, step: Step, options: dict[str, Any], deadline: float) 
             if time.monotonic() >= min(end, deadline):
                 return f"{name} runs"
             time.sleep(POLL)
-        raise Unmet("program_end_wrong", f"{name} {records.ended_how(entry.exit_status(play.lane.place.lane_dir))}", entry.log)
+        raise Unmet(
+            "program_end_wrong", f"{name} {records.ended_how(entry.exit_status(play.lane.place.lane_dir))}", entry.log
+        )
     while (status := entry.exit_status(play.lane.place.lane_dir)) is None:
         if time.monotonic() >= deadline:
             raise Unmet("program_end_wrong", f"{name} is still running", entry.log)
         time.sleep(POLL)
     if status != options["exits"]:
-        raise Unmet("program_end_wrong", f"{name} {records.ended_how(status)} and not with {options['exits']}", entry.log)
+        raise Unmet(
+            "program_end_wrong", f"{name} {records.ended_how(status)} and not with {options['exits']}", entry.log
+        )
     play.ended.add(name)
     return f"{name} ended with {status}"
 
@@ -206,7 +244,9 @@ _LINES = {
 ACTORS: dict[str, Actor] = {
     "serial": Actor(_LINES, serial, "guest", one_of=("line", "match", "never")),
     "log": Actor({"of": Option("word", required=True), **_LINES}, log, "lane", one_of=("line", "match", "never")),
-    "counters": Actor({"grow": Option("growth"), "now": Option("growth"), "since": Option("word", refers=("any",))}, counters, "proxy"),
+    "counters": Actor(
+        {"grow": Option("growth"), "now": Option("growth"), "since": Option("word", refers=("any",))}, counters, "proxy"
+    ),
     "qemu": Actor(
         {
             "execute": Option("word"),
@@ -224,7 +264,12 @@ ACTORS: dict[str, Actor] = {
         one_of=("execute", "monitor", "channels"),
     ),
     "process": Actor(
-        {"name": Option("word", required=True), "exits": Option("whole"), "runs": Option("truth"), "seconds": Option("number", 0.1)},
+        {
+            "name": Option("word", required=True),
+            "exits": Option("whole"),
+            "runs": Option("truth"),
+            "seconds": Option("number", 0.1),
+        },
         processes,
         "lane",
         one_of=("exits", "runs"),

@@ -32,7 +32,9 @@ _CODE = re.compile(r"[a-z0-9_]{1,60}")
 
 @dataclass(frozen=True)
 class Event:
-    """One event. number: 1 for the first of the session; arrived: point of time.monotonic(); size: about the bytes that it needs in memory."""
+    """One event. number: 1 for the first of the session; arrived: point of time.monotonic(); size: about the bytes that
+    it needs in memory.
+    """
 
     number: int
     arrived: float
@@ -87,8 +89,8 @@ class Events:
 class Client:
     """One client of ryll's control socket.
 
-    Use: `with Client(path) as ryll: ryll.connect(d); ryll.hello("me", d); ryll.request("status", {}, d)`, where d is a deadline.
-    Every method ends by its deadline; every failure is a ControlError.
+    Use: `with Client(path) as ryll: ryll.connect(d); ryll.hello("me", d); ryll.request("status", {}, d)`, where d is a
+    deadline. Every method ends by its deadline; every failure is a ControlError.
     """
 
     def __init__(self, path: str, *, max_line_bytes: int = MAX_LINE_BYTES, watch: Watch | None = None) -> None:
@@ -114,7 +116,10 @@ class Client:
         self.wire.close()
 
     def hello(self, client_name: str, deadline: float, protocol_version: str = PROTOCOL_VERSION) -> Hello:
-        """Open the conversation and learn what the server can do. Raises Refused ("busy") when it serves another client."""
+        """Open the conversation and learn what the server can do.
+
+        Raises Refused ("busy") when it serves another client.
+        """
         result = self.request("hello", {"client_name": client_name, "protocol_version": protocol_version}, deadline)
         self.server = Hello.read(result)
         return self.server
@@ -143,7 +148,10 @@ class Client:
                     raise Unsupported(f"this ryll has no {kind} `{name}`; it lists {', '.join(listed) or 'none'}")
 
     def request(self, method: str, params: dict[str, Any], deadline: float) -> dict[str, Any]:
-        """Ask and return the result; events that arrive before it are kept. Raises Refused with ryll's code, or another ControlError."""
+        """Ask and return the result; events that arrive before it are kept.
+
+        Raises Refused with ryll's code, or another ControlError.
+        """
         return self.answer(method, self.ask(method, params, deadline), deadline)
 
     def ask(self, method: str, params: dict[str, Any], deadline: float) -> int:
@@ -165,7 +173,9 @@ class Client:
         parts = [f"{count} events arrived but no answer" if count else "nothing arrived"]
         if self.wire.unfinished:
             parts.append(f"{self.wire.unfinished} bytes of an unfinished line are there")
-        raise TimedOut(f"ryll did not answer `{method}` within {round(deadline - began, 1) or 0.1:g} s: {', '.join(parts)}")
+        raise TimedOut(
+            f"ryll did not answer `{method}` within {round(deadline - began, 1) or 0.1:g} s: {', '.join(parts)}"
+        )
 
     def subscribe(self, events: list[str], deadline: float) -> list[str]:
         """Subscribe, and make sure that the server took each of them."""
@@ -179,7 +189,10 @@ class Client:
         return taken
 
     def pump(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
-        """Keep what arrives until a point of time, or until there is enough. Raises Malformed for an answer that nobody asked for."""
+        """Keep what arrives until a point of time, or until there is enough.
+
+        Raises Malformed for an answer that nobody asked for.
+        """
         while not enough() and time.monotonic() <= until:
             message = self._message(until)
             if message is None:
@@ -226,13 +239,20 @@ class Client:
     def _same(self, method: str, number: int, found: object) -> None:
         if type(found) is int and found == number:
             return
-        shown = f"request {found} was answered" if type(found) is int else f"the id of the answer is no number ({type(found).__name__})"
+        shown = (
+            f"request {found} was answered"
+            if type(found) is int
+            else f"the id of the answer is no number ({type(found).__name__})"
+        )
         raise Malformed(f"ryll did not answer request {number} (`{method}`): {shown}")
 
     def _unasked(self, message: dict[str, Any]) -> None:
         error = message.get("error")
         if message.get("ok") is False and isinstance(error, dict) and isinstance(error.get("code"), str):
-            raise Closed(f"ryll no longer serves this connection: it said {_code(error)} unasked", sample=str(error.get("message", "")))
+            raise Closed(
+                f"ryll no longer serves this connection: it said {_code(error)} unasked",
+                sample=str(error.get("message", "")),
+            )
         raise Malformed("ryll sent an answer without a request")
 
 

@@ -10,8 +10,8 @@ from ...core.errors import LaneError, one_line
 class ControlError(LaneError):
     """Root of this package's exceptions; component "ryll" unless said otherwise.
 
-    kind: a short name for programs. sample: words of the peer (a line, a message) that help to understand the failure; they are kept apart
-    from the problem because a session with private texts must not quote its peer.
+    kind: a short name for programs. sample: words of the peer (a line, a message) that help to understand the failure;
+    they are kept apart from the problem because a session with private texts must not quote its peer.
     """
 
     kind = "control"
@@ -105,13 +105,22 @@ def failed(kind: str, problem: str, sample: str) -> ControlError:
 
 
 class SessionFailed(ControlError):
-    """A step failed: the problem names it, `result` holds the transcript so far. kind and code are those of the failure; check is the step's name."""
+    """A step failed: the problem names it, `result` holds the transcript so far. kind and code are those of the
+    failure; check is the step's name.
+    """
 
     kind = "unmet"
     code_of_kind = "ryll_unmet"
 
-    def __init__(self, place: str, error: LaneError, *, problem: str, component: str, fix: str, evidence: str | None, check: str) -> None:
-        super().__init__(f"{place}: {problem}", fix, component=component, sample=error.sample if isinstance(error, ControlError) else "")
+    def __init__(
+        self, place: str, error: LaneError, *, problem: str, component: str, fix: str, evidence: str | None, check: str
+    ) -> None:
+        super().__init__(
+            f"{place}: {problem}",
+            fix,
+            component=component,
+            sample=error.sample if isinstance(error, ControlError) else "",
+        )
         self.kind = error.kind if isinstance(error, ControlError) else "environment"
         self.code = error.code
         self.check = check

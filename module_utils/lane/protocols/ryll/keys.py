@@ -1,8 +1,8 @@
 """Names of keys and characters of a US keyboard as scancodes.
 
-AT set 1 make codes; extended keys carry their prefix in the high byte (0xE04B is the left arrow), as `send_key` expects since
-protocol 1.2. The codes are those of the IBM enhanced keyboard's scan code set 1 (Microsoft, "USB HID to PS/2 Scan Code
-Translation Table", revision 1.3).
+AT set 1 make codes; extended keys carry their prefix in the high byte (0xE04B is the left arrow), as `send_key` expects
+since protocol 1.2. The codes are those of the IBM enhanced keyboard's scan code set 1 (Microsoft, "USB HID to PS/2 Scan
+Code Translation Table", revision 1.3).
 """
 
 from __future__ import annotations
@@ -55,18 +55,34 @@ _ALIASES = {
     "ins": "insert",
     "period": "dot",
 }
-_PLAIN = {"-": "minus", "=": "equal", "[": "left_bracket", "]": "right_bracket", ";": "semicolon", "'": "apostrophe", "`": "grave"}
+_PLAIN = {
+    "-": "minus",
+    "=": "equal",
+    "[": "left_bracket",
+    "]": "right_bracket",
+    ";": "semicolon",
+    "'": "apostrophe",
+    "`": "grave",
+}
 _PLAIN |= {"\\": "backslash", ",": "comma", ".": "dot", "/": "slash", " ": "space", "\n": "enter", "\t": "tab"}
 _SHIFTED = dict(zip('!@#$%^&*()_+{}:"~|<>?', "1234567890-=[];'`\\,./", strict=True))
 
 #: Every key's name and its scancode.
-SCANCODES: dict[str, int] = {name: first + offset for first, names in _ROWS.items() for offset, name in enumerate(names.split())} | _SINGLE
+SCANCODES: dict[str, int] = {
+    name: first + offset for first, names in _ROWS.items() for offset, name in enumerate(names.split())
+} | _SINGLE
 SCANCODES |= {alias: SCANCODES[name] for alias, name in _ALIASES.items()}
-MODIFIERS = frozenset("ctrl shift alt meta right_ctrl right_shift alt_gr right_meta control left_ctrl left_shift left_alt right_alt altgr super win".split())
+MODIFIERS = frozenset(
+    "ctrl shift alt meta right_ctrl right_shift alt_gr right_meta"
+    " control left_ctrl left_shift left_alt right_alt altgr super win".split()
+)
 
 
 def chord(text: str) -> tuple[int, ...]:
-    """Scancodes of keys held together, the modifiers first: "enter", "ctrl-alt-f2". Raises BadSteps naming the part that is not a key."""
+    """Scancodes of keys held together, the modifiers first: "enter", "ctrl-alt-f2".
+
+    Raises BadSteps naming the part that is not a key.
+    """
     parts = text.lower().split("-")
     codes = []
     for number, part in enumerate(parts):
@@ -74,7 +90,10 @@ def chord(text: str) -> tuple[int, ...]:
         if name not in SCANCODES:
             raise BadSteps(f"{name!r} in {text!r} is not the name of a key, such as enter, f2 or ctrl-alt-delete")
         if number < len(parts) - 1 and name not in MODIFIERS:
-            raise BadSteps(f"{name!r} in {text!r} cannot be held: only ctrl, shift, alt and meta keys may stand before the last key")
+            raise BadSteps(
+                f"{name!r} in {text!r} cannot be held: only ctrl, shift, alt and meta keys may stand before the last "
+                "key"
+            )
         codes.append(SCANCODES[name])
     return tuple(codes)
 
@@ -83,12 +102,19 @@ def scancode(number: int) -> int:
     """The number when it is a make code that ryll sends unchanged. Raises BadSteps."""
     if 0 < number < 0x80 or 0xE000 < number < 0xE080:
         return number
-    hint = f"; the prefix belongs in the high byte, as in 0xE0{number >> 8:02X}" if number & 0xFF == 0xE0 and number > 0xFF else ""
+    hint = (
+        f"; the prefix belongs in the high byte, as in 0xE0{number >> 8:02X}"
+        if number & 0xFF == 0xE0 and number > 0xFF
+        else ""
+    )
     raise BadSteps(f"{number:#06x} is not a set 1 make code, 0x01 to 0x7F or 0xE001 to 0xE07F{hint}")
 
 
 def strokes(text: str) -> list[tuple[int, ...]]:
-    """What to press for each character of the text, one chord a character. Raises BadSteps naming the place, not the character."""
+    """What to press for each character of the text, one chord a character.
+
+    Raises BadSteps naming the place, not the character.
+    """
     found: list[tuple[int, ...]] = []
     for place, character in enumerate(text, 1):
         shifted = character in _SHIFTED or ("A" <= character <= "Z")

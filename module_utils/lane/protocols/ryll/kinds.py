@@ -1,4 +1,7 @@
-"""The kinds of values that a step's options take: each checks a value and converts it. Numbers may be written as text, as templates give them."""
+"""The kinds of values that a step's options take: each checks a value and converts it.
+
+Numbers may be written as text, as templates give them.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,11 @@ def _a_keyboard_text(value: object) -> str:
 
 
 def _a_whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, str) and not re.fullmatch(r"-?\d{1,18}", value.strip(), re.ASCII)):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | str)
+        or (isinstance(value, str) and not re.fullmatch(r"-?\d{1,18}", value.strip(), re.ASCII))
+    ):
         raise ValueError
     return int(value)
 
@@ -118,7 +125,9 @@ def _regions(value: object) -> list[Region]:
 
 
 def _a_scancode(value: object) -> tuple[int, ...]:
-    number = int(value, 16) if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", value) else _a_whole(value)
+    number = (
+        int(value, 16) if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", value) else _a_whole(value)
+    )
     return (scancode(number),)
 
 

@@ -1,4 +1,7 @@
-"""Pictures: whether a screenshot is whole, what it shows, and whether two are equal, pixel by pixel. Pillow does the work; alpha never counts."""
+"""Pictures: whether a screenshot is whole, what it shows, and whether two are equal, pixel by pixel.
+
+Pillow does the work; alpha never counts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from .errors import Malformed
 if TYPE_CHECKING:  # importing it takes 15 ms: only tasks that handle pictures pay that
     from PIL.Image import Image
 
-#: What a lossy compression may do to a picture (docs/smoke.md, where it was measured): the mean difference over all channels, in levels of 0 to 255, ...
+#: What a lossy compression may do to a picture (docs/smoke.md, where it was measured): the mean difference over all
+#: channels, in levels of 0 to 255, ...
 LOSSY_MEAN = 4.0
 #: ... and the share of the pixels that differ by more than FAR levels in a channel, at sharp edges.
 FAR = 64
@@ -48,8 +52,9 @@ class Region:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two pictures differ. compared: pixels that were compared; differing: how many of them are not equal; mean: the difference over all their
-    channels, in levels; far: how many differ by more than FAR levels in a channel; picture: white where they differ, black elsewhere.
+    """How two pictures differ. compared: pixels that were compared; differing: how many of them are not equal; mean:
+    the difference over all their channels, in levels; far: how many differ by more than FAR levels in a channel;
+    picture: white where they differ, black elsewhere.
     """
 
     compared: int
@@ -64,15 +69,22 @@ class Difference:
         return self.mean <= LOSSY_MEAN and self.far <= LOSSY_FAR * self.compared
 
     def accepted(self, lossy: bool) -> bool:
-        """Whether the pictures count as equal: no pixel differs or, where a lossy compression was asked for, no more than that explains."""
+        """Whether the pictures count as equal: no pixel differs or, where a lossy compression was asked for, no more
+        than that explains.
+        """
         return self.lossy if lossy else self.differing == 0
 
     def __str__(self) -> str:
-        return f"{self.differing} of {self.compared} pixels differ, by {self.mean:.1f} of 255 levels on average, {self.far} of them by more than {FAR}"
+        return (
+            f"{self.differing} of {self.compared} pixels differ, by {self.mean:.1f} of 255 levels on average, "
+            f"{self.far} of them by more than {FAR}"
+        )
 
 
 def read(kind: str, data: bytes, width: int, height: int) -> Image:
-    """A screenshot ("png" or "rgba") of width x height as RGB. Raises Malformed when it is not a whole picture of that size."""
+    """A screenshot ("png" or "rgba") of width x height as RGB. Raises Malformed when it is not a whole picture of that
+    size.
+    """
     from PIL import Image
 
     if kind == "rgba":
@@ -103,7 +115,9 @@ def one_colour(picture: Image) -> str | None:
     return f"#{picture.tobytes()[:3].hex()}" if found else None
 
 
-def compare(one: Image, other: Image, masks: Iterable[Region] = (), still: tuple[Image, Image] | None = None) -> Difference:
+def compare(
+    one: Image, other: Image, masks: Iterable[Region] = (), still: tuple[Image, Image] | None = None
+) -> Difference:
     """Compare two pictures of one size, except inside the masks.
 
     still: two pictures of the same size; where these differ from each other, something moved, and nothing is compared.
@@ -120,7 +134,9 @@ def compare(one: Image, other: Image, masks: Iterable[Region] = (), still: tuple
     differing = _any(channels)
     count = _white(compared)
     total = sum(level % 256 * number for level, number in enumerate(channels.histogram()))
-    return Difference(count, _white(differing), total / (3 * count) if count else 0.0, _white(_any(channels, FAR)), differing)
+    return Difference(
+        count, _white(differing), total / (3 * count) if count else 0.0, _white(_any(channels, FAR)), differing
+    )
 
 
 def to_png(picture: Image) -> bytes:
@@ -135,7 +151,9 @@ def _any(channels: Image, above: int = 0) -> Image:
     from PIL import ImageChops
 
     red, green, blue = channels.split()
-    return ImageChops.lighter(ImageChops.lighter(red, green), blue).point([255 * (level > above) for level in range(256)])
+    return ImageChops.lighter(ImageChops.lighter(red, green), blue).point(
+        [255 * (level > above) for level in range(256)]
+    )
 
 
 def _white(mask: Image) -> int:

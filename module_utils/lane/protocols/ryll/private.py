@@ -25,7 +25,8 @@ def hidden(text: str) -> str:
 def hide(raw: object) -> object:
     """The list as it was given, with the texts of private steps replaced; for logs. Never raises, whatever it is given.
 
-    A mistake in the list must not show a text: what is not a list is hidden, and `private` also counts in the wrong place.
+    A mistake in the list must not show a text: what is not a list is hidden, and `private` also counts in the wrong
+    place.
     """
     if not isinstance(raw, list):
         return _hide_value(raw)
@@ -75,9 +76,13 @@ class Secrets:
                     self.add(text)
 
     def add(self, text: str) -> None:
-        """Hide this text from now on: whole, each of its lines (a peer may repeat them without their ends), and as programs quote them."""
+        """Hide this text from now on: whole, each of its lines (a peer may repeat them without their ends), and as
+        programs quote them.
+        """
         for part in [text, *text.split("\n", MOST_SOUGHT)[:MOST_SOUGHT]]:
-            quoted = (json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1]) if len(part) <= LONGEST_QUOTED else ()
+            quoted = (
+                (json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1]) if len(part) <= LONGEST_QUOTED else ()
+            )
             for form in (part, part.strip(), *quoted):
                 if len(form) >= SHORTEST_SOUGHT:
                     self._sought[form] = hidden(part)

@@ -108,7 +108,9 @@ class Status:
                     whole(entry, "height", where, 0, MOST_PIXELS),
                 )
             )
-        return cls(take(result, "spice_connected", bool, place), take(result, "agent_connected", bool, place), tuple(surfaces))
+        return cls(
+            take(result, "spice_connected", bool, place), take(result, "agent_connected", bool, place), tuple(surfaces)
+        )
 
     def surface(self, surface_id: int) -> Surface | None:
         return next((one for one in self.surfaces if one.surface_id == surface_id), None)
@@ -116,7 +118,9 @@ class Status:
 
 @dataclass(frozen=True)
 class Shot:
-    """A screenshot as it came: width and height in pixels as ryll says, format "png" or "rgba", data not yet decoded."""
+    """A screenshot as it came: width and height in pixels as ryll says, format "png" or "rgba", data not yet
+    decoded.
+    """
 
     width: int
     height: int
@@ -140,7 +144,9 @@ class Shot:
 
 
 def marks(result: dict[str, Any]) -> int:
-    """Marks that the display channel has drawn so far, out of the answer to `stats`; 0 while there is no such channel."""
+    """Marks that the display channel has drawn so far, out of the answer to `stats`; 0 while there is no such
+    channel.
+    """
     if result.get("display") is None:
         return 0
     return whole(take(result, "display", dict, "the answer to `stats`"), "marks_received", "`display` of `stats`")

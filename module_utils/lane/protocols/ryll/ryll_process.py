@@ -12,7 +12,11 @@ from .errors import ProcessLost
 
 #: Seconds that a peer which closed the connection gets to end, so that the message can say that it ended.
 SETTLE = 0.3
-_STATES = {"Z": "it has ended (zombie, not yet reaped)", "X": "it has ended", "T": "it is stopped (state T, as after SIGSTOP)"}
+_STATES = {
+    "Z": "it has ended (zombie, not yet reaped)",
+    "X": "it has ended",
+    "T": "it is stopped (state T, as after SIGSTOP)",
+}
 # Colours, and the time with which ryll begins each line.
 _NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\b\d{4}-\d\d-\d\dT[0-9:.]+Z\s+")
 
@@ -23,7 +27,8 @@ _ROUTINE = re.compile(r"INFO (control: |headless: |Headless mode |Connection tas
 class Watch:
     """Watches one process by its pid, on Linux.
 
-    Its end is reported at once by a pidfd where the kernel has one (5.3 and later), else when it is looked at, like a stop.
+    Its end is reported at once by a pidfd where the kernel has one (5.3 and later), else when it is looked at, like a
+    stop.
     """
 
     def __init__(self, pid: int) -> None:
@@ -61,7 +66,9 @@ class Watch:
             self._descriptor = None
 
     def _read(self) -> tuple[str | None, str | None]:
-        """State letter and start time (fields 3 and 22 of proc_pid_stat(5)); None, None when there is no such process."""
+        """State letter and start time (fields 3 and 22 of proc_pid_stat(5)); None, None when there is no such
+        process.
+        """
         found = proc_stat.read(self.pid)
         return (found[1][proc_stat.STATE], found[1][proc_stat.STARTED]) if found else (None, None)
 
@@ -72,8 +79,8 @@ class Watch:
 def log_end(path: str, lines: int = 4) -> tuple[str, int]:
     """The last lines of a log, on one line without colours and times, and the number of the last one.
 
-    Routine lines are left out as long as there are others. "", 0 when there is nothing to read; the number is also 0 when the file is larger than
-    1 MiB, so that only its end was read.
+    Routine lines are left out as long as there are others. "", 0 when there is nothing to read; the number is also 0
+    when the file is larger than 1 MiB, so that only its end was read.
     """
     try:
         if not os.path.isfile(path):

@@ -54,7 +54,9 @@ class Settings:
     def check(self) -> None:
         """Raise BadSteps for what cannot work, before anything starts. Looks at the values only, not at the machine."""
         if not is_path(self.socket) or len(os.fsencode(self.socket)) > LONGEST_PATH:
-            raise BadSteps(f"socket is {self.socket!r}, not the absolute path of a unix socket, of at most {LONGEST_PATH} bytes")
+            raise BadSteps(
+                f"socket is {self.socket!r}, not the absolute path of a unix socket, of at most {LONGEST_PATH} bytes"
+            )
         if self.transcript_file is not None and not is_path(self.transcript_file):
             raise BadSteps(f"transcript_file is {self.transcript_file!r}, not an absolute path")
         if not 0 < self.limit <= 86400:
@@ -70,11 +72,13 @@ class Settings:
 
 
 def run(settings: Settings, steps: list[Step], then: Callable[[Stage], None] | None = None) -> dict[str, Any]:
-    """Play the steps; returns changed, transcript, events, events_seen, registered, server, seconds, and in `notices` such things as lost events.
+    """Play the steps; returns changed, transcript, events, events_seen, registered, server, seconds, and in `notices`
+    such things as lost events.
 
     then: called after the last step, while the connection is still open.
 
-    Raises SessionFailed, whose `result` holds the same things as far as the steps got, or BadSteps when nothing was started.
+    Raises SessionFailed, whose `result` holds the same things as far as the steps got, or BadSteps when nothing was
+    started.
     """
     settings.check()
     for path in [settings.transcript_file, *(step.options.get("file") for step in steps)]:
@@ -117,7 +121,9 @@ class _Session:
                         watch = Watch(self.settings.pid) if self.settings.pid else None
                         client = Client(self.settings.socket, max_line_bytes=self.settings.max_line_bytes, watch=watch)
                         client.events.listener = self._event
-                        self.stage = Stage(client, self.settings.client_name, self.secrets, self.settings.connect_within)
+                        self.stage = Stage(
+                            client, self.settings.client_name, self.secrets, self.settings.connect_within
+                        )
                     seen = self._play(step)
                 except (LaneError, OSError) as error:
                     raise self._failed(step, started, at, error) from None
@@ -147,7 +153,11 @@ class _Session:
         limit = step.limit + (self.settings.connect_within if not self.stage.client.wire.connected else 0)
         left = self.began + self.settings.limit - now
         if left <= step.options.get("seconds", 0):
-            why = "earlier steps used it up" if left <= 0 else f"{left:.1f} s of it are left for {step.options['seconds']:g} s of this step"
+            why = (
+                "earlier steps used it up"
+                if left <= 0
+                else f"{left:.1f} s of it are left for {step.options['seconds']:g} s of this step"
+            )
             raise TimedOut(f"the session's limit of {self.settings.limit:g} s is too short: {why}", component="lane")
         if limit <= left:
             return play(self.stage, step, now + limit)
@@ -166,22 +176,39 @@ class _Session:
         component, problem, fix, evidence = error.component, str(self._clean(error.problem)), error.fix, error.evidence
         if step.blame and isinstance(error, Unmet):
             component = step.blame
-        if self.settings.log_file and isinstance(error, ControlError) and error.kind in _LOG_HELPS and component == "ryll":
+        if (
+            self.settings.log_file
+            and isinstance(error, ControlError)
+            and error.kind in _LOG_HELPS
+            and component == "ryll"
+        ):
             said, line = log_end(self.settings.log_file)
             if said:
                 problem += f"; its log ends with {quoted_end(str(self._clean(said)))}"
                 evidence = f"{self.settings.log_file}:{line}" if line else self.settings.log_file
             fix = fix or f"look at {self.settings.log_file}"
         place = f"step {step.number} of {len(self.steps)} ({step.name})"
-        failed = SessionFailed(place, error, problem=problem, component=component, fix=fix, evidence=evidence, check=step.name)
-        self._note(step, "failed", started, time.monotonic() - at, {"problem": problem, "kind": failed.kind, "code": failed.code})
+        failed = SessionFailed(
+            place, error, problem=problem, component=component, fix=fix, evidence=evidence, check=step.name
+        )
+        self._note(
+            step,
+            "failed",
+            started,
+            time.monotonic() - at,
+            {"problem": problem, "kind": failed.kind, "code": failed.code},
+        )
         for later in self.steps[step.number :]:
             self._note(later, "skipped", None, 0.0, {})
-        failed.result = self._result() | {"failed_step": {"index": step.number, "name": step.name, "step": step.verb, "kind": failed.kind}}
+        failed.result = self._result() | {
+            "failed_step": {"index": step.number, "name": step.name, "step": step.verb, "kind": failed.kind}
+        }
         try:
             self._write(failed.result | {"cause": failed.cause, "component": component})
         except OSError as trouble:
-            failed.result["notices"].append(f"the transcript could not be written to {self.settings.transcript_file}: {trouble.strerror}")
+            failed.result["notices"].append(
+                f"the transcript could not be written to {self.settings.transcript_file}: {trouble.strerror}"
+            )
         return failed
 
     def _note(self, step: Step, result: str, started: float | None, seconds: float, seen: dict[str, Any]) -> None:
@@ -200,7 +227,12 @@ class _Session:
     def _event(self, event: Event) -> None:
         self.room -= event.size
         if len(self.events) < MOST_EVENTS and self.room >= 0:
-            entry = {"name": event.name, "data": event.data, "seconds": round(event.arrived - self.began, 6), "during": len(self.transcript) + 1}
+            entry = {
+                "name": event.name,
+                "data": event.data,
+                "seconds": round(event.arrived - self.began, 6),
+                "during": len(self.transcript) + 1,
+            }
             self.events.append(self._clean(entry))
 
     def _result(self) -> dict[str, Any]:
@@ -209,7 +241,9 @@ class _Session:
         if client and client.events.dropped_by_server:
             notices.append(f"ryll dropped {client.events.dropped_by_server} events because they were not read in time")
         if client and client.events.lost_here:
-            notices.append(f"{client.events.lost_here} events that no step waited for in time were dropped, the oldest first")
+            notices.append(
+                f"{client.events.lost_here} events that no step waited for in time were dropped, the oldest first"
+            )
         if client and client.events.last > len(self.events):
             notices.append(f"`events` holds the first {len(self.events)} of {client.events.last} events")
         server = client.server if client else None
@@ -219,7 +253,9 @@ class _Session:
             "events": self.events,
             "events_seen": self._clean(dict(client.events.seen)) if client else {},
             "registered": self.registered,
-            "server": {} if server is None else {"name": self._clean(server.server_name), "protocol_version": server.protocol_version},
+            "server": {}
+            if server is None
+            else {"name": self._clean(server.server_name), "protocol_version": server.protocol_version},
             "seconds": round(time.monotonic() - self.began, 6),
             "notices": notices,
         }
@@ -249,4 +285,9 @@ class _Session:
 
 
 def _unwritten(path: str | None, error: OSError) -> LaneError:
-    return LaneError("session_file_unwritten", "environment", f"{path or 'a file of the session'} could not be written: {error.strerror}", "make room")
+    return LaneError(
+        "session_file_unwritten",
+        "environment",
+        f"{path or 'a file of the session'} could not be written: {error.strerror}",
+        "make room",
+    )

@@ -21,7 +21,9 @@ SETTLE_INTERVAL = 0.05
 
 
 def screenshot(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    """Take pictures until one is as wanted, for `settle` seconds: a new surface is black until the guest has drawn on it."""
+    """Take pictures until one is as wanted, for `settle` seconds: a new surface is black until the guest has drawn on
+    it.
+    """
     settled = min(deadline, time.monotonic() + step.options["settle"])
     while True:
         try:
@@ -51,7 +53,12 @@ def _judge(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
             assert other is not None  # `plan` saw to it that the step took a picture
             same = _difference(picture, other, options)
             if (same is None) != (key == "same_as"):
-                raise Unmet(f"{where} is not equal to that of {options[key]!r}: {same}" if same else f"{where} is the same as that of {options[key]!r}", fix)
+                raise Unmet(
+                    f"{where} is not equal to that of {options[key]!r}: {same}"
+                    if same
+                    else f"{where} is the same as that of {options[key]!r}",
+                    fix,
+                )
             seen[key] = options[key]
     if options["equals"]:
         _equals(picture, options, where, fix)
@@ -94,13 +101,19 @@ def _part(picture: Image, region: Region | None) -> Image:
 
 
 def _still(stage: Stage, step: Step, deadline: float) -> tuple[Shot, Image]:
-    """The first picture that has not changed for `until_still` seconds, in the region and outside the masks. Raises Unmet at the deadline."""
+    """The first picture that has not changed for `until_still` seconds, in the region and outside the masks.
+
+    Raises Unmet at the deadline.
+    """
     options = step.options
     shot, picture = _take(stage, options, deadline)
     since, changes = time.monotonic(), 0
     while time.monotonic() - since < options["until_still"]:
         if time.monotonic() + SETTLE_INTERVAL >= deadline:
-            raise Unmet(f"the picture never stood still for {options['until_still']:g} s within {step.limit:g} s; it changed {changes} times")
+            raise Unmet(
+                f"the picture never stood still for {options['until_still']:g} s within {step.limit:g} s; it changed "
+                f"{changes} times"
+            )
         stage.client.pump(time.monotonic() + SETTLE_INTERVAL)
         shot, newer = _take(stage, options, deadline)
         if _difference(newer, picture, {**options, "lossy": False}) is not None:

@@ -24,7 +24,8 @@ class Option:
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb. needs: methods that the server has to list; acts: the guest gets something; texts: options that `private` hides.
+    """One verb. needs: methods that the server has to list; acts: the guest gets something; texts: options that
+    `private` hides.
 
     one_of: exactly one of these is given; some_of: at least one.
     """
@@ -91,7 +92,12 @@ VERBS: dict[str, Verb] = {
         acts=True,
         one_of=("key", "keys", "scancode"),
     ),
-    "type": Verb({"text": Option("keyboard_text", required=True), "delay_ms": _DELAY}, needs=("send_key",), acts=True, texts=("text",)),
+    "type": Verb(
+        {"text": Option("keyboard_text", required=True), "delay_ms": _DELAY},
+        needs=("send_key",),
+        acts=True,
+        texts=("text",),
+    ),
     "paste": Verb(
         {
             "text": Option("text", required=True),
@@ -102,7 +108,9 @@ VERBS: dict[str, Verb] = {
         acts=True,
         texts=("text",),
     ),
-    "clipboard_set": Verb({"text": Option("text", required=True)}, needs=("clipboard_set",), acts=True, texts=("text",)),
+    "clipboard_set": Verb(
+        {"text": Option("text", required=True)}, needs=("clipboard_set",), acts=True, texts=("text",)
+    ),
     "clipboard_get": Verb({"equals": Option("text")}, needs=("clipboard_get",), texts=("equals",)),
     "resize": Verb({"width": _SIDE, "height": _SIDE}, needs=("resize",), acts=True),
     "stats": Verb({"marks": Option("int", least=1)}, needs=("stats",)),
@@ -134,7 +142,12 @@ AROUND: dict[str, Option] = {
 #: The events that tell how a paste ended; the step subscribes to them by itself.
 PASTE_ENDS = ("paste_completed", "paste_failed")
 #: Options that name a registered step, and the verbs that it may have.
-_REFERENCES = {"since": tuple(VERBS), "same_as": ("screenshot",), "differs_from": ("screenshot",), "size_as": ("resize", "screenshot")}
+_REFERENCES = {
+    "since": tuple(VERBS),
+    "same_as": ("screenshot",),
+    "differs_from": ("screenshot",),
+    "size_as": ("resize", "screenshot"),
+}
 #: Verbs that may come before hello.
 _BEFORE_HELLO = ("hello", "pause", "call")
 
@@ -159,11 +172,16 @@ class Step:
 
 
 def plan(raw: object, step_limit: float = 10.0) -> list[Step]:
-    """Check the whole list and make steps of it. Raises BadSteps naming the first bad step and what is wrong with it."""
+    """Check the whole list and make steps of it.
+
+    Raises BadSteps naming the first bad step and what is wrong with it.
+    """
     if not 0 < step_limit <= 86400:
         raise BadSteps(f"step_limit is {step_limit:g}; it has to be above 0 and at most 86400 seconds")
     if not isinstance(raw, list) or not raw:
-        raise BadSteps(f"the steps are {'empty' if raw == [] else _shown(raw, private=True)}, not a list of at least one step")
+        raise BadSteps(
+            f"the steps are {'empty' if raw == [] else _shown(raw, private=True)}, not a list of at least one step"
+        )
     order = _Order()
     steps: list[Step] = []
     for number, entry in enumerate(raw, 1):
@@ -179,9 +197,14 @@ def _step(number: int, entry: object, step_limit: float) -> Step:
     verbs = [key for key in entry if key in VERBS]
     strange = [key for key in entry if key not in VERBS and key not in AROUND]
     if strange:
-        raise BadSteps(f"{place} has the unknown key {strange[0]!r}; known are the verbs {', '.join(VERBS)}, and {', '.join(AROUND)}")
+        raise BadSteps(
+            f"{place} has the unknown key {strange[0]!r}; known are the verbs {', '.join(VERBS)}, and "
+            f"{', '.join(AROUND)}"
+        )
     if len(verbs) != 1:
-        raise BadSteps(f"{place} has {' and '.join(verbs) or 'no verb'}; it needs exactly one verb ({', '.join(VERBS)})")
+        raise BadSteps(
+            f"{place} has {' and '.join(verbs) or 'no verb'}; it needs exactly one verb ({', '.join(VERBS)})"
+        )
     around = _options(place, {key: value for key, value in entry.items() if key in AROUND}, AROUND, private=False)
     name = verbs[0]
     verb = VERBS[name]
@@ -196,12 +219,24 @@ def _step(number: int, entry: object, step_limit: float) -> Step:
         raise BadSteps(f"{place} has a `difference` without `equals`")
     chosen = [key for key in verb.one_of + verb.some_of if options[key] is not None]
     if (verb.one_of and len(chosen) != 1) or (verb.some_of and not chosen):
-        wanted = f"exactly one of {', '.join(verb.one_of)}" if verb.one_of else f"at least one of {', '.join(verb.some_of)}"
+        wanted = (
+            f"exactly one of {', '.join(verb.one_of)}" if verb.one_of else f"at least one of {', '.join(verb.some_of)}"
+        )
         raise BadSteps(f"{place} gives `{name}` {' and '.join(chosen) or 'none'}; it needs {wanted}")
     limit = around["within"] or step_limit + options.get("seconds", 0)
     if limit <= options.get("seconds", 0):
         raise BadSteps(f"{place} has a `within` of {limit:g}, which is not above its {options['seconds']:g} seconds")
-    return Step(number, name, options, around["name"] or name, limit, around["register"], around["blame"], around["refused"], around["private"])
+    return Step(
+        number,
+        name,
+        options,
+        around["name"] or name,
+        limit,
+        around["register"],
+        around["blame"],
+        around["refused"],
+        around["private"],
+    )
 
 
 def _options(place: str, given: dict[Any, Any], known: dict[str, Option], private: bool) -> dict[str, Any]:
@@ -222,17 +257,24 @@ def _options(place: str, given: dict[Any, Any], known: dict[str, Option], privat
         except BadSteps as error:
             raise BadSteps(f"{place} has a wrong `{key}`: {error.problem}") from None
         except (ValueError, OverflowError):
-            raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value, private)} is not {KINDS[option.kind][0]}") from None
+            raise BadSteps(
+                f"{place} has a wrong `{key}`: {_shown(value, private)} is not {KINDS[option.kind][0]}"
+            ) from None
         if option.choices and found[key] not in option.choices:
             raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value)} is none of {', '.join(option.choices)}")
-        if (option.least is not None and found[key] < option.least) or (option.most is not None and found[key] > option.most):
+        if (option.least is not None and found[key] < option.least) or (
+            option.most is not None and found[key] > option.most
+        ):
             to = f" to {option.most:.15g}" if option.most is not None else " or more"
             raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value)} is not from {option.least:g}{to}")
     return found
 
 
 class _Order:
-    """What a step needs of those before it: hello, a subscription, a registered name of the right kind. A refused step left nothing."""
+    """What a step needs of those before it: hello, a subscription, a registered name of the right kind.
+
+    A refused step left nothing.
+    """
 
     def __init__(self) -> None:
         self.greeted = False
@@ -251,7 +293,13 @@ class _Order:
             if name is not None and (found is None or found.verb not in verbs or found.refused):
                 kind = "a step" if key == "since" else f"a {' or '.join(verbs)} step"
                 raise BadSteps(f"{place} has a wrong `{key}`: {name!r} is not the registered name of {kind} before it")
-        wanted = step.options["events"] if step.verb == "unsubscribe" else [step.options["event"]] if "event" in step.options else []
+        wanted = (
+            step.options["events"]
+            if step.verb == "unsubscribe"
+            else [step.options["event"]]
+            if "event" in step.options
+            else []
+        )
         if missing := [name for name in wanted if name not in self.subscribed]:
             raise BadSteps(f"{place} has no `subscribe` to {missing[0]} before it")
         if step.register:
@@ -275,7 +323,14 @@ class _Order:
 def _shown(value: object, private: bool = False) -> str:
     if value is None:
         return "nothing"
-    kinds = {str: "a text", list: "a list", dict: "a mapping", bool: "a truth value", int: "a whole number", float: "a number"}
+    kinds = {
+        str: "a text",
+        list: "a list",
+        dict: "a mapping",
+        bool: "a truth value",
+        int: "a whole number",
+        float: "a number",
+    }
     if private or isinstance(value, list | dict):
         return kinds.get(type(value), f"a {type(value).__name__}")
     return repr(value[:100] if isinstance(value, str) else value)[:60]

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any, TypeVar
 
-from .client import Event
 from .errors import Refused, TimedOut, Unmet
+from .event_verbs import expect_event, next_event, quiet, same
 from .keys import strokes
 from .private import MOST_SOUGHT, hidden, texts
 from .replies import Hello, Status, marks, take, whole
@@ -21,16 +21,20 @@ __all__ = ["Kept", "Stage", "play"]
 
 #: Seconds between two attempts when ryll's queue is full or it still serves the connection that was just closed.
 RETRY_EVERY = 0.05
-#: Seconds that ryll may take to answer a poll; when more are left of a limit, the silence is ryll's fault and not that of what is awaited.
+#: Seconds that ryll may take to answer a poll; when more are left of a limit, the silence is ryll's fault and not that
+#: of what is awaited.
 ANSWER_WITHIN = 1.0
-#: Seconds for which a new connection accepts "busy": ryll 0.3.0 does not notice at once that the client before has left.
+#: Seconds for which a new connection accepts "busy": ryll 0.3.0 does not notice at once that the client before has
+#: left.
 LEAVES_WITHIN = 1.0
 
 Answer = TypeVar("Answer")
 
 
 def play(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    """Play one step until it is done or its deadline (a point of time.monotonic()) has passed; returns what was seen."""
+    """Play one step until it is done or its deadline (a point of time.monotonic()) has passed; returns what was
+    seen.
+    """
     client = stage.client
     if step.verb != "reconnect":
         client.drain()
@@ -65,8 +69,12 @@ def _text(step: Step, text: str) -> str:
     return hidden(text) if step.private else text
 
 
-def _opening(stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer], patience: float | None = None) -> Answer:
-    """Connect if there is no connection and ask; a ryll that is busy is asked again over a new connection for LEAVES_WITHIN seconds."""
+def _opening(
+    stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer], patience: float | None = None
+) -> Answer:
+    """Connect if there is no connection and ask; a ryll that is busy is asked again over a new connection for
+    LEAVES_WITHIN seconds.
+    """
     client = stage.client
     if client.wire.connected:
         return ask()
@@ -76,7 +84,11 @@ def _opening(stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer
         try:
             return ask()
         except Refused as error:
-            if error.refusal != "busy" or step.refused == "busy" or time.monotonic() + RETRY_EVERY >= min(until, deadline):
+            if (
+                error.refusal != "busy"
+                or step.refused == "busy"
+                or time.monotonic() + RETRY_EVERY >= min(until, deadline)
+            ):
                 raise
         client.close()
         client.wire.idle(time.monotonic() + RETRY_EVERY)
@@ -146,7 +158,9 @@ def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 
 
 def _press(stage: Stage, chord: tuple[int, ...], deadline: float, state: str = "press") -> None:
-    """Send a chord: the modifiers go down, the last key is pressed, the modifiers come up again, also when ryll refused the key."""
+    """Send a chord: the modifiers go down, the last key is pressed, the modifiers come up again, also when ryll refused
+    the key.
+    """
 
     def send(code: int, how: str) -> None:
         stage.acted = True
@@ -170,7 +184,9 @@ def _press(stage: Stage, chord: tuple[int, ...], deadline: float, state: str = "
         send(code, "up")
 
 
-def _press_all(stage: Stage, chords: list[tuple[int, ...]], delay_ms: int, deadline: float, state: str = "press") -> None:
+def _press_all(
+    stage: Stage, chords: list[tuple[int, ...]], delay_ms: int, deadline: float, state: str = "press"
+) -> None:
     for number, chord in enumerate(chords):
         if number and delay_ms:
             stage.client.pump(min(deadline, time.monotonic() + delay_ms / 1000))
@@ -204,7 +220,9 @@ def _paste(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     if not wait:
         return seen
     lost = client.events.dropped_by_server
-    ended = _next_event(stage, lambda event: event.name in PASTE_ENDS and event.data.get("request_id") == number, deadline)
+    ended = next_event(
+        stage, lambda event: event.name in PASTE_ENDS and event.data.get("request_id") == number, deadline
+    )
     if ended is None:
         dropped = client.events.dropped_by_server - lost
         fix = "" if dropped else "start ryll with --enable-paste-as-keystrokes"
@@ -227,14 +245,20 @@ def _clipboard_set(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 
 def _clipboard_get(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     result = stage.client.request("clipboard_get", {}, deadline)
-    text = None if "text" in result and result["text"] is None else take(result, "text", str, "the answer to `clipboard_get`")
+    text = (
+        None
+        if "text" in result and result["text"] is None
+        else take(result, "text", str, "the answer to `clipboard_get`")
+    )
     if step.private and text is not None:
         stage.secrets.add(text)
     shown = None if text is None else _text(step, text)
     wanted = step.options["equals"]
     if wanted is not None and text != wanted:
         shown_as = hidden if stage.secrets.any else _beginning  # the guest may have made another text of a private one
-        raise Unmet(f"the clipboard {'is empty' if text is None else f'holds {shown_as(text)}'}, not {shown_as(wanted)}")
+        raise Unmet(
+            f"the clipboard {'is empty' if text is None else f'holds {shown_as(text)}'}, not {shown_as(wanted)}"
+        )
     return {"text": shown, "characters": None if text is None else len(text)}
 
 
@@ -246,7 +270,11 @@ def _resize(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
             result = stage.client.request("resize", params, deadline)
             break
         except Refused as error:
-            if error.refusal != "queue_full" or step.refused == "queue_full" or time.monotonic() + RETRY_EVERY >= deadline:
+            if (
+                error.refusal != "queue_full"
+                or step.refused == "queue_full"
+                or time.monotonic() + RETRY_EVERY >= deadline
+            ):
                 raise
         stage.client.pump(time.monotonic() + RETRY_EVERY)
     size = (whole(result, "width", "the answer to `resize`"), whole(result, "height", "the answer to `resize`"))
@@ -269,75 +297,6 @@ def _subscribe(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 
 def _unsubscribe(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     return {"unsubscribed": stage.client.unsubscribe(step.options["events"], deadline)}
-
-
-def _next_event(stage: Stage, wanted: Callable[[Event], bool], deadline: float, looked: int = 0) -> Event | None:
-    """The oldest kept event with a number above `looked` that is wanted, else the first that comes; None when none has at the deadline."""
-    events = stage.client.events
-
-    def newer() -> bool:
-        return events.last > looked
-
-    while True:
-        if (found := events.take(wanted, looked)) is not None:
-            return found
-        if time.monotonic() >= deadline:
-            return None
-        looked = events.last
-        stage.client.pump(deadline, newer)
-
-
-def _wanted(stage: Stage, step: Step) -> Callable[[Event], bool]:
-    name, fields, since = step.options["event"], step.options["fields"] or {}, step.options["since"]
-    after = stage.kept[since].event if since else 0
-
-    def wanted(event: Event) -> bool:
-        return event.name == name and event.number > after and all(key in event.data and _same(event.data[key], value) for key, value in fields.items())
-
-    return wanted
-
-
-def _same(found: object, wanted: object) -> bool:
-    """Whether two values of JSON are the same: 1 and 1.0 are, 1 and true are not."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(_same(found[key], wanted[key]) for key in found)
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(_same, found, wanted))
-    return isinstance(found, bool) == isinstance(wanted, bool) and found == wanted
-
-
-def _expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    count, name = step.options["count"], step.options["event"]
-    dropped = stage.client.events.dropped_by_server
-    seen = stage.client.events.seen[name]
-    wanted = _wanted(stage, step)
-    found: list[Event] = []
-    while len(found) < count:
-        event = _next_event(stage, wanted, deadline, found[-1].number if found else 0)
-        if event is None:
-            fields = f" with {', '.join(step.options['fields'])} as given" if step.options["fields"] else ""
-            other = stage.client.events.seen[name] - seen - len(found)
-            others = f", and {other} with other data" if fields and other > 0 else ""
-            lost = stage.client.events.dropped_by_server - dropped
-            dropped_too = f" ({lost} events were dropped meanwhile)" if lost else ""
-            raise Unmet(f"{len(found)} of {count} event(s) {name}{fields} arrived within {step.limit:g} s{others}{dropped_too}")
-        found.append(event)
-    return {"event": name, "count": count, "data": [event.data for event in found]}
-
-
-def _quiet(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    options, events = step.options, stage.client.events
-    seconds, name = options["seconds"], options["event"]
-    after = stage.kept[options["since"]].event if options["since"] else events.last
-    matches = _wanted(stage, step)
-    dropped, lost = events.dropped_by_server, events.lost_here
-    event = _next_event(stage, lambda one: one.number > after and matches(one), min(deadline, time.monotonic() + seconds))
-    if event is not None:
-        raise Unmet(f"an event {name} arrived within {seconds:g} s")
-    missing = events.dropped_by_server - dropped + events.lost_here - lost
-    if missing:
-        raise Unmet(f"{missing} events were dropped within {seconds:g} s, so an event {name} may have been missed")
-    return {"event": name, "seconds": seconds}
 
 
 def _pause(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -377,8 +336,11 @@ def _call(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         for text in islice(texts(result), MOST_SOUGHT):
             stage.secrets.add(text)
     for key, value in (options["result"] or {}).items():
-        if key not in result or not _same(result[key], value):
-            raise Unmet(f"`{key}` of the answer to `{options['method']}` {'has another value' if key in result else 'is missing'}")
+        if key not in result or not same(result[key], value):
+            raise Unmet(
+                f"`{key}` of the answer to `{options['method']}` "
+                f"{'has another value' if key in result else 'is missing'}"
+            )
     return {"result": "(private)" if step.private else result}
 
 
@@ -396,8 +358,8 @@ _PLAY: dict[str, Callable[[Stage, Step, float], dict[str, Any]]] = {
     "stats": _stats,
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
-    "expect_event": _expect_event,
-    "quiet": _quiet,
+    "expect_event": expect_event,
+    "quiet": quiet,
     "pause": _pause,
     "reconnect": _reconnect,
     "call": _call,

@@ -1,0 +1,46 @@
+"""The kinds of values that an option of an actor takes, each with its words for a message and its test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_pattern(value: object) -> bool:
+    try:
+        re.compile(value if isinstance(value, str) else "(")
+    except re.error:
+        return False
+    return True
+
+
+#: Growth of a counter: a whole number, or one with >, >=, < before it.
+GROWTH = re.compile(r"(>=|>|<)?\s*(\d+)")
+
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a text", lambda value: isinstance(value, str)),
+    "word": ("a text of one line", lambda value: isinstance(value, str) and value.isprintable() and bool(value)),
+    "texts": (
+        "a list of texts",
+        lambda value: isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value),
+    ),
+    "pattern": ("a regular expression", _is_pattern),
+    "whole": ("a whole number of 0 or more", lambda value: type(value) is int and value >= 0),
+    "number": ("a number above 0", lambda value: is_number(value) and value > 0),
+    "hex": ("bytes as hexadecimal text", lambda value: re.fullmatch("(?:[0-9a-fA-F]{2})+", str(value)) is not None),
+    "truth": ("true or false", lambda value: isinstance(value, bool)),
+    "mapping": ("a mapping", lambda value: isinstance(value, dict)),
+    "list": ("a list", lambda value: isinstance(value, list)),
+    "growth": (
+        "a mapping of counters to numbers, such as {denied_total: 1, authorized_total: '>0'}",
+        lambda value: (
+            isinstance(value, dict) and bool(value) and all(GROWTH.fullmatch(str(one)) for one in value.values())
+        ),
+    ),
+    "any": ("a value", lambda value: True),
+}
