@@ -57,6 +57,26 @@ def test_every_form(form: str, leak: bytes) -> None:
     assert found(b"one\ntwo\nthree " + leak.replace(b"5", b"_").replace(b"N", b"_") + b" four\n") == []
 
 
+def test_the_line_of_a_secret_counts_the_breaks_before_it() -> None:
+    broken = VALUE[:11] + b"\\n" + VALUE[11:]
+    assert found(VALUE) == found(broken) == [("plain", 1)]
+    assert found(b"\n\n" + VALUE) == [("plain", 3)]
+    assert found(b"a\n\nb\n" + VALUE[:20] + b"\n" + VALUE[20:]) == [("plain", 4)]
+    assert found(VALUE[:20] + b"\n" + VALUE[20:] + b"\n\nc") == [("plain", 1)]
+    assert found(b"a\nb\n" + VALUE[1:]) == []
+
+
+def test_links_are_not_followed_and_the_note_is_readable(lane: TestLane) -> None:
+    artifacts = Path(lane.artifacts)
+    artifacts.mkdir(exist_ok=True)
+    ticket = Path(lane.dir, "secrets/spice_ticket").read_text()
+    (artifacts / "x.log").write_text(ticket)
+    os.symlink(Path(lane.dir, "secrets/spice_ticket"), artifacts / "link")
+    assert [(leak.path, leak.line) for leak in secret_scan.withhold(lane.dir, artifacts)] == [("x.log", 1)]
+    assert (artifacts / "x.log.withheld").stat().st_mode & 0o777 == 0o644
+    assert (artifacts / "link").is_symlink()
+
+
 @pytest.mark.parametrize("shift", range(6))
 def test_base64_with_anything_around_it(shift: int) -> None:
     random.seed(shift)
@@ -169,6 +189,25 @@ def test_a_leak_is_blamed_on_who_wrote_the_file_and_the_file_is_withheld(lane: T
     assert f"logs/{file}:3 (plain: {name}, {value[:2]}...)" in note
     assert value not in note
     assert secret_scan.withhold(lane.dir, Path(lane.artifacts)) == []
+
+
+PACKED = secret_scan.Leak("x.gz", 1, "", None)
+OF_GUEST = secret_scan.Leak("logs/serial.log", 1, "plain", TICKET)
+OF_NOBODY = secret_scan.Leak("other.txt", 1, "plain", TICKET)
+
+
+@pytest.mark.parametrize(
+    ("leaks", "code"),
+    [
+        ([OF_NOBODY, OF_GUEST], "secret_in_log"),
+        ([PACKED, OF_GUEST], "secret_in_log"),
+        ([PACKED, OF_NOBODY], "secret_unsearched"),
+        ([secret_scan.Leak("logs/serial.log", 1, "", None)], "secret_unsearched"),
+        ([OF_NOBODY, PACKED], "secret_in_artifacts"),
+    ],
+)
+def test_a_program_that_wrote_a_secret_comes_first(tmp_path: Path, leaks: list[secret_scan.Leak], code: str) -> None:
+    assert secret_scan.failure(str(tmp_path), leaks).code == code
 
 
 @pytest.mark.parametrize(("name", "words"), [("api_seed", "API seed"), ("console_token-2", "console token"), ("tls/ca-key.pem", "private key tls/ca-key.pem")])

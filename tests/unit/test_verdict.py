@@ -63,6 +63,23 @@ def test_green(lane: TestLane) -> None:
     }
 
 
+def test_what_is_written_can_be_read_by_others(lane: TestLane) -> None:
+    write(lane, failure={"role": "smoke", "task": "x", "result": {"msg": "it failed"}})
+    files = [Path(lane.artifacts, name) for name in ("result.json", "junit.xml", "logs/diagnosis.json", "logs/processes.json")]
+    assert {path.stat().st_mode & 0o777 for path in files if path.exists()} == {0o644}
+    assert files[2].exists()
+
+
+@pytest.mark.parametrize(("names", "measured"), [(["tls", "evidence"], True), (["evidence", "tls"], False), ([], False)])
+def test_the_phase_evidence_lasts_until_its_result_is_written(lane: TestLane, names: list[str], measured: bool) -> None:
+    phases = write(lane, phases=[{"name": name, "seconds": 99.0} for name in names])["phases"]
+    assert [0 < phase["seconds"] < 60 for phase in phases] == [False] * (len(names) - measured) + [True] * measured
+
+
+def test_a_run_without_any_check_is_not_said_to_lack_some(lane: TestLane) -> None:
+    assert "no check" in write(lane, planned=[])["blame"]["cause"]
+
+
 @pytest.mark.parametrize("gone", PLANNED)
 def test_a_check_that_never_ran_is_red(lane: TestLane, gone: str) -> None:
     smoke(lane, steps={name: "ok" for name in PLANNED[:3] if name != gone}, checks={name: "pass" for name in PLANNED[3:] if name != gone})

@@ -1,0 +1,157 @@
+"""What the rules read of a lane: its logs by session, place and time, and each rule's own conditions, on evidence that is given."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.core import limits
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.evidence import observed, rules, session_rules
+from ansible.module_utils.lane.evidence.observed import Evidence, Line
+
+BOOTED = 'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)\n'
+AT = 1795492558.0  # 2026-11-24T03:55:58Z
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(AT + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seen(folder: Path, blame: dict[str, Any] | None = None, **logs: str) -> Evidence:
+    """Evidence of programs with these logs; ryll was started at AT."""
+    (folder / "logs").mkdir(exist_ok=True)
+    made = Evidence(str(folder), {"component": "ryll", "phase": "smoke", "check": "hello", "cause": "", **(blame or {})})
+    for name in {"ryll": "", **logs}:
+        path = folder / f"logs/{name}.log"
+        path.write_text(logs.get(name, ""))
+        entry = {"name": name, "log": str(path), "log_start": 0, "started": AT, "component": name, "pid": None, "counters": {}, "oneshot": False}
+        made.records[name] = SimpleNamespace(**entry, ready_seconds=1.0, members=list, exit_status=lambda lane_dir: 1)  # type: ignore[assignment]
+    vars(made).update(lost=[], qmp={}, serial="")
+    return made
+
+
+def texts(lines: list[Line]) -> list[str]:
+    return [line.text.split()[-1] for line in lines]
+
+
+def test_of_a_session_the_logs_since_rylls_start_count(tmp_path: Path) -> None:
+    log = f"{at(-1)} before\nits rest\n{at(0)} begin\n{at(0.25)} after\nlast\n"
+    of = seen(tmp_path, api=log, daemon=log, database=log)
+    assert texts(of.log("api")) == texts(of.log("daemon")) == ["begin", "after", "last"]
+    assert texts(of.log("daemon", whole=True)) == texts(of.log("database")) == ["before", "rest", "begin", "after", "last"]
+    assert [line.at for line in of.log("daemon")] == [AT, AT + 0.25, AT + 0.25]
+    assert of.find("daemon", "before") is None and of.find("daemon", "before", whole=True)
+    assert texts(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log).log("daemon"))[0] == "before"
+    assert of.log("nobody") == []
+
+
+def test_a_line_just_before_rylls_start_and_one_without_a_time_are_of_before(tmp_path: Path) -> None:
+    of = seen(tmp_path, daemon=f"no time\n{at(-0.0005)} close\n")
+    assert texts(of.log("daemon")) == ["close"]
+    assert [line.at for line in of.log("daemon", whole=True)] == [0.0, pytest.approx(AT - 0.0005)]
+
+
+def test_the_times_of_pythons_lines_and_of_coloured_ones_are_read(tmp_path: Path) -> None:
+    stamps = f'{{"level": "INFO", "ts": "{at(1)}"}}\n\x1b[2m{at(2)[:-1]}123Z\x1b[0m x\n'  # the proxy writes nanoseconds
+    assert [line.at - AT for line in seen(tmp_path, daemon=stamps).log("daemon")] == [1, 2]
+
+
+@pytest.mark.parametrize(("searched", "numbers"), [(1 << 20, [11, 12]), (90, [11, 12]), (89, [0, 0])])
+def test_of_a_long_log_the_end_is_read_and_its_lines_are_numbered_as_far_as_is_cheap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, searched: int, numbers: list[int]
+) -> None:
+    monkeypatch.setattr(observed, "LOG_BYTES", 18)
+    monkeypatch.setattr(observed, "SEARCHED_BYTES", searched)
+    of = seen(tmp_path, database="".join(f"line {number:03}\n" for number in range(1, 13)))
+    found = of.log("database")
+    assert [(line.text, line.number) for line in found] == [("line 011", numbers[0]), ("line 012", numbers[1])]
+    assert found[0].place == of.records["database"].log + (":11" if numbers[0] else "")
+
+
+# --- rules --------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_was_taken_needs_both_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binding, taken = "Error: binding TLS listener on 127.0.0.1:7", "0: Address already in use"
+    monkeypatch.setattr(rules.proc, "listener", lambda port: f"the owner of {port}")
+    for log, found in ((binding, False), (taken, False), (f"{binding}\n{taken}", True)):
+        result = rules.port_was_taken(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log))
+        assert (result is not None and "the owner of 7" in result.problem) is found
+    monkeypatch.setattr(rules.proc, "listener", lambda port: None)
+    result = rules.port_was_taken(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=f"{binding}\n{taken}"))
+    assert result and "taken by a process that has ended since" in result.problem
+
+
+@pytest.mark.parametrize(
+    ("status", "rise", "code"),
+    [(-9, "2 kills", "out_of_memory"), (137, "2 kills", "out_of_memory"), (1, "2 kills", "proxy_ended"), (-9, None, "proxy_ended")],
+)
+def test_a_proxy_that_the_kernel_killed_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, rise: str | None, code: str) -> None:
+    monkeypatch.setattr(limits, "rise", lambda before, names: rise)
+    found = rules.proxy_ended(seen(tmp_path, daemon=f"{at(-9)} Rust proxy child died with exit code {status}"))
+    assert found and found.code == code
+
+
+def test_a_chain_of_causes_begins_after_the_error(tmp_path: Path) -> None:
+    log = "    0: of an earlier error\nError: loading TLS cert /c\n\n    0: first\n    1: root\n"
+    found = rules.proxy_refuses_its_certificate(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log))
+    assert found and found.problem.endswith("key: first: root")
+    alone = rules.proxy_refuses_its_certificate(seen(tmp_path, {"component": "kerbside", "check": None}, daemon="Error: loading TLS cert /c"))
+    assert alone and alone.problem.endswith("key: Error: loading TLS cert /c")
+
+
+@pytest.mark.parametrize(("free", "said", "full"), [(1 << 20, "", False), ((1 << 20) - 4096, "", True), (1 << 30, "No space left on device", True)])
+def test_a_disk_is_full_by_its_room_or_by_a_programs_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str, full: bool) -> None:
+    monkeypatch.setattr(rules.os, "statvfs", lambda path: SimpleNamespace(f_bavail=free // 4096, f_frsize=4096))
+    found = rules.disk_full(seen(tmp_path, database=said))
+    assert (found is not None) is full
+    assert found is None or ("database says: No space" in found.problem) is bool(said)
+
+
+LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
+    "a program": ({}, {}, "program_ended"),
+    "ryll": ({"name": "ryll"}, {}, None),
+    "never ready, in the check": ({"ready_seconds": None}, {}, "program_ended"),
+    "never ready, as its task has said": ({"ready_seconds": None}, {"phase": "kerbside"}, None),
+    "a task that failed": ({"ready_seconds": None, "oneshot": True}, {"phase": "kerbside"}, "program_ended"),
+    "qemu": ({"name": "qemu"}, {}, "program_ended"),
+    "a guest that switched off": ({"name": "qemu", "exit_status": lambda lane_dir: 0}, {}, "guest_ended"),
+    "another program that ended well": ({"exit_status": lambda lane_dir: 0}, {}, "program_ended"),
+    "an exception before the guest": ({"code": "program_broken", "component": "firmware"}, {}, "program_broken"),
+    "an exception of the guest": ({"code": "program_broken", "component": "firmware"}, {"serial": BOOTED}, "guest_exception"),
+    "a broken program of a booted guest": ({"code": "program_broken"}, {"serial": BOOTED}, "program_broken"),
+    "a lost firmware of a booted guest": ({"component": "firmware"}, {"serial": BOOTED}, "program_ended"),
+}
+
+
+@pytest.mark.parametrize(("entry", "more", "code"), LOST.values(), ids=LOST)
+def test_a_program_that_is_lost(tmp_path: Path, entry: dict[str, Any], more: dict[str, Any], code: str | None) -> None:
+    of = seen(tmp_path, {"phase": more.get("phase", "smoke")})
+    known = {"name": "api", "ready_seconds": 1.0, "oneshot": False, "exit_status": lambda lane_dir: 1, **entry}
+    gone = SimpleNamespace(entry=SimpleNamespace(**known), component="kerbside", code="program_ended", problem="p: q", evidence="x")
+    vars(gone).update({key: value for key, value in entry.items() if key in ("component", "code")})
+    vars(gone)["error"] = lambda: LaneError(gone.code, gone.component, "p")
+    vars(of).update(lost=[gone], serial=more.get("serial", ""))
+    found = rules.program_lost(of)
+    assert (found and found.code) == code
+
+
+@pytest.mark.parametrize(
+    ("sessions", "ids", "taken"),
+    [
+        ([("a", "main", 1)], [1], False),
+        ([("a", "main", 1)], [2], True),
+        ([("a", "main", 1), ("b", "main", 2)], [2], True),
+        ([("a", "main", 1), ("b", "main", 2)], [1], True),
+        ([("a", "main", 1), ("a", "display", 2)], [2], False),
+    ],
+)
+def test_a_console_is_taken_by_another_connection_or_session(tmp_path: Path, sessions: list[tuple[str, str, int]], ids: list[int], taken: bool) -> None:
+    of = seen(tmp_path)
+    vars(of)["sessions"] = [(Line("daemon.log", 1, "", AT), *one) for one in sessions]
+    vars(of)["qmp"] = {"query-spice": {"channels": [{"connection-id": one} for one in ids]}}
+    assert (session_rules.console_taken(of) is not None) is taken
