@@ -129,7 +129,7 @@ EXAMPLES = r"""
     counters_file: /tmp/kerbside-lane-0/counters-before.json
     qmp_socket: /tmp/kerbside-lane-0/qmp.sock
     control_socket: /tmp/kerbside-lane-0/ryll.sock
-    report_file: /tmp/kerbside-lane-0/logs/spine.json
+    report_file: /tmp/kerbside-lane-0/logs/outside.json
     transcript_file: /tmp/kerbside-lane-0/logs/smoke.json
 """
 

@@ -1,4 +1,4 @@
-"""The lane as people use it, on the real spine: green, in steps, twice, refused, red; and nothing of it stays."""
+"""The lane as people use it, with the real products: green, in steps, twice, refused, red; and nothing of it stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reports of a green and of a red run on the real spine, opened in a browser as a person would.
+"""The reports of a green and of a red run of the real products, opened in a browser as a person would.
 
 `LANE_PICTURES=docs ./lane test playbooks -- -k browser` makes the pictures of docs/report.md.
 """

@@ -107,7 +107,7 @@ def test_the_tail_begins_at_a_line(tmp_path: Path, limit: int, found: tuple[int,
 
 def test_a_picture_is_not_cut(lane: TestLane) -> None:
     report = {"command_id": "c", "checks": [], "files": ["screenshot.png", "screendump.png"]}
-    Path(lane.dir, "logs/spine.json").write_text(json.dumps(report))
+    Path(lane.dir, "logs/outside.json").write_text(json.dumps(report))
     Path(lane.dir, "screenshot.png").write_bytes(bytes(collect.HEAD + collect.TAIL + 1))
     Path(lane.dir, "screendump.png").write_bytes(bytes(9))
     collect.collect(lane.dir, Path(lane.artifacts), "c")

@@ -69,7 +69,7 @@ def test_reports_of_other_commands_are_left_out_and_other_json_is_kept(lane_dir:
 def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: Path, file: str) -> None:
     (lane_dir / file).write_bytes(b"a picture")
     report = {"command_id": "c", "files": [str(lane_dir / file), "../x.png", "secrets/x.png", "pictures/gone.png"]}
-    (lane_dir / "logs/spine.json").write_text(json.dumps(report))
+    (lane_dir / "logs/outside.json").write_text(json.dumps(report))
     artifacts = lane_dir.parent / "new/artifacts"
     collect.collect(str(lane_dir), artifacts, "c")
     assert [str(path.relative_to(artifacts)) for path in artifacts.rglob("*.png")] == [file]
@@ -80,7 +80,7 @@ def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: 
 def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "HEAD", 20)
     monkeypatch.setattr(collect, "TAIL", 20)
-    (lane_dir / "logs/spine.json").write_text('{"command_id":"c","files":["screenshot.png","screendump.png"]}')
+    (lane_dir / "logs/outside.json").write_text('{"command_id":"c","files":["screenshot.png","screendump.png"]}')
     (lane_dir / "screenshot.png").write_bytes(bytes(40))
     (lane_dir / "screendump.png").write_bytes(bytes(41))
     (lane_dir / "logs/deep/er").mkdir(parents=True)

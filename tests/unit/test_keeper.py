@@ -144,7 +144,7 @@ def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: s
 def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = claimed(base, monkeypatch)
     report = [{"name": "hello", "result": "pass", "seconds": 0.1, "detail": {}}]
-    Path(kept.lane.dir, "logs/spine.json").write_text(json.dumps({"command_id": COMMAND, "checks": report}))
+    Path(kept.lane.dir, "logs/outside.json").write_text(json.dumps({"command_id": COMMAND, "checks": report}))
     verdict.write(kept.lane.dir, kept.lane.artifacts, kept.lane.run, command=COMMAND, planned=["hello"], failure={}, phases=[], versions={})
     assert kept.result()["verdict"] == "pass"
     end(kept.owner)

@@ -31,7 +31,7 @@ def smoke(lane: TestLane, command: str = COMMAND, steps: dict[str, str] | None =
     steps = dict.fromkeys(PLANNED[:3], "ok") if steps is None else steps
     checks = dict.fromkeys(PLANNED[3:], "pass") if checks is None else checks
     report(lane, "smoke.json", command, transcript=[{"name": name, "result": word, "seconds": 0.1, "seen": {}, "started": 1.0} for name, word in steps.items()])
-    report(lane, "spine.json", command, checks=[{"name": name, "result": word, "seconds": 0.1, "detail": {}} for name, word in checks.items()])
+    report(lane, "outside.json", command, checks=[{"name": name, "result": word, "seconds": 0.1, "detail": {}} for name, word in checks.items()])
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_reports_of_another_command_do_not_count(lane: TestLane, command: st
 
 
 def test_a_report_without_a_command_does_not_count(lane: TestLane) -> None:
-    path = Path(lane.dir, "logs/spine.json")
+    path = Path(lane.dir, "logs/outside.json")
     path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "command_id"}))
     assert [c["result"] for c in write(lane)["checks"]] == ["pass"] * 3 + ["not run"] * 3
 
@@ -113,7 +113,7 @@ def test_no_planned_check_is_red(lane: TestLane) -> None:
 
 
 def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane: TestLane) -> None:
-    report(lane, "spine.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": {"cause": "ryll went to qemu", "component": "kerbside"}}])
+    report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": {"cause": "ryll went to qemu", "component": "kerbside"}}])
     result = write(lane, planned=["hello", "path"])
     assert (result["verdict"], result["blame"]["component"], result["blame"]["cause"]) == ("fail", "kerbside", "ryll went to qemu")
 
@@ -216,7 +216,7 @@ def test_a_result_removes_the_report_and_the_pictures_of_an_earlier_command(lane
 def test_the_pictures_that_this_commands_checks_made_are_kept(lane: TestLane) -> None:
     for name in ("screenshot.png", "tmp/other.png", "secrets/x"):
         Path(lane.dir, name).write_bytes(name.encode())
-    report(lane, "spine.json", files=["screenshot.png", "../x", "secrets/x", "/etc/passwd", "gone.png"], checks=[])
+    report(lane, "outside.json", files=["screenshot.png", "../x", "secrets/x", "/etc/passwd", "gone.png"], checks=[])
     write(lane)
     assert [name for name in os.listdir(lane.artifacts) if name.endswith(".png")] == ["screenshot.png"]
     assert not Path(lane.artifacts, "secrets").exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 from .codes import CODES
 
-#: Components whose failure is a verdict "fail": the spine under test is wrong.
+#: Components whose failure is a verdict "fail": a product under test is wrong.
 PRODUCT = ("guest", "qemu", "firmware", "kerbside", "proxy", "database", "tls", "ryll")
 #: Components whose failure is a verdict "error": the machine or the lane itself is wrong.
 SETTING = ("host", "environment", "lane", "artifacts")

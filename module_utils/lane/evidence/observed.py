@@ -215,7 +215,7 @@ class Evidence:
         (pass or fail).
         """
         logs = Path(self.lane_dir, "logs")
-        steps, outside = (check_report.read(logs / name) for name in ("smoke.json", "spine.json"))
+        steps, outside = (check_report.read(logs / name) for name in ("smoke.json", "outside.json"))
         return {c["name"]: c for c in [*steps.get("transcript", []), *outside.get("checks", [])]}
 
     @property
