@@ -191,7 +191,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     fleet.set_defaults(forward=[], given={})
     fleet.add_argument("count", type=int, metavar="N", help="how many lanes")
     fleet.add_argument("--at-once", type=int, metavar="N", help="how many run at the same time (default: two per processor)")
-    verb("doctor", as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
+    verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
     cache = verb("cache", as_json)
     usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane")
     cache.add_argument("folder", nargs="?", type=Path, default=usual.expanduser(), help="lane_cache_dir (default: %(default)s)")

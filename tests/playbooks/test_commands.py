@@ -25,6 +25,7 @@ ALONE = {
     "./lane --check": "",
     "./lane faults --list": "guest-frozen",
     "./lane help": "./lane suites",
+    "./lane doctor": "leftovers",
     "./lane suites --help": "usage: ./lane suites",
     "ansible-doc -M library -t module ryll_session": "Connects to the control socket",
     ".venv/bin/ansible-galaxy collection list": "community.crypto",
