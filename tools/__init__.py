@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 
-import ansible.module_utils
-
 ROOT = Path(__file__).parents[1]
 
-ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+with contextlib.suppress(ImportError):  # before .venv is made, only cli, arguments and venv are used
+    import ansible.module_utils
+
+    ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 
 def end_quietly(*numbers: signal.Signals) -> None:

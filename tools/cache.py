@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
+import json
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.lane.core.private_dir import read_json
 from ansible.module_utils.lane.prepare import cache
 
 
+@dataclass(frozen=True)
+class Family:
+    """One kind of entries. entries: name, bytes, when it was last used (seconds since 1970) and its version, for those that are worth a line."""
+
+    name: str
+    bytes: int
+    entries: list[dict[str, Any]]
+
+
+def families(root: Path) -> list[Family]:
+    """What a cache keeps, the largest family first."""
+    found = []
+    for folder in root.iterdir() if root.is_dir() else []:
+        if folder.is_dir():
+            entries = [_entry(path) for path in cache.entries(folder)] if folder.name in ("programs", "venvs", "sources", "databases") else []
+            found.append(Family(folder.name, cache.size(folder), entries))
+    return sorted(found, key=lambda family: family.bytes, reverse=True)
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    known = read_json(path / "record.json", None) or (read_json(path / "lane-venv.json", None) or {}).get("versions", {})
+    version = known.get("version") or known.get("kerbside") or ""
+    return {"name": path.name, "bytes": cache.size(path), "used": path.stat().st_mtime, "version": version}
+
+
 def lines(root: Path) -> list[str]:
-    """A line for each entry of each family, the largest family first."""
-    families = sorted((folder for folder in root.iterdir() if folder.is_dir()), key=cache.size, reverse=True)
+    """A line for each entry of each family."""
+    if not root.is_dir():
+        return [f"there is no cache at {root}"]
     found = [f"{root}: {_megabytes(cache.size(root))}"]
-    for family in families:
-        found.append(f"  {family.name:<38} {_megabytes(cache.size(family)):>10}")
-        for entry in cache.entries(family) if family.name in ("programs", "venvs", "sources", "databases") else []:
-            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stat().st_mtime))
-            known = read_json(entry / "record.json", None) or (read_json(entry / "lane-venv.json", None) or {}).get("versions", {})
-            version = known.get("version") or known.get("kerbside") or ""
-            found.append(f"    {entry.name:<36} {_megabytes(cache.size(entry)):>10}  last used {used}  {version}".rstrip())
+    for family in families(root):
+        found.append(f"  {family.name:<38} {_megabytes(family.bytes):>10}")
+        for entry in family.entries:
+            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["used"]))
+            found.append(f"    {entry['name']:<36} {_megabytes(entry['bytes']):>10}  last used {used}  {entry['version']}".rstrip())
     return found
 
 
-def main() -> int:
-    """Entry point."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
-    parser = argparse.ArgumentParser(prog="./lane cache", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=default, help=f"lane_cache_dir (default: {default})")
-    root = parser.parse_args().folder
-    if not root.is_dir():
-        print(f"there is no cache at {root}")
-        return 0
-    print("\n".join(lines(root)))
-    return 0
+def main(asked: argparse.Namespace) -> None:
+    """Entry point of `./lane cache`."""
+    if asked.json:
+        print(json.dumps({"folder": str(asked.folder), "families": [asdict(family) for family in families(asked.folder)]}, indent=1))
+    else:
+        print("\n".join(lines(asked.folder)))
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

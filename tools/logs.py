@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.names import near
 from ansible.module_utils.lane.evidence.log_excerpt import readable
 from ansible.module_utils.lane.evidence.logs import Entry, moment, of_folder, part_of
 
-from tools import ROOT, end_quietly, ps
+from tools import ROOT, ps
 
 
 def place(lane_id: int) -> tuple[Path, str]:
@@ -43,26 +43,18 @@ def follow(folder: Path, part: str, lane_dir: str) -> Iterator[Entry]:
         time.sleep(0.1)
 
 
-def main() -> None:
+def main(asked: argparse.Namespace) -> None:
     """Entry point of `./lane logs`."""
-    end_quietly()
-    parser = argparse.ArgumentParser(prog="./lane logs", description="Show the logs of a running lane, or of its last run.")
-    parser.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, ryll, ansible, ...")
-    parser.add_argument("-f", "--follow", action="store_true", help="follow the logs until the lane is stopped")
-    ps.add_lane_option(parser)
-    asked = parser.parse_args()
-    try:
-        folder, lane_dir = place(asked.lane_id)
-        entries = of_folder(folder)
-        parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
-        if asked.part and asked.part not in parts:
-            raise LaneError("no_logs", "lane", f"there is no part {asked.part}", f"use one of {', '.join(parts)}")
-        show(entries, asked.part)
-        if asked.follow and lane_dir:
-            show(follow(folder, asked.part, lane_dir), asked.part)
-    except LaneError as error:
-        print(f"lane: {error}", file=sys.stderr)
-        sys.exit(2)
+    folder, lane_dir = place(asked.lane_id)
+    entries = of_folder(folder)
+    parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
+    if not parts:
+        raise LaneError("no_logs", "lane", f"there are no logs in {folder}")
+    if asked.part and asked.part not in parts:
+        raise LaneError("no_logs", "lane", f"there is no part {asked.part}{near(asked.part, parts)}", f"use one of {', '.join(parts)}")
+    show(entries, asked.part)
+    if asked.follow and lane_dir:
+        show(follow(folder, asked.part, lane_dir), asked.part)
 
 
 def show(entries: Iterable[Entry], part: str) -> None:
@@ -72,7 +64,3 @@ def show(entries: Iterable[Entry], part: str) -> None:
             print(f"{entry.part:9} {entry.text}", flush=True)
         elif part == entry.part:
             print(entry.text, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,79 +1,183 @@
-"""Run ansible-playbook for `./lane`: python -m tools.play yes|no PLAYBOOK OPTION... The exit status is that of the verdict (./lane help).
+"""Run ansible-playbook for `./lane`, and end with the exit status of the verdict and a last line, however it ends.
 
-"yes" means that the run must end with a verdict. Ansible can end before the lane's plugins are loaded, for example without /dev/shm or with an option
-that it does not know; then this prints the last line and writes result.json.
+ansible-playbook is a fork of this process, so that the verdict of one that is killed, or that ends before the lane's plugins are loaded, can still be told.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
+import traceback
 from pathlib import Path
+from typing import Any
 
-for _number in (signal.SIGINT, signal.SIGQUIT):  # ignored so far, as in every background job of a shell; without a traceback during the imports
-    signal.signal(_number, signal.SIG_DFL)
-
-from ansible.cli import playbook
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import artifacts
 
-from tools import ROOT
-
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # before ansible-core 2.19 every text is one
-    trust_as_template = str
+from tools import ROOT, arguments, inputs
 
 INTERRUPTED = 99  #: ansible-playbook's exit status after Ctrl-C
 STATUS = {"pass": 0, "fail": 1, "error": 2}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPT_WAIT = 2.0  #: seconds for ansible-playbook to end by a Ctrl-C of its own, before it gets SIGTERM
+STOPPED = "LANE FAIL lane: stopped by a signal; the keeper takes a full run down, ./lane down stops a lane that keeps running"
 
 
-def main() -> None:
-    """Entry point."""
-    must_judge, options = sys.argv[1] == "yes", sys.argv[2:]
-    os.environ.pop("PYTHONPATH", None)  # of this program only
+def judges(asked: argparse.Namespace) -> bool:
+    """Whether the command must end with a verdict."""
+    return asked.verb in ("run", "smoke", "suites") and not any(name in asked.given for name in arguments.PARTIAL)
+
+
+def play(asked: argparse.Namespace, wrong: LaneError | None = None) -> int:
+    """Check the command, run it, and return the exit status of `./lane`. wrong: what is known to be wrong with it."""
+    place = Path(tempfile.mkdtemp(prefix="tmp."))
+    os.environ["LANE_VERDICT_FILE"] = str(place / "verdict")  # plugins/callback/lane.py writes pass, fail or error to it
+    os.environ["LANE_RESULTS_FILE"] = str(place / "results")  # and the path of each result.json to this one
+    os.environ["ANSIBLE_STDOUT_CALLBACK"] = "phases"  # without -v a line for each phase; Ansible's own output goes to its log:
+    if not os.environ.get("ANSIBLE_LOG_PATH"):  # one of ours, which is kept with the evidence, unless the user named one
+        os.environ["ANSIBLE_LOG_PATH"] = os.environ["LANE_ANSIBLE_LOG"] = str(place / "ansible.log")
+    os.environ["LANE_SCRIPTS"] = f"{os.environ.get('LANE_SCRIPTS', '')} {os.getpid()}"  # a full run ends with this process (lifecycle/keeper.py)
+    out = os.dup(1) if asked.json else -1
+    if asked.json:
+        os.dup2(2, 1)
+    try:
+        if wrong:
+            raise wrong
+        inputs.check(asked)
+    except LaneError as error:
+        line, status = refuse(error, asked), 2
+    else:
+        watch = Watch()
+        if not (child := os.fork()):
+            watch.reset()
+            sys.exit(_ansible(asked))
+        line, status = watch.wait(child)
+    if line:
+        with contextlib.suppress(OSError):
+            print(line, flush=True)
+    if asked.json:
+        with contextlib.suppress(OSError):
+            os.write(out, (json.dumps(_results(place), indent=1) + "\n").encode())
+    shutil.rmtree(place, ignore_errors=True)
+    return status
+
+
+class Watch:
+    """Waits for ansible-playbook, and passes signals to this process on to it."""
+
+    def __init__(self) -> None:
+        self.child = self.stopped = 0
+        self.ignored = {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}  # by nohup, for example
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it is known whom to pass them on to
+        for number in {*SIGNALS, signal.SIGALRM} - self.ignored:
+            signal.signal(number, self._stop)
+
+    def reset(self) -> None:
+        """In the child: signals end it."""
+        for number in {*SIGNALS, signal.SIGALRM} - self.ignored:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _stop(self, number: int, _: object) -> None:
+        if number == signal.SIGINT:  # from a terminal ansible-playbook gets it too
+            self.stopped = number
+            signal.setitimer(signal.ITIMER_REAL, INTERRUPT_WAIT)
+            return
+        if number != signal.SIGALRM:
+            self.stopped = number
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.child, signal.SIGTERM)
+
+    def wait(self, child: int) -> tuple[str, int]:
+        """The last line, where Ansible did not print one, and the exit status."""
+        self.child = child
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # so that a signal does not reach another process of the same id
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = 128 - status if status < 0 else status
+        if status == 128 + signal.SIGINT:  # only ansible-playbook got it
+            self.stopped = self.stopped or signal.SIGINT
+        if self.stopped:
+            return STOPPED, 128 + self.stopped
+        found = verdict()
+        if status in (0, 2) or (status == 1 and found == "fail"):
+            return "", status
+        return "LANE FAIL lane: " + ("cannot run Ansible; see the output above" if status == 1 else f"ansible-playbook was killed (status {status})"), 2
+
+
+def verdict() -> str:
+    """What the callback plugin came to: pass, fail, error, or "" for nothing."""
+    path = Path(os.environ["LANE_VERDICT_FILE"])
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _results(place: Path) -> Any:
+    """The result.json of this command: one, a list of several, or what is known without one."""
+    listed = (place / "results").read_text(encoding="utf-8").splitlines() if (place / "results").exists() else []
+    found = [json.loads(Path(name).read_text(encoding="utf-8")) for name in dict.fromkeys(listed) if Path(name).is_file()]
+    return found[0] if len(found) == 1 else found or {"verdict": verdict() or None}
+
+
+def _ansible(asked: argparse.Namespace) -> int:
+    """Run ansible-playbook in this process."""
+    playbook, options = arguments.PLAYS[asked.verb]
+    words = [str(ROOT / "playbooks" / playbook), *options]
+    if asked.verb == "suites":
+        words += ["-e", f"lane_suites={','.join(asked.names) or 'all'}"]
+    try:
+        from ansible.cli import playbook as program
+    except Exception:
+        traceback.print_exc()
+        return 1
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = ["ansible-playbook", *options]
+    sys.argv = ["ansible-playbook", *words, *asked.forward]
     status = 0
     try:
-        playbook.main()
+        program.main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     if status == INTERRUPTED:
-        sys.exit(128 + signal.SIGINT)  # ./lane prints the last line
-    path = Path(os.environ["LANE_VERDICT_FILE"])
-    found = path.read_text(encoding="utf-8") if path.exists() else ""
+        return 128 + signal.SIGINT
+    found = verdict()
     if found in STATUS and (found != "pass" or status == 0):
-        sys.exit(STATUS[found])
-    if status == 0 and not must_judge and not found:
-        return
+        return STATUS[found]
+    if status == 0 and not judges(asked) and not found:
+        return 0
     what = f"the verdict is {found}, but " if found else ""
     error = LaneError("ansible_ended", "lane", f"{what}ansible-playbook ended with status {status} and no verdict", "see its message above")
-    print(report(error), flush=True)
-    sys.exit(2)
+    print(refuse(error, asked), flush=True)
+    return 2
 
 
-def report(error: LaneError) -> str:
+def refuse(error: LaneError, asked: argparse.Namespace) -> str:
     """Write result.json where this command would have written it, unless a lane that is running does; returns the last line."""
-    with contextlib.suppress(Exception):  # the last line comes in any case
-        from ansible.parsing.dataloader import DataLoader
-        from ansible.template import Templar
-        from ansible.utils.vars import load_extra_vars
+    if asked.verb != "down" and not any(name in asked.given for name in arguments.ONLY_LOOKS):
+        with contextlib.suppress(Exception):  # the last line comes in any case
+            # Only here: Ansible reads its settings from the environment when it is imported.
+            from ansible import template
+            from ansible.parsing.dataloader import DataLoader
 
-        loader = DataLoader()
-        shared = loader.load_from_file(str(ROOT / "roles/lane/defaults/main.yml"))
-        known = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
-        known["playbook_dir"] = str(ROOT / "playbooks")
-        with contextlib.suppress(Exception):  # of options that Ansible could not parse
-            known.update(load_extra_vars(loader))
-        templar = Templar(loader, variables=known)
-        lane_id, lane_dir, folder, planned = (templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
-        if artifacts.begin(lane_dir, folder, True):
-            artifacts.refuse(folder, lane_id, error.as_dict(), planned)
+            as_template = getattr(template, "trust_as_template", str)  # before ansible-core 2.19 every text is one
+            loader = DataLoader()
+            shared = loader.load_from_file(str(ROOT / "roles/lane/defaults/main.yml"))
+            known = {name: as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
+            known["playbook_dir"] = str(ROOT / "playbooks")
+            for text in asked.given.get("extra_vars", []):
+                if text.startswith("@"):
+                    known.update(loader.load_from_file(text[1:]) or {})
+            known.update(inputs.extra_variables(asked.given.get("extra_vars", [])))
+            arguments.lane_number(str(known["lane_id"]))
+            templar = template.Templar(loader, variables=known)
+            lane_id, lane_dir, folder, planned = (templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
+            if artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
+                artifacts.refuse(folder, lane_id, error.as_dict(), planned)
+                Path(os.environ["LANE_RESULTS_FILE"]).write_text(f"{folder}/result.json\n", encoding="utf-8")
     return f"LANE FAIL {error}"
-
-
-if __name__ == "__main__":
-    main()

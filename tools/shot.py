@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -55,19 +54,8 @@ def take(lane_id: int, wanted: Path | None) -> str:
     return f"{file}: {size}, {whose}"
 
 
-def main() -> None:
+def main(asked: argparse.Namespace) -> None:
     """Entry point of `./lane shot`."""
-    end_quietly(signal.SIGINT)  # a socket that the peer closes raises an error of its own
-    parser = argparse.ArgumentParser(prog="./lane shot", description="Take a screenshot of a running lane: by ryll through kerbside, or else by qemu.")
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)")
-    ps.add_lane_option(parser)
-    asked = parser.parse_args()
-    try:
-        print(take(asked.lane_id, asked.file))
-    except LaneError as error:
-        print(f"lane: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()
+    end_quietly(signal.SIGINT)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a socket that the peer closes raises an error of its own
+    print(take(asked.lane_id, asked.file))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import Run, handed_over, read_run
 from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import loss, records
 
-from tools import end_quietly, ps
+from tools import ps
 
 ROW = "  {:12} {:10} {:>8}  {:9}  {:24} {}"
 
@@ -66,23 +65,15 @@ def text(lane_id: int, up: ps.Running, run: Run, found: list[Row], result: dict[
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(asked: argparse.Namespace) -> int:
     """Entry point of `./lane status`. Exit status: 0 every program runs, 1 one is lost, 2 the lane is not running."""
-    end_quietly()
-    parser = argparse.ArgumentParser(prog="./lane status", description="Show a running lane. Exit status: 0 all is well, 1 a program is lost, 2 not running.")
-    ps.add_lane_option(parser)
-    lane_id = parser.parse_args().lane_id
-    try:
-        up = ps.running(lane_id)
-    except LaneError as error:
-        print(f"lane: {error}", file=sys.stderr)
-        sys.exit(2)
+    up = ps.running(asked.lane_id)
     run = read_run(up.dir)
     found = rows(up.dir, run)
     artifacts = run_state.recorded(up.dir).get("artifacts_dir", "")
-    print(text(lane_id, up, run, found, verdict.of_run(artifacts, run) if artifacts else None))
-    sys.exit(int(any(row.state.startswith("lost") for row in found)))
-
-
-if __name__ == "__main__":
-    main()
+    result = verdict.of_run(artifacts, run) if artifacts else None
+    if asked.json:
+        print(json.dumps({**asdict(up), "programs": [asdict(row) for row in found], "result": result}, indent=1))
+    else:
+        print(text(asked.lane_id, up, run, found, result))
+    return int(any(row.state.startswith("lost") for row in found))

@@ -17,8 +17,8 @@ that leaves out what the rest needs, and a play with several hosts. What is wron
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
+import re
 
 import ansible.module_utils
 from ansible import constants as C
@@ -27,7 +27,6 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.utils.vars import load_extra_vars
 
-ALIKE = 0.85  # difflib's ratio from which on a name counts as another one's misspelling
 MAY_SKIP = {"teardown"}
 
 
@@ -61,13 +60,14 @@ class ActionModule(ValidateArgumentSpec):
     def _check(self, task_vars, roles):
         """Raise the LaneError that says what is wrong with the command."""
         from ansible.module_utils.lane.core.errors import LaneError
+        from ansible.module_utils.lane.core.names import near
 
         hosts, run, skip = (task_vars[name] for name in ("ansible_play_hosts_all", "ansible_run_tags", "ansible_skip_tags"))
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
         if len(hosts) > 1:
             raise LaneError("several_hosts", "lane", f"a command runs one lane, but this one has the hosts {', '.join(hosts)}", "add --limit HOST")
         if unknown:
-            raise LaneError("no_such_tag", "lane", f"no task has the tag {', '.join(unknown)}; tags are {', '.join(roles)}")
+            raise LaneError("no_such_tag", "lane", f"no task has the tag {', '.join(unknown)}{near(unknown[0], roles)}; tags are {', '.join(roles)}")
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
             problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
             raise LaneError("skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped")
@@ -79,6 +79,7 @@ class ActionModule(ValidateArgumentSpec):
 
     def _wrong_inputs(self, task_vars, roles):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
+        from ansible.module_utils.lane.core.names import unknown_variables
         from ansible.module_utils.lane.prepare import origin
 
         spec = {}
@@ -89,22 +90,25 @@ class ActionModule(ValidateArgumentSpec):
             spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
         known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
         values = self.get_args_from_task_vars(spec, task_vars)
-        unknown = list(_unknown(load_extra_vars(self._loader), {*spec, *known}, roles))
+        given = load_extra_vars(self._loader)
+        unknown = list(unknown_variables(given, {*spec, *known}, roles))
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         if not unknown and not invalid:
             origin.check(values)
-        return [_short(words) for words in (*unknown, *invalid)]
+        return list(dict.fromkeys(words for words in (*unknown, *(_as_typed(_short(words), spec, given) for words in invalid))))
 
 
 def _spec_files(role):
     return [os.path.join(folder, role, "meta/argument_specs.yml") for folder in C.DEFAULT_ROLES_PATH]
 
 
-def _unknown(given, known, roles):
-    for name in given:
-        near = difflib.get_close_matches(name, known, 1, ALIKE)
-        if name not in known and (near or name.startswith(("lane_", *(f"{role}_" for role in roles)))) and not name.startswith("ansible_"):
-            yield f"there is no variable {name}" + (f" (did you mean {near[0]}?)" if near else "")
+def _as_typed(words, spec, given):
+    """The message with the shared name of a variable, where the role's own name only stands for it."""
+    for name, option in spec.items():
+        shared = re.fullmatch(r"{{ (lane_\w+)( \| \w+)* }}", str(option.get("default", "")))
+        if shared and name not in given:
+            words = re.sub(rf"\b{name}\b", shared[1], words)
+    return words
 
 
 def _short(words):

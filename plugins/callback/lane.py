@@ -220,6 +220,9 @@ class CallbackModule(CallbackBase):
 
         if not (artifacts / "result.json").exists():
             return
+        if path := os.environ.get("LANE_RESULTS_FILE"):  # for ./lane --json
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(f"{artifacts}/result.json\n")
         try:
             result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
             (artifacts / "logs/tasks.json").write_text(json.dumps(self._tasks), encoding="utf-8")

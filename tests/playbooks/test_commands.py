@@ -24,6 +24,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *so
 ALONE = {
     "./lane --check": "",
     "./lane faults --list": "guest-frozen",
+    "./lane help": "./lane suites",
+    "./lane doctor": "leftovers",
+    "./lane suites --help": "usage: ./lane suites",
     "ansible-doc -M library -t module ryll_session": "Connects to the control socket",
     ".venv/bin/ansible-galaxy collection list": "community.crypto",
 }
@@ -46,6 +49,8 @@ TESTED = {
     r"\./lane suites\b.*|\./lane -e lane_suites=all": "tests/playbooks/test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen",
     r"\./lane faults --quick": "tests/playbooks/test_faults.py::test_the_quick_half_is_as_expected",
     r"\.venv/bin/python tests/lint/errors\.py": "tests/unit/test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code",
+    r"\./lane --json": "tests/playbooks/test_usage.py::test_a_refused_command_is_json_too",
+    r"source <\(\./lane completion bash\)": "tests/unit/test_arguments.py::test_completion_in_bash",
     r"\./lane fleet": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
     r"\./lane --tags evidence": "tests/playbooks/test_evidence.py::test_only_what_this_command_saw_counts",
     r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
@@ -74,8 +79,10 @@ NOT_HERE = {
     r"pre-commit install": "not among the pinned tools; tests/unit/test_lint.py compares its hook with the stage",
     r"uv pip compile \S+ requirements(-dev)?\.in -o requirements(-dev)?\.txt": "needs uv and the package index, and only when a requirement changes",
 }
+#: Refused, as tests/playbooks/test_usage.py sees.
+WRONG = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| ", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"))
 #: Programs that begin a command though a machine need not have them.
-ELSEWHERE = ("docker", "git", "pre-commit", "uv")
+ELSEWHERE = ("source", "docker", "git", "pre-commit", "uv")
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,9 @@ def is_command(said: str) -> bool:
 
 
 def listed(text: str) -> bool:
-    return text in ALONE or text in ON_A_LANE or bool(LOOKS.match(text)) or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
+    return (
+        text in WRONG or text in ALONE or text in ON_A_LANE or bool(LOOKS.match(text)) or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
+    )
 
 
 def unlisted(found: Iterable[Command]) -> list[str]:
@@ -176,7 +185,8 @@ def test_it_runs(command: str, lane: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
     given, mine = ["-e", f"@{written(lane, tmp_path)}"], ["-e", f"lane_id={lane.id}"]
-    order = [text for text in ON_A_LANE if text != "./lane down"] + [text for text in TEXTS if LOOKS.match(text) and text not in ON_A_LANE] + ["./lane down"]
+    looks = [text for text in TEXTS if LOOKS.match(text) and text not in (*ON_A_LANE, *WRONG)]
+    order = [text for text in ON_A_LANE if text != "./lane down"] + looks + ["./lane down"]
     followers = []
     try:
         for command in order:

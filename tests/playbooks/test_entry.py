@@ -22,7 +22,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = os.path.realpath(sys.executable)
-NEEDED = "bash cat dirname env flock mkdir mktemp readlink rm sed sh sha256sum sleep".split()
+NEEDED = "dirname env readlink sh".split()
+SUITES = ["--tags", "suites,evidence"]
 #: ansible.cli.playbook of the stub.
 STUB = """
 import json, os, signal, sys, time
@@ -74,7 +75,7 @@ class Checkout:
         self.path.mkdir(parents=True)
         self.told = folder / "told.json"
         shutil.copy2(ROOT / "lane", self.path)
-        for name in ("tools", "module_utils"):
+        for name in ("tools", "module_utils", "roles"):
             shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
         self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8")
@@ -143,9 +144,11 @@ def fake(folder: Path, name: str, script: str) -> None:
         ([], "lane.yml", []),
         (["-e", "a b=c 'd' \"e\" $f"], "lane.yml", ["-e", "a b=c 'd' \"e\" $f"]),
         (["up", "-e", "lane_id=3"], "lane.yml", ["--tags", "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside", "-e", "lane_id=3"]),
-        (["smoke", ""], "lane.yml", ["--tags", "smoke,evidence", ""]),
+        (["run", "-vv", "--limit=x"], "lane.yml", ["-v", "-v", "--limit", "x"]),
+        (["smoke"], "lane.yml", ["--tags", "smoke,evidence"]),
+        (["suites", "input,agent", "-e", "suites_slow=true", "story"], "lane.yml", [*SUITES, "-e", "lane_suites=input,agent,story", "-e", "suites_slow=true"]),
+        (["suites"], "lane.yml", [*SUITES, "-e", "lane_suites=all"]),
         (["down", "-v"], "teardown.yml", ["-v"]),
-        (["whatever"], "lane.yml", ["whatever"]),
     ],
 )
 def test_verbs(ready: Checkout, args: list[str], playbook: str, passed: list[str]) -> None:
@@ -174,6 +177,7 @@ def test_verbs(ready: Checkout, args: list[str], playbook: str, passed: list[str
         (["--syntax-check"], "", "4", 2, True),
         (["--tags", "tls"], "", "0", 0, False),
         (["--tags=smoke"], "fail", "2", 1, False),
+        (["up", "--check"], "", "0", 0, False),
         ([], "pass", "KILL", 2, False),
     ],
 )
@@ -191,7 +195,15 @@ def test_a_broken_environment_is_never_the_verdict_fail(ready: Checkout) -> None
     assert (ran.returncode, ran.stdout) == (2, "LANE FAIL lane: cannot run Ansible; see the output above\n")
 
 
-@pytest.mark.parametrize(("args", "words"), [(["help"], "Exit status: 0 pass; 1 fail"), (["-h"], "./lane fleet N"), (["--help"], "./lane up")])
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["help"], "Exit status: 0 pass; 1 fail"),
+        (["-h"], "fleet     run N full lanes"),
+        (["--help"], "./lane up"),
+        (["help", "logs"], "--follow"),
+    ],
+)
 def test_help(fresh: Checkout, args: list[str], words: str) -> None:
     ran = fresh.run(*args)
     assert ran.returncode == 0
@@ -352,14 +364,15 @@ def test_a_checkout_of_another_user_is_not_touched() -> None:
 
 
 def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: Path) -> None:
-    few.joinpath("python3").symlink_to(PYTHON)
-    for tool, words in (("mkdir", f"cannot make {fresh.venv}; see mkdir's output above"), ("mktemp", "no room")):
-        fake(few, tool, "echo no room >&2; exit 1")
+    fake(few, "python3", f'case "$*" in *"-m venv"*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
+    fresh.venv.symlink_to("/nowhere/at/all")
+    broken = (("", f"lane: {fresh.venv} was not made by this script; move it away\n"), ("raise OSError('no room')", "internal error: OSError: no room\n"))
+    for more, words in broken:
+        with (fresh.path / "tools/venv.py").open("a", encoding="utf-8") as file:
+            file.write(f"\ndef clean_environment(was=clean_environment):\n    {more or 'was()'}\n")
         ran = fresh.run(PATH=str(few))
-        assert ran.returncode == 2
-        assert words in ran.stderr
-        few.joinpath(tool).unlink()
-        few.joinpath(tool).symlink_to(os.path.realpath(shutil.which(tool) or tool))
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ran.stderr.endswith(words)
 
 
 def test_a_venv_of_the_users_own_is_left_alone(fresh: Checkout) -> None:

@@ -106,7 +106,7 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "words", "last"),
     [
-        (("--nonsense",), 2, "unrecognized arguments: --nonsense", "LANE FAIL lane: ansible-playbook ended with status 2 and no verdict"),
+        (("--forks", "many"), 2, "usage: ansible-playbook", "LANE FAIL lane: ansible-playbook ended with status 2 and no verdict"),
         (("--limit", "nobody"), 2, "leaves us with no hosts to target", "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict"),
         (("-i", "/nowhere"), 2, "Unable to parse /nowhere", "LANE FAIL lane: no host of the inventory is in the group lane"),
         (("-e", "@/nowhere"), 2, "/nowhere", "LANE FAIL lane: ansible-playbook ended "),

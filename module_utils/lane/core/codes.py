@@ -28,6 +28,7 @@ CODES: dict[str, tuple[str, str]] = {
         "A variable has a value that the lane cannot work with, or a name that nothing knows.",
         "Correct the variable; docs/variables.md has them all.",
     ),
+    "bad_usage": ("The command line has a verb, an option or a word that ./lane does not take.", "See ./lane help, or ./lane VERB --help."),
     "keeper_failed": ("The process that takes a killed lane down could not be started.", "Read docs/no-trace.md; the machine may be short of processes."),
     "lane_elsewhere": ("The lane of this number runs in another directory than lane_dir.", "Give the same lane_dir as when it was started."),
     "lane_not_running": ("The command needs a lane that is running, and there is none.", "Start it with ./lane up."),

@@ -1,0 +1,137 @@
+"""The command line of ./lane: what it takes, what it refuses, and what ansible-playbook gets of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.core.errors import LaneError
+
+from tools import ROOT, arguments, inputs
+
+
+def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
+    told = subprocess.run([ROOT / ".venv/bin/ansible-playbook", "--help"], capture_output=True, text=True, check=True).stdout
+    theirs = set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*(?=[ ,\n])", told.split("\noptions:")[1])) - {"-h", "--help"}
+    ours = {name for names, _ in arguments.COMMON for name in names} | set(arguments.WITH_VALUE) | set(arguments.WITHOUT)
+    assert {name for name in theirs if name.startswith("--")} <= ours
+    assert not {name for name in ours if name.startswith("--")} - theirs
+    for name in ("-k", "-K", "-b", "-J", "-C", "-D", "--step", "--become"):  # take no value, and the others do
+        assert arguments.parse(["run", name, "-v"]).forward == [name, "-v"]
+
+
+@pytest.mark.parametrize(
+    ("words", "verb", "forward"),
+    [
+        ([], "run", []),
+        (["--check"], "run", ["--check"]),
+        (["-elane_id=3", "-vv", "--tags=a,b"], "run", ["-e", "lane_id=3", "-v", "-v", "--tags", "a,b"]),
+        (["suites", "input", "-e", "a=b", "agent"], "suites", ["-e", "a=b"]),
+        (["up", "--private-key", "k", "--become"], "up", ["--private-key", "k", "--become"]),
+    ],
+)
+def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[str]) -> None:
+    asked = arguments.parse(words)
+    assert (asked.verb, asked.forward) == (verb, forward)
+    assert verb != "suites" or asked.names == ["input", "agent"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["smok"], "'smok' (did you mean smoke?)"),
+        (["down", "77"], "'77' (did you mean -e lane_id=77?)"),
+        (["down", "now"], "./lane down does not take 'now';"),
+        (["logs", "--folow"], "no option --folow (did you mean --follow?)"),
+        (["--chek"], "./lane has no option --chek (did you mean --check?)"),
+        (["status", "-e", "lane_id=07"], "lane_id=07: a lane id is a number from 0 to 99, here 7"),
+        (["logs", "-e", "lane_guest=x"], "this verb has only -e lane_id=N"),
+        (["fleet"], "./lane fleet: the following arguments are required: N"),
+        (["help", "smok"], "(did you mean smoke?)"),
+        ([""], "there is no verb ''"),
+    ],
+)
+def test_what_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(arguments.UsageError) as caught:
+        arguments.parse(words)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["-e", "lane_gest=pocket"], "bad_input"),
+        (["-e", '{"lane_gest": "pocket"}'], "bad_input"),
+        (["-e", "a=b lane_id=07"], "bad_input"),
+        (["-e", "lane_lease=1h"], "bad_input"),
+        (["-e", "lane_lease=soon"], "bad_input"),
+        (["--tags", "tls,smok"], "no_such_tag"),
+        (["--skip-tags", "smok"], "no_such_tag"),
+        (["suites", "agent,inptu"], "suite_unknown"),
+        (["suites", "agent", "mine", "-e", "lane_suite_files=/mine.yml"], ""),
+        (["suites", "agent", "mine", "-e", "@vars.yml"], ""),
+        (["-e", "lane_lease=0.5 lane_id=99 mine=1"], ""),
+        (["-e", "lane_lease={{ 60 * 60 }}", "-e", "an open 'quote"], ""),
+        (["--tags", "all"], ""),
+    ],
+)
+def test_what_is_given_is_looked_at_before_anything_starts(words: list[str], code: str) -> None:
+    asked = arguments.parse(words)
+    if not code:
+        inputs.check(asked)
+        return
+    with pytest.raises(LaneError) as caught:
+        inputs.check(asked)
+    assert caught.value.code == code
+
+
+def test_extra_variables_of_a_command_line_that_cannot_be_read() -> None:
+    assert arguments.extra_vars(["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]) == ["a=1", "c=3", "b=2", "d=4"]
+
+
+def test_every_verb_has_help_and_every_summary_is_a_verb() -> None:
+    whole, verbs = arguments.parser()
+    assert list(verbs) == list(arguments.SUMMARIES)
+    assert all(f"    {name}" in whole.format_help() for name in verbs)
+    assert all(isinstance(one, argparse.ArgumentParser) and "./lane" in one.format_help() for one in verbs.values())
+
+
+COMPLETE = """
+source <(./lane completion bash)
+COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9
+read -ra COMP_WORDS <<<"$1"
+_python_argcomplete ./lane
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("./lane sm", {"smoke "}),
+        ("./lane suites in", {"input "}),
+        ("./lane --tags tls,smo", {"tls,smoke "}),
+        ("./lane up --chec", {"--check "}),
+        ("./lane logs --fol", {"--follow "}),
+        ("./lane -e lane_gues", {"lane_guest=", "lane_guests=", "lane_guest_names=", "lane_guest_entry=", "lane_guest_catalogue=", "lane_guests_file="}),
+        ("./lane -e lane_guest=po", {"pocket "}),
+        ("./lane -e lane_keep=on", {"on_failure "}),
+    ],
+)
+def test_completion_in_bash(typed: str, offered: set[str], tmp_path: Path) -> None:
+    script = tmp_path / "complete.sh"
+    script.write_text(COMPLETE, encoding="utf-8")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    ran = subprocess.run(["bash", str(script), typed], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert {one.strip() for one in ran.stdout.splitlines()} == {one.strip() for one in offered}, json.dumps([ran.stdout, ran.stderr])
+
+
+def test_completion_for_zsh_is_argcompletes_own() -> None:
+    ran = subprocess.run(["./lane", "completion", "zsh"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert "compdef" in ran.stdout

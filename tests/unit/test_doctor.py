@@ -1,0 +1,61 @@
+"""`./lane doctor`: ten lines that say what is there, and what is not when it is taken away."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from lane_numbers import lane_ids
+
+from tools import doctor
+
+NAMES = ["kvm", "packages", "root", "python", "limits", "disk", "index", "ports", "leftovers", "cache"]
+
+
+def test_ten_lines_and_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On an empty cache and with an index that nobody serves, which is then missing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with lane_ids(1) as (number,):
+        assert doctor.main(argparse.Namespace(json=True, lane_id=number)) == 2
+        lines = json.loads(capsys.readouterr().out)
+        assert [line["name"] for line in lines] == NAMES
+        state = {line["name"]: line["state"] for line in lines}
+        assert (state["index"], state["cache"], state["ports"], state["python"]) == ("missing", "note", "ok", "ok")
+        assert doctor.main(argparse.Namespace(json=False, lane_id=number)) == 2
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == NAMES
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_index_is_not_needed_when_the_cache_has_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    assert doctor.index(True).state == "note"
+
+
+def test_a_port_that_is_taken() -> None:
+    with lane_ids(1) as (number,), socket.socket() as listener:
+        listener.bind(("127.0.0.1", 17900 + 10 * number + 2))
+        listener.listen()
+        line = doctor.ports(number)
+    assert line.state == "missing" and str(17900 + 10 * number + 2) in line.text
+
+
+def test_why_kvm_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "DEVICE", str(tmp_path / "kvm"))
+    line = doctor.kvm(tmp_path)
+    assert line.state == "note" and f"there is no {tmp_path}/kvm" in line.text
+
+
+def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(doctor.packages.command, "find_program", lambda name: None)
+    line = doctor.system_packages()
+    assert line.state != "ok" and "qemu" in line.text
+
+
+def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.machine, "FILES", 1 << 40)
+    assert doctor.limits(["/tmp"]).state == "missing"

@@ -1,0 +1,266 @@
+"""The command line of ./lane: its verbs and their options. Standard library only, so that ./lane help works before .venv is made."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import itertools
+import os
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tools import ROOT
+
+UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
+#: Verbs that run ansible-playbook: the playbook, and the options that select what is done.
+PLAYS = {
+    "run": ("lane.yml", []),
+    "up": ("lane.yml", ["--tags", UP]),
+    "smoke": ("lane.yml", ["--tags", "smoke,evidence"]),
+    "suites": ("lane.yml", ["--tags", "suites,evidence"]),
+    "down": ("teardown.yml", []),
+}
+#: Programs with a command line of their own, and what they need besides requirements.txt.
+PROGRAMS = {
+    "test": ("tools/run_tests.py", ["requirements-dev.txt"]),
+    "faults": ("tests/faults/run.py", []),
+    "bench": ("tools/bench.py", []),
+}
+#: Modules of tools/ that read their options themselves.
+OWN = ("fleet", "mutants", "ps")
+SUMMARIES = {
+    "run": "start everything, check it, keep the evidence, take it down (also without a verb)",
+    "up": "start the lane and keep it running",
+    "smoke": "check a running lane",
+    "suites": "run suites of checks on a running lane, all or those that are named (./lane suites input agent)",
+    "down": "stop a running lane",
+    "status": "show a running lane: programs, ports, lease, last verdict",
+    "logs": "show all logs in the order of time, or those of one part; -f follows them",
+    "shot": "take a screenshot of a running lane: by ryll through kerbside, or else by qemu",
+    "ps": "list the running lanes: id, age, ports, processes, memory",
+    "fleet": "run N full lanes at once, from lane_id on; exits with the worst of their statuses",
+    "doctor": "show what this machine has and lacks for a lane; changes nothing",
+    "cache": "show what the cache keeps: programs and environments with their size and last use",
+    "report": "make report.html again from artifacts/lane-0, or from the folder that is named",
+    "completion": "print the completion for bash or zsh",
+    "test": "run lint, unit tests, playbook tests and one full lane",
+    "faults": "break a good lane in every way that tests/faults knows, and check that each fault is found",
+    "bench": "time warm lanes against a bare shell script",
+    "mutants": "plant bugs in kerbside, one at a time, and see which ones a lane catches",
+    "help": "show this, or the help of a verb (./lane help suites)",
+}
+STATUSES = """Exit status: 0 pass; 1 fail, a product is wrong; 2 error, the lane, its use or the machine is; 129, 130, 143 for SIGHUP, SIGINT, SIGTERM."""
+EPILOG = f"""
+Without a verb, options go to `run`:
+  ./lane --check                  ./lane -e lane_id=3               ./lane up -e lane_id=3
+  ./lane --tags kerbside          ./lane -e kvm_probe_policy=require
+
+{STATUSES}
+"""
+#: Options of ansible-playbook with which nothing is changed, and those that leave out what is judged: such a run need not end with a verdict.
+ONLY_LOOKS = ("check", "syntax_check", "list_hosts", "list_tasks", "list_tags", "version")
+PARTIAL = (*ONLY_LOOKS, "tags", "skip_tags", "start_at_task")
+#: Other options of ansible-playbook: with a value, and without.
+WITH_VALUE = """--private-key --key-file -u --user -c --connection -T --timeout --ssh-common-args --sftp-extra-args --scp-extra-args --ssh-extra-args
+    --connection-password-file --conn-pass-file --become-method --become-user --become-password-file --become-pass-file --vault-id --vault-password-file
+    --vault-pass-file -f --forks -M --module-path""".split()
+WITHOUT = "-k --ask-pass --force-handlers -b --become -K --ask-become-pass --flush-cache -J --ask-vault-password --ask-vault-pass".split()
+#: Those of which people ask for often, with what they do.
+COMMON: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (("-e", "--extra-vars"), {"metavar": "NAME=VALUE", "help": "set a variable (docs/variables.md), or those of a file: -e @FILE"}),
+    (("-t", "--tags"), {"metavar": "ROLE,...", "help": "only these roles, on a lane that an earlier command started"}),
+    (("--skip-tags",), {"metavar": "teardown", "help": "keep the lane running at the end"}),
+    (("-C", "--check"), {"nargs": 0, "help": "say what would be done, and change nothing"}),
+    (("-D", "--diff"), {"nargs": 0, "help": "show how files change"}),
+    (("-i", "--inventory", "--inventory-file"), {"metavar": "INVENTORY", "help": "another inventory than inventory/"}),
+    (("-l", "--limit"), {"metavar": "HOSTS", "help": "only these hosts of the inventory"}),
+    (("-v", "--verbose"), {"nargs": 0, "help": "show Ansible's own output as well; -vvv for more"}),
+    (("--syntax-check",), {"nargs": 0, "help": "only read the playbook"}),
+    (("--list-hosts",), {"nargs": 0, "help": "only list the hosts"}),
+    (("--list-tasks",), {"nargs": 0, "help": "only list the tasks"}),
+    (("--list-tags",), {"nargs": 0, "help": "only list the tags"}),
+    (("--start-at-task",), {"metavar": "TASK", "help": argparse.SUPPRESS}),
+    (("--step",), {"nargs": 0, "help": "ask before each task"}),
+    (("--version",), {"nargs": 0, "help": "show Ansible's version"}),
+]
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as our lines, in two columns."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=120, max_help_position=30)
+
+
+class UsageError(Exception):
+    """A command line that is wrong; the message is one sentence."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises UsageError instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}")
+
+
+class Forward(argparse.Action):
+    """Keeps an option for ansible-playbook, as it was given: in `forward` with its value, and by its name in `given`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        words = [] if self.nargs == 0 else [values]
+        namespace.forward = [*namespace.forward, str(option_string), *words]
+        namespace.given = {**namespace.given, self.dest: [*namespace.given.get(self.dest, []), *words]}
+
+
+def extra_vars(words: list[str]) -> list[str]:
+    """The values of the -e options of a command line that could not be read."""
+    following = [after for before, after in itertools.pairwise(words) if before in ("-e", "--extra-vars")]
+    return following + [found[1] for word in words if (found := re.fullmatch(r"(?:-e|--extra-vars=)(.+)", word))]
+
+
+def near(word: str, known: Any) -> str:
+    """' (did you mean X?)' for the known word that is most alike, or ''."""
+    found = difflib.get_close_matches(word, list(known), 1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def lane_id(text: str) -> int:
+    """The number of `lane_id=N`; an argparse type."""
+    name, _, value = text.partition("=")
+    if name != "lane_id":
+        raise UsageError(f"-e {text}: this verb has only -e lane_id=N")
+    return lane_number(value)
+
+
+def lane_number(value: str) -> int:
+    """Raises UsageError for what is no lane id."""
+    if not re.fullmatch(r"[0-9]|[1-9][0-9]", value):
+        plain = re.fullmatch(r"0+([0-9]{1,2})", value)
+        raise UsageError(f"lane_id={value}: a lane id is a number from 0 to 99" + (f", here {int(plain[1])}" if plain else ""))
+    return int(value)
+
+
+def tags() -> list[str]:
+    """The roles with tasks, which are the tags."""
+    return sorted(path.parent.parent.name for path in ROOT.glob("roles/*/tasks/main.yml"))
+
+
+def suites() -> list[str]:
+    """The names of our suites."""
+    return sorted(path.stem for path in ROOT.glob("roles/suites/files/*.yml"))
+
+
+def variables() -> dict[str, str]:
+    """The variables that can be set, and the role that each belongs to."""
+    found = {}
+    for path in ROOT.glob("roles/*/defaults/main.yml"):
+        names = re.findall(r"(?m)^([a-z]\w*):", path.read_text(encoding="utf-8"))
+        found.update(dict.fromkeys(names, path.parent.parent.name))
+    return found
+
+
+def parser() -> tuple[Parser, dict[str, Parser]]:
+    """The whole command line, and the part of each verb."""
+    whole = Parser(prog="./lane", usage="./lane [VERB] [options]", epilog=EPILOG, formatter_class=Help)
+    verbs = whole.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=Parser, prog="./lane")
+    forwarded = _ansible_options()
+    one_lane = Parser(add_help=False)
+    chosen = one_lane.add_argument("-e", "--extra-vars", dest="lane_id", type=lane_id, default=0, metavar="lane_id=N", help="which lane (default: 0)")
+    _complete(chosen, "lane_ids")
+    as_json = Parser(add_help=False)
+    as_json.add_argument("--json", action="store_true", help="as JSON, and nothing else on stdout")
+
+    def verb(name: str, *parents: Parser, **more: Any) -> Parser:
+        told = SUMMARIES[name][0].upper() + SUMMARIES[name][1:] + "."
+        return verbs.add_parser(name, help=SUMMARIES[name], description=told, parents=parents, allow_abbrev=False, formatter_class=Help, **more)
+
+    for name in PLAYS:
+        made = verb(name, as_json, forwarded, epilog=STATUSES, usage=f"./lane {name} [options]{' [SUITE ...]' * (name == 'suites')}")
+        made.set_defaults(forward=[], given={})
+        if name == "suites":
+            _complete(made.add_argument("names", nargs="*", metavar="SUITE", help="a suite (default: all)"), "suites")
+    verb("status", one_lane, as_json, epilog="Exit status: 0 all is well, 1 a program is lost, 2 the lane is not running.")
+    logs = verb("logs", one_lane)
+    logs.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, ryll, ansible, ...")
+    logs.add_argument("-f", "--follow", action="store_true", help="follow the logs until the lane is stopped")
+    shot = verb("shot", one_lane)
+    shot.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)")
+    verb("ps", as_json)
+    fleet = verb("fleet", forwarded, epilog=STATUSES, usage="./lane fleet N [options]")
+    fleet.set_defaults(forward=[], given={})
+    fleet.add_argument("count", type=int, metavar="N", help="how many lanes")
+    fleet.add_argument("--at-once", type=int, metavar="N", help="how many run at the same time (default: two per processor)")
+    verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
+    cache = verb("cache", as_json)
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane")
+    cache.add_argument("folder", nargs="?", type=Path, default=usual.expanduser(), help="lane_cache_dir (default: %(default)s)")
+    verb("report").add_argument("folder", nargs="?", type=Path, default=ROOT / "artifacts/lane-0", help="the artifacts (default: artifacts/lane-0)")
+    completion = verb("completion", epilog="For this shell: source <(./lane completion bash)")
+    completion.add_argument("shell", choices=("bash", "zsh"))
+    for name in (*PROGRAMS, "mutants"):
+        verb(name, add_help=False)
+    verb("help").add_argument("about", nargs="?", metavar="VERB", help="the verb that it is about")
+    return whole, verbs.choices
+
+
+def _ansible_options() -> Parser:
+    """What ansible-playbook understands; a test compares it with the real one."""
+    options = Parser(add_help=False)
+    for names, more in COMMON:
+        made = options.add_argument(*names, action=Forward, default=argparse.SUPPRESS, **more)
+        _complete(made, {"extra_vars": "variables", "tags": "tags"}.get(made.dest, ""))
+    for listed, nargs in ((WITH_VALUE, None), (WITHOUT, 0)):
+        for name in listed:
+            options.add_argument(name, action=Forward, nargs=nargs, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    options.epilog = STATUSES
+    return options
+
+
+def _complete(action: argparse.Action, name: str) -> None:
+    """Have argcomplete ask the function of this name in tools.complete."""
+    if name and "_ARGCOMPLETE" in os.environ:
+        from tools import complete
+
+        action.completer = getattr(complete, name)  # type: ignore[attr-defined]
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line as a namespace. Raises UsageError with one sentence; shows help and exits where that is asked for."""
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words = ["run", *words]
+    first = words[0]
+    if first in PROGRAMS or first == "mutants":
+        return argparse.Namespace(verb=first, words=words[1:])
+    if first not in SUMMARIES and first not in ("-h", "--help"):
+        raise UsageError(f"there is no verb {first!r}{near(first, SUMMARIES)}; ./lane help shows all")
+    whole, verbs = parser()
+    asked, rest = whole.parse_known_args(words)
+    if asked.verb == "suites":  # names may also follow an option
+        asked.names += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if asked.verb == "help":
+        help_of(asked.about, whole, verbs)
+    if rest:
+        raise UsageError(_unknown(first, rest[0], verbs[first]))
+    return asked
+
+
+def help_of(about: str | None, whole: Parser, verbs: dict[str, Parser]) -> NoReturn:
+    """Show the help of everything, or of one verb, and exit."""
+    if about in PROGRAMS or about == "mutants":
+        raise UsageError(f"./lane {about} --help shows the help of {about}")
+    if about is not None and about not in verbs:
+        raise UsageError(f"there is no verb {about!r}{near(about, SUMMARIES)}; ./lane help shows all")
+    print((verbs[about] if about else whole).format_help(), end="")
+    raise SystemExit(0)
+
+
+def _unknown(verb: str, word: str, its: Parser) -> str:
+    """The sentence about a word that the verb does not take."""
+    where = f"./lane {verb}" if verb != "run" else "./lane"
+    if word.startswith("-"):
+        name = word.partition("=")[0]
+        return f"{where} has no option {name}{near(name, re.findall(r'(?<![-a-z])--[a-z][a-z-]+', its.format_help()))}; {where} --help shows all"
+    hint = f" (did you mean -e lane_id={word}?)" if word.isdecimal() else ""
+    return f"{where} does not take {word!r}{hint}; {where} --help shows what it takes"

@@ -1,0 +1,56 @@
+"""What is given with -e, as a tag or as a suite: refused before anything starts when it cannot be meant."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import shlex
+from typing import Any
+
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.names import near, unknown_variables
+
+from tools import arguments
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+EVERY = ("all", "always", "tagged", "untagged", "never")  #: tags with a meaning of Ansible's own; the playbook refuses what cannot work
+
+
+def extra_variables(given: list[str]) -> dict[str, Any]:
+    """The values of -e options, as ansible-playbook reads them. Those of files (@FILE) are left to the playbook, which checks them as well."""
+    found: dict[str, Any] = {}
+    for text in given:
+        with contextlib.suppress(ValueError):  # what is no JSON, or has an open quote, Ansible refuses itself
+            if text.startswith(("{", "[")):
+                values = json.loads(text)
+                found.update(values if isinstance(values, dict) else {})
+            elif not text.startswith("@"):
+                found.update(dict(word.split("=", 1) for word in shlex.split(text) if "=" in word))
+    return found
+
+
+def check(asked: argparse.Namespace) -> None:
+    """Raise LaneError for the first thing that is wrong with a command for ansible-playbook."""
+    known, values = arguments.variables(), extra_variables(asked.given.get("extra_vars", []))
+    if wrong := list(unknown_variables(values, known, {*known.values()} - {"lane"})):
+        raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
+    if "{" not in str(values.get("lane_id", "{")):  # no template
+        try:
+            arguments.lane_number(str(values["lane_id"]))
+        except arguments.UsageError as error:
+            raise LaneError("bad_input", "environment", str(error)) from None
+    lease = str(values.get("lane_lease", 1))
+    if not re.fullmatch(r"\d+(\.\d*)?|.*{.*", lease):
+        unit = re.fullmatch(r"(\d+)([smhd])", lease)
+        meant = f", here {int(unit[1]) * UNITS[unit[2]]}" if unit else ""
+        raise LaneError("bad_input", "environment", f"lane_lease={lease}: a lease is a number of seconds{meant}")
+    tags = [tag for option in ("tags", "skip_tags") for text in asked.given.get(option, []) for tag in text.split(",")]
+    if unknown := [tag for tag in tags if tag.strip() not in (*arguments.tags(), *EVERY)]:
+        raise LaneError("no_such_tag", "lane", f"no task has the tag {unknown[0]}{near(unknown[0], arguments.tags())}; tags are {', '.join(arguments.tags())}")
+    names = [name for word in getattr(asked, "names", []) for name in word.split(",")]
+    ours = ["all", *arguments.suites()]
+    unknown = [name for name in names if name not in ours] if "lane_suite_files" not in values else []  # their names are in them
+    if unknown and not any(text.startswith("@") for text in asked.given.get("extra_vars", [])):
+        raise LaneError("suite_unknown", "lane", f"there is no suite {unknown[0]}{near(unknown[0], ours)}", f"choose among {', '.join(ours)}")

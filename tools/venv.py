@@ -1,0 +1,135 @@
+"""The private Python environment `.venv` of this checkout, and the environment variables that everything below `./lane` gets. Standard library only."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from tools import ROOT
+
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin/python"
+MADE = "made-by-lane"
+LOCK_LIMIT = 900  #: seconds to wait for another ./lane that is making .venv
+#: What a caller may set of Ansible: how its output looks.
+ANSIBLE_KEPT = ("ANSIBLE_FORCE_COLOR", "ANSIBLE_NOCOLOR", "ANSIBLE_VERBOSITY", "ANSIBLE_DEBUG", "ANSIBLE_LOG_PATH")
+#: And of pip: how to reach a package index. The others say what to install where, and can spoil .venv for good.
+PIP_KEPT = re.compile(r"PIP_(.*INDEX.*|FIND_LINKS|.*CERT|PROXY|TRUSTED_HOST|.*TIMEOUT|RETRIES|CONFIG_FILE|.*CACHE_DIR|KEYRING.*)")
+PYTHON_DROPPED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
+
+
+class CannotPrepareError(Exception):
+    """.venv cannot be made; the message says why."""
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(f"lane: {text}", file=sys.stderr, flush=True)
+
+
+def clean_environment() -> None:
+    """Change os.environ so that the caller's environment does not change what Ansible and pip do."""
+    for name in list(os.environ):
+        foreign = name.startswith("ANSIBLE_") and name not in ANSIBLE_KEPT
+        if foreign or (name.startswith("PIP_") and not PIP_KEPT.fullmatch(name)) or name in PYTHON_DROPPED:
+            del os.environ[name]
+    os.environ.update(
+        PIP_USER="0",
+        LC_ALL="C.UTF-8",
+        ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),  # named, because Ansible ignores one in a world-writable folder
+        ANSIBLE_COLLECTIONS_PATH=str(VENV / "none"),  # the pinned collections are beside Ansible itself, and ~/.ansible/collections does not count
+    )
+    try:  # tried, because every directory looks writable to root
+        tempfile.TemporaryFile(dir=os.environ.get("HOME") or "/dev/null").close()
+    except OSError:
+        os.environ["HOME"] = str(ROOT / ".cache/home")
+        os.makedirs(os.environ["HOME"], exist_ok=True)
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # the caller's folder is gone
+        os.chdir("/")
+        here = "/"
+    asked = os.environ.get("PWD", "")
+    os.environ["LANE_CALLER_DIR"] = asked if os.path.isdir(asked) and os.path.samefile(asked, here) else here  # where relative paths of origins start
+
+
+def installed(file: str) -> bool:
+    """Whether the packages of a requirements file are in .venv, as it is now and for this checkout at this place."""
+    stamp = VENV / f"{file}.stamp"
+    return PYTHON.exists() and stamp.is_file() and stamp.read_text(encoding="utf-8") == _stamp(file)
+
+
+def need(*files: str) -> bool:
+    """Install requirements files into .venv, once, also when several commands ask for it at the same time. True when something was installed.
+
+    Raises CannotPrepareError.
+    """
+    if all(map(installed, files)):
+        return False
+    lock = os.open(ROOT, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(lock)
+        for file in files:
+            if not installed(file):
+                if file == "requirements.txt":
+                    _make()
+                _install(file)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _lock(lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        say("another ./lane is preparing .venv; waiting for it")
+
+    def late(*_: object) -> None:
+        raise CannotPrepareError(f"it did not finish within {LOCK_LIMIT // 60} minutes")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(LOCK_LIMIT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    signal.alarm(0)
+
+
+def _make() -> None:
+    if os.path.lexists(VENV) and not (VENV / MADE).exists():
+        raise CannotPrepareError(f"{VENV} was not made by this script; move it away")
+    for folder in (ROOT, VENV):
+        if folder.exists() and not os.access(folder, os.W_OK):
+            raise CannotPrepareError(f"cannot make .venv: user {pwd.getpwuid(os.getuid()).pw_name} cannot write to {folder}")
+    python = sys.executable if sys.prefix == sys.base_prefix else os.path.realpath(sys.executable)  # the latter is not removed with a .venv
+    say(f"making .venv with Python {sys.version.split()[0]} (once; about half a minute)")
+    try:
+        if VENV.exists():
+            shutil.rmtree(VENV)
+        VENV.mkdir()
+        (VENV / MADE).touch()
+    except OSError as error:
+        raise CannotPrepareError(f"cannot make {VENV}: {error.strerror}") from None
+    if subprocess.run([python, "-m", "venv", str(VENV)], stdout=sys.stderr, check=False).returncode:
+        raise CannotPrepareError(f"{python} -m venv could not make {VENV}; see its output above")
+
+
+def _install(file: str) -> None:
+    say(f"installing {file} into .venv")
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
+    if subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", str(ROOT / file)], stdout=sys.stderr, check=False).returncode:
+        raise CannotPrepareError(f"pip could not install {ROOT / file}; see its output above")
+    (VENV / f"{file}.stamp").write_text(_stamp(file), encoding="utf-8")
+
+
+def _stamp(file: str) -> str:
+    """Identifies what is installed: the file, the Python that runs it, and the checkout's path, which the scripts in .venv contain."""
+    return f"{hashlib.sha256((ROOT / file).read_bytes()).hexdigest()} {os.path.realpath(PYTHON)} {ROOT}\n"
