@@ -1,0 +1,261 @@
+"""What each verb does to ryll and sees of it: keys, clipboard, sizes, refusals, events."""
+
+from __future__ import annotations
+
+import stat
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.protocols.ryll import verbs
+from ansible.module_utils.lane.protocols.ryll.client import Client
+from ansible.module_utils.lane.protocols.ryll.errors import Refused, SessionFailed
+from ansible.module_utils.lane.protocols.ryll.session import Settings, run
+from ansible.module_utils.lane.protocols.ryll.steps import plan
+from control_peer import STATUS, Connection, Peer, Ryll, png
+from control_play import BUSY, PRESS, SUBSCRIBE, H, Handler, dancing, events_after_subscribe, fail, play, ryll, seen, silent_after_status, without
+
+
+def test_the_smoke_check(tmp_path: Path) -> None:
+    shot, made = tmp_path / "shot.png", Ryll()
+    result = play(
+        made,
+        {"hello": {}, "name": "hello"},
+        {"await": {"surfaces": 1, "marks": 1, "agent": False}, "name": "status", "within": 30, "blame": "guest"},
+        {"screenshot": {"file": str(shot), "not_one_colour": True}, "name": "screenshot"},
+    )
+    assert result["changed"] is False
+    assert [(entry["name"], entry["step"], entry["result"]) for entry in result["transcript"]] == [
+        ("hello", "hello", "ok"),
+        ("status", "await", "ok"),
+        ("screenshot", "screenshot", "ok"),
+    ]
+    assert result["server"] == {"name": "ryll", "protocol_version": "1.5"}
+    assert seen(result, 1) == STATUS | {"marks": 1, "asked": 1}
+    assert seen(result) == {"format": "png", "width": 8, "height": 4, "bytes": shot.stat().st_size, "one_colour": None, "file": str(shot)}
+    assert shot.read_bytes() == png(8, 4, made.pixels)
+    assert stat.S_IMODE(shot.stat().st_mode) == 0o600
+    assert made.asked == ["hello", "status", "stats", "status", "screenshot", "status"]
+
+
+def test_await_goes_on_asking_until_all_holds() -> None:
+    made = ryll(surfaces=False)
+    timer = threading.Timer(0.15, lambda: setattr(made, "surfaces", True))
+    timer.start()
+    result = play(made, H, {"await": {"surfaces": 1, "size": "8x4", "agent": False}})
+    timer.join()
+    assert result["transcript"][1]["seconds"] > 0.1
+    assert seen(result)["asked"] >= 2
+
+
+def test_a_ryll_that_falls_silent_is_blamed_itself_unless_the_limit_was_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [H, {"await": {"agent": True}, "within": 0.3, "blame": "guest"}]
+    assert fail(silent_after_status, *steps).component == "guest"
+    monkeypatch.setattr(verbs, "ANSWER_WITHIN", 0.1)
+    failed = fail(silent_after_status, *steps)
+    assert (failed.component, failed.code) == ("ryll", "ryll_timeout")
+
+
+def test_keys_go_down_and_come_up_in_order() -> None:
+    made = Ryll()
+    result = play(made, H, {"send_key": {"key": "ctrl-alt-f2"}}, {"send_key": {"scancode": 0xE050}}, {"send_key": {"key": "shift-a", "state": "down"}})
+    assert made.keys[:5] == [(0x1D, "down"), (0x38, "down"), (0x3C, "press"), (0x38, "up"), (0x1D, "up")]
+    assert made.keys[5:] == [(0xE050, "press"), (0x2A, "down"), (0x1E, "down")]
+    assert result["changed"] is True
+    assert seen(result, 1) == {"scancodes": [["0x1d", "0x38", "0x3c"]], "state": "press"}
+    made.keys.clear()
+    result = play(made, H, {"send_key": {"key": "shift-a", "state": "up"}}, {"send_key": {"keys": ["a", "left"], "delay_ms": 100}})
+    assert made.keys == [(0x1E, "up"), (0x2A, "up"), (0x1E, "press"), (0xE04B, "press")]
+    assert result["transcript"][2]["seconds"] >= 0.1
+
+
+def test_modifiers_come_up_again_when_ryll_refuses_the_key() -> None:
+    def refuse_press(c: Connection, request: Any, params: Any) -> None:
+        made.keys.append((params["scancode"], params["state"]))
+        if params["state"] == "press":
+            c.refuse(request, "internal_error", "input channel closed or full")
+        else:
+            c.accept(request, {})
+
+    made = ryll(on_send_key=refuse_press)
+    failed = fail(made, H, {"send_key": {"key": "ctrl-c"}})
+    assert made.keys == [(0x1D, "down"), (0x2E, "press"), (0x1D, "up")]
+    assert (failed.code, failed.sample, failed.result["changed"]) == ("ryll_refused", "input channel closed or full", True)
+
+
+def test_text_is_typed_key_by_key() -> None:
+    made = Ryll()
+    result = play(made, H, {"type": {"text": "aB\n", "delay_ms": 0}})
+    assert made.keys == [(0x1E, "press"), (0x2A, "down"), (0x30, "press"), (0x2A, "up"), (0x1C, "press")]
+    assert seen(result) == {"text": "aB\n", "characters": 3}
+
+
+def test_paste_waits_for_its_end_unless_told_not_to() -> None:
+    made = Ryll()
+    assert seen(play(made, H, {"paste": {"text": "ls\n"}})) == {"text": "ls\n", "characters": 3}
+    assert (made.pasted, made.asked[1:]) == ("ls\n", ["subscribe", "paste"])
+    made.asked.clear()
+    play(made, H, {"paste": {"text": "ls", "wait": False}})
+    assert made.asked[1:] == ["paste"]
+
+
+def test_the_clipboard_there_and_back() -> None:
+    result = play(
+        ryll(agent=True),
+        H,
+        {"clipboard_get": {}},
+        {"subscribe": {"events": ["clipboard_changed"]}},
+        {"clipboard_set": {"text": "häl\0lo"}},
+        {"expect_event": {"event": "clipboard_changed", "fields": {"bytes": 7}}},
+        {"clipboard_get": {"equals": "HÄL\0LO"}, "register": "text"},
+    )
+    assert seen(result, 1) == {"text": None, "characters": None}
+    assert result["registered"] == {"text": {"text": "HÄL\0LO", "characters": 6}}
+    assert result["changed"] is True
+
+
+def test_resize_sees_the_size_that_was_sent_on_and_tries_a_full_queue_again() -> None:
+    made, refusals = Ryll(), [1, 2]
+
+    def on_resize(c: Connection, request: Any, params: Any) -> None:
+        if refusals:
+            refusals.pop()
+            c.refuse(request, "queue_full", "resize queue is full; retry shortly")
+        else:
+            Ryll.on_resize(made, c, request, params)
+
+    vars(made)["on_resize"] = on_resize
+    result = play(made, H, {"resize": {"width": 801, "height": 601}, "register": "r"}, {"await": {"size_as": "r"}})
+    assert seen(result, 1) == {"width": 800, "height": 600}
+    assert made.asked.count("resize") == 3
+
+
+def test_stats_and_a_verb_of_a_newer_ryll() -> None:
+    result = play(dancing(lambda p: {"n": p["n"], "more": 1}), H, {"stats": {"marks": 1}}, {"call": {"method": "dance", "params": {"n": 3}, "acts": True}})
+    assert seen(result, 1)["display"]["marks_received"] == 1
+    assert seen(result) == {"result": {"n": 3, "more": 1}}
+    assert result["changed"] is True
+
+
+def test_any_minor_version_will_do_and_nothing_unlisted_is_tried() -> None:
+    for version in ("1.0", "1.99"):
+        play(lambda c, version=version: c.hello(protocol_version=version), H)  # type: ignore[misc]
+    made = without(methods=["resize"])
+    fail(made, H, {"resize": {"width": 8, "height": 8}})
+    assert made.asked == ["hello"]
+    play(without(methods=["stats"]), H, {"await": {"surfaces": 1}})
+
+
+def test_a_refusal_can_be_expected() -> None:
+    dance = {"call": {"method": "dance"}, "refused": "unknown_method"}
+    assert seen(play(ryll(surfaces=False), dance, H, {"screenshot": {}, "refused": "no_such_surface"}, dance)) == {"refused": "unknown_method"}
+    play(Ryll(), {"hello": {"protocol_version": "2.0"}, "refused": "protocol_version_mismatch"})
+
+
+def busy(c: Connection) -> None:
+    c.send({"ok": False, "error": {"code": "busy", "message": "another client is connected"}})
+
+
+def test_a_busy_ryll_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ryll 0.3.0 notices the end of a connection a moment later; until then the next client gets busy."""
+    made = Ryll()
+    for steps in ([H], [{"call": {"method": "dance"}, "refused": "unknown_method"}, H]):
+        with Peer(busy, busy, made) as peer:
+            run(Settings(peer.path), plan(steps))
+    with Peer(made, busy, busy, made) as peer:
+        run(Settings(peer.path), plan([H, {"reconnect": {}}, {"status": {}}]))
+    with Peer(made, busy) as peer, pytest.raises(SessionFailed) as caught:
+        run(Settings(peer.path), plan([H, {"reconnect": {}, "within": 0.2}]))
+    assert caught.value.code == "ryll_refused"
+    monkeypatch.setattr(verbs, "LEAVES_WITHIN", 0.1)
+    assert fail(busy, H).sample == "another client is connected"
+    play(busy, H | {"refused": "busy"})
+
+
+def test_a_client_of_its_own_waits_for_a_busy_ryll_too() -> None:
+    """`./lane shot` and the check `frames` may use the socket at the same time."""
+    deadline = time.monotonic() + 5 * BUSY
+    with Peer(busy, busy, Ryll()) as peer, Client(peer.path) as client:
+        assert client.open("me", deadline).protocol_version == "1.5"
+        assert client.request("status", {}, deadline) == STATUS
+    with Peer(busy, busy, busy) as peer, Client(peer.path) as client, pytest.raises(Refused, match="busy"):
+        client.open("me", deadline, busy_limit=0.08)
+    with Peer(lambda c: c.send({"ok": False, "error": {"code": "internal", "message": "no"}})) as peer, Client(peer.path) as client:
+        with pytest.raises(Refused, match="internal"):
+            client.open("me", deadline)
+
+
+def test_events_between_steps_are_kept_in_order_and_taken_once() -> None:
+    handler = events_after_subscribe(("latency", {"n": 1}), ("surface_drawn", {"n": 2}), ("latency", {"n": 3}))
+    latency = {"expect_event": {"event": "latency", "count": 2}, "register": "l"}
+    result = play(handler, H, SUBSCRIBE, {"status": {}}, {"expect_event": {"event": "surface_drawn"}}, latency)
+    assert [(one["name"], one["data"]["n"]) for one in result["events"]] == [("latency", 1), ("surface_drawn", 2), ("latency", 3)]
+    assert all(one["during"] in (3, 4) and 0 < one["seconds"] < result["seconds"] for one in result["events"])
+    assert result["registered"]["l"] == {"event": "latency", "count": 2, "data": [{"n": 1}, {"n": 3}]}
+    assert result["events_seen"] == {"latency": 2, "surface_drawn": 1}
+    assert "1 of 2" in fail(handler, H, SUBSCRIBE, {"expect_event": {"event": "surface_drawn", "count": 2}, "within": 0.1}).problem
+
+
+def test_an_event_is_picked_by_its_data_and_true_is_not_1() -> None:
+    handler = events_after_subscribe(("latency", {"on": 1, "list": [True, {"a": 0}]}), later=0.02)
+    for fields in ({"on": True}, {"list": [1, {"a": 0}]}, {"list": [True, {"a": False}]}, {"list": [True]}, {"list": {}}):
+        failed = fail(handler, H, SUBSCRIBE, {"expect_event": {"event": "latency", "fields": fields}, "within": 0.1})
+        assert "and 1 with other data" in failed.problem
+    play(handler, H, SUBSCRIBE, {"expect_event": {"event": "latency", "fields": {"on": 1.0, "list": [True, {"a": 0}]}}})
+    play(handler, H, SUBSCRIBE, {"quiet": {"event": "latency", "fields": {"on": 2}, "seconds": 0.15}})
+
+
+def test_since_leaves_out_what_came_before_and_quiet_is_quiet() -> None:
+    """The event of a key comes after the key's answer, so it is awaited first."""
+    drawn = {"event": "surface_drawn", "since": "p"}
+    steps = [H, SUBSCRIBE, PRESS, {"pause": {"seconds": 0.05}}, PRESS | {"register": "p"}, {"expect_event": drawn}]
+    result = play(Ryll(), *steps, {"quiet": {"event": "surface_drawn", "seconds": 0.1}})
+    assert result["transcript"][6]["seconds"] >= 0.1
+
+
+def test_unsubscribe_stops_the_events() -> None:
+    result = play(Ryll(), H, SUBSCRIBE, {"unsubscribe": {"events": ["surface_drawn"]}}, PRESS, {"pause": {"seconds": 0.05}})
+    assert seen(result, 2) == {"unsubscribed": ["surface_drawn"]}
+    assert result["events"] == []
+
+
+def flood(*lines: bytes) -> Handler:
+    def serve(c: Connection) -> None:
+        c.hello()
+        c.accept(c.request(), {"subscribed": SUBSCRIBE["subscribe"]["events"]})
+        for line in lines:
+            c.raw(line)
+        for request in c.requests():
+            c.accept(request, STATUS)
+
+    return serve
+
+
+def test_a_flood_of_events_is_bounded_and_reported() -> None:
+    handler = flood(b'{"event":"latency","data":{}}\n' * 10_500 + b'{"event":"surface_drawn","data":{}}\n')
+    before = time.thread_time()
+    result = play(handler, H, SUBSCRIBE, {"status": {}}, {"expect_event": {"event": "surface_drawn"}})
+    assert time.thread_time() - before < 2 * BUSY
+    assert len(result["events"]) == 1000
+    assert len(result["notices"]) == 2 and "501 events" in result["notices"][0] and "the first 1000 of 10501" in result["notices"][1]
+
+
+def test_large_events_take_little_memory_and_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer sends 6 MB to a client that may keep 1 MiB."""
+    monkeypatch.setattr("ansible.module_utils.lane.protocols.ryll.client.MOST_EVENT_BYTES", 1 << 20)
+    handler = flood(*[b'{"event":"latency","data":{"x":"' + b"x" * 100_000 + b'"}}\n'] * 60)
+    tracemalloc.start()
+    result = play(handler, H, SUBSCRIBE, {"status": {}}, step_limit=30)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result["events_seen"] == {"latency": 60}
+    assert len(result["events"]) < 20
+    assert most < 6 << 20
+
+
+def test_dropped_events_are_a_notice() -> None:
+    result = play(events_after_subscribe(("dropped", {"count": 5}), ("dropped", {"count": 2})), H, SUBSCRIBE, {"status": {}})
+    assert result["notices"] == ["ryll dropped 7 events because they were not read in time"]
