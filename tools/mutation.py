@@ -73,7 +73,9 @@ class _Finder(ast.NodeVisitor):
     def visit_Compare(self, node: ast.Compare) -> None:
         if len(node.ops) == 1:
             left, right = self.text(node.left), self.text(node.comparators[0])
-            clock = "time.monotonic()" in (left, right)  # no test meets a boundary of time
+            clock = any(
+                word in left + right for word in ("time.monotonic()", "time.time()")
+            )  # no test meets a boundary of time
             for table in (COMPARISONS,) if clock else (COMPARISONS, BOUNDARIES):
                 if new := table.get(type(node.ops[0])):
                     self.add(node, f"({left} {new} {right})", f"-> {new}")

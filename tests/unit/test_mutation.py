@@ -18,7 +18,7 @@ def changed(source: str) -> list[str]:
     [
         ("x = a == b", ["x = (a != b)"]),
         ("x = a < b", ["x = (a <= b)", "x = (a >= b)"]),
-        ("x = time.monotonic() < b", ["x = (time.monotonic() >= b)"]),
+        ("x = a < time.monotonic() - b", ["x = (a >= time.monotonic() - b)"]),
         ("if TYPE_CHECKING:\n    a = 1", []),
         ("x = a not in b", ["x = (a in b)"]),
         ("x = a and b and c", ["x = ((a) or (b) or (c))"]),

@@ -122,6 +122,20 @@ def test_counters_that_moved(lane: TestLane) -> None:
     assert detail["before"] == {}
 
 
+def test_a_counter_that_rose_by_one_is_enough_and_an_old_verdict_is_none(lane: TestLane) -> None:
+    verdict = "kerbside_proxy_firewall_verdicts_total"
+    old = {"kerbside_proxy_authorized_total": 3, "kerbside_proxy_bytes_relayed_total{direction=client_to_server}": 311, verdict: 1}
+    Path(lane.dir, "counters.json").write_text(json.dumps(old))
+    with api(lambda n, auth: (200, MOVED + f"{verdict} 1")) as port:
+        assert outside_checks.counters(where(lane, metrics_port=port))["before"] == old
+
+
+def test_without_the_counters_of_before_nothing_can_be_said(lane: TestLane) -> None:
+    with pytest.raises(LaneError) as caught:
+        outside_checks.counters(where(lane, counters_file=f"{lane.dir}/none"))
+    assert caught.value.code == "counters_before_missing"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "code", "words"),
     [

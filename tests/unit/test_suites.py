@@ -34,6 +34,9 @@ def changed(**more: Any) -> dict[str, Any]:
     return {**GOOD, **more}
 
 
+LINK = {"link": {}, "register": "l"}
+
+
 def one_step(step: Any, **more: Any) -> dict[str, Any]:
     return changed(checks=[{"name": "one", "steps": [step], **more}])
 
@@ -49,6 +52,64 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (changed(checks=[]), "`checks` is not a list"),
         (changed(consoles=[{"name": "c", "machine": "m"}]), "console c: `machine` is not the name of one of `machines`"),
         (changed(checks=GOOD["checks"] * 2), "two checks are named one"),
+        (changed(suite="My"), "`suite` is not a name"),
+        (changed(suite=1), "`suite` is not a name"),
+        (changed(guests=[]), "`guests` is not a list of texts"),
+        (changed(guests="pocket"), "`guests` is not a list of texts"),
+        (changed(boots="yes"), "`boots` is not true or false"),
+        (changed(checks={}), "`checks` is not a list"),
+        (changed(ryll=[1]), "`ryll` is not a list of texts"),
+        (changed(machines={}), "`machines` is not a list of at most 2"),
+        (changed(machines=[{"name": name} for name in "abc"]), "`machines` is not a list of at most 2"),
+        (changed(machines=[{"name": "A"}]), "'A' is not a name"),
+        (changed(machines=[{"name": 1}]), "1 is not a name"),
+        (changed(machines=[{"tls": True}]), "`name` is missing"),
+        (changed(machines=[{"name": "a", "devices": "x"}]), "`devices` is not a list of texts"),
+        (changed(machines=[{"name": "a"}], consoles=[{"name": f"c{n}", "machine": "a"} for n in range(21)]), "list of at most 20"),
+        ({"suite": "mine", "guests": ["pocket"]}, "`checks` is missing"),
+        (changed(checks=["x"]), "check 1: it is not a mapping"),
+        (changed(checks=[{"name": "N", "steps": []}]), "check 1: `name` is not a name"),
+        (changed(checks=[{"name": 1, "steps": []}]), "check 1: `name` is not a name"),
+        (changed(checks=[*GOOD["checks"], {"name": "two", "steps": []}]), "check two: `steps` is not a list"),
+        (changed(checks=[{"name": "one", "steps": "x"}]), "`steps` is not a list"),
+        (changed(checks=[{"name": "one", "steps": ["x"]}]), "step 1: it is not a mapping such as"),
+        (changed(checks=[{"name": "one", "steps": [{"wait": {"seconds": 1}}, {}]}]), "step 2: it has none of"),
+        (one_step({"wait": {"seconds": 1}}, slow="yes"), "`slow` is not true or false"),
+        (one_step({"wait": {"seconds": 1}}, events=["a", 1]), "`events` is not a list of texts"),
+        (one_step({"wait": {"seconds": 1}}, kerbside={"OTHER": 1}), "its settings are named KERBSIDE_SOMETHING"),
+        (one_step({"wait": {"seconds": 1}}, expected_failure={"code": "task_failed"}), "`reason` is missing"),
+        (one_step({"wait": {"seconds": 1}}, if_failed=[{"blame": "ryll", "steps": []}]), "`instead_of` is missing"),
+        (one_step({"wait": {"seconds": 1}}, if_failed=[{"instead_of": "x", "blame": "ryll", "steps": []}]), "`blame` is not one of"),
+        (one_step({"wait": {"seconds": 1}, "client": "A"}), "`client` is not a name"),
+        (one_step({"wait": {"seconds": 1}, "client": 1}), "`client` is not a name"),
+        (one_step({"wait": {"seconds": 1}, "since": 1}), "'since' is not one of name, within"),
+        (one_step({"wait": {"seconds": 1}, "register": "A"}), "`register` is not a name"),
+        (one_step({"wait": {"seconds": 1}, "register": 1}), "`register` is not a name"),
+        (one_step({"wait": {"seconds": 1}, "within": 3601}), "`within` is not a number of seconds"),
+        (one_step({"wait": {"seconds": 1}, "within": True}), "`within` is not a number of seconds"),
+        (one_step({"wait": {"seconds": 1}, "within": "1"}), "`within` is not a number of seconds"),
+        (one_step({"wait": {"seconds": 0}}), "`seconds` is not a number above 0"),
+        (one_step({"wait": {}}), "`seconds` is missing"),
+        (one_step({"wait": None}), "`seconds` is missing"),
+        (one_step({"wait": [1]}), "it is not a mapping"),
+        (one_step({"hello": {}, "blame": "nobody"}), "wrong `blame`"),
+        (one_step({"api": {"path": ""}}), "`path` is not a text of one line"),
+        (one_step({"api": {"path": "a\nb"}}), "`path` is not a text of one line"),
+        (one_step({"api": {"path": "/x", "method": "HEAD"}}), "`method` is not GET or POST"),
+        (one_step({"api": {"path": "/x", "token": 1}}), "`token` is not a text"),
+        (one_step({"api": {"path": "/x", "status": -1}}), "`status` is not a whole number"),
+        (one_step({"api": {"path": "/x", "status": True}}), "`status` is not a whole number"),
+        (one_step({"api": {"path": "/x", "retry": 1}}), "`retry` is not true or false"),
+        (one_step({"api": {"path": "/x", "match": 1}}), "`match` is not a regular expression"),
+        (one_step({"api": {"path": "/x", "jwt": []}}), "`jwt` is not a mapping"),
+        (one_step({"api": {"path": "/x", "jwt": {"set": [{"a": "{gone.x}"}]}}}), "{gone.x} is not one of"),
+        (one_step({"audit": {"has": []}}), "`has` is not a list of texts"),
+        (one_step({"audit": {"has": [1]}}), "`has` is not a list of texts"),
+        (one_step({"connect": {"options": "x"}}), "`options` is not a list"),
+        (one_step({"counters": {"grow": {}}}), "`grow` is not a mapping of counters"),
+        (one_step({"audit": {"than": "x"}}), "`than` is 'x', which no audit step before it registered"),
+        (changed(checks=[{"name": "one", "steps": [LINK, {"send": {"link": "l", "type": 1, "hex": "f"}}]}]), "is not bytes as hexadecimal"),
+        (one_step({"serial": {"line": "x", "match": "y"}}), "it does not have exactly one of line, match, never"),
         (one_step({"serial": {"line": "x"}}, client="many"), "check one: `client` is not shared, fresh or none"),
         (one_step({"serial": {"line": "x"}}, expected_failure={"code": "nonsense", "reason": "x"}), "'nonsense' is not a code"),
         (one_step({"serial": {"line": "x"}, "wait": {"seconds": 1}}), "check one: step 1: it has serial and wait"),
@@ -69,6 +130,28 @@ def test_a_bad_file_is_named_by_its_place(suite: Any, place: str) -> None:
         read(suite)
     assert caught.value.code == "suite_file_invalid" and caught.value.component == "lane"
     assert str(caught.value.cause).startswith("/my/suite.yml:") and place in caught.value.cause
+
+
+def test_what_a_suite_file_need_not_say() -> None:
+    suite = read({**GOOD, "checks": [{"name": "one", "steps": [{"wait": {"seconds": 1}}, {"hello": {}}]}]})
+    (one,) = suite.checks
+    assert (suite.boots, suite.ryll, suite.kerbside, suite.machines, suite.description) == (False, (), {}, (), "")
+    assert (one.slow, one.client, one.expected_failure, one.events, one.culprits) == (False, "shared", None, plan.EVENTS, [])
+    wait, hello = one.steps
+    assert (wait.limit, wait.name, wait.client, wait.number, wait.ryll) == (10.0, "wait", "ryll", 1, None)
+    assert (hello.limit, hello.number) == (10.0, 2) and hello.ryll
+
+
+def test_what_a_suite_file_says_counts() -> None:
+    nap = {"wait": {"seconds": 0.5}, "within": 3600, "register": "w", "client": "second", "name": "a nap"}
+    steps = [nap, {"log": {"of": "api", "line": "x", "since": "w"}}]
+    more = {"slow": True, "client": "none", "events": ["latency"], "kerbside": {"KERBSIDE_A": 1}}
+    given = {"boots": True, "ryll": ["--x"], "kerbside": {"KERBSIDE_B": True}, "machines": [{"name": "a"}, {"name": "b"}]}
+    suite = read(changed(**given, checks=[{"name": "one", "steps": steps, **more}]))
+    (one,) = suite.checks
+    assert (suite.boots, suite.ryll, suite.kerbside, [each["name"] for each in suite.machines]) == (True, ("--x",), {"KERBSIDE_B": "True"}, ["a", "b"])
+    assert (one.slow, one.client, one.events, one.kerbside) == (True, "none", (*plan.EVENTS, "latency"), {"KERBSIDE_A": "1"})
+    assert (one.steps[0].limit, one.steps[0].register, one.steps[0].client, one.steps[0].name) == (3600.0, "w", "second", "a nap")
 
 
 def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
