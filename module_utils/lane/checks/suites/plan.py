@@ -287,7 +287,7 @@ class _Reader:
         if not isinstance(client, str) or not NAME.fullmatch(client):
             raise _invalid(place, "`client` is not a name of small letters, digits and _")
         if actor in ryll_steps.VERBS:
-            step = self._of_ryll(place, raw, around, played.setdefault(client, prelude(events)), number)
+            step = self._of_ryll(place, raw, played.setdefault(client, prelude(events)), number)
             return Step(number, actor, step.options, step.name, step.limit, step.register, step.blame, client, step)
         place = f"{place} ({actor})"
         if strange := [key for key in around if key not in ("name", "within", "register", "blame")]:
@@ -304,15 +304,12 @@ class _Reader:
             number, actor, options, str(around.get("name", actor)), float(within), register, around.get("blame"), client
         )
 
-    def _of_ryll(
-        self, place: str, raw: dict[Any, Any], around: dict[Any, Any], before: list[Any], number: int
-    ) -> ryll_steps.Step:
+    def _of_ryll(self, place: str, raw: dict[Any, Any], before: list[Any], number: int) -> ryll_steps.Step:
         entry = {key: value for key, value in raw.items() if key != "client"}
         try:
             step = ryll_steps.plan([*before, entry], STEP_LIMIT)[-1]
         except LaneError as error:
             raise _invalid(place, re.sub(r"\bstep \d+\b", f"step {number}", error.cause)) from None
-        self._component(place, around.get("blame"))
         before.append(entry)
         return step
 
