@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tools.mutation import mutants
+
+ROOT = Path(__file__).parents[2]
 
 
 def changed(source: str) -> list[str]:
@@ -38,3 +42,11 @@ def test_each_change_is_made_once_and_is_python(source: str, expected: list[str]
     assert sorted(found) == sorted(expected)
     for text in found:
         ast.parse(text)
+
+
+def test_a_mutant_that_is_listed_as_equivalent_is_there() -> None:
+    for one in yaml.safe_load((ROOT / "tests/mutation/equivalent.yml").read_text(encoding="utf-8")):
+        source = (ROOT / one["module"]).read_bytes()
+        lines = source.decode().splitlines()
+        assert (one["line"], one["change"]) in {(lines[mutant.line - 1].strip(), mutant.what) for mutant in mutants(source)}, one
+        assert one["reason"]

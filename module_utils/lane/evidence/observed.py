@@ -108,7 +108,7 @@ class Evidence:
         at = 0.0
         for place, line in enumerate(text.splitlines(), number + 1):
             if stamp := STAMP.search(line):
-                at = datetime.fromisoformat((stamp[1] or stamp[2])[:26]).replace(tzinfo=UTC).timestamp()
+                at = datetime.fromisoformat(stamp[1] or stamp[2]).replace(tzinfo=UTC).timestamp()
             yield Line(path, place if counted else 0, line, at)
 
     def find(self, name: str, pattern: str | re.Pattern[str], whole: bool = False) -> tuple[Line, re.Match[str]] | None:
