@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -195,6 +196,25 @@ def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: l
     assert entry["detail"].get("code") == code
     assert entry["result"] == ("fail" if code else "pass")
     assert code is None or (entry["detail"]["component"] == "guest" and entry["detail"]["evidence"].startswith(lane.place.serial_log))
+
+
+def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_from_its_beginning(lane: Lane) -> None:
+    serial = Path(lane.place.serial_log)
+    serial.write_text("before, and many words more\r\n")
+    assert played(lane, check({"serial": {"line": "before, and many words more"}, "within": 0.02}))[0]["detail"]["code"] == "serial_line_missing"
+    later = plan.Actor({}, lambda *_: Timer(0.05, says(lane, "key: a").play).start())
+    anew = plan.Actor({}, lambda *_: serial.write_text("key: b\r\n"))
+    steps = ({"later": {}}, {"serial": {"line": "key: a"}}, {"anew": {}}, {"serial": {"line": "key: b"}})
+    (entry,) = played(lane, check(*steps), actors={"later": later, "anew": anew})
+    assert entry["result"] == "pass", entry
+    assert entry["detail"]["witnesses"] == ["serial: key: a", "serial: key: b"]
+
+
+def test_the_number_of_lines_is_said_where_several_are_awaited(lane: Lane) -> None:
+    step = {"serial": {"match": "^key", "count": 2}, "within": 0.02}
+    assert "2 times, but 1;" in played(lane, check({"say": {}}, step), actors={"say": says(lane, "key: a")})[0]["detail"]["cause"]
+    (entry,) = played(lane, check({"say": {}}, step), actors={"say": says(lane, "key: a", "key: b")})
+    assert entry["detail"]["witnesses"] == ["serial: key: b (2 of them)"]
 
 
 @pytest.mark.parametrize(("wanted", "good"), [(2, True), (1, False), (">1", True), (">2", False), (">=2", True), ("<3", True), ("<2", False)])
