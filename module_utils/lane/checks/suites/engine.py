@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -299,9 +298,3 @@ def failure(entries: list[dict[str, Any]]) -> LaneError | None:
             problem = f"suite {entry['suite']} on {entry['guest']}: check {entry['name']}: {detail['cause']}"
             return LaneError(detail["code"], detail["component"], problem, check=entry["name"], evidence=detail["evidence"])
     return None
-
-
-def lines(text: str, pattern: str) -> list[str]:
-    """The lines of a text that match."""
-    found = re.compile(pattern)
-    return [line for line in text.splitlines() if found.search(line)]
