@@ -75,11 +75,12 @@ class Coverage:
         self.data.read()
 
     def tests(self, module: Path, line: int) -> list[str]:
-        """The tests that run this line, or any line of the module where that one is run by an import."""
+        """The tests that run this line; where an import runs it, the files with a test that runs any line of the module."""
         contexts = self.data.contexts_by_lineno(str(self.copy / module))
         ran = set(contexts.get(line) or [""])
-        found = ran if "" not in ran else {one for several in contexts.values() for one in several}
-        return sorted({one.rpartition("|")[0] for one in found if one})
+        if "" not in ran:
+            return sorted({one.rpartition("|")[0] for one in ran})
+        return sorted({one.partition("::")[0] for several in contexts.values() for one in several if one})
 
 
 def alone(command: list[str]) -> list[str]:
