@@ -22,7 +22,7 @@ def png(path: Path, size: tuple[int, int] = (40, 30)) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs/spine.json").write_text(json.dumps({"guest": "pocket"}))
+    (tmp_path / "logs/outside.json").write_text(json.dumps({"guest": "pocket"}))
     return tmp_path
 
 

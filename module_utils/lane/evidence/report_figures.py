@@ -86,7 +86,7 @@ def small(data: bytes, width: int) -> bytes | None:
 
 def screens(room: Room, guests: list[str]) -> list[Screen]:
     """The guests' pictures, in the order in which they were checked. The smoke check gives those of earlier guests names with the guest in them."""
-    last = str(read_json(room.artifacts / "logs/spine.json", {}).get("guest") or (guests[-1] if guests else "the guest"))
+    last = str(read_json(room.artifacts / "logs/outside.json", {}).get("guest") or (guests[-1] if guests else "the guest"))
     found = []
     for guest in dict.fromkeys([*guests, last]):
         pictures = {}
