@@ -155,7 +155,8 @@ def main() -> None:
         entries = engine.run(lane, suite, given["guest"], ACTORS, given["slow"])
         if given["last"]:
             lane.restore()
-        check_report.write(given["report_file"], {"suite": suite.name, "guest": given["guest"], "checks": entries})
+        pictures = [entry["detail"]["picture"] for entry in entries if "picture" in entry["detail"]]
+        check_report.write(given["report_file"], {"suite": suite.name, "guest": given["guest"], "checks": entries, "files": pictures})
         passed = sum(entry["result"] == "pass" for entry in entries)
         note = f"{suite.name} on {given['guest']}: {passed} of {len(entries)} checks"
         if failure := engine.failure(entries):

@@ -233,6 +233,7 @@ def lint() -> Stage:
             tool("mypy", "mypy", "--strict", "-p", "lane", "-p", "tools", "--cache-dir", f"{cache}/mypy"),
             tool("ruff check", "ruff", "check", "--output-format=concise", "--cache-dir", f"{cache}/ruff", *python),
             tool("ruff format", "ruff", "format", "--check", "--diff", "--cache-dir", f"{cache}/ruff", *python),
+            tool("mkdocs", "mkdocs", "build", "--strict", "--quiet"),  # a site of docs/, without a warning
             tool("yamllint", "yamllint", "--strict", "."),
             tool("shellcheck", "shellcheck", "lane", ".ci/run"),
             tool("actionlint", "actionlint", "-no-color", *workflows),

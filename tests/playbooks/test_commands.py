@@ -46,6 +46,8 @@ ON_A_LANE = {
 LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b")
 #: Run by another test, or by a stage of tools/run_tests.py.
 TESTED = {
+    r"\./lane -e smoke_console_uuid=.*": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
+    r"\.venv/bin/mkdocs build": "tools/run_tests.py::lint",
     r"\./lane suites\b.*|\./lane -e lane_suites=all": "tests/playbooks/test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen",
     r"\./lane faults --quick": "tests/playbooks/test_faults.py::test_the_quick_half_is_as_expected",
     r"\.venv/bin/python tests/lint/errors\.py": "tests/unit/test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code",
@@ -73,6 +75,7 @@ TESTED = {
 #: Not run, and why.
 NOT_HERE = {
     r"\./lane cache": "shows the user's own cache, which a test leaves alone; tests/unit has its parts",
+    r"\./lane mutants": "takes minutes for each of many; tests/unit/test_mutation.py has its parts",
     r"\./lane bench": "takes minutes and wants the machine for itself; tests/unit/test_bench.py has its parts, and its --help is run here",
     r"\.venv/bin/python tests/mutation/run\.py.*": "takes an hour; tests/unit/test_mutation.py has its engine",
     r"git clone REPOSITORY .*": "what is tested is a checkout",

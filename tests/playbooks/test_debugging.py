@@ -63,7 +63,7 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     assert follower.returncode == 0
     assert "ryll " in followed and "kerbside_proxy::relay: relay starting" in followed
     gone = verb(lane, "status")
-    assert (gone.returncode, gone.stderr) == (2, f"lane: lane: lane {lane.id} is not running; start it with ./lane up {mine}\n")
+    assert (gone.returncode, gone.stderr) == (2, f"lane: lane {lane.id} is not running; start it with ./lane up {mine}\n")
     none = verb(lane, "shot")
     assert (none.returncode, none.stderr) == (gone.returncode, gone.stderr)
     assert lane.run("playbooks/teardown.yml").text.splitlines()[-1] == f"lane {lane.id} was not running"
@@ -93,7 +93,7 @@ def see_picture(lane: Any, whose: str) -> None:
     assert pictures.one_colour(pictures.read("png", file.read_bytes(), int(found[2]), int(found[3]))) is None
     named = lane.scratch / "mine.png"
     assert verb(lane, "shot", str(named)).stdout.startswith(f"{named}: ")
-    assert verb(lane, "shot", "/nowhere/x.png").stderr.startswith("lane: environment: cannot write /nowhere/x.png: ")
+    assert verb(lane, "shot", "/nowhere/x.png").stderr.startswith("lane: cannot write /nowhere/x.png: ")
 
 
 def see_logs(lane: Any) -> subprocess.Popen[str]:
@@ -106,7 +106,7 @@ def see_logs(lane: Any) -> subprocess.Popen[str]:
     assert wrong.returncode == 2
     made = ["database_install", "database_made", "schema"] if (lane.dir / "logs/schema.log").exists() else []  # the database, when the cache had none
     said, _, parts = wrong.stderr.strip().partition("; use one of ")
-    assert said == "lane: lane: there is no part nobody"
+    assert said == "lane: there is no part nobody"
     assert {"api", "daemon", "database", "proxy", "qemu", "serial", "token", *made} <= set(parts.split(", "))
     follower = subprocess.Popen(
         [ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=ROOT

@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import report_page
+from ansible.module_utils.lane.evidence import report
 from ansible.module_utils.lane.protocols.ryll import pictures
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
@@ -30,10 +34,40 @@ def browser() -> Iterator[Chrome]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options, ChromeService(str(shutil.which("chromedriver"))))
+    driver.set_script_timeout(300)
     try:
         yield driver
     finally:
         driver.quit()
+
+
+#: Without most rows of the log, which are all alike and many.
+AXE = """
+const done = arguments[0], context = {exclude: [["#lines tr:nth-child(n+30)"]]};
+axe.run(context, {preload: false}).then(done, error => done({failed: String(error)}));
+"""
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, fetched by its hash from the package index that pip is configured for."""
+    folder = tmp_path_factory.mktemp("axe")
+    pinned = ["--no-deps", "--require-hashes", "-r", str(ROOT / "tests/requirements/axe.txt")]
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *pinned], check=True, timeout=120)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        return wheel.read("axe_playwright_python/axe.min.js").decode()
+
+
+def accessible(browser: Chrome, axe: str) -> None:
+    """axe-core has no findings, in light and dark."""
+    for scheme in ("dark", "light"):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        browser.execute_script(axe)
+        found = browser.execute_async_script(AXE)
+        assert "failed" not in found, found
+        wrong = [f"{one['id']} ({scheme}): {node['html'][:200]}: {node.get('failureSummary')}" for one in found["violations"] for node in one["nodes"]]
+        assert wrong == [] and len(found["passes"]) > 10
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def opened(browser: Chrome, page: Path) -> None:
@@ -60,9 +94,9 @@ def picture(browser: Chrome, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, lane: Any, tmp_path: Path) -> None:
+def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, axe: str, lane: Any, tmp_path: Path) -> None:
     summary = tmp_path / "summary.md"
-    green = lane.run("playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, lane_keep="on_failure")
+    green = lane.run("playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, lane_keep="on_failure", lane_guest="", lane_suites=["story"])
     assert green.rc == 0, green
     assert not lane.dir.exists()
     drawn, shown = (pictures.read("png", path.read_bytes(), 1280, 800) for path in (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png"))
@@ -80,7 +114,11 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, l
     see_without_script(browser, page)
     see_phone_and_paper(browser)
     see_links(browser, page)
+    see_guests(browser, json.loads((lane.artifacts / "result.json").read_text()))
+    accessible(browser, axe)
     picture(browser, "report-green.png")
+    dark(browser)
+    see_difference(browser, axe, lane.artifacts)
 
     red = lane.run(
         "playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, smoke_console_uuid="00000000-0000-0000-0000-000000000000", smoke_console_max_age=0
@@ -98,7 +136,42 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, l
     see_filter(browser)
     see_phone_and_paper(browser)
     see_links(browser, page)
+    accessible(browser, axe)
     picture(browser, "report-red.png")
+
+
+def see_guests(browser: Chrome, result: dict[str, Any]) -> None:
+    """Each guest's screen is shown with its name, and each suite on a guest has its checks together."""
+    words = [str(image.get_attribute("alt")) for image in browser.find_elements(By.CSS_SELECTOR, "section:has(#h-picture) img")]
+    assert [one.partition(":")[0] for one in words] == result["guests"]
+    groups = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#checks th[scope=rowgroup]")]
+    assert [one.partition(":")[0] for one in groups] == [*(f"smoke on {guest}" for guest in result["guests"]), "story on uncalibrated"]
+    beats = browser.find_elements(By.CSS_SELECTOR, ".strip li")
+    assert [beat.text for beat in beats] == [check["name"] for check in result["checks"] if check["suite"] == "story"]
+    if folder := os.environ.get("LANE_PICTURES"):
+        browser.execute_script("document.getElementById('h-strips').scrollIntoView()")
+        browser.save_screenshot(str(Path(folder) / "report-story.png"))
+
+
+def see_difference(browser: Chrome, axe: str, artifacts: Path) -> None:
+    """Pictures that differ lie over each other; the divider and the difference work by keyboard."""
+    from PIL import Image
+
+    ours = Image.open(artifacts / "screenshot.png").convert("RGB")
+    theirs = ours.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    theirs.save(artifacts / "screendump.png")
+    Image.new("RGB", ours.size, "white").save(artifacts / "difference.png")
+    opened(browser, report.write(artifacts))
+    divider, only = browser.find_elements(By.CSS_SELECTOR, ".slide input")
+    shown = browser.find_elements(By.CSS_SELECTOR, ".slide .over img")
+    assert len(shown) == 3 and shown[0].is_displayed() and not shown[2].is_displayed()
+    assert not browser.find_element(By.CSS_SELECTOR, ".flat").is_displayed()
+    before = shown[1].value_of_css_property("clip-path")
+    divider.send_keys(Keys.ARROW_RIGHT)
+    assert shown[1].value_of_css_property("clip-path") != before
+    only.send_keys(Keys.SPACE)
+    assert shown[2].is_displayed()
+    accessible(browser, axe)
 
 
 def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
@@ -114,18 +187,18 @@ def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
         found[kind, name] = seconds
     for phase in result["phases"]:
         assert ("phase", phase["name"]) in found
-    assert {("program", name) for name in ("qemu", "database", "api", "daemon", "ryll")} <= set(found)
+    assert {("program", name) for name in ("qemu", "database", "api", "daemon")} <= set(found)
     assert {("check", check["name"]) for check in result["checks"]} <= set(found)
 
 
 def see_filter(browser: Chrome) -> None:
     """Parts and text narrow the lines down, and the page says to how many."""
     rows = browser.find_elements(By.CSS_SELECTOR, "#lines tr")
-    told, text = browser.find_element(By.ID, "matches"), browser.find_element(By.ID, "text")
+    told, text = browser.find_element(By.ID, "shown"), browser.find_element(By.ID, "text")
     assert told.text == f"{len(rows)} of {len(rows)} lines"
     boxes = browser.find_elements(By.CSS_SELECTOR, "input[name=part]")
     parts = {str(box.get_attribute("value")): box for box in boxes}
-    assert {"ansible", "serial", "database", "api", "daemon", "proxy"} <= set(parts)
+    assert {"ansible", "database", "api", "daemon", "proxy"} <= set(parts)
     of_api = len(browser.find_elements(By.CSS_SELECTOR, "#lines tr[data-part=api]"))
     parts["api"].click()
     assert shown(browser) == len(rows) - of_api
@@ -138,19 +211,28 @@ def see_filter(browser: Chrome) -> None:
     text.clear()
     text.send_keys(" ", Keys.BACKSPACE)
     assert shown(browser) == len(rows)
+    browser.find_element(By.CSS_SELECTOR, "#filter button[value=api]").click()
+    assert shown(browser) == of_api
+    browser.find_element(By.CSS_SELECTOR, "#filter button[value='']").click()
+    assert shown(browser) == len(rows)
+    severity = browser.find_element(By.ID, "severity")
+    severity.send_keys(Keys.END)
+    assert shown(browser) == len(browser.find_elements(By.CSS_SELECTOR, "#lines tr.error"))
+    severity.send_keys(Keys.HOME)
+    assert shown(browser) == len(rows)
 
 
 def see_keyboard(browser: Chrome) -> None:
     """The filters and the log can be reached by Tab, and each tells its name."""
     browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
     reached = []
-    for _ in range(60):
+    for _ in range(200):
         ActionChains(browser).send_keys(Keys.TAB).perform()
         reached.append(browser.switch_to.active_element)
     names = [element.accessible_name for element in reached]
     assert any(name.startswith("api") for name in names)
     assert "with the text" in names
-    assert "All logs on one clock" in names
+    assert "Lines of the logs" in names
 
 
 def see_failure(browser: Chrome) -> None:
@@ -174,6 +256,7 @@ def see_phone_and_paper(browser: Chrome) -> None:
     assert browser.execute_script("return arguments[0].scrollHeight - arguments[0].clientHeight", log) <= 2
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     assert all(detail.get_attribute("open") for detail in browser.find_elements(By.TAG_NAME, "details"))
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
@@ -192,6 +275,13 @@ def see_light_and_dark(browser: Chrome) -> None:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
         grounds.add(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
     assert len(grounds) == 2
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def dark(browser: Chrome) -> None:
+    """Keep a picture in dark colours."""
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    picture(browser, "report-dark.png")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 

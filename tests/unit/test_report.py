@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import report_page
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.evidence import report, verdict
+from ansible.module_utils.lane.evidence import report, report_figures, verdict
 
 BEGAN = "2026-11-24T03:55:58.000Z"
 ZERO = 1795492558.0
@@ -143,8 +143,8 @@ def test_all_files_are_linked(folder: Path) -> None:
         (folder / name).write_bytes(PIXEL)
     page = report.page(result(), folder)
     assert re.findall(r'<li><a href="([^"]+)"', page) == ["result.json", "screenshot.png", "logs/a%20b.log"]
-    assert f'<a href="screenshot.png"><img src="data:image/png;base64,{"iVBORw0KGgo="}" alt="The guest' in page
-    (folder / "screenshot.png").write_bytes(bytes(report.PICTURE + 1))
+    assert f'<a href="screenshot.png"><img src="data:image/png;base64,{"iVBORw0KGgo="}" alt="pocket: as ryll sees it' in page
+    (folder / "screenshot.png").write_bytes(bytes(report_figures.ROOM + 1))
     assert "<img" not in report.page(result(), folder)
 
 
@@ -154,7 +154,7 @@ def test_text_from_logs_stays_text(folder: Path) -> None:
     page = report.page(red(cause=evil, evidence=evil) | {"guests": [evil]}, folder)
     assert page.count("<script>") == 1
     assert evil not in page
-    assert page.count("&lt;script&gt;alert(1)") == 4
+    assert page.count("&lt;script&gt;alert(1)") == 5
     assert not re.search(r'src="(?!data:)', page)
 
 
@@ -162,7 +162,7 @@ def test_a_page_of_huge_logs_stays_small_and_says_what_is_missing(folder: Path) 
     for name in ("api", "serial", "daemon"):
         (folder / f"logs/{name}.log").write_text("".join(f"{name} {number} {'<&' * 300}\n" for number in range(20_000)))
     (folder / "logs/ryll.log").write_text("one\ntwo\n")
-    (folder / "screenshot.png").write_bytes(bytes(report.PICTURE))
+    (folder / "screenshot.png").write_bytes(bytes(report_figures.ROOM))
     page = report.page(result(), folder)
     assert len(page.encode()) < 400_000
     assert "ryll" not in page.partition("Not shown here: ")[2].partition("</p>")[0]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.checks.suites import engine, plan, tokens, witnesses
+from ansible.module_utils.lane.checks.suites import engine, latency, plan, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
+from PIL import Image
 from suite_lane import GOOD, GUESTS, Lane, check, played, read, says
 
 ROOT = Path(__file__).parents[2]
@@ -392,3 +393,20 @@ def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
         assert f"| {suite.name} |" in page
         assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
     assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
+
+
+def test_the_last_judged_picture_and_what_was_measured_are_kept_for_the_report(lane: Lane) -> None:
+    found = {"shown": "seen", "picture": Image.new("RGB", (4, 3), "red"), "latency": {"": [1.0, 2.0]}}
+    actors = {
+        "look": plan.Actor({}, lambda *_: found),
+        "connect": plan.Actor({"direct": plan.Option("truth", False)}, lambda *_: ""),
+    }
+    (entry,) = played(lane, check({"look": {}}, {"connect": {"direct": True}}, {"look": {}}), actors=actors)
+    assert entry["result"] == "pass", entry
+    assert entry["detail"]["latency"] == {"through kerbside": [1.0, 2.0], "directly to qemu": [1.0, 2.0]}
+    picture = Path(lane.place.lane_dir, entry["detail"]["picture"])
+    assert picture.parent.name == "pictures" and picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_percentiles_go_from_the_least_to_the_most() -> None:
+    assert latency._percentiles([number / 1000 for number in range(101)])[::10] == [0.0, 50.0, 100.0]

@@ -6,10 +6,10 @@ searched for the run's secrets before (docs/verdict.md), and is escaped by Jinja
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +17,18 @@ from typing import Any
 
 import jinja2
 
-from ..core import bounded
 from ..core.errors import LaneError
 from ..core.private_dir import read_json
-from . import logs, verdict
+from . import log_excerpt, logs, report_figures, verdict
 
 FILE = "report.html"
 LINE = 400  #: characters of a log line that are shown
 TEXT = 150_000  #: bytes of all log lines together in the page, which has at most 400 kB
 ROW = 80  #: bytes that a line costs besides its text
-PICTURE = 160_000  #: bytes of all pictures that are shown in the page; the others are linked
 DETAIL = 8_000  #: characters of a check's detail
 #: The order in which parts are shown, as the picture travels; other logs follow.
 PARTS = ("ansible", "checks", "serial", "qemu", "database", "api", "daemon", "proxy", "ryll")
-PICTURES = {
-    "screenshot.png": "The guest's screen, as ryll sees it through kerbside",
-    "screendump.png": "The same moment, as qemu itself drew it",
-    "difference.png": "White where the two differ",
-}
+WARNING = re.compile(r"\bwarn(ing)?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,11 +69,13 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
     counts = Counter(entry.part for entry in entries)
     shown = fitting(entries, failure(result, entries))
     bars = timeline(result, artifacts, began)
+    room = report_figures.Room(artifacts)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
         result=result,
+        word="PASS" if result["verdict"] == "pass" else "FAIL",  # as in the last line
         score=verdict.score(result),
         stage=verdict.stage(result),
         bars=bars,
@@ -93,9 +89,28 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         left_out={part: count - kept for part, count in counts.items() if count > (kept := sum(entry.part == part for entry in shown))},
         files=files(artifacts),
         evidence=_file(result, artifacts),
-        pictures=pictures(artifacts),
-        checks=[{**check, "reason": reason(check), "text": _detail(check)} for check in result["checks"]],
+        screens=report_figures.screens(room, result["guests"]),
+        strips=report_figures.strips(room, result["checks"]),
+        plots=report_figures.plots(result["checks"]),
+        groups=groups(result["checks"]),
+        severity=severity,
     )
+
+
+def groups(checks: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """suite on guest -> its checks, each with its reason and its detail in words."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for check in checks:
+        shown = {**check, "reason": reason(check), "text": _detail(check)}
+        found.setdefault(f"{check['suite']} on {check['guest'] or 'no guest'}", []).append(shown)
+    return found
+
+
+def severity(text: str) -> str:
+    """error, warning or "" for a line of a log."""
+    if log_excerpt.ERROR.search(text):
+        return "error"
+    return "warning" if WARNING.search(text) else ""
 
 
 def reason(check: dict[str, Any]) -> str:
@@ -120,20 +135,6 @@ def _file(result: dict[str, Any], artifacts: Path) -> str:
     """The file with the evidence of the failure, where it is there to be linked."""
     name = str((result["blame"] or {}).get("evidence") or "").partition(":")[0]
     return name if name and not os.path.isabs(name) and ".." not in Path(name).parts and (artifacts / name).is_file() else ""
-
-
-def pictures(artifacts: Path) -> list[tuple[str, str, str]]:
-    """(words, file, the picture itself as a URL) of the pictures of this command; without the URL for those that are too large for the page."""
-    others = {f"pictures/{path.name}": path.stem for path in sorted((artifacts / "pictures").glob("*.png"))}
-    found, room = [], PICTURE
-    for name, words in {**PICTURES, **others}.items():
-        if (file := bounded.open_regular(artifacts / name)) is not None:
-            with file:
-                data = file.read(room + 1)
-            fits = len(data) <= room
-            room -= len(data) if fits else 0
-            found.append((words, name, "data:image/png;base64," + base64.b64encode(data).decode() if fits else ""))
-    return found
 
 
 def failure(result: dict[str, Any], entries: list[logs.Entry]) -> logs.Entry | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ...core.errors import LaneError, one_line
+from ...core.private_dir import write_private
 from ...programs import records
 from ...programs.loss import lost
 from ...protocols.ryll.errors import Unmet as RyllUnmet
+from ...protocols.ryll.pictures import to_png
 from .plan import CLIENT, Actor, Check, Step, Suite, fill
 from .stage import Conversation, LaneStage, read_text
 
@@ -57,6 +60,8 @@ class Play:
     start: Mark = field(default_factory=lambda: Mark({}, None))
     ended: set[str] = field(default_factory=set)  #: programs whose end a check expected and saw
     held: list[Any] = field(default_factory=list)
+    measured: dict[str, list[float]] = field(default_factory=dict)  #: of the check that is played: milliseconds at percentiles, for the report
+    picture: Any = None  #: and the last picture that one of its steps judged
     events: tuple[str, ...] = ()
 
     # --- what actors use ------------------------------------------------------------------------
@@ -131,6 +136,7 @@ class Play:
         begun, started = time.monotonic(), round(time.time(), 3)
         seen: list[str] = []
         self.events = check.events
+        self.measured, self.picture = {}, None
         error: LaneError | None = None
         try:
             settings = {**self.suite.kerbside, **check.kerbside}
@@ -145,7 +151,7 @@ class Play:
         except LaneError as failure:
             error = self._culprit(check, failure)
         entry: dict[str, Any] = {"suite": self.suite.name, "guest": self.lane.guest["name"], "name": check.name, "result": "pass"}
-        detail: dict[str, Any] = {"witnesses": seen}
+        detail: dict[str, Any] = {"witnesses": seen, **({"latency": self.measured} if self.measured else {}), **self._kept(check)}
         if check.expected_failure:
             detail["expected_failure"] = check.expected_failure["reason"]
             if not error:
@@ -157,6 +163,16 @@ class Play:
             entry["result"] = "not run" if error.code == "suite_step_missing" else "fail"
             detail.update(component=error.component, code=error.code, cause=error.cause, evidence=error.evidence)
         return {**entry, "started": started, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
+
+    def _kept(self, check: Check) -> dict[str, str]:
+        """Write the last picture of a check to the lane's directory; its name for the detail."""
+        if self.picture is None:
+            return {}
+        folder = Path(self.lane.place.lane_dir, "pictures")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        name = f"{self.suite.name}-{self.lane.guest['name']}-{check.name}.png"
+        write_private(folder / name, to_png(self.picture))
+        return {"picture": f"pictures/{name}"}
 
     def _begin(self, check: Check) -> None:
         self.cursors.clear()
@@ -187,7 +203,11 @@ class Play:
             raise self._failed(step, error) from None
         if step.register:
             self.values[step.register] = result
+        if isinstance(result, dict) and "latency" in result:
+            direct = any(one.actor == "connect" and one.options.get("direct") for one in check.steps[: step.number - 1])
+            self.measured.update({name or ("directly to qemu" if direct else "through kerbside"): values for name, values in result["latency"].items()})
         if isinstance(result, dict) and "shown" in result:
+            self.picture = result.get("picture", self.picture)
             result = result["shown"]
         if isinstance(result, str):
             seen.append(one_line(f"{step.name}: {result}" if result else step.name, LONGEST))

@@ -98,7 +98,7 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
         picture = shown(play, step.client)
         found, problem = _problem(picture, before, options)
         if problem is None:
-            return {"digest": found, "shown": f"frame {found.frame} of {size(picture)}, {len(found.events)} events"}
+            return {"digest": found, "picture": picture, "shown": f"frame {found.frame} of {size(picture)}, {len(found.events)} events"}
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL)

@@ -1,0 +1,51 @@
+"""Verdict, component and cause are the same words on the terminal, on the page, in junit.xml, in GitHub's summary and annotation, and in result.json."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_page
+from ansible.module_utils.lane.evidence import github, junit, report, verdict
+from test_report import BLAME, CHECK, result
+
+CAUSE = "the banner was 'x', not 'y'; look at logs/serial.log"
+FAILED = {**CHECK, "result": "fail", "detail": {"cause": CAUSE}}
+
+
+def of(word: str, component: str, check: str | None) -> dict[str, Any]:
+    blame = {**BLAME, "component": component, "check": check, "cause": CAUSE, "evidence": None}
+    return result(verdict=word, blame=blame, checks=[FAILED if check else {**CHECK, "result": "not run", "detail": {}}])
+
+
+@pytest.mark.parametrize(
+    ("word", "component", "check"), [("fail", "guest", "hello"), ("fail", "kerbside", None), ("error", "environment", None), ("error", "host", "hello")]
+)
+def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: str | None, tmp_path: Path) -> None:
+    values = of(word, component, check)
+    (tmp_path / "result.json").write_text(json.dumps(values))
+    line = verdict.line(values)
+    assert line == f"LANE FAIL {component}: {CAUSE}"
+    report.write(tmp_path)
+    page = report_page.read(tmp_path / "report.html")
+    assert (page.verdict, page.component, page.cause) == ("FAIL", component, CAUSE)
+    assert f"Verdict {word}, code" in (tmp_path / "report.html").read_text()
+    marks = [mark for mark in ElementTree.fromstring(junit.xml(values, tmp_path)).iter() if mark.tag in ("failure", "error")]
+    assert [(mark.get("message"), mark.get("type")) for mark in marks] == [(CAUSE, f"{component}.{BLAME['code']}")]
+    assert marks[0].tag == ("failure" if check or word == "fail" else "error")
+    assert github._cell(line) in github.summary(values, line)
+    assert github.annotation(values["blame"]) == f"::error title=lane%3A {component}::{CAUSE}"
+
+
+def test_a_green_run_says_the_same_everywhere(tmp_path: Path) -> None:
+    values = result()
+    (tmp_path / "result.json").write_text(json.dumps(values))
+    line = verdict.line(values)
+    report.write(tmp_path)
+    assert report_page.read(tmp_path / "report.html").verdict == "PASS"
+    text = line.removeprefix("LANE PASS lane 3: ").removesuffix(", 10.0 s")
+    assert text in (tmp_path / "report.html").read_text() and text in github.summary(values, line)
+    assert not list(ElementTree.fromstring(junit.xml(values, tmp_path)).iter("failure"))
