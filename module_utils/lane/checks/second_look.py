@@ -20,7 +20,8 @@ from ..protocols.ryll.private import Secrets
 from ..protocols.ryll.verbs import Stage, play
 
 NAME = "ryll_direct"
-LIMIT = 15.0  #: seconds for the second ryll to start and to show a picture
+LIMIT = 15.0  #: seconds for the second ryll to start
+SHOWN = 5.0  #: seconds until it shows a picture
 SETTLE = 2.0  #: seconds until its picture has to be right
 AGAIN = 0.1
 
@@ -33,11 +34,12 @@ def blame(
     address: str,
     spice_port: int,
     right: Callable[[Client], bool],
+    code: str = "",
 ) -> LaneError:
     """The failure as the proxy's when the same ryll shows the right picture without the proxy, else as it was.
 
-    client: the program whose picture was wrong. It loses its session, because qemu serves one client at a time.
-    right: whether a client shows what it has to show.
+    client: the program whose picture was wrong or missing. It loses its session, because qemu serves one client at a
+    time. right: whether a client shows what it has to show. code: of the proxy's failure, if not the same.
     """
     try:
         with direct(lane_dir, run, client, address, spice_port) as ryll:
@@ -49,7 +51,7 @@ def blame(
     except LaneError:
         return error
     problem = f"{error.problem}; connected directly to qemu, the same ryll shows it right"
-    return LaneError(error.code, "proxy", problem, error.fix, check=error.check, evidence=error.evidence)
+    return LaneError(code or error.code, "proxy", problem, error.fix, check=error.check, evidence=error.evidence)
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def direct(lane_dir: str, run: Run, client: str, address: str, spice_port: int) 
         start(lane_dir, run, [program], restart=True)
         with Client(socket) as ryll:
             stage = Stage(ryll, "kerbside-lane", Secrets([]))
-            for step in steps.plan([{"hello": {}}, {"await": {"surfaces": 1, "marks": 1}, "within": LIMIT}]):
+            for step in steps.plan([{"hello": {}}, {"await": {"surfaces": 1, "marks": 1}, "within": SHOWN}]):
                 play(stage, step, time.monotonic() + step.limit)
             yield ryll
     finally:

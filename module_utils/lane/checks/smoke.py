@@ -16,7 +16,7 @@ from typing import Any
 
 from ..core import check_report
 from ..core.errors import LaneError
-from ..programs import loss
+from ..programs import loss, records
 from ..protocols.qmp import Qmp
 from ..protocols.ryll import session
 from ..protocols.ryll.client import Client
@@ -29,6 +29,9 @@ SUITE = "smoke"
 #: The check that the agent's last look belongs to.
 AGENT_CHECK = "status"
 AGENT_EVENT = "agent_connected"
+#: Failures of a ryll that got nothing: it saw no surface, or ended.
+NO_SESSION = ("ryll_unmet", "ryll_process")
+DROPPED = "main channel dropped before SessionInitialized"
 #: Failures by a picture that ryll or the proxy has spoiled.
 SPOILED = ("picture_differs", "digest_crc_wrong")
 #: Seconds for each answer after a failure; healthy programs answer within milliseconds.
@@ -94,13 +97,27 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
         context.wait, context.limit, context.client = False, QUERY_TIMEOUT, None
         check(left)
     failure = failures[0] if failures else None
+    where = (context.lane_dir, context.run, "ryll", context.address, context.spice_port)
+    if failure and failure.code in NO_SESSION and failure.component in ("ryll", "guest") and sees_nothing(context, plan):
+        failure = second_look.blame(failure, *where, lambda client: True, "session_dropped")
     if failure and failure.code in SPOILED and failure.component == "ryll":
-        where = (context.lane_dir, context.run, "ryll", context.address, context.spice_port)
         failure = second_look.blame(failure, *where, lambda client: outside_checks.shows_the_truth(context, client))
         for entry in entries:
             if entry["name"] == failure.check:
                 entry["detail"] = outside_checks.failure(failure)
     return entries, failure, notices
+
+
+def sees_nothing(context: Context, plan: Plan) -> bool:
+    """Whether ryll works and has no surface, or has ended because its session did not begin."""
+    try:
+        with Client(context.control_socket) as ryll:
+            deadline = time.monotonic() + QUERY_TIMEOUT
+            ryll.open("kerbside-lane", deadline)
+            return not Status.read(ryll.request("status", {}, deadline)).surfaces
+    except LaneError:
+        entry = records.record(context.lane_dir, "ryll")
+        return entry is not None and any(DROPPED in line for line in entry.log_lines())
 
 
 def agent_kept(context: Context, client: Client, promised: bool) -> None:

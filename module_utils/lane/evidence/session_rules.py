@@ -247,7 +247,7 @@ def agent_port_closed(seen: Evidence) -> Found | None:
 @rule("ryll-denies-agent", "agent-late")
 def agent_not_seen(seen: Evidence) -> Found | None:
     """The guest has the port open: it was late if ryll sees the agent by now, else ryll does not know."""
-    if not _agent_missing(seen) or seen.agent_port_open is not True:
+    if not _agent_missing(seen) or seen.agent_port_open is not True or seen.blame["component"] == "proxy":
         return None
     if seen.agent_seen_now():
         problem = f"the guest opened the agent's port too late, not{_limit(seen)}; by now ryll sees the agent"
