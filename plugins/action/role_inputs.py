@@ -11,7 +11,8 @@
 
 Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules of the same meta/argument_specs.yml.
 It also refuses an extra variable that nothing knows although its name begins as a role's do or is nearly a known one, a tag that no task has, --skip-tags
-that leaves out what the rest needs, and a play with several hosts. What is wrong is one sentence, in result.json too.
+that leaves out what the rest needs, and two lanes with one number on one machine. What is wrong is one sentence, in result.json too.
+It needs no connection to the lane's machine. lane_home of its result tells plugins/callback/lane.py where the evidence belongs on this one.
 """
 
 from __future__ import annotations
@@ -36,16 +37,19 @@ class ActionModule(ValidateArgumentSpec):
     def run(self, tmp=None, task_vars=None):
         """Returns changed: false, or fails with msg, lane_failure and, when a result could be written, lane_verdict."""
         result = {**super(ValidateArgumentSpec, self).run(tmp, task_vars), "changed": False}
+        given, run_tags = self._task.args, task_vars["ansible_run_tags"]
+        judges = "artifacts_dir" in given and run_tags != ["teardown"]
+        if judges:
+            result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "planned")}
+            result["lane_home"]["remote"] = self._connection.transport != "local"
         for path in C.DEFAULT_MODULE_UTILS_PATH:
             if path not in ansible.module_utils.__path__:
                 ansible.module_utils.__path__.append(path)
         from ansible.module_utils.lane.core.errors import LaneError
         from ansible.module_utils.lane.lifecycle import artifacts
 
-        given, run_tags = self._task.args, task_vars["ansible_run_tags"]
-        writable = False  # on another machine lane_run moves the results away, which comes next
-        judges = "artifacts_dir" in given and run_tags != ["teardown"]
-        if judges and self._connection.transport == "local" and not self._task.check_mode:
+        writable = False
+        if judges and not self._task.check_mode:
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
                 writable = artifacts.begin(given["lane_dir"], given["artifacts_dir"], "all" in run_tags)
         try:
@@ -62,10 +66,8 @@ class ActionModule(ValidateArgumentSpec):
         from ansible.module_utils.lane.core.errors import LaneError
         from ansible.module_utils.lane.core.names import near
 
-        hosts, run, skip = (task_vars[name] for name in ("ansible_play_hosts_all", "ansible_run_tags", "ansible_skip_tags"))
+        run, skip = task_vars["ansible_run_tags"], task_vars["ansible_skip_tags"]
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
-        if len(hosts) > 1:
-            raise LaneError("several_hosts", "lane", f"a command runs one lane, but this one has the hosts {', '.join(hosts)}", "add --limit HOST")
         if unknown:
             raise LaneError("no_such_tag", "lane", f"no task has the tag {', '.join(unknown)}{near(unknown[0], roles)}; tags are {', '.join(roles)}")
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
@@ -74,6 +76,7 @@ class ActionModule(ValidateArgumentSpec):
         if set(run) <= set(skip):
             problem = f"--tags {','.join(run)} with --skip-tags {','.join(skip)} leaves nothing to do"
             raise LaneError("nothing_to_do", "lane", problem, "leave one of them out")
+        _check_numbers(task_vars)
         if wrong := self._wrong_inputs(task_vars, roles):
             raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
 
@@ -96,6 +99,24 @@ class ActionModule(ValidateArgumentSpec):
         if not unknown and not invalid:
             origin.check(values)
         return list(dict.fromkeys(words for words in (*unknown, *(_as_typed(_short(words), spec, given) for words in invalid))))
+
+
+def _check_numbers(task_vars):
+    """Raise LaneError when another lane of this command has the same number on the same machine."""
+    from ansible.module_utils.lane.core.errors import LaneError
+
+    mine = task_vars["inventory_hostname"]
+    place = _place(task_vars, mine)
+    same = [name for name in task_vars["ansible_play_hosts_all"] if name != mine and _place(task_vars["hostvars"][name], name) == place]
+    if same:
+        problem = f"{' and '.join([mine, *same])} are all lane {place[-1]} on one machine"
+        raise LaneError("same_number", "lane", problem, "give each host of the inventory a lane_id of its own")
+
+
+def _place(variables, name):
+    """The machine of a lane, and its number, as the inventory has them."""
+    where = variables.get("ansible_connection", "ssh")
+    return where, None if where == "local" else variables.get("ansible_host", name), variables.get("ansible_port"), str(variables.get("lane_id", 0))
 
 
 def _spec_files(role):

@@ -59,8 +59,60 @@ def _values(result):
     return result.result if hasattr(result, "result") else result._result
 
 
+class Lane:
+    """What a command has seen of one lane, which is a host of the play."""
+
+    def __init__(self, name, label, timeline):
+        self.name = name
+        self.label = label
+        self.timeline = timeline  # the file from which the evidence role takes the phases
+        self.phases = []
+        self.tasks = []
+        self.since = time.monotonic()
+        self.failure = None
+        self.verdict = None
+        self.word = None
+        self.run = {}
+        self.kept = 0
+        self.home = {}  # its places on this machine, as role_inputs returned them
+
+    def begin(self, role, task):
+        """A task of another role begins another phase."""
+        if role and (not self.phases or self.phases[-1]["name"] != role):
+            now = time.monotonic()
+            if self.phases:
+                self.phases[-1]["seconds"] += round(now - self.since, 3)
+            self.since = now
+            self.phases.append({"name": role, "seconds": 0.0, "started": time.time()})
+        if role or not self.tasks:
+            with open(self.timeline, "w", encoding="utf-8") as file:
+                json.dump(self.phases, file)
+        self.tasks.append({"name": task, "started": time.time(), "seconds": 0.0, "result": "not done"})
+
+    def end(self, word, values):
+        """Keep what the rest of the run needs of the result of the last task."""
+        self.tasks[-1].update(result=word, seconds=time.time() - self.tasks[-1]["started"])
+        self.verdict = values.get("lane_verdict") or self.verdict
+        self.word = values.get("lane_word") or self.word
+        self.kept = values.get("lane_ansible_kept") or self.kept
+        self.home = values.get("lane_home") or self.home
+        self.run = (values.get("ansible_facts") or {}).get("lane_run") or self.run
+
+    def fail(self, values):
+        """Keep the first failure that names a component, or else the first: the others may be its consequence."""
+        if self.failure is None or ("lane_failure" in values and "lane_failure" not in self.failure):
+            self.failure = values
+
+    def blame(self):
+        """The failure as `blame` of result.json has it."""
+        named = self.failure.get("lane_failure") or {}
+        cause = named.get("cause") or self.failure.get("msg", "a task failed")
+        phase = self.phases[-1]["name"] if self.phases else "claim"
+        return {"component": "lane", "check": None, "code": "task_failed", "evidence": None, "phase": phase, **named, "cause": cause}
+
+
 class CallbackModule(CallbackBase):
-    """One run's phases, its first failure and its verdict."""
+    """The phases, the first failure and the verdict of each lane."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -77,25 +129,18 @@ class CallbackModule(CallbackBase):
             if path not in ansible.module_utils.__path__:
                 ansible.module_utils.__path__.append(path)
         self._play = None
-        self._phases = []
-        self._tasks = []
-        self._since = time.monotonic()
-        self._failure = None
-        self._verdict = None
-        self._word = None
-        self._run = {}
-        self._kept = 0
-        self._timeline = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline.json")
-        os.environ["LANE_TIMELINE"] = self._timeline
+        self._hosts = []
+        self._lanes = {}
+        os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")  # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"  # core/check_report.py
         _end_workers_with_ansible()
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
-        self._write()
         atexit.register(self._end_early)
 
     def v2_playbook_on_play_start(self, play):
         """Refuse options that skip the check of the command, which is the first task of a play that has it: see role_inputs."""
         self._play = play
+        self._hosts = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
         start, skip = context.CLIARGS.get("start_at_task"), {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
         if context.CLIARGS.get("step") and not os.isatty(0):
             self._refuse("no_terminal", "--step asks before each task, and stdin is not a terminal", "run it on a terminal, or without --step")
@@ -109,67 +154,59 @@ class CallbackModule(CallbackBase):
         from ansible.module_utils.lane.lifecycle import artifacts
 
         error = LaneError(code, "lane", problem, fix)
-        self._verdict = {"verdict": "error", "line": f"LANE FAIL {error}"}
+        line = f"LANE FAIL {error}"
         with contextlib.suppress(Exception):  # the result of an earlier command must not pass for this one's
             known = self._play.get_variable_manager().get_vars(play=self._play)
-            templar = Templar(self._play.get_loader(), variables=known)
-            lane_id, lane_dir, folder, planned = (templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
-            if artifacts.begin(lane_dir, folder, True):
-                self._verdict = artifacts.refuse(folder, lane_id, error.as_dict(), planned)
-        self._end()
+            for host in self._hosts:
+                given = {**known, **known["hostvars"].raw_get(host)}
+                templar = Templar(self._play.get_loader(), variables=given)
+                lane_id, lane_dir, folder, planned = (templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
+                if artifacts.begin(lane_dir, folder, True):
+                    lane = Lane(host, host, "")
+                    lane.verdict = artifacts.refuse(folder, lane_id, error.as_dict(), planned)
+                    self._judge(lane)
+        self._ended = True
+        self._conclude("error", line)
         raise SystemExit(2)
 
-    def v2_playbook_on_task_start(self, task, is_conditional):
-        """A task of another role begins another phase."""
-        role = task._role.get_name() if task._role else None
-        if role and (not self._phases or self._phases[-1]["name"] != role):
-            self._close_phase()
-            self._phases.append({"name": role, "seconds": 0.0, "started": time.time()})
-            self._write()
-        self._tasks.append({"name": task.get_name().strip(), "started": time.time(), "seconds": 0.0, "result": "not done"})
+    def v2_runner_on_start(self, host, task):
+        """A lane begins a task."""
+        from ansible.module_utils.lane.evidence import summary
 
-    def _close_phase(self):
-        now = time.monotonic()
-        if self._phases:
-            self._phases[-1]["seconds"] += round(now - self._since, 3)
-        self._since = now
+        name = host.get_name()
+        if name not in self._lanes:
+            label = summary.label(name, host.get_vars().get("ansible_host"))
+            self._lanes[name] = Lane(name, label, f"{os.environ['LANE_TIMELINE']}-{name.replace('/', '_')}.json")
+        self._lanes[name].begin(task._role.get_name() if task._role else None, task.get_name().strip())
 
-    def _write(self):
-        with open(self._timeline, "w", encoding="utf-8") as file:
-            json.dump(self._phases, file)
-
-    def _task_ended(self, word):
-        if self._tasks:
-            self._tasks[-1].update(result=word, seconds=time.time() - self._tasks[-1]["started"])
-
-    def _take(self, values):
-        """Keep what the rest of the run needs of a result."""
-        self._verdict = values.get("lane_verdict") or self._verdict
-        self._word = values.get("lane_word") or self._word
-        self._kept = values.get("lane_ansible_kept") or self._kept
-        self._run = (values.get("ansible_facts") or {}).get("lane_run") or self._run
+    def _lane(self, result):
+        """The lane that a result came from. ansible-core before 2.19 has the host in an attribute that is private since."""
+        return self._lanes[(result.host if hasattr(result, "host") else result._host).get_name()]
 
     def v2_runner_on_skipped(self, result):
         """A task that was not needed."""
-        self._task_ended("skipped")
+        self._lane(result).end("skipped", {})
 
     def v2_runner_on_ok(self, result):
         """A task that succeeded."""
         values = _values(result)
-        self._task_ended("changed" if values.get("changed") else "ok")
-        self._take(values)
+        self._lane(result).end("changed" if values.get("changed") else "ok", values)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        """Keep the first failure that names a component, or else the first: the others may be its consequence."""
+        """A task that failed."""
         values = _values(result)
-        self._task_ended("failed")
-        if not ignore_errors and (self._failure is None or ("lane_failure" in values and "lane_failure" not in self._failure)):
-            self._failure = values
-        self._take(values)
+        if not ignore_errors:
+            self._lane(result).fail(values)
+        self._lane(result).end("failed", values)
 
     def v2_runner_on_unreachable(self, result):
-        """A machine that cannot be reached is a failure like any other."""
-        self._failure = self._failure or _values(result)
+        """A machine that cannot be reached ends its lane: Ansible runs no further task there."""
+        from ansible.module_utils.lane.core.errors import LaneError, one_line
+
+        lane, values = self._lane(result), _values(result)
+        error = LaneError("host_unreachable", "host", f"{lane.label} cannot be reached: {one_line(str(values.get('msg', 'no reason')), 300)}")
+        lane.end("failed", {})
+        lane.failure, lane.verdict = {**values, "lane_failure": error.as_dict()}, None
 
     def v2_playbook_on_no_hosts_matched(self):
         """A play without a host does nothing, which is no success."""
@@ -177,32 +214,42 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats):
         """Print the last line, and hand the verdict to ./lane. A playbook that ran no task did not do what it was asked for."""
-        if not self._tasks:
+        if not self._lanes:
             self._refuse("nothing_to_do", "the options of this command leave no task to run", "check --tags, --limit, --start-at-task and the inventory")
         self._end()
 
     def _end(self):
+        from ansible.module_utils.lane.evidence import summary
+
+        self._ended = True
+        lanes = list(self._lanes.values())
+        several = len(lanes) > 1
+        for lane in lanes:
+            self._judge(lane)
+            if lane.word:
+                self._display.display(lane.word)
+        if not any(lane.verdict for lane in lanes):
+            return
+        outcomes = [summary.Outcome(lane.label, *((lane.verdict["verdict"], lane.verdict["line"]) if lane.verdict else summary.NONE)) for lane in lanes]
+        for outcome in outcomes if several else ():
+            self._display.display(outcome.text, color=C.COLOR_OK if outcome.verdict == "pass" else C.COLOR_ERROR)
+        self._conclude(*(summary.of_all(outcomes) if several else (outcomes[0].verdict, outcomes[0].line)))
+
+    def _judge(self, lane):
+        """Complete a lane's verdict and its evidence."""
         from ansible.module_utils.lane.core.errors import PRODUCT
         from ansible.module_utils.lane.evidence import ansible_log
 
-        self._ended = True
-        verdict = self._verdict
-        artifacts = Path(verdict["file"]).parent if verdict and "file" in verdict else None
+        artifacts = Path(lane.verdict["file"]).parent if lane.verdict and "file" in lane.verdict else None
         if log := os.environ.get(ansible_log.LOG):
-            ansible_log.keep(Path(log), self._kept, self._run, artifacts)
-        if verdict is None and self._failure is not None:
-            named = self._failure.get("lane_failure") or {}
-            component = named.get("component", "lane")
-            cause = named.get("cause") or self._failure.get("msg", "a task failed")
-            verdict = {"verdict": "fail" if component in PRODUCT else "error", "line": f"LANE FAIL {component}: {cause}"}
-            self._write_for_github(None, component, cause, verdict["line"])
-        if self._word:
-            self._display.display(self._word)
-        if verdict is None:
-            return
-        if artifacts:
-            self._report(artifacts, verdict["line"])
-        self._conclude(verdict["verdict"], verdict["line"])
+            ansible_log.keep(Path(log), lane.kept, lane.run, artifacts)
+        if lane.verdict is None and lane.failure is not None:
+            blame = lane.blame()
+            line = f"LANE FAIL {blame['component']}: {blame['cause']}"
+            lane.verdict = {"verdict": "fail" if blame["component"] in PRODUCT else "error", "line": line}
+            self._write_for_github(None, blame["component"], blame["cause"], line)
+        elif artifacts:
+            self._report(lane, artifacts)
 
     def _end_early(self):
         """The last line of a run that Ansible gave up: the play has an error, or it was interrupted. `./lane` prints its own (tools/play.py)."""
@@ -214,7 +261,7 @@ class CallbackModule(CallbackBase):
         if path := os.environ.get("LANE_VERDICT_FILE"):
             Path(path).write_text(word, encoding="utf-8")
 
-    def _report(self, artifacts, text):
+    def _report(self, lane, artifacts):
         """Make the page, and print where it is. There is none when the artifacts are on another machine."""
         from ansible.module_utils.lane.evidence import report
 
@@ -225,13 +272,13 @@ class CallbackModule(CallbackBase):
                 file.write(f"{artifacts}/result.json\n")
         try:
             result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
-            (artifacts / "logs/tasks.json").write_text(json.dumps(self._tasks), encoding="utf-8")
+            (artifacts / "logs/tasks.json").write_text(json.dumps(lane.tasks), encoding="utf-8")
             self._display.display(f"report: {report.write(artifacts)}")
         except Exception as error:  # the verdict stands, whatever becomes of its page
             self._display.display(f"warning: cannot make the report of {artifacts}: {type(error).__name__}: {error}", color=C.COLOR_WARN)
             return
         blame = result["blame"] or {}
-        self._write_for_github(result, blame.get("component"), blame.get("cause"), text)
+        self._write_for_github(result, blame.get("component"), blame.get("cause"), lane.verdict["line"])
 
     def _write_for_github(self, result, component, cause, text):
         """The job's summary and, for a red run, an annotation; nothing outside of GitHub Actions."""

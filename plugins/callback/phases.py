@@ -11,6 +11,7 @@ description:
     RV(lane_note), and the warnings of modules. What the default callback would print goes to Ansible's log file (C(log_path)) alone.
   - With C(-v) or C(--step) it is the default callback.
   - On a terminal the phase at work has the last line, which is updated every second. Elsewhere it gets a line every 15 seconds.
+  - With several hosts each line begins with the lane that it is about.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -51,7 +52,7 @@ class LogOnly(Display):
 class Terminal:
     """Lines on a descriptor.
 
-    live: it is a terminal, whose last line may be replaced; progress(): what the phase at work does now.
+    live: it is a terminal, whose last line may be replaced; progress(lane): what the lane's phase does now.
     """
 
     def __init__(self, live, paint, progress, descriptor=1):
@@ -59,8 +60,7 @@ class Terminal:
         self._paint = paint
         self._progress = progress
         self._out = descriptor
-        self._phase = ""
-        self._began = self._due = 0.0
+        self._work = {}  # the phase at work, when it began, and when its next line of progress is due, by lane
         self._replaceable = False
         self._over = threading.Event()
         # Ansible forks while the thread is there. If the thread held the lock then, the lock would stay locked in the child.
@@ -69,17 +69,17 @@ class Terminal:
         atexit.register(self.close)
         threading.Thread(target=self._update, name="progress", daemon=True).start()
 
-    def begin(self, phase):
+    def begin(self, phase, lane=""):
         """Show the progress of this phase from now on."""
         with self._lock:
-            self._phase, self._began, self._due = phase, time.monotonic(), QUIET_PERIOD
+            self._work[lane] = [phase, time.monotonic(), QUIET_PERIOD]
 
-    def end(self, note, colour=None):
-        """Print the line of the phase, which is done; no line without a note (None)."""
+    def end(self, note, colour=None, lane="", ended=None):
+        """Print the line of the phase, which is done (ended: since when); no line without a note (None)."""
         with self._lock:
+            phase, began, _ = self._work.pop(lane)
             if note is not None:
-                self._print(line(self._phase, f"{time.monotonic() - self._began:.1f} s", note), colour)
-            self._phase = ""
+                self._print(line(phase, f"{(ended or time.monotonic()) - began:.1f} s", note, lane), colour)
 
     def say(self, text, colour=None):
         """Print lines that stay."""
@@ -95,18 +95,24 @@ class Terminal:
     def _update(self):
         while not self._over.wait(PERIOD):
             with self._lock:
-                if self._phase and not self._over.is_set():
-                    self._show_progress(time.monotonic() - self._began)
+                if self._work and not self._over.is_set():
+                    self._show_progress(time.monotonic())
 
-    def _show_progress(self, elapsed):
-        if elapsed < (PERIOD if self.live else self._due):
-            return
-        self._due = (elapsed // QUIET_PERIOD + 1) * QUIET_PERIOD
-        text = line(self._phase, f"{elapsed:.0f} s ...", self._progress())
-        if self.live:  # the cursor goes back, so that a message of somebody else replaces this one
+    def _show_progress(self, now):
+        texts = []
+        for lane, work in self._work.items():
+            phase, began, due = work
+            elapsed = now - began
+            progress = self._progress(lane) if elapsed >= (PERIOD if self.live else due) else None
+            if progress is None:
+                continue
+            work[2] = (elapsed // QUIET_PERIOD + 1) * QUIET_PERIOD
+            texts.append(line(phase, f"{elapsed:.0f} s ...", progress, lane))
+        if self.live and texts:  # the cursor goes back, so that a message of somebody else replaces this one
+            text = texts[0] if len(texts) == 1 else " | ".join(f"{lane} {work[0]} {now - work[1]:.0f} s" for lane, work in self._work.items())
             self._write(f"{ERASE}{text[: self._width() - 1]}\r")
             self._replaceable = True
-        else:
+        for text in () if self.live else texts:
             self._write(text[:LONGEST_PROGRESS] + "\n")
 
     def _print(self, text, colour):
@@ -131,10 +137,21 @@ class Terminal:
                 data = data[os.write(self._out, data) :]
 
 
-def line(phase, seconds, note):
+def line(phase, seconds, note, lane=""):
     """One phase. Its seconds are in one column with those of the others."""
     number, _, unit = seconds.partition(" ")
-    return f"{phase:11} {number:>6} {unit}  {' '.join(note.split())}".rstrip()
+    return f"{f'{lane:20} ' if lane else ''}{phase:11} {number:>6} {unit}  {' '.join(note.split())}".rstrip()
+
+
+class Phase:
+    """The phase of a lane that is at work. lane: what its lines begin with, "" where there is one lane."""
+
+    def __init__(self, lane, name, run):
+        self.lane, self.name, self.run = lane, name, run
+        self.task, self.started = "", time.time()
+        self.ended = None  # when its last task ended, unless another one has begun (time.monotonic)
+        self.notes, self.failed, self.done = [], "", False
+        self.earlier = {path.name for path in Path(run.get("dir") or "/nowhere", "logs").glob("*.log")}
 
 
 class CallbackModule(Default):
@@ -147,36 +164,52 @@ class CallbackModule(Default):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._terminal = None
-        self._run = {}
+        self._phases = {}  # by host
+        self._several = False
         self._verdict = self._unexplained = False
         if self._display.verbosity or C.DEFAULT_DEBUG or context.CLIARGS.get("step"):
             return
         self._display = LogOnly()
         self._check = bool(context.CLIARGS.get("check"))
         self._terminal = Terminal(colours.ANSIBLE_COLOR and os.isatty(1), colours.stringc, self._progress)
-        self._begin("claim")  # what comes before the first role
 
-    def _begin(self, phase):
-        self._phase, self._task, self._started = phase, "", time.time()
-        self._notes, self._failed, self._done = [], "", False
-        self._earlier = {path.name for path in Path(self._run.get("dir") or "/nowhere", "logs").glob("*.log")}
-        self._terminal.begin(phase)
+    def _begin(self, host, label, name, run):
+        self._phases[host] = Phase(label, name, run)
+        self._terminal.begin(name, label)
 
-    def _end(self):
-        if self._failed:
-            self._terminal.end(f"FAILED: {self._failed}", "red")
+    def _end(self, phase):
+        if phase.failed:
+            self._terminal.end(f"FAILED: {phase.failed}", "red", phase.lane, phase.ended)
         else:
-            self._terminal.end(", ".join(self._notes) if self._done and self._phase != "claim" else None)
+            note = ", ".join(phase.notes) if phase.done and phase.name != "claim" else None
+            self._terminal.end(note, None, phase.lane, phase.ended)
 
-    def v2_playbook_on_task_start(self, task, is_conditional):
-        """A task of another role begins another phase."""
-        super().v2_playbook_on_task_start(task, is_conditional)
+    def v2_playbook_on_play_start(self, play):
+        """With several hosts, each line names one."""
+        super().v2_playbook_on_play_start(play)
+        self._several = len(play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]) > 1
+
+    def v2_runner_on_start(self, host, task):
+        """A task of another role begins another phase of this lane."""
+        super().v2_runner_on_start(host, task)
+        if not self._terminal:
+            return
+        name = host.get_name()
+        if name not in self._phases:
+            self._begin(name, name if self._several else "", "claim", {})  # what comes before the first role
+        role = task._role.get_name() if task._role else None
+        phase = self._phases[name]
+        if role and role != phase.name:
+            self._end(phase)
+            self._begin(name, phase.lane, role, phase.run)
+        self._phases[name].ended = None
+        self._phases[name].task = task.get_name().strip().removeprefix(f"{role} : ")
+
+    def v2_runner_on_skipped(self, result):
+        """A task that was not needed."""
+        super().v2_runner_on_skipped(result)
         if self._terminal:
-            role = task._role.get_name() if task._role else None
-            if role and role != self._phase:
-                self._end()
-                self._begin(role)
-            self._task = task.get_name().strip().removeprefix(f"{self._phase} : ")
+            self._phases[_host(result)].ended = time.monotonic()
 
     def v2_runner_on_ok(self, result):
         """Note what the task returned."""
@@ -199,12 +232,13 @@ class CallbackModule(Default):
         super().v2_runner_item_on_failed(result)
 
     def _item(self, result, colour):
-        values = result.result if hasattr(result, "result") else result._result
-        if self._terminal and (note := values.get("lane_note")):
-            self._terminal.say(f"  {note}", colour)
-        check = (values.get("lane_failure") or {}).get("check")
-        if self._terminal and check:
-            self._failed = self._failed or f"check {check}"
+        if not self._terminal:
+            return
+        values, phase = _values(result), self._phases[_host(result)]
+        if note := values.get("lane_note"):
+            self._terminal.say(f"  {phase.lane}{': ' if phase.lane else ''}{note}", colour)
+        if check := (values.get("lane_failure") or {}).get("check"):
+            phase.failed = phase.failed or f"check {check}"
 
     def v2_runner_on_unreachable(self, result):
         """A machine that cannot be reached is a failure."""
@@ -215,41 +249,54 @@ class CallbackModule(Default):
         """Take notes, warnings and failures from a result, before the default callback removes some of it."""
         if not self._terminal:
             return
-        values = result.result if hasattr(result, "result") else result._result  # the latter before ansible-core 2.19
+        values, phase = _values(result), self._phases[_host(result)]
         warnings = [one.event.msg for one in result.warnings] if hasattr(result, "warnings") else values.get("warnings", ())
-        self._done = True
+        phase.done, phase.ended = True, time.monotonic()
         for text in warnings:
-            self._terminal.say(f"warning: {text}", "bright purple")
+            self._terminal.say(f"{phase.lane}{': ' if phase.lane else ''}warning: {text}", "bright purple")
         if self._check and values.get("changed"):
-            self._notes.append(f"would {self._task[:1].lower()}{self._task[1:]}")
+            phase.notes.append(f"would {phase.task[:1].lower()}{phase.task[1:]}")
         elif note := values.get("lane_note"):
-            self._notes.append(_short(str(note)) if self._terminal.live else str(note))
-        self._run = (values.get("ansible_facts") or {}).get("lane_run") or self._run
+            phase.notes.append(_short(str(note)) if self._terminal.live else str(note))
+        phase.run = (values.get("ansible_facts") or {}).get("lane_run") or phase.run
         self._verdict = self._verdict or "lane_verdict" in values
         if failed:
             named = values.get("lane_failure") or {}
-            self._failed = self._failed or (f"check {named['check']}" if named.get("check") else self._task)
+            phase.failed = phase.failed or (f"check {named['check']}" if named.get("check") else phase.task)
             self._unexplained = self._unexplained or not named
 
     def v2_playbook_on_stats(self, stats):
-        """Show the last phase, and Ansible's own messages when nothing else explains a failure."""
+        """Show the last phases, and Ansible's own messages when nothing else explains a failure."""
         super().v2_playbook_on_stats(stats)
         if not self._terminal:
             return
-        self._end()
+        for phase in self._phases.values():
+            self._end(phase)
         self._terminal.close()
         if self._unexplained and not self._verdict and C.DEFAULT_LOG_PATH:
             self._terminal.say(Path(C.DEFAULT_LOG_PATH).read_text(encoding="utf-8", errors="replace").rstrip())
 
-    def _progress(self):
-        """The task at work, and the last line of a log that was begun in this phase."""
+    def _progress(self, lane):
+        """The task at work, and the last line of a log that was begun in this phase; None while no task is at work."""
         from ansible.module_utils.lane.evidence import ansible_log, logs
 
+        phase = next(phase for phase in list(self._phases.values()) if phase.lane == lane)
+        if phase.ended:
+            return None
         said = ""
         with contextlib.suppress(Exception):  # whatever is wrong with a log: this is only progress
-            if lane_dir := ansible_log.local_dir(self._run):
-                said = logs.last_line(lane_dir, self._started, MACHINE_LOGS.get(self._phase, ()), self._earlier)
-        return f"{self._task}: {said}" if said else self._task
+            if lane_dir := ansible_log.local_dir(phase.run):
+                said = logs.last_line(lane_dir, phase.started, MACHINE_LOGS.get(phase.name, ()), phase.earlier)
+        return f"{phase.task}: {said}" if said else phase.task
+
+
+def _values(result):
+    """The values that a task returned. ansible-core before 2.19 has them, and the host, in attributes that are private since."""
+    return result.result if hasattr(result, "result") else result._result
+
+
+def _host(result):
+    return (result.host if hasattr(result, "host") else result._host).get_name()
 
 
 def _short(text):

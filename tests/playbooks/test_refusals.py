@@ -14,7 +14,7 @@ from lane_numbers import lane_ids
 from whole_lanes import Started, surroundings
 
 FIRST = "Check the command and the inputs of all roles"
-CLAIM = "Claim lane"
+CLAIM = "Claim the lane"
 TAGS = "kvm_probe, deps, sextant_vm, ryll_build, tls, kerbside, smoke, "
 
 
@@ -71,12 +71,15 @@ def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
         assert (played.rc, played.text.splitlines()[-1].split(":")[0]) == (2, "LANE FAIL lane"), played
 
 
-def test_several_hosts_in_one_command(lane: Any, tmp_path: Path) -> None:
+def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
     hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"} for name in ("one", "two")}
     inventory.write_text(json.dumps({"lane": {"hosts": hosts}}), encoding="utf-8")
-    kept(lane)
-    refused(lane, lane.run("playbooks/lane.yml", "-i", str(inventory)), "several_hosts", "lane", "one, two; add --limit HOST")
+    both = lane.run("playbooks/lane.yml", "-i", str(inventory), lane_artifacts_dir=f"{lane.artifacts}/{{{{ inventory_hostname }}}}")
+    assert both.rc == 2, both
+    for name in ("one", "two"):
+        assert json.loads((lane.artifacts / name / "result.json").read_text())["blame"]["code"] == "same_number"
+    assert both.text.splitlines()[-1].startswith(f"LANE FAIL 2 of 2 lanes: one: lane: one and two are all lane {lane.id} on one machine; give each host")
     one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check")
     assert one.rc == 0, one
 
@@ -115,7 +118,7 @@ def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
 def test_what_the_claim_refuses(lane: Any, more: dict[str, Any], code: str, words: str) -> None:
     kept(lane)
     played = lane.run("playbooks/lane.yml", **more)
-    failed = played.result(f"{CLAIM} {more.get('lane_id', lane.id)}")
+    failed = played.result(CLAIM)
     assert failed["lane_failure"]["code"] == code
     assert words in played.text.splitlines()[-1]
     if "lane_artifacts_dir" not in more:
@@ -132,7 +135,7 @@ def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_pla
     (lane.artifacts / "result.json").write_text("green")
     run_id = private_dir.read_run(str(lane.dir)).run_id
     other = lane.run("playbooks/lane.yml", "--tags", "tls", lane_proxy_port=17890)
-    assert other.result(f"{CLAIM} {lane.id}")["lane_failure"]["code"] == "other_ports"
+    assert other.result(CLAIM)["lane_failure"]["code"] == "other_ports"
     assert f"started with lane_proxy_port {17900 + 10 * lane.id}, but this command has 17890" in other.text.splitlines()[-1]
     full = lane.run("playbooks/lane.yml", "--skip-tags", "smoke")
     assert full.result(FIRST)["lane_failure"]["code"] == "skips_needed"

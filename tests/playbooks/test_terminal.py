@@ -43,7 +43,7 @@ def test_a_red_run_on_a_pipe(place: Surroundings) -> None:
     names, notes = zip(*phases(run.lines), strict=True)
     assert names == ("kvm_probe", "deps", "sextant_vm", "evidence", "teardown")
     assert notes[0].startswith(("kvm: ", "tcg: ")) and not notes[0].endswith("...") and notes[1].startswith("qemu ")
-    assert notes[2] == "FAILED: Check the image and the firmware of guest nobody"
+    assert notes[2] == "FAILED: Check the image and the firmware of the guest"
     assert run.text.count("there is no guest 'nobody'") == 1
     report, verdict = run.lines[-2:]
     assert report == f"report: {place.artifacts}/report.html"

@@ -60,7 +60,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, live: bool, said: str = "", period
     monkeypatch.setattr(phases, "PERIOD", period)
     monkeypatch.setattr(phases, "QUIET_PERIOD", 0.1)
     screen = Screen(live)
-    made = phases.Terminal(live, lambda text, colour: f"<{colour}>{text}", lambda: said, screen.out)
+    made = phases.Terminal(live, lambda text, colour: f"<{colour}>{text}", lambda lane: said, screen.out)
     try:
         yield made, screen
     finally:
@@ -87,6 +87,7 @@ def test_a_terminal_shows_the_phase_at_work_in_its_last_line(monkeypatch: pytest
         text = screen.until(lambda text: text.count(phases.ERASE) > 2)
         made.end("")
         after = screen.until(lambda text: "\n" in text)
+        made.begin("claim")
         made.end(None)  # nothing is printed
         time.sleep(0.1)
         assert screen.text() == ""  # nothing is at work
@@ -110,7 +111,7 @@ def test_a_fork_finds_the_lock_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ansible forks a worker for each task. The thread that could hold the lock is not in the child."""
     with terminal(monkeypatch, True, period=0.0001) as (made, screen):
         made.begin("tls")
-        made._progress = lambda: time.sleep(0.002) or "slow"
+        made._progress = lambda lane: time.sleep(0.002) or "slow"
         for _ in range(50):
             pid = os.fork()
             if pid == 0:
@@ -128,20 +129,22 @@ def test_a_fork_finds_the_lock_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- the callback -------------------------------------------------------------------------------
 
+HOST = SimpleNamespace(get_name=lambda: "box", get_vars=dict)
+
 
 def new_result(values: dict[str, Any], warnings: list[str]) -> Any:
     """As ansible-core 2.19 and later give it."""
-    return SimpleNamespace(result=values, warnings=[SimpleNamespace(event=SimpleNamespace(msg=text)) for text in warnings])
+    return SimpleNamespace(host=HOST, result=values, warnings=[SimpleNamespace(event=SimpleNamespace(msg=text)) for text in warnings])
 
 
 def old_result(values: dict[str, Any], warnings: list[str]) -> Any:
     """As ansible-core before 2.19 gives it."""
-    return SimpleNamespace(_result={**values, "warnings": warnings})
+    return SimpleNamespace(_host=HOST, _result={**values, "warnings": warnings})
 
 
 def lines_of(monkeypatch: pytest.MonkeyPatch, result: Any, *tasks: tuple[str, str, str, dict[str, Any]], **how: Any) -> list[str]:
     """What the callback shows of tasks, each (role, name, how it ended, its values)."""
-    for name in ("v2_playbook_on_task_start", "v2_runner_on_ok", "v2_runner_on_failed", "v2_playbook_on_stats"):
+    for name in ("v2_runner_on_start", "v2_runner_on_ok", "v2_runner_on_failed", "v2_playbook_on_stats"):
         monkeypatch.setattr(phases.Default, name, lambda *_, **__: None)
     lines: list[str] = []
     monkeypatch.setattr(phases.Terminal, "_write", lambda _, text: lines.extend(text.splitlines()))
@@ -150,7 +153,7 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, result: Any, *tasks: tuple[str, st
     made = phases.CallbackModule()
     for role, name, ended, values in tasks:
         task = SimpleNamespace(_role=SimpleNamespace(get_name=lambda role=role: role), get_name=lambda role=role, name=name: f"{role} : {name}")
-        made.v2_playbook_on_task_start(task, False)
+        made.v2_runner_on_start(HOST, task)
         given = result(values, ["take care"] if ended == "warned" else [])
         if ended in ("failed", "ignored"):
             made.v2_runner_on_failed(given, ignore_errors=ended == "ignored")
@@ -180,6 +183,28 @@ def test_notes_warnings_and_failures(monkeypatch: pytest.MonkeyPatch, result: An
 def test_check_mode_shows_what_would_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = [("tls", "Make keys", "ok", {"changed": True}), ("tls", "Find", "ok", {"lane_note": "here"})]
     assert lines_of(monkeypatch, new_result, *tasks, check=True) == ["tls @  would make keys, here"]
+
+
+def test_with_several_hosts_each_line_names_its_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases.Terminal, "_write", lambda _, text: lines.extend(text.splitlines()))
+    monkeypatch.setattr(phases.context, "CLIARGS", {})
+    monkeypatch.setattr(phases.colours, "ANSIBLE_COLOR", False)
+    for name in ("v2_playbook_on_play_start", "v2_runner_on_start", "v2_runner_on_ok", "v2_runner_on_failed", "v2_playbook_on_stats"):
+        monkeypatch.setattr(phases.Default, name, lambda *_, **__: None)
+    lines: list[str] = []
+    made = phases.CallbackModule()
+    variables = SimpleNamespace(get_vars=lambda play: {"ansible_play_hosts_all": ["one", "two"]})
+    made.v2_playbook_on_play_start(SimpleNamespace(get_variable_manager=lambda: variables))
+    hosts = [SimpleNamespace(get_name=lambda name=name: name) for name in ("one", "two")]
+    for role in ("tls", "smoke"):
+        task = SimpleNamespace(_role=SimpleNamespace(get_name=lambda role=role: role), get_name=lambda role=role: f"{role} : Work")
+        for host in hosts:
+            made.v2_runner_on_start(host, task)
+            given = SimpleNamespace(host=host, result={"lane_note": role}, warnings=[])
+            (made.v2_runner_on_failed if (host, role) == (hosts[1], "smoke") else made.v2_runner_on_ok)(given)
+    made.v2_playbook_on_stats(None)
+    shown = [re.sub(r" +\d\.\d s", " @", line) for line in lines]
+    assert shown == [f"{'one':20} tls @  tls", f"{'two':20} tls @  tls", f"{'one':20} smoke @  smoke", f"{'two':20} smoke @  FAILED: Work"]
 
 
 def test_a_failure_that_nothing_explains_shows_ansibles_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

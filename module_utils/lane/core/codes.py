@@ -44,7 +44,8 @@ CODES: dict[str, tuple[str, str]] = {
     "no_logs": ("There are no logs to show: the lane is not running and left none, or there is no such part.", "Use one of the parts in the message."),
     "port_taken": ("A port of the lane is in use.", "End the program that the message names, or use another lane_id."),
     "program_not_running": ("A program of the lane does not run.", "See ./lane status and ./lane logs."),
-    "several_hosts": ("The play has several hosts, and a command runs one lane.", "Add --limit HOST, and run one command for each host."),
+    "host_unreachable": ("Ansible could not reach the lane's machine, or lost it.", "Check that machine, its sshd and the network; see Ansible's reason."),
+    "same_number": ("Two lanes of the inventory have one number on one machine.", "Give each host of the inventory a lane_id of its own."),
     "skips_needed": ("An option on the command line skips tasks that the others need.", "Select what to run with --tags."),
     "socket_path_too_long": ("The path of a unix socket would be longer than the system allows.", "Set a shorter lane_dir."),
     # --- programs: start, readiness, loss ---
