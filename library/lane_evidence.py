@@ -12,6 +12,7 @@ description:
   - Only checks that this ansible-playbook command made count; a report of an earlier command is not evidence of this one.
   - It does not fail on a red verdict, so that teardown still comes; the playbook fails afterwards.
   - Does nothing when no run is there.
+  - With O(archive), packs the artifacts for the action C(lane_fetch), which brings them to the machine that Ansible runs on.
 options:
   lane_dir:
     description: The lane's private directory.
@@ -21,6 +22,9 @@ options:
     description: Where the evidence goes.
     type: path
     required: true
+  archive:
+    description: A tar file to be made of the artifacts.
+    type: path
   planned:
     description: The checks that have to pass. A name is a smoke check; a check of a suite has the keys C(suite), C(guest) and C(name).
     type: list
@@ -70,6 +74,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lane_archive:
+  description: O(archive), which has been made.
+  returned: with O(archive), when a run is there
+  type: str
 lane_ansible_kept:
   description: How many bytes of O(ansible) were kept.
   returned: when a run is there
@@ -87,7 +95,7 @@ lane_failure:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.evidence import verdict
+from ansible.module_utils.lane.evidence import transport, verdict
 
 
 def main() -> None:
@@ -96,6 +104,7 @@ def main() -> None:
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
             "artifacts_dir": {"type": "path", "required": True},
+            "archive": {"type": "path"},
             "planned": {"type": "list", "elements": "raw", "required": True},
             "full_plan": {"type": "list", "elements": "raw"},
             "failure": {"type": "dict", "default": {}},
@@ -106,13 +115,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = dict(module.params)
-    lane_dir, artifacts_dir = given.pop("lane_dir"), given.pop("artifacts_dir")
+    lane_dir, artifacts_dir, archive = (given.pop(name) for name in ("lane_dir", "artifacts_dir", "archive"))
 
     def work() -> dict:
         if module.check_mode or not private_dir.check_ours(lane_dir):
             return {"changed": False}
         result = verdict.write(lane_dir, artifacts_dir, private_dir.read_run(lane_dir), command=check_report.command_id(), **given)
-        return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_ansible_kept": len(given["ansible"].encode())}
+        packed = {"lane_archive": transport.pack(artifacts_dir, archive)} if archive else {}
+        return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_ansible_kept": len(given["ansible"].encode()), **packed}
 
     finish(module, work)
 

@@ -50,13 +50,18 @@ options:
     type: bool
     default: false
   stay:
-    description: The lane keeps running when this command ends. If false, and with a local connection, it is taken down when ansible-playbook ends.
+    description: The lane keeps running when this command ends. If false, it is taken down when ansible-playbook ends.
     type: bool
     default: true
   keep_running:
     description: Let the run that is there go on after this command, even if it was started without O(stay). C(lane_word) says what can be done with it.
     type: bool
     default: false
+  heartbeat:
+    description: Without O(stay), for an ansible-playbook on another machine, the seconds in which it gives a sign of life (docs/no-trace.md); without one
+      the lane is taken down. If 0, this machine's processes are watched instead.
+    type: float
+    default: 0
   lease:
     description: Seconds since its last use after which a lane that keeps running is taken down.
     type: float
@@ -133,6 +138,7 @@ def main() -> None:
             "existing": {"type": "bool", "default": False},
             "stay": {"type": "bool", "default": True},
             "keep_running": {"type": "bool", "default": False},
+            "heartbeat": {"type": "float", "default": 0},
             "lease": {"type": "float", "default": 7200},
             "planned": {"type": "list", "elements": "raw", "default": []},
             "versions": {"type": "dict", "default": {}},
@@ -160,6 +166,7 @@ def main() -> None:
             keeper=True,
             planned=tuple(given["planned"]),
             versions=tuple(given["versions"].items()),
+            heartbeat=given["heartbeat"],
         )
         lane_dir, lane_id = options.lane_dir, options.lane_id
         if given["keep_running"]:

@@ -37,6 +37,10 @@ options:
     description: Return the run's verdict when it was completed. If false, C(lane_word) says what was taken down.
     type: bool
     default: true
+  discard:
+    description: Return the completed result as C(lane_result), and remove O(artifacts_dir), whose content was fetched before.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -84,12 +88,17 @@ lane_word:
   description: What was taken down, as a line for the terminal.
   returned: success, without O(return_verdict)
   type: str
+lane_result:
+  description: The content of C(result.json).
+  returned: with O(discard), when a result was completed
+  type: dict
 lane_failure:
   description: Component, code, cause and evidence, as in C(result.json).
   returned: failure
   type: dict
 """
 
+import shutil
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -110,6 +119,7 @@ def main() -> None:
             "ports": {"type": "dict", "default": {}},
             "limit": {"type": "float", "default": 5},
             "return_verdict": {"type": "bool", "default": True},
+            "discard": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -136,6 +146,9 @@ def main() -> None:
             result = verdict.close(given["artifacts_dir"], run, check_report.command_id(), phase, failure.as_dict() if failure else None)
             if result and given["return_verdict"]:
                 done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
+            if result and given["discard"]:
+                done["lane_result"] = result
+                shutil.rmtree(given["artifacts_dir"])
         ended = f"ended {', '.join(done['ended'])}" if done.get("ended") else "no program was running"
         if given["return_verdict"]:
             done["lane_note"] = ended

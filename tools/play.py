@@ -169,7 +169,7 @@ def refuse(error: LaneError, asked: argparse.Namespace) -> str:
             loader = DataLoader()
             shared = loader.load_from_file(str(ROOT / "roles/lane/defaults/main.yml"))
             known = {name: as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
-            known["playbook_dir"] = str(ROOT / "playbooks")
+            known.update(playbook_dir=str(ROOT / "playbooks"), inventory_hostname="localhost", ansible_connection="local")
             for text in asked.given.get("extra_vars", []):
                 if text.startswith("@"):
                     known.update(loader.load_from_file(text[1:]) or {})

@@ -8,6 +8,7 @@
         lane_dir: "{{ lane_dir }}"
         artifacts_dir: "{{ lane_artifacts_dir }}"
         planned: "{{ lane_checks }}"
+        summary_dir: "{{ lane_summary_dir }}"
 
 Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules of the same meta/argument_specs.yml.
 It also refuses an extra variable that nothing knows although its name begins as a role's do or is nearly a known one, a tag that no task has, --skip-tags
@@ -40,7 +41,7 @@ class ActionModule(ValidateArgumentSpec):
         given, run_tags = self._task.args, task_vars["ansible_run_tags"]
         judges = "artifacts_dir" in given and run_tags != ["teardown"]
         if judges:
-            result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "planned")}
+            result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "planned", "summary_dir")}
             result["lane_home"]["remote"] = self._connection.transport != "local"
         for path in C.DEFAULT_MODULE_UTILS_PATH:
             if path not in ansible.module_utils.__path__:

@@ -75,6 +75,10 @@ class Lane:
         self.run = {}
         self.kept = 0
         self.home = {}  # its places on this machine, as role_inputs returned them
+        self.fetched = None  # the directory that its evidence was fetched to
+        self.result = None  # the completed result of a lane on another machine
+        self.artifacts = None  # the directory of its evidence on this machine
+        self.lost = False  # its machine could not be reached any more
 
     def begin(self, role, task):
         """A task of another role begins another phase."""
@@ -96,6 +100,8 @@ class Lane:
         self.word = values.get("lane_word") or self.word
         self.kept = values.get("lane_ansible_kept") or self.kept
         self.home = values.get("lane_home") or self.home
+        self.fetched = values.get("lane_fetched") or self.fetched
+        self.result = values.get("lane_result") or self.result
         self.run = (values.get("ansible_facts") or {}).get("lane_run") or self.run
 
     def fail(self, values):
@@ -131,6 +137,7 @@ class CallbackModule(CallbackBase):
         self._play = None
         self._hosts = []
         self._lanes = {}
+        self._summary = None  # the directory of what is written over several lanes
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")  # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"  # core/check_report.py
         _end_workers_with_ansible()
@@ -157,8 +164,8 @@ class CallbackModule(CallbackBase):
         line = f"LANE FAIL {error}"
         with contextlib.suppress(Exception):  # the result of an earlier command must not pass for this one's
             known = self._play.get_variable_manager().get_vars(play=self._play)
-            for host in self._hosts:
-                given = {**known, **known["hostvars"].raw_get(host)}
+            for host in self._hosts or ["localhost"]:
+                given = {**known, "inventory_hostname": host, **(known["hostvars"].raw_get(host) if self._hosts else {})}
                 templar = Templar(self._play.get_loader(), variables=given)
                 lane_id, lane_dir, folder, planned = (templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
                 if artifacts.begin(lane_dir, folder, True):
@@ -191,6 +198,7 @@ class CallbackModule(CallbackBase):
         """A task that succeeded."""
         values = _values(result)
         self._lane(result).end("changed" if values.get("changed") else "ok", values)
+        self._begin_summary(values)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """A task that failed."""
@@ -198,15 +206,27 @@ class CallbackModule(CallbackBase):
         if not ignore_errors:
             self._lane(result).fail(values)
         self._lane(result).end("failed", values)
+        self._begin_summary(values)
+
+    def _begin_summary(self, values):
+        """The summary of an earlier command must not pass for this one's."""
+        from ansible.module_utils.lane.evidence import summary
+
+        if "lane_home" in values and len(self._hosts) > 1 and not self._summary:
+            self._summary = Path(values["lane_home"]["summary_dir"])
+            summary.begin(self._summary)
 
     def v2_runner_on_unreachable(self, result):
         """A machine that cannot be reached ends its lane: Ansible runs no further task there."""
         from ansible.module_utils.lane.core.errors import LaneError, one_line
 
         lane, values = self._lane(result), _values(result)
-        error = LaneError("host_unreachable", "host", f"{lane.label} cannot be reached: {one_line(str(values.get('msg', 'no reason')), 300)}")
+        why = one_line(str(values.get("msg", "no reason")).removeprefix("Task failed: ").removeprefix("Failed to connect to the host via ssh: "), 300).rstrip(
+            ": "
+        )
+        error = LaneError("host_unreachable", "host", f"{lane.label} cannot be reached: {why}")
         lane.end("failed", {})
-        lane.failure, lane.verdict = {**values, "lane_failure": error.as_dict()}, None
+        lane.lost, lane.failure, lane.verdict = True, {**values, "lane_failure": error.as_dict()}, None
 
     def v2_playbook_on_no_hosts_matched(self):
         """A play without a host does nothing, which is no success."""
@@ -230,7 +250,12 @@ class CallbackModule(CallbackBase):
                 self._display.display(lane.word)
         if not any(lane.verdict for lane in lanes):
             return
-        outcomes = [summary.Outcome(lane.label, *((lane.verdict["verdict"], lane.verdict["line"]) if lane.verdict else summary.NONE)) for lane in lanes]
+        outcomes = []
+        for lane in lanes:
+            given = (lane.verdict["verdict"], lane.verdict["line"]) if lane.verdict else summary.NONE
+            outcomes.append(summary.Outcome(lane.label, *given, lane.artifacts))
+        if several and self._summary and any(outcome.artifacts for outcome in outcomes):
+            self._display.display(f"summary: {summary.write(self._summary, outcomes)}")
         for outcome in outcomes if several else ():
             self._display.display(outcome.text, color=C.COLOR_OK if outcome.verdict == "pass" else C.COLOR_ERROR)
         self._conclude(*(summary.of_all(outcomes) if several else (outcomes[0].verdict, outcomes[0].line)))
@@ -240,7 +265,9 @@ class CallbackModule(CallbackBase):
         from ansible.module_utils.lane.core.errors import PRODUCT
         from ansible.module_utils.lane.evidence import ansible_log
 
-        artifacts = Path(lane.verdict["file"]).parent if lane.verdict and "file" in lane.verdict else None
+        if lane.home.get("remote"):
+            self._bring_home(lane)
+        artifacts = lane.artifacts = Path(lane.verdict["file"]).parent if lane.verdict and "file" in lane.verdict else None
         if log := os.environ.get(ansible_log.LOG):
             ansible_log.keep(Path(log), lane.kept, lane.run, artifacts)
         if lane.verdict is None and lane.failure is not None:
@@ -250,6 +277,23 @@ class CallbackModule(CallbackBase):
             self._write_for_github(None, blame["component"], blame["cause"], line)
         elif artifacts:
             self._report(lane, artifacts)
+
+    def _bring_home(self, lane):
+        """Have the result of a lane on another machine in its directory on this one, whatever became of that machine."""
+        from ansible.module_utils.lane.core.private_dir import read_json
+        from ansible.module_utils.lane.evidence import verdict
+        from ansible.module_utils.lane.lifecycle import artifacts
+
+        folder = lane.home["artifacts_dir"]
+        result = lane.result or (read_json(Path(folder, verdict.RESULT), None) if lane.fetched else None)
+        if result is None:
+            if lane.failure is not None:
+                lane.verdict = artifacts.refuse(folder, lane.home["lane_id"], lane.blame(), lane.home["planned"], lane.phases)
+            return
+        if lane.lost and result["verdict"] == "pass":
+            result.update(verdict="error", blame=lane.blame())
+        verdict.save(folder, result)
+        lane.verdict = verdict.shown(result, folder)
 
     def _end_early(self):
         """The last line of a run that Ansible gave up: the play has an error, or it was interrupted. `./lane` prints its own (tools/play.py)."""

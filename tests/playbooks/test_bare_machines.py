@@ -51,7 +51,7 @@ def test_debian_13_gets_what_is_missing_through_the_chroot_connection(lane: Any,
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(json.dumps({"lane": {"hosts": {"bare": host}}}), encoding="utf-8")
     where = ["-i", str(inventory), "--tags", "deps"]
-    places = {"lane_dir": "/tmp/lane", "lane_artifacts_dir": "/root/artifacts", "lane_cache_dir": "/root/.cache/kerbside-lane"}  # in the tree
+    places = {"lane_dir": "/tmp/lane", "lane_cache_dir": "/root/.cache/kerbside-lane"}  # in the tree
 
     def deps() -> Any:
         played = lane.run("playbooks/lane.yml", *where, around=debian_13.beside, limit=900, **places)

@@ -75,12 +75,13 @@ def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> 
     inventory = tmp_path / "hosts.yml"
     hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"} for name in ("one", "two")}
     inventory.write_text(json.dumps({"lane": {"hosts": hosts}}), encoding="utf-8")
-    both = lane.run("playbooks/lane.yml", "-i", str(inventory), lane_artifacts_dir=f"{lane.artifacts}/{{{{ inventory_hostname }}}}")
+    own = f"{lane.artifacts}/{{{{ inventory_hostname }}}}"
+    both = lane.run("playbooks/lane.yml", "-i", str(inventory), lane_artifacts_dir=own)
     assert both.rc == 2, both
     for name in ("one", "two"):
         assert json.loads((lane.artifacts / name / "result.json").read_text())["blame"]["code"] == "same_number"
     assert both.text.splitlines()[-1].startswith(f"LANE FAIL 2 of 2 lanes: one: lane: one and two are all lane {lane.id} on one machine; give each host")
-    one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check")
+    one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", lane_artifacts_dir=own)
     assert one.rc == 0, one
 
 

@@ -344,3 +344,25 @@ def test_the_interpreter_is_this_one(base: str, monkeypatch: pytest.MonkeyPatch)
     assert b"-I" in words
     end(kept.owner)
     assert kept.gone()
+
+
+def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "watched", lambda: ("remote-1-x-0", []))
+    monkeypatch.delenv("LANE_TIMELINE", raising=False)
+    settings = options(base, lane_id=ID, keeper=True, stay=False, planned=("hello",), heartbeat=3.0)
+    claim.claim(settings)
+    beat = Path(base, "l", run_state.HEARTBEAT)
+    held = run_state.holder(f"{base}/l")
+    assert held and held.bound and held.alive
+    with pytest.raises(LaneError) as raised:  # no other command may go on with it
+        claim.claim(options(base, lane_id=ID, keeper=True, existing=True))
+    assert raised.value.code == "lane_running"
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        beat.touch()
+        time.sleep(0.2)
+    assert os.path.lexists(f"{base}/l")
+    assert run_state.until(lambda: not os.path.lexists(f"{base}/l") and not proc.marked(ID), 30)
+    result = json.loads(Path(base, "artifacts/result.json").read_text())
+    assert (result["verdict"], result["blame"]["code"], result["blame"]["phase"]) == ("error", "aborted", None)
+    assert "no heartbeat for 3 s" in result["blame"]["cause"]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from ansible.module_utils.lane.evidence import summary
 from ansible.module_utils.lane.evidence.summary import Outcome
@@ -35,3 +40,27 @@ def test_the_last_line_has_an_end() -> None:
 @pytest.mark.parametrize(("address", "label"), [(None, "one"), ("one", "one"), ("localhost", "one"), ("{{ x }}", "one"), ("box.test", "one (box.test)")])
 def test_a_label_names_the_machine_where_the_name_does_not(address: str | None, label: str) -> None:
     assert summary.label("one", address) == label
+
+
+def test_page_table_and_test_cases_of_all_lanes(tmp_path: Path) -> None:
+    good, bad = tmp_path / "a b", tmp_path / "bad"
+    for folder, blame in ((good, None), (bad, {"component": "guest", "check": "banner", "code": "no_banner", "cause": "<no> banner", "evidence": None})):
+        folder.mkdir()
+        check = {"suite": "smoke", "guest": "pocket", "name": "banner", "result": "fail" if blame else "pass", "seconds": 1.0, "detail": {}}
+        more = {"lane_id": 1, "started": "2026-11-25T00:00:00Z", "seconds": 2.0, "guests": ["pocket"], "accel": {"chosen": "tcg"}, "checks_planned": 1}
+        content = {**more, "plan_changed": None, "verdict": "fail" if blame else "pass", "checks": [check], "versions": {"kerbside": "0.8.0"}, "blame": blame}
+        (folder / "result.json").write_text(json.dumps(content))
+    outcomes = [replace(GOOD, artifacts=good), replace(BAD, artifacts=bad), LOST]
+    page = summary.write(tmp_path / "summary", outcomes).read_text()
+    assert 'href="../a%20b/report.html"' in page and "&lt;no&gt; banner" in page and "kerbside 0.8.0" in page
+    written = json.loads((tmp_path / "summary/summary.json").read_text())
+    assert written["verdict"] == "fail"
+    assert [(row["lane"], row["component"], row["code"], row["cause"]) for row in written["lanes"]] == [
+        ("one", None, None, None),
+        ("two (box)", "guest", "no_banner", "<no> banner"),
+        ("three", "host", None, "three cannot be reached"),
+    ]
+    suites = ElementTree.parse(tmp_path / "summary/junit.xml").getroot()
+    assert [(one.get("name"), one.get("failures")) for one in suites] == [("kerbside lane one", "0"), ("kerbside lane two (box)", "1")]
+    summary.begin(tmp_path / "summary")
+    assert list((tmp_path / "summary").iterdir()) == []

@@ -44,6 +44,7 @@ CODES: dict[str, tuple[str, str]] = {
     "no_logs": ("There are no logs to show: the lane is not running and left none, or there is no such part.", "Use one of the parts in the message."),
     "port_taken": ("A port of the lane is in use.", "End the program that the message names, or use another lane_id."),
     "program_not_running": ("A program of the lane does not run.", "See ./lane status and ./lane logs."),
+    "evidence_broken": ("The evidence that came from the lane's machine is not what a lane packs.", "Check that machine; its own copy may be there."),
     "host_unreachable": ("Ansible could not reach the lane's machine, or lost it.", "Check that machine, its sshd and the network; see Ansible's reason."),
     "same_number": ("Two lanes of the inventory have one number on one machine.", "Give each host of the inventory a lane_id of its own."),
     "skips_needed": ("An option on the command line skips tasks that the others need.", "Select what to run with --tags."),

@@ -19,9 +19,14 @@ PICTURES = {"screenshot": ("screenshot.png",), "frames": ("screenshot.png", "scr
 
 
 def xml(result: dict[str, Any], artifacts: Path) -> bytes:
-    """The document for a result.json. Names and classes depend on the plan alone: one case for each check, and one for the run."""
+    """The document for a result.json."""
+    return document([suite(result, artifacts, f"kerbside lane {result['lane_id']}")])
+
+
+def suite(result: dict[str, Any], artifacts: Path, title: str) -> ElementTree.Element:
+    """The test suite of a result.json. Names and classes depend on the plan alone: one case for each check, and one for the run."""
     blame = result["blame"]
-    suite = ElementTree.Element("testsuite", name=f"kerbside lane {result['lane_id']}", timestamp=result["started"].rstrip("Z"), time=str(result["seconds"]))
+    suite = ElementTree.Element("testsuite", name=_clean(title), timestamp=result["started"].rstrip("Z"), time=str(result["seconds"]))
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     reported = False
     for check in result["checks"]:
@@ -40,11 +45,16 @@ def xml(result: dict[str, Any], artifacts: Path) -> bytes:
         _mark(run, counts, "failure" if result["verdict"] == "fail" else "error", _kind(blame), blame["cause"])
     _out(run, artifacts, "", ["result.json", *([blame["evidence"]] if blame else [])])
     suite.attrib.update({name: str(number) for name, number in counts.items()})
+    return suite
+
+
+def document(suites: list[ElementTree.Element]) -> bytes:
+    """A document of test suites."""
     root = ElementTree.Element("testsuites")
-    root.append(suite)
+    root.extend(suites)
     ElementTree.indent(root)
-    document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document + b"\n"
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _case(suite: ElementTree.Element, counts: dict[str, int], name: str, classname: str, seconds: float) -> ElementTree.Element:

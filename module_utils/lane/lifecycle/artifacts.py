@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
         put_away(artifacts_dir)
         return True
     holder = run_state.holder(lane_dir)
-    if fresh or run_state.recorded(lane_dir).get("run_id") != live or (holder and holder.watched and holder.alive):
+    if fresh or run_state.recorded(lane_dir).get("run_id") != live or (holder and holder.bound and holder.alive):
         return False
     put_away(artifacts_dir, RESULTS)
     return True
@@ -93,8 +94,10 @@ def put_away(artifacts_dir: str, names: tuple[str, ...] = ()) -> None:
         os.rename(os.path.join(artifacts_dir, name), previous / name)
 
 
-def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], planned: list[Any]) -> dict[str, str]:
-    """Write result.json for a command that was refused before it had a run; returns the `lane_verdict` of the module.
+def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], planned: list[Any], phases: Sequence[dict[str, Any]] = ()) -> dict[str, str]:
+    """Write result.json for a command that was refused before it had a run, or whose machine was lost in one of these phases.
+
+    Returns the `lane_verdict` of the module.
 
     Raises ValueError for a lane_id that is no number: then there is no lane to write for.
     """
@@ -105,14 +108,14 @@ def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], plan
         "run_id": "",
         "command_id": check_report.command_id(),
         "verdict": "fail" if failure["component"] in PRODUCT else "error",
-        "started": now,
+        "started": clock(phases[0]["started"]) if phases else now,
         "finished": now,
-        "seconds": 0.0,
+        "seconds": round(time.time() - phases[0]["started"], 2) if phases else 0.0,
         "accel": {"chosen": None, "reason": None},
         "guests": [],
         "versions": {},
         "origins": {},
-        "phases": [],
+        "phases": list(phases),
         "checks_planned": len(planned),
         "plan_changed": None,
         "checks": check_results.entries([], check_results.planned_keys(planned, None), None),

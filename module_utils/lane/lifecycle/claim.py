@@ -34,6 +34,7 @@ class Options:
 
     fresh: only a new run will do, so that a lane that is running is refused. existing: only a lane that is running will do, and nothing is claimed.
     stay: the lane keeps running when this command ends, until `lease` seconds have passed since its last use; otherwise it ends with the command.
+    heartbeat: seconds in which this command, on another machine, gives a sign of life; 0: it is on this one.
     keeper: start one for a new run. planned, versions: what the keeper writes to result.json for a run that is killed.
     """
 
@@ -50,6 +51,7 @@ class Options:
     keeper: bool = False
     planned: tuple[str, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
+    heartbeat: float = 0.0
 
     @property
     def stop_command(self) -> str:
@@ -127,7 +129,7 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         held = run_state.holder(options.lane_dir)
         alive = proc.marked(options.lane_id)
         running = bool(run and alive and (held is None or held.alive))
-        if run and running and not options.fresh and not (held and held.watched):
+        if run and running and not options.fresh and not (held and held.bound):
             check_ports(options)
             keep_on(options, run, held)
             return False, run
@@ -168,7 +170,7 @@ def wait_for_others(options: Options) -> None:
 
 def refuse_live(options: Options, run: Run | None, held: Holder | None, alive: list[proc.Process]) -> None:
     """Raise the LaneError that names the run which has this lane, unless only the remains of a run are there."""
-    if not alive and not (held and held.watched and held.alive):  # a run that goes on without a program yet is live too
+    if not alive and not (held and held.bound and held.alive):  # a run that goes on without a program yet is live too
         return
     run_state.check_elsewhere(options.lane_id, options.lane_dir)
     if run is None or (held and not held.alive):
@@ -206,7 +208,7 @@ def keep_on(options: Options, run: Run, held: Holder | None) -> None:
     """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own."""
     if not options.keeper:
         return
-    if held and (held.watched or (held.keeper and held.keeper.alive)):
+    if held and (held.bound or (held.keeper and held.keeper.alive)):
         os.utime(Path(options.lane_dir, RUN_FILE))
         return
     order = order_for(replace(options, stay=True), run)
@@ -246,6 +248,7 @@ def order_for(options: Options, run: Run) -> Order:
         versions=dict(options.versions),
         ansible_log=os.environ.get("LANE_ANSIBLE_LOG", ""),
         command=check_report.command_id(),
+        heartbeat=0.0 if options.stay else options.heartbeat,
     )
 
 
@@ -254,7 +257,8 @@ def write_run(options: Options, run: Run, order: Order | None, kept: proc.Proces
     content: dict[str, Any] = {**asdict(run), "artifacts_dir": options.artifacts_dir, "ports": options.ports}
     if kept:
         watched = [asdict(w) for w in order.watched] if order else []
-        content["held"] = {"keeper": asdict(Watched(kept.pid, kept.started, "keeper")), "watched": watched, "lease": options.lease}
+        beat = order.heartbeat if order else 0.0
+        content["held"] = {"keeper": asdict(Watched(kept.pid, kept.started, "keeper")), "watched": watched, "lease": options.lease, "heartbeat": beat}
     write_private(Path(options.lane_dir, RUN_FILE), json.dumps(content).encode())
 
 

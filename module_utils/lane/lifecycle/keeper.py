@@ -5,6 +5,7 @@ polling, for one of:
 
 - the end of a process that it watches: ansible-playbook, or `./lane` above it, of a full run;
 - the end of the lease of a lane that keeps running;
+- for a full run of an ansible-playbook on another machine, the end of its heartbeat: then it polls the time of a file;
 - SIGTERM, which teardown sends when the lane is gone, and the machine when it shuts down.
 
 Then (keeper_end) it ends what that ansible-playbook had started and not yet waited for, keeps the evidence, takes down what is left of this one run,
@@ -44,13 +45,13 @@ NEEDED = (keeper_wait, keeper_end)
 def watched() -> tuple[str, list[Watched]]:
     """(LANE_OWNER, the processes that a full run depends on): the ansible-playbook of this module, first, and the scripts above it.
 
-    Over ssh there are none, and only the lease counts. Raises LaneError (lane) when one of them has ended already: then nothing may be started.
+    Over ssh there are none, and the heartbeat counts. Raises LaneError (lane) when one of them has ended already: then nothing may be started.
     """
     owner = os.environ.get(OWNER, "")
     above = proc.own_line()
     found = []
     for pid, name in [(owner.partition("-")[0], "ansible-playbook")] + [(pid, "./lane") for pid in os.environ.get(SCRIPTS, "").split()]:
-        if pid:
+        if pid.isdigit():
             process = proc.read(int(pid))
             if int(pid) not in above or process is None:
                 raise LaneError("owner_gone", "lane", f"{name} (pid {pid}), which started this run, has ended", "start the run again")

@@ -51,7 +51,7 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "
     end_owner(order)
     began = time.monotonic()
     claimed = _claimed(order)
-    fault = aborted(cause, phases)
+    fault = aborted(cause, _phase(order, phases))
     if claimed:
         try:
             keep_evidence(order, fault, phases, ansible)
@@ -75,10 +75,15 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "
         _note(order, "\n".join(words))
 
 
-def aborted(cause: str, phases: list[dict[str, Any]]) -> LaneError:
+def aborted(cause: str, phase: str | None) -> LaneError:
     """The failure of a run that was killed."""
-    phase = phases[-1]["name"] if phases else "claim"
-    return LaneError("aborted", "lane", f"the run was aborted in phase {phase}: {cause}; the lane's keeper took it down")
+    where = f" in phase {phase}" if phase else ""
+    return LaneError("aborted", "lane", f"the run was aborted{where}: {cause}; the lane's keeper took it down")
+
+
+def _phase(order: Order, phases: list[dict[str, Any]]) -> str | None:
+    """The phase that the run was in. An ansible-playbook on another machine keeps that to itself."""
+    return str(phases[-1]["name"]) if phases else None if order.heartbeat else "claim"
 
 
 def end_owner(order: Order) -> None:
@@ -92,7 +97,7 @@ def end_owner(order: Order) -> None:
                     signal.pidfd_send_signal(descriptor, number)
                     until(lambda: not owner.alive, STOP_LIMIT)
             os.close(descriptor)
-    if order.watched:
+    if order.bound:
         end_inflight(order.owner)
 
 
@@ -119,7 +124,7 @@ def end_inflight(owner: str) -> bool:
 
 def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]], ansible: str) -> None:
     """Write result.json for this run, unless the run wrote one itself."""
-    if verdict.of_run(order.artifacts_dir, order.run) or not order.watched:
+    if verdict.of_run(order.artifacts_dir, order.run) or not order.bound:
         return
     private_dir.make_folders(order.lane_dir)
     artifacts.claim(order.artifacts_dir, order.run)
@@ -127,7 +132,7 @@ def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]], 
     known.update(ansible=ansible, command=order.command)
     result = verdict.write(order.lane_dir, order.artifacts_dir, order.run, **known)
     if not result["blame"] or not result["blame"]["code"].startswith("secret_"):
-        blame = {**fault.as_dict(), "phase": phases[-1]["name"] if phases else "claim"}
+        blame = {**fault.as_dict(), "phase": _phase(order, phases)}
         verdict.save(order.artifacts_dir, {**result, "verdict": "error", "blame": blame})
 
 
@@ -136,7 +141,7 @@ def _close(order: Order, fault: LaneError, failure: LaneError | None, seconds: f
     known = verdict.of_run(order.artifacts_dir, order.run)
     if not known or (known["phases"] and known["phases"][-1]["name"] == "teardown"):
         return
-    if order.watched:  # a lane that kept running has the result of a command that ended long ago
+    if order.bound:  # a lane that kept running has the result of a command that ended long ago
         phase = {"name": "teardown", "seconds": seconds}
         verdict.close(order.artifacts_dir, order.run, order.command, phase, (failure or fault).as_dict())
 

@@ -65,10 +65,18 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
     os.close(ready)
     if gone:
         return gone[0], False
+    beat, since = order["heartbeat"], time.monotonic()
+    beaten = _changed(order, "heartbeat")
     while True:
         left = None if order["watched"] else _lease_left(order)
         if left is not None and left <= 0:
             return f"its lease of {order['lease']:g} s was over", False
+        if beat:
+            if (now := _changed(order, "heartbeat")) != beaten:
+                beaten, since = now, time.monotonic()
+            if time.monotonic() - since >= beat:
+                return f"ansible-playbook on the other machine ended or lost its connection (no heartbeat for {beat:g} s)", False
+            left = beat / 8
         events = poll.poll(None if left is None else left * 1000 + 1)
         ends = [names[descriptor] for descriptor, _ in events if descriptor in names]
         if ends:
@@ -79,8 +87,13 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
 
 def _lease_left(order: dict[str, Any]) -> float:
     """Seconds. A lease counts from the last command that used the lane, which touches run.json; before that is there, from the start of the run."""
-    try:
-        used = os.stat(os.path.join(order["lane_dir"], "run.json")).st_mtime
-    except OSError:
-        used = order["started"]
+    used = _changed(order, "run.json") or order["started"]
     return float(used + order["lease"] - time.time())
+
+
+def _changed(order: dict[str, Any], name: str) -> float:
+    """When a file of the lane was last touched; 0 without it."""
+    try:
+        return os.stat(os.path.join(order["lane_dir"], name)).st_mtime
+    except OSError:
+        return 0.0

@@ -17,6 +17,8 @@ from . import proc
 OWNER = "LANE_OWNER"
 #: The pids of the scripts above ansible-playbook, separated by blanks; each `./lane` adds itself.
 SCRIPTS = "LANE_SCRIPTS"
+#: In lane_dir: touched by a command on another machine as long as it goes on (plugins/action/lane_heartbeat.py).
+HEARTBEAT = "heartbeat"
 #: In the environment of a keeper, beside the mark.
 KEEPER = "LANE_KEEPER"
 
@@ -39,6 +41,7 @@ class Watched:
 class Order:
     """What a keeper is started with. watched: empty for a lane that keeps running until its lease, in seconds since its last use, is over.
 
+    heartbeat: seconds in which a command on another machine touches HEARTBEAT at least once; 0 where it does not.
     owner: the value of LANE_OWNER. command: the id of the ansible-playbook command (core/check_report.py). timeline, verdict_file, ansible_log:
     files of ansible-playbook and of `./lane`, or ""; they stay behind when those are killed.
     """
@@ -58,6 +61,12 @@ class Order:
     versions: dict[str, str]
     ansible_log: str = ""
     command: str = ""  #: the id of the ansible-playbook command (core/check_report.py)
+    heartbeat: float = 0.0
+
+    @property
+    def bound(self) -> bool:
+        """Whether the run ends with the command that made it."""
+        return bool(self.watched or self.heartbeat)
 
     @property
     def run(self) -> Run:
@@ -71,20 +80,34 @@ class Order:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lane, as run.json says: its keeper, the processes that this watches, the lease in seconds since the last use."""
+    """Who holds a lane, as run.json says: its keeper, the processes that this watches, the lease in seconds since the last use.
+
+    heartbeat, beaten: for a command on another machine, within how many seconds it gives a sign of life, and when it last did.
+    """
 
     keeper: Watched | None
     watched: tuple[Watched, ...]
     lease: float
     used: float
+    heartbeat: float = 0.0
+    beaten: float = 0.0
+
+    @property
+    def bound(self) -> bool:
+        """Whether the run ends with the command that made it."""
+        return bool(self.watched or self.heartbeat)
 
     @property
     def alive(self) -> bool:
         """True while the command that started the run goes on, or the lease of a lane that keeps running is not over."""
+        if self.heartbeat:
+            return time.time() < self.beaten + self.heartbeat
         return all(w.alive for w in self.watched) if self.watched else time.time() < self.used + self.lease
 
     @property
     def words(self) -> str:
+        if self.heartbeat:
+            return "run by ansible-playbook on another machine"
         names = ", ".join(f"{w.name} (pid {w.pid})" for w in self.watched[:1])
         return f"run by {names}" if names else f"kept until {time.strftime('%H:%M:%S', time.localtime(self.used + self.lease))}"
 
@@ -100,7 +123,10 @@ def holder(lane_dir: str) -> Holder | None:
     try:
         data = recorded(lane_dir)["held"]
         kept = Watched(**data["keeper"]) if data["keeper"] else None
-        return Holder(kept, tuple(Watched(**w) for w in data["watched"]), float(data["lease"]), Path(lane_dir, RUN_FILE).stat().st_mtime)
+        used = Path(lane_dir, RUN_FILE).stat().st_mtime
+        beat = Path(lane_dir, HEARTBEAT)
+        beaten = beat.stat().st_mtime if beat.exists() else used
+        return Holder(kept, tuple(Watched(**w) for w in data["watched"]), float(data["lease"]), used, float(data.get("heartbeat", 0)), beaten)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

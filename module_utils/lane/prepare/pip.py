@@ -30,11 +30,14 @@ LIMIT = 60.0
 RETRIES = "3"  # pip names the reason when it tries again, and not with 0 retries
 
 
-def environment(mark: str | None) -> dict[str, str]:
-    """For pip: the caller's settings for reaching an index, from PIP_* and pip's configuration files, and none of the others."""
+def environment(mark: str | None, pip: list[str] | None = None) -> dict[str, str]:
+    """For pip: the caller's settings for reaching an index, from PIP_* and pip's configuration files, and none of the others.
+
+    pip: the one that is asked for them, where `program` finds none.
+    """
     base = command.environment(mark, ("XDG_CONFIG_HOME", "PIP_CONFIG_FILE"), network=True)
     own = {name: os.environ[name] for name in KEEP if name in os.environ}
-    listed = command.run([*program(), "config", "list", "--disable-pip-version-check"], base, LIMIT, "pip to read its configuration")
+    listed = command.run([*(pip or program()), "config", "list", "--disable-pip-version-check"], base, LIMIT, "pip to read its configuration")
     found: dict[str, str] = {}
     for section in ("global", "install", "download"):
         for line in listed.out.splitlines():

@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright: the kerbside lane's authors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lane_python
+short_description: Make the Python environment that the lane's modules run in
+description:
+  - For a machine that Ansible itself does not run on. Of the requirements, it installs what modules import, with pip and by hash, into the lane's cache.
+  - The environment is made once for each content of the requirements and each Python. It needs the package python3-venv.
+options:
+  lane_dir:
+    description: The lane's private directory, where the result is handed over.
+    type: path
+    required: true
+  cache_dir:
+    description: The lane's cache.
+    type: path
+    required: true
+  requirements:
+    description: The content of requirements.txt.
+    type: str
+    required: true
+  limit:
+    description: Seconds that it may take.
+    type: float
+    default: 600
+attributes:
+  check_mode:
+    support: full
+    description: Reports whether it would be made.
+  diff_mode:
+    support: none
+    description: There is no text to compare.
+  idempotent:
+    support: full
+    description: An environment that is ready is used as it is.
+author:
+  - the kerbside lane's authors
+"""
+
+EXAMPLES = r"""
+- name: Make the Python environment of the modules
+  lane_python:
+    lane_dir: /tmp/kerbside-lane-0
+    cache_dir: ~/.cache/kerbside-lane
+    requirements: "{{ lookup('ansible.builtin.file', 'requirements.txt', rstrip=false) }}"
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: RV(ansible_facts.lane_python) has C(python), the interpreter to be used from now on; empty in check mode while it is not there.
+  returned: success
+  type: dict
+lane_failure:
+  description: Component, code, cause and evidence, as in C(result.json).
+  returned: failure
+  type: dict
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.lane.core import private_dir
+from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.prepare import modules_env
+from ansible.module_utils.lane.prepare.source import Place
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "lane_dir": {"type": "path", "required": True},
+            "cache_dir": {"type": "path", "required": True},
+            "requirements": {"type": "str", "required": True},
+            "limit": {"type": "float", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+
+    def work() -> dict:
+        lane_dir, pins = given["lane_dir"], modules_env.pinned(given["requirements"])
+        python = modules_env.find(given["cache_dir"], pins)
+        if module.check_mode:
+            return {"changed": python is None, "ansible_facts": {"lane_python": {"python": python} if python else {}}}
+        changed = python is None
+        if python is None:
+            log = os.path.join(lane_dir, "logs", "python.log")
+            python = modules_env.build(Place(given["cache_dir"], private_dir.read_run(lane_dir).mark, log, given["limit"]), pins)
+        private_dir.hand_over(lane_dir, "python", {"python": python})
+        return {"changed": changed, "ansible_facts": {"lane_python": {"python": python}}}
+
+    finish(module, work)
+
+
+if __name__ == "__main__":
+    main()

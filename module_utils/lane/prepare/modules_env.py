@@ -1,0 +1,84 @@
+"""The Python environment of the lane's modules on a machine that Ansible itself does not run on: what requirements.txt pins of what they import.
+
+It lies in the cache as venvs/modules-KEY, made once for each content of the pins and each Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from ..core import command
+from ..core.errors import LaneError, one_line
+from ..core.private_dir import read_json
+from . import cache, pip
+from .source import Place
+
+#: What modules import, with what that stands on. Ansible itself is not needed there.
+PACKAGES = ("cffi", "cryptography", "google-crc32c", "pillow", "pycparser", "pyyaml", "zxing-cpp")
+STAMP = "lane-venv.json"
+NAME = "modules"
+TRY = "import cryptography, google_crc32c, yaml, zxingcpp; from PIL import Image"
+
+
+def pinned(requirements: str) -> str:
+    """The entries of requirements.txt that belong to PACKAGES, with their hashes."""
+    entries = re.split(r"\n(?=[A-Za-z])", f"\n{requirements}")
+    return "".join(f"{entry.strip()}\n" for entry in entries if re.split(r"[=\s]", entry.strip(), maxsplit=1)[0] in PACKAGES)
+
+
+def home(cache_dir: str, pins: str) -> Path:
+    """Where the environment lies for these pins and this machine's Python."""
+    key = hashlib.sha256(f"{pins}{sys.version}{os.path.realpath(sys.executable)}".encode()).hexdigest()[:12]
+    return Path(cache_dir, "venvs", f"{NAME}-{key}")
+
+
+def find(cache_dir: str, pins: str) -> str | None:
+    """The Python of an environment that is ready; None without one."""
+    folder = home(cache_dir, pins)
+    python = str(read_json(folder / STAMP, {}).get("python", ""))
+    if not python or not os.access(python, os.X_OK):
+        return None
+    cache.check_exec(folder)
+    cache.used(folder)
+    return python
+
+
+def build(place: Place, pins: str) -> str:
+    """Make the environment, or wait for who is making it. Returns its Python. Raises LaneError (environment)."""
+    folder = home(place.cache_dir, pins)
+    with cache.locked(folder.parent, NAME, place.limit):
+        if found := find(place.cache_dir, pins):
+            return found
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            python = _make(place, folder, pins)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        (folder / STAMP).write_text(json.dumps({"python": python}), encoding="utf-8")
+        cache.prune(folder.parent, f"{NAME}-")
+        return python
+
+
+def _make(place: Place, folder: Path, pins: str) -> str:
+    python = str(folder / "bin" / "python")
+    _run(place, [os.path.realpath(sys.executable), "-m", "venv", str(folder)], "make a virtual environment for the modules")
+    own = [python, "-m", "pip"]
+    wanted = folder / "requirements.txt"
+    wanted.write_text(pins, encoding="utf-8")
+    arguments = ["install", "--no-deps", "--require-hashes", "-r", str(wanted)]
+    pip.run(own, arguments, pip.environment(place.mark, own), place.limit, "install the packages that the lane's modules need", place.log)
+    _run(place, [python, "-c", TRY], "import what was installed for the modules")
+    return python
+
+
+def _run(place: Place, argv: list[str], what: str) -> None:
+    done = command.run(argv, {**command.environment(place.mark), "PIP_CONFIG_FILE": os.devnull}, place.limit, f"to {what}", log=place.log)
+    if done.status:
+        raise LaneError("environment_broken", "environment", f"could not {what}: {one_line(done.said, 300)}", evidence=place.log)

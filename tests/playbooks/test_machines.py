@@ -1,0 +1,172 @@
+"""Lanes on other machines, over ssh: from bare to green, evidence, faults, and the end of the controller (docs/many-machines.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from bare_trees import obstacle
+from lane_numbers import lane_ids
+from machines import Machine, machine
+from whole_lanes import ROOT, SIGNALS, Started
+
+pytestmark = pytest.mark.slow
+PACKAGES = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
+NEEDS = ("qemu", "qemu_img", "spice", "firmware", "mariadbd", "mariadb", "venv", "libasound")
+GONE = 30.0  #: seconds from the end of the controller until nothing of a lane is left on another machine
+BUSY = 2  #: a busy machine
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Machine]]:
+    """A bare Debian 12, whose root is used, and a Debian 13 with the packages of a lane and a user who cannot become root."""
+    if why := obstacle():
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("keys")
+    packages = tuple(name for need in NEEDS for name in PACKAGES["debian-13"][need])
+    with machine("debian-12", folder) as bookworm, machine("debian-13", folder, "somebody", packages) as trixie:
+        yield bookworm, trixie
+
+
+class Command:
+    """`./lane` over an inventory in a folder of its own, where all evidence goes."""
+
+    def __init__(self, folder: Path, hosts: dict[str, dict[str, Any]]) -> None:
+        self.folder = folder
+        self.inventory = folder / "hosts.yml"
+        self.common = {
+            "lane_guest": "pocket",
+            "lane_artifacts_dir": f"{folder}/artifacts/{{{{ inventory_hostname }}}}",
+            "lane_summary_dir": f"{folder}/artifacts",
+        }
+        self.inventory.write_text(json.dumps({"lane": {"vars": self.common, "hosts": hosts}}), encoding="utf-8")
+
+    def start(self, *words: str) -> Started:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))}
+        return Started([*SIGNALS, str(ROOT / "lane"), *words], kept)
+
+    def over(self, *words: str) -> Started:
+        """With the inventory."""
+        return self.start(*words, "-i", str(self.inventory))
+
+    def result(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "artifacts" / name / "result.json").read_text())
+        return found
+
+
+def until_gone(machines: dict[Machine, list[int]], limit: float) -> list[str]:
+    """What is left of the lanes after at most `limit` seconds."""
+    end = time.monotonic() + limit
+    while (left := [what for one, numbers in machines.items() for number in numbers for what in one.left(number)]) and time.monotonic() < end:
+        time.sleep(0.2)
+    return left
+
+
+def test_from_bare_to_green_with_all_evidence_here(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+    bookworm, trixie = two
+    with lane_ids(2) as (one, other):
+        command = Command(tmp_path, {"bookworm": {"lane_id": one, **bookworm.host}, "trixie": {"lane_id": other, **trixie.host}})
+        run = command.over()
+        assert run.wait(900) == 0, run.text
+        assert run.lines[-1] == "LANE PASS 2 of 2 lanes"
+        assert any(line.startswith(f"bookworm (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket") for line in run.lines), run.text
+        for name, qemu in (("bookworm", "7."), ("trixie", "10.")):
+            result, folder = command.result(name), tmp_path / "artifacts" / name
+            assert result["verdict"] == "pass" and result["phases"][-1]["name"] == "teardown"
+            assert result["versions"]["qemu"].startswith(qemu)
+            for file in ("report.html", "junit.xml", "screenshot.png", "logs/ryll.log", "logs/ansible.log", "logs/tasks.json"):
+                assert (folder / file).stat().st_size > 0, file
+        assert until_gone({bookworm: [one], trixie: [other]}, 0) == []
+        for place in two:
+            assert list((place.tree.path / "tmp").iterdir()) == []
+            assert list((place.home / ".cache/kerbside-lane/evidence").iterdir()) == []
+
+
+def test_lanes_that_keep_running_on_other_machines(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+    bookworm, trixie = two
+    with lane_ids(2) as (one, other):
+        command = Command(tmp_path, {"box-a": {"lane_id": one, **bookworm.host}, "box-b": {"lane_id": other, **trixie.host}})
+
+        def good(*words: str, limit: float = 300) -> Started:
+            done = command.over(*words)
+            assert done.wait(limit) == 0, done.text
+            return done
+
+        good("up", limit=900)
+        listed = good("ps").text
+        assert re.search(rf"(?m)^box-a:\n.*\n +{one} .* kept until ", listed) and re.search(rf"(?m)^box-b:\n.*\n +{other} .* kept until ", listed), listed
+        assert "pocket-sextant 1.0: ready" in good("logs", "serial", "--limit", "box-a").text
+        good("shot")
+        for name in ("box-a", "box-b"):
+            assert (tmp_path / f"artifacts/{name}/shot.png").read_bytes().startswith(b"\x89PNG")
+        smoke = good("smoke")
+        assert smoke.lines[-1] == "LANE PASS 2 of 2 lanes"
+        assert [command.result(name)["verdict"] for name in ("box-a", "box-b")] == ["pass", "pass"]
+        assert command.over("logs", "none").wait(60) == 2
+        good("down")
+        assert until_gone({bookworm: [one], trixie: [other]}, 0) == []
+        assert command.over("shot").wait(60) == 2
+
+
+def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+    bookworm, trixie = two
+    shutil.copytree(ROOT / "fixtures", tmp_path / "fixtures", ignore=shutil.ignore_patterns("pocket-sextant"))
+    guests = tmp_path / "fixtures/guests.yml"
+    guests.write_text(guests.read_text().replace("pocket-sextant 1.0: ready", "never said"))
+    with lane_ids(3) as (good, red, lost):
+        mute = {"lane_id": red, "lane_guests_file": str(guests), "lane_boot_limit": 10}
+        hosts = {"good": {"lane_id": good, **bookworm.host}, "mute": {**mute, **bookworm.host}, "lost": {"lane_id": lost, **trixie.host}}
+        command = Command(tmp_path, hosts)
+        run = command.over()
+        while not (trixie.tree.path / f"tmp/kerbside-lane-{lost}/db.sock").exists():
+            assert run.process.poll() is None and time.monotonic() - run.begun < 600, run.text
+            time.sleep(0.1)
+        trixie.stop_sshd()
+        assert run.wait(900) == 1, run.text
+        assert command.result("good")["verdict"] == "pass", run.text
+        blame = command.result("mute")["blame"]
+        assert (blame["component"], command.result("mute")["verdict"]) == ("guest", "fail"), blame
+        assert (tmp_path / "artifacts/mute/logs/serial.log").stat().st_size > 0
+        result = command.result("lost")
+        assert (result["verdict"], result["blame"]["component"], result["blame"]["code"]) == ("error", "host", "host_unreachable")
+        assert result["blame"]["phase"] == "kerbside" or result["blame"]["phase"] == "smoke"
+        lanes = {row["lane"].split()[0]: row for row in json.loads((tmp_path / "artifacts/summary.json").read_text())["lanes"]}
+        assert {name: (row["verdict"], row["component"]) for name, row in lanes.items()} == {
+            "good": ("pass", None),
+            "mute": ("fail", "guest"),
+            "lost": ("error", "host"),
+        }
+        assert (tmp_path / "artifacts/index.html").exists()
+        assert run.lines[-1].startswith("LANE FAIL 2 of 3 lanes: mute (127.0.0.1): guest: "), run.lines[-1]
+        assert "; lost (127.0.0.1): host: lost (127.0.0.1) cannot be reached: " in run.lines[-1]
+        assert until_gone({bookworm: [good, red], trixie: [lost]}, BUSY * GONE) == []
+        trixie.resume()
+
+
+def test_a_lane_is_gone_soon_after_its_controller(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+    bookworm, trixie = two
+    with lane_ids(2) as (one, other):
+        command = Command(tmp_path, {})
+        given = tmp_path / "vars.json"
+        given.write_text(json.dumps({**command.common, **bookworm.ssh}), encoding="utf-8")
+        machines = ",".join(f"{place.user}@127.0.0.1:{place.port}" for place in two)
+        run = command.start("fleet", "2", "--hosts", machines, "--inventory", str(tmp_path / "fleet.yml"), "-e", f"lane_id={one}", "-e", f"@{given}")
+        sockets = [bookworm.tree.path / f"tmp/kerbside-lane-{one}/qmp.sock", trixie.tree.path / f"tmp/kerbside-lane-{other}/qmp.sock"]
+        while not all(path.exists() for path in sockets):
+            assert run.process.poll() is None and time.monotonic() - run.begun < 600, run.text
+            time.sleep(0.1)
+        (playbook, *_) = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
+        os.kill(int(playbook), signal.SIGKILL)
+        assert run.wait(60) == 2
+        assert until_gone({bookworm: [one], trixie: [other]}, BUSY * GONE) == []
+        kept = json.loads((trixie.home / f".cache/kerbside-lane/evidence/lane-{other}/result.json").read_text())
+        assert (kept["verdict"], kept["blame"]["code"]) == ("error", "aborted")

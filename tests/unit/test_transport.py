@@ -1,0 +1,60 @@
+"""Evidence on its way between two machines: what a lane packs is unpacked, anything else is refused."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.evidence import collect, transport
+
+
+def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "logs").mkdir(parents=True)
+    (source / "logs/ryll.log").write_text("hello")
+    (source / "link").symlink_to("/etc/passwd")
+    archive = transport.pack(str(source), str(tmp_path / "evidence.tar"))
+    assert Path(archive).stat().st_mode & 0o777 == 0o600
+    transport.unpack(archive, tmp_path / "here")
+    assert (tmp_path / "here/logs/ryll.log").read_text() == "hello"
+    assert not (tmp_path / "here/link").exists()
+
+
+def member(name: str, **more: object) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    for key, value in more.items():
+        setattr(made, key, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        member("../out"),
+        member("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        member("pipe", type=tarfile.FIFOTYPE),
+        member("large", size=101),
+        None,
+    ],
+)
+def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "MOST", 50)
+    archive = tmp_path / "evidence.tar"
+    archive.write_bytes(b"no archive" * 100)
+    if bad:
+        with tarfile.open(archive, "w") as tar:
+            tar.addfile(bad, io.BytesIO(bytes(bad.size)))
+    with pytest.raises(LaneError) as raised:
+        transport.unpack(str(archive), tmp_path / "deep/here")
+    assert raised.value.code == "evidence_broken"
+    assert not (tmp_path / "deep/out").exists()
+
+
+def test_an_absolute_name_stays_below_the_folder(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "evidence.tar", "w") as tar:
+        tar.addfile(member(f"{tmp_path}/out", size=1), io.BytesIO(b"x"))
+    transport.unpack(str(tmp_path / "evidence.tar"), tmp_path / "here")
+    assert not (tmp_path / "out").exists()
