@@ -28,7 +28,7 @@ PROGRAMS = {
     "bench": ("tools/bench.py", []),
 }
 #: Modules of tools/ that read their options themselves.
-OWN = ("fleet", "mutants", "ps")
+OWN = ("mutants",)
 SUMMARIES = {
     "run": "start everything, check it, keep the evidence, take it down (also without a verb)",
     "up": "start the lane and keep it running",
@@ -39,7 +39,8 @@ SUMMARIES = {
     "logs": "show all logs in the order of time, or those of one part; -f follows them",
     "shot": "take a screenshot of a running lane: by ryll through kerbside, or else by qemu",
     "ps": "list the running lanes: id, age, ports, processes, memory",
-    "fleet": "run N full lanes at once, from lane_id on; exits with the worst of their statuses",
+    "fleet": "run N full lanes at once, from lane_id on, here or on other machines",
+    "matrix": "run a lane for each combination of the versions, guests and suites in a file",
     "doctor": "show what this machine has and lacks for a lane; changes nothing",
     "cache": "show what the cache keeps: programs and environments with their size and last use",
     "report": "make report.html again from artifacts/lane-0, or from the folder that is named",
@@ -181,16 +182,22 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         if name == "suites":
             _complete(made.add_argument("names", nargs="*", metavar="SUITE", help="a suite (default: all)"), "suites")
     verb("status", one_lane, as_json, epilog="Exit status: 0 all is well, 1 a program is lost, 2 the lane is not running.")
-    logs = verb("logs", one_lane)
+    elsewhere = Parser(add_help=False)
+    elsewhere.add_argument("-i", "--inventory", metavar="INVENTORY", help="the lanes of this inventory, on whatever machine they are")
+    elsewhere.add_argument("-l", "--limit", metavar="HOSTS", help="only these of them")
+    logs = verb("logs", one_lane, elsewhere)
     logs.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, ryll, ansible, ...")
     logs.add_argument("-f", "--follow", action="store_true", help="follow the logs until the lane is stopped")
-    shot = verb("shot", one_lane)
+    shot = verb("shot", one_lane, elsewhere)
     shot.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)")
-    verb("ps", as_json)
-    fleet = verb("fleet", forwarded, epilog=STATUSES, usage="./lane fleet N [options]")
-    fleet.set_defaults(forward=[], given={})
-    fleet.add_argument("count", type=int, metavar="N", help="how many lanes")
-    fleet.add_argument("--at-once", type=int, metavar="N", help="how many run at the same time (default: two per processor)")
+    verb("ps", as_json, elsewhere)
+    for name, what, more in (("fleet", "count", {"type": int, "metavar": "N"}), ("matrix", "file", {"type": Path, "metavar": "FILE"})):
+        many = verb(name, forwarded, epilog=STATUSES, usage=f"./lane {name} {more['metavar']} [options]")
+        many.set_defaults(forward=[], given={})
+        many.add_argument(what, help="how many lanes" if name == "fleet" else "a YAML file with axes, and optionally hosts and vars", **more)
+        many.add_argument("--hosts", metavar="A,B", default="", help="machines to run on over ssh, as USER@HOST:PORT (default: this one)")
+        many.add_argument("--at-once", type=int, metavar="N", help="lanes on one machine at the same time (default: two per processor of this one)")
+        many.add_argument("--write", type=Path, metavar="FILE", default=ROOT / f"artifacts/{name}.yml", help="where to write the inventory")
     verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
     cache = verb("cache", as_json)
     usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane")

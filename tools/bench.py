@@ -162,10 +162,11 @@ def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
 
     ratio: wall / (lanes x CPU seconds of one / processors).
     """
-    command = [str(ROOT / "lane"), "fleet", str(count), "-e", f"lane_id={one.lane_id}"]
-    env = {"LANE_FLEET_DIR": str(one.scratch / "fleet")}
-    found = one.measure(*command, env=env)
-    peak = one.measure(*command, memory=True, env=env)["all_kib"]
+    own = f"{one.scratch}/{{{{ inventory_hostname }}}}"
+    command = [str(ROOT / "lane"), "fleet", str(count), "--write", str(one.scratch / "fleet.yml"), "-e", f"lane_id={one.lane_id}"]
+    command += ["-e", f"lane_artifacts_dir={own}", "-e", f"lane_summary_dir={one.scratch}/summary"]
+    found = one.measure(*command)
+    peak = one.measure(*command, memory=True)["all_kib"]
     ratio = found["wall"] / (count * cpu_of_one / (os.cpu_count() or 1))
     print(f"{count} lanes: {found['wall']:.1f} s, {found['cpu']:.1f} s of processors, {peak / 1024:.0f} MB", flush=True)
     return {"lanes": count, "wall": found["wall"], "cpu": found["cpu"], "all_kib": peak, "ratio": round(ratio, 2)}

@@ -33,9 +33,11 @@ def tags(prefix: str, **_: Any) -> list[str]:
 
 def lane_ids(**_: Any) -> list[str]:
     """lane_id=N of the lanes that are running."""
-    from tools import ps
+    from ansible.module_utils.lane.lifecycle import running
 
-    return [f"lane_id={one.lane_id}" for one in ps.lanes()] or ["lane_id=0"]
+    import tools  # noqa: F401 - it makes the lane's own code importable
+
+    return [f"lane_id={one.lane_id}" for one in running.lanes()] or ["lane_id=0"]
 
 
 def variables(prefix: str, **_: Any) -> list[str]:

@@ -17,11 +17,11 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.lane.core.errors import LaneError, one_line
 from ansible.module_utils.lane.core.private_dir import read_json
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import proc, running
 from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip
 from ansible.release import __version__
 
-from tools import ROOT, ps
+from tools import ROOT
 
 INDEX_LIMIT = 20.0  #: seconds for the package index to answer
 DEVICE = "/dev/kvm"
@@ -128,7 +128,7 @@ def ports(lane_id: int) -> Line:
     taken = {c.local[1] for c in proc.connections() if c.state == proc.LISTEN} & set(range(first, first + 5))
     if not taken:
         return Line("ports", "ok", f"lane {lane_id} has {first} to {first + 4}, all free")
-    mine = next((one for one in ps.lanes() if taken <= set(one.ports)), None)
+    mine = next((one for one in running.lanes() if taken <= set(one.ports)), None)
     if mine:
         return Line("ports", "ok", f"lane {lane_id} has {first} to {first + 4}; it is running")
     return Line("ports", "missing", f"{', '.join(map(str, sorted(taken)))} of lane {lane_id} taken by another program; end it, or use another lane_id")
@@ -136,7 +136,7 @@ def ports(lane_id: int) -> Line:
 
 def leftovers() -> Line:
     """Lanes that are running, and what is left of killed ones."""
-    found = ps.lanes()
+    found = running.lanes()
     left = [f"lane {one.lane_id}" for one in found if one.state == "left over"]
     running = ", ".join(f"lane {one.lane_id} ({one.state})" for one in found if one.state != "left over")
     if left:

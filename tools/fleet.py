@@ -1,104 +1,141 @@
-"""`./lane fleet N`: run N full lanes, two per processor at a time: more than that share caches and memory, and take longer in the end.
+"""`./lane fleet N` and `./lane matrix FILE`: write an inventory with a host for each lane, and run one `./lane` over it (docs/many-machines.md).
 
-Each is a `./lane` of its own; its output goes to artifacts/fleet/lane-ID.log, its last line to the terminal.
+The inventory stays, to be changed by hand and run again with `./lane -i FILE`.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import itertools
 import os
 import re
-import selectors
 import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from ansible.module_utils.lane.core.errors import LaneError
 
 from tools import ROOT
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LAST = 99  #: the greatest lane_id
+HERE = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+#: Axis of a matrix -> the variable that it sets.
+AXES = {
+    "kerbside": "lane_kerbside_origin",
+    "proxy": "lane_proxy_origin",
+    "ryll": "lane_ryll_origin",
+    "guest": "lane_guest",
+    "suites": "lane_suites",
+    "accel": "kvm_probe_policy",
+}
+POLICIES = {"auto": "auto", "kvm": "require", "tcg": "never"}
+KEYS = ("axes", "hosts", "vars")
 
 
-@dataclass
-class Member:
-    """One lane of the fleet."""
-
-    lane_id: int
-    log: Path
-    process: subprocess.Popen[bytes]
-    began: float
-    seconds: float = 0.0
-
-    @property
-    def last_line(self) -> str:
-        """Its verdict, or else the last line of its output."""
-        lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        verdicts = [line for line in lines if line.startswith("LANE ")]
-        return (verdicts or lines or ["no output"])[-1]
+class UseError(Exception):
+    """What is wrong with the command or the file, in a sentence."""
 
 
-def run(command: list[str], ids: list[int], at_once: int, logs: Path) -> int:
-    """Run the command with `-e lane_id=ID` once for each id, `at_once` of them at the same time; the worst of their exit statuses (0, 1 or 2).
-
-    A signal to this process is passed on to each of them; if it is killed, their keepers take them down (LANE_SCRIPTS names this process too).
-    """
-    logs.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    members: list[Member] = []
-
-    stopped: list[int] = []
-
-    def pass_on(number: int, _: object) -> None:
-        stopped.append(number)
-        for member in members:
-            if member.process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(member.process.pid, number)
-
-    for each in SIGNALS:
-        signal.signal(each, pass_on)
-    with selectors.DefaultSelector() as waiting:
-        while len(members) < len(ids) or waiting.get_map():
-            while not stopped and len(members) < len(ids) and len(waiting.get_map()) < at_once:
-                lane_id = ids[len(members)]
-                log = logs / f"lane-{lane_id}.log"
-                with open(log, "wb") as out:
-                    process = subprocess.Popen([*command, "-e", f"lane_id={lane_id}"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-                members.append(Member(lane_id, log, process, time.monotonic()))
-                waiting.register(os.pidfd_open(process.pid), selectors.EVENT_READ, members[-1])
-            if not waiting.get_map():
-                break
-            for key, _ in waiting.select():
-                waiting.unregister(key.fileobj)
-                os.close(key.fd)
-                member: Member = key.data
-                member.seconds = time.monotonic() - member.began
-                print(f"lane {member.lane_id}: status {member.process.wait()}, {member.seconds:.1f} s: {member.last_line}", flush=True)
-    statuses = [member.process.returncode for member in members]
-    good = statuses.count(0)
-    print(f"fleet: {good} of {len(ids)} lanes passed in {time.monotonic() - began:.1f} s; their output is in {logs}", flush=True)
-    return max(status if status in (0, 1, 2) else 2 for status in [*statuses, 2 * bool(stopped)])
+def machines(names: list[str]) -> list[dict[str, Any]]:
+    """The connection variables of each machine, named as for ssh (USER@HOST:PORT); of this one when there is no name."""
+    found: list[dict[str, Any]] = []
+    for name in names:
+        parts = re.fullmatch(r"(?:(?P<user>[^@]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d+))?", name)
+        if not parts:
+            raise UseError(f"{name!r} is no machine: use HOST, USER@HOST or USER@HOST:PORT")
+        port = int(parts["port"]) if parts["port"] else None
+        given = {"ansible_host": parts["host"], "ansible_user": parts["user"], "ansible_port": port}
+        found.append({key: value for key, value in given.items() if value is not None})
+    return found or [HERE]
 
 
-def main() -> None:
-    """Entry point of `./lane fleet N [ansible-playbook options]`."""
-    parser = argparse.ArgumentParser(prog="./lane fleet", description="Run N full lanes, from lane_id on. Exit status: the worst of theirs.")
-    parser.add_argument("count", type=int, metavar="N")
-    most = 2 * (os.cpu_count() or 1)
-    parser.add_argument("--at-once", type=int, default=most, help=f"how many run at the same time (default: two per processor, here {most})")
-    asked, options = parser.parse_known_args()
-    first = 0
-    for option in options:
-        if found := re.fullmatch(r"(?:-e|--extra-vars=)?lane_id=(\d+)", option):
-            first = int(found.group(1))
-    if not 1 <= asked.count <= 100 - first:
-        parser.error(f"lane ids go from {first} to 99, so N must be from 1 to {100 - first}, not {asked.count}")
-    logs = Path(os.environ.get("LANE_FLEET_DIR") or ROOT / "artifacts" / "fleet")
-    sys.exit(run([str(ROOT / "lane"), *options], list(range(first, first + asked.count)), max(asked.at_once, 1), logs))
+def inventory(lanes: dict[str, dict[str, Any]], first: int, places: list[dict[str, Any]], common: dict[str, Any]) -> dict[str, Any]:
+    """The inventory of these lanes, name and variables, which take numbers from `first` on and the machines in turn."""
+    if not 1 <= len(lanes) <= LAST + 1 - first:
+        raise UseError(f"lane ids go from {first} to {LAST}, so that there can be 1 to {LAST + 1 - first} lanes, not {len(lanes)}")
+    numbers = itertools.count(first)
+    hosts = {name: {"lane_id": number, **place, **more} for (name, more), number, place in zip(lanes.items(), numbers, itertools.cycle(places), strict=False)}
+    return {"lane": {"hosts": hosts, **({"vars": common} if common else {})}}
 
 
-if __name__ == "__main__":
-    main()
+def fleet(count: int, first: int) -> dict[str, dict[str, Any]]:
+    """N lanes that are alike."""
+    return {f"lane-{number}": {} for number in range(first, first + count)}
+
+
+def matrix(content: Any) -> dict[str, dict[str, Any]]:
+    """A lane for each combination of the values of a matrix file."""
+    if not isinstance(content, dict) or not isinstance(content.get("axes"), dict) or not content["axes"] or set(content) - set(KEYS):
+        raise UseError(f"a matrix has the keys axes, hosts and vars, and at least one of the axes {', '.join(AXES)}")
+    if strange := set(content["axes"]) - set(AXES):
+        raise UseError(f"there is no axis {', '.join(sorted(map(str, strange)))}; axes are {', '.join(AXES)}")
+    axes = {name: values if isinstance(values, list) else [values] for name, values in content["axes"].items()}
+    lanes: dict[str, dict[str, Any]] = {}
+    for values in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, values, strict=True))
+        name = "_".join(f"{axis}-{slug(value)}" for axis, value in chosen.items())
+        if name in lanes:
+            name += f"_{len(lanes)}"
+        lanes[name] = {AXES[axis]: setting(axis, value) for axis, value in chosen.items()}
+    return lanes
+
+
+def slug(value: Any) -> str:
+    """A value as part of a name; of a path or a URL the end."""
+    words = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    return re.sub(r"[^\w.]+", "-", words).strip("-.")[-40:] or "none"
+
+
+def setting(axis: str, value: Any) -> Any:
+    """What the axis's variable is set to."""
+    if axis == "accel":
+        if value not in POLICIES:
+            raise UseError(f"accel is {value}; use {', '.join(POLICIES)}")
+        return POLICIES[value]
+    if axis == "suites":
+        return value if isinstance(value, list) or value == "all" else [value]
+    return str(value)
+
+
+def start(content: dict[str, Any], file: Path, forks: int, options: list[str]) -> NoReturn:
+    """Write the inventory and become the `./lane` that runs it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    print(f"inventory: {file}", flush=True)
+    os.environ.pop("LANE_SCRIPTS", None)  # the script that is started now adds itself
+    os.environ.pop("PYTHONPATH", None)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.execv(ROOT / "lane", [str(ROOT / "lane"), "-i", str(file), "--forks", str(forks), *options])  # noqa: S606 - no shell is wanted
+
+
+def without_lane_id(options: list[str]) -> tuple[int, list[str]]:
+    """(the lane_id of the options, or 0; the options without it, because it would be that of all lanes)."""
+    first, kept = 0, []
+    words = iter(options)
+    for word in words:
+        value = next(words, "") if word in ("-e", "--extra-vars") else word
+        if found := re.fullmatch(r"(?:-e|--extra-vars=)?lane_id=(\d+)", value):
+            first = int(found[1])
+        else:
+            kept += [word] if value is word else [word, value]
+    return first, kept
+
+
+def main(asked: argparse.Namespace) -> NoReturn:
+    """Entry point of both verbs."""
+    first, options = without_lane_id(asked.forward)
+    names = [name for name in asked.hosts.split(",") if name]
+    common: dict[str, Any] = {}
+    try:
+        if asked.verb == "fleet":
+            lanes = fleet(max(asked.count, 0), first)
+        else:
+            content = yaml.safe_load(asked.file.read_text(encoding="utf-8"))
+            lanes = matrix(content)
+            names, common = names or [str(name) for name in content.get("hosts") or []], content.get("vars") or {}
+        places = machines(names)
+        made = inventory(lanes, first, places, common)
+    except (UseError, OSError, yaml.YAMLError) as error:
+        raise LaneError("bad_usage", "lane", " ".join(str(error).split())) from None
+    start(made, asked.write, max(asked.at_once or 2 * (os.cpu_count() or 1), 1) * len(places), options)

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.core.names import near
 from ansible.module_utils.lane.evidence.log_excerpt import readable
-from ansible.module_utils.lane.evidence.logs import Entry, moment, of_folder, part_of
+from ansible.module_utils.lane.evidence.logs import Entry, line_of, lines, moment, part_of
+from ansible.module_utils.lane.lifecycle import running
 
-from tools import ROOT, ps
+from tools import ROOT, look
 
 
 def place(lane_id: int) -> tuple[Path, str]:
     """(the folder of a lane's logs, its directory): of the running lane, else of its artifacts, with "" as directory. Raises LaneError (lane)."""
-    if up := ps.up(lane_id):
+    if up := running.up(lane_id):
         return Path(up.dir, "logs"), up.dir
     kept = ROOT / f"artifacts/lane-{lane_id}/logs"
     if not kept.is_dir():
@@ -45,22 +45,17 @@ def follow(folder: Path, part: str, lane_dir: str) -> Iterator[Entry]:
 
 def main(asked: argparse.Namespace) -> None:
     """Entry point of `./lane logs`."""
+    if asked.inventory:
+        look.over(asked, "logs", part=asked.part)
     folder, lane_dir = place(asked.lane_id)
-    entries = of_folder(folder)
-    parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
-    if not parts:
-        raise LaneError("no_logs", "lane", f"there are no logs in {folder}")
-    if asked.part and asked.part not in parts:
-        raise LaneError("no_logs", "lane", f"there is no part {asked.part}{near(asked.part, parts)}", f"use one of {', '.join(parts)}")
-    show(entries, asked.part)
+    for line in lines(folder, asked.part):
+        print(line, flush=True)
     if asked.follow and lane_dir:
         show(follow(folder, asked.part, lane_dir), asked.part)
 
 
 def show(entries: Iterable[Entry], part: str) -> None:
-    """Print the lines of one part, or of all with the part before each."""
+    """Print lines as they come."""
     for entry in entries:
-        if not part:
-            print(f"{entry.part:9} {entry.text}", flush=True)
-        elif part == entry.part:
-            print(entry.text, flush=True)
+        if part in ("", entry.part):
+            print(line_of(entry, part), flush=True)

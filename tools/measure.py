@@ -22,10 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools import ps  # isort: skip - it makes the lane's own code importable
+import tools  # noqa: F401 - it makes the lane's own code importable # isort: skip
 
 from ansible.module_utils.lane.core.private_dir import MARK
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import proc, running
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -45,7 +45,7 @@ def descendants() -> list[proc.Process]:
 def watch_memory(peaks: dict[str, int], stop: threading.Event) -> None:
     """Keep the highest sums of PSS (KiB) every 50 ms: of the lane's programs, and of everything with Ansible."""
     while not stop.wait(0.05):
-        found = [(ps.memory(p.pid), bool(proc.environ(p.pid, MARK))) for p in descendants()]
+        found = [(running.memory(p.pid), bool(proc.environ(p.pid, MARK))) for p in descendants()]
         peaks["all_kib"] = max(peaks["all_kib"], sum(size for size, _ in found))
         peaks["programs_kib"] = max(peaks["programs_kib"], sum(size for size, marked in found if marked))
 

@@ -1,119 +1,19 @@
-"""`./lane ps`: the lanes that are running on this machine, as /proc and their run.json show them. Nothing is changed."""
+"""`./lane ps`: the lanes that are running on this machine, or on those of an inventory."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
-from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.core.private_dir import MARK, RUN_FILE
-from ansible.module_utils.lane.lifecycle import proc, run_state
+from ansible.module_utils.lane.lifecycle.running import lanes, table
 
-from tools import end_quietly
-
-ROW = "{:>4}  {:23}  {:>8}  {:>5}  {:>8}  {:30}  {}"
+from tools import look
 
 
-@dataclass(frozen=True)
-class Running:
-    """One run of a lane. age: seconds, or None if its directory is gone; ports: where it listens; memory: sum of PSS, in KiB; state: who holds it."""
-
-    lane_id: int
-    run_id: str
-    dir: str
-    age: float | None
-    ports: list[int]
-    processes: int
-    memory: int
-    state: str
-
-
-def lanes() -> list[Running]:
-    """Every run with a live process of this user, by lane id."""
-    runs: dict[str, list[proc.Process]] = {}
-    for process in proc.everyone():
-        mark = proc.environ(process.pid, MARK) if process.alive and proc.ours(process.pid) else None
-        if mark and mark.partition("/")[0].isdigit():
-            runs.setdefault(mark, []).append(process)
-    found = [_up(mark, processes) for mark, processes in runs.items()]
-    return sorted(found, key=lambda one: (one.lane_id, one.run_id))
-
-
-def up(lane_id: int) -> Running | None:
-    """The run of a lane; None when it is not running."""
-    return next((one for one in lanes() if one.lane_id == lane_id and one.dir), None)
-
-
-def running(lane_id: int) -> Running:
-    """The run of a lane. Raises LaneError (lane) when it is not running."""
-    if found := up(lane_id):
-        return found
-    mine = f" -e lane_id={lane_id}" if lane_id else ""
-    raise LaneError("lane_not_running", "lane", f"lane {lane_id} is not running", f"start it with ./lane up{mine}")
-
-
-def add_lane_option(parser: argparse.ArgumentParser) -> None:
-    """-e lane_id=N as for ansible-playbook; the number becomes `lane_id`."""
-    parser.add_argument("-e", "--extra-vars", dest="lane_id", type=_number, default=0, metavar="lane_id=N", help="which lane (default: 0)")
-
-
-def _number(text: str) -> int:
-    found = re.fullmatch(r"lane_id=(\d+)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not lane_id=N")
-    return int(found[1])
-
-
-def _up(mark: str, processes: list[proc.Process]) -> Running:
-    lane_id, _, run_id = mark.partition("/")
-    pids = [p.pid for p in processes]
-    homes = {proc.environ(pid, "HOME") or "" for pid in pids}
-    lane_dir = next((home for home in homes if Path(home, RUN_FILE).exists()), "")
-    held = run_state.holder(lane_dir) if lane_dir else None
-    began = run_state.recorded(lane_dir).get("started") if lane_dir else None
-    age = round(time.time() - began, 1) if began else None
-    state = "left over" if not lane_dir or (held and not held.alive) else held.words if held else "without a keeper"
-    if held and held.alive and not any(proc.environ(pid, run_state.KEEPER) for pid in pids):
-        state += ", its keeper has ended"
-    inodes = proc.socket_inodes(pids)
-    ports = sorted({c.local[1] for c in proc.connections() if c.state == proc.LISTEN and c.inode in inodes})
-    return Running(int(lane_id), run_id, lane_dir, age, ports, len(pids), sum(memory(pid) for pid in pids), state)
-
-
-def memory(pid: int) -> int:
-    """The proportional set size of a process in KiB (proc(5), smaps_rollup): memory that several share counts in parts. 0 when it has ended."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("Pss:")), 0)
-    except OSError:
-        return 0
-
-
-def table(found: list[Running]) -> str:
-    """As a table for the terminal."""
-    if not found:
-        return "no lane is running"
-    rows = [ROW.format("lane", "run", "age", "procs", "memory", "ports", "state")]
-    for one in found:
-        ports = " ".join(map(str, one.ports)) or "none"
-        age = "?" if one.age is None else f"{int(one.age) // 3600}:{int(one.age) // 60 % 60:02}:{int(one.age) % 60:02}"
-        rows.append(ROW.format(one.lane_id, one.run_id, age, one.processes, f"{one.memory / 1024:.0f} MiB", ports, one.state))
-    return "\n".join(rows)
-
-
-def main() -> None:
+def main(asked: argparse.Namespace) -> None:
     """Entry point of `./lane ps`."""
-    end_quietly()
-    parser = argparse.ArgumentParser(prog="./lane ps", description="List your running lanes: id, run, age, processes, memory (PSS), ports, who holds them.")
-    parser.add_argument("--json", action="store_true", help="as a list of JSON objects")
-    asked = parser.parse_args()
+    if asked.inventory:
+        look.over(asked, "ps")
     found = lanes()
     print(json.dumps([asdict(one) for one in found], indent=1) if asked.json else table(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,10 +10,8 @@ from typing import Any
 
 from ansible.module_utils.lane.core.private_dir import Run, handed_over, read_run
 from ansible.module_utils.lane.evidence import verdict
-from ansible.module_utils.lane.lifecycle import proc, run_state
+from ansible.module_utils.lane.lifecycle import proc, run_state, running
 from ansible.module_utils.lane.programs import loss, records
-
-from tools import ps
 
 ROW = "  {:12} {:10} {:>8}  {:9}  {:24} {}"
 
@@ -52,7 +50,7 @@ def state(entry: records.Record, lost: dict[str, str]) -> str:
     return "done" if entry.oneshot else "ready"
 
 
-def text(lane_id: int, up: ps.Running, run: Run, found: list[Row], result: dict[str, Any] | None) -> str:
+def text(lane_id: int, up: running.Running, run: Run, found: list[Row], result: dict[str, Any] | None) -> str:
     """For people."""
     known = handed_over(up.dir)
     guest, accel = known.get("lane_guest", {}).get("name", "not booted"), known.get("lane_accel", {}).get("chosen", "not chosen")
@@ -67,7 +65,7 @@ def text(lane_id: int, up: ps.Running, run: Run, found: list[Row], result: dict[
 
 def main(asked: argparse.Namespace) -> int:
     """Entry point of `./lane status`. Exit status: 0 every program runs, 1 one is lost, 2 the lane is not running."""
-    up = ps.running(asked.lane_id)
+    up = running.running(asked.lane_id)
     run = read_run(up.dir)
     found = rows(up.dir, run)
     artifacts = run_state.recorded(up.dir).get("artifacts_dir", "")

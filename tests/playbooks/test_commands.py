@@ -43,7 +43,7 @@ ON_A_LANE = {
     "./lane down": "lane {id} is down",
 }
 #: Whatever else only looks at a lane is run on the same one as well.
-LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b")
+LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b(?!.* -i )")
 #: Run by another test, or by a stage of tools/run_tests.py.
 TESTED = {
     r"\./lane -e smoke_console_uuid=.*": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
@@ -58,6 +58,10 @@ TESTED = {
     r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
     r"\./lane --tags deps,teardown": "tools/run_tests.py::setup",
     r"\./lane test\b.*": "tests/playbooks/test_entry.py::test_test_installs_more_and_passes_words_on",
+    r"\./lane -i hosts\.yml": "tests/playbooks/test_machines.py::test_from_bare_to_green_with_all_evidence_here",
+    r"\./lane (up|smoke|down|ps|logs|shot)\b.* -i hosts\.yml.*": "tests/playbooks/test_machines.py::test_lanes_that_keep_running_on_other_machines",
+    r"\./lane fleet 8 --hosts.*": "tests/playbooks/test_machines.py::test_a_lane_is_gone_soon_after_its_controller",
+    r"\./lane matrix matrix\.yml": "tests/playbooks/test_fleet.py::test_a_matrix_of_two_lanes",
     r"\./lane fleet 4.*": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
     r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
     r"\./lane -e lane_kerbside_origin=\S+": "tests/unit/test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was",

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,16 +20,21 @@ COUNT = 4
 
 def ps(env: dict[str, str] | None = None) -> list[dict]:
     """What `./lane ps --json` says."""
-    command = [sys.executable, "-m", "tools.ps", "--json"]
-    done = subprocess.run(command, env={**os.environ, **(env or {}), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
+    done = subprocess.run([str(ROOT / "lane"), "ps", "--json"], env={**os.environ, **(env or {})}, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout))
 
 
 def fleet_options(place: Surroundings) -> list[str]:
     """As place.options, with a directory and artifacts for each lane."""
     cache = place.options[place.options.index("-e") :][-1]
-    values = {"lane_id": place.id, "lane_dir": f"{place.base}/{{{{ lane_id }}}}", "lane_artifacts_dir": f"{place.base}/artifacts/lane-{{{{ lane_id }}}}"}
-    return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + ["-e", cache, *POCKET]
+    values = {
+        "lane_id": place.id,
+        "lane_dir": f"{place.base}/{{{{ lane_id }}}}",
+        "lane_artifacts_dir": f"{place.base}/artifacts/lane-{{{{ lane_id }}}}",
+        "lane_summary_dir": f"{place.base}/summary",
+    }
+    given = [option for name, value in values.items() for option in ("-e", f"{name}={value}")]
+    return ["--write", str(place.base / "fleet.yml"), *given, "-e", cache, *POCKET]
 
 
 def size(lane: dict | None) -> tuple[int, int]:
@@ -39,7 +43,6 @@ def size(lane: dict | None) -> tuple[int, int]:
 
 def test_four_lanes_at_once_are_green_and_then_gone() -> None:
     with lane_ids(COUNT) as ids, surroundings(ids[0]) as place:
-        place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
         command = [str(ROOT / "lane"), "fleet", str(COUNT), "--at-once", str(COUNT), *fleet_options(place)]
         run = Started(command, place.environment())
         most: dict[int, dict] = {}
@@ -50,7 +53,7 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             most.update({number: lane for number, lane in up.items() if size(lane) > size(most.get(number))})
             assert run.process.poll() is not None or time.monotonic() - run.begun < 400, run.text
             time.sleep(0.5)
-        assert run.wait(10) == 0, run.text + "".join(p.read_text()[-1500:] for p in (place.base / "fleet").glob("*.log"))
+        assert run.wait(10) == 0, run.text
         assert together == COUNT
         for number in ids:
             first = 17900 + 10 * number
@@ -61,8 +64,9 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             assert re.fullmatch(r"run by ansible-playbook \(pid \d+\)", most[number]["state"])
             result = json.loads((place.base / f"artifacts/lane-{number}/result.json").read_text())
             assert (result["verdict"], result["run_id"]) == ("pass", most[number]["run_id"])
-            assert re.search(rf"^lane {number}: status 0, [\d.]+ s: LANE PASS lane {number}: ", run.text, re.MULTILINE), run.text
-        assert f"fleet: {COUNT} of {COUNT} lanes passed in " in run.lines[-1]
+            assert re.search(rf"^lane-{number}: PASS lane {number}: 7 of 7 checks, ", run.text, re.MULTILINE), run.text
+        assert run.lines[-1] == f"LANE PASS {COUNT} of {COUNT} lanes"
+        assert [row["verdict"] for row in json.loads((place.base / "summary/summary.json").read_text())["lanes"]] == ["pass"] * COUNT
         for number in ids:
             assert Surroundings(number, place.base / "none").traces() == []
         assert place.traces() == []
@@ -71,7 +75,6 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
 
 def test_a_fleet_that_is_killed_leaves_nothing() -> None:
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
-        place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
         run = Started([str(ROOT / "lane"), "fleet", "2", *fleet_options(place)], place.environment())
         while not all((place.base / str(number) / "qmp.sock").exists() for number in ids):
             assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text
@@ -86,15 +89,26 @@ def test_a_fleet_that_is_killed_leaves_nothing() -> None:
             assert (result["verdict"], result["blame"]["component"]) == ("error", "lane")
 
 
+def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
+    """One is green, one has a ryll that cannot be had."""
+    (tmp_path / "matrix.yml").write_text("axes: {ryll: [0.3.0, ./none], guest: pocket}\n")
+    with lane_ids(2) as ids, surroundings(ids[0]) as place:
+        run = Started([str(ROOT / "lane"), "matrix", str(tmp_path / "matrix.yml"), *fleet_options(place)], place.environment())
+        assert run.wait(300) == 2, run.text
+        lanes = json.loads((place.base / "summary/summary.json").read_text())["lanes"]
+        assert [(row["lane"], row["verdict"]) for row in lanes] == [("ryll-0.3.0_guest-pocket", "pass"), ("ryll-none_guest-pocket", "error")], run.text
+        assert lanes[1]["component"] == "environment" and "none" in lanes[1]["cause"]
+        assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
+
+
 def test_a_fleets_status_is_its_worst_and_wrong_use_is_told() -> None:
-    with lane_ids(1) as (number,), surroundings(number, LANE_FLEET_DIR="/tmp/never") as place:
-        place.env["LANE_FLEET_DIR"] = str(place.base / "fleet")
+    with lane_ids(1) as (number,), surroundings(number) as place:
         red = Started([str(ROOT / "lane"), "fleet", "1", *fleet_options(place), "-e", "kvm_probe_policy=sometimes"], place.environment())
         assert red.wait(120) == 2
-        assert red.lines[-1].startswith("fleet: 0 of 1 lanes passed in ")
+        assert red.lines[-1].startswith("LANE FAIL environment: ")
         many = Started([str(ROOT / "lane"), "fleet", "11", "-e", "lane_id=90"], place.environment())
         assert many.wait(60) == 2
-        assert "lane ids go from 90 to 99, so N must be from 1 to 10, not 11" in many.text
+        assert "lane ids go from 90 to 99, so that there can be 1 to 10 lanes, not 11" in many.text
 
 
 def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first() -> None:

@@ -159,7 +159,7 @@ def test_a_lane_is_gone_soon_after_its_controller(two: tuple[Machine, Machine], 
         given = tmp_path / "vars.json"
         given.write_text(json.dumps({**command.common, **bookworm.ssh}), encoding="utf-8")
         machines = ",".join(f"{place.user}@127.0.0.1:{place.port}" for place in two)
-        run = command.start("fleet", "2", "--hosts", machines, "--inventory", str(tmp_path / "fleet.yml"), "-e", f"lane_id={one}", "-e", f"@{given}")
+        run = command.start("fleet", "2", "--hosts", machines, "--write", str(tmp_path / "fleet.yml"), "-e", f"lane_id={one}", "-e", f"@{given}")
         sockets = [bookworm.tree.path / f"tmp/kerbside-lane-{one}/qmp.sock", trixie.tree.path / f"tmp/kerbside-lane-{other}/qmp.sock"]
         while not all(path.exists() for path in sockets):
             assert run.process.poll() is None and time.monotonic() - run.begun < 600, run.text

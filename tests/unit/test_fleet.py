@@ -1,31 +1,78 @@
-"""`./lane fleet`: how many lanes run at the same time, and its exit status. Real lanes are in tests/playbooks/test_fleet.py."""
+"""`./lane fleet` and `./lane matrix`: the inventories that they write. Real lanes are in tests/playbooks/test_fleet.py."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-FLEET = """
-import sys
-from pathlib import Path
 from tools import fleet
-sys.exit(fleet.run(["sh", "-c", sys.argv[1], "lane"], [1, 2, 3, 4, 5], int(sys.argv[2]), Path(sys.argv[3])))
-"""
-#: Notes how many of it run, and exits with status 1 as lane 3.
-LANE = 'cd {folder} && mkdir run.$$ && sleep 0.3; ls -d run.* | wc -l >>seen; sleep 0.2; rmdir run.$$; echo "LANE PASS"; test "$2" != lane_id=3'
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_the_number_of_lanes_at_the_same_time(tmp_path: Path, at_once: int) -> None:
-    command = [sys.executable, "-c", FLEET, LANE.format(folder=tmp_path), str(at_once), str(tmp_path / "logs")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
-    lines = done.stdout.splitlines()
-    assert sorted(line[:16] for line in lines[:-1]) == [f"lane {number}: status {int(number == 3)}" for number in range(1, 6)]
-    assert lines[-1].startswith("fleet: 4 of 5 lanes passed in ")
-    seen = (tmp_path / "seen").read_text().split()
-    assert len(seen) == 5 and max(map(int, seen)) <= at_once
+def test_lanes_take_numbers_and_machines_in_turn() -> None:
+    made = fleet.inventory(fleet.fleet(3, 20), 20, fleet.machines(["one", "me@two:2222"]), {})
+    assert made == {
+        "lane": {
+            "hosts": {
+                "lane-20": {"lane_id": 20, "ansible_host": "one"},
+                "lane-21": {"lane_id": 21, "ansible_host": "two", "ansible_user": "me", "ansible_port": 2222},
+                "lane-22": {"lane_id": 22, "ansible_host": "one"},
+            }
+        }
+    }
+    assert fleet.inventory(fleet.fleet(1, 0), 0, fleet.machines([]), {})["lane"]["hosts"]["lane-0"]["ansible_connection"] == "local"
+
+
+def test_a_matrix_has_a_lane_for_each_combination() -> None:
+    axes = {"kerbside": ["0.8.0", "0.7.0"], "ryll": ["0.3.0", "git+https://h.test/o/ryll@main"], "accel": "tcg", "suites": [["input", "agent"]]}
+    lanes = fleet.matrix({"axes": axes})
+    assert len(lanes) == 4
+    assert lanes["kerbside-0.7.0_ryll-git-https-h.test-o-ryll-main_accel-tcg_suites-input-agent"] == {
+        "lane_kerbside_origin": "0.7.0",
+        "lane_ryll_origin": "git+https://h.test/o/ryll@main",
+        "kvm_probe_policy": "never",
+        "lane_suites": ["input", "agent"],
+    }
+
+
+def test_values_with_one_name_are_two_lanes() -> None:
+    assert len(fleet.matrix({"axes": {"kerbside": ["a/b", "a-b"]}})) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([], "a matrix has the keys axes, hosts and vars"),
+        ({"axes": {}}, "at least one of the axes kerbside"),
+        ({"axes": {"kerbside": "0.8.0"}, "colour": 1}, "a matrix has the keys"),
+        ({"axes": {"colour": "blue"}}, "there is no axis colour"),
+        ({"axes": {"accel": "fast"}}, "accel is fast; use auto, kvm, tcg"),
+    ],
+)
+def test_a_matrix_that_cannot_work_is_refused(content: Any, words: str) -> None:
+    with pytest.raises(fleet.UseError, match=words):
+        fleet.matrix(content)
+
+
+@pytest.mark.parametrize("name", ["a b", "@host", "host:ssh"])
+def test_what_is_no_machine_is_refused(name: str) -> None:
+    with pytest.raises(fleet.UseError):
+        fleet.machines([name])
+
+
+def test_there_are_a_hundred_numbers() -> None:
+    with pytest.raises(fleet.UseError, match="lane ids go from 90 to 99"):
+        fleet.inventory(fleet.fleet(11, 90), 90, [fleet.HERE], {})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["-e", "lane_id=7", "-v"], (7, ["-v"])),
+        (["-elane_id=7"], (7, [])),
+        (["--extra-vars=lane_id=7", "-e", "lane_guest=pocket"], (7, ["-e", "lane_guest=pocket"])),
+        (["--check"], (0, ["--check"])),
+    ],
+)
+def test_the_first_number_is_taken_out_of_the_options(options: list[str], expected: tuple[int, list[str]]) -> None:
+    assert fleet.without_lane_id(options) == expected

@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ..core import bounded, check_report, secrets
+from ..core.errors import LaneError
+from ..core.names import near
 from ..core.private_dir import read_json
 from . import ansible_log
 from .log_excerpt import readable
@@ -124,3 +126,19 @@ def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Co
     for form, _ in FORMS:
         text = form.sub("", text).strip()
     return secrets.mask(text, secrets.of_lane(str(lane_dir)))
+
+
+def lines(folder: Path, part: str) -> list[str]:
+    """The lines of one part, or of all with the part before each. Raises LaneError (lane) when there is no such part."""
+    entries = of_folder(folder)
+    parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
+    if not parts:
+        raise LaneError("no_logs", "lane", f"there are no logs in {folder}")
+    if part and part not in parts:
+        raise LaneError("no_logs", "lane", f"there is no part {part}{near(part, parts)}", f"use one of {', '.join(parts)}")
+    return [line_of(entry, part) for entry in entries if part in ("", entry.part)]
+
+
+def line_of(entry: Entry, part: str) -> str:
+    """A line as ./lane logs shows it."""
+    return entry.text if part else f"{entry.part:9} {entry.text}"
