@@ -191,10 +191,13 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     shot = verb("shot", one_lane, elsewhere)
     shot.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)")
     verb("ps", as_json, elsewhere)
-    for name, what, more in (("fleet", "count", {"type": int, "metavar": "N"}), ("matrix", "file", {"type": Path, "metavar": "FILE"})):
-        many = verb(name, forwarded, epilog=STATUSES, usage=f"./lane {name} {more['metavar']} [options]")
+    for name, word in (("fleet", "N"), ("matrix", "FILE")):
+        many = verb(name, forwarded, epilog=STATUSES, usage=f"./lane {name} {word} [options]")
         many.set_defaults(forward=[], given={})
-        many.add_argument(what, help="how many lanes" if name == "fleet" else "a YAML file with axes, and optionally hosts and vars", **more)
+        if name == "fleet":
+            many.add_argument("count", type=int, metavar=word, help="how many lanes")
+        else:
+            many.add_argument("file", type=Path, metavar=word, help="a YAML file with axes, and optionally hosts and vars")
         many.add_argument("--hosts", metavar="A,B", default="", help="machines to run on over ssh, as USER@HOST:PORT (default: this one)")
         many.add_argument("--at-once", type=int, metavar="N", help="lanes on one machine at the same time (default: two per processor of this one)")
         many.add_argument("--write", type=Path, metavar="FILE", default=ROOT / f"artifacts/{name}.yml", help="where to write the inventory")

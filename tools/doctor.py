@@ -138,10 +138,10 @@ def leftovers() -> Line:
     """Lanes that are running, and what is left of killed ones."""
     found = running.lanes()
     left = [f"lane {one.lane_id}" for one in found if one.state == "left over"]
-    running = ", ".join(f"lane {one.lane_id} ({one.state})" for one in found if one.state != "left over")
+    others = ", ".join(f"lane {one.lane_id} ({one.state})" for one in found if one.state != "left over")
     if left:
         return Line("leftovers", "note", f"processes of {', '.join(left)}; the next run or ./lane down of that id removes them")
-    return Line("leftovers", "ok", f"none; running: {running or 'no lane'}")
+    return Line("leftovers", "ok", f"none; running: {others or 'no lane'}")
 
 
 def versions(root_dir: Path) -> tuple[Line, bool]:
