@@ -98,7 +98,12 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
         check(left)
     failure = failures[0] if failures else None
     where = (context.lane_dir, context.run, "ryll", context.address, context.spice_port)
-    if failure and failure.code in NO_SESSION and failure.component in ("ryll", "guest") and sees_nothing(context, plan):
+    if (
+        failure
+        and failure.code in NO_SESSION
+        and failure.component in ("ryll", "guest")
+        and sees_nothing(context, plan)
+    ):
         failure = second_look.blame(failure, *where, lambda client: True, "session_dropped")
     if failure and failure.code in SPOILED and failure.component == "ryll":
         failure = second_look.blame(failure, *where, lambda client: outside_checks.shows_the_truth(context, client))
