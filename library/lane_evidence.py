@@ -9,10 +9,12 @@ module: lane_evidence
 short_description: Keep a run's evidence and write its verdict
 description:
   - Copies the logs of every part to the artifacts, withholds any file with a secret in it, and writes C(result.json).
-  - Only checks that this ansible-playbook command made count; a report of an earlier command is not evidence of this one.
+  - Only checks that this ansible-playbook command made count; a report of an earlier command is not evidence of this
+    one.
   - It does not fail on a red verdict, so that teardown still comes; the playbook fails afterwards.
   - Does nothing when no run is there.
-  - With O(archive), packs the artifacts for the action C(lane_fetch), which brings them to the machine that Ansible runs on.
+  - With O(archive), packs the artifacts for the action C(lane_fetch), which brings them to the machine that Ansible
+    runs on.
 options:
   lane_dir:
     description: The lane's private directory.
@@ -26,7 +28,8 @@ options:
     description: A tar file to be made of the artifacts.
     type: path
   planned:
-    description: The checks that have to pass. A name is a smoke check; a check of a suite has the keys C(suite), C(guest) and C(name).
+    description: The checks that have to pass. A name is a smoke check; a check of a suite has the keys C(suite),
+      C(guest) and C(name).
     type: list
     elements: raw
     required: true
@@ -120,9 +123,16 @@ def main() -> None:
     def work() -> dict:
         if module.check_mode or not private_dir.check_ours(lane_dir):
             return {"changed": False}
-        result = verdict.write(lane_dir, artifacts_dir, private_dir.read_run(lane_dir), command=check_report.command_id(), **given)
+        result = verdict.write(
+            lane_dir, artifacts_dir, private_dir.read_run(lane_dir), command=check_report.command_id(), **given
+        )
         packed = {"lane_archive": transport.pack(artifacts_dir, archive)} if archive else {}
-        return {"changed": True, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_ansible_kept": len(given["ansible"].encode()), **packed}
+        return {
+            "changed": True,
+            "lane_verdict": verdict.shown(result, artifacts_dir),
+            "lane_ansible_kept": len(given["ansible"].encode()),
+            **packed,
+        }
 
     finish(module, work)
 

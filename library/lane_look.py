@@ -12,7 +12,8 @@ description:
 options:
   what:
     description:
-      - C(ps) lists the lanes of this user on the machine, C(logs) shows the lane's logs, and C(shot) takes a screenshot.
+      - C(ps) lists the lanes of this user on the machine, C(logs) shows the lane's logs, and C(shot) takes a
+        screenshot.
       - C(python) only returns RV(ansible_facts.lane_python).
     type: str
     choices: [ps, logs, shot, python]

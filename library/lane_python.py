@@ -8,8 +8,10 @@ DOCUMENTATION = r"""
 module: lane_python
 short_description: Make the Python environment that the lane's modules run in
 description:
-  - For a machine that Ansible itself does not run on. Of the requirements, it installs what modules import, with pip and by hash, into the lane's cache.
-  - The environment is made once for each content of the requirements and each Python. It needs the package python3-venv.
+  - For a machine that Ansible itself does not run on. Of the requirements, it installs what modules import, with pip
+    and by hash, into the lane's cache.
+  - The environment is made once for each content of the requirements and each Python. It needs the package
+    python3-venv.
 options:
   lane_dir:
     description: The lane's private directory, where the result is handed over.
@@ -51,7 +53,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: RV(ansible_facts.lane_python) has C(python), the interpreter to be used from now on; empty in check mode while it is not there.
+  description: RV(ansible_facts.lane_python) has C(python), the interpreter to be used from now on; empty in check mode
+    while it is not there.
   returned: success
   type: dict
 lane_failure:
@@ -90,7 +93,9 @@ def main() -> None:
         changed = python is None
         if python is None:
             log = os.path.join(lane_dir, "logs", "python.log")
-            python = modules_env.build(Place(given["cache_dir"], private_dir.read_run(lane_dir).mark, log, given["limit"]), pins)
+            python = modules_env.build(
+                Place(given["cache_dir"], private_dir.read_run(lane_dir).mark, log, given["limit"]), pins
+            )
         private_dir.hand_over(lane_dir, "python", {"python": python})
         return {"changed": changed, "ansible_facts": {"lane_python": {"python": python}}}
 

@@ -9,11 +9,13 @@ module: lane_run
 short_description: Claim a lane, or find the run that goes on
 description:
   - Makes the lane's private directory, a new run id and new secrets, and an empty directory for the artifacts.
-  - On a lane that is running it changes nothing and returns what its roles handed over, so that a later command can go on.
-  - Refuses, before anything starts, what cannot work, such as a port that is in use, a directory of another user, a path that is too long for
-    a unix socket, or a lane of the same number that is running when a new run is wanted.
+  - On a lane that is running it changes nothing and returns what its roles handed over, so that a later command can go
+    on.
+  - Refuses, before anything starts, what cannot work, such as a port that is in use, a directory of another user, a
+    path that is too long for a unix socket, or a lane of the same number that is running when a new run is wanted.
   - Removes what an earlier run of this user left behind, and warns about it.
-  - Starts the lane's keeper first, which takes the lane down when ansible-playbook or C(./lane) is killed, or when the lease is over (docs/no-trace.md).
+  - Starts the lane's keeper first, which takes the lane down when ansible-playbook or C(./lane) is killed, or when the
+    lease is over (docs/no-trace.md).
 options:
   lane_id:
     description: Number of the lane, 0 to 99.
@@ -24,11 +26,13 @@ options:
     type: path
     required: true
   artifacts_dir:
-    description: Directory for the evidence. What an earlier command left there is moved to the same name with C(.previous).
+    description: Directory for the evidence. What an earlier command left there is moved to the same name with
+      C(.previous).
     type: path
     required: true
   ports:
-    description: The lane's TCP ports by name. All must be free for a new run, and the same as those of a run that goes on.
+    description: The lane's TCP ports by name. All must be free for a new run, and the same as those of a run that goes
+      on.
     type: dict
     default: {}
   sockets:
@@ -54,12 +58,13 @@ options:
     type: bool
     default: true
   keep_running:
-    description: Let the run that is there go on after this command, even if it was started without O(stay). C(lane_word) says what can be done with it.
+    description: Let the run that is there go on after this command, even if it was started without O(stay).
+      C(lane_word) says what can be done with it.
     type: bool
     default: false
   heartbeat:
-    description: Without O(stay), for an ansible-playbook on another machine, the seconds in which it gives a sign of life (docs/no-trace.md); without one
-      the lane is taken down. If 0, this machine's processes are watched instead.
+    description: Without O(stay), for an ansible-playbook on another machine, the seconds in which it gives a sign of
+      life (docs/no-trace.md); without one the lane is taken down. If 0, this machine's processes are watched instead.
     type: float
     default: 0
   lease:
@@ -151,7 +156,12 @@ def main() -> None:
         try:
             ports = {name: int(port) for name, port in given["ports"].items()}
         except (TypeError, ValueError):
-            raise LaneError("bad_input", "environment", f"the lane's ports are not numbers: {given['ports']}", "check lane_port_base") from None
+            raise LaneError(
+                "bad_input",
+                "environment",
+                f"the lane's ports are not numbers: {given['ports']}",
+                "check lane_port_base",
+            ) from None
         options = claim.Options(
             given["lane_id"],
             given["lane_dir"],
@@ -172,8 +182,14 @@ def main() -> None:
         if given["keep_running"]:
             run = claim.keep_running(options)
             mine = f" -e lane_id={lane_id}" if lane_id else ""
-            commands = "; ".join(f"./lane {verb}{mine}" for verb in ("logs", "shot", "smoke", "--tags kerbside", "down"))
-            return {"changed": True, "ansible_facts": claim.facts(lane_dir, run), "lane_word": f"lane {lane_id} keeps running: {commands}"}
+            commands = "; ".join(
+                f"./lane {verb}{mine}" for verb in ("logs", "shot", "smoke", "--tags kerbside", "down")
+            )
+            return {
+                "changed": True,
+                "ansible_facts": claim.facts(lane_dir, run),
+                "lane_word": f"lane {lane_id} keeps running: {commands}",
+            }
         if module.check_mode:
             claim.check(options)
             run = run_state.owned(lane_id, lane_dir) if not options.fresh and proc.marked(lane_id) else None

@@ -38,7 +38,8 @@ options:
     type: bool
     default: true
   discard:
-    description: Return the completed result as C(lane_result), and remove O(artifacts_dir), whose content was fetched before.
+    description: Return the completed result as C(lane_result), and remove O(artifacts_dir), whose content was fetched
+      before.
     type: bool
     default: false
 attributes:
@@ -135,7 +136,9 @@ def main() -> None:
         run = run_state.owned(given["lane_id"], given["lane_dir"])
         failure = None
         try:
-            done = teardown.take_down(given["lane_id"], given["lane_dir"], ports, given["limit"], look_only=module.check_mode)
+            done = teardown.take_down(
+                given["lane_id"], given["lane_dir"], ports, given["limit"], look_only=module.check_mode
+            )
         except LaneError as error:
             if error.code == "lane_elsewhere":
                 raise  # and its keeper, which dismiss would end, takes the lane down
@@ -143,7 +146,9 @@ def main() -> None:
         if run and not module.check_mode:
             seconds = round(time.monotonic() - begun, 3)
             phase = {"name": "teardown", "seconds": seconds, "started": time.time() - seconds}
-            result = verdict.close(given["artifacts_dir"], run, check_report.command_id(), phase, failure.as_dict() if failure else None)
+            result = verdict.close(
+                given["artifacts_dir"], run, check_report.command_id(), phase, failure.as_dict() if failure else None
+            )
             if result and given["return_verdict"]:
                 done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
             if result and given["discard"]:
@@ -153,7 +158,11 @@ def main() -> None:
         if given["return_verdict"]:
             done["lane_note"] = ended
         elif not failure:
-            done["lane_word"] = f"lane {given['lane_id']} is down: {ended}" if done["changed"] else f"lane {given['lane_id']} was not running"
+            done["lane_word"] = (
+                f"lane {given['lane_id']} is down: {ended}"
+                if done["changed"]
+                else f"lane {given['lane_id']} was not running"
+            )
         if not module.check_mode:
             keeper.dismiss(given["lane_id"])  # last: if this module is killed before, the keeper finishes the work
         if failure:

@@ -8,10 +8,12 @@ DOCUMENTATION = r"""
 module: suite_run
 short_description: Check suite files, or play one suite on a lane that is up
 description:
-  - Without O(suite) every file is read and checked, and nothing is started. The result names the suites to play and their checks.
-  - With O(suite) that suite is played on O(guest). Every check is made, also after one has failed; the report has them all, and the task
-    fails with the first failure.
-  - qemu, kerbside and ryll are started anew only where the suite needs another guest, other settings or other options (docs/suites.md).
+  - Without O(suite) every file is read and checked, and nothing is started. The result names the suites to play and
+    their checks.
+  - With O(suite) that suite is played on O(guest). Every check is made, also after one has failed; the report has them
+    all, and the task fails with the first failure.
+  - qemu, kerbside and ryll are started anew only where the suite needs another guest, other settings or other options
+    (docs/suites.md).
 options:
   lane_dir:
     description: The lane's private directory.
@@ -90,7 +92,8 @@ lane_note:
   type: str
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, guest and whether it is the last one, for each.
+    - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, guest and whether it is the last
+      one, for each.
     - RV(ansible_facts.lane_suite_checks) is the plan, a dict with suite, guest and name for each check.
   returned: without O(suite)
   type: dict
@@ -137,12 +140,20 @@ def main() -> None:
     given = module.params
 
     def work() -> dict:
-        suites = engine.named([plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()], given["only"])
+        suites = engine.named(
+            [plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()], given["only"]
+        )
         if given["suite"] is None or module.check_mode:
             plays = engine.plays(suites, given["slow"])
-            planned = [{"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]]
+            planned = [
+                {"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]
+            ]
             note = f"{len(planned)} checks in {len(plays)} suites"
-            return {"changed": False, "ansible_facts": {"lane_suite_plays": plays, "lane_suite_checks": planned}, "lane_note": note}
+            return {
+                "changed": False,
+                "ansible_facts": {"lane_suite_plays": plays, "lane_suite_checks": planned},
+                "lane_note": note,
+            }
         return play(suites[given["suite"]])
 
     def play(suite: plan.Suite) -> dict:
@@ -156,7 +167,9 @@ def main() -> None:
         if given["last"]:
             lane.restore()
         pictures = [entry["detail"]["picture"] for entry in entries if "picture" in entry["detail"]]
-        check_report.write(given["report_file"], {"suite": suite.name, "guest": given["guest"], "checks": entries, "files": pictures})
+        check_report.write(
+            given["report_file"], {"suite": suite.name, "guest": given["guest"], "checks": entries, "files": pictures}
+        )
         passed = sum(entry["result"] == "pass" for entry in entries)
         note = f"{suite.name} on {given['guest']}: {passed} of {len(entries)} checks"
         if failure := engine.failure(entries):

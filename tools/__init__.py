@@ -15,6 +15,8 @@ with contextlib.suppress(ImportError):  # before .venv is made, only cli, argume
 
 
 def end_quietly(*numbers: signal.Signals) -> None:
-    """Let Ctrl-C, and a reader of stdout that goes away, end this program without a traceback. numbers: only these signals do."""
+    """Let Ctrl-C, and a reader of stdout that goes away, end this program without a traceback. numbers: only these
+    signals do.
+    """
     for number in numbers or (signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,7 @@
-"""The command line of ./lane: its verbs and their options. Standard library only, so that ./lane help works before .venv is made."""
+"""The command line of ./lane: its verbs and their options.
+
+Standard library only, so that ./lane help works before .venv is made.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ SUMMARIES = {
     "mutants": "plant bugs in kerbside, one at a time, and see which ones a lane catches",
     "help": "show this, or the help of a verb (./lane help suites)",
 }
-STATUSES = """Exit status: 0 pass; 1 fail, a product is wrong; 2 error, the lane, its use or the machine is; 129, 130, 143 for SIGHUP, SIGINT, SIGTERM."""
+STATUSES = (
+    "Exit status: 0 pass; 1 fail, a product is wrong; 2 error, the lane, its use or the machine is; "
+    "129, 130, 143 for SIGHUP, SIGINT, SIGTERM."
+)
 EPILOG = f"""
 Without a verb, options go to `run`:
   ./lane --check                  ./lane -e lane_id=3               ./lane up -e lane_id=3
@@ -59,17 +65,24 @@ Without a verb, options go to `run`:
 
 {STATUSES}
 """
-#: Options of ansible-playbook with which nothing is changed, and those that leave out what is judged: such a run need not end with a verdict.
+#: Options of ansible-playbook with which nothing is changed, and those that leave out what is judged: such a run need
+#: not end with a verdict.
 ONLY_LOOKS = ("check", "syntax_check", "list_hosts", "list_tasks", "list_tags", "version")
 PARTIAL = (*ONLY_LOOKS, "tags", "skip_tags", "start_at_task")
 #: Other options of ansible-playbook: with a value, and without.
-WITH_VALUE = """--private-key --key-file -u --user -c --connection -T --timeout --ssh-common-args --sftp-extra-args --scp-extra-args --ssh-extra-args
-    --connection-password-file --conn-pass-file --become-method --become-user --become-password-file --become-pass-file --vault-id --vault-password-file
+WITH_VALUE = """--private-key --key-file -u --user -c --connection -T --timeout
+    --ssh-common-args --sftp-extra-args --scp-extra-args --ssh-extra-args
+    --connection-password-file --conn-pass-file --become-method --become-user --become-password-file --become-pass-file
+    --vault-id --vault-password-file
     --vault-pass-file -f --forks -M --module-path""".split()
-WITHOUT = "-k --ask-pass --force-handlers -b --become -K --ask-become-pass --flush-cache -J --ask-vault-password --ask-vault-pass".split()
+WITHOUT = """-k --ask-pass --force-handlers -b --become -K --ask-become-pass --flush-cache
+    -J --ask-vault-password --ask-vault-pass""".split()
 #: Those of which people ask for often, with what they do.
 COMMON: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (("-e", "--extra-vars"), {"metavar": "NAME=VALUE", "help": "set a variable (docs/variables.md), or those of a file: -e @FILE"}),
+    (
+        ("-e", "--extra-vars"),
+        {"metavar": "NAME=VALUE", "help": "set a variable (docs/variables.md), or those of a file: -e @FILE"},
+    ),
     (("-t", "--tags"), {"metavar": "ROLE,...", "help": "only these roles, on a lane that an earlier command started"}),
     (("--skip-tags",), {"metavar": "teardown", "help": "keep the lane running at the end"}),
     (("-C", "--check"), {"nargs": 0, "help": "say what would be done, and change nothing"}),
@@ -106,9 +119,17 @@ class Parser(argparse.ArgumentParser):
 
 
 class Forward(argparse.Action):
-    """Keeps an option for ansible-playbook, as it was given: in `forward` with its value, and by its name in `given`."""
+    """Keeps an option for ansible-playbook, as it was given: in `forward` with its value, and by its name in
+    `given`.
+    """
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         words = [] if self.nargs == 0 else [values]
         namespace.forward = [*namespace.forward, str(option_string), *words]
         namespace.given = {**namespace.given, self.dest: [*namespace.given.get(self.dest, []), *words]}
@@ -138,7 +159,9 @@ def lane_number(value: str) -> int:
     """Raises UsageError for what is no lane id."""
     if not re.fullmatch(r"[0-9]|[1-9][0-9]", value):
         plain = re.fullmatch(r"0+([0-9]{1,2})", value)
-        raise UsageError(f"lane_id={value}: a lane id is a number from 0 to 99" + (f", here {int(plain[1])}" if plain else ""))
+        raise UsageError(
+            f"lane_id={value}: a lane id is a number from 0 to 99" + (f", here {int(plain[1])}" if plain else "")
+        )
     return int(value)
 
 
@@ -167,29 +190,70 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=Parser, prog="./lane")
     forwarded = _ansible_options()
     one_lane = Parser(add_help=False)
-    chosen = one_lane.add_argument("-e", "--extra-vars", dest="lane_id", type=lane_id, default=0, metavar="lane_id=N", help="which lane (default: 0)")
+    chosen = one_lane.add_argument(
+        "-e",
+        "--extra-vars",
+        dest="lane_id",
+        type=lane_id,
+        default=0,
+        metavar="lane_id=N",
+        help="which lane (default: 0)",
+    )
     _complete(chosen, "lane_ids")
     as_json = Parser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="as JSON, and nothing else on stdout")
 
     def verb(name: str, *parents: Parser, **more: Any) -> Parser:
         told = SUMMARIES[name][0].upper() + SUMMARIES[name][1:] + "."
-        return verbs.add_parser(name, help=SUMMARIES[name], description=told, parents=parents, allow_abbrev=False, formatter_class=Help, **more)
+        return verbs.add_parser(
+            name,
+            help=SUMMARIES[name],
+            description=told,
+            parents=parents,
+            allow_abbrev=False,
+            formatter_class=Help,
+            **more,
+        )
 
     for name in PLAYS:
-        made = verb(name, as_json, forwarded, epilog=STATUSES, usage=f"./lane {name} [options]{' [SUITE ...]' * (name == 'suites')}")
+        made = verb(
+            name,
+            as_json,
+            forwarded,
+            epilog=STATUSES,
+            usage=f"./lane {name} [options]{' [SUITE ...]' * (name == 'suites')}",
+        )
         made.set_defaults(forward=[], given={})
         if name == "suites":
             _complete(made.add_argument("names", nargs="*", metavar="SUITE", help="a suite (default: all)"), "suites")
-    verb("status", one_lane, as_json, epilog="Exit status: 0 all is well, 1 a program is lost, 2 the lane is not running.")
+    verb(
+        "status",
+        one_lane,
+        as_json,
+        epilog="Exit status: 0 all is well, 1 a program is lost, 2 the lane is not running.",
+    )
     elsewhere = Parser(add_help=False)
-    elsewhere.add_argument("-i", "--inventory", metavar="INVENTORY", help="the lanes of this inventory, on whatever machine they are")
+    elsewhere.add_argument(
+        "-i", "--inventory", metavar="INVENTORY", help="the lanes of this inventory, on whatever machine they are"
+    )
     elsewhere.add_argument("-l", "--limit", metavar="HOSTS", help="only these of them")
     logs = verb("logs", one_lane, elsewhere)
-    logs.add_argument("part", nargs="?", default="", metavar="PART", help="only the lines of this part: serial, database, api, ryll, ansible, ...")
+    logs.add_argument(
+        "part",
+        nargs="?",
+        default="",
+        metavar="PART",
+        help="only the lines of this part: serial, database, api, ryll, ansible, ...",
+    )
     logs.add_argument("-f", "--follow", action="store_true", help="follow the logs until the lane is stopped")
     shot = verb("shot", one_lane, elsewhere)
-    shot.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)")
+    shot.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)",
+    )
     verb("ps", as_json, elsewhere)
     for name, word in (("fleet", "N"), ("matrix", "FILE")):
         many = verb(name, forwarded, epilog=STATUSES, usage=f"./lane {name} {word} [options]")
@@ -197,15 +261,41 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         if name == "fleet":
             many.add_argument("count", type=int, metavar=word, help="how many lanes")
         else:
-            many.add_argument("file", type=Path, metavar=word, help="a YAML file with axes, and optionally hosts and vars")
-        many.add_argument("--hosts", metavar="A,B", default="", help="machines to run on over ssh, as USER@HOST:PORT (default: this one)")
-        many.add_argument("--at-once", type=int, metavar="N", help="lanes on one machine at the same time (default: two per processor of this one)")
-        many.add_argument("--write", type=Path, metavar="FILE", default=ROOT / f"artifacts/{name}.yml", help="where to write the inventory")
+            many.add_argument(
+                "file", type=Path, metavar=word, help="a YAML file with axes, and optionally hosts and vars"
+            )
+        many.add_argument(
+            "--hosts",
+            metavar="A,B",
+            default="",
+            help="machines to run on over ssh, as USER@HOST:PORT (default: this one)",
+        )
+        many.add_argument(
+            "--at-once",
+            type=int,
+            metavar="N",
+            help="lanes on one machine at the same time (default: two per processor of this one)",
+        )
+        many.add_argument(
+            "--write",
+            type=Path,
+            metavar="FILE",
+            default=ROOT / f"artifacts/{name}.yml",
+            help="where to write the inventory",
+        )
     verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
     cache = verb("cache", as_json)
     usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane")
-    cache.add_argument("folder", nargs="?", type=Path, default=usual.expanduser(), help="lane_cache_dir (default: %(default)s)")
-    verb("report").add_argument("folder", nargs="?", type=Path, default=ROOT / "artifacts/lane-0", help="the artifacts (default: artifacts/lane-0)")
+    cache.add_argument(
+        "folder", nargs="?", type=Path, default=usual.expanduser(), help="lane_cache_dir (default: %(default)s)"
+    )
+    verb("report").add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=ROOT / "artifacts/lane-0",
+        help="the artifacts (default: artifacts/lane-0)",
+    )
     completion = verb("completion", epilog="For this shell: source <(./lane completion bash)")
     completion.add_argument("shell", choices=("bash", "zsh"))
     for name in (*PROGRAMS, "mutants"):
@@ -236,7 +326,10 @@ def _complete(action: argparse.Action, name: str) -> None:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """The command line as a namespace. Raises UsageError with one sentence; shows help and exits where that is asked for."""
+    """The command line as a namespace.
+
+    Raises UsageError with one sentence; shows help and exits where that is asked for.
+    """
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["run", *words]
     first = words[0]
@@ -271,6 +364,9 @@ def _unknown(verb: str, word: str, its: Parser) -> str:
     where = f"./lane {verb}" if verb != "run" else "./lane"
     if word.startswith("-"):
         name = word.partition("=")[0]
-        return f"{where} has no option {name}{near(name, re.findall(r'(?<![-a-z])--[a-z][a-z-]+', its.format_help()))}; {where} --help shows all"
+        return (
+            f"{where} has no option {name}{near(name, re.findall(r'(?<![-a-z])--[a-z][a-z-]+', its.format_help()))}; "
+            f"{where} --help shows all"
+        )
     hint = f" (did you mean -e lane_id={word}?)" if word.isdecimal() else ""
     return f"{where} does not take {word!r}{hint}; {where} --help shows what it takes"

@@ -46,18 +46,46 @@ class Bench:
     def __init__(self, lane_id: int, scratch: Path) -> None:
         self.lane_id = lane_id
         self.scratch = scratch
-        self.options = ["-e", "lane_guest=pocket", "-e", f"lane_id={lane_id}", "-e", f"lane_artifacts_dir={scratch}/artifacts"]
+        self.options = [
+            "-e",
+            "lane_guest=pocket",
+            "-e",
+            f"lane_id={lane_id}",
+            "-e",
+            f"lane_artifacts_dir={scratch}/artifacts",
+        ]
         self.env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
-    def measure(self, *command: str, memory: bool = False, outlive: float = 15, env: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    def measure(
+        self, *command: str, memory: bool = False, outlive: float = 15, env: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
         """What measure.py found out about the command, with its output in `text`. A failed command ends the bench."""
         result = self.scratch / "result.json"
-        measure = [sys.executable, str(MEASURE), str(result), *(["--memory"] if memory else []), "--outlive", str(outlive), "--"]
+        measure = [
+            sys.executable,
+            str(MEASURE),
+            str(result),
+            *(["--memory"] if memory else []),
+            "--outlive",
+            str(outlive),
+            "--",
+        ]
         env = {**self.env, **env}
-        done = subprocess.run([*measure, *command], check=False, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            [*measure, *command],
+            check=False,
+            env=env,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
         found: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {"status": done.returncode}
         if found["status"] != 0:
-            raise SystemExit(f"bench: {' '.join(command[:3])} failed with status {found['status']}:\n{(done.stdout + done.stderr)[-3000:]}")
+            raise SystemExit(
+                f"bench: {' '.join(command[:3])} failed with status {found['status']}:\n"
+                f"{(done.stdout + done.stderr)[-3000:]}"
+            )
         result.unlink()
         return {**found, "text": done.stdout}
 
@@ -76,14 +104,27 @@ class Bench:
         """Start the lane, and take it down again; returns what the roles hand over, by name."""
         subprocess.run([ROOT / "lane", "up", *self.options], env=self.env, check=True, capture_output=True)
         try:
-            return {path.stem: json.loads(path.read_text()) for path in Path(f"/tmp/kerbside-lane-{self.lane_id}/handover").iterdir()}
+            return {
+                path.stem: json.loads(path.read_text())
+                for path in Path(f"/tmp/kerbside-lane-{self.lane_id}/handover").iterdir()
+            }
         finally:
             subprocess.run([ROOT / "lane", "down", *self.options], env=self.env, check=True, capture_output=True)
 
     def shell(self, script: Path, hands: dict[str, Any]) -> list[str]:
         """The shell lane's command, on the same guest and the same programs as the lane."""
         guest, venv = hands["guest"], str(Path(hands["kerbside"]["bin"]).parent)
-        what = ["--kerbside-venv", venv, "--ryll", hands["ryll"]["path"], "--image", guest["path"], "--banner", guest["banner"], "--agent"]
+        what = [
+            "--kerbside-venv",
+            venv,
+            "--ryll",
+            hands["ryll"]["path"],
+            "--image",
+            guest["path"],
+            "--banner",
+            guest["banner"],
+            "--agent",
+        ]
         where = ["--accel", hands["accel"]["chosen"], "--workdir", str(self.scratch / "shell-lane")]
         command = ["bash", str(script), *what, *where]
         if os.geteuid() or any(line.startswith("mysql:") for line in Path("/etc/passwd").read_text().splitlines()):
@@ -95,7 +136,12 @@ class Bench:
 
 def summary(values: list[float]) -> dict[str, Any]:
     """{"median", "low", "high", "values"}, in seconds."""
-    return {"median": round(statistics.median(values), 2), "low": round(min(values), 2), "high": round(max(values), 2), "values": values}
+    return {
+        "median": round(statistics.median(values), 2),
+        "low": round(min(values), 2),
+        "high": round(max(values), 2),
+        "values": values,
+    }
 
 
 @contextmanager
@@ -125,9 +171,17 @@ def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         for name, run in runs.items():
             measured[name].append(run())
             shutil.rmtree(scratch / "shell-lane", ignore_errors=True)
-        print(f"round {number + 1}: " + ", ".join(f"{name} {found[-1]['wall']:.2f} s" for name, found in measured.items()), flush=True)
+        print(
+            f"round {number + 1}: "
+            + ", ".join(f"{name} {found[-1]['wall']:.2f} s" for name, found in measured.items()),
+            flush=True,
+        )
     figures: dict[str, Any] = {
-        "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "date": datetime.date.today().isoformat()},
+        "machine": {
+            "processors": os.cpu_count(),
+            "python": platform.python_version(),
+            "date": datetime.date.today().isoformat(),
+        },
         "seconds": {name: summary([one["wall"] for one in found]) for name, found in measured.items()},
         "cpu": {name: summary([one["cpu"] for one in found]) for name, found in measured.items()},
         "memory": {key: found for key, found in one.lane(memory=True).items() if key.endswith("_kib")},
@@ -141,12 +195,17 @@ def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 def cold(one: Bench, hands: dict[str, Any]) -> dict[str, float]:
     """The first `./lane` of a fresh clone, and pip installing the same packages: {"lane", "bare"}, in seconds.
 
-    Each has a home of its own, so that the lane's cache and pip's are empty. The Debian packages are installed already for both.
+    Each has a home of its own, so that the lane's cache and pip's are empty. The Debian packages are installed already
+    for both.
     """
     clone, home = one.scratch / "clone", one.scratch / "home"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     env = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "PIP_CACHE_DIR": str(home / ".cache/pip")}
-    kerbside = [f"{name}=={version}" for name, version in hands["kerbside"]["versions"].items() if name not in ("pip", "setuptools")]
+    kerbside = [
+        f"{name}=={version}"
+        for name, version in hands["kerbside"]["versions"].items()
+        if name not in ("pip", "setuptools")
+    ]
     bare = ["sh", "-euc", BARE, str(clone), str(home), f"ryll=={hands['ryll']['version']}", *kerbside]
     found = {}
     for name, command in (("lane", [str(clone / "lane"), *one.options]), ("bare", bare)):
@@ -163,7 +222,15 @@ def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
     ratio: wall / (lanes x CPU seconds of one / processors).
     """
     own = f"{one.scratch}/{{{{ inventory_hostname }}}}"
-    command = [str(ROOT / "lane"), "fleet", str(count), "--write", str(one.scratch / "fleet.yml"), "-e", f"lane_id={one.lane_id}"]
+    command = [
+        str(ROOT / "lane"),
+        "fleet",
+        str(count),
+        "--write",
+        str(one.scratch / "fleet.yml"),
+        "-e",
+        f"lane_id={one.lane_id}",
+    ]
     command += ["-e", f"lane_artifacts_dir={own}", "-e", f"lane_summary_dir={one.scratch}/summary"]
     found = one.measure(*command)
     peak = one.measure(*command, memory=True)["all_kib"]
@@ -175,7 +242,11 @@ def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
 def report(figures: dict[str, Any]) -> str:
     """The table as Markdown."""
     seconds, memory, machine = figures["seconds"], figures["memory"], figures["machine"]
-    rows = [f"{machine['date']}, {machine['processors']} processors, Python {machine['python']}, {len(seconds['lane']['values'])} rounds in turn.", ""]
+    rows = [
+        f"{machine['date']}, {machine['processors']} processors, Python {machine['python']}, "
+        f"{len(seconds['lane']['values'])} rounds in turn.",
+        "",
+    ]
     rows += ["| figure | measured | goal | |", "|---|---|---|---|"]
 
     def judged(what: str, value: float, goal: float, shown: str) -> None:
@@ -191,22 +262,46 @@ def report(figures: dict[str, Any]) -> str:
         value = figures["cold"]["lane"] / figures["cold"]["bare"]
         judged("first `./lane` of a clone / pip installing the same packages", value, COLD_GOAL, f"{value:.2f}")
     for entry in figures["scale"]:
-        judged(f"{entry['lanes']} lanes at once: {entry['wall']:.1f} s / processor time of as many alone", entry["ratio"], SCALE_GOAL, f"{entry['ratio']:.2f}")
+        judged(
+            f"{entry['lanes']} lanes at once: {entry['wall']:.1f} s / processor time of as many alone",
+            entry["ratio"],
+            SCALE_GOAL,
+            f"{entry['ratio']:.2f}",
+        )
     for name, found in seconds.items():
         used = figures["cpu"][name]["median"]
-        rows.append(f"| {RUNS[name]} | {found['median']:.2f} s ({found['low']:.2f} to {found['high']:.2f}), {used:.1f} s of processors | | |")
-    return "\n".join([*rows, f"| peak memory with Ansible and its workers | {memory['all_kib'] / 1024:.0f} MB | | |"]) + "\n"
+        rows.append(
+            f"| {RUNS[name]} | {found['median']:.2f} s ({found['low']:.2f} to {found['high']:.2f}), "
+            f"{used:.1f} s of processors | | |"
+        )
+    return (
+        "\n".join([*rows, f"| peak memory with Ansible and its workers | {memory['all_kib'] / 1024:.0f} MB | | |"])
+        + "\n"
+    )
 
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="./lane bench", description="Times warm lanes against the bare shell lane, in turn.")
+    parser = argparse.ArgumentParser(
+        prog="./lane bench", description="Times warm lanes against the bare shell lane, in turn."
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (default: 5)")
-    parser.add_argument("--lanes", type=int, nargs="*", default=[8], help="numbers of lanes to run at once (default: 8)")
-    parser.add_argument("--cold", action="store_true", help="the first run of a fresh clone, too (fetches everything twice)")
+    parser.add_argument(
+        "--lanes", type=int, nargs="*", default=[8], help="numbers of lanes to run at once (default: 8)"
+    )
+    parser.add_argument(
+        "--cold", action="store_true", help="the first run of a fresh clone, too (fetches everything twice)"
+    )
     parser.add_argument("--lane-id", type=int, default=43, help="the first of the ids that are used (default: 43)")
-    parser.add_argument("--shell-lane", type=Path, default=SHELL_LANE, help=f"the bare shell lane (default: {SHELL_LANE})")
-    parser.add_argument("--json", type=Path, default=ROOT / "artifacts/bench.json", help="where the figures go (default: artifacts/bench.json)")
+    parser.add_argument(
+        "--shell-lane", type=Path, default=SHELL_LANE, help=f"the bare shell lane (default: {SHELL_LANE})"
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=ROOT / "artifacts/bench.json",
+        help="where the figures go (default: artifacts/bench.json)",
+    )
     parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.relative_to(ROOT)}, too")
     asked = parser.parse_args()
     if asked.rounds < 1:

@@ -15,7 +15,9 @@ from ansible.module_utils.lane.prepare import cache
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of entries. entries: name, bytes, when it was last used (seconds since 1970) and its version, for those that are worth a line."""
+    """One kind of entries. entries: name, bytes, when it was last used (seconds since 1970) and its version, for
+    those that are worth a line.
+    """
 
     name: str
     bytes: int
@@ -27,13 +29,19 @@ def families(root: Path) -> list[Family]:
     found = []
     for folder in root.iterdir() if root.is_dir() else []:
         if folder.is_dir():
-            entries = [_entry(path) for path in cache.entries(folder)] if folder.name in ("programs", "venvs", "sources", "databases") else []
+            entries = (
+                [_entry(path) for path in cache.entries(folder)]
+                if folder.name in ("programs", "venvs", "sources", "databases")
+                else []
+            )
             found.append(Family(folder.name, cache.size(folder), entries))
     return sorted(found, key=lambda family: family.bytes, reverse=True)
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    known = read_json(path / "record.json", None) or (read_json(path / "lane-venv.json", None) or {}).get("versions", {})
+    known = read_json(path / "record.json", None) or (read_json(path / "lane-venv.json", None) or {}).get(
+        "versions", {}
+    )
     version = known.get("version") or known.get("kerbside") or ""
     return {"name": path.name, "bytes": cache.size(path), "used": path.stat().st_mtime, "version": version}
 
@@ -47,14 +55,22 @@ def lines(root: Path) -> list[str]:
         found.append(f"  {family.name:<38} {_megabytes(family.bytes):>10}")
         for entry in family.entries:
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["used"]))
-            found.append(f"    {entry['name']:<36} {_megabytes(entry['bytes']):>10}  last used {used}  {entry['version']}".rstrip())
+            found.append(
+                f"    {entry['name']:<36} {_megabytes(entry['bytes']):>10}  last used {used}  "
+                f"{entry['version']}".rstrip()
+            )
     return found
 
 
 def main(asked: argparse.Namespace) -> None:
     """Entry point of `./lane cache`."""
     if asked.json:
-        print(json.dumps({"folder": str(asked.folder), "families": [asdict(family) for family in families(asked.folder)]}, indent=1))
+        print(
+            json.dumps(
+                {"folder": str(asked.folder), "families": [asdict(family) for family in families(asked.folder)]},
+                indent=1,
+            )
+        )
     else:
         print("\n".join(lines(asked.folder)))
 

@@ -1,6 +1,7 @@
 """Entry point of `./lane`: reads the command line, makes .venv where it is needed, and runs the verb (./lane help).
 
-The script `lane` starts it with any Python that is new enough; what needs more than the standard library runs with that of .venv.
+The script `lane` starts it with any Python that is new enough; what needs more than the standard library runs with that
+of .venv.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def _run(asked: argparse.Namespace, words: list[str]) -> int:
 
 
 def _refuse(words: list[str], problem: str) -> int:
-    """The last line for a command line that is wrong. A command that would have judged writes a result too: an earlier one must not pass for it."""
+    """The last line for a command line that is wrong.
+
+    A command that would have judged writes a result too: an earlier one must not pass for it.
+    """
     verb = words[0] if words and not words[0].startswith("-") else "run"
     if verb not in arguments.PLAYS:
         venv.say(problem)

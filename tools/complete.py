@@ -1,4 +1,7 @@
-"""Completion for bash and zsh, by argcomplete: what can stand where the cursor is. `source <(./lane completion bash)` switches it on."""
+"""Completion for bash and zsh, by argcomplete: what can stand where the cursor is.
+
+`source <(./lane completion bash)` switches it on.
+"""
 
 from __future__ import annotations
 
@@ -53,5 +56,9 @@ def variables(prefix: str, **_: Any) -> list[str]:
 def _values(name: str) -> list[str]:
     if name == "lane_guest":
         return re.findall(r"(?m)^  (\w+):", (ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))
-    known = {"lane_suites": suites(), "kvm_probe_policy": ["auto", "require", "never"], "lane_keep": ["never", "on_failure"]}
+    known = {
+        "lane_suites": suites(),
+        "kvm_probe_policy": ["auto", "require", "never"],
+        "lane_keep": ["never", "on_failure"],
+    }
     return known.get(name, [])

@@ -1,4 +1,7 @@
-"""`./lane doctor`: what this machine has and lacks for a lane, in ten lines. Nothing is installed, started or changed."""
+"""`./lane doctor`: what this machine has and lacks for a lane, in ten lines.
+
+Nothing is installed, started or changed.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,13 @@ def kvm(cache_dir: Path) -> Line:
         return Line("kvm", "note", f"not usable, the guest runs under TCG: {wrong.reason}; {wrong.fix}")
     found = packages.survey()
     if "qemu" not in found.paths or not found.firmware:
-        return Line("kvm", "note", f"{DEVICE} opens; whether UEFI guests run is probed once qemu and the firmware are installed")
+        return Line(
+            "kvm", "note", f"{DEVICE} opens; whether UEFI guests run is probed once qemu and the firmware are installed"
+        )
     cpus = yaml.safe_load((ROOT / "roles/kvm_probe/defaults/main.yml").read_text(encoding="utf-8"))["kvm_probe_cpus"]
-    known = accelerator.read_cache(str(cache_dir), accelerator.cache_key(DEVICE, found.paths["qemu"], found.firmware, cpus))
+    known = accelerator.read_cache(
+        str(cache_dir), accelerator.cache_key(DEVICE, found.paths["qemu"], found.firmware, cpus)
+    )
     if known is None:
         return Line("kvm", "note", f"{DEVICE} opens; the first lane probes whether UEFI guests run")
     if known.state == "runs":
@@ -63,21 +70,37 @@ def system_packages() -> Line:
     found, release = packages.survey(), packages.release()
     if not found.required:
         return Line("packages", "ok", f"all there on {release}: {', '.join(sorted(found.paths))}")
-    table = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"].get(release)
+    table = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"].get(
+        release
+    )
     told = packages.describe(found, table)
     if table is None:
-        return Line("packages", "missing", f"{told}; {release} is not in roles/deps/vars/main.yml, so install them yourself")
+        return Line(
+            "packages", "missing", f"{told}; {release} is not in roles/deps/vars/main.yml, so install them yourself"
+        )
     command = packages.by_hand(packages.packages_for(found.required, table))
-    return Line("packages", "note" if root().state == "ok" else "missing", f"the first run installs {told}; by hand: {command}")
+    return Line(
+        "packages", "note" if root().state == "ok" else "missing", f"the first run installs {told}; by hand: {command}"
+    )
 
 
 def root() -> Line:
     """Root is needed only to install packages."""
     if os.geteuid() == 0:
         return Line("root", "ok", "this is root")
-    able = shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+    able = (
+        shutil.which("sudo")
+        and subprocess.run(
+            ["sudo", "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     return Line(
-        "root", "ok" if able else "note", "by sudo, without a password" if able else "neither root nor sudo without a password: no packages can be installed"
+        "root",
+        "ok" if able else "note",
+        "by sudo, without a password"
+        if able
+        else "neither root nor sudo without a password: no packages can be installed",
     )
 
 
@@ -93,7 +116,11 @@ def limits(folders: list[str]) -> Line:
     except LaneError as error:
         return Line("limits", "missing", error.cause)
     speed = machine.speed()
-    return Line("limits", "ok", f"{speed['processors']:g} processors, load {speed['load']:g}, time limits times {speed['time_scale']:g}")
+    return Line(
+        "limits",
+        "ok",
+        f"{speed['processors']:g} processors, load {speed['load']:g}, time limits times {speed['time_scale']:g}",
+    )
 
 
 def disk(folders: list[str]) -> Line:
@@ -108,18 +135,36 @@ def _there(folder: str) -> Path:
 
 
 def index(ready: bool) -> Line:
-    """Whether the package index that pip is configured for has kerbside. ready: the cache has what is needed from it."""
+    """Whether the package index that pip is configured for has kerbside. ready: the cache has what is needed from
+    it.
+    """
     wanted = f"kerbside=={shared('lane_kerbside_origin')}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [*pip.program(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, *pip.OPTIONS, wanted]
+        command = [
+            *pip.program(),
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            folder,
+            *pip.OPTIONS,
+            wanted,
+        ]
         try:
-            ran = subprocess.run(command, env=pip.environment(None), capture_output=True, text=True, timeout=INDEX_LIMIT, check=False)
+            ran = subprocess.run(
+                command, env=pip.environment(None), capture_output=True, text=True, timeout=INDEX_LIMIT, check=False
+            )
             said = "" if ran.returncode == 0 else one_line((ran.stderr or ran.stdout).strip(), 160)
         except subprocess.TimeoutExpired:
             said = f"no answer within {INDEX_LIMIT:g} s"
     if not said:
         return Line("index", "ok", f"has {wanted}")
-    return Line("index", "note" if ready else "missing", f"{said}{'; the cache has what the default lane needs' if ready else ''}")
+    return Line(
+        "index",
+        "note" if ready else "missing",
+        f"{said}{'; the cache has what the default lane needs' if ready else ''}",
+    )
 
 
 def ports(lane_id: int) -> Line:
@@ -131,7 +176,12 @@ def ports(lane_id: int) -> Line:
     mine = next((one for one in running.lanes() if taken <= set(one.ports)), None)
     if mine:
         return Line("ports", "ok", f"lane {lane_id} has {first} to {first + 4}; it is running")
-    return Line("ports", "missing", f"{', '.join(map(str, sorted(taken)))} of lane {lane_id} taken by another program; end it, or use another lane_id")
+    return Line(
+        "ports",
+        "missing",
+        f"{', '.join(map(str, sorted(taken)))} of lane {lane_id} taken by another program; "
+        "end it, or use another lane_id",
+    )
 
 
 def leftovers() -> Line:
@@ -140,17 +190,32 @@ def leftovers() -> Line:
     left = [f"lane {one.lane_id}" for one in found if one.state == "left over"]
     others = ", ".join(f"lane {one.lane_id} ({one.state})" for one in found if one.state != "left over")
     if left:
-        return Line("leftovers", "note", f"processes of {', '.join(left)}; the next run or ./lane down of that id removes them")
+        return Line(
+            "leftovers", "note", f"processes of {', '.join(left)}; the next run or ./lane down of that id removes them"
+        )
     return Line("leftovers", "ok", f"none; running: {others or 'no lane'}")
 
 
 def versions(root_dir: Path) -> tuple[Line, bool]:
     """What the cache has, and whether that is all that the default lane takes from the index."""
-    kerbside = [(read_json(path / "lane-venv.json", None) or {}).get("versions", {}).get("kerbside", "") for path in cache.entries(root_dir / "venvs")]
-    ryll = [str((read_json(path / "record.json", None) or {}).get("version", "")) for path in cache.entries(root_dir / "programs", "ryll-")]
+    kerbside = [
+        (read_json(path / "lane-venv.json", None) or {}).get("versions", {}).get("kerbside", "")
+        for path in cache.entries(root_dir / "venvs")
+    ]
+    ryll = [
+        str((read_json(path / "record.json", None) or {}).get("version", ""))
+        for path in cache.entries(root_dir / "programs", "ryll-")
+    ]
     ready = str(shared("lane_kerbside_origin")) in kerbside and str(shared("lane_ryll_origin")) in ryll
-    told = [f"{name} {', '.join(sorted({one for one in found if one})) or 'none'}" for name, found in (("kerbside", kerbside), ("ryll", ryll))]
-    return Line("cache", "ok" if ready else "note", f"{root_dir}: {'; '.join(told)}{'' if ready else '; the first run fetches what is missing'}"), ready
+    told = [
+        f"{name} {', '.join(sorted({one for one in found if one})) or 'none'}"
+        for name, found in (("kerbside", kerbside), ("ryll", ryll))
+    ]
+    return Line(
+        "cache",
+        "ok" if ready else "note",
+        f"{root_dir}: {'; '.join(told)}{'' if ready else '; the first run fetches what is missing'}",
+    ), ready
 
 
 def examine(lane_id: int = 0) -> list[Line]:

@@ -1,4 +1,5 @@
-"""`./lane fleet N` and `./lane matrix FILE`: write an inventory with a host for each lane, and run one `./lane` over it (docs/many-machines.md).
+"""`./lane fleet N` and `./lane matrix FILE`: write an inventory with a host for each lane, and run one `./lane` over it
+(docs/many-machines.md).
 
 The inventory stays, to be changed by hand and run again with `./lane -i FILE`.
 """
@@ -38,7 +39,9 @@ class UseError(Exception):
 
 
 def machines(names: list[str]) -> list[dict[str, Any]]:
-    """The connection variables of each machine, named as for ssh (USER@HOST:PORT); of this one when there is no name."""
+    """The connection variables of each machine, named as for ssh (USER@HOST:PORT); of this one when there is no
+    name.
+    """
     found: list[dict[str, Any]] = []
     for name in names:
         parts = re.fullmatch(r"(?:(?P<user>[^@]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d+))?", name)
@@ -50,12 +53,19 @@ def machines(names: list[str]) -> list[dict[str, Any]]:
     return found or [HERE]
 
 
-def inventory(lanes: dict[str, dict[str, Any]], first: int, places: list[dict[str, Any]], common: dict[str, Any]) -> dict[str, Any]:
+def inventory(
+    lanes: dict[str, dict[str, Any]], first: int, places: list[dict[str, Any]], common: dict[str, Any]
+) -> dict[str, Any]:
     """The inventory of these lanes, name and variables, which take numbers from `first` on and the machines in turn."""
     if not 1 <= len(lanes) <= LAST + 1 - first:
-        raise UseError(f"lane ids go from {first} to {LAST}, so that there can be 1 to {LAST + 1 - first} lanes, not {len(lanes)}")
+        raise UseError(
+            f"lane ids go from {first} to {LAST}, so that there can be 1 to {LAST + 1 - first} lanes, not {len(lanes)}"
+        )
     numbers = itertools.count(first)
-    hosts = {name: {"lane_id": number, **place, **more} for (name, more), number, place in zip(lanes.items(), numbers, itertools.cycle(places), strict=False)}
+    hosts = {
+        name: {"lane_id": number, **place, **more}
+        for (name, more), number, place in zip(lanes.items(), numbers, itertools.cycle(places), strict=False)
+    }
     return {"lane": {"hosts": hosts, **({"vars": common} if common else {})}}
 
 
@@ -66,7 +76,12 @@ def fleet(count: int, first: int) -> dict[str, dict[str, Any]]:
 
 def matrix(content: Any) -> dict[str, dict[str, Any]]:
     """A lane for each combination of the values of a matrix file."""
-    if not isinstance(content, dict) or not isinstance(content.get("axes"), dict) or not content["axes"] or set(content) - set(KEYS):
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("axes"), dict)
+        or not content["axes"]
+        or set(content) - set(KEYS)
+    ):
         raise UseError(f"a matrix has the keys axes, hosts and vars, and at least one of the axes {', '.join(AXES)}")
     if strange := set(content["axes"]) - set(AXES):
         raise UseError(f"there is no axis {', '.join(sorted(map(str, strange)))}; axes are {', '.join(AXES)}")

@@ -15,11 +15,15 @@ from ansible.module_utils.lane.core.names import near, unknown_variables
 from tools import arguments
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-EVERY = ("all", "always", "tagged", "untagged", "never")  #: tags with a meaning of Ansible's own; the playbook refuses what cannot work
+#: tags with a meaning of Ansible's own; the playbook refuses what cannot work
+EVERY = ("all", "always", "tagged", "untagged", "never")
 
 
 def extra_variables(given: list[str]) -> dict[str, Any]:
-    """The values of -e options, as ansible-playbook reads them. Those of files (@FILE) are left to the playbook, which checks them as well."""
+    """The values of -e options, as ansible-playbook reads them.
+
+    Those of files (@FILE) are left to the playbook, which checks them as well.
+    """
     found: dict[str, Any] = {}
     for text in given:
         with contextlib.suppress(ValueError):  # what is no JSON, or has an open quote, Ansible refuses itself
@@ -48,9 +52,20 @@ def check(asked: argparse.Namespace) -> None:
         raise LaneError("bad_input", "environment", f"lane_lease={lease}: a lease is a number of seconds{meant}")
     tags = [tag for option in ("tags", "skip_tags") for text in asked.given.get(option, []) for tag in text.split(",")]
     if unknown := [tag for tag in tags if tag.strip() not in (*arguments.tags(), *EVERY)]:
-        raise LaneError("no_such_tag", "lane", f"no task has the tag {unknown[0]}{near(unknown[0], arguments.tags())}; tags are {', '.join(arguments.tags())}")
+        raise LaneError(
+            "no_such_tag",
+            "lane",
+            f"no task has the tag {unknown[0]}{near(unknown[0], arguments.tags())}; "
+            f"tags are {', '.join(arguments.tags())}",
+        )
     names = [name for word in getattr(asked, "names", []) for name in word.split(",")]
     ours = ["all", *arguments.suites()]
-    unknown = [name for name in names if name not in ours] if "lane_suite_files" not in values else []  # their names are in them
+    # their names are in them
+    unknown = [name for name in names if name not in ours] if "lane_suite_files" not in values else []
     if unknown and not any(text.startswith("@") for text in asked.given.get("extra_vars", [])):
-        raise LaneError("suite_unknown", "lane", f"there is no suite {unknown[0]}{near(unknown[0], ours)}", f"choose among {', '.join(ours)}")
+        raise LaneError(
+            "suite_unknown",
+            "lane",
+            f"there is no suite {unknown[0]}{near(unknown[0], ours)}",
+            f"choose among {', '.join(ours)}",
+        )

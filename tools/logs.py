@@ -1,4 +1,6 @@
-"""`./lane logs`: the logs of a running lane, or of the last run of one that is not running, in the order of time; all of them or one part."""
+"""`./lane logs`: the logs of a running lane, or of the last run of one that is not running, in the order of time;
+all of them or one part.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,20 @@ from tools import ROOT, look
 
 
 def place(lane_id: int) -> tuple[Path, str]:
-    """(the folder of a lane's logs, its directory): of the running lane, else of its artifacts, with "" as directory. Raises LaneError (lane)."""
+    """(the folder of a lane's logs, its directory): of the running lane, else of its artifacts, with "" as directory.
+
+    Raises LaneError (lane).
+    """
     if up := running.up(lane_id):
         return Path(up.dir, "logs"), up.dir
     kept = ROOT / f"artifacts/lane-{lane_id}/logs"
     if not kept.is_dir():
-        raise LaneError("no_logs", "lane", f"lane {lane_id} is not running, and there is no {kept}", "see ./lane ps for the lanes that are running")
+        raise LaneError(
+            "no_logs",
+            "lane",
+            f"lane {lane_id} is not running, and there is no {kept}",
+            "see ./lane ps for the lanes that are running",
+        )
     return kept, ""
 
 

@@ -1,7 +1,9 @@
-"""Measure a command with all that it starts: `python measure.py RESULT.json [--memory] [--outlive SECONDS] -- COMMAND...`.
+"""Measure a command with all that it starts: `python measure.py RESULT.json [--memory] [--outlive SECONDS] --
+COMMAND...`.
 
-The lane's programs do not stay children of the command, so this process becomes the parent of orphans (PR_SET_CHILD_SUBREAPER, prctl(2)): their
-processor time is counted when it reaps them. Memory is sampled only on request, because that takes processor time too.
+The lane's programs do not stay children of the command, so this process becomes the parent of orphans
+(PR_SET_CHILD_SUBREAPER, prctl(2)): their processor time is counted when it reaps them. Memory is sampled only on
+request, because that takes processor time too.
 """
 
 from __future__ import annotations
@@ -80,7 +82,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("result", type=Path)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--outlive", type=float, default=15, help="seconds that what was started may outlive the command")
+    parser.add_argument(
+        "--outlive", type=float, default=15, help="seconds that what was started may outlive the command"
+    )
     parser.add_argument("command", nargs="+")
     asked = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -99,7 +103,13 @@ def main() -> None:
     if asked.memory:
         watcher.join()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = {"wall": round(wall, 3), "cpu": round(used.ru_utime + used.ru_stime, 3), "status": status, "killed": killed, **peaks}
+    found = {
+        "wall": round(wall, 3),
+        "cpu": round(used.ru_utime + used.ru_stime, 3),
+        "status": status,
+        "killed": killed,
+        **peaks,
+    }
     asked.result.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """Run ansible-playbook for `./lane`, and end with the exit status of the verdict and a last line, however it ends.
 
-ansible-playbook is a fork of this process, so that the verdict of one that is killed, or that ends before the lane's plugins are loaded, can still be told.
+ansible-playbook is a fork of this process, so that the verdict of one that is killed, or that ends before the lane's
+plugins are loaded, can still be told.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ INTERRUPTED = 99  #: ansible-playbook's exit status after Ctrl-C
 STATUS = {"pass": 0, "fail": 1, "error": 2}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPT_WAIT = 2.0  #: seconds for ansible-playbook to end by a Ctrl-C of its own, before it gets SIGTERM
-STOPPED = "LANE FAIL lane: stopped by a signal; the keeper takes a full run down, ./lane down stops a lane that keeps running"
+STOPPED = (
+    "LANE FAIL lane: stopped by a signal; the keeper takes a full run down, ./lane down stops a lane that keeps running"
+)
 
 
 def judges(asked: argparse.Namespace) -> bool:
@@ -37,12 +40,16 @@ def judges(asked: argparse.Namespace) -> bool:
 def play(asked: argparse.Namespace, wrong: LaneError | None = None) -> int:
     """Check the command, run it, and return the exit status of `./lane`. wrong: what is known to be wrong with it."""
     place = Path(tempfile.mkdtemp(prefix="tmp."))
-    os.environ["LANE_VERDICT_FILE"] = str(place / "verdict")  # plugins/callback/lane.py writes pass, fail or error to it
+    # plugins/callback/lane.py writes pass, fail or error to it
+    os.environ["LANE_VERDICT_FILE"] = str(place / "verdict")
     os.environ["LANE_RESULTS_FILE"] = str(place / "results")  # and the path of each result.json to this one
-    os.environ["ANSIBLE_STDOUT_CALLBACK"] = "phases"  # without -v a line for each phase; Ansible's own output goes to its log:
-    if not os.environ.get("ANSIBLE_LOG_PATH"):  # one of ours, which is kept with the evidence, unless the user named one
+    # without -v a line for each phase; Ansible's own output goes to its log:
+    os.environ["ANSIBLE_STDOUT_CALLBACK"] = "phases"
+    # one of ours, which is kept with the evidence, unless the user named one
+    if not os.environ.get("ANSIBLE_LOG_PATH"):
         os.environ["ANSIBLE_LOG_PATH"] = os.environ["LANE_ANSIBLE_LOG"] = str(place / "ansible.log")
-    os.environ["LANE_SCRIPTS"] = f"{os.environ.get('LANE_SCRIPTS', '')} {os.getpid()}"  # a full run ends with this process (lifecycle/keeper.py)
+    # a full run ends with this process (lifecycle/keeper.py)
+    os.environ["LANE_SCRIPTS"] = f"{os.environ.get('LANE_SCRIPTS', '')} {os.getpid()}"
     out = os.dup(1) if asked.json else -1
     if asked.json:
         os.dup2(2, 1)
@@ -73,7 +80,8 @@ class Watch:
 
     def __init__(self) -> None:
         self.child = self.stopped = 0
-        self.ignored = {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}  # by nohup, for example
+        # by nohup, for example
+        self.ignored = {number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it is known whom to pass them on to
         for number in {*SIGNALS, signal.SIGALRM} - self.ignored:
             signal.signal(number, self._stop)
@@ -98,7 +106,8 @@ class Watch:
         """The last line, where Ansible did not print one, and the exit status."""
         self.child = child
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # so that a signal does not reach another process of the same id
+        # so that a signal does not reach another process of the same id
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -110,7 +119,11 @@ class Watch:
         found = verdict()
         if status in (0, 2) or (status == 1 and found == "fail"):
             return "", status
-        return "LANE FAIL lane: " + ("cannot run Ansible; see the output above" if status == 1 else f"ansible-playbook was killed (status {status})"), 2
+        return "LANE FAIL lane: " + (
+            "cannot run Ansible; see the output above"
+            if status == 1
+            else f"ansible-playbook was killed (status {status})"
+        ), 2
 
 
 def verdict() -> str:
@@ -122,7 +135,9 @@ def verdict() -> str:
 def _results(place: Path) -> Any:
     """The result.json of this command: one, a list of several, or what is known without one."""
     listed = (place / "results").read_text(encoding="utf-8").splitlines() if (place / "results").exists() else []
-    found = [json.loads(Path(name).read_text(encoding="utf-8")) for name in dict.fromkeys(listed) if Path(name).is_file()]
+    found = [
+        json.loads(Path(name).read_text(encoding="utf-8")) for name in dict.fromkeys(listed) if Path(name).is_file()
+    ]
     return found[0] if len(found) == 1 else found or {"verdict": verdict() or None}
 
 
@@ -152,13 +167,20 @@ def _ansible(asked: argparse.Namespace) -> int:
     if status == 0 and not judges(asked) and not found:
         return 0
     what = f"the verdict is {found}, but " if found else ""
-    error = LaneError("ansible_ended", "lane", f"{what}ansible-playbook ended with status {status} and no verdict", "see its message above")
+    error = LaneError(
+        "ansible_ended",
+        "lane",
+        f"{what}ansible-playbook ended with status {status} and no verdict",
+        "see its message above",
+    )
     print(refuse(error, asked), flush=True)
     return 2
 
 
 def refuse(error: LaneError, asked: argparse.Namespace) -> str:
-    """Write result.json where this command would have written it, unless a lane that is running does; returns the last line."""
+    """Write result.json where this command would have written it, unless a lane that is running does; returns the
+    last line.
+    """
     if asked.verb != "down" and not any(name in asked.given for name in arguments.ONLY_LOOKS):
         with contextlib.suppress(Exception):  # the last line comes in any case
             # Only here: Ansible reads its settings from the environment when it is imported.
@@ -169,14 +191,18 @@ def refuse(error: LaneError, asked: argparse.Namespace) -> str:
             loader = DataLoader()
             shared = loader.load_from_file(str(ROOT / "roles/lane/defaults/main.yml"))
             known = {name: as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
-            known.update(playbook_dir=str(ROOT / "playbooks"), inventory_hostname="localhost", ansible_connection="local")
+            known.update(
+                playbook_dir=str(ROOT / "playbooks"), inventory_hostname="localhost", ansible_connection="local"
+            )
             for text in asked.given.get("extra_vars", []):
                 if text.startswith("@"):
                     known.update(loader.load_from_file(text[1:]) or {})
             known.update(inputs.extra_variables(asked.given.get("extra_vars", [])))
             arguments.lane_number(str(known["lane_id"]))
             templar = template.Templar(loader, variables=known)
-            lane_id, lane_dir, folder, planned = (templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
+            lane_id, lane_dir, folder, planned = (
+                templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks")
+            )
             if artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
                 artifacts.refuse(folder, lane_id, error.as_dict(), planned)
                 Path(os.environ["LANE_RESULTS_FILE"]).write_text(f"{folder}/result.json\n", encoding="utf-8")

@@ -17,11 +17,19 @@ from tools import end_quietly, look
 
 
 def take(lane_id: int, wanted: Path | None) -> str:
-    """Take a screenshot and return a line about it. Raises LaneError when the lane is not running, or has no picture."""
+    """Take a screenshot and return a line about it.
+
+    Raises LaneError when the lane is not running, or has no picture.
+    """
     up = running.running(lane_id)
     file = wanted or Path(read_json(Path(up.dir, RUN_FILE), {})["artifacts_dir"], time.strftime("shot-%H%M%S.png"))
     if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise LaneError("not_writable", "environment", f"cannot write {file}: its directory does not exist or is not writable", "name another file")
+        raise LaneError(
+            "not_writable",
+            "environment",
+            f"cannot write {file}: its directory does not exist or is not writable",
+            "name another file",
+        )
     return f"{file}: {shot.take(up.dir, file)}"
 
 

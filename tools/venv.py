@@ -1,4 +1,6 @@
-"""The private Python environment `.venv` of this checkout, and the environment variables that everything below `./lane` gets. Standard library only."""
+"""The private Python environment `.venv` of this checkout, and the environment variables that everything below
+`./lane` gets. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LOCK_LIMIT = 900  #: seconds to wait for another ./lane that is making .venv
 #: What a caller may set of Ansible: how its output looks.
 ANSIBLE_KEPT = ("ANSIBLE_FORCE_COLOR", "ANSIBLE_NOCOLOR", "ANSIBLE_VERBOSITY", "ANSIBLE_DEBUG", "ANSIBLE_LOG_PATH")
 #: And of pip: how to reach a package index. The others say what to install where, and can spoil .venv for good.
-PIP_KEPT = re.compile(r"PIP_(.*INDEX.*|FIND_LINKS|.*CERT|PROXY|TRUSTED_HOST|.*TIMEOUT|RETRIES|CONFIG_FILE|.*CACHE_DIR|KEYRING.*)")
+PIP_KEPT = re.compile(
+    r"PIP_(.*INDEX.*|FIND_LINKS|.*CERT|PROXY|TRUSTED_HOST|.*TIMEOUT|RETRIES|CONFIG_FILE|.*CACHE_DIR|KEYRING.*)"
+)
 PYTHON_DROPPED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -45,7 +49,8 @@ def clean_environment() -> None:
         PIP_USER="0",
         LC_ALL="C.UTF-8",
         ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),  # named, because Ansible ignores one in a world-writable folder
-        ANSIBLE_COLLECTIONS_PATH=str(VENV / "none"),  # the pinned collections are beside Ansible itself, and ~/.ansible/collections does not count
+        # the pinned collections are beside Ansible itself, and ~/.ansible/collections does not count
+        ANSIBLE_COLLECTIONS_PATH=str(VENV / "none"),
     )
     try:  # tried, because every directory looks writable to root
         tempfile.TemporaryFile(dir=os.environ.get("HOME") or "/dev/null").close()
@@ -58,7 +63,8 @@ def clean_environment() -> None:
         os.chdir("/")
         here = "/"
     asked = os.environ.get("PWD", "")
-    os.environ["LANE_CALLER_DIR"] = asked if os.path.isdir(asked) and os.path.samefile(asked, here) else here  # where relative paths of origins start
+    # where relative paths of origins start
+    os.environ["LANE_CALLER_DIR"] = asked if os.path.isdir(asked) and os.path.samefile(asked, here) else here
 
 
 def installed(file: str) -> bool:
@@ -68,7 +74,9 @@ def installed(file: str) -> bool:
 
 
 def need(*files: str) -> bool:
-    """Install requirements files into .venv, once, also when several commands ask for it at the same time. True when something was installed.
+    """Install requirements files into .venv, once, also when several commands ask for it at the same time.
+
+    True when something was installed.
 
     Raises CannotPrepareError.
     """
@@ -108,8 +116,11 @@ def _make() -> None:
         raise CannotPrepareError(f"{VENV} was not made by this script; move it away")
     for folder in (ROOT, VENV):
         if folder.exists() and not os.access(folder, os.W_OK):
-            raise CannotPrepareError(f"cannot make .venv: user {pwd.getpwuid(os.getuid()).pw_name} cannot write to {folder}")
-    python = sys.executable if sys.prefix == sys.base_prefix else os.path.realpath(sys.executable)  # the latter is not removed with a .venv
+            raise CannotPrepareError(
+                f"cannot make .venv: user {pwd.getpwuid(os.getuid()).pw_name} cannot write to {folder}"
+            )
+    # the latter is not removed with a .venv
+    python = sys.executable if sys.prefix == sys.base_prefix else os.path.realpath(sys.executable)
     say(f"making .venv with Python {sys.version.split()[0]} (once; about half a minute)")
     try:
         if VENV.exists():
@@ -125,11 +136,15 @@ def _make() -> None:
 def _install(file: str) -> None:
     say(f"installing {file} into .venv")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
-    if subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", str(ROOT / file)], stdout=sys.stderr, check=False).returncode:
+    if subprocess.run(
+        [*pip, "--no-deps", "--require-hashes", "-r", str(ROOT / file)], stdout=sys.stderr, check=False
+    ).returncode:
         raise CannotPrepareError(f"pip could not install {ROOT / file}; see its output above")
     (VENV / f"{file}.stamp").write_text(_stamp(file), encoding="utf-8")
 
 
 def _stamp(file: str) -> str:
-    """Identifies what is installed: the file, the Python that runs it, and the checkout's path, which the scripts in .venv contain."""
+    """Identifies what is installed: the file, the Python that runs it, and the checkout's path, which the scripts in
+    .venv contain.
+    """
     return f"{hashlib.sha256((ROOT / file).read_bytes()).hexdigest()} {os.path.realpath(PYTHON)} {ROOT}\n"

@@ -1,11 +1,13 @@
-"""lane_heartbeat: give a lane on another machine a sign of life every few seconds, as long as this ansible-playbook runs.
+"""lane_heartbeat: give a lane on another machine a sign of life every few seconds, as long as this ansible-playbook
+runs.
 
     - name: Renew the lease of the lane as long as this command runs
       lane_heartbeat:
         file: /tmp/kerbside-lane-0/heartbeat
 
-The lane's keeper waits for it (docs/no-trace.md). It comes from a small process of its own, because tasks can take long, by the connection of the host,
-whichever that is. That process ends with ansible-playbook, however that ends, and when the lane's directory is gone.
+The lane's keeper waits for it (docs/no-trace.md). It comes from a small process of its own, because tasks can take
+long, by the connection of the host, whichever that is. That process ends with ansible-playbook, however that ends, and
+when the lane's directory is gone.
 """
 
 from __future__ import annotations

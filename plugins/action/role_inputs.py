@@ -1,4 +1,5 @@
-"""role_inputs: refuse a command that cannot work before its first role runs, and move the results of earlier commands away.
+"""role_inputs: refuse a command that cannot work before its first role runs, and move the results of earlier commands
+away.
 
     - name: Check the command and the inputs of all roles
       role_inputs:
@@ -10,10 +11,11 @@
         planned: "{{ lane_checks }}"
         summary_dir: "{{ lane_summary_dir }}"
 
-Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules of the same meta/argument_specs.yml.
-It also refuses an extra variable that nothing knows although its name begins as a role's do or is nearly a known one, a tag that no task has, --skip-tags
-that leaves out what the rest needs, and two lanes with one number on one machine. What is wrong is one sentence, in result.json too.
-It needs no connection to the lane's machine. lane_home of its result tells plugins/callback/lane.py where the evidence belongs on this one.
+Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules
+of the same meta/argument_specs.yml. It also refuses an extra variable that nothing knows although its name begins as a
+role's do or is nearly a known one, a tag that no task has, --skip-tags that leaves out what the rest needs, and two
+lanes with one number on one machine. What is wrong is one sentence, in result.json too. It needs no connection to the
+lane's machine. lane_home of its result tells plugins/callback/lane.py where the evidence belongs on this one.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class ActionModule(ValidateArgumentSpec):
             result.update(failed=True, msg=str(error), lane_failure=error.as_dict())
             if writable:
                 with contextlib.suppress(OSError, ValueError):
-                    result["lane_verdict"] = artifacts.refuse(given["artifacts_dir"], given["lane_id"], error.as_dict(), given["planned"])
+                    result["lane_verdict"] = artifacts.refuse(
+                        given["artifacts_dir"], given["lane_id"], error.as_dict(), given["planned"]
+                    )
         return result
 
     def _check(self, task_vars, roles):
@@ -70,7 +74,11 @@ class ActionModule(ValidateArgumentSpec):
         run, skip = task_vars["ansible_run_tags"], task_vars["ansible_skip_tags"]
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
         if unknown:
-            raise LaneError("no_such_tag", "lane", f"no task has the tag {', '.join(unknown)}{near(unknown[0], roles)}; tags are {', '.join(roles)}")
+            raise LaneError(
+                "no_such_tag",
+                "lane",
+                f"no task has the tag {', '.join(unknown)}{near(unknown[0], roles)}; tags are {', '.join(roles)}",
+            )
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
             problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
             raise LaneError("skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped")
@@ -90,7 +98,9 @@ class ActionModule(ValidateArgumentSpec):
         for role in roles:
             path = next((path for path in _spec_files(role) if os.path.exists(path)), None)
             if path is None:
-                raise AnsibleActionFail(f"no meta/argument_specs.yml of a role {role} in {', '.join(C.DEFAULT_ROLES_PATH)}")
+                raise AnsibleActionFail(
+                    f"no meta/argument_specs.yml of a role {role} in {', '.join(C.DEFAULT_ROLES_PATH)}"
+                )
             spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
         known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
         values = self.get_args_from_task_vars(spec, task_vars)
@@ -99,7 +109,9 @@ class ActionModule(ValidateArgumentSpec):
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         if not unknown and not invalid:
             origin.check(values)
-        return list(dict.fromkeys(words for words in (*unknown, *(_as_typed(_short(words), spec, given) for words in invalid))))
+        return list(
+            dict.fromkeys(words for words in (*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)))
+        )
 
 
 def _check_numbers(task_vars):
@@ -108,7 +120,11 @@ def _check_numbers(task_vars):
 
     mine = task_vars["inventory_hostname"]
     place = _place(task_vars, mine)
-    same = [name for name in task_vars["ansible_play_hosts_all"] if name != mine and _place(task_vars["hostvars"][name], name) == place]
+    same = [
+        name
+        for name in task_vars["ansible_play_hosts_all"]
+        if name != mine and _place(task_vars["hostvars"][name], name) == place
+    ]
     if same:
         problem = f"{' and '.join([mine, *same])} are all lane {place[-1]} on one machine"
         raise LaneError("same_number", "lane", problem, "give each host of the inventory a lane_id of its own")
@@ -117,7 +133,12 @@ def _check_numbers(task_vars):
 def _place(variables, name):
     """The machine of a lane, and its number, as the inventory has them."""
     where = variables.get("ansible_connection", "ssh")
-    return where, None if where == "local" else variables.get("ansible_host", name), variables.get("ansible_port"), str(variables.get("lane_id", 0))
+    return (
+        where,
+        None if where == "local" else variables.get("ansible_host", name),
+        variables.get("ansible_port"),
+        str(variables.get("lane_id", 0)),
+    )
 
 
 def _spec_files(role):

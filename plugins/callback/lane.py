@@ -7,10 +7,11 @@ name: lane
 type: aggregate
 short_description: Phases and verdict of a kerbside lane
 description:
-  - Times the roles of a play as the phases of the lane. At the start of each task the file named by C(LANE_TIMELINE) holds the phases so far as JSON,
-    from where the evidence role takes them.
-  - At the end makes the report of the run (docs/report.md), writes the summary of GitHub Actions where C(GITHUB_STEP_SUMMARY) is set, prints the verdict
-    as the last line, and writes its word to the file named by C(LANE_VERDICT_FILE), where C(./lane) reads it.
+  - Times the roles of a play as the phases of the lane. At the start of each task the file named by C(LANE_TIMELINE)
+    holds the phases so far as JSON, from where the evidence role takes them.
+  - At the end makes the report of the run (docs/report.md), writes the summary of GitHub Actions where
+    C(GITHUB_STEP_SUMMARY) is set, prints the verdict as the last line, and writes its word to the file named by
+    C(LANE_VERDICT_FILE), where C(./lane) reads it.
   - Where C(LANE_ANSIBLE_LOG) names Ansible's log (C(log_path)) of this command alone, it is kept with the evidence.
 requirements:
   - enabled by C(callbacks_enabled = lane) in ansible.cfg
@@ -114,7 +115,15 @@ class Lane:
         named = self.failure.get("lane_failure") or {}
         cause = named.get("cause") or self.failure.get("msg", "a task failed")
         phase = self.phases[-1]["name"] if self.phases else "claim"
-        return {"component": "lane", "check": None, "code": "task_failed", "evidence": None, "phase": phase, **named, "cause": cause}
+        return {
+            "component": "lane",
+            "check": None,
+            "code": "task_failed",
+            "evidence": None,
+            "phase": phase,
+            **named,
+            "cause": cause,
+        }
 
 
 class CallbackModule(CallbackBase):
@@ -129,7 +138,11 @@ class CallbackModule(CallbackBase):
         super().__init__(*args, **kwargs)
         self._ended = False
         if tuple(map(int, __version__.split(".")[:2])) < OLDEST:
-            self._conclude("error", f"LANE FAIL environment: ansible-core {__version__} is too old; use 2.16 or newer, or ./lane, which brings its own")
+            self._conclude(
+                "error",
+                f"LANE FAIL environment: ansible-core {__version__} is too old; use 2.16 or newer, or ./lane, "
+                "which brings its own",
+            )
             sys.exit(2)
         for path in C.DEFAULT_MODULE_UTILS_PATH:  # so that the lane's own code can be imported here as in modules
             if path not in ansible.module_utils.__path__:
@@ -138,19 +151,30 @@ class CallbackModule(CallbackBase):
         self._hosts = []
         self._lanes = {}
         self._summary = None  # the directory of what is written over several lanes
-        os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")  # the beginning of a file's path: lane_timeline_file
-        os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"  # core/check_report.py
+        # the beginning of a file's path: lane_timeline_file
+        os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
+        # core/check_report.py
+        os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
         _end_workers_with_ansible()
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
         atexit.register(self._end_early)
 
     def v2_playbook_on_play_start(self, play):
-        """Refuse options that skip the check of the command, which is the first task of a play that has it: see role_inputs."""
+        """Refuse options that skip the check of the command, which is the first task of a play that has it: see
+        role_inputs.
+        """
         self._play = play
         self._hosts = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
-        start, skip = context.CLIARGS.get("start_at_task"), {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
+        start, skip = (
+            context.CLIARGS.get("start_at_task"),
+            {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ()),
+        )
         if context.CLIARGS.get("step") and not os.isatty(0):
-            self._refuse("no_terminal", "--step asks before each task, and stdin is not a terminal", "run it on a terminal, or without --step")
+            self._refuse(
+                "no_terminal",
+                "--step asks before each task, and stdin is not a terminal",
+                "run it on a terminal, or without --step",
+            )
         if (start or skip) and any(task.action == "role_inputs" for block in play.tasks for task in block.block):
             option = f"--start-at-task {start!r}" if start else f"--skip-tags {','.join(sorted(skip))}"
             self._refuse("skips_needed", f"{option} skips what the rest of the run needs", "select roles with --tags")
@@ -165,9 +189,15 @@ class CallbackModule(CallbackBase):
         with contextlib.suppress(Exception):  # the result of an earlier command must not pass for this one's
             known = self._play.get_variable_manager().get_vars(play=self._play)
             for host in self._hosts or ["localhost"]:
-                given = {**known, "inventory_hostname": host, **(known["hostvars"].raw_get(host) if self._hosts else {})}
+                given = {
+                    **known,
+                    "inventory_hostname": host,
+                    **(known["hostvars"].raw_get(host) if self._hosts else {}),
+                }
                 templar = Templar(self._play.get_loader(), variables=given)
-                lane_id, lane_dir, folder, planned = (templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks"))
+                lane_id, lane_dir, folder, planned = (
+                    templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks")
+                )
                 if artifacts.begin(lane_dir, folder, True):
                     lane = Lane(host, host, "")
                     lane.verdict = artifacts.refuse(folder, lane_id, error.as_dict(), planned)
@@ -187,7 +217,9 @@ class CallbackModule(CallbackBase):
         self._lanes[name].begin(task._role.get_name() if task._role else None, task.get_name().strip())
 
     def _lane(self, result):
-        """The lane that a result came from. ansible-core before 2.19 has the host in an attribute that is private since."""
+        """The lane that a result came from. ansible-core before 2.19 has the host in an attribute that is private
+        since.
+        """
         return self._lanes[(result.host if hasattr(result, "host") else result._host).get_name()]
 
     def v2_runner_on_skipped(self, result):
@@ -221,21 +253,35 @@ class CallbackModule(CallbackBase):
         from ansible.module_utils.lane.core.errors import LaneError, one_line
 
         lane, values = self._lane(result), _values(result)
-        why = one_line(str(values.get("msg", "no reason")).removeprefix("Task failed: ").removeprefix("Failed to connect to the host via ssh: "), 300).rstrip(
-            ": "
-        )
+        why = one_line(
+            str(values.get("msg", "no reason"))
+            .removeprefix("Task failed: ")
+            .removeprefix("Failed to connect to the host via ssh: "),
+            300,
+        ).rstrip(": ")
         error = LaneError("host_unreachable", "host", f"{lane.label} cannot be reached: {why}")
         lane.end("failed", {})
         lane.lost, lane.failure, lane.verdict = True, {**values, "lane_failure": error.as_dict()}, None
 
     def v2_playbook_on_no_hosts_matched(self):
         """A play without a host does nothing, which is no success."""
-        self._refuse("nothing_to_do", "no host of the inventory is in the group lane, on which the playbook runs", "check the inventory and --limit")
+        self._refuse(
+            "nothing_to_do",
+            "no host of the inventory is in the group lane, on which the playbook runs",
+            "check the inventory and --limit",
+        )
 
     def v2_playbook_on_stats(self, stats):
-        """Print the last line, and hand the verdict to ./lane. A playbook that ran no task did not do what it was asked for."""
+        """Print the last line, and hand the verdict to ./lane.
+
+        A playbook that ran no task did not do what it was asked for.
+        """
         if not self._lanes:
-            self._refuse("nothing_to_do", "the options of this command leave no task to run", "check --tags, --limit, --start-at-task and the inventory")
+            self._refuse(
+                "nothing_to_do",
+                "the options of this command leave no task to run",
+                "check --tags, --limit, --start-at-task and the inventory",
+            )
         self._end()
 
     def _end(self):
@@ -267,7 +313,9 @@ class CallbackModule(CallbackBase):
 
         if lane.home.get("remote"):
             self._bring_home(lane)
-        artifacts = lane.artifacts = Path(lane.verdict["file"]).parent if lane.verdict and "file" in lane.verdict else None
+        artifacts = lane.artifacts = (
+            Path(lane.verdict["file"]).parent if lane.verdict and "file" in lane.verdict else None
+        )
         if log := os.environ.get(ansible_log.LOG):
             ansible_log.keep(Path(log), lane.kept, lane.run, artifacts)
         if lane.verdict is None and lane.failure is not None:
@@ -279,7 +327,9 @@ class CallbackModule(CallbackBase):
             self._report(lane, artifacts)
 
     def _bring_home(self, lane):
-        """Have the result of a lane on another machine in its directory on this one, whatever became of that machine."""
+        """Have the result of a lane on another machine in its directory on this one, whatever became of that
+        machine.
+        """
         from ansible.module_utils.lane.core.private_dir import read_json
         from ansible.module_utils.lane.evidence import verdict
         from ansible.module_utils.lane.lifecycle import artifacts
@@ -288,7 +338,9 @@ class CallbackModule(CallbackBase):
         result = lane.result or (read_json(Path(folder, verdict.RESULT), None) if lane.fetched else None)
         if result is None:
             if lane.failure is not None:
-                lane.verdict = artifacts.refuse(folder, lane.home["lane_id"], lane.blame(), lane.home["planned"], lane.phases)
+                lane.verdict = artifacts.refuse(
+                    folder, lane.home["lane_id"], lane.blame(), lane.home["planned"], lane.phases
+                )
             return
         if lane.lost and result["verdict"] == "pass":
             result.update(verdict="error", blame=lane.blame())
@@ -296,9 +348,14 @@ class CallbackModule(CallbackBase):
         lane.verdict = verdict.shown(result, folder)
 
     def _end_early(self):
-        """The last line of a run that Ansible gave up: the play has an error, or it was interrupted. `./lane` prints its own (tools/play.py)."""
+        """The last line of a run that Ansible gave up: the play has an error, or it was interrupted.
+
+        `./lane` prints its own (tools/play.py).
+        """
         if not self._ended and "LANE_VERDICT_FILE" not in os.environ:
-            self._conclude("error", "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above")
+            self._conclude(
+                "error", "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above"
+            )
 
     def _conclude(self, word, text):
         self._display.display(text, color=C.COLOR_OK if word == "pass" else C.COLOR_ERROR)
@@ -319,7 +376,9 @@ class CallbackModule(CallbackBase):
             (artifacts / "logs/tasks.json").write_text(json.dumps(lane.tasks), encoding="utf-8")
             self._display.display(f"report: {report.write(artifacts)}")
         except Exception as error:  # the verdict stands, whatever becomes of its page
-            self._display.display(f"warning: cannot make the report of {artifacts}: {type(error).__name__}: {error}", color=C.COLOR_WARN)
+            self._display.display(
+                f"warning: cannot make the report of {artifacts}: {type(error).__name__}: {error}", color=C.COLOR_WARN
+            )
             return
         blame = result["blame"] or {}
         self._write_for_github(result, blame.get("component"), blame.get("cause"), lane.verdict["line"])

@@ -7,10 +7,12 @@ name: phases
 type: stdout
 short_description: One line per phase of a lane
 description:
-  - The stdout callback of C(./lane). Without C(-v) or C(--step) it prints a line for each phase (role) when it is done, with what its modules return as
-    RV(lane_note), and the warnings of modules. What the default callback would print goes to Ansible's log file (C(log_path)) alone.
+  - The stdout callback of C(./lane). Without C(-v) or C(--step) it prints a line for each phase (role) when it is done,
+    with what its modules return as RV(lane_note), and the warnings of modules. What the default callback would print
+    goes to Ansible's log file (C(log_path)) alone.
   - With C(-v) or C(--step) it is the default callback.
-  - On a terminal the phase at work has the last line, which is updated every second. Elsewhere it gets a line every 15 seconds.
+  - On a terminal the phase at work has the last line, which is updated every second. Elsewhere it gets a line every 15
+    seconds.
   - With several hosts each line begins with the lane that it is about.
 extends_documentation_fragment:
   - default_callback
@@ -63,9 +65,12 @@ class Terminal:
         self._work = {}  # the phase at work, when it began, and when its next line of progress is due, by lane
         self._replaceable = False
         self._over = threading.Event()
-        # Ansible forks while the thread is there. If the thread held the lock then, the lock would stay locked in the child.
+        # Ansible forks while the thread is there. If the thread held the lock then, the lock would stay locked in the
+        # child.
         self._lock = threading.Lock()
-        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release)
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+        )
         atexit.register(self.close)
         threading.Thread(target=self._update, name="progress", daemon=True).start()
 
@@ -109,7 +114,11 @@ class Terminal:
             work[2] = (elapsed // QUIET_PERIOD + 1) * QUIET_PERIOD
             texts.append(line(phase, f"{elapsed:.0f} s ...", progress, lane))
         if self.live and texts:  # the cursor goes back, so that a message of somebody else replaces this one
-            text = texts[0] if len(texts) == 1 else " | ".join(f"{lane} {work[0]} {now - work[1]:.0f} s" for lane, work in self._work.items())
+            text = (
+                texts[0]
+                if len(texts) == 1
+                else " | ".join(f"{lane} {work[0]} {now - work[1]:.0f} s" for lane, work in self._work.items())
+            )
             self._write(f"{ERASE}{text[: self._width() - 1]}\r")
             self._replaceable = True
         for text in () if self.live else texts:
@@ -250,7 +259,9 @@ class CallbackModule(Default):
         if not self._terminal:
             return
         values, phase = _values(result), self._phases[_host(result)]
-        warnings = [one.event.msg for one in result.warnings] if hasattr(result, "warnings") else values.get("warnings", ())
+        warnings = (
+            [one.event.msg for one in result.warnings] if hasattr(result, "warnings") else values.get("warnings", ())
+        )
         phase.done, phase.ended = True, time.monotonic()
         for text in warnings:
             self._terminal.say(f"{phase.lane}{': ' if phase.lane else ''}warning: {text}", "bright purple")
@@ -291,7 +302,9 @@ class CallbackModule(Default):
 
 
 def _values(result):
-    """The values that a task returned. ansible-core before 2.19 has them, and the host, in attributes that are private since."""
+    """The values that a task returned. ansible-core before 2.19 has them, and the host, in attributes that are
+    private since.
+    """
     return result.result if hasattr(result, "result") else result._result
 
 

@@ -16,7 +16,10 @@ LIMIT = 10.0  #: seconds
 
 
 def by_ryll(lane_dir: str, file: Path) -> str:
-    """Write ryll's screenshot to the file and return its size. Raises LaneError (ryll) when ryll is not running or busy, or has no picture."""
+    """Write ryll's screenshot to the file and return its size.
+
+    Raises LaneError (ryll) when ryll is not running or busy, or has no picture.
+    """
     entry = records.record(lane_dir, "ryll")
     if not entry or not entry.running(read_run(lane_dir)):
         raise LaneError("program_not_running", "ryll", "ryll is not running")

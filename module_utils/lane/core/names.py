@@ -15,7 +15,9 @@ def near(word: str, known: Iterable[str], least: float = 0.6) -> str:
 
 
 def unknown_variables(given: Iterable[str], known: Iterable[str], roles: Iterable[str]) -> Iterator[str]:
-    """A clause for each variable that is not known although its name begins as a role's do, or is nearly a known one."""
+    """A clause for each variable that is not known although its name begins as a role's do, or is nearly a known
+    one.
+    """
     known = set(known)
     ours = ("lane_", *(f"{role}_" for role in roles))
     for name in given:

@@ -1,7 +1,8 @@
 """junit.xml: the checks of a run as test cases, for systems that show those. It is written beside each result.json.
 
-The shape is what Jenkins' junit plugin, GitLab and GitHub's reporting actions read: testsuites/testsuite/testcase with failure, error or skipped
-(https://github.com/testmoapp/junitxml describes the common ground); attachments are named in system-out, as GitLab and Jenkins read them.
+The shape is what Jenkins' junit plugin, GitLab and GitHub's reporting actions read: testsuites/testsuite/testcase with
+failure, error or skipped (https://github.com/testmoapp/junitxml describes the common ground); attachments are named in
+system-out, as GitLab and Jenkins read them.
 """
 
 from __future__ import annotations
@@ -24,18 +25,35 @@ def xml(result: dict[str, Any], artifacts: Path) -> bytes:
 
 
 def suite(result: dict[str, Any], artifacts: Path, title: str) -> ElementTree.Element:
-    """The test suite of a result.json. Names and classes depend on the plan alone: one case for each check, and one for the run."""
+    """The test suite of a result.json.
+
+    Names and classes depend on the plan alone: one case for each check, and one for the run.
+    """
     blame = result["blame"]
-    suite = ElementTree.Element("testsuite", name=_clean(title), timestamp=result["started"].rstrip("Z"), time=str(result["seconds"]))
+    suite = ElementTree.Element(
+        "testsuite", name=_clean(title), timestamp=result["started"].rstrip("Z"), time=str(result["seconds"])
+    )
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     reported = False
     for check in result["checks"]:
-        case = _case(suite, counts, check["name"], ".".join(filter(None, (CLASS, check["suite"], check["guest"]))), check["seconds"])
+        case = _case(
+            suite,
+            counts,
+            check["name"],
+            ".".join(filter(None, (CLASS, check["suite"], check["guest"]))),
+            check["seconds"],
+        )
         files: list[str | None] = [*PICTURES.get(check["name"], ())]
         if check["result"] == "fail":
             mine = blame is not None and blame["check"] == check["name"]
             reported = reported or mine
-            _mark(case, counts, "failure", _kind(blame) if mine else "", blame["cause"] if mine else str(check["detail"].get("cause") or "the check failed"))
+            _mark(
+                case,
+                counts,
+                "failure",
+                _kind(blame) if mine else "",
+                blame["cause"] if mine else str(check["detail"].get("cause") or "the check failed"),
+            )
             files += [blame["evidence"]] if mine else []
         elif check["result"] != "pass":
             _mark(case, counts, "skipped", "", "the check did not run")
@@ -57,7 +75,9 @@ def document(suites: list[ElementTree.Element]) -> bytes:
     return text + b"\n"
 
 
-def _case(suite: ElementTree.Element, counts: dict[str, int], name: str, classname: str, seconds: float) -> ElementTree.Element:
+def _case(
+    suite: ElementTree.Element, counts: dict[str, int], name: str, classname: str, seconds: float
+) -> ElementTree.Element:
     counts["tests"] += 1
     return ElementTree.SubElement(suite, "testcase", name=name, classname=classname, time=f"{seconds:.3f}")
 
@@ -83,4 +103,7 @@ def _out(case: ElementTree.Element, artifacts: Path, text: str, files: list[str 
 
 def _clean(text: str) -> str:
     """Without what XML cannot hold (control characters; XML 1.0, 2.2)."""
-    return "".join(c if c in "\t\n" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE or ord(c) > 0xFFFF else "\ufffd" for c in text)
+    return "".join(
+        c if c in "\t\n" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE or ord(c) > 0xFFFF else "\ufffd"
+        for c in text
+    )

@@ -1,7 +1,9 @@
-"""The logs of a lane on one clock, and `./lane logs`, which prints them: every line with the part that wrote it and, where the line says it, the moment.
+"""The logs of a lane on one clock, and `./lane logs`, which prints them: every line with the part that wrote it and,
+where the line says it, the moment.
 
-Each program writes its time in a form of its own (seen in the logs of kerbside 0.8.0, ryll 0.3.0, gunicorn 26 and MariaDB 10.11); the serial console has none.
-A line without a time belongs to the one before it. Where no line before it has a time, none is made up: `at` is then None.
+Each program writes its time in a form of its own (seen in the logs of kerbside 0.8.0, ryll 0.3.0, gunicorn 26 and
+MariaDB 10.11); the serial console has none. A line without a time belongs to the one before it. Where no line before it
+has a time, none is made up: `at` is then None.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ PROXY = re.compile(r"^\S+Z\s+[A-Z]+ (?:kerbside_proxy|shakenfist_)")  # the daem
 
 @dataclass(frozen=True)
 class Entry:
-    """One line. at: seconds since 1970, or None; part: serial, qemu, database, api, daemon, proxy, ryll, checks, ansible or another log's name.
+    """One line. at: seconds since 1970, or None; part: serial, qemu, database, api, daemon, proxy, ryll, checks,
+    ansible or another log's name.
 
     place: its file and line number ("ryll.log:12"), where they are known.
     """
@@ -78,7 +81,10 @@ def part_of(path: Path, line: str) -> str:
 
 
 def of_file(path: Path) -> Iterator[Entry]:
-    """The entries of one log, in its order. A log of more than LIMIT bytes begins with an entry that says how much was left out."""
+    """The entries of one log, in its order.
+
+    A log of more than LIMIT bytes begins with an entry that says how much was left out.
+    """
     skipped, data = bounded.tail(path, LIMIT)
     if skipped:
         yield Entry(path.stem, None, f"({skipped} bytes before this are left out here; they are in {path.name})")
@@ -105,15 +111,24 @@ def of_folder(folder: Path) -> list[Entry]:
     for report in map(check_report.read, sorted(folder.glob("*.json"))):
         for step in [*report.get("transcript", []), *report.get("checks", [])]:
             if step.get("started"):
-                found.append(Entry("checks", step["started"], f"{step.get('name')}: {step.get('result')} after {step.get('seconds') or 0:.3f} s"))
+                found.append(
+                    Entry(
+                        "checks",
+                        step["started"],
+                        f"{step.get('name')}: {step.get('result')} after {step.get('seconds') or 0:.3f} s",
+                    )
+                )
     for task in read_json(folder / "tasks.json", []) if not (folder / ansible_log.FILE).exists() else []:
-        found.append(Entry("ansible", task["started"], f"{task['name']}: {task['result']} after {task['seconds']:.2f} s"))
+        found.append(
+            Entry("ansible", task["started"], f"{task['name']}: {task['result']} after {task['seconds']:.2f} s")
+        )
     due += [entry.at for entry in found[len(due) :] if entry.at is not None]
     return [found[index] for index in sorted(range(len(found)), key=due.__getitem__)]
 
 
 def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Container[str] = ()) -> str:
-    """The whole line that was last written to a log of the lane, or to one of the others, without the lane's secrets; "" for none since that time.
+    """The whole line that was last written to a log of the lane, or to one of the others, without the lane's secrets;
+    "" for none since that time.
 
     but: names of logs of the lane that do not count.
     """
@@ -122,20 +137,32 @@ def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Co
     if newest is None or newest[0] < since:
         return ""
     whole = bounded.tail(newest[1], TAIL)[1].split(b"\n")[:-1]
-    text = next((text for raw in reversed(whole) if (text := readable(raw.decode(errors="ignore")).replace("\ufffd", "").strip())), "")
+    text = next(
+        (
+            text
+            for raw in reversed(whole)
+            if (text := readable(raw.decode(errors="ignore")).replace("\ufffd", "").strip())
+        ),
+        "",
+    )
     for form, _ in FORMS:
         text = form.sub("", text).strip()
     return secrets.mask(text, secrets.of_lane(str(lane_dir)))
 
 
 def lines(folder: Path, part: str) -> list[str]:
-    """The lines of one part, or of all with the part before each. Raises LaneError (lane) when there is no such part."""
+    """The lines of one part, or of all with the part before each.
+
+    Raises LaneError (lane) when there is no such part.
+    """
     entries = of_folder(folder)
     parts = sorted({entry.part for entry in entries} | {path.stem for path in folder.glob("*.log")})
     if not parts:
         raise LaneError("no_logs", "lane", f"there are no logs in {folder}")
     if part and part not in parts:
-        raise LaneError("no_logs", "lane", f"there is no part {part}{near(part, parts)}", f"use one of {', '.join(parts)}")
+        raise LaneError(
+            "no_logs", "lane", f"there is no part {part}{near(part, parts)}", f"use one of {', '.join(parts)}"
+        )
     return [line_of(entry, part) for entry in entries if part in ("", entry.part)]
 
 

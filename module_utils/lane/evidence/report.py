@@ -1,7 +1,10 @@
-"""report.html: a run's evidence on one page, made from what is in its artifacts folder. `./lane report [FOLDER]` makes it again.
+"""report.html: a run's evidence on one page, made from what is in its artifacts folder.
 
-The page needs nothing but itself: style, script and pictures are in it; its links lead to the files beside it. All text in it comes from files that were
-searched for the run's secrets before (docs/verdict.md), and is escaped by Jinja2. It is made where Ansible runs, because Jinja2 is there.
+`./lane report [FOLDER]` makes it again.
+
+The page needs nothing but itself: style, script and pictures are in it; its links lead to the files beside it. All text
+in it comes from files that were searched for the run's secrets before (docs/verdict.md), and is escaped by Jinja2. It
+is made where Ansible runs, because Jinja2 is there.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ WARNING = re.compile(r"\bwarn(ing)?\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of the timeline. start, seconds: from the beginning of the run; kind: phase, program or check; state: in words; bad: it failed."""
+    """One row of the timeline. start, seconds: from the beginning of the run; kind: phase, program or check; state:
+    in words; bad: it failed.
+    """
 
     kind: str
     name: str
@@ -44,21 +49,38 @@ class Bar:
 
 
 def write(artifacts: Path) -> Path:
-    """Make the page of a folder with a result.json and return its path. Raises LaneError (artifacts) when there is none that can be read."""
+    """Make the page of a folder with a result.json and return its path.
+
+    Raises LaneError (artifacts) when there is none that can be read.
+    """
     try:
         result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
         if result["schema"] != verdict.SCHEMA:
-            raise LaneError("no_result", "artifacts", f"{artifacts}/result.json has schema {result['schema']}, not {verdict.SCHEMA}", "run the lane again")
+            raise LaneError(
+                "no_result",
+                "artifacts",
+                f"{artifacts}/result.json has schema {result['schema']}, not {verdict.SCHEMA}",
+                "run the lane again",
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LaneError(
-            "no_result", "artifacts", f"there is no result.json in {artifacts} that can be read: {error}", "run the lane, or name another folder"
+            "no_result",
+            "artifacts",
+            f"there is no result.json in {artifacts} that can be read: {error}",
+            "run the lane, or name another folder",
         ) from None
     path = artifacts / FILE
     try:
         path.write_text(page(result, artifacts), encoding="utf-8", errors="replace")
-    except Exception as error:  # a result.json of somebody else's making, a full disk, or a bug: in any case no bare traceback
+    # a result.json of somebody else's making, a full disk, or a bug: in any case no bare traceback
+    except Exception as error:
         path.unlink(missing_ok=True)
-        raise LaneError("report_failed", "artifacts", f"{path} could not be made: {type(error).__name__}: {error}", "read result.json instead") from error
+        raise LaneError(
+            "report_failed",
+            "artifacts",
+            f"{path} could not be made: {type(error).__name__}: {error}",
+            "read result.json instead",
+        ) from error
     return path
 
 
@@ -71,7 +93,11 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
     bars = timeline(result, artifacts, began)
     room = report_figures.Room(artifacts)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(
         result=result,
@@ -86,7 +112,11 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         began=began,
         parts=sorted(counts, key=lambda part: (PARTS.index(part) if part in PARTS else len(PARTS), part)),
         counts=counts,
-        left_out={part: count - kept for part, count in counts.items() if count > (kept := sum(entry.part == part for entry in shown))},
+        left_out={
+            part: count - kept
+            for part, count in counts.items()
+            if count > (kept := sum(entry.part == part for entry in shown))
+        },
         files=files(artifacts),
         evidence=_file(result, artifacts),
         screens=report_figures.screens(room, result["guests"]),
@@ -128,13 +158,20 @@ def _detail(check: dict[str, Any]) -> str:
 def files(artifacts: Path) -> list[str]:
     """The files of the run below the artifacts, but for the page itself."""
     found = (path.relative_to(artifacts) for path in artifacts.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted((str(path) for path in found if not str(path).startswith(".") and str(path) != FILE), key=lambda name: ("/" in name, name))[:300]
+    return sorted(
+        (str(path) for path in found if not str(path).startswith(".") and str(path) != FILE),
+        key=lambda name: ("/" in name, name),
+    )[:300]
 
 
 def _file(result: dict[str, Any], artifacts: Path) -> str:
     """The file with the evidence of the failure, where it is there to be linked."""
     name = str((result["blame"] or {}).get("evidence") or "").partition(":")[0]
-    return name if name and not os.path.isabs(name) and ".." not in Path(name).parts and (artifacts / name).is_file() else ""
+    return (
+        name
+        if name and not os.path.isabs(name) and ".." not in Path(name).parts and (artifacts / name).is_file()
+        else ""
+    )
 
 
 def failure(result: dict[str, Any], entries: list[logs.Entry]) -> logs.Entry | None:
@@ -144,22 +181,42 @@ def failure(result: dict[str, Any], entries: list[logs.Entry]) -> logs.Entry | N
 
 
 def timeline(result: dict[str, Any], artifacts: Path, began: float) -> list[Bar]:
-    """Phases, programs from their start to their being ready, and checks, by their start. What did not start is left out."""
+    """Phases, programs from their start to their being ready, and checks, by their start.
+
+    What did not start is left out.
+    """
     blame = result["blame"] or {}
     bars = []
     for phase in result["phases"]:
         bad = phase["name"] == blame.get("phase")
-        bars.append(Bar("phase", str(phase["name"]), _number(phase.get("started"), began) - began, _number(phase.get("seconds")), "failed" if bad else "", bad))
+        bars.append(
+            Bar(
+                "phase",
+                str(phase["name"]),
+                _number(phase.get("started"), began) - began,
+                _number(phase.get("seconds")),
+                "failed" if bad else "",
+                bad,
+            )
+        )
     for program in read_json(artifacts / "logs/processes.json", []):
         start = (logs.moment(str(program.get("started"))) or began) - began
         ready, status = program.get("ready_seconds"), program.get("exit_status")
         lost = not program.get("running") and not (program.get("oneshot") and status == 0)
-        state = (f"ended with status {status}" if status is not None else "gone") if lost else "ready" if ready is not None else "never ready"
+        state = (
+            (f"ended with status {status}" if status is not None else "gone")
+            if lost
+            else "ready"
+            if ready is not None
+            else "never ready"
+        )
         bars.append(Bar("program", str(program.get("name")), start, _number(ready), state, lost or ready is None))
     for check in result["checks"]:
         if check.get("started") is not None:
             start, seconds = _number(check["started"]) - began, _number(check.get("seconds"))
-            bars.append(Bar("check", str(check["name"]), start, seconds, str(check["result"]), check["result"] != "pass"))
+            bars.append(
+                Bar("check", str(check["name"]), start, seconds, str(check["result"]), check["result"] != "pass")
+            )
     return sorted((bar for bar in bars if bar.start > -1), key=lambda bar: bar.start)
 
 
@@ -168,7 +225,8 @@ def _number(value: Any, default: float = 0.0) -> float:
 
 
 def fitting(entries: list[logs.Entry], failed: logs.Entry | None) -> list[logs.Entry]:
-    """The entries that fit into the page: of each part the last ones, an equal share of the room, and the lines around the failure.
+    """The entries that fit into the page: of each part the last ones, an equal share of the room, and the lines around
+    the failure.
 
     What a short part does not need is left to the longer ones.
     """

@@ -1,4 +1,6 @@
-"""What report.html shows as figures: each guest's screen, how it differs from qemu's, the pictures of a suite's checks, and latencies as a plot."""
+"""What report.html shows as figures: each guest's screen, how it differs from qemu's, the pictures of a suite's
+checks, and latencies as a plot.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """name: the file below the artifacts; words: about it; url: the picture itself, scaled down, or "" where there is no room for it."""
+    """name: the file below the artifacts; words: about it; url: the picture itself, scaled down, or "" where there
+    is no room for it.
+    """
 
     name: str
     words: str
@@ -85,8 +89,13 @@ def small(data: bytes, width: int) -> bytes | None:
 
 
 def screens(room: Room, guests: list[str]) -> list[Screen]:
-    """The guests' pictures, in the order in which they were checked. The smoke check gives those of earlier guests names with the guest in them."""
-    last = str(read_json(room.artifacts / "logs/outside.json", {}).get("guest") or (guests[-1] if guests else "the guest"))
+    """The guests' pictures, in the order in which they were checked.
+
+    The smoke check gives those of earlier guests names with the guest in them.
+    """
+    last = str(
+        read_json(room.artifacts / "logs/outside.json", {}).get("guest") or (guests[-1] if guests else "the guest")
+    )
     found = []
     for guest in dict.fromkeys([*guests, last]):
         pictures = {}
@@ -148,7 +157,10 @@ def _plot(check: str, series: dict[str, list[float]]) -> Plot:
 
     lines = []
     for number, (name, values) in enumerate(series.items()):
-        points = " ".join(f"{x(value)},{round(TOP + PLOT_HEIGHT * (1 - index / (len(values) - 1)), 1)}" for index, value in enumerate(values))
+        points = " ".join(
+            f"{x(value)},{round(TOP + PLOT_HEIGHT * (1 - index / (len(values) - 1)), 1)}"
+            for index, value in enumerate(values)
+        )
         lines.append((name, points, DASHES[number % len(DASHES)], f"{values[len(values) // 2]:.3g} ms"))
     return Plot(check, lines, [(x(10.0**power), f"{10.0**power:g} ms") for power in range(low, high + 1)])
 
@@ -158,4 +170,8 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _numbers(values: Any) -> list[float]:
-    return sorted(float(value) for value in values if isinstance(value, int | float) and value > 0) if isinstance(values, list) else []
+    return (
+        sorted(float(value) for value in values if isinstance(value, int | float) and value > 0)
+        if isinstance(values, list)
+        else []
+    )

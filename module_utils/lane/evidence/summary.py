@@ -1,4 +1,6 @@
-"""Several lanes in one command: one line for each, one verdict for all, and index.html, junit.xml and summary.json over all of them."""
+"""Several lanes in one command: one line for each, one verdict for all, and index.html, junit.xml and summary.json
+over all of them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ FILE = "summary.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one lane ended: its label, its verdict, the last line that it would have had alone, and the directory of its evidence, if there is any."""
+    """How one lane ended: its label, its verdict, the last line that it would have had alone, and the directory of
+    its evidence, if there is any.
+    """
 
     label: str
     verdict: str
@@ -56,7 +60,9 @@ def of_all(outcomes: list[Outcome]) -> tuple[str, str]:
     if not bad:
         return verdict, f"LANE PASS {len(outcomes)} of {len(outcomes)} lanes"
     bad.sort(key=lambda outcome: -WORSE.index(outcome.verdict))
-    line = f"LANE FAIL {len(bad)} of {len(outcomes)} lanes: " + "; ".join(f"{outcome.label}: {outcome.words}" for outcome in bad)
+    line = f"LANE FAIL {len(bad)} of {len(outcomes)} lanes: " + "; ".join(
+        f"{outcome.label}: {outcome.words}" for outcome in bad
+    )
     return verdict, line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
@@ -79,9 +85,15 @@ def write(folder: Path, outcomes: list[Outcome]) -> Path:
     write_private(folder / FILE, json.dumps(content, indent=1).encode() + b"\n", 0o644)
     write_private(folder / junit.FILE, junit.document(suites), 0o644)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    page = environment.get_template("summary.html.j2").render(verdict=content["verdict"], rows=rows, passed=sum(one["verdict"] == "pass" for one in rows))
+    page = environment.get_template("summary.html.j2").render(
+        verdict=content["verdict"], rows=rows, passed=sum(one["verdict"] == "pass" for one in rows)
+    )
     write_private(folder / PAGE, page.encode(errors="replace"), 0o644)
     return folder / PAGE
 

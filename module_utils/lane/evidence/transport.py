@@ -1,4 +1,6 @@
-"""Evidence on its way from the lane's machine to the one that Ansible runs on: one tar file, packed there and unpacked here."""
+"""Evidence on its way from the lane's machine to the one that Ansible runs on: one tar file, packed there and
+unpacked here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from . import collect
 
 def pack(artifacts_dir: str, archive: str) -> str:
     """Pack the files of a directory, readable by its owner alone until it is unpacked; returns the archive."""
-    with open(os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out, tarfile.open(fileobj=out, mode="w") as tar:
+    with (
+        open(os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out,
+        tarfile.open(fileobj=out, mode="w") as tar,
+    ):
         tar.add(artifacts_dir, arcname=".", filter=_plain)
     return archive
 
@@ -24,7 +29,8 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def unpack(archive: str, folder: Path) -> None:
-    """Unpack evidence of a machine that need not be trusted: regular files below the folder, no more than a lane collects.
+    """Unpack evidence of a machine that need not be trusted: regular files below the folder, no more than a lane
+    collects.
 
     Raises LaneError (artifacts) for an archive that is something else.
     """
@@ -32,11 +38,23 @@ def unpack(archive: str, folder: Path) -> None:
         with tarfile.open(archive, mode="r:") as tar:
             members = tar.getmembers()
             odd = [member.name for member in members if not (member.isreg() or member.isdir())]
-            if odd or len(members) > 3 * collect.MOST_FILES or sum(member.size for member in members) > 2 * collect.MOST:
+            if (
+                odd
+                or len(members) > 3 * collect.MOST_FILES
+                or sum(member.size for member in members) > 2 * collect.MOST
+            ):
                 raise LaneError(
-                    "evidence_broken", "artifacts", f"the evidence holds what no lane packs: {(odd or ['too much'])[0]}", "check the lane's machine"
+                    "evidence_broken",
+                    "artifacts",
+                    f"the evidence holds what no lane packs: {(odd or ['too much'])[0]}",
+                    "check the lane's machine",
                 )
             folder.mkdir(parents=True, exist_ok=True)
             tar.extractall(folder, members=members, filter="data")
     except (tarfile.TarError, EOFError) as error:
-        raise LaneError("evidence_broken", "artifacts", f"the evidence that was fetched cannot be unpacked: {error}", "check the lane's machine") from None
+        raise LaneError(
+            "evidence_broken",
+            "artifacts",
+            f"the evidence that was fetched cannot be unpacked: {error}",
+            "check the lane's machine",
+        ) from None

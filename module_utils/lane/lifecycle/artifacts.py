@@ -1,4 +1,6 @@
-"""The artifacts directory: whose it is, and how the results of earlier commands are moved away so that none can pass for a new one."""
+"""The artifacts directory: whose it is, and how the results of earlier commands are moved away so that none can pass
+for a new one.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def check(artifacts_dir: str) -> None:
     names = os.listdir(artifacts_dir) if os.path.isdir(artifacts_dir) else []
     if names and not {MARK_FILE, verdict.RESULT} & set(names):
         problem = f"{artifacts_dir} holds {sorted(names)[0]} and was not made by a lane"
-        raise LaneError("artifacts_dir_foreign", "environment", problem, "set lane_artifacts_dir to an empty or a new directory")
+        raise LaneError(
+            "artifacts_dir_foreign", "environment", problem, "set lane_artifacts_dir to an empty or a new directory"
+        )
 
 
 def claim(artifacts_dir: str, run: Run) -> None:
@@ -42,10 +46,11 @@ def claim(artifacts_dir: str, run: Run) -> None:
 
 
 def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
-    """Move the results of earlier commands to NAME.previous; False when this command must not write there: a live run does that it has no part in.
+    """Move the results of earlier commands to NAME.previous; False when this command must not write there: a live run
+    does that it has no part in.
 
-    fresh: a new run is wanted, which a lane that is running refuses: then everything of that lane stays. Otherwise this command goes on with
-    the lane that is running, and only RESULTS are moved. Call it before anything can fail.
+    fresh: a new run is wanted, which a lane that is running refuses: then everything of that lane stays. Otherwise this
+    command goes on with the lane that is running, and only RESULTS are moved. Call it before anything can fail.
     """
     if not os.path.isabs(artifacts_dir):
         return False  # claim refuses it
@@ -94,8 +99,15 @@ def put_away(artifacts_dir: str, names: tuple[str, ...] = ()) -> None:
         os.rename(os.path.join(artifacts_dir, name), previous / name)
 
 
-def refuse(artifacts_dir: str, lane_id: int | str, failure: dict[str, Any], planned: list[Any], phases: Sequence[dict[str, Any]] = ()) -> dict[str, str]:
-    """Write result.json for a command that was refused before it had a run, or whose machine was lost in one of these phases.
+def refuse(
+    artifacts_dir: str,
+    lane_id: int | str,
+    failure: dict[str, Any],
+    planned: list[Any],
+    phases: Sequence[dict[str, Any]] = (),
+) -> dict[str, str]:
+    """Write result.json for a command that was refused before it had a run, or whose machine was lost in one of these
+    phases.
 
     Returns the `lane_verdict` of the module.
 

@@ -1,4 +1,7 @@
-"""Claim a lane: its directory, its run, its secrets. Everything that can be refused is refused here, before anything starts."""
+"""Claim a lane: its directory, its run, its secrets.
+
+Everything that can be refused is refused here, before anything starts.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from . import artifacts, keeper, proc, run_state, teardown
 from .keeper_end import STOP_LIMIT
 from .run_state import Holder, Order, Watched
 
-#: sun_path of a unix socket holds this many bytes (unix(7)), not counting the final zero; ryll and gunicorn refuse 108 too.
+#: sun_path of a unix socket holds this many bytes (unix(7)), not counting the final zero; ryll and gunicorn refuse 108
+#: too.
 SOCKET_PATH_MAX = 107
 
 
@@ -32,10 +36,11 @@ SOCKET_PATH_MAX = 107
 class Options:
     """How a lane is claimed.
 
-    fresh: only a new run will do, so that a lane that is running is refused. existing: only a lane that is running will do, and nothing is claimed.
-    stay: the lane keeps running when this command ends, until `lease` seconds have passed since its last use; otherwise it ends with the command.
-    heartbeat: seconds in which this command, on another machine, gives a sign of life; 0: it is on this one.
-    keeper: start one for a new run. planned, versions: what the keeper writes to result.json for a run that is killed.
+    fresh: only a new run will do, so that a lane that is running is refused. existing: only a lane that is running will
+    do, and nothing is claimed. stay: the lane keeps running when this command ends, until `lease` seconds have passed
+    since its last use; otherwise it ends with the command. heartbeat: seconds in which this command, on another
+    machine, gives a sign of life; 0: it is on this one. keeper: start one for a new run. planned, versions: what the
+    keeper writes to result.json for a run that is killed.
     """
 
     lane_id: int
@@ -66,11 +71,15 @@ def check(options: Options) -> None:
         if not 1024 <= port <= 65535:
             _bad(f"{name} is {port}", "use a port from 1024 to 65535 (lane_port_base)")
     if len(set(options.ports.values())) < len(options.ports):
-        _bad(f"two of the lane's ports are the same ({', '.join(f'{n} {p}' for n, p in options.ports.items())})", "give each a port of its own")
+        _bad(
+            f"two of the lane's ports are the same ({', '.join(f'{n} {p}' for n, p in options.ports.items())})",
+            "give each a port of its own",
+        )
     for name, path in (("lane_dir", options.lane_dir), ("lane_artifacts_dir", options.artifacts_dir)):
         if not os.path.isabs(path):
             _bad(f"{name} is {path!r}", "use an absolute path")
-    if not re.fullmatch(r"[\w./-]+", options.lane_dir, re.ASCII):  # it is part of qemu's options, of a database URL and of SQL
+    # it is part of qemu's options, of a database URL and of SQL
+    if not re.fullmatch(r"[\w./-]+", options.lane_dir, re.ASCII):
         _bad(f"lane_dir is {options.lane_dir!r}", "use letters, digits and _ . / - only")
     longest = max(options.sockets, key=lambda p: len(os.fsencode(p)), default="")
     if (length := len(os.fsencode(longest))) > SOCKET_PATH_MAX:
@@ -79,7 +88,10 @@ def check(options: Options) -> None:
     if not 1 <= options.lease <= keeper.LONGEST_LEASE:
         _bad(f"lane_lease is {options.lease:g}", f"use 1 to {keeper.LONGEST_LEASE:g} seconds")
     if os.path.normpath(options.artifacts_dir).startswith(os.path.normpath(options.lane_dir) + os.sep):
-        _bad(f"lane_artifacts_dir is {options.artifacts_dir}, which teardown removes with lane_dir", "set it to a path outside lane_dir")
+        _bad(
+            f"lane_artifacts_dir is {options.artifacts_dir}, which teardown removes with lane_dir",
+            "set it to a path outside lane_dir",
+        )
     artifacts.check(options.artifacts_dir)
 
 
@@ -88,22 +100,27 @@ def _bad(problem: str, fix: str) -> NoReturn:
 
 
 def check_loopback() -> None:
-    """Raise LaneError (environment) when programs of this machine cannot reach each other on 127.0.0.1, as in a network namespace whose `lo` is down."""
+    """Raise LaneError (environment) when programs of this machine cannot reach each other on 127.0.0.1, as in a
+    network namespace whose `lo` is down.
+    """
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=2).close()
     except OSError as error:
         problem = f"programs cannot reach each other on 127.0.0.1: {error.strerror or error}"
-        raise LaneError("no_loopback", "environment", problem, "bring the loopback interface up (ip link set lo up)") from None
+        raise LaneError(
+            "no_loopback", "environment", problem, "bring the loopback interface up (ip link set lo up)"
+        ) from None
 
 
 def claim(options: Options, warn: Callable[[str], None] = lambda _: None) -> tuple[bool, Run]:
     """Make the lane's directory for a new run, or find the run that is there. Returns (changed, run).
 
-    What an earlier run left (its ansible-playbook has ended, or its lease is over) is removed if it is this user's, and `warn` gets a sentence about it.
-    Of several claims at the same moment one gets the lane, and the others find its run. Raises LaneError when the lane is running and a new run is
-    wanted or it is not and an existing one is, when a port is taken, or when a directory cannot be this user's. A refused claim leaves a result.json,
-    unless the artifacts belong to a run that goes on.
+    What an earlier run left (its ansible-playbook has ended, or its lease is over) is removed if it is this user's, and
+    `warn` gets a sentence about it. Of several claims at the same moment one gets the lane, and the others find its
+    run. Raises LaneError when the lane is running and a new run is wanted or it is not and an existing one is, when a
+    port is taken, or when a directory cannot be this user's. A refused claim leaves a result.json, unless the artifacts
+    belong to a run that goes on.
     """
     try:
         writable = artifacts.begin(options.lane_dir, options.artifacts_dir, options.fresh)
@@ -117,7 +134,9 @@ def claim(options: Options, warn: Callable[[str], None] = lambda _: None) -> tup
     except LaneError as error:
         if writable:
             with contextlib.suppress(OSError):
-                error.result["lane_verdict"] = artifacts.refuse(options.artifacts_dir, options.lane_id, error.as_dict(), list(options.planned))
+                error.result["lane_verdict"] = artifacts.refuse(
+                    options.artifacts_dir, options.lane_id, error.as_dict(), list(options.planned)
+                )
         raise
 
 
@@ -136,7 +155,9 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         refuse_live(options, run, held, alive)
         if options.existing:
             where = f" -e lane_id={options.lane_id}" if options.lane_id else ""
-            raise LaneError("lane_not_running", "lane", f"lane {options.lane_id} is not running", f"start it with ./lane up{where}")
+            raise LaneError(
+                "lane_not_running", "lane", f"lane {options.lane_id} is not running", f"start it with ./lane up{where}"
+            )
         if alive or (run and options.fresh):
             removed = clear(options, run, held)
             left_by = f"run {run.run_id}" if run else "an earlier run"
@@ -145,7 +166,12 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         taken = proc.listeners(options.ports.values())
         for name, port in options.ports.items():
             if owner := taken.get(port):
-                raise LaneError("port_taken", "environment", f"port {port} ({name}) is taken by {owner}", "end that program, or use another lane_id")
+                raise LaneError(
+                    "port_taken",
+                    "environment",
+                    f"port {port} ({name}) is taken by {owner}",
+                    "end that program, or use another lane_id",
+                )
         if run:
             check_ports(options)
             keep_on(options, run, held)
@@ -155,17 +181,26 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         return True, make(options)
     except OSError as error:
         problem = f"cannot write to {error.filename or options.lane_dir}: {error.strerror}"
-        raise LaneError("not_writable", "environment", problem, "set lane_dir and lane_artifacts_dir to paths that can be written") from None
+        raise LaneError(
+            "not_writable", "environment", problem, "set lane_dir and lane_artifacts_dir to paths that can be written"
+        ) from None
 
 
 def wait_for_others(options: Options) -> None:
-    """Wait while a keeper removes this lane or a killed run is given up. Raises LaneError (lane) for a run that goes on without run.json."""
+    """Wait while a keeper removes this lane or a killed run is given up.
+
+    Raises LaneError (lane) for a run that goes on without run.json.
+    """
     if run_state.until(lambda: not keeper.without_run(options.lane_id), keeper.MAKE_LIMIT):
         return
     for order in keeper.without_run(options.lane_id):
         if order.watched and all(w.alive for w in order.watched):
             by = ", ".join(f"{w.name} (pid {w.pid})" for w in order.watched)
-            refuse(options, f"has a run {order.run_id} of {by} that goes on although {order.lane_dir} has no {RUN_FILE}", "end that run")
+            refuse(
+                options,
+                f"has a run {order.run_id} of {by} that goes on although {order.lane_dir} has no {RUN_FILE}",
+                "end that run",
+            )
 
 
 def refuse_live(options: Options, run: Run | None, held: Holder | None, alive: list[proc.Process]) -> None:
@@ -176,10 +211,17 @@ def refuse_live(options: Options, run: Run | None, held: Holder | None, alive: l
     if run is None or (held and not held.alive):
         return
     known = [entry for entry in records.records(options.lane_dir) if entry.running(run)]
-    names = ", ".join(f"{some.name} (pid {some.pid})" for some in known or run_state.programs(options.lane_id)) or "no program yet"
+    names = (
+        ", ".join(f"{some.name} (pid {some.pid})" for some in known or run_state.programs(options.lane_id))
+        or "no program yet"
+    )
     since = time.strftime("%H:%M:%S", time.localtime(run.started))
     by = f", {held.words}" if held else ""
-    refuse(options, f"is already running in {options.lane_dir} since {since}{by}, run {run.run_id}: {names}", f"stop it ({options.stop_command})")
+    refuse(
+        options,
+        f"is already running in {options.lane_dir} since {since}{by}, run {run.run_id}: {names}",
+        f"stop it ({options.stop_command})",
+    )
 
 
 def refuse(options: Options, problem: str, fix: str) -> NoReturn:
@@ -187,12 +229,16 @@ def refuse(options: Options, problem: str, fix: str) -> NoReturn:
 
 
 def check_ports(options: Options) -> None:
-    """Raise LaneError (lane) when the lane was claimed with other ports than this command has: its programs listen on the ones of the claim."""
+    """Raise LaneError (lane) when the lane was claimed with other ports than this command has: its programs listen
+    on the ones of the claim.
+    """
     known = run_state.recorded(options.lane_dir).get("ports", {})
     for name, port in options.ports.items():
         if known.get(name, port) != port:
             problem = f"lane {options.lane_id} was started with {name} {known[name]}, but this command has {port}"
-            raise LaneError("other_ports", "lane", problem, f"use the same value, or stop the lane first ({options.stop_command})")
+            raise LaneError(
+                "other_ports", "lane", problem, f"use the same value, or stop the lane first ({options.stop_command})"
+            )
 
 
 def clear(options: Options, run: Run | None, held: Holder | None) -> tuple[str, ...]:
@@ -216,7 +262,8 @@ def keep_on(options: Options, run: Run, held: Holder | None) -> None:
 
 
 def keep_running(options: Options) -> Run:
-    """Let the run that is there go on when the command that made it ends: a keeper with a new lease replaces the one that watches that command.
+    """Let the run that is there go on when the command that made it ends: a keeper with a new lease replaces the one
+    that watches that command.
 
     Raises LaneError (lane) when no run is there.
     """
@@ -258,14 +305,20 @@ def write_run(options: Options, run: Run, order: Order | None, kept: proc.Proces
     if kept:
         watched = [asdict(w) for w in order.watched] if order else []
         beat = order.heartbeat if order else 0.0
-        content["held"] = {"keeper": asdict(Watched(kept.pid, kept.started, "keeper")), "watched": watched, "lease": options.lease, "heartbeat": beat}
+        content["held"] = {
+            "keeper": asdict(Watched(kept.pid, kept.started, "keeper")),
+            "watched": watched,
+            "lease": options.lease,
+            "heartbeat": beat,
+        }
     write_private(Path(options.lane_dir, RUN_FILE), json.dumps(content).encode())
 
 
 def make(options: Options) -> Run:
     """A keeper, then the directory with a new run and new secrets in it, and an empty directory for the artifacts.
 
-    The keeper comes first and run.json before anything else, so that whatever exists when this is killed is known to be the lane's.
+    The keeper comes first and run.json before anything else, so that whatever exists when this is killed is known to be
+    the lane's.
     """
     run = Run(options.lane_id, f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}", time.time())
     order = order_for(options, run) if options.keeper else None
@@ -295,5 +348,11 @@ def facts(lane_dir: str, run: Run | None) -> dict[str, Any]:
     user = str(os.getuid())
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(os.getuid()).pw_name
-    known = {"run_id": run.run_id if run else "", "started": run.started if run else 0.0, "uid": os.getuid(), "user": user, "dir": lane_dir}
+    known = {
+        "run_id": run.run_id if run else "",
+        "started": run.started if run else 0.0,
+        "uid": os.getuid(),
+        "user": user,
+        "dir": lane_dir,
+    }
     return {"lane_run": known, **(handed_over(lane_dir) if run else {})}

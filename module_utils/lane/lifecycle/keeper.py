@@ -1,16 +1,16 @@
 """Start a keeper: a small process outside of Ansible that takes a lane down when nothing else will.
 
-lane_run starts it before it makes anything, so that from the first directory on something is there to clean up. It waits (keeper_wait), without
-polling, for one of:
+lane_run starts it before it makes anything, so that from the first directory on something is there to clean up. It
+waits (keeper_wait), without polling, for one of:
 
 - the end of a process that it watches: ansible-playbook, or `./lane` above it, of a full run;
 - the end of the lease of a lane that keeps running;
 - for a full run of an ansible-playbook on another machine, the end of its heartbeat: then it polls the time of a file;
 - SIGTERM, which teardown sends when the lane is gone, and the machine when it shuts down.
 
-Then (keeper_end) it ends what that ansible-playbook had started and not yet waited for, keeps the evidence, takes down what is left of this one run,
-and ends itself. Its code is passed in memory (memfd_create(2)): the lane's directory does not exist yet, and Ansible deletes a module's files when the
-module ends. docs/no-trace.md explains the design.
+Then (keeper_end) it ends what that ansible-playbook had started and not yet waited for, keeps the evidence, takes down
+what is left of this one run, and ends itself. Its code is passed in memory (memfd_create(2)): the lane's directory does
+not exist yet, and Ansible deletes a module's files when the module ends. docs/no-trace.md explains the design.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from . import keeper_end, keeper_wait, proc
 from .run_state import KEEPER, OWNER, SCRIPTS, Order, Watched, keepers, until
 
 READY_LIMIT = 10.0  #: seconds until a new keeper must report that it watches; 0.1 were measured
-MAKE_LIMIT = 3.0  #: seconds between a keeper's start and the run.json of its run, or between the removal of run.json and the keeper's end; 0.1 were measured
+#: seconds between a keeper's start and the run.json of its run, or between the removal of run.json and the keeper's
+#: end; 0.1 were measured
+MAKE_LIMIT = 3.0
 END_LIMIT = 12.0  #: seconds that a keeper may need to take its lane down
 LONGEST_LEASE = 7 * 24 * 3600.0
 MAIN = "from lane.lifecycle import keeper_wait\nkeeper_wait.main()\n"
@@ -43,18 +45,27 @@ NEEDED = (keeper_wait, keeper_end)
 
 
 def watched() -> tuple[str, list[Watched]]:
-    """(LANE_OWNER, the processes that a full run depends on): the ansible-playbook of this module, first, and the scripts above it.
+    """(LANE_OWNER, the processes that a full run depends on): the ansible-playbook of this module, first, and the
+    scripts above it.
 
-    Over ssh there are none, and the heartbeat counts. Raises LaneError (lane) when one of them has ended already: then nothing may be started.
+    Over ssh there are none, and the heartbeat counts. Raises LaneError (lane) when one of them has ended already: then
+    nothing may be started.
     """
     owner = os.environ.get(OWNER, "")
     above = proc.own_line()
     found = []
-    for pid, name in [(owner.partition("-")[0], "ansible-playbook")] + [(pid, "./lane") for pid in os.environ.get(SCRIPTS, "").split()]:
+    for pid, name in [(owner.partition("-")[0], "ansible-playbook")] + [
+        (pid, "./lane") for pid in os.environ.get(SCRIPTS, "").split()
+    ]:
         if pid.isdigit():
             process = proc.read(int(pid))
             if int(pid) not in above or process is None:
-                raise LaneError("owner_gone", "lane", f"{name} (pid {pid}), which started this run, has ended", "start the run again")
+                raise LaneError(
+                    "owner_gone",
+                    "lane",
+                    f"{name} (pid {pid}), which started this run, has ended",
+                    "start the run again",
+                )
             found.append(Watched(process.pid, process.started, name))
     return owner, found
 
@@ -65,7 +76,13 @@ def spawn(order: Order) -> proc.Process:
     read_end, write_end = os.pipe()
     try:
         os.write(code, sources())
-        environment = {"PATH": "/usr/bin:/bin", "HOME": order.lane_dir, "LANG": "C.UTF-8", MARK: order.run.mark, KEEPER: "1"}
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": order.lane_dir,
+            "LANG": "C.UTF-8",
+            MARK: order.run.mark,
+            KEEPER: "1",
+        }
         keeper = subprocess.Popen(
             [sys.executable, "-I", "-S", f"/proc/self/fd/{code}", str(write_end), json.dumps(asdict(order))],
             env=environment,
@@ -105,7 +122,9 @@ def sources() -> bytes:
         for name, module in sorted(sys.modules.items()):
             loader: Any = getattr(module, "__loader__", None)
             if name.startswith(package + ".") and hasattr(loader, "get_source"):
-                path = name[len(package) + 1 :].replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
+                path = name[len(package) + 1 :].replace(".", "/") + (
+                    "/__init__.py" if hasattr(module, "__path__") else ".py"
+                )
                 archive.writestr(f"lane/{path}", loader.get_source(name))
     return out.getvalue()
 
@@ -120,7 +139,9 @@ def order_of(process: proc.Process) -> Order | None:
 
 
 def without_run(lane_id: int) -> list[Order]:
-    """The orders of the lane's keepers whose run has no run.json: it is about to be written, or teardown has just removed it."""
+    """The orders of the lane's keepers whose run has no run.json: it is about to be written, or teardown has just
+    removed it.
+    """
     orders = [order_of(process) for process in keepers(lane_id)]
     return [order for order in orders if order and not os.path.lexists(os.path.join(order.lane_dir, RUN_FILE))]
 

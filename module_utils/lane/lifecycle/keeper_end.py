@@ -1,4 +1,7 @@
-"""What a keeper does when its wait is over: end the run's processes, keep its evidence, remove its directory. Runs in the keeper's own process."""
+"""What a keeper does when its wait is over: end the run's processes, keep its evidence, remove its directory.
+
+Runs in the keeper's own process.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,16 @@ from ..evidence import verdict
 from . import artifacts, proc, teardown
 from .run_state import OWNER, Order, until
 
-#: Ansible's apt module sets this for apt-get and its children, which are never killed: that could leave a half-installed package.
+#: Ansible's apt module sets this for apt-get and its children, which are never killed: that could leave a
+#: half-installed package.
 PACKAGES = "DEBIAN_PRIORITY"
 STOP_LIMIT = 1.0  #: seconds between TERM and KILL for each program: the whole lane must be gone within 10
 ROUNDS = 5
 
 
 def act(given: dict[str, Any], cause: str, asked: bool, timeline: int, ansible: int) -> None:
-    """Called when the wait of keeper_wait is over. asked: by SIGTERM; if the lane is gone by then, teardown sent it and nothing is to be done.
+    """Called when the wait of keeper_wait is over. asked: by SIGTERM; if the lane is gone by then, teardown sent it and
+    nothing is to be done.
 
     timeline, ansible: descriptors of the callback plugin's list of phases and of Ansible's output, or -1.
     """
@@ -47,7 +52,9 @@ def _claimed(order: Order) -> bool:
 
 
 def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "") -> None:
-    """Leave nothing of this run but its evidence: end what works for it, its programs, and remove its directory and the files of what was killed."""
+    """Leave nothing of this run but its evidence: end what works for it, its programs, and remove its directory and
+    the files of what was killed.
+    """
     end_owner(order)
     began = time.monotonic()
     claimed = _claimed(order)
@@ -106,7 +113,12 @@ def inflight(owner: str) -> Iterator[proc.Process]:
     if not owner:
         return
     for process in proc.everyone():
-        if process.alive and process.pid != os.getpid() and proc.environ(process.pid, OWNER) == owner and proc.environ(process.pid, PACKAGES) is None:
+        if (
+            process.alive
+            and process.pid != os.getpid()
+            and proc.environ(process.pid, OWNER) == owner
+            and proc.environ(process.pid, PACKAGES) is None
+        ):
             yield process
 
 
@@ -147,7 +159,9 @@ def _close(order: Order, fault: LaneError, failure: LaneError | None, seconds: f
 
 
 def _remove_files(order: Order) -> None:
-    """Remove the temporary files of an ansible-playbook and a `./lane` that were killed; those that were not remove their own."""
+    """Remove the temporary files of an ansible-playbook and a `./lane` that were killed; those that were not remove
+    their own.
+    """
     if any(w.alive for w in order.watched if w.name == "ansible-playbook") or not order.watched:
         return
     folder = os.path.dirname(order.timeline)
@@ -176,6 +190,11 @@ def _text(file: int) -> str:
 
 def _note(order: Order, words: str) -> None:
     """Append what the keeper did to keeper.log of the artifacts."""
-    with contextlib.suppress(OSError), open(os.path.join(order.artifacts_dir, "keeper.log"), "a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} lane {order.lane_id}, run {order.run_id}\n{words}\n")
+    with (
+        contextlib.suppress(OSError),
+        open(os.path.join(order.artifacts_dir, "keeper.log"), "a", encoding="utf-8") as file,
+    ):
+        file.write(
+            f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} lane {order.lane_id}, run {order.run_id}\n{words}\n"
+        )
         os.fchmod(file.fileno(), 0o644)

@@ -1,4 +1,7 @@
-"""The part of the keeper that waits as long as the lane runs. It imports little; keeper_end is imported when there is something to do."""
+"""The part of the keeper that waits as long as the lane runs.
+
+It imports little; keeper_end is imported when there is something to do.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,13 @@ def main() -> None:
     """Run as a keeper: argv is the descriptor for "ready", and the run_state.Order as JSON."""
     ready, order = int(sys.argv[1]), json.loads(sys.argv[2])
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # only root may: when memory runs out, the kernel kills the keeper last
+        # only root may: when memory runs out, the kernel kills the keeper last
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("-900")
     except OSError:
         pass
-    files = [_opened(order["timeline"]), _opened(order["ansible_log"])]  # removed by their owners on an interrupt; open files stay readable
+    # removed by their owners on an interrupt; open files stay readable
+    files = [_opened(order["timeline"]), _opened(order["ansible_log"])]
     cause, asked = wait(order, ready)
     if asked and not os.path.lexists(order["lane_dir"]):
         return  # teardown sent it and waits for this end: nothing to do, so nothing to import
@@ -75,7 +80,10 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
             if (now := _changed(order, "heartbeat")) != beaten:
                 beaten, since = now, time.monotonic()
             if time.monotonic() - since >= beat:
-                return f"ansible-playbook on the other machine ended or lost its connection (no heartbeat for {beat:g} s)", False
+                return (
+                    f"ansible-playbook on the other machine ended or lost its connection (no heartbeat for {beat:g} s)",
+                    False,
+                )
             left = beat / 8
         events = poll.poll(None if left is None else left * 1000 + 1)
         ends = [names[descriptor] for descriptor, _ in events if descriptor in names]
@@ -86,7 +94,11 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
 
 
 def _lease_left(order: dict[str, Any]) -> float:
-    """Seconds. A lease counts from the last command that used the lane, which touches run.json; before that is there, from the start of the run."""
+    """Seconds.
+
+    A lease counts from the last command that used the lane, which touches run.json; before that is there, from the
+    start of the run.
+    """
     used = _changed(order, "run.json") or order["started"]
     return float(used + order["lease"] - time.time())
 

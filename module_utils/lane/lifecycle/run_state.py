@@ -1,4 +1,7 @@
-"""What claim, keeper and teardown know of a run: who holds it, whose its directory is, which processes are its own. Nothing here changes anything."""
+"""What claim, keeper and teardown know of a run: who holds it, whose its directory is, which processes are its own.
+
+Nothing here changes anything.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,12 @@ class Watched:
 
 @dataclass(frozen=True)
 class Order:
-    """What a keeper is started with. watched: empty for a lane that keeps running until its lease, in seconds since its last use, is over.
+    """What a keeper is started with. watched: empty for a lane that keeps running until its lease, in seconds since its
+    last use, is over.
 
     heartbeat: seconds in which a command on another machine touches HEARTBEAT at least once; 0 where it does not.
-    owner: the value of LANE_OWNER. command: the id of the ansible-playbook command (core/check_report.py). timeline, verdict_file, ansible_log:
-    files of ansible-playbook and of `./lane`, or ""; they stay behind when those are killed.
+    owner: the value of LANE_OWNER. command: the id of the ansible-playbook command (core/check_report.py). timeline,
+    verdict_file, ansible_log: files of ansible-playbook and of `./lane`, or ""; they stay behind when those are killed.
     """
 
     lane_id: int
@@ -80,9 +84,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lane, as run.json says: its keeper, the processes that this watches, the lease in seconds since the last use.
+    """Who holds a lane, as run.json says: its keeper, the processes that this watches, the lease in seconds since the
+    last use.
 
-    heartbeat, beaten: for a command on another machine, within how many seconds it gives a sign of life, and when it last did.
+    heartbeat, beaten: for a command on another machine, within how many seconds it gives a sign of life, and when it
+    last did.
     """
 
     keeper: Watched | None
@@ -99,7 +105,9 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """True while the command that started the run goes on, or the lease of a lane that keeps running is not over."""
+        """True while the command that started the run goes on, or the lease of a lane that keeps running is not
+        over.
+        """
         if self.heartbeat:
             return time.time() < self.beaten + self.heartbeat
         return all(w.alive for w in self.watched) if self.watched else time.time() < self.used + self.lease
@@ -109,7 +117,11 @@ class Holder:
         if self.heartbeat:
             return "run by ansible-playbook on another machine"
         names = ", ".join(f"{w.name} (pid {w.pid})" for w in self.watched[:1])
-        return f"run by {names}" if names else f"kept until {time.strftime('%H:%M:%S', time.localtime(self.used + self.lease))}"
+        return (
+            f"run by {names}"
+            if names
+            else f"kept until {time.strftime('%H:%M:%S', time.localtime(self.used + self.lease))}"
+        )
 
 
 def recorded(lane_dir: str) -> dict[str, Any]:
@@ -126,15 +138,24 @@ def holder(lane_dir: str) -> Holder | None:
         used = Path(lane_dir, RUN_FILE).stat().st_mtime
         beat = Path(lane_dir, HEARTBEAT)
         beaten = beat.stat().st_mtime if beat.exists() else used
-        return Holder(kept, tuple(Watched(**w) for w in data["watched"]), float(data["lease"]), used, float(data.get("heartbeat", 0)), beaten)
+        return Holder(
+            kept,
+            tuple(Watched(**w) for w in data["watched"]),
+            float(data["lease"]),
+            used,
+            float(data.get("heartbeat", 0)),
+            beaten,
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
 def owned(lane_id: int, lane_dir: str) -> Run | None:
-    """The run that lane_dir belongs to; None when nothing is there, or a directory that a run was about to fill or has all but removed.
+    """The run that lane_dir belongs to; None when nothing is there, or a directory that a run was about to fill or has
+    all but removed.
 
-    Raises LaneError (environment) for whatever is not this user's, not a lane's, or another lane's: it must not be removed.
+    Raises LaneError (environment) for whatever is not this user's, not a lane's, or another lane's: it must not be
+    removed.
     """
     if not check_ours(lane_dir):
         return None
@@ -147,7 +168,9 @@ def owned(lane_id: int, lane_dir: str) -> Run | None:
     run = read_run(lane_dir)
     if run.lane_id != lane_id:
         problem = f"{lane_dir} belongs to lane {run.lane_id}, not to lane {lane_id}"
-        raise LaneError("lane_dir_foreign", "environment", problem, f"set another lane_dir, or -e lane_id={run.lane_id}")
+        raise LaneError(
+            "lane_dir_foreign", "environment", problem, f"set another lane_dir, or -e lane_id={run.lane_id}"
+        )
     return run
 
 

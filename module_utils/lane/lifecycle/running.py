@@ -15,7 +15,9 @@ ROW = "{:>4}  {:23}  {:>8}  {:>5}  {:>8}  {:30}  {}"
 
 @dataclass(frozen=True)
 class Running:
-    """One run of a lane. age: seconds, or None if its directory is gone; ports: where it listens; memory: sum of PSS, in KiB; state: who holds it."""
+    """One run of a lane. age: seconds, or None if its directory is gone; ports: where it listens; memory: sum of
+    PSS, in KiB; state: who holds it.
+    """
 
     lane_id: int
     run_id: str
@@ -68,7 +70,9 @@ def _up(mark: str, processes: list[proc.Process]) -> Running:
 
 
 def memory(pid: int) -> int:
-    """The proportional set size of a process in KiB (proc(5), smaps_rollup): memory that several share counts in parts. 0 when it has ended."""
+    """The proportional set size of a process in KiB (proc(5), smaps_rollup): memory that several share counts in
+    parts. 0 when it has ended.
+    """
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
             return next((int(line.split()[1]) for line in file if line.startswith("Pss:")), 0)
@@ -84,5 +88,7 @@ def table(found: list[Running]) -> str:
     for one in found:
         ports = " ".join(map(str, one.ports)) or "none"
         age = "?" if one.age is None else f"{int(one.age) // 3600}:{int(one.age) // 60 % 60:02}:{int(one.age) % 60:02}"
-        rows.append(ROW.format(one.lane_id, one.run_id, age, one.processes, f"{one.memory / 1024:.0f} MiB", ports, one.state))
+        rows.append(
+            ROW.format(one.lane_id, one.run_id, age, one.processes, f"{one.memory / 1024:.0f} MiB", ports, one.state)
+        )
     return "\n".join(rows)

@@ -1,4 +1,5 @@
-"""The Python environment of the lane's modules on a machine that Ansible itself does not run on: what requirements.txt pins of what they import.
+"""The Python environment of the lane's modules on a machine that Ansible itself does not run on: what requirements.txt
+pins of what they import.
 
 It lies in the cache as venvs/modules-KEY, made once for each content of the pins and each Python.
 """
@@ -29,7 +30,9 @@ TRY = "import cryptography, google_crc32c, yaml, zxingcpp; from PIL import Image
 def pinned(requirements: str) -> str:
     """The entries of requirements.txt that belong to PACKAGES, with their hashes."""
     entries = re.split(r"\n(?=[A-Za-z])", f"\n{requirements}")
-    return "".join(f"{entry.strip()}\n" for entry in entries if re.split(r"[=\s]", entry.strip(), maxsplit=1)[0] in PACKAGES)
+    return "".join(
+        f"{entry.strip()}\n" for entry in entries if re.split(r"[=\s]", entry.strip(), maxsplit=1)[0] in PACKAGES
+    )
 
 
 def home(cache_dir: str, pins: str) -> Path:
@@ -68,17 +71,36 @@ def build(place: Place, pins: str) -> str:
 
 def _make(place: Place, folder: Path, pins: str) -> str:
     python = str(folder / "bin" / "python")
-    _run(place, [os.path.realpath(sys.executable), "-m", "venv", str(folder)], "make a virtual environment for the modules")
+    _run(
+        place,
+        [os.path.realpath(sys.executable), "-m", "venv", str(folder)],
+        "make a virtual environment for the modules",
+    )
     own = [python, "-m", "pip"]
     wanted = folder / "requirements.txt"
     wanted.write_text(pins, encoding="utf-8")
     arguments = ["install", "--no-deps", "--require-hashes", "-r", str(wanted)]
-    pip.run(own, arguments, pip.environment(place.mark, own), place.limit, "install the packages that the lane's modules need", place.log)
+    pip.run(
+        own,
+        arguments,
+        pip.environment(place.mark, own),
+        place.limit,
+        "install the packages that the lane's modules need",
+        place.log,
+    )
     _run(place, [python, "-c", TRY], "import what was installed for the modules")
     return python
 
 
 def _run(place: Place, argv: list[str], what: str) -> None:
-    done = command.run(argv, {**command.environment(place.mark), "PIP_CONFIG_FILE": os.devnull}, place.limit, f"to {what}", log=place.log)
+    done = command.run(
+        argv,
+        {**command.environment(place.mark), "PIP_CONFIG_FILE": os.devnull},
+        place.limit,
+        f"to {what}",
+        log=place.log,
+    )
     if done.status:
-        raise LaneError("environment_broken", "environment", f"could not {what}: {one_line(done.said, 300)}", evidence=place.log)
+        raise LaneError(
+            "environment_broken", "environment", f"could not {what}: {one_line(done.said, 300)}", evidence=place.log
+        )

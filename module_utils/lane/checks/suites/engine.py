@@ -60,7 +60,8 @@ class Play:
     start: Mark = field(default_factory=lambda: Mark({}, None))
     ended: set[str] = field(default_factory=set)  #: programs whose end a check expected and saw
     held: list[Any] = field(default_factory=list)
-    measured: dict[str, list[float]] = field(default_factory=dict)  #: of the check that is played: milliseconds at percentiles, for the report
+    #: of the check that is played: milliseconds at percentiles, for the report
+    measured: dict[str, list[float]] = field(default_factory=dict)
     picture: Any = None  #: and the last picture that one of its steps judged
     events: tuple[str, ...] = ()
 
@@ -119,13 +120,17 @@ class Play:
         self.hang_up()
         self.lane.forget()
 
-    def connect(self, client: str = CLIENT, keys: dict[str, str] | None = None, options: list[str] | None = None) -> None:
+    def connect(
+        self, client: str = CLIENT, keys: dict[str, str] | None = None, options: list[str] | None = None
+    ) -> None:
         """Start a client with a new console.vv, or with the keys of one that was fetched before.
 
         The conversation with it lasts until it ends.
         """
         self.hang_up(client)
-        talk = self.lane.connect(client, keys or self.lane.console(), self.suite.ryll if options is None else tuple(options))
+        talk = self.lane.connect(
+            client, keys or self.lane.console(), self.suite.ryll if options is None else tuple(options)
+        )
         self.talks[client] = talk
         talk.subscribe(self.events)
 
@@ -150,8 +155,17 @@ class Play:
                 self._step(check, step, seen)
         except LaneError as failure:
             error = self._culprit(check, failure)
-        entry: dict[str, Any] = {"suite": self.suite.name, "guest": self.lane.guest["name"], "name": check.name, "result": "pass"}
-        detail: dict[str, Any] = {"witnesses": seen, **({"latency": self.measured} if self.measured else {}), **self._kept(check)}
+        entry: dict[str, Any] = {
+            "suite": self.suite.name,
+            "guest": self.lane.guest["name"],
+            "name": check.name,
+            "result": "pass",
+        }
+        detail: dict[str, Any] = {
+            "witnesses": seen,
+            **({"latency": self.measured} if self.measured else {}),
+            **self._kept(check),
+        }
         if check.expected_failure:
             detail["expected_failure"] = check.expected_failure["reason"]
             if not error:
@@ -205,7 +219,12 @@ class Play:
             self.values[step.register] = result
         if isinstance(result, dict) and "latency" in result:
             direct = any(one.actor == "connect" and one.options.get("direct") for one in check.steps[: step.number - 1])
-            self.measured.update({name or ("directly to qemu" if direct else "through kerbside"): values for name, values in result["latency"].items()})
+            self.measured.update(
+                {
+                    name or ("directly to qemu" if direct else "through kerbside"): values
+                    for name, values in result["latency"].items()
+                }
+            )
         if isinstance(result, dict) and "shown" in result:
             self.picture = result.get("picture", self.picture)
             result = result["shown"]
@@ -233,7 +252,9 @@ class Play:
 
     def _culprit(self, check: Check, error: LaneError) -> LaneError:
         """The failure, blamed on a program that is lost, or on the component that the check's own questions lead to."""
-        apart = {entry.name for entry in records.records(self.lane.place.lane_dir) if entry.component == "ryll"} | self.ended
+        apart = {
+            entry.name for entry in records.records(self.lane.place.lane_dir) if entry.component == "ryll"
+        } | self.ended
         if gone := lost(self.lane.place.lane_dir, apart):
             return gone[0].error()
         self.hang_up()
@@ -293,7 +314,10 @@ def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:
     pairs = [(suite, guest) for suite in suites.values() for guest in suite.guests if chosen(suite, slow)]
     order = list(dict.fromkeys(guest for _, guest in pairs))
     pairs.sort(key=lambda pair: order.index(pair[1]))
-    names = [{"suite": suite.name, "guest": guest, "checks": [check.name for check in chosen(suite, slow)], "last": False} for suite, guest in pairs]
+    names = [
+        {"suite": suite.name, "guest": guest, "checks": [check.name for check in chosen(suite, slow)], "last": False}
+        for suite, guest in pairs
+    ]
     if names:
         names[-1]["last"] = True
     return names
@@ -305,7 +329,13 @@ def chosen(suite: Suite, slow: bool) -> list[Check]:
 
 def _not_run(suite: Suite, guest: str, check: Check, error: LaneError, number: int) -> dict[str, Any]:
     """The entry of a check whose suite could not begin; the first one names the reason."""
-    entry = {"suite": suite.name, "guest": guest, "name": check.name, "result": "not run" if number else "fail", "seconds": 0.0}
+    entry = {
+        "suite": suite.name,
+        "guest": guest,
+        "name": check.name,
+        "result": "not run" if number else "fail",
+        "seconds": 0.0,
+    }
     detail = {"component": error.component, "code": error.code, "cause": error.cause, "evidence": error.evidence}
     return {**entry, "detail": detail if not number else {}}
 
@@ -316,5 +346,7 @@ def failure(entries: list[dict[str, Any]]) -> LaneError | None:
         if entry["result"] == "fail":
             detail = entry["detail"]
             problem = f"suite {entry['suite']} on {entry['guest']}: check {entry['name']}: {detail['cause']}"
-            return LaneError(detail["code"], detail["component"], problem, check=entry["name"], evidence=detail["evidence"])
+            return LaneError(
+                detail["code"], detail["component"], problem, check=entry["name"], evidence=detail["evidence"]
+            )
     return None

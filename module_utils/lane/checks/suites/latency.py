@@ -1,4 +1,6 @@
-"""Actors that measure: how long qemu's acknowledgement takes through kerbside-proxy and without it, and a key to its picture."""
+"""Actors that measure: how long qemu's acknowledgement takes through kerbside-proxy and without it, and a key to its
+picture.
+"""
 
 from __future__ import annotations
 
@@ -74,15 +76,27 @@ def acknowledged(play: Play, step: Step, options: dict[str, Any], deadline: floa
     through, around = list(chain(*proxied)), list(chain(*direct))
     figures = f"proxied {_figures(through)}; direct {_figures(around)}; ratio {ratio:.1f}"
     if ratio > options["most"]:
-        raise Unmet("latency_ratio", f"the acknowledgement through the proxy takes {ratio:.1f} times as long, at most {options['most']:g}: {figures}")
-    return {"shown": figures, "latency": {"through kerbside": _percentiles(through), "directly to qemu": _percentiles(around)}}
+        raise Unmet(
+            "latency_ratio",
+            f"the acknowledgement through the proxy takes {ratio:.1f} times as long, "
+            f"at most {options['most']:g}: {figures}",
+        )
+    return {
+        "shown": figures,
+        "latency": {"through kerbside": _percentiles(through), "directly to qemu": _percentiles(around)},
+    }
 
 
 def key_to_draw(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """Reported only: from the request for a key to the next draw. qemu refreshes every 30 ms, which hides the proxy."""
     talk = play.talk(step.client)
     press, draw = ryll_steps.plan(
-        [{"hello": {}}, {"subscribe": {"events": ["surface_drawn"]}}, {"send_key": {"key": "x"}}, {"expect_event": {"event": "surface_drawn"}, "within": 5}]
+        [
+            {"hello": {}},
+            {"subscribe": {"events": ["surface_drawn"]}},
+            {"send_key": {"key": "x"}},
+            {"expect_event": {"event": "surface_drawn"}, "within": 5},
+        ]
     )[2:]
     talk.subscribe(["surface_drawn"])
     found = []
@@ -93,10 +107,15 @@ def key_to_draw(play: Play, step: Step, options: dict[str, Any], deadline: float
         talk.play(press)
         talk.play(draw)
         found.append(time.monotonic() - begun)
-    return {"shown": _figures(found), "latency": {"": _percentiles(found)}}  # "": the engine knows how the client is connected
+    # "": the engine knows how the client is connected
+    return {"shown": _figures(found), "latency": {"": _percentiles(found)}}
 
 
 ACTORS: dict[str, Actor] = {
-    "acknowledged": Actor({"turns": Option("whole", 4), "rounds": Option("whole", 100), "most": Option("number", 20)}, acknowledged, "proxy"),
+    "acknowledged": Actor(
+        {"turns": Option("whole", 4), "rounds": Option("whole", 100), "most": Option("number", 20)},
+        acknowledged,
+        "proxy",
+    ),
     "key_to_draw": Actor({"keys": Option("whole", 20)}, key_to_draw, "guest"),
 }

@@ -38,7 +38,18 @@ NAMES = {tag: name for name, (tag, _, _) in EVENTS.items()}
 #: The tag of a kind's rolling hash is this much above the kind's own.
 HASH = 0x10
 #: Words that the drain has for numbers.
-WORDS = {"awaiting": 0, "booting": 1, "parked": 2, "recover": 0, "ignore": 1, "anyway": 2, "true": 1, "false": 0, "yes": 1, "no": 0}
+WORDS = {
+    "awaiting": 0,
+    "booting": 1,
+    "parked": 2,
+    "recover": 0,
+    "ignore": 1,
+    "anyway": 2,
+    "true": 1,
+    "false": 0,
+    "yes": 1,
+    "no": 0,
+}
 HEXADECIMAL = ("unicode", "scancode")
 DRAIN = re.compile(r"^(?:t=(\d+) )?type=(\w+)(.*)$")
 #: Kinds of which one more event may come after the last picture: the key that ends the story, and the scene that it
@@ -68,7 +79,10 @@ def _problem(picture: Any, before: Any, options: dict[str, Any]) -> tuple[Any, t
     if found is None:
         return None, ("digest_missing", f"the picture of {size(picture)} has no digest")
     if found.crc != sextant_digest.crc(picture, found.corner):
-        return found, ("digest_crc_wrong", f"the picture's pixels do not have the CRC32C of its digest (frame {found.frame})")
+        return found, (
+            "digest_crc_wrong",
+            f"the picture's pixels do not have the CRC32C of its digest (frame {found.frame})",
+        )
     if before and found.frame < before.frame:
         return found, ("digest_of_the_past", f"the frame counter went from {before.frame} back to {found.frame}")
     still = [kind for kind in options["moved"] or [] if _hash(found, kind) == (_hash(before, kind) if before else 0)]
@@ -98,7 +112,11 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
         picture = shown(play, step.client)
         found, problem = _problem(picture, before, options)
         if problem is None:
-            return {"digest": found, "picture": picture, "shown": f"frame {found.frame} of {size(picture)}, {len(found.events)} events"}
+            return {
+                "digest": found,
+                "picture": picture,
+                "shown": f"frame {found.frame} of {size(picture)}, {len(found.events)} events",
+            }
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL)
@@ -106,7 +124,14 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
         truth = _problem(drawn(play, qmp), before, options)[1]
     if truth is None:
         words = f"{problem[1]}, but that of qemu's own picture is right"
-        raise spoiled(play, step.client, problem[0], words, play.lane.log(step.client), lambda seen: _problem(seen, before, options)[1] is None)
+        raise spoiled(
+            play,
+            step.client,
+            problem[0],
+            words,
+            play.lane.log(step.client),
+            lambda seen: _problem(seen, before, options)[1] is None,
+        )
     raise Unmet(*problem, play.lane.place.serial_log)
 
 
@@ -123,7 +148,11 @@ def settled(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
         elif time.monotonic() - since >= options["seconds"]:
             return result
         if time.monotonic() >= deadline:
-            raise Unmet("digest_not_moved", f"there are still new events {options['kind']} after {step.limit:g} s", play.lane.place.serial_log)
+            raise Unmet(
+                "digest_not_moved",
+                f"there are still new events {options['kind']} after {step.limit:g} s",
+                play.lane.place.serial_log,
+            )
 
 
 def _value(name: str, text: str) -> int:
@@ -176,7 +205,10 @@ def drain(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
     for kind, packets in events.items():
         rolling = hashes(packets)
         if _hash(last, kind) not in rolling[-2 if kind in AFTER_LAST else -1 :]:
-            problem = f"the drain's {len(packets)} events {kind} have the rolling hash {rolling[-1]:#x}, the last digest says {_hash(last, kind):#x}"
+            problem = (
+                f"the drain's {len(packets)} events {kind} have the rolling hash {rolling[-1]:#x}, the last digest "
+                f"says {_hash(last, kind):#x}"
+            )
             raise Unmet("drain_differs", problem, path)
         told += [f"{len(packets)} {kind}"] if packets else []
     if missing := [part for part in options["lines"] or [] if not any(part in line for line in lines)]:
@@ -196,6 +228,14 @@ ACTORS: dict[str, Actor] = {
         digest,
         "guest",
     ),
-    "settled": Actor({"kind": Option("word", required=True, choices=tuple(EVENTS)), "seconds": Option("number", 0.8)}, settled, "guest"),
-    "drain": Actor({"equals": Option("word", required=True, refers=("digest", "settled")), "lines": Option("texts")}, drain, "guest"),
+    "settled": Actor(
+        {"kind": Option("word", required=True, choices=tuple(EVENTS)), "seconds": Option("number", 0.8)},
+        settled,
+        "guest",
+    ),
+    "drain": Actor(
+        {"equals": Option("word", required=True, refers=("digest", "settled")), "lines": Option("texts")},
+        drain,
+        "guest",
+    ),
 }
