@@ -172,7 +172,8 @@ def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> dict[str, list[Any]]
     turns: dict[str, list[Any]] = {"shown": [], "drawn": []}
 
     def take(name: str) -> Any:
-        return SimpleNamespace(size=(8, 4), width=8, height=4, told=turns[name].pop(0) if len(turns[name]) > 1 else turns[name][0])
+        told = turns[name].pop(0) if len(turns[name]) > 1 else turns[name][0]
+        return SimpleNamespace(size=(8, 4), width=8, height=4, told=told, save=lambda *_, **__: None)
 
     def decode(picture: Any) -> Any:
         if isinstance(picture.told, Exception):
