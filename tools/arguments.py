@@ -24,12 +24,10 @@ PLAYS = {
     "suites": ("lane.yml", ["--tags", "suites,evidence"]),
     "down": ("teardown.yml", []),
 }
-#: Programs with a command line of their own, and what they need besides requirements.txt.
-PROGRAMS = {
-    "test": ("tools/run_tests.py", ["requirements-dev.txt"]),
-    "faults": ("tests/faults/run.py", []),
-    "bench": ("tools/bench.py", []),
-}
+#: Programs with a command line of their own.
+PROGRAMS = {"test": "tools/run_tests.py", "faults": "tests/faults/run.py", "bench": "tools/bench.py"}
+#: What a verb needs besides requirements.txt.
+NEEDS = {"test": ["requirements-dev.txt"], "mutants": ["requirements-dev.txt"]}
 #: Modules of tools/ that read their options themselves.
 OWN = ("mutants",)
 SUMMARIES = {

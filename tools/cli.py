@@ -40,7 +40,7 @@ def main() -> int:
         asked = arguments.parse(words)
     except arguments.UsageError as error:
         return _refuse(words, str(error))
-    _prepare(*arguments.PROGRAMS.get(asked.verb, ("", []))[1])
+    _prepare(*arguments.NEEDS.get(asked.verb, []))
     return _run(asked, words)
 
 
@@ -52,7 +52,7 @@ def _prepare(*more: str) -> None:
 
 def _run(asked: argparse.Namespace, words: list[str]) -> int:
     if asked.verb in arguments.PROGRAMS:
-        script = str(ROOT / arguments.PROGRAMS[asked.verb][0])
+        script = str(ROOT / arguments.PROGRAMS[asked.verb])
         os.execv(venv.PYTHON, [str(venv.PYTHON), "-P", script, *asked.words])  # noqa: S606 - there is no shell on purpose
     if asked.verb in arguments.PLAYS:
         from tools.play import play
