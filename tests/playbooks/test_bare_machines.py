@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +54,15 @@ def test_debian_13_gets_what_is_missing_through_the_chroot_connection(lane: Any,
     where = ["-i", str(inventory), "--tags", "deps"]
     places = {"lane_dir": "/tmp/lane", "lane_cache_dir": "/root/.cache/kerbside-lane"}  # in the tree
 
+    own = [
+        option for name in os.environ if name.startswith("PIP_") or "CERT" in name or "CA_BUNDLE" in name for option in ("-u", name)
+    ]  # the tree has settings of its own
+
+    def beside(command: list[str]) -> list[str]:
+        return debian_13.beside(["env", *own, *command])
+
     def deps() -> Any:
-        played = lane.run("playbooks/lane.yml", *where, around=debian_13.beside, limit=900, **places)
+        played = lane.run("playbooks/lane.yml", *where, around=beside, limit=900, **places)
         assert played.rc == 0, str(played)
         return played
 

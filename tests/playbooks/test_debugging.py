@@ -31,7 +31,7 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     red = lane.run("playbooks/lane.yml", lane_keep="on_failure", smoke_console_uuid=NOBODY, smoke_console_max_age=0)
     assert red.rc == 2, red
     mine = f"-e lane_id={lane.id}"
-    word, _, verdict = red.text.splitlines()[-3:]
+    _, word, verdict = red.text.splitlines()[-3:]
     assert (
         word == f"lane {lane.id} keeps running: ./lane logs {mine}; ./lane shot {mine}; ./lane smoke {mine}; ./lane --tags kerbside {mine}; ./lane down {mine}"
     )
