@@ -256,30 +256,23 @@ def digest(context: Context) -> dict[str, Any]:
     before = None
     while True:
         shown = screenshot(context)
-        frame, problem, code = None, "the picture shows no QR code with a digest", "digest_missing"
         try:
-            if found := sextant_digest.decode(shown):
-                frame, crc = found.frame, sextant_digest.crc(shown, found.corner)
-                if crc == found.crc:
-                    return {"size": picture_compare.size(shown), "frame": frame, "crc32c": f"{crc:08x}"}
-                problem, code = (
-                    f"the picture's pixels have CRC32C {crc:08x}, but its digest (frame {frame}) says {found.crc:08x}",
-                    "digest_crc_wrong",
-                )
+            found = sextant_digest.read(shown)
+            return {"size": picture_compare.size(shown), "frame": found.frame, "crc32c": f"{found.crc:08x}"}
         except sextant_digest.BadDigest as error:
-            problem = f"the digest in the picture cannot be used: {error}"
-        stands_still = frame is not None and before == (frame, shown.tobytes())
-        if stands_still or time.monotonic() > until:
+            wrong = error
+        now = (wrong.digest.frame, shown.tobytes()) if wrong.digest else None
+        if (now and now == before) or time.monotonic() > until:
             break
-        before = (frame, shown.tobytes())
+        before = now
         time.sleep(SETTLE / 20)
     component = "guest"
-    if code == "digest_crc_wrong":
+    if wrong.digest:
         with Qmp.connect(context.qmp_socket, context.limit) as qmp:
             _, drawn, difference = _same_moment(context, qmp)
             component = "guest" if difference.accepted(context.lossy) else _responsible(qmp, drawn)
     context.keep("screenshot", shown)
-    raise LaneError(code, component, problem, "look at screenshot.png", evidence="screenshot.png")
+    raise LaneError(wrong.code, component, str(wrong), "look at screenshot.png", evidence="screenshot.png")
 
 
 def shows_the_truth(context: Context, client: Client) -> bool:

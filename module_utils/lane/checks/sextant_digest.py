@@ -24,7 +24,14 @@ HASHES = range(0x11, 0x19)
 
 
 class BadDigest(Exception):
-    """There is a digest, but it is none that is known; the text is a clause."""
+    """What is wrong with a picture's digest; the text is a clause. code: one of core.codes; digest: as far as it could
+    be read.
+    """
+
+    def __init__(self, problem: str, code: str = "digest_missing", digest: Digest | None = None) -> None:
+        super().__init__(problem)
+        self.code = code
+        self.digest = digest
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,23 @@ class Digest:
     events: list[tuple[int, bytes]]
     crc: int
     corner: tuple[int, int]
+
+
+def read(picture: Image.Image) -> Digest:
+    """The digest of a picture that has the pixels of which the digest tells. Raises BadDigest."""
+    try:
+        found = decode(picture)
+    except BadDigest as error:
+        raise BadDigest(f"the picture's digest cannot be used: {error}") from None
+    if found is None:
+        raise BadDigest("the picture shows no QR code with a digest")
+    seen = crc(picture, found.corner)
+    if seen != found.crc:
+        problem = (
+            f"the picture's pixels have CRC32C {seen:08x}, but its digest (frame {found.frame}) says {found.crc:08x}"
+        )
+        raise BadDigest(problem, "digest_crc_wrong", found)
+    return found
 
 
 def decode(picture: Image.Image) -> Digest | None:

@@ -117,16 +117,10 @@ def wrong(play: Play, seen: Image.Image, qmp: Qmp) -> str | None:
     if not play.lane.guest.get("digest"):
         return None if equal(seen, drawn(play, qmp)) else "qemu draws another"
     try:
-        digest = sextant_digest.decode(seen)
+        sextant_digest.read(seen)
     except sextant_digest.BadDigest as error:
-        return f"its digest cannot be read: {error}"
-    if digest is None:
-        return "it has no digest"
-    return (
-        None
-        if digest.crc == sextant_digest.crc(seen, digest.corner)
-        else "its pixels do not have the CRC32C of its digest"
-    )
+        return str(error)
+    return None
 
 
 ACTORS: dict[str, Actor] = {

@@ -73,16 +73,9 @@ def _hash(digest: Any, kind: str) -> int:
 def _problem(picture: Any, before: Any, options: dict[str, Any]) -> tuple[Any, tuple[str, str] | None]:
     """The digest of a picture, and the code and words of what is wrong with it."""
     try:
-        found = sextant_digest.decode(picture)
+        found = sextant_digest.read(picture)
     except sextant_digest.BadDigest as error:
-        return None, ("digest_missing", f"the digest cannot be read: {error}")
-    if found is None:
-        return None, ("digest_missing", f"the picture of {size(picture)} has no digest")
-    if found.crc != sextant_digest.crc(picture, found.corner):
-        return found, (
-            "digest_crc_wrong",
-            f"the picture's pixels do not have the CRC32C of its digest (frame {found.frame})",
-        )
+        return error.digest, (error.code, str(error))
     if before and found.frame < before.frame:
         return found, ("digest_of_the_past", f"the frame counter went from {before.frame} back to {found.frame}")
     still = [kind for kind in options["moved"] or [] if _hash(found, kind) == (_hash(before, kind) if before else 0)]
