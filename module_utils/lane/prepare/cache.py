@@ -80,6 +80,20 @@ def growing(root: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def made_in_place(home: Path) -> Iterator[None]:
+    """Make an entry under its own name, because its files hold its path; it is gone again if that fails.
+
+    Under the lock.
+    """
+    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
 def publish(new: Path, home: Path) -> None:
     """Give a whole folder its name. Under the lock, so what has the name already is broken and makes way."""
     new.chmod(0o755)

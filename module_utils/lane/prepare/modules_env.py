@@ -10,19 +10,16 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
-from ..core import command
-from ..core.errors import LaneError, one_line
 from ..core.private_dir import read_json
 from . import cache, pip
+from .python_env import STAMP, run
 from .source import Place
 
 #: What modules import, with what that stands on. Ansible itself is not needed there.
 PACKAGES = ("cffi", "cryptography", "google-crc32c", "pillow", "pycparser", "pyyaml", "zxing-cpp")
-STAMP = "lane-venv.json"
 NAME = "modules"
 TRY = "import cryptography, google_crc32c, yaml, zxingcpp; from PIL import Image"
 
@@ -58,12 +55,8 @@ def build(place: Place, pins: str) -> str:
     with cache.locked(folder.parent, NAME, place.limit):
         if found := find(place.cache_dir, pins):
             return found
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
+        with cache.made_in_place(folder):
             python = _make(place, folder, pins)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         (folder / STAMP).write_text(json.dumps({"python": python}), encoding="utf-8")
         cache.prune(folder.parent, f"{NAME}-")
         return python
@@ -71,7 +64,7 @@ def build(place: Place, pins: str) -> str:
 
 def _make(place: Place, folder: Path, pins: str) -> str:
     python = str(folder / "bin" / "python")
-    _run(
+    run(
         place,
         [os.path.realpath(sys.executable), "-m", "venv", str(folder)],
         "make a virtual environment for the modules",
@@ -88,19 +81,5 @@ def _make(place: Place, folder: Path, pins: str) -> str:
         "install the packages that the lane's modules need",
         place.log,
     )
-    _run(place, [python, "-c", TRY], "import what was installed for the modules")
+    run(place, [python, "-c", TRY], "import what was installed for the modules")
     return python
-
-
-def _run(place: Place, argv: list[str], what: str) -> None:
-    done = command.run(
-        argv,
-        {**command.environment(place.mark), "PIP_CONFIG_FILE": os.devnull},
-        place.limit,
-        f"to {what}",
-        log=place.log,
-    )
-    if done.status:
-        raise LaneError(
-            "environment_broken", "environment", f"could not {what}: {one_line(done.said, 300)}", evidence=place.log
-        )

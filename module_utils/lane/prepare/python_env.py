@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +92,8 @@ def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]
     with cache.locked(home.parent, NAME, place.limit):
         if found := find(place.cache_dir, wanted):
             return found, []
-        shutil.rmtree(home, ignore_errors=True)
-        try:
+        with cache.made_in_place(home):
             _make(place, wanted, home)
-        except BaseException:
-            shutil.rmtree(home, ignore_errors=True)
-            raise
         found = find(place.cache_dir, wanted)
         if found is None:
             raise LaneError(
@@ -112,7 +107,7 @@ def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]
 
 def _make(place: Place, wanted: Environment, home: Path) -> None:
     python, source = str(home / "bin" / "python"), wanted.source
-    _run(place, [sys.executable, "-m", "venv", str(home)], "make a virtual environment")
+    run(place, [sys.executable, "-m", "venv", str(home)], "make a virtual environment")
     env, own = pip.environment(place.mark), [python, "-m", "pip"]
     component = KERBSIDE.component if source.origin.kind in (GIT, CHECKOUT, FILE) else "environment"
     with cache.growing(home.parent) as new:
@@ -129,7 +124,7 @@ def _make(place: Place, wanted: Environment, home: Path) -> None:
             own, ["install", "--no-deps", what], env, place.limit, f"install {Path(what).name}", place.log, component
         )
     needs = json.loads(
-        _run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component)
+        run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component)
     )
     if needs or wanted.extra:
         pip.run(
@@ -141,7 +136,7 @@ def _make(place: Place, wanted: Environment, home: Path) -> None:
             place.log,
             component,
         )
-    versions, record, missing = json.loads(_run(place, [python, "-c", INSTALLED, NAME], "list what was installed"))
+    versions, record, missing = json.loads(run(place, [python, "-c", INSTALLED, NAME], "list what was installed"))
     if missing:
         problem = f"pip installed kerbside without an error, but {missing[0]} is not there"
         raise LaneError("environment_broken", "environment", problem, "see pip's output", evidence=place.log)
@@ -191,7 +186,8 @@ def _plain(place: Place) -> dict[str, str]:
     return {**command.environment(place.mark), "PIP_CONFIG_FILE": os.devnull}
 
 
-def _run(place: Place, argv: list[str], what: str, component: str = "environment") -> str:
+def run(place: Place, argv: list[str], what: str, component: str = "environment") -> str:
+    """The stdout of a step of an environment's making. Raises LaneError (component)."""
     done = command.run(argv, _plain(place), place.limit, f"to {what}", log=place.log)
     if done.status:
         raise LaneError(
