@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import LaneError
-from ..core.private_dir import Run, write_private
+from ..core.private_dir import Run
 from ..programs import records
 from ..programs.start import start
 from ..programs.stop import stop
+from ..protocols import kerbside_api
 from ..protocols.ryll import steps
 from ..protocols.ryll.client import Client
 from ..protocols.ryll.private import Secrets
@@ -65,8 +66,7 @@ def direct(lane_dir: str, run: Run, client: str, address: str, spice_port: int) 
         raise LaneError("program_missing", "lane", f"{client} was not started by this lane", "run ./lane smoke")
     file, socket = os.path.join(lane_dir, f"{NAME}.vv"), os.path.join(lane_dir, f"{NAME}.sock")
     ticket = Path(lane_dir, "secrets", "spice_ticket").read_text(encoding="ascii")
-    keys = {"type": "spice", "host": address, "port": spice_port, "password": ticket}
-    write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
+    kerbside_api.write(file, kerbside_api.qemu_keys(address, spice_port, ticket))
     argv = list(like.argv)
     for option, value in (("--file", file), ("--control-socket", socket)):
         argv[argv.index(option) + 1] = value

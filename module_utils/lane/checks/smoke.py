@@ -97,23 +97,25 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
         context.wait, context.limit, context.client = False, QUERY_TIMEOUT, None
         check(left)
     failure = failures[0] if failures else None
-    where = (context.lane_dir, context.run, "ryll", context.address, context.spice_port)
-    if (
-        failure
-        and failure.code in NO_SESSION
-        and failure.component in ("ryll", "guest")
-        and sees_nothing(context, plan)
-    ):
-        failure = second_look.blame(failure, *where, lambda client: True, "session_dropped")
-    if failure and failure.code in SPOILED and failure.component == "ryll":
-        failure = second_look.blame(failure, *where, lambda client: outside_checks.shows_the_truth(context, client))
+    if failure:
+        failure = looked_again(failure, context)
         for entry in entries:
-            if entry["name"] == failure.check:
+            if entry["name"] == failure.check and entry["result"] == "fail":
                 entry["detail"] = outside_checks.failure(failure)
     return entries, failure, notices
 
 
-def sees_nothing(context: Context, plan: Plan) -> bool:
+def looked_again(failure: LaneError, context: Context) -> LaneError:
+    """The failure of a picture that is wrong or missing as whose it is, else as it was."""
+    where = (context.lane_dir, context.run, "ryll", context.address, context.spice_port)
+    if failure.code in SPOILED and failure.component == "ryll":
+        return second_look.blame(failure, *where, lambda client: outside_checks.shows_the_truth(context, client))
+    if failure.code in NO_SESSION and failure.component in ("ryll", "guest") and sees_nothing(context):
+        return second_look.blame(failure, *where, lambda client: True, "session_dropped")
+    return failure
+
+
+def sees_nothing(context: Context) -> bool:
     """Whether ryll works and has no surface, or has ended because its session did not begin."""
     try:
         with Client(context.control_socket) as ryll:

@@ -57,9 +57,7 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
             return body
         reason = _reason(body)
         if status != 404 or reason not in ("console not found", "source not found") or time.monotonic() > end:
-            problem = (
-                f"kerbside's API gave no console.vv but answered {status}: {reason} (http://{address}:{port}{path})"
-            )
+            problem = f"kerbside's API returned an error instead of console.vv, {status}: {reason} (http://{address}:{port}{path})"
             raise LaneError(
                 "api_refused", "kerbside", problem, f"look at logs/{'daemon' if status == 404 else 'api'}.log"
             )
@@ -128,6 +126,16 @@ def check(keys: dict[str, str], expected: Expected) -> None:
         raise wrong("console.vv carries another CA than the lane's", f"compare it with {expected.ca_file}")
     if not keys.get("password"):
         raise wrong("console.vv has no console token as its password", "look at logs/api.log")
+
+
+def qemu_keys(address: str, port: int, ticket: str) -> dict[str, str]:
+    """The keys of a .vv that leads to qemu itself."""
+    return {"type": "spice", "host": address, "port": str(port), "password": ticket}
+
+
+def write(file: str, keys: dict[str, str]) -> None:
+    """Write a .vv with these keys (0600)."""
+    write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
 
 
 def keep(text: str, keys: dict[str, str], file: str) -> dict[str, Any]:

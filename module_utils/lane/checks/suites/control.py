@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core import command
 from ...core.errors import LaneError, one_line
+from ...protocols import kerbside_api
 from ...protocols.ryll import steps as ryll_steps
 from . import tokens
 from .engine import Play, Unmet
@@ -66,12 +67,7 @@ def keys_of(play: Play, options: dict[str, Any]) -> dict[str, str]:
 def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     place = play.lane.place
     if options["direct"]:
-        keys = {
-            "type": "spice",
-            "host": place.address,
-            "port": str(place.spice_port),
-            "password": read_text(place.ticket_file),
-        }
+        keys = kerbside_api.qemu_keys(place.address, place.spice_port, read_text(place.ticket_file))
     else:
         keys = keys_of(play, options)
     wanted = play.suite.ryll if options["options"] is None else tuple(options["options"])

@@ -243,7 +243,7 @@ class LaneStage:
                 secrets.register(self.place.lane_dir, "console_token", keys.get("password", ""))
                 return keys
             if status != 404 or time.monotonic() > until:
-                problem = f"kerbside gave no console.vv but answered {status}: {one_line(body, 200)}"
+                problem = f"kerbside's API returned an error instead of console.vv, {status}: {one_line(body, 200)}"
                 raise LaneError("suite_no_console", "kerbside", problem, evidence=self.log("daemon"))
             time.sleep(POLL)
 
@@ -269,7 +269,7 @@ class LaneStage:
 
     def _argv(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> tuple[str, ...]:
         file = os.path.join(self.place.lane_dir, f"{client}.vv")
-        write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
+        kerbside_api.write(file, keys)
         return (self.place.ryll, "--headless", "--file", file, "--control-socket", self.socket(client), *options)
 
     def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> Conversation:
