@@ -12,11 +12,9 @@ description:
   - Notes the proxy's counters of that moment in O(counters_file), so that a check can tell later what a session moved.
   - A file that is younger than O(max_age) is kept. The token in it is good for a minute, and ryll deletes the file once
     it has read it.
+extends_documentation_fragment:
+  - lane_dir
 options:
-  lane_dir:
-    description: The lane's private directory.
-    type: path
-    required: true
   address:
     description: The address of API, proxy and metrics.
     type: str

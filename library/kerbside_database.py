@@ -14,15 +14,10 @@ description:
   - An existing data directory is left alone, so that a second run changes nothing.
   - With O(running), copies nothing and checks that the running database's schema is the newest one of the installed
     kerbside. A copy that fails this check is removed from the cache.
+extends_documentation_fragment:
+  - lane_dir
+  - cache_dir
 options:
-  lane_dir:
-    description: The lane's private directory, made by M(lane_run).
-    type: path
-    required: true
-  cache_dir:
-    description: The lane's cache.
-    type: path
-    required: true
   datadir:
     description: The data directory, which O(programs) use as well.
     type: path

@@ -12,15 +12,10 @@ description:
   - Provides kerbside-proxy. A checkout or a repository of kerbside brings its own, which is built with cargo unless
     O(proxy_origin) names another. Otherwise it is the one that kerbside's package depends on.
   - Several lanes may ask at once; one builds, the others wait for it.
+extends_documentation_fragment:
+  - lane_dir
+  - cache_dir
 options:
-  lane_dir:
-    description: The lane's private directory, where the result is handed over and pip and cargo write their logs.
-    type: path
-    required: true
-  cache_dir:
-    description: The lane's cache.
-    type: path
-    required: true
   origin:
     description: Where kerbside comes from (docs/origins.md).
     type: str

@@ -13,15 +13,10 @@ description:
   - A device node that opens proves nothing; the firmware has to execute.
   - What the firmware did is kept in the cache until kernel, processor, qemu, firmware, device node or user change.
   - Measures the machine's speed, so that time limits can grow with it.
+extends_documentation_fragment:
+  - lane_dir
+  - cache_dir
 options:
-  lane_dir:
-    description: The lane's private directory, where the result is handed over.
-    type: path
-    required: true
-  cache_dir:
-    description: The lane's cache.
-    type: path
-    required: true
   policy:
     description:
       - V(auto) takes KVM when it works and TCG otherwise, and says why.

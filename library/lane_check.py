@@ -21,12 +21,9 @@ description:
   - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with
     the first failure.
 extends_documentation_fragment:
+  - lane_dir
   - ryll_steps
 options:
-  lane_dir:
-    description: The lane's private directory.
-    type: path
-    required: true
   guest:
     description: The guest's entry, with C(name), C(banner) and C(agent).
     type: dict

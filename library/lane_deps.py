@@ -13,15 +13,10 @@ description:
     QMP whether it has them. The proof is kept in the cache until a program, the firmware or dpkg's list changes.
   - Fails first when a limit of the machine (open files, processes, memory, disk) is too low for a lane.
   - It installs nothing.
+extends_documentation_fragment:
+  - lane_dir
+  - cache_dir
 options:
-  lane_dir:
-    description: The lane's private directory, where the result is handed over.
-    type: path
-    required: true
-  cache_dir:
-    description: The lane's cache.
-    type: path
-    required: true
   packages:
     description: Release (C(debian-12)) to need (C(qemu)) to the packages that provide it.
     type: dict

@@ -15,11 +15,9 @@ description:
   - Does nothing when no run is there.
   - With O(archive), packs the artifacts for the action C(lane_fetch), which brings them to the machine that Ansible
     runs on.
+extends_documentation_fragment:
+  - lane_dir
 options:
-  lane_dir:
-    description: The lane's private directory.
-    type: path
-    required: true
   artifacts_dir:
     description: Where the evidence goes.
     type: path

@@ -13,11 +13,9 @@ description:
   - A program that ends before it is ready fails the task at once, with its exit status and the end of its log.
   - Programs that already run as described are left alone, so that a second run changes nothing.
   - Secrets are read from files by this module (O(programs[].secret_env)) and never pass through Ansible.
+extends_documentation_fragment:
+  - lane_dir
 options:
-  lane_dir:
-    description: The lane's private directory, made by M(lane_run).
-    type: path
-    required: true
   state:
     description:
       - V(started) brings the programs to ready.

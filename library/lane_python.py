@@ -12,15 +12,10 @@ description:
     and by hash, into the lane's cache.
   - The environment is made once for each content of the requirements and each Python. It needs the package
     python3-venv.
+extends_documentation_fragment:
+  - lane_dir
+  - cache_dir
 options:
-  lane_dir:
-    description: The lane's private directory, where the result is handed over.
-    type: path
-    required: true
-  cache_dir:
-    description: The lane's cache.
-    type: path
-    required: true
   requirements:
     description: The content of requirements.txt.
     type: str

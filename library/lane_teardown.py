@@ -12,14 +12,12 @@ description:
   - Touches nothing without the mark. On a clean machine it changes nothing.
   - Fails, and ends nothing, when the lane of this number runs in another directory.
   - Fails when a process, a listener or the directory is still there afterwards, and writes that into C(result.json).
+extends_documentation_fragment:
+  - lane_dir
 options:
   lane_id:
     description: Number of the lane.
     type: int
-    required: true
-  lane_dir:
-    description: The lane's private directory.
-    type: path
     required: true
   artifacts_dir:
     description: Directory with this run's C(result.json), which is completed.

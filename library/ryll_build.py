@@ -12,16 +12,10 @@ description:
     builds it with cargo where that is a source.
   - What was made is kept by the content of its source, so a second run fetches and builds nothing.
   - Several lanes may ask at once; one builds, the others wait for it.
+extends_documentation_fragment:
+  - lane_dir
+  - cache_dir
 options:
-  lane_dir:
-    description: The lane's private directory, where the result is handed over and a build writes
-      C(logs/ryll-build.log).
-    type: path
-    required: true
-  cache_dir:
-    description: The lane's cache.
-    type: path
-    required: true
   origin:
     description: Where ryll comes from (docs/origins.md).
     type: str

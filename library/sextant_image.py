@@ -11,11 +11,9 @@ description:
   - Picks a guest, checks that its image is there, is a qcow2 and has the promised sha256, that the firmware can be
     read, and copies its variable store.
   - Hands the guest's entry over, so that later roles know what it promises.
+extends_documentation_fragment:
+  - lane_dir
 options:
-  lane_dir:
-    description: The lane's private directory.
-    type: path
-    required: true
   guests:
     description: The guests, as in C(fixtures/guests.yml).
     type: dict

@@ -14,11 +14,9 @@ description:
     all, and the task fails with the first failure.
   - qemu, kerbside and ryll are started anew only where the suite needs another guest, other settings or other options
     (docs/suites.md).
+extends_documentation_fragment:
+  - lane_dir
 options:
-  lane_dir:
-    description: The lane's private directory.
-    type: path
-    required: true
   files:
     description: The text of each suite file, by its path.
     type: dict
