@@ -67,7 +67,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lane_note:
-  description: What came out of it in a few words, for the terminal.
+  description: The result in a few words, for the terminal.
   returned: success, except in check mode
   type: str
 ansible_facts:

@@ -10,8 +10,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   lane_dir:
-    description: The lane's private directory, made by M(lane_run). What a module finds out is handed over in it, and logs
-      are in its C(logs).
+    description: The lane's private directory, made by M(lane_run). Results are handed over in it; logs are in C(logs).
     type: path
     required: true
 """

@@ -41,7 +41,7 @@ class Program:
     removed: tuple[str, ...] = ()
 
     def note(self, name: str, source: Source) -> str:
-        """What came out of it in a few words, for the terminal."""
+        """The result in a few words, for the terminal."""
         how = (
             "from the cache" if self.cached else "built" if source.origin.kind in (GIT, CHECKOUT, CRATES) else "fetched"
         )
