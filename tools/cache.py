@@ -38,12 +38,15 @@ def families(root: Path) -> list[Family]:
     return sorted(found, key=lambda family: family.bytes, reverse=True)
 
 
+def version(path: Path) -> str:
+    """The version of the product that an entry holds, or ""."""
+    environment = read_json(path / "lane-venv.json", None) or {}
+    known = read_json(path / "record.json", None) or environment.get("versions", {})
+    return str(known.get("version") or known.get("kerbside") or "")
+
+
 def _entry(path: Path) -> dict[str, Any]:
-    known = read_json(path / "record.json", None) or (read_json(path / "lane-venv.json", None) or {}).get(
-        "versions", {}
-    )
-    version = known.get("version") or known.get("kerbside") or ""
-    return {"name": path.name, "bytes": cache.size(path), "used": path.stat().st_mtime, "version": version}
+    return {"name": path.name, "bytes": cache.size(path), "used": path.stat().st_mtime, "version": version(path)}
 
 
 def lines(root: Path) -> list[str]:

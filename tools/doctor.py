@@ -19,12 +19,12 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.lane.core.errors import LaneError, one_line
-from ansible.module_utils.lane.core.private_dir import read_json
 from ansible.module_utils.lane.lifecycle import proc, running
 from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip
 from ansible.release import __version__
 
 from tools import ROOT
+from tools.cache import version
 
 INDEX_LIMIT = 20.0  #: seconds for the package index to answer
 DEVICE = "/dev/kvm"
@@ -198,14 +198,8 @@ def leftovers() -> Line:
 
 def versions(root_dir: Path) -> tuple[Line, bool]:
     """What the cache has, and whether that is all that the default lane takes from the index."""
-    kerbside = [
-        (read_json(path / "lane-venv.json", None) or {}).get("versions", {}).get("kerbside", "")
-        for path in cache.entries(root_dir / "venvs")
-    ]
-    ryll = [
-        str((read_json(path / "record.json", None) or {}).get("version", ""))
-        for path in cache.entries(root_dir / "programs", "ryll-")
-    ]
+    kerbside = [version(path) for path in cache.entries(root_dir / "venvs")]
+    ryll = [version(path) for path in cache.entries(root_dir / "programs", "ryll-")]
     ready = str(shared("lane_kerbside_origin")) in kerbside and str(shared("lane_ryll_origin")) in ryll
     told = [
         f"{name} {', '.join(sorted({one for one in found if one})) or 'none'}"

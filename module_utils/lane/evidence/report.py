@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from ..core.errors import LaneError
 from ..core.private_dir import read_json
 from . import log_excerpt, logs, report_figures, verdict
+from .page import render
 
 FILE = "report.html"
 LINE = 400  #: characters of a log line that are shown
@@ -92,14 +91,8 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
     shown = fitting(entries, failure(result, entries))
     bars = timeline(result, artifacts, began)
     room = report_figures.Room(artifacts)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         result=result,
         word="PASS" if result["verdict"] == "pass" else "FAIL",  # as in the last line
         score=verdict.score(result),

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from ..core.private_dir import read_json, write_private
 from . import junit, verdict
+from .page import render
 
 #: The worst decides: a product that is wrong on one lane counts more than a lane that could not tell.
 WORSE = ("pass", "error", "fail")
@@ -84,17 +83,9 @@ def write(folder: Path, outcomes: list[Outcome]) -> Path:
     content = {"schema": SCHEMA, "verdict": of_all(outcomes)[0], "lanes": rows}
     write_private(folder / FILE, json.dumps(content, indent=1).encode() + b"\n", 0o644)
     write_private(folder / junit.FILE, junit.document(suites), 0o644)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("summary.html.j2").render(
-        verdict=content["verdict"], rows=rows, passed=sum(one["verdict"] == "pass" for one in rows)
-    )
-    write_private(folder / PAGE, page.encode(errors="replace"), 0o644)
+    passed = sum(one["verdict"] == "pass" for one in rows)
+    text = render("summary.html.j2", verdict=content["verdict"], rows=rows, passed=passed)
+    write_private(folder / PAGE, text.encode(errors="replace"), 0o644)
     return folder / PAGE
 
 
