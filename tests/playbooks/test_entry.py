@@ -1,10 +1,7 @@
-"""The entry script `lane`, in a throw-away checkout whose Ansible is a stub: a wheel made here that writes down what it was called with."""
+"""The entry script `lane`, in a throw-away checkout whose Ansible is a stub (entry_checkout.py)."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
 import pwd
 import re
@@ -14,93 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from entry_checkout import Checkout
 
 ROOT = Path(__file__).parents[2]
 PYTHON = os.path.realpath(sys.executable)
 NEEDED = "dirname env readlink sh".split()
 SUITES = ["--tags", "suites,evidence"]
-#: ansible.cli.playbook of the stub.
-STUB = """
-import json, os, signal, sys, time
-
-if os.environ.get("STUB_STATUS") == "IMPORT":
-    raise ImportError("broken")
-
-def main():
-    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd(), "stdin": os.path.realpath("/proc/self/fd/0")}
-    told["sigint"] = str(signal.getsignal(signal.SIGINT))
-    with open(os.environ["STUB_TOLD"], "w") as file:
-        json.dump(told, file)
-    if "STUB_WAIT" in os.environ:
-        try:
-            time.sleep(60)
-        except KeyboardInterrupt:
-            sys.exit(99)
-    if os.environ.get("STUB_VERDICT"):
-        with open(os.environ["LANE_VERDICT_FILE"], "w") as file:
-            file.write(os.environ["STUB_VERDICT"])
-    if os.environ.get("STUB_STATUS") == "KILL":
-        os.kill(os.getpid(), signal.SIGKILL)
-    sys.exit(int(os.environ.get("STUB_STATUS", "0")))
-"""
-STUBS = {"ansible/__init__.py": "", "ansible/cli/__init__.py": "", "ansible/cli/playbook.py": STUB, "ansible/module_utils/__init__.py": ""}
-
-
-def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
-    """Make a wheel with these files; returns its line for a requirements file."""
-    files = {
-        **files,
-        f"{name}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
-        f"{name}-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = [f"{at},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')}," for at, text in files.items()]
-    files[f"{name}-1.dist-info/RECORD"] = "\n".join([*record, f"{name}-1.dist-info/RECORD,,", ""])
-    path = folder / f"{name}-1-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as made:
-        for inside, text in files.items():
-            made.writestr(inside, text)
-    return f"{name} @ {path.as_uri()} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
-
-
-class Checkout:
-    """A checkout with the real `lane` and a stub for Ansible."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "Prüf lane's"
-        self.path.mkdir(parents=True)
-        self.told = folder / "told.json"
-        shutil.copy2(ROOT / "lane", self.path)
-        for name in ("tools", "module_utils", "roles"):
-            shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
-        self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8")
-        self.path.joinpath("tests/faults").mkdir(parents=True)
-        for script in ("tests/faults/run.py", "tools/bench.py", "tools/run_tests.py"):
-            needed = ", devstub" if script == "tools/run_tests.py" else ""
-            self.path.joinpath(script).write_text(f"import sys{needed}; print('ran', sys.argv)\n", encoding="utf-8")
-
-    @property
-    def venv(self) -> Path:
-        return self.path / ".venv"
-
-    def environment(self, **env: str) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "STUB_TOLD": str(self.told), **env}
-
-    def run(self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
-        """Run `./lane ARGS` with nothing in its environment but PATH, HOME, what the stub needs, and env. around: words before the command."""
-        self.told.unlink(missing_ok=True)
-        command = [*around, str(self.path / "lane"), *args]
-        return subprocess.run(command, env=self.environment(**env), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
-
-    def tell(self) -> dict[str, Any]:
-        """What the stub was called with."""
-        told: dict[str, Any] = json.loads(self.told.read_text(encoding="utf-8"))
-        return told
 
 
 @pytest.fixture(scope="module")

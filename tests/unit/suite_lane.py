@@ -184,3 +184,7 @@ def outcome(lane: Lane, *steps: dict[str, Any], actors: dict[str, plan.Actor] | 
     (entry,) = played(lane, check(*steps), actors=actors, **more)
     detail = entry["detail"]
     return detail.get("code"), detail.get("component")
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    return {**GOOD, **more}

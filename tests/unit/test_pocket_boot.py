@@ -8,97 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import yaml
-from ansible.module_utils.lane.prepare import firmware
-from ansible.module_utils.lane.protocols.qmp import Qmp
+from pocket_machine import GUEST, Machine
 
 pytestmark = pytest.mark.slow
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
-GUEST = yaml.safe_load((FIXTURES / "guests.yml").read_text())["guests"]["pocket"]
 PORT = ("-device", "virtserialport,chardev=vdagent,name=com.redhat.spice.0")
 AGENT = ("-device", "virtio-serial-pci", "-chardev", "spicevmc,id=vdagent,name=vdagent", *PORT)
 SCREEN = ("-vga", "std")
-BOOT_LIMIT = 90
-
-
-class Machine:
-    """One qemu with the guest; everything it writes is in `folder`."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder = folder
-        self.serial_log = folder / "serial.log"
-        self.image = folder / "pocket.qcow2"
-        shutil.copyfile(FIXTURES / GUEST["image"], self.image)
-        pair = firmware.find_pair()
-        assert pair is not None
-        shutil.copyfile(pair.vars, folder / "vars.fd")
-        command = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none"]
-        command += ["-drive", f"if=pflash,format=raw,readonly=on,file={pair.code}", "-drive", f"if=pflash,format=raw,file={folder}/vars.fd"]
-        command += ["-drive", f"file={self.image},format=qcow2,if=virtio,snapshot=on", "-serial", f"file:{self.serial_log}", "-no-reboot"]
-        self.process = subprocess.Popen([*command, "-qmp", f"unix:{folder}/qmp,server=on,wait=off", *options])
-        self.qmp: Qmp | None = None
-
-    def until(self, done: Callable[[], bool], what: str, limit: float = 10.0) -> None:
-        end = time.monotonic() + limit
-        while not done():
-            assert self.process.poll() is None, f"qemu ended with {self.process.returncode} before {what}"
-            assert time.monotonic() < end, f"no {what} within {limit} s; the serial log ends with {self.serial()[-600:]!r}"
-            time.sleep(0.02)
-
-    def serial(self) -> str:
-        return self.serial_log.read_text(encoding="latin-1").replace("\r\n", "\n") if self.serial_log.exists() else ""
-
-    def said(self, line: str, before: int = 0, limit: float = 10.0) -> None:
-        """Wait for a whole line in the part of the serial log that is newer than `before`."""
-        self.until(lambda: f"\n{line}\n" in f"\n{self.serial()[before:]}", f"line {line!r}", limit)
-
-    def boot(self) -> None:
-        self.until(lambda: "pocket-sextant 1.0: starting\n" in self.serial(), "start of the program", BOOT_LIMIT)
-        self.until(lambda: "ready" in self.serial(), "end of the program's start")
-        self.qmp = Qmp.connect(str(self.folder / "qmp"))
-
-    def account(self) -> list[str]:
-        """The program's lines."""
-        return self.serial().split("pocket-sextant 1.0: starting\n")[1].splitlines()
-
-    def port_open(self) -> bool:
-        assert self.qmp is not None
-        return {entry["label"]: entry["frontend-open"] for entry in self.qmp.execute("query-chardev")}["vdagent"]
-
-    def press(self, *names: str) -> None:
-        """Press keys by their QMP names, "shift-x" for both together."""
-        assert self.qmp is not None
-        for name in names:
-            keys = [{"type": "qcode", "data": key} for key in name.split("-")]
-            self.qmp.execute("send-key", {"keys": keys, "hold-time": 20})
-            time.sleep(0.05)  # qemu overlaps presses that follow within the hold time
-
-    def picture(self) -> tuple[int, int, bytes]:
-        """Width, height and the RGB bytes of the screen."""
-        assert self.qmp is not None
-        file = self.folder / "screen.ppm"
-        self.qmp.execute("screendump", {"filename": str(file)})
-        head, size, depth, pixels = file.read_bytes().split(b"\n", 3)
-        assert (head, depth) == (b"P6", b"255")
-        width, height = map(int, size.split())
-        assert len(pixels) == width * height * 3
-        return width, height, pixels
-
-    def end(self) -> None:
-        if self.qmp:
-            self.qmp.close()
-        self.process.terminate()
-        self.process.wait(10)
 
 
 @pytest.fixture
