@@ -35,13 +35,18 @@ class ActionModule(ActionBase):
         file = self._task.args["file"]
         command = f"test -d {shlex.quote(os.path.dirname(file))} && touch {shlex.quote(file)}"
         playbook = os.pidfd_open(os.getppid())  # this is one of its workers, which ends with this task
+        ready, started = os.pipe()
         if os.fork() == 0:
             try:
                 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)  # set for all forks by plugins/callback/lane.py
+                os.close(started)
                 self._beat(playbook, f"/bin/sh -c {shlex.quote(command)}")
             finally:
                 os._exit(0)
-        os.close(playbook)
+        os.close(started)
+        os.read(ready, 1)  # until then the end of this process would be that of the new one
+        for descriptor in (ready, playbook):
+            os.close(descriptor)
         return {**result, "changed": False}
 
     def _beat(self, playbook, command):

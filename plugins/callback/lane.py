@@ -42,12 +42,15 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def _end_workers_with_ansible():
     """Have the kernel kill Ansible's workers, which are forks, when this process is killed (docs/no-trace.md).
 
-    Otherwise a worker would finish its module.
+    Otherwise a worker would finish its module. Until a worker has handlers of its own, a signal just ends it: the
+    handlers of Ansible, which it inherits, fail in it with a traceback.
     """
     libc = ctypes.CDLL(None)
     forking = {}
 
     def in_child():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != forking["parent"]:  # it was killed before that call
             os._exit(1)
