@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import report_page
 from ansible.module_utils.lane.evidence import report
+from ansible.module_utils.lane.evidence import summary as summaries
 from ansible.module_utils.lane.protocols.ryll import pictures
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
@@ -118,6 +119,7 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, a
     accessible(browser, axe)
     picture(browser, "report-green.png")
     dark(browser)
+    kept = summaries.Outcome("lane-1 (box1)", "pass", green.text.splitlines()[-1], Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1")))
     see_difference(browser, axe, lane.artifacts)
 
     red = lane.run(
@@ -138,6 +140,19 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, a
     see_links(browser, page)
     accessible(browser, axe)
     picture(browser, "report-red.png")
+    see_index(browser, axe, tmp_path, [kept, summaries.Outcome("lane-2 (box2)", "fail", red.text.splitlines()[-1], lane.artifacts)])
+
+
+def see_index(browser: Chrome, axe: str, folder: Path, outcomes: list[summaries.Outcome]) -> None:
+    """The page of several lanes leads to the report of each, and shows the words of the red one."""
+    page = summaries.write(folder, outcomes)
+    opened(browser, page)
+    assert [row.text.split()[0] for row in browser.find_elements(By.CSS_SELECTOR, "tbody tr")] == ["lane-1", "lane-2"]
+    assert outcomes[1].words.partition(": ")[2][:60] in browser.find_element(By.TAG_NAME, "main").text
+    links = [str(link.get_dom_attribute("href")) for link in browser.find_elements(By.TAG_NAME, "a")]
+    assert links and all((page.parent / link).is_file() for link in links)
+    accessible(browser, axe)
+    picture(browser, "report-lanes.png")
 
 
 def see_guests(browser: Chrome, result: dict[str, Any]) -> None:
@@ -256,6 +271,10 @@ def see_phone_and_paper(browser: Chrome) -> None:
     assert browser.execute_script("return arguments[0].scrollHeight - arguments[0].clientHeight", log) <= 2
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     assert all(detail.get_attribute("open") for detail in browser.find_elements(By.TAG_NAME, "details"))
+    paper = {"width": 794, "height": 1123, "deviceScaleFactor": 1, "mobile": False}  # A4 at 96 dots an inch
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    picture(browser, "report-print.png")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
