@@ -6,14 +6,15 @@ Standard library only, so that ./lane help works before .venv is made.
 from __future__ import annotations
 
 import argparse
-import difflib
 import itertools
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tools import ROOT
+from tools import ROOT, developer_verbs, venv
+from tools.parsing import Help, Parser, UsageError, check_known, complete_by, near
 
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 #: Verbs that run ansible-playbook: the playbook, and the options that select what is done.
@@ -24,12 +25,10 @@ PLAYS = {
     "suites": ("lane.yml", ["--tags", "suites,evidence"]),
     "down": ("teardown.yml", []),
 }
-#: Programs with a command line of their own.
+#: Verbs that are programs, which also run without ./lane.
 PROGRAMS = {"test": "tools/run_tests.py", "faults": "tests/faults/run.py", "bench": "tools/bench.py"}
 #: What a verb needs besides requirements.txt.
 NEEDS = {"test": ["requirements-dev.txt"], "mutants": ["requirements-dev.txt"]}
-#: Modules of tools/ that read their options themselves.
-OWN = ("mutants",)
 SUMMARIES = {
     "run": "start everything, check it, keep the evidence, take it down (also without a verb)",
     "up": "start the lane and keep it running",
@@ -98,24 +97,6 @@ COMMON: list[tuple[tuple[str, ...], dict[str, Any]]] = [
 ]
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Help as wide as our lines, in two columns."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=120, max_help_position=30)
-
-
-class UsageError(Exception):
-    """A command line that is wrong; the message is one sentence."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UsageError instead of printing its usage and exiting."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}")
-
-
 class Forward(argparse.Action):
     """Keeps an option for ansible-playbook, as it was given: in `forward` with its value, and by its name in
     `given`.
@@ -137,12 +118,6 @@ def extra_vars(words: list[str]) -> list[str]:
     """The values of the -e options of a command line that could not be read."""
     following = [after for before, after in itertools.pairwise(words) if before in ("-e", "--extra-vars")]
     return following + [found[1] for word in words if (found := re.fullmatch(r"(?:-e|--extra-vars=)(.+)", word))]
-
-
-def near(word: str, known: Any) -> str:
-    """' (did you mean X?)' for the known word that is most alike, or ''."""
-    found = difflib.get_close_matches(word, list(known), 1)
-    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def lane_id(text: str) -> int:
@@ -197,7 +172,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         metavar="lane_id=N",
         help="which lane (default: 0)",
     )
-    _complete(chosen, "lane_ids")
+    complete_by(chosen, "lane_ids")
     as_json = Parser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="as JSON, and nothing else on stdout")
 
@@ -223,7 +198,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         )
         made.set_defaults(forward=[], given={})
         if name == "suites":
-            _complete(made.add_argument("names", nargs="*", metavar="SUITE", help="a suite (default: all)"), "suites")
+            complete_by(made.add_argument("names", nargs="*", metavar="SUITE", help="a suite (default: all)"), "suites")
     verb(
         "status",
         one_lane,
@@ -296,8 +271,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     )
     completion = verb("completion", epilog="For this shell: source <(./lane completion bash)")
     completion.add_argument("shell", choices=("bash", "zsh"))
-    for name in (*PROGRAMS, "mutants"):
-        verb(name, add_help=False)
+    developer_verbs.add(verb)
     verb("help").add_argument("about", nargs="?", metavar="VERB", help="the verb that it is about")
     return whole, verbs.choices
 
@@ -307,20 +281,12 @@ def _ansible_options() -> Parser:
     options = Parser(add_help=False)
     for names, more in COMMON:
         made = options.add_argument(*names, action=Forward, default=argparse.SUPPRESS, **more)
-        _complete(made, {"extra_vars": "variables", "tags": "tags"}.get(made.dest, ""))
+        complete_by(made, {"extra_vars": "variables", "tags": "tags"}.get(made.dest, ""))
     for listed, nargs in ((WITH_VALUE, None), (WITHOUT, 0)):
         for name in listed:
             options.add_argument(name, action=Forward, nargs=nargs, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     options.epilog = STATUSES
     return options
-
-
-def _complete(action: argparse.Action, name: str) -> None:
-    """Have argcomplete ask the function of this name in tools.complete."""
-    if name and "_ARGCOMPLETE" in os.environ:
-        from tools import complete
-
-        action.completer = getattr(complete, name)  # type: ignore[attr-defined]
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -331,28 +297,38 @@ def parse(words: list[str]) -> argparse.Namespace:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["run", *words]
     first = words[0]
-    if first in PROGRAMS or first == "mutants":
-        return argparse.Namespace(verb=first, words=words[1:])
-    if first not in SUMMARIES and first not in ("-h", "--help"):
-        raise UsageError(f"there is no verb {first!r}{near(first, SUMMARIES)}; ./lane help shows all")
+    if first not in ("-h", "--help"):
+        check_known("verb", first, SUMMARIES, "./lane help shows all")
     whole, verbs = parser()
-    asked, rest = whole.parse_known_args(words)
-    if asked.verb == "suites":  # names may also follow an option
+    cut = words.index("--") if first == "test" and "--" in words else len(words)
+    asked, rest = whole.parse_known_args(words[:cut])
+    if "names" in asked:  # names may also follow an option
         asked.names += [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
     if asked.verb == "help":
         help_of(asked.about, whole, verbs)
     if rest:
         raise UsageError(_unknown(first, rest[0], verbs[first]))
+    asked.pytest = words[cut + 1 :]
+    developer_verbs.check(asked)
+    if asked.verb == "mutants":
+        asked.judge = parse([*asked.names, *(word for value in asked.extra_vars for word in ("-e", value))])
     return asked
+
+
+def of_program(verb: str) -> argparse.Namespace:
+    """The command line of a program that may have been started without ./lane; exits where it is wrong."""
+    try:
+        return parse([verb, *sys.argv[1:]])
+    except UsageError as error:
+        venv.say(str(error))
+        raise SystemExit(2) from None
 
 
 def help_of(about: str | None, whole: Parser, verbs: dict[str, Parser]) -> NoReturn:
     """Show the help of everything, or of one verb, and exit."""
-    if about in PROGRAMS or about == "mutants":
-        raise UsageError(f"./lane {about} --help shows the help of {about}")
-    if about is not None and about not in verbs:
-        raise UsageError(f"there is no verb {about!r}{near(about, SUMMARIES)}; ./lane help shows all")
+    if about is not None:
+        check_known("verb", about, verbs, "./lane help shows all")
     print((verbs[about] if about else whole).format_help(), end="")
     raise SystemExit(0)
 

@@ -19,9 +19,12 @@ from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import arguments
+
 MEASURE = ROOT / "tools/measure.py"
 PAGE = ROOT / "docs/performance.md"
-SHELL_LANE = ROOT.parent / "shared/bench/shell-lane"
 BEGIN, END = "<!-- written by ./lane bench -->\n", "<!-- end -->\n"
 RUNS = {"lane": "`./lane`", "plain": "`ansible-playbook playbooks/lane.yml`", "shell": "shell lane"}
 #: What is divided by what (medians of RUNS), and the goal: at most this.
@@ -282,30 +285,7 @@ def report(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="./lane bench", description="Times warm lanes against the bare shell lane, in turn."
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (default: 5)")
-    parser.add_argument(
-        "--lanes", type=int, nargs="*", default=[8], help="numbers of lanes to run at once (default: 8)"
-    )
-    parser.add_argument(
-        "--cold", action="store_true", help="the first run of a fresh clone, too (fetches everything twice)"
-    )
-    parser.add_argument("--lane-id", type=int, default=43, help="the first of the ids that are used (default: 43)")
-    parser.add_argument(
-        "--shell-lane", type=Path, default=SHELL_LANE, help=f"the bare shell lane (default: {SHELL_LANE})"
-    )
-    parser.add_argument(
-        "--json",
-        type=Path,
-        default=ROOT / "artifacts/bench.json",
-        help="where the figures go (default: artifacts/bench.json)",
-    )
-    parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.relative_to(ROOT)}, too")
-    asked = parser.parse_args()
-    if asked.rounds < 1:
-        parser.error("--rounds has to be at least 1")
+    asked = arguments.of_program("bench")
     with scratch_folder() as scratch:
         figures = bench(asked, scratch)
     asked.json.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ site.main()
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tools import ROOT, arguments, venv
+from tools.parsing import UsageError
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     venv.clean_environment()
     try:
         asked = arguments.parse(words)
-    except arguments.UsageError as error:
+    except UsageError as error:
         return _refuse(words, str(error))
     _prepare(*arguments.NEEDS.get(asked.verb, []))
     return _run(asked, words)
@@ -53,7 +54,7 @@ def _prepare(*more: str) -> None:
 def _run(asked: argparse.Namespace, words: list[str]) -> int:
     if asked.verb in arguments.PROGRAMS:
         script = str(ROOT / arguments.PROGRAMS[asked.verb])
-        os.execv(venv.PYTHON, [str(venv.PYTHON), "-P", script, *asked.words])  # noqa: S606 - there is no shell on purpose
+        os.execv(venv.PYTHON, [str(venv.PYTHON), "-P", script, *words[1:]])  # noqa: S606 - there is no shell on purpose
     if asked.verb in arguments.PLAYS:
         from tools.play import play
 
@@ -66,9 +67,6 @@ def _run(asked: argparse.Namespace, words: list[str]) -> int:
     tool = importlib.import_module(f"tools.{asked.verb}")
     os.environ["LANE_SCRIPTS"] = f"{os.environ.get('LANE_SCRIPTS', '')} {os.getpid()}"  # lanes that it runs end with it
     try:
-        if asked.verb in arguments.OWN:
-            sys.argv = [f"./lane {asked.verb}", *words[1:]]
-            return int(tool.main() or 0)
         return int(tool.main(asked) or 0)
     except LaneError as error:
         venv.say(error.cause)

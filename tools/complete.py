@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from typing import Any
 
 import argcomplete
 
-from tools import ROOT, arguments
+from tools import ROOT, arguments, developer_verbs
 
 
 def main() -> None:
@@ -23,15 +24,34 @@ def main() -> None:
     argcomplete.autocomplete(arguments.parser()[0], always_complete_options="long")
 
 
-def suites(**_: Any) -> list[str]:
-    """Names of suites."""
-    return ["all", *arguments.suites()]
+def suites(prefix: str = "", **_: Any) -> list[str]:
+    """Names of suites, also after others and a comma."""
+    return _after_comma(prefix, ["all", *arguments.suites()])
 
 
 def tags(prefix: str, **_: Any) -> list[str]:
     """Tags, also after others and a comma."""
+    return _after_comma(prefix, arguments.tags())
+
+
+def stages(**_: Any) -> tuple[str, ...]:
+    """Stages of ./lane test."""
+    return developer_verbs.STAGES
+
+
+def faults(**_: Any) -> list[str]:
+    """Names of faults."""
+    return developer_verbs.fault_names()
+
+
+def judges(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """What judges a mutant: verbs, and suites after the verb suites."""
+    return suites(prefix) if parsed_args.names else list(developer_verbs.JUDGES)
+
+
+def _after_comma(prefix: str, names: list[str]) -> list[str]:
     before = prefix.rpartition(",")[0]
-    return [f"{before},{tag}" if before else tag for tag in arguments.tags()]
+    return [f"{before},{name}" if before else name for name in names]
 
 
 def lane_ids(**_: Any) -> list[str]:

@@ -13,6 +13,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.names import near, unknown_variables
 
 from tools import arguments
+from tools.parsing import UsageError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: tags with a meaning of Ansible's own; the playbook refuses what cannot work
@@ -43,7 +44,7 @@ def check(asked: argparse.Namespace) -> None:
     if "{" not in str(values.get("lane_id", "{")):  # no template
         try:
             arguments.lane_number(str(values["lane_id"]))
-        except arguments.UsageError as error:
+        except UsageError as error:
             raise LaneError("bad_input", "environment", str(error)) from None
     lease = str(values.get("lane_lease", 1))
     if not re.fullmatch(r"\d+(\.\d*)?|.*{.*", lease):

@@ -28,9 +28,10 @@ from ansible.module_utils.lane.core.private_dir import handed_over, read_run
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records
 
+from tools import ROOT, inputs
+
 from .mutation import Mutant, mutants
 
-ROOT = Path(__file__).parents[1]
 EQUIVALENT = ROOT / "tests/mutation/kerbside.yml"
 PROXY_EDITS = ROOT / "tests/mutation/proxy.yml"
 BUILD_LIMIT = 1800.0  # seconds for one build of the proxy
@@ -304,40 +305,13 @@ def of_proxy(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
     yield from proxy.outcomes(lane, edits, asked.smoke_only)
 
 
-def main() -> None:
+def main(asked: argparse.Namespace) -> None:
     """Entry point of `./lane mutants`."""
-    parser = argparse.ArgumentParser(
-        prog="./lane mutants", description="Plant bugs in kerbside, one at a time, and see which ones the lane catches."
-    )
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="WORD",
-        help="how ./lane judges each mutant: nothing for the whole lane, or a verb such as suites",
-    )
-    parser.add_argument(
-        "--proxy",
-        type=Path,
-        metavar="CHECKOUT",
-        help="instead: the bugs of tests/mutation/proxy.yml, in the proxy of this checkout of kerbside",
-    )
-    parser.add_argument("--smoke-only", action="store_true", help="with --proxy: run no suite, only the smoke check")
-    parser.add_argument(
-        "--sample", type=int, default=40, metavar="N", help="mutants of the Python to try (default: 40; 0: all)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="which sample (default: 1)")
-    parser.add_argument("--lane-id", type=int, default=57)
-    parser.add_argument(
-        "--file", help="only files whose path contains this; with --proxy a file or the name of an edit"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the outcomes to FILE")
-    parser.add_argument("-e", "--extra-vars", action="append", default=[], help="more variables for ansible-playbook")
-    asked = parser.parse_args()
-    options = [word for value in asked.extra_vars for word in ("-e", value)]
+    inputs.check(asked.judge)
     component = "proxy" if asked.proxy else "kerbside"
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="lane-mutants-") as scratch:
-        lane = Lane(Path(scratch), asked.lane_id, asked.words, options)
+        lane = Lane(Path(scratch), asked.lane_id, asked.names, asked.judge.forward)
         for one in of_proxy(lane, asked) if asked.proxy else of_python(lane, asked):
             outcomes.append(one)
             print(
@@ -348,7 +322,3 @@ def main() -> None:
     print(table(outcomes, component))
     if asked.json:
         asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -20,6 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import arguments, developer_verbs
+
 CONTROL = ROOT / "module_utils/lane/protocols/ryll"
 LEAST_COVERAGE = 95.0  #: per cent of the lines, and of the branches, of CONTROL
 LANE_ID = 59  #: the lane of the stage `lane`; 60 to 99 are the playbook tests'
@@ -338,26 +341,13 @@ def run_stage(stage: Stage, verbose: bool) -> None:
 
 def main() -> int:
     """Entry point."""
-    names = ("lint", "unit", "playbooks", "lane")
-    parser = argparse.ArgumentParser(
-        prog="./lane test", description=f"Runs the stages in this order, all of them by default: {', '.join(names)}"
-    )
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help="run only these")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the output of what passes as well")
-    parser.epilog = "What follows `--` goes to pytest: ./lane test unit -- -k qmp"
-    words = sys.argv[1:]
-    cut = words.index("--") if "--" in words else len(words)
-    given, options = parser.parse_args(words[:cut]), words[cut + 1 :]
-    if unknown := [name for name in given.stages if name not in names]:
-        parser.error(f"there is no stage {', '.join(unknown)}; the stages are {', '.join(names)}")
-    chosen = given.stages or names
-    if options and not {"unit", "playbooks"} & set(chosen):
-        parser.error("what follows `--` is for pytest, which only the stages unit and playbooks run")
+    given = arguments.of_program("test")
+    chosen = given.names or developer_verbs.STAGES
     makers: dict[str, Callable[[], Stage]] = {
         "lint": lint,
         "setup": setup,
-        "unit": lambda: Stage("unit", [pytest_job("tests/unit", options, 900)]),
-        "playbooks": lambda: Stage("playbooks", [pytest_job("tests/playbooks", options, 3600)]),
+        "unit": lambda: Stage("unit", [pytest_job("tests/unit", given.pytest, 900)]),
+        "playbooks": lambda: Stage("playbooks", [pytest_job("tests/playbooks", given.pytest, 3600)]),
         "lane": whole_lane,
     }
     order = [name for name in makers if name in chosen or (name == "setup" and set(chosen) - {"lint"})]

@@ -5,8 +5,6 @@ verdict is red, names the right component with the right code and cause, comes i
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import signal
@@ -27,7 +25,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 
 from ansible.module_utils.lane.core.errors import COMPONENTS
 from ansible.module_utils.lane.lifecycle import proc
@@ -37,7 +35,9 @@ from judgement import PLAY_BEGINS, Outcome, judge, page, summary
 from place import Place
 from played import Lane
 
-CATALOGUE = Path(__file__).parent / "catalogue.yml"
+from tools import arguments, venv
+from tools.developer_verbs import FAULTS
+
 PAGE = ROOT / "docs/faults.md"
 FIELDS = {"name", "what", "lane", "tags", "vars", "env", "mounts", "without", "no_network", "limits", "do", "during", "repair", "quick", "expect"}
 EXPECTED = {"component", "code", "cause", "within", "noticed", "since", "not_here"}
@@ -248,26 +248,20 @@ class Runner:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="./lane faults", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="faults to run; all without one")
-    parser.add_argument("--quick", action="store_true", help="those that ./lane test runs: every component, without the slow ones")
-    parser.add_argument("--list", action="store_true", help="name the faults and run none")
-    parser.add_argument("--together", type=int, choices=(1, 2, 3), default=3, help="lanes at once (%(default)s)")
-    parser.add_argument("--first-id", type=int, default=40, help="lane ids to use: this one and the next two (%(default)s)")
-    parser.add_argument("--plant", type=json.loads, default={}, metavar="JSON", help="variables for every run, to plant a gap and see that it is noticed")
-    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts/faults", help="where the evidence of each fault goes (%(default)s)")
-    parser.add_argument("--catalogue", type=Path, default=CATALOGUE, metavar="FILE", help="another catalogue than %(default)s")
-    given = parser.parse_args()
+    given = arguments.of_program("faults")
     faults = catalogue(given.catalogue)
-    if unknown := sorted(set(given.names) - {f["name"] for f in faults}):
-        parser.error(f"unknown: {', '.join(unknown)}; --list names them")
+    known = [f["name"] for f in faults]
+    if unknown := [name for name in given.names if name not in known]:  # of another catalogue
+        venv.say(f"there is no fault {unknown[0]!r} in {given.catalogue}")
+        return 2
     chosen = [f for f in faults if (not given.names or f["name"] in given.names) and (not given.quick or f.get("quick"))]
     if given.list:
         for fault in chosen:
             print(f"{fault['name']:28} {fault['what']}")
         return 0
     if os.geteuid() and (roots := [f["name"] for f in chosen if needs_root(f)]):
-        parser.error(f"only root can inject {', '.join(roots)}; name the others, or run this as root")
+        venv.say(f"only root can inject {', '.join(roots)}; name the others, or run this as root")
+        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begun = time.time()
     runner = Runner(given.first_id, given.plant, given.artifacts.absolute(), lambda text: print(text, flush=True))
@@ -284,7 +278,7 @@ def main() -> int:
     print(f"\n{summary(outcomes, runner.good_runs, seconds)}")
     if left:
         print(f"these stay: {', '.join(left)}")
-    if not bad and not left and not given.names and not given.quick and not given.plant and given.catalogue == CATALOGUE:
+    if not bad and not left and not given.names and not given.quick and not given.plant and given.catalogue == FAULTS:
         PAGE.write_text(page(outcomes, runner.good_runs, seconds))
         print(f"wrote {PAGE.relative_to(ROOT)}")
     return 1 if bad or left else 0

@@ -122,11 +122,17 @@ def test_a_broken_environment_is_never_the_verdict_fail(ready: Checkout) -> None
         (["-h"], "fleet     run N full lanes"),
         (["--help"], "./lane up"),
         (["help", "logs"], "--follow"),
+        (["test", "--help"], "STAGE"),
+        (["help", "faults"], "--quick"),
+        (["bench", "--help"], "--rounds"),
+        (["mutants", "-h"], "--sample"),
     ],
 )
-def test_help(fresh: Checkout, args: list[str], words: str) -> None:
-    ran = fresh.run(*args)
-    assert ran.returncode == 0
+def test_help(fresh: Checkout, few: Path, args: list[str], words: str) -> None:
+    """It needs no .venv, nor a Python that could make one."""
+    fake(few, "python3", f'case "$*" in *ensurepip*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
+    ran = fresh.run(*args, PATH=str(few))
+    assert ran.returncode == 0, ran.stderr
     assert words in ran.stdout
     assert not fresh.venv.exists()
 
@@ -214,10 +220,15 @@ def test_a_second_run_installs_nothing(ready: Checkout, few: Path) -> None:
 
 @pytest.mark.slow
 def test_test_installs_more_and_passes_words_on(fresh: Checkout) -> None:
-    for verb, script in (("faults", "tests/faults/run.py"), ("bench", "tools/bench.py"), ("test", "tools/run_tests.py")):
-        ran = fresh.run(verb, "unit", "--", "-k", "a b")
+    for verb, script, words in (
+        ("faults", "tests/faults/run.py", ["--quick", "guest-frozen"]),
+        ("bench", "tools/bench.py", ["--rounds", "1"]),
+        ("test", "tools/run_tests.py", ["unit", "--", "-k", "a b"]),
+    ):
+        assert fresh.run(verb, "--nonsense").returncode == 2
+        ran = fresh.run(verb, *words)
         assert ran.returncode == 0, ran.stderr
-        assert ran.stdout == f"ran {[str(fresh.path / script), 'unit', '--', '-k', 'a b']}\n"
+        assert ran.stdout == f"ran {[str(fresh.path / script), *words]}\n"
     assert fresh.run("test").stderr == ""
 
 

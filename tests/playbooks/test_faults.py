@@ -63,7 +63,7 @@ def test_names_are_listed_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == len(CATALOGUE)
     done = faults(tmp_path, "no-such-fault")
     assert done.returncode == 2
-    assert "unknown: no-such-fault" in done.stderr
+    assert "no fault 'no-such-fault'" in done.stderr
 
 
 @pytest.mark.slow

@@ -69,6 +69,7 @@ class Checkout:
         self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
         self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8")
         self.path.joinpath("tests/faults").mkdir(parents=True)
+        shutil.copy2(ROOT / "tests/faults/catalogue.yml", self.path / "tests/faults")
         for script in ("tests/faults/run.py", "tools/bench.py", "tools/run_tests.py"):
             needed = ", devstub" if script == "tools/run_tests.py" else ""
             self.path.joinpath(script).write_text(f"import sys{needed}; print('ran', sys.argv)\n", encoding="utf-8")

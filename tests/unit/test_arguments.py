@@ -10,9 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.module_utils.lane.core.errors import LaneError
 
-from tools import ROOT, arguments, inputs
+from tools import ROOT, arguments, developer_verbs, inputs
+from tools.parsing import UsageError
 
 
 def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
@@ -54,10 +56,33 @@ def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[s
         (["fleet"], "./lane fleet: the following arguments are required: N"),
         (["help", "smok"], "(did you mean smoke?)"),
         ([""], "there is no verb ''"),
+        (["test", "unti"], "no stage 'unti' (did you mean unit?)"),
+        (["test", "unit", "-v", "lnt"], "no stage 'lnt' (did you mean lint?)"),
+        (["test", "--verbos"], "./lane test has no option --verbos (did you mean --verbose?)"),
+        (["test", "--verb", "--", "-k", "qmp"], "no option --verb (did you mean --verbose?)"),
+        (["test", "lint", "--", "-k", "qmp"], "only unit and playbooks"),
+        (["faults", "kvm-missing", "guest-frozn"], "no fault 'guest-frozn' (did you mean guest-frozen?)"),
+        (["faults", "--quik"], "no option --quik (did you mean --quick?)"),
+        (["faults", "--together", "4"], "--together: 4 is"),
+        (["faults", "--first-id", "98"], "--first-id: 98 is"),
+        (["faults", "--plant", "[1]"], "--plant: [1] is"),
+        (["faults", "--catalogue", "/nowhere"], "--catalogue: /nowhere does not exist"),
+        (["bench", "--round", "3"], "no option --round (did you mean --rounds?)"),
+        (["bench", "--rounds", "0"], "--rounds: 0 is"),
+        (["bench", "--lanes", "2", "x"], "--lanes: x is"),
+        (["bench", "--lane-id", "95"], "--lane-id 95"),
+        (["bench", "now"], "./lane bench does not take 'now'"),
+        (["mutants", "--prox", "x"], "no option --prox (did you mean --proxy?)"),
+        (["mutants", "--sample", "-1"], "--sample: -1 is"),
+        (["mutants", "--lane-id", "100"], "--lane-id: 100 is"),
+        (["mutants", "--proxy", "/nowhere"], "--proxy: /nowhere does not exist"),
+        (["mutants", "sutes", "session"], "no verb 'sutes' (did you mean suites?)"),
+        (["mutants", "smoke", "session"], "./lane smoke does not take 'session'"),
+        (["help", "tset"], "(did you mean test?)"),
     ],
 )
 def test_what_is_refused(words: list[str], said: str) -> None:
-    with pytest.raises(arguments.UsageError) as caught:
+    with pytest.raises(UsageError) as caught:
         arguments.parse(words)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -74,6 +99,9 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["--tags", "tls,smok"], "no_such_tag"),
         (["--skip-tags", "smok"], "no_such_tag"),
         (["suites", "agent,inptu"], "suite_unknown"),
+        (["mutants", "suites", "sesion"], "suite_unknown"),
+        (["mutants", "suites", "session", "-e", "lane_gest=pocket"], "bad_input"),
+        (["mutants", "suites", "session,refusal", "-e", "lane_guest=pocket"], ""),
         (["suites", "agent", "mine", "-e", "lane_suite_files=/mine.yml"], ""),
         (["suites", "agent", "mine", "-e", "@vars.yml"], ""),
         (["-e", "lane_lease=0.5 lane_id=99 mine=1"], ""),
@@ -83,12 +111,51 @@ def test_what_is_refused(words: list[str], said: str) -> None:
 )
 def test_what_is_given_is_looked_at_before_anything_starts(words: list[str], code: str) -> None:
     asked = arguments.parse(words)
+    asked = asked.judge if asked.verb == "mutants" else asked
     if not code:
         inputs.check(asked)
         return
     with pytest.raises(LaneError) as caught:
         inputs.check(asked)
     assert caught.value.code == code
+
+
+def test_what_follows_two_dashes_goes_to_pytest() -> None:
+    asked = arguments.parse(["test", "unit", "-v", "--", "-k", "qmp", "--nonsense"])
+    assert (asked.names, asked.verbose, asked.pytest) == (["unit"], True, ["-k", "qmp", "--nonsense"])
+    assert arguments.parse(["test", "--", "-x"]).pytest == ["-x"]
+    assert arguments.parse(["test"]).pytest == []
+
+
+def test_words_of_mutants_are_a_command_of_their_own() -> None:
+    asked = arguments.parse(["mutants", "--sample", "0", "suites", "-e", "lane_guest=pocket", "session,refusal"])
+    assert (asked.names, asked.sample) == (["suites", "session,refusal"], 0)
+    assert (asked.judge.verb, asked.judge.names, asked.judge.forward) == ("suites", ["session,refusal"], ["-e", "lane_guest=pocket"])
+    assert arguments.parse(["mutants"]).judge.verb == "run"
+
+
+def test_the_names_of_faults_are_those_of_the_catalogue() -> None:
+    faults = yaml.safe_load(developer_verbs.FAULTS.read_text(encoding="utf-8"))["faults"]
+    assert developer_verbs.fault_names() == [fault["name"] for fault in faults]
+    asked = arguments.parse(["faults", "mine", "--catalogue", "/dev/null"])  # tests/faults/run.py looks into that one
+    assert asked.names == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "said"),
+    [
+        ("tools/run_tests.py", ["unti"], "did you mean unit?"),
+        ("tools/bench.py", ["--rounds", "0"], "--rounds"),
+        ("tests/faults/run.py", ["--quik"], "did you mean --quick?"),
+        ("tests/faults/run.py", ["mine", "--catalogue", "tests/faults/catalogue.yml"], "no fault 'mine'"),
+    ],
+)
+def test_programs_without_lane_have_the_same_command_line(script: str, words: list[str], said: str) -> None:
+    ran = subprocess.run([ROOT / ".venv/bin/python", script, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("lane: ") and said in ran.stderr and ran.stderr.count("\n") == 1
+    helped = subprocess.run([ROOT / ".venv/bin/python", script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (helped.returncode, helped.stdout[:14]) == (0, "usage: ./lane ")
 
 
 def test_extra_variables_of_a_command_line_that_cannot_be_read() -> None:
@@ -119,6 +186,14 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("./lane --tags tls,smo", {"tls,smoke "}),
         ("./lane up --chec", {"--check "}),
         ("./lane logs --fol", {"--follow "}),
+        ("./lane suites agent,inp", {"agent,input "}),
+        ("./lane test uni", {"unit "}),
+        ("./lane test lint play", {"playbooks "}),
+        ("./lane faults api-kil", {"api-killed "}),
+        ("./lane mutants su", {"suites "}),
+        ("./lane mutants suites session,refu", {"session,refusal "}),
+        ("./lane mutants suites --smok", {"--smoke-only "}),
+        ("./lane bench --ro", {"--rounds "}),
         ("./lane -e lane_gues", {"lane_guest=", "lane_guests=", "lane_guest_names=", "lane_guest_entry=", "lane_guest_catalogue=", "lane_guests_file="}),
         ("./lane -e lane_guest=po", {"pocket "}),
         ("./lane -e lane_keep=on", {"on_failure "}),

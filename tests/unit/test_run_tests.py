@@ -109,9 +109,3 @@ def test_a_failed_job_shows_its_output(capsys: pytest.CaptureFixture[str]) -> No
     assert "    | loud" in out
     assert "quiet" not in out
     assert [numbers(outcome) for outcome in stage.outcomes] == [(1, 0, 0), (0, 1, 0)]
-
-
-def test_unknown_stages_are_refused() -> None:
-    status, text = run.Runner().run([sys.executable, str(ROOT / "tools/run_tests.py"), "unti"], 30)
-    assert status == 2
-    assert "there is no stage unti; the stages are lint, unit, playbooks, lane" in text
