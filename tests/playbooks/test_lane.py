@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ def test_brought_up_checked_twice_and_taken_down(run_playbook, lane):
     assert up.rc == 0, up
     assert "LANE" not in up.text
     for _ in range(2):
+        begun = time.time()
         smoke = run_playbook("playbooks/lane.yml", "--tags", "smoke,evidence")
         assert smoke.rc == 0, smoke
         verdict = result(lane)
+        assert 0 < verdict["seconds"] < time.time() - begun  # its own, not those since the lane was started
         assert verdict["verdict"] == "pass"
         assert [c["name"] for c in verdict["checks"]] == PLANNED
         assert {c["result"] for c in verdict["checks"]} == {"pass"}

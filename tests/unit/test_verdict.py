@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +198,23 @@ def test_teardown_closes_the_result_and_its_failure_turns_green_red(lane: TestLa
     assert result is not None
     assert verdict.line(result) == "LANE FAIL lane: x stayed"
     assert json.loads(Path(lane.artifacts, "result.json").read_text())["verdict"] == "error"
+
+
+def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane: TestLane) -> None:
+    """A lane that was started an hour ago, and claimed again by a command five seconds ago (claim.keep_on)."""
+    lane.run = replace(lane.run, started=time.time() - 3600)
+    os.utime(Path(lane.dir, "run.json"), times=(time.time() - 5,) * 2)
+    result = write(lane)
+    assert 5 <= result["seconds"] < 60
+    assert verdict.line(result).endswith(f", {result['seconds']:.1f} s")
+    # a phase that begins before the claim counts as well
+    result = write(lane, phases=[{"name": "suites", "seconds": 70.0}, {"name": "evidence", "seconds": 0.0}])
+    assert 70 <= result["seconds"] < 130
+    shutil.rmtree(lane.dir)
+    time.sleep(0.2)
+    closed = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 0.2}, None)
+    assert closed is not None
+    assert result["seconds"] + 0.15 < closed["seconds"] < result["seconds"] + 60
 
 
 def test_only_the_command_that_wrote_a_result_completes_it(lane: TestLane) -> None:

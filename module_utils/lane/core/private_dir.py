@@ -53,6 +53,14 @@ def alone(lane_id: int) -> Iterator[None]:
         yield
 
 
+def claimed_at(lane_dir: str, run: Run) -> float:
+    """When the last command claimed the lane (seconds since 1970); each claim writes or touches run.json."""
+    try:
+        return max(run.started, Path(lane_dir, RUN_FILE).stat().st_mtime)
+    except OSError:
+        return run.started
+
+
 def make_folders(lane_dir: str) -> None:
     """The folders that every lane has, each 0700 whatever the umask."""
     for name in FOLDERS:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import PRODUCT, LaneError, clock, one_line
-from ..core.private_dir import Run, handed_over, read_json, write_private
+from ..core.private_dir import Run, claimed_at, handed_over, read_json, write_private
 from ..core.secrets import masked
 from ..programs import records
-from . import check_results, collect, diagnosis, junit, secret_scan
+from . import check_results, collect, diagnosis, junit, logs, secret_scan
 from .origins import origins
 
 SCHEMA = 2
@@ -152,7 +152,8 @@ def write(
         "verdict": verdict,
         "started": clock(run.started),
         "finished": clock(now),
-        "seconds": round(now - run.started, 2),
+        # of this command; its first phase may have begun before the claim
+        "seconds": round(max(now - claimed_at(lane_dir, run), sum(phase["seconds"] for phase in phases)), 2),
         "accel": {"chosen": accel.get("chosen"), "reason": accel.get("reason")},
         "guests": guests,
         "versions": {**_versions(known), **versions},
@@ -207,8 +208,9 @@ def close(
     if result is None or result["command_id"] != command:
         return None
     now = time.time()
+    seconds = result["seconds"] + now - (logs.moment(result["finished"]) or now)  # run.json is gone by now
     result["phases"].append(phase)
-    result.update(finished=clock(now), seconds=round(now - run.started, 2))
+    result.update(finished=clock(now), seconds=round(seconds, 2))
     if fault and result["verdict"] == "pass":
         result.update(verdict="error", blame={"phase": "teardown", **fault})
     save(artifacts_dir, result)
