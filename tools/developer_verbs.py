@@ -15,8 +15,8 @@ from tools.parsing import Parser, UsageError, check_known, complete_by, existing
 STAGES = ("lint", "unit", "playbooks", "lane")
 WITH_PYTEST = ("unit", "playbooks")
 FAULTS = ROOT / "tests/faults/catalogue.yml"
-#: Verbs by which ./lane mutants has a lane judged.
-JUDGES = ("run", "smoke", "suites")
+#: Verbs that can judge a mutant, instead of a whole lane.
+JUDGES = ("smoke", "suites")
 STATUSES = {
     "test": "Exit status: 0 everything passed, 1 something failed, 2 wrong use.",
     "faults": "Exit status: 0 every fault was found as expected, 1 one was not, 2 wrong use.",
@@ -123,7 +123,7 @@ def _add_mutants(mutants: Parser) -> None:
         "names",
         nargs="*",
         metavar="VERB",
-        help="how ./lane judges each mutant: run (default), smoke, or suites and their names",
+        help="what judges each mutant: smoke, or suites and their names (default: a whole lane)",
     )
     complete_by(names, "judges")
     mutants.add_argument(
@@ -163,4 +163,4 @@ def check(asked: argparse.Namespace) -> None:
             f"./lane bench: {max(asked.lanes)} lanes from --lane-id {asked.lane_id} on: lane ids end at 99"
         )
     elif asked.verb == "mutants" and asked.names:
-        check_known("verb", asked.names[0], JUDGES, f"a mutant is judged by {', '.join(JUDGES)}")
+        check_known("verb", asked.names[0], JUDGES, f"a mutant is judged by {' or '.join(JUDGES)}, or by a whole lane")

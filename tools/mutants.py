@@ -176,20 +176,25 @@ class Lane:
             shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
 
     def judge(self, outcome: Outcome, words: list[str], **settings: str) -> Outcome:
-        """Run a whole lane and note in the outcome what it says."""
+        """Run a lane and note in the outcome what it says; a verb that needs a running lane gets one."""
         begun = time.monotonic()
+        starts = words[:1] in (["smoke"], ["suites"])
         try:
-            done = self.run(*words, **settings)
+            done = self.run(*(["up"] if starts else words), **settings)
+            if starts and done.returncode == 0:
+                done = self.run(*words, **settings)
             outcome.verdict = {0: "pass", 1: "fail"}.get(done.returncode, "error")
             result = json.loads((self.artifacts / "result.json").read_text(encoding="utf-8"))
             if blame := result["blame"]:
                 outcome.component, outcome.check = blame["component"], blame["check"] or ""
                 outcome.code, outcome.cause = blame.get("code") or "", blame["cause"]
         except subprocess.TimeoutExpired:
-            outcome.verdict = "timeout"
-            self.run("down")
+            outcome.verdict, starts = "timeout", True
         except (OSError, ValueError, KeyError) as error:
             outcome.cause = f"no result.json: {error}"
+        finally:
+            if starts:
+                self.run("down")
         outcome.seconds = round(time.monotonic() - begun, 1)
         return outcome
 
