@@ -48,11 +48,13 @@ def test_each_change_is_made_once_and_is_python(source: str, expected: list[str]
 
 
 def test_a_mutant_that_is_listed_as_equivalent_is_there() -> None:
-    for one in yaml.safe_load((ROOT / "tests/mutation/equivalent.yml").read_text(encoding="utf-8")):
-        source = (ROOT / one["module"]).read_bytes()
+    listed = yaml.safe_load((ROOT / "tests/mutation/equivalent.yml").read_text(encoding="utf-8"))
+    there = set()
+    for module in {one["module"] for one in listed}:
+        source = (ROOT / module).read_bytes()
         lines = source.decode().splitlines()
-        assert (one["line"], one["change"]) in {(lines[mutant.line - 1].strip(), mutant.what) for mutant in mutants(source)}, one
-        assert one["reason"]
+        there |= {(module, lines[mutant.line - 1].strip(), mutant.what) for mutant in mutants(source)}
+    assert [one for one in listed if (one["module"], one["line"], one["change"]) not in there or not one["reason"]] == []
 
 
 class FakeLane(Lane):
