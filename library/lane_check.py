@@ -222,7 +222,12 @@ def main() -> None:
             transcript_file=given["transcript_file"],
             report=whose,
         )
-        context = outside_checks.Context(run=run, banner=guest["banner"], **{name: given[name] for name in CONTEXT})
+        context = outside_checks.Context(
+            run=run,
+            banner=guest["banner"],
+            session=given["pid"] is not None,
+            **{name: given[name] for name in CONTEXT},
+        )
         planned = smoke.Plan(
             guest["name"], bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None
         )

@@ -8,7 +8,7 @@ away.
         lane_id: "{{ lane_id }}" # this and the rest only for a command that ends with a verdict
         lane_dir: "{{ lane_dir }}"
         artifacts_dir: "{{ lane_artifacts_dir }}"
-        planned: "{{ lane_checks }}"
+        planned: "{{ lane_plan }}"
         summary_dir: "{{ lane_summary_dir }}"
 
 Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules

@@ -37,10 +37,14 @@ def judged(expect: dict[str, Any] | None = None, *, line: str = f"LANE FAIL qemu
     """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after
     two.
     """
-    result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame})
+    result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame, "checks": checks(more.get("hello", "fail"), more.get("frames", "fail"))})
     lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
     played = sys.modules["played"].Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))
     return run.judge({"name": "x", "what": "x", "expect": expect or EXPECT}, played, more.get("since", 100.0), lambda value: value, more.get("stretch", 1.0))
+
+
+def checks(hello: str, frames: str) -> list[dict[str, str]]:
+    return [{"suite": "smoke", "guest": "pocket", "name": name, "result": result} for name, result in (("hello", hello), ("frames", frames))]
 
 
 def test_a_run_that_was_refused_before_its_claim_needs_no_report() -> None:
@@ -66,6 +70,7 @@ def test_a_fault_that_is_caught_is_good() -> None:
         ({"page": PAGE.replace("run-7", "run-6")}, "WRONG REPORT: report.html does not show 'run-7'"),
         ({"page": PAGE.replace("<b>qemu</b>", "").replace("qemu", "kemu")}, "WRONG REPORT: report.html does not show 'qemu'"),
         ({"page": PAGE.replace("SIGKILL", "SIGTERM")}, "WRONG REPORT: report.html does not show"),
+        ({"hello": "not run", "frames": "pass"}, "PASSED WITHOUT A SESSION: frames"),
         ({"result": {}, "code": None}, "WRONG CODE"),
         ({"verdict_at": 105.5}, "LATE: 5.5 s, at most 5.0 s"),
         ({"verdict_at": 110.5, "stretch": 2.0}, "LATE: 10.5 s, at most 10.0 s"),

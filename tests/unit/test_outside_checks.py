@@ -186,6 +186,18 @@ def test_no_connection_and_no_ryll(lane: TestLane) -> None:
         lane.start(lane.program("ryll", "exec sleep 60"))
 
 
+def test_a_ryll_of_an_earlier_command_does_not_count(lane: TestLane) -> None:
+    with listening() as proxy:
+        port = proxy.getsockname()[1]
+        lane.start(lane.program("ryll", "", argv=(sys.executable, "-c", CONNECT.format([port]))))
+        with proxy.accept()[0]:
+            before = where(lane, proxy_port=port, session=False)
+            for check in (outside_checks.path, outside_checks.screenshot):
+                with pytest.raises(LaneError) as caught:
+                    check(before)
+                assert caught.value.code == "ryll_not_running"
+
+
 def test_every_check_runs_and_the_first_failure_is_reported(lane: TestLane) -> None:
     lane.start(lane.program("qemu", "echo guest: ready > logs/serial.log; exec sleep 60"))
     with api(lambda n, auth: (200, "")) as port:

@@ -69,6 +69,7 @@ class Context:
     limit: float = 5.0  #: seconds for each answer of qemu, ryll or the proxy
     wait: bool = True  #: wait for what may still come, and watch all programs of the lane meanwhile
     lossy: bool = False  #: a lossy compression was asked for, so the picture may differ by what that explains
+    session: bool = True  #: this command started ryll; otherwise one that is there is of an earlier command
     client: Client | None = None  #: an open connection to ryll, which serves one client at a time
     files: list[str] = field(default_factory=list)  #: the pictures that were written, below lane_dir
 
@@ -180,10 +181,10 @@ def path(context: Context) -> dict[str, Any]:
 
     Raises LaneError (kerbside for a connection to qemu, ryll for none to the proxy).
     """
-    entry = records.record(context.lane_dir, "ryll")
+    entry = records.record(context.lane_dir, "ryll") if context.session else None
     members = proc.group_members(entry.group) if entry and entry.running(context.run) else []
     if not members:
-        raise LaneError("ryll_not_running", "ryll", "ryll is not running while it is checked", "look at logs/ryll.log")
+        raise _not_running()
     inodes = proc.socket_inodes(p.pid for p in members)
     remotes = sorted(c.remote for c in proc.connections() if c.inode in inodes and c.state == proc.ESTABLISHED)
     shown = [f"{address}:{port}" for address, port in remotes]
@@ -197,6 +198,10 @@ def path(context: Context) -> dict[str, Any]:
         )
         raise LaneError("proxy_not_connected", "ryll", problem, "look at logs/ryll.log")
     return {"remotes": shown}
+
+
+def _not_running() -> LaneError:
+    return LaneError("ryll_not_running", "ryll", "ryll is not running while it is checked", "look at logs/ryll.log")
 
 
 def frames(context: Context) -> dict[str, Any]:
@@ -331,6 +336,8 @@ def screendump(lane_dir: str, qmp: Qmp) -> Image:
 
 def screenshot(context: Context) -> Image:
     """What ryll shows at this moment, as RGBA so that the guest's pixels come as they are."""
+    if not context.session:
+        raise _not_running()
     deadline = time.monotonic() + context.limit
     if context.client:
         return _shoot(context.client, deadline)
