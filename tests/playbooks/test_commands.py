@@ -27,7 +27,7 @@ ALONE = {
     "./lane help": "./lane suites",
     "./lane doctor": "leftovers",
     "./lane suites --help": "usage: ./lane suites",
-    "ansible-doc -M library -t module ryll_session": "Connects to the control socket",
+    ".venv/bin/ansible-doc -M library -t module ryll_session": "Connects to the control socket",
     ".venv/bin/ansible-galaxy collection list": "community.crypto",
 }
 #: Run here on one lane, in this order.

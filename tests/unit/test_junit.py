@@ -108,3 +108,15 @@ def test_the_summary_shows_text_as_text() -> None:
 def test_the_annotation_is_escaped_as_github_wants_it() -> None:
     told = github.annotation(blamed(None, "50% of a,b:\r\nc", component="proxy"))
     assert told == "::error title=lane%3A proxy::50%25 of a,b:%0D%0Ac"
+
+
+def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for name in ("screenshot.png", "screendump.png", "pictures/screenshot-uncalibrated.png"):
+        (tmp_path / name).touch()
+    found = result(("screenshot", "pass"), ("frames", "pass")) | {"guests": ["uncalibrated", "pocket"]}
+    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [{**found["checks"][0], "suite": "mine"}]
+    cases = ElementTree.fromstring(junit.xml(found, tmp_path))[0]
+    attached = [re.findall(r"\[\[ATTACHMENT\|.*?/([\w.-]+)\]\]", case.findtext("system-out") or "") for case in cases]
+    both, sextant = ["screenshot.png", "screendump.png"], ["screenshot-uncalibrated.png"]
+    assert attached == [both[:1], both, sextant, sextant, [], []]
