@@ -1,6 +1,6 @@
 """Play kerbside's own tests against a lane: its smoke client and its tempest scenario, unchanged, from its source distribution.
 
-    .venv/bin/python tests/upstream.py [-e NAME=VALUE]...
+    .venv/bin/python tests/upstream.py [--lane-id N] [-e NAME=VALUE]...
 
 A cross-check that nobody here wrote; docs/testing.md has its result. Not part of `./lane test`: it builds a ryll with
 digest-decode from crates.io (ten minutes or more, once) and installs tempest.
@@ -8,6 +8,7 @@ digest-decode from crates.io (ten minutes or more, once) and installs tempest.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -25,20 +26,25 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 from lane.core.private_dir import handed_over, read_run
 from lane.prepare import guest_image
 
-LANE_ID = 53
-LANE_DIR = Path(f"/tmp/kerbside-lane-{LANE_ID}")
-GIVEN = ["-e", f"lane_id={LANE_ID}", "-e", "lane_guest=uncalibrated", "-e", "lane_ryll_origin=crates:0.3.0", "-e", "lane_ryll_features=digest-decode"]
+RYLL = ["-e", "lane_guest=uncalibrated", "-e", "lane_ryll_origin=crates:0.3.0", "-e", "lane_ryll_features=digest-decode"]
 
 
-def lane(*words: str) -> None:
-    subprocess.run([ROOT / "lane", *words, *GIVEN, *sys.argv[1:]], check=True)
+class Lane:
+    """A lane of this id. options: more of `./lane`."""
+
+    def __init__(self, lane_id: int, options: list[str]) -> None:
+        self.dir = Path(f"/tmp/kerbside-lane-{lane_id}")
+        self.options = ["-e", f"lane_id={lane_id}", *RYLL, *options]
+
+    def run(self, *words: str) -> None:
+        subprocess.run([ROOT / "lane", *words, *self.options], check=True)
 
 
-def ryll(socket: Path) -> subprocess.Popen[bytes]:
+def ryll(lane: Lane, socket: Path) -> subprocess.Popen[bytes]:
     """The lane's ryll with the options that kerbside's tests expect, as soon as its control socket is there."""
-    lane("--tags", "kerbside")  # a console.vv that is new
-    command = [handed_over(str(LANE_DIR))["lane_ryll"]["path"], "--headless", "--file", LANE_DIR / "console.vv", "--control-socket", socket]
-    client = subprocess.Popen([*command, "--enable-paste-as-keystrokes"], env={**os.environ, "KERBSIDE_LANE": read_run(str(LANE_DIR)).mark})
+    lane.run("--tags", "kerbside")  # a console.vv that is new
+    command = [handed_over(str(lane.dir))["lane_ryll"]["path"], "--headless", "--file", lane.dir / "console.vv", "--control-socket", socket]
+    client = subprocess.Popen([*command, "--enable-paste-as-keystrokes"], env={**os.environ, "KERBSIDE_LANE": read_run(str(lane.dir)).mark})
     end = time.monotonic() + 60
     while not socket.exists():
         if client.poll() is not None or time.monotonic() > end:
@@ -47,8 +53,17 @@ def ryll(socket: Path) -> subprocess.Popen[bytes]:
     return client
 
 
+def end(client: subprocess.Popen[bytes]) -> None:
+    client.kill()
+    client.wait()
+
+
 def main() -> None:
     """Run both; the exit status is that of the first that fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lane-id", type=int, default=53)
+    given, options = parser.parse_known_args()
+    lane = Lane(given.lane_id, options)
     fetched = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]["uncalibrated"]["fetch"]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kerbside-tests-")))
@@ -58,10 +73,10 @@ def main() -> None:
         # tempest-plugin takes its version from git, which a source distribution does not have
         env = {**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": fetched["version"], "PBR_VERSION": fetched["version"]}
         env |= {"WORKDIR": str(folder), "TEMPEST_VENV": str(folder / "venv"), "TEMPEST_ETC": str(folder / "etc"), "LOCK_PATH": str(folder / "lock")}
-        env |= {"CONTROL_SOCKET_PATH": str(socket), "SERIAL_LOG_PATH": str(LANE_DIR / "logs/serial.log")}
-        lane("up")
-        stack.callback(lane, "down")
-        stack.callback(ryll(socket).kill)
+        env |= {"CONTROL_SOCKET_PATH": str(socket), "SERIAL_LOG_PATH": str(lane.dir / "logs/serial.log")}
+        stack.callback(lane.run, "down")
+        lane.run("up")
+        stack.callback(end, ryll(lane, socket))
         for command in ([sys.executable, "tools/direct-qemu/smoke-client.py", str(socket)], ["bash", "tools/direct-qemu/run-scenario.sh"]):
             if status := subprocess.run(command, cwd=source, env=env, check=False).returncode:
                 sys.exit(status)

@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -254,25 +255,28 @@ class Proxy:
     def binary(self) -> str:
         return str(self.target / "release/kerbside-proxy")
 
+    @contextmanager
+    def edited(self, edit: dict[str, str]) -> Iterator[int]:
+        """Build the proxy with an edit, for as long as the block runs. Yields the line that it changes."""
+        path = self.crate / "src" / edit["file"]
+        source = path.read_text(encoding="utf-8")
+        if edit["find"] not in source:
+            raise SystemExit(f"lane: {PROXY_EDITS}: {edit['name']}: its text is not in {edit['file']} of this kerbside")
+        path.write_text(source.replace(edit["find"], edit["put"], 1), encoding="utf-8")
+        try:
+            if said := self.build():
+                raise SystemExit(f"lane: {edit['name']} does not compile: {said}")
+            yield source[: source.index(edit["find"])].count("\n") + 1
+        finally:
+            path.write_text(source, encoding="utf-8")
+
     def outcomes(self, lane: Lane, edits: list[dict[str, str]], smoke_only: bool) -> Iterator[Outcome]:
         """Build the proxy with each edit, and run the lane on it."""
         for edit in edits:
-            path = self.crate / "src" / edit["file"]
-            source = path.read_text(encoding="utf-8")
-            if edit["find"] not in source:
-                raise SystemExit(
-                    f"lane: {PROXY_EDITS}: {edit['name']}: its text is not in {edit['file']} of this kerbside"
-                )
-            line = source[: source.index(edit["find"])].count("\n") + 1
-            outcome = Outcome(edit["file"], line, edit["name"], edit["needs"] or "smoke", "error")
-            path.write_text(source.replace(edit["find"], edit["put"], 1), encoding="utf-8")
-            try:
-                if said := self.build():
-                    raise SystemExit(f"lane: {edit['name']} does not compile: {said}")
+            with self.edited(edit) as line:
+                outcome = Outcome(edit["file"], line, edit["name"], edit["needs"] or "smoke", "error")
                 words = ["suites", edit["needs"]] if edit["needs"] and not smoke_only else []
                 yield lane.judge(outcome, words, KERBSIDE_PROXY_BIN=self.binary)
-            finally:
-                path.write_text(source, encoding="utf-8")
 
 
 def table(outcomes: list[Outcome], component: str) -> str:

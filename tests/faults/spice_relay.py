@@ -11,6 +11,10 @@ from typing import Any
 
 #: (to_server, channel type, message type, body) -> the bodies to pass on instead; the message's type stays.
 Change = Callable[[bool, int, int, bytes], list[bytes]]
+#: Display's messages that draw a picture of their own (SPICE_MSG_DISPLAY_DRAW_COPY) and how it may be packed (SpiceImageType).
+DRAW_COPY = 304
+IMAGES = {"bitmap": 0, "quic": 1, "lz_palette": 100, "lz": 101, "glz": 102, "lz4": 109}
+MAIN_INIT, KEY_DOWN = 103, 101
 CHANNELS = {"main": 1, "display": 2, "inputs": 3, "cursor": 4}
 
 
@@ -79,6 +83,14 @@ class Link:
                 yield struct.pack("<HI", kind, len(passed)) + passed
 
 
+def image(kind: int, body: bytes) -> int | None:
+    """How the image of a message is packed: after surface, box and clip comes the offset of its descriptor (id and type)."""
+    if kind != DRAW_COPY:
+        return None
+    at = 21 + (4 + 16 * struct.unpack_from("<I", body, 21)[0] if body[20] else 0)
+    return body[struct.unpack_from("<I", body, at)[0] + 8]
+
+
 def exactly(source: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -90,14 +102,32 @@ def exactly(source: socket.socket, size: int) -> bytes:
 
 
 def change(rule: dict[str, Any]) -> Change:
-    """rule: channel, to (server or client), types (all without), and what is wrong with such messages: drop (true,
-    or the numbers of those to drop,
-    counted from 1), double (numbers), flip (the number of the byte whose lowest bit is turned, from the end), delay (seconds)."""
-    counted = 0
+    """What a rule does wrong.
+
+    Which messages: channel, to (server or client), types (all without), images (only those that draw an image packed in one of
+    these ways), size (only those that make a surface of this width and height). When: typed (not before so many keys were pressed
+    in the session), later (nor for so many seconds after the last of them), still (nor before no such message came for so many
+    seconds). What: drop (true, or the numbers of those to drop, counted from 1), double (numbers), flip (the number of the byte
+    whose lowest bit is turned, from the end; longer: only if so many bytes are before it), delay (seconds).
+    """
+    counted, pressed, since, last = 0, 0, 0.0, 0.0
 
     def wrong(to_server: bool, channel: int, kind: int, body: bytes) -> list[bytes]:
-        nonlocal counted
+        nonlocal counted, pressed, since, last
+        if (channel, kind) == (CHANNELS["main"], MAIN_INIT) and not to_server:
+            pressed = 0
+        if (channel, kind) == (CHANNELS["inputs"], KEY_DOWN) and to_server:
+            pressed, since = pressed + 1, time.monotonic()
+        if pressed < rule.get("typed", 0) or time.monotonic() - since < rule.get("later", 0):
+            return [body]
         if to_server != (rule["to"] == "server") or channel != CHANNELS[rule["channel"]] or kind not in rule.get("types", (kind,)):
+            return [body]
+        if "images" in rule and image(kind, body) not in [IMAGES[name] for name in rule["images"]]:
+            return [body]
+        if "size" in rule and struct.unpack_from("<II", body, 4) != tuple(rule["size"]):
+            return [body]
+        if not counted and (last + rule.get("still", 0)) > time.monotonic():
+            last = time.monotonic()
             return [body]
         counted += 1
         time.sleep(rule.get("delay", 0))

@@ -1,9 +1,10 @@
 """Plays the suites with one part of the lane wrong at a time, and sees that the right check turns red and names
 the right component.
 
-    .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [NAME...]
+    .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [--proxy CHECKOUT] [NAME...]
 
-LANE_DIR is that of a lane that is up. The faults are in suites.yml, whose head says what they may be.
+LANE_DIR is that of a lane that is up, CHECKOUT one of kerbside or its unpacked source distribution; without it the faults of
+kerbside-proxy's own source are passed over. The faults are in suites.yml, whose head says what they may be.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -27,7 +29,7 @@ import yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT / "module_utils"))
+sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
 sys.path.insert(0, str(HERE))
 
 from lane.checks.suites import engine, gtk, plan
@@ -35,6 +37,8 @@ from lane.checks.suites.actors import ACTORS
 from lane.checks.suites.stage import LaneStage, Place
 from lane.prepare import guest_image
 from spice_relay import Relay, change
+
+from tools.mutants import PROXY_EDITS, Proxy
 
 SUITES = ROOT / "roles/suites/files"
 
@@ -53,10 +57,10 @@ def edited(file: Path, edits: list[dict[str, str]]) -> str:
 
 
 class Rig:
-    """A lane that is up, and its suites."""
+    """A lane that is up, and its suites. proxy: the source of kerbside-proxy, if there is one."""
 
-    def __init__(self, lane_dir: str) -> None:
-        self.lane_dir = Path(lane_dir)
+    def __init__(self, lane_dir: str, proxy: Proxy | None = None) -> None:
+        self.lane_dir, self.proxy = Path(lane_dir), proxy
         known = {name: json.loads((self.lane_dir / f"handover/{name}.json").read_text()) for name in ("guest", "ryll", "kerbside", "deps")}
         run = json.loads((self.lane_dir / "run.json").read_text())
         self.kerbside = Path(known["kerbside"]["python"])
@@ -112,10 +116,12 @@ class Rig:
                 gtk.program = lambda: wrong
             for name in ("api", "daemon"):
                 lane.described[name] = self._program(lane.described[name], fault, stack)
+            if words := fault.get("qemu"):
+                lane.described["qemu"] = replace(lane.described["qemu"], argv=(*lane.described["qemu"].argv, *words))
             suite = replace(suite, kerbside={**suite.kerbside, **fault.get("settings", {})})
             if options := fault.get("options"):
                 suite = replace(suite, ryll=tuple(options["ryll"]))
-            return engine.run(lane, suite, suite.guests[0], ACTORS, slow=False)
+            return engine.run(lane, suite, suite.guests[0], ACTORS, slow=fault.get("slow", False))
 
     def restore(self) -> None:
         LaneStage(self.place, self.guests).restore()
@@ -124,7 +130,9 @@ class Rig:
     def _place(self, fault: dict[str, Any]) -> Iterator[Place]:
         place = self.place
         if rules := fault.get("ryll"):
-            wrapper = self.lane_dir / "tmp/ryll"
+            wrapper, first = self.lane_dir / "tmp/ryll", self.lane_dir / "tmp/first-picture"
+            first.unlink(missing_ok=True)
+            rules = {**rules, **({"stale": str(first)} if rules.get("stale") else {})}
             wrapper.write_text(f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}' {place.ryll} \"$@\"\n")
             wrapper.chmod(0o700)
             place = replace(place, ryll=str(wrapper))
@@ -144,12 +152,24 @@ class Rig:
                 file = copy / "kerbside" / edit["file"]
                 file.write_text(edited(file, [edit]), encoding="utf-8")
             program = replace(program, env={**program.env, "PYTHONPATH": str(copy)})
+        if name := fault.get("proxy"):
+            program = replace(program, env={**program.env, "KERBSIDE_PROXY_BIN": str(self._proxy(name))})
         if rule := fault.get("relay"):
             relay = Relay(self.place.spice_port, change(rule))
             stack.callback(relay.close)
             old, new = f"insecure_port: {self.place.spice_port}", f"insecure_port: {relay.port}"
             files = {path: (source, form.replace(old, new)) for path, (source, form) in program.secret_files.items()}
             program = replace(program, secret_files=files)
+        return program
+
+    def _proxy(self, name: str) -> Path:
+        """kerbside-proxy with an edit of tests/mutation/proxy.yml, built once for the lane."""
+        program = self.lane_dir / f"tmp/kerbside-proxy-{name}"  # the path tells whether the daemon has to be started anew
+        if not program.exists():
+            assert self.proxy is not None
+            (edit,) = (one for one in yaml.safe_load(PROXY_EDITS.read_text(encoding="utf-8")) if one["name"] == name)
+            with self.proxy.edited(edit):
+                shutil.copy(self.proxy.binary, program)
         return program
 
 
@@ -191,16 +211,25 @@ def main(words: list[str]) -> int:
     parser.add_argument("lane_dir")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--list", action="store_true")
-    given = parser.parse_args(words)
+    parser.add_argument("--proxy", type=Path, metavar="CHECKOUT")
+    given = parser.parse_intermixed_args(words)
     known = faults()
     if given.list:
         print(*(f"{fault['name']:34} {fault['suite']:10} {', '.join(fault['expect'])}" for fault in known), sep="\n")
         return 0
     if unknown := set(given.names) - {fault["name"] for fault in known}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    rig, wrong = Rig(given.lane_dir), 0
-    for fault in known:
-        if given.names and fault["name"] not in given.names:
+    with tempfile.TemporaryDirectory(prefix="lane-faults-") as scratch:
+        rig = Rig(given.lane_dir, Proxy(given.proxy, Path(scratch)) if given.proxy else None)
+        return judge(rig, [fault for fault in known if not given.names or fault["name"] in given.names])
+
+
+def judge(rig: Rig, chosen: list[dict[str, Any]]) -> int:
+    """Play these faults; 1 when one was not seen as it has to be."""
+    wrong = 0
+    for fault in chosen:
+        if "proxy" in fault and rig.proxy is None:
+            print(f"--  {fault['name']:34} {fault['suite']:10} not played without --proxy CHECKOUT", flush=True)
             continue
         entries = rig.play(fault)
         found = verdicts(entries)

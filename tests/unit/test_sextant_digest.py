@@ -12,6 +12,7 @@ import pytest
 import zxingcpp
 from ansible.module_utils.lane.checks import sextant_digest
 from ansible.module_utils.lane.checks.suites import sextant
+from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from PIL import Image
 from suite_lane import Lane, Monitor, check, gives, outcome, played, says
 
@@ -228,6 +229,31 @@ def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: dict[st
 def test_a_digest_that_only_ryll_shows_wrong_is_rylls_fault(lane: Lane, screens: dict[str, list[Any]]) -> None:
     screens["shown"], screens["drawn"] = [told(-6)], [told(6)]
     assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", "ryll")
+
+
+def test_a_picture_of_qemu_in_the_middle_of_a_refresh_says_nothing(lane: Lane, screens: dict[str, list[Any]]) -> None:
+    screens["shown"], screens["drawn"] = [told(-6)], [told(-6), sextant_digest.BadDigest("cut"), told(7)]
+    assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", "ryll")
+    screens["drawn"] = [told(7), told(8, line=1)]  # a whole one that tells of nothing new is the guest's
+    assert outcome(lane, {"digest": {"moved": ["line"]}, **SOON}) == ("digest_crc_wrong", "guest")
+
+
+def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [Refused("screenshot", "no_such_surface", "none")] * 2
+    take = sextant.shown
+
+    def shown(*_: Any) -> Any:
+        if answers:
+            raise answers.pop(0)
+        return take()
+
+    monkeypatch.setattr(sextant, "shown", shown)
+    screens["shown"] = screens["drawn"] = [told(6)]
+    assert outcome(lane, {"digest": {}, "within": 5}) == (None, None)
+    answers[:] = [Refused("screenshot", "no_such_surface", "none")] * 99
+    assert outcome(lane, {"digest": {}, **SOON}) == ("digest_missing", "ryll")
+    answers[:] = [Refused("screenshot", "internal_error", "poisoned")]
+    assert outcome(lane, {"digest": {}, "within": 5}) == ("ryll_refused", "ryll")
 
 
 def test_a_kind_of_events_settles(lane: Lane, screens: dict[str, list[Any]]) -> None:

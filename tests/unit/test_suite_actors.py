@@ -126,6 +126,7 @@ def test_what_an_actor_cannot_do_without() -> None:
         "closed": {"link"},
         "drain": {"equals"},
         "file": {"name", "bytes"},
+        "handed_out": {"console"},
         "log": {"of"},
         "open": {"link"},
         "process": {"name"},

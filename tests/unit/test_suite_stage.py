@@ -216,6 +216,8 @@ def test_a_console_is_waited_for_and_its_token_is_a_secret(lane: LaneStage, monk
 def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
     lane.guest = {"name": "pocket", "agent": True}
     talk = lane.connect("ryll", {"host": "agent", "password": "p"}, ("--x",))
+    like = records.described(lane.place.lane_dir, "ryll")  # what second_look starts once more, without the proxy
+    assert like is not None and like.argv[-1] == "--x" and like.argv[like.argv.index("--control-socket") + 1] == lane.place.control_socket
     file = Path(lane.place.lane_dir, "ryll.vv")
     assert file.read_text() == "[virt-viewer]\nhost=agent\npassword=p\n" and file.stat().st_mode & 0o777 == 0o600
     assert lane.clients() == ["ryll"]

@@ -48,6 +48,22 @@ def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: l
     assert code is None or (entry["detail"]["component"] == "guest" and entry["detail"]["evidence"].startswith(lane.place.serial_log))
 
 
+def test_a_client_that_was_connected_directly_to_qemu_serves_no_other_check(lane: Lane) -> None:
+    culprit = {"instead_of": "guest", "blame": "proxy", "steps": [{"connect": {"direct": True}}]}
+    first, second = played(lane, check(MISSING, if_failed=[culprit]), {**check({"send_key": {"key": "a"}}), "name": "two", "client": "shared"})
+    assert (first["detail"]["component"], second["result"]) == ("proxy", "pass")
+    direct, through = [one for one in lane.did if one[0] == "connect"]
+    assert direct[2]["port"] == "17904" and through[2] == lane.keys
+    assert lane.did.index(("stop", "ryll")) < lane.did.index(through)
+
+
+def test_a_check_that_lacks_an_earlier_step_asks_nobody_who_is_to_blame(lane: Lane) -> None:
+    culprit = {"instead_of": "guest", "blame": "proxy", "steps": [{"connect": {"direct": True}}]}
+    lacking = {**check({"digest": {"than": "m"}}, if_failed=[culprit]), "name": "two"}
+    _, second = played(lane, check(MISSING, {"digest": {}, "register": "m"}), lacking)
+    assert second["result"] == "not run" and not [one for one in lane.did if one[0] == "connect"]
+
+
 def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_from_its_beginning(lane: Lane) -> None:
     serial = Path(lane.place.serial_log)
     serial.write_text("before, and many words more\r\n")

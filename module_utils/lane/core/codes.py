@@ -182,6 +182,7 @@ CODES: dict[str, tuple[str, str]] = {
     "suite_guest_not_up": ("The guest of a suite did not print its banner.", "Read the serial log and qemu's log."),
     "suite_api_silent": ("kerbside's API gave no answer.", "Read logs/api.log."),
     "suite_no_console": ("kerbside's API gave no console.vv.", "Read logs/api.log and logs/daemon.log."),
+    "suite_not_handed_out": ("kerbside tells its proxy something else about a console than its sources say, or nothing.", "Read logs/daemon.log; handed_out in docs/suites.md says what is compared."),
     "suite_ticket_shown": ("qemu's SPICE ticket, which only kerbside may know, was in an answer or in an output.", "Find out which part shows it."),
     "suite_client_gone": ("A client of a suite has ended before its steps were played.", "Read the client's log."),
     "suite_database_silent": ("The audit could not be read from the database.", "Read logs/database.log."),

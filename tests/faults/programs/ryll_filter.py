@@ -2,7 +2,7 @@
 
 swallow: {method: {param: value}}: such requests are answered ok and never reach the real ryll. answers: {method: {key: value}}: what
 its answers say instead. events: names of events that are not passed on. pixel: the first pixel of each rgba screenshot is inverted.
-stale: every screenshot is the first one. vv_without: keys of console.vv that the real ryll does not see. without: start options that
+stale: every screenshot is the first one, kept in this file. vv_without: keys of console.vv that the real ryll does not see. without: start options that
 it does not get. exits: the status with which it ends, whatever the real one's was.
 """
 
@@ -17,8 +17,6 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
-
-FIRST: dict[str, dict[str, Any]] = {}
 
 
 def main(rules: dict[str, Any], program: str, arguments: list[str]) -> int:
@@ -89,9 +87,10 @@ def requests(rules: dict[str, Any], client: socket.socket, ryll: socket.socket, 
 
 def change(rules: dict[str, Any], method: str, result: dict[str, Any]) -> None:
     result.update(rules.get("answers", {}).get(method, {}))
-    if rules.get("stale") and method == "screenshot":
-        FIRST.setdefault(method, dict(result))
-        result.update(FIRST[method])
+    if (first := rules.get("stale")) and method == "screenshot":
+        if not Path(first).exists():
+            Path(first).write_text(json.dumps(result))
+        result.update(json.loads(Path(first).read_text()))
     if rules.get("pixel") and method == "screenshot" and result["format"] == "rgba":
         data = bytearray(base64.b64decode(result["data_base64"]))
         data[:3] = bytes(255 - value for value in data[:3])

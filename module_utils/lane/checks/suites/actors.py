@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import control, gtk, latency, links, pictures, sextant, witnesses
+from . import authorize, control, gtk, latency, links, pictures, sextant, witnesses
 from .plan import Actor
 
 ACTORS: dict[str, Actor] = {
     **witnesses.ACTORS,
+    **authorize.ACTORS,
     **control.ACTORS,
     **pictures.ACTORS,
     **links.ACTORS,

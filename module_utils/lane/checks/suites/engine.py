@@ -258,6 +258,8 @@ class Play:
         if gone := lost(self.lane.place.lane_dir, apart):
             return gone[0].error()
         self.hang_up()
+        if error.code == "suite_step_missing":
+            return error  # it says nothing of this check's own parts
         for blamed, component, steps in check.culprits:
             if blamed != error.component:
                 continue
@@ -268,8 +270,16 @@ class Play:
             except LaneError:
                 self.hang_up()
                 continue
+            finally:
+                self._part_from_qemu(steps)
             return LaneError(error.code, component, error.cause, evidence=error.evidence)
         return error
+
+    def _part_from_qemu(self, steps: list[Step]) -> None:
+        """Stop clients that these steps connected directly to qemu: the next check is about kerbside's."""
+        for client in {step.client for step in steps if step.actor == "connect" and step.options["direct"]}:
+            self.hang_up(client)
+            self.lane.stop(client)
 
 
 def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> list[dict[str, Any]]:

@@ -112,9 +112,11 @@ class Machines:
 
     def sources(self) -> str:
         """The consoles as entries of kerbside's sources.yaml, a source for each."""
-        return "".join(self._source(entry) for entry in self.consoles.values())
+        return "".join(f"- {json.dumps(self.source(name))}\n" for name in self.consoles)  # JSON is YAML
 
-    def _source(self, entry: dict[str, Any]) -> str:
+    def source(self, name: str) -> dict[str, Any]:
+        """The source of a console."""
+        entry = self.consoles[name]
         machine = self.by_name[entry["machine"]]
         ticket = Path(machine.ticket_file).read_text(encoding="ascii")
         console = {
@@ -135,4 +137,4 @@ class Machines:
                 else ""
             )
             source["ca_cert"] = lane or tokens.other_ca().replace("\\n", "\n")
-        return f"- {json.dumps(source)}\n"  # JSON is YAML
+        return source

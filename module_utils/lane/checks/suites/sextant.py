@@ -14,6 +14,7 @@ from typing import Any
 
 import google_crc32c
 
+from ...protocols.ryll.errors import Refused
 from .. import sextant_digest
 from ..picture_compare import size
 from .engine import Play, Unmet
@@ -22,6 +23,9 @@ from .plan import Actor, Option, Step
 from .witnesses import tail, whole_lines
 
 POLL = 0.05
+NO_SURFACE = "no_such_surface"  #: ryll's refusal of a screenshot
+#: What a picture taken in the middle of a refresh can look like, and the seconds in which one has to be whole.
+MID_REFRESH, SETTLE = ("digest_crc_wrong", "digest_missing"), 2.0
 #: Events by their name in the drain: tag, and how the value is packed after the time stamp (facts of Sextant's
 #: digest, schema 2).
 EVENTS: dict[str, tuple[int, str, tuple[str, ...]]] = {
@@ -94,6 +98,28 @@ def _problem(picture: Any, before: Any, options: dict[str, Any]) -> tuple[Any, t
     return found, ("digest_not_moved", f"the digest tells of {what} (frame {found.frame})")
 
 
+def _look(play: Play, client: str, before: Any, options: dict[str, Any]) -> tuple[Any, Any, tuple[str, str] | None]:
+    """What ryll shows, its digest and what is wrong with it. Between two sizes there may be no surface."""
+    try:
+        picture = shown(play, client)
+    except Refused as error:
+        if error.refusal != NO_SURFACE:
+            raise
+        return None, None, ("digest_missing", "ryll shows no picture at all")
+    return picture, *_problem(picture, before, options)
+
+
+def _true(play: Play, before: Any, options: dict[str, Any]) -> bool:
+    """Whether qemu's own picture is right. One taken in the middle of a refresh says nothing."""
+    until = time.monotonic() + SETTLE
+    with play.lane.qmp() as qmp:
+        while problem := _problem(drawn(play, qmp), before, options)[1]:
+            if problem[0] not in MID_REFRESH or time.monotonic() >= until:
+                return False
+            time.sleep(POLL)
+    return True
+
+
 def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """A picture whose digest fits its pixels, and tells what it has to; pictures taken in the middle of a refresh
     are passed over.
@@ -102,8 +128,7 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
     """
     before = play.value(options["than"])["digest"] if options["than"] else None
     while True:
-        picture = shown(play, step.client)
-        found, problem = _problem(picture, before, options)
+        picture, found, problem = _look(play, step.client, before, options)
         if problem is None:
             return {
                 "digest": found,
@@ -113,9 +138,7 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL)
-    with play.lane.qmp() as qmp:
-        truth = _problem(drawn(play, qmp), before, options)[1]
-    if truth is None:
+    if _true(play, before, options):
         words = f"{problem[1]}, but that of qemu's own picture is right"
         raise spoiled(
             play,

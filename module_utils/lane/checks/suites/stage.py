@@ -285,6 +285,7 @@ class LaneStage:
             limit=self.place.start_limit,
             stop_signal="INT",
         )
+        records.describe(self.place.lane_dir, [program])  # second_look starts the same one without the proxy
         start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
         try:
             return self._greeted(client)
@@ -322,10 +323,7 @@ class LaneStage:
         return None
 
     def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done | None:
-        """Run ryll with these keys to its end.
-
-        None when it still runs after limit seconds, because somebody let it in.
-        """
+        """Run ryll with these keys to its end; None when it still runs after limit seconds, as somebody let it in."""
         env = {**command.environment(self.run.mark), "NO_COLOR": "1", "HOME": self.place.lane_dir}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with command.spawn(list(self._argv(client, keys, options)), env, cwd=self.place.lane_dir, **pipes) as running:

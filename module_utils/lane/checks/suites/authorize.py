@@ -1,0 +1,92 @@
+"""The actor that asks kerbside what it hands out to its proxy for a token: it tells a proxy that ignores its orders
+from a kerbside that gave other ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ...core import command
+from ...core.errors import LaneError, one_line
+from ...core.private_dir import write_private
+from .engine import Play, Unmet
+from .plan import Actor, Option, Step
+from .stage import ANSWER, read_text
+
+#: Played by the Python of kerbside's environment, on the socket that the proxy asks as well. argv: a file with socket
+#: and token.
+QUERY = """
+import json, sys, uuid, grpc
+from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
+asked = json.load(open(sys.argv[1]))
+with grpc.insecure_channel("unix:" + asked["socket"]) as channel:
+    proxy, reference = services.KerbsideProxyStub(channel), str(uuid.uuid4())
+    request = {"token": asked["token"], "connection_ref": reference, "channel_type": "main", "client_ip": "127.0.0.1"}
+    reply = proxy.AuthorizeConnection(messages.AuthorizeConnectionRequest(**request), timeout=asked["limit"])
+    proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref=reference), timeout=asked["limit"])
+names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject")
+target = {name: getattr(reply.target, name) for name in names} if reply.HasField("target") else None
+print(json.dumps(target))
+"""
+
+
+def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """kerbside hands out what its sources say of the console: address, ports, ticket, CA and subject.
+
+    wrong: it hands out something else, or nothing.
+    """
+    place = play.lane.place
+    wanted = expected(play, options["of"])
+    request = {
+        "socket": os.path.join(place.lane_dir, "grpc", "api.sock"),
+        "token": play.value(options["console"])["password"],
+        "limit": ANSWER,
+    }
+    question = Path(place.lane_dir, "secrets", "suite_question")
+    write_private(question, json.dumps(request).encode())
+    try:
+        argv = [place.database_python, "-c", QUERY, str(question)]
+        env = command.environment(play.lane.run.mark)
+        done = command.run(argv, env, 2 * ANSWER, "kerbside's answer to its proxy", component="kerbside")
+    finally:
+        question.unlink()
+    if done.status:
+        problem = f"kerbside does not tell what it hands out: {one_line(done.said, 200)}"
+        raise LaneError("suite_not_handed_out", "kerbside", problem, evidence=play.lane.log("daemon"))
+    found = json.loads(done.out)
+    differ = [name for name in wanted if found is None or found[name] != wanted[name]]
+    what = f"another {', '.join(differ)}" if differ else "what its sources say"  # never the values: some are secret
+    said = f"kerbside hands out {what}"
+    if bool(differ) != options["wrong"]:
+        raise Unmet("suite_not_handed_out", said, play.lane.log("daemon"))
+    return said
+
+
+def expected(play: Play, of: str | None) -> dict[str, Any]:
+    """What the sources say of a console of the suite, or of the guest's."""
+    place = play.lane.place
+    if of is None:
+        ticket = read_text(place.ticket_file)
+        return {"hypervisor_ip": place.address, "insecure_port": place.spice_port, "ticket": ticket}
+    source = play.lane.machines.source(of)
+    console = source["consoles"][0]
+    names = ("hypervisor_ip", "insecure_port", "ticket")
+    given = {name: console[name] for name in names}
+    optional = {"secure_port": console.get("secure_port", 0), "host_subject": console.get("host_subject", "")}
+    return {**given, **optional, "ca_cert": source.get("ca_cert", "")}
+
+
+ACTORS: dict[str, Actor] = {
+    "handed_out": Actor(
+        {
+            "console": Option("word", required=True, refers=("console",)),
+            "of": Option("word", refers=("consoles",)),
+            "wrong": Option("truth", False),
+        },
+        handed_out,
+        "kerbside",
+    ),
+}

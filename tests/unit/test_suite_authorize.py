@@ -1,0 +1,83 @@
+"""What kerbside hands out to its proxy, asked by a program in the place of kerbside's Python."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.checks.suites import machines
+from suite_lane import TICKET, Lane, outcome, read, suite_of
+
+MACHINES = {
+    "machines": [{"name": "secured", "tls": True}, {"name": "plain"}],
+    "consoles": [
+        {"name": "good", "machine": "secured", "ca": "right"},
+        {"name": "wrong_ca", "machine": "secured", "ca": "other", "host_subject": "CN=other"},
+        {"name": "bare", "machine": "plain"},
+    ],
+}
+#: Answers with what is in the file `reply`, and notes what it was asked.
+KERBSIDE = f"""#!{sys.executable}
+import json, pathlib, sys
+here = pathlib.Path(__file__).parent
+(here / "asked").write_text(pathlib.Path(sys.argv[3]).read_text())
+sys.exit(here.joinpath("reply").read_text() if here.joinpath("fails").exists() else print(here.joinpath("reply").read_text()))
+"""
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    made = Lane(tmp_path)
+    suite = read(suite_of({"name": "one", "steps": [{"wait": {"seconds": 1}}]}, **MACHINES))
+    made.machines = machines.Machines(str(tmp_path), f"{tmp_path}/logs", "127.0.0.1", 17904, "qemu", suite)
+    made.machines.programs()  # makes tickets and certificates
+    Path(made.place.database_python).write_text(KERBSIDE)
+    Path(made.place.database_python).chmod(0o700)
+    return made
+
+
+def told(lane: Lane, of: str | None) -> dict[str, Any]:
+    """What kerbside hands out when all is well."""
+    if of is None:
+        return {"hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET, "secure_port": 0, "ca_cert": "", "host_subject": ""}
+    source = lane.machines.source(of)
+    console = {"secure_port": 0, "host_subject": "", **source["consoles"][0]}
+    names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
+    return {**{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", "")}
+
+
+def asked(lane: Lane, reply: Any, of: str | None, wrong: bool) -> tuple[str | None, str | None]:
+    Path(lane.place.lane_dir, "reply").write_text(reply if isinstance(reply, str) else json.dumps(reply))
+    step = {"handed_out": {"console": "token", "wrong": wrong, **({"of": of} if of else {})}}
+    return outcome(lane, {"console": {}, "register": "token"}, step, **MACHINES)
+
+
+@pytest.mark.parametrize("of", [None, "good", "wrong_ca", "bare"])
+def test_what_kerbside_hands_out_is_what_its_sources_say(lane: Lane, of: str | None) -> None:
+    right = told(lane, of)
+    assert asked(lane, right, of, wrong=False) == (None, None)
+    assert asked(lane, right, of, wrong=True) == ("suite_not_handed_out", "kerbside")
+    question = json.loads(Path(lane.place.lane_dir, "asked").read_text())
+    assert question["token"] == "good" and question["socket"] == f"{lane.place.lane_dir}/grpc/api.sock"
+    assert not Path(lane.place.lane_dir, "secrets/suite_question").exists()  # it held the token
+
+
+@pytest.mark.parametrize("name", ["hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject"])
+def test_each_part_that_differs_is_wrong(lane: Lane, name: str) -> None:
+    other = {**told(lane, "good"), name: "another"}
+    assert asked(lane, other, "good", wrong=False) == ("suite_not_handed_out", "kerbside")
+    assert asked(lane, other, "good", wrong=True) == (None, None)
+
+
+def test_a_token_that_is_denied_hands_out_nothing(lane: Lane) -> None:
+    assert asked(lane, None, "good", wrong=False) == ("suite_not_handed_out", "kerbside")
+    assert asked(lane, None, "good", wrong=True) == (None, None)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wrong: bool) -> None:
+    Path(lane.place.lane_dir, "fails").touch()
+    assert asked(lane, "no channel", "good", wrong) == ("suite_not_handed_out", "kerbside")
