@@ -53,6 +53,12 @@ def ryll(lane: Lane, socket: Path) -> subprocess.Popen[bytes]:
     return client
 
 
+def tempest(venv: Path, source: Path, env: dict[str, str]) -> None:
+    """What run-scenario.sh installs by itself when it is not there."""
+    subprocess.run(["python3", "-m", "venv", venv], check=True)
+    subprocess.run([venv / "bin/pip", "install", "--quiet", "tempest", source / "tempest-plugin"], env=env, check=True)
+
+
 def end(client: subprocess.Popen[bytes]) -> None:
     client.kill()
     client.wait()
@@ -73,6 +79,7 @@ def main() -> None:
         # tempest-plugin takes its version from git, which a source distribution does not have
         env = {**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": fetched["version"], "PBR_VERSION": fetched["version"]}
         env |= {"WORKDIR": str(folder), "TEMPEST_VENV": str(folder / "venv"), "TEMPEST_ETC": str(folder / "etc"), "LOCK_PATH": str(folder / "lock")}
+        tempest(folder / "venv", source, env)  # first: kerbside-proxy ends a session that is idle for five minutes
         env |= {"CONTROL_SOCKET_PATH": str(socket), "SERIAL_LOG_PATH": str(lane.dir / "logs/serial.log")}
         stack.callback(lane.run, "down")
         lane.run("up")

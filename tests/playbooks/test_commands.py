@@ -82,6 +82,8 @@ NOT_HERE = {
     r"\./lane mutants": "takes minutes for each of many; tests/unit/test_mutation.py has its parts",
     r"\./lane bench": "takes minutes and wants the machine for itself; tests/unit/test_bench.py has its parts, and its --help is run here",
     r"\.venv/bin/python tests/mutation/run\.py.*": "takes an hour; tests/unit/test_mutation.py has its engine",
+    r"\.venv/bin/python tests/faults/suites\.py .*": "takes half an hour; tests/playbooks/test_suites.py plays some of its faults",
+    r"\.venv/bin/python tests/upstream\.py": "builds ryll and installs tempest; docs/testing.md has its result",
     r"git clone REPOSITORY .*": "what is tested is a checkout",
     r"pre-commit install": "not among the pinned tools; tests/unit/test_lint.py compares its hook with the stage",
     r"uv pip compile \S+ requirements(-dev)?\.in -o requirements(-dev)?\.txt": "needs uv and the package index, and only when a requirement changes",
