@@ -237,10 +237,9 @@ def judge(rig: Rig, chosen: list[dict[str, Any]]) -> int:
         wrong += not good
         seconds = sum(one["seconds"] for one in entries)
         print(f"{'ok ' if good else 'BAD'} {fault['name']:34} {fault['suite']:10} {seconds:5.1f} s  {'' if good else found}", flush=True)
-        if not good:
-            for one in entries:
-                if one["result"] == "fail":
-                    print(f"      {one['name']}: {one['detail']['cause']}", flush=True)
+        for one in entries:
+            if one["result"] == "fail":
+                print(f"      {one['name']}: {one['detail']['component']}: {one['detail']['cause']}", flush=True)
     rig.restore()
     return int(bool(wrong))
 
