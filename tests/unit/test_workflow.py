@@ -80,5 +80,6 @@ def test_what_must_happen_always_does() -> None:
     assert {"push", "pull_request", "merge_group", "schedule", "workflow_dispatch", "workflow_call"} == set(ON)
     assert STEPS["Keep the evidence"]["if"] == "always()"
     assert STEPS["Take down what is left"]["if"] == "always() && hashFiles('lane') != ''"
+    assert STEPS["Take down what is left"]["run"].endswith(STEPS["Run the lane"]["run"].replace("./lane", "./lane down"))  # of the same lane_id
     assert STEPS["Keep the evidence"]["with"]["retention-days"] == 90
     assert STEPS["Keep the evidence"]["with"]["path"] == "artifacts/"  # nothing else: no lane_dir, which holds the secrets
