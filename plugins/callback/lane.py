@@ -19,10 +19,9 @@ requirements:
 
 import atexit
 import contextlib
-import ctypes
 import json
 import os
-import signal
+import shutil
 import sys
 import time
 import uuid
@@ -36,26 +35,7 @@ from ansible.release import __version__
 from ansible.template import Templar
 
 OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _end_workers_with_ansible():
-    """Have the kernel kill Ansible's workers, which are forks, when this process is killed (docs/no-trace.md).
-
-    Otherwise a worker would finish its module. Until a worker has handlers of its own, a signal just ends it: the
-    handlers of Ansible, which it inherits, fail in it with a traceback.
-    """
-    libc = ctypes.CDLL(None)
-    forking = {}
-
-    def in_child():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != forking["parent"]:  # it was killed before that call
-            os._exit(1)
-
-    os.register_at_fork(before=lambda: forking.update(parent=os.getpid()), after_in_child=in_child)
+EARLY = "LANE FAIL lane: ansible-playbook ended before the playbook did"
 
 
 def _values(result):
@@ -158,7 +138,10 @@ class CallbackModule(CallbackBase):
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
         # core/check_report.py
         os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        _end_workers_with_ansible()
+        from ansible.module_utils.lane.core import process_end
+
+        process_end.forks_with_this_process()
+        process_end.by_signal(self._stopped)
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
         atexit.register(self._end_early)
 
@@ -356,9 +339,13 @@ class CallbackModule(CallbackBase):
         `./lane` prints its own (tools/play.py).
         """
         if not self._ended and "LANE_VERDICT_FILE" not in os.environ:
-            self._conclude(
-                "error", "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above"
-            )
+            self._conclude("error", f"{EARLY}; see its message above")
+
+    def _stopped(self):
+        """The same for a signal, in whatever moment: the display may be locked."""
+        if not self._ended and "LANE_VERDICT_FILE" not in os.environ:
+            os.write(1, f"{EARLY}: it got a signal\n".encode())
+        shutil.rmtree(C.DEFAULT_LOCAL_TMP, ignore_errors=True)
 
     def _conclude(self, word, text):
         self._display.display(text, color=C.COLOR_OK if word == "pass" else C.COLOR_ERROR)

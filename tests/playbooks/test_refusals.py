@@ -171,7 +171,6 @@ def test_ctrl_c_at_any_moment_is_one_sentence(tmp_path: Path) -> None:
         for delay in (0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0):
             run = Started(["timeout", "--signal=INT", str(delay), *place.script("--check")], place.environment())
             status = run.wait(60)
-            # Ansible's own end can fail with "handle is closed" when the signal comes in a moment of its strategy's: seen on a busy machine
-            assert "Traceback" not in run.text or "[ERROR]: Unexpected Exception" in run.text, f"after {delay} s: {run.text}"
+            assert "Traceback" not in run.text, f"after {delay} s: {run.text}"
             assert status in (0, 124), run.text  # done before, or timeout's own; without a line if sh had not read the script yet
             assert status == 0 or not run.lines or run.lines[-1].startswith(("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal")), run.text

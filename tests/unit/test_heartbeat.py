@@ -15,14 +15,15 @@ PLAYBOOK = """
 import importlib.util, os, sys, time
 from types import SimpleNamespace
 
-def load(file):
-    spec = importlib.util.spec_from_file_location("plugin", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+import ansible.module_utils
 
 root, folder = sys.argv[1:]
-callback, heartbeat = load(f"{root}/plugins/callback/lane.py"), load(f"{root}/plugins/action/lane_heartbeat.py")
+ansible.module_utils.__path__.append(f"{root}/module_utils")
+from ansible.module_utils.lane.core import process_end
+
+spec = importlib.util.spec_from_file_location("plugin", f"{root}/plugins/action/lane_heartbeat.py")
+heartbeat = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(heartbeat)
 heartbeat.PERIOD = 0.05
 
 def beat(command, sudoable):
@@ -31,7 +32,7 @@ def beat(command, sudoable):
 
 if os.fork() == 0:
     os.register_at_fork(after_in_child=lambda: time.sleep(0.5))
-    callback._end_workers_with_ansible()
+    process_end.forks_with_this_process()
     action = object.__new__(heartbeat.ActionModule)
     action._task = SimpleNamespace(args={"file": f"{folder}/heartbeat"})
     action._connection = SimpleNamespace(exec_command=beat)

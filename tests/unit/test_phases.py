@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane.core import process_end
 from ansible.module_utils.lane.evidence import ansible_log, logs
 from lanes import claimed_lane
 
@@ -221,7 +222,8 @@ def test_an_old_ansible_core_is_refused_in_one_sentence(
 ) -> None:
     monkeypatch.setattr(lane_plugin, "__version__", version)
     monkeypatch.setattr(lane_plugin.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    monkeypatch.setattr(lane_plugin, "_end_workers_with_ansible", lambda: None)
+    monkeypatch.setattr(process_end, "forks_with_this_process", lambda: None)
+    monkeypatch.setattr(process_end, "by_signal", lambda last: None)
     monkeypatch.setattr(lane_plugin.atexit, "register", lambda function: None)
     for name in ("LANE_TIMELINE", "LANE_OWNER"):
         monkeypatch.setenv(name, "")
@@ -234,26 +236,6 @@ def test_an_old_ansible_core_is_refused_in_one_sentence(
     else:
         lane_plugin.CallbackModule()
         assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_worker_that_has_no_handlers_of_its_own_yet(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    hooks: dict[str, Callable[[], None]] = {}
-    monkeypatch.setattr(lane_plugin.os, "register_at_fork", lambda **given: hooks.update(given))
-    lane_plugin._end_workers_with_ansible()
-    before = signal.signal(number, lambda *_: os._exit(3))  # in the place of Ansible's, which fails in a worker
-    try:
-        hooks["before"]()
-        child = os.fork()
-        if child == 0:
-            try:
-                hooks["after_in_child"]()
-                os.kill(os.getpid(), number)
-            finally:
-                os._exit(4)
-    finally:
-        signal.signal(number, before)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -number
 
 
 # --- Ansible's log ------------------------------------------------------------------------------

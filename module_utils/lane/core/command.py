@@ -7,7 +7,6 @@ Programs that have to keep running are started by programs/process.py instead.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Any
 
+from . import process_end
 from .errors import LaneError
 from .private_dir import MARK
 
@@ -27,7 +27,6 @@ NETWORK = (
     "http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY "
     "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE"
 ).split()
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,14 @@ def environment(mark: str | None, keep: Iterable[str] = (), network: bool = Fals
 def spawn(argv: list[str], env: dict[str, str], **more: Any) -> subprocess.Popen[bytes]:
     """Start a program without stdin in a session of its own.
 
-    The kernel kills it when this process ends, however that ends (prctl(2), PR_SET_PDEATHSIG).
+    It ends with this process.
     """
-    libc = ctypes.CDLL(None)
-
-    def die_with_us() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
     # preexec_fn is for processes with one thread, which Ansible's modules are.
-    how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": die_with_us}
+    how: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "start_new_session": True,
+        "preexec_fn": process_end.with_parent,
+    }
     return subprocess.Popen(argv, env=env, **how, **more)
 
 
