@@ -120,3 +120,13 @@ def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
     attached = [re.findall(r"\[\[ATTACHMENT\|.*?/([\w.-]+)\]\]", case.findtext("system-out") or "") for case in cases]
     both, sextant = ["screenshot.png", "screendump.png"], ["screenshot-uncalibrated.png"]
     assert attached == [both[:1], both, sextant, sextant, [], []]
+
+
+def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/outside.json").write_text('{"guest": "uncalibrated"}')
+    (tmp_path / "screenshot.png").touch()
+    found = result(("screenshot", "not run")) | {"guests": ["uncalibrated", "pocket"]}
+    found["checks"].insert(0, {**found["checks"][0], "guest": "uncalibrated", "result": "fail"})
+    cases = ElementTree.fromstring(junit.xml(found, tmp_path))[0]
+    assert ["screenshot.png" in (case.findtext("system-out") or "") for case in cases] == [True, False, False]

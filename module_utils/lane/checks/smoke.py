@@ -187,7 +187,7 @@ def set_aside(lane_dir: str, guest: str, reports: list[str], pictures: list[str]
         for name in report.get("files", []):
             short = os.path.relpath(os.path.join(lane_dir, name), lane_dir)
             if short in pictures:
-                renamed[name] = f"pictures/{Path(name).stem}-{other}.png"
+                renamed[name] = check_report.picture(Path(name).stem, other)
                 if Path(lane_dir, short).exists():
                     Path(lane_dir, "pictures").mkdir(mode=0o700, exist_ok=True)
                     Path(lane_dir, short).replace(Path(lane_dir, renamed[name]))

@@ -47,3 +47,13 @@ def of_command(logs: Path, command: str) -> list[dict[str, Any]]:
     """The reports that this command made, by file name. None count for a command without an id."""
     found = [read(path) for path in sorted(logs.glob("*.json"))]
     return [report for report in found if command and report.get("command_id") == command]
+
+
+def last_guest(folder: Path, guests: list[str]) -> str:
+    """The guest that was checked last, of these. folder: the artifacts."""
+    return str(read_json(folder / "logs/outside.json", {}).get("guest") or (guests[-1] if guests else "the guest"))
+
+
+def picture(kind: str, guest: str = "") -> str:
+    """The file of the smoke check's picture of a kind (`screenshot`). guest: one that was not checked last."""
+    return f"pictures/{kind}-{guest}.png" if guest else f"{kind}.png"

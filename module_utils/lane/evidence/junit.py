@@ -12,11 +12,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+from ..core import check_report
+
 FILE = "junit.xml"
 CLASS = "kerbside_lane"
 RUN = "run"  #: the test case of the run itself: it fails when the run failed outside of the checks
-#: The files that belong to a check whatever became of it.
-PICTURES = {"screenshot": ("screenshot.png",), "frames": ("screenshot.png", "screendump.png")}
+#: The kinds of pictures that belong to a check whatever became of it.
+PICTURES = {"screenshot": ("screenshot",), "frames": ("screenshot", "screendump")}
 
 
 def xml(result: dict[str, Any], artifacts: Path) -> bytes:
@@ -34,7 +36,7 @@ def suite(result: dict[str, Any], artifacts: Path, title: str) -> ElementTree.El
         "testsuite", name=_clean(title), timestamp=result["started"].rstrip("Z"), time=str(result["seconds"])
     )
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    reported = False
+    reported, last = False, check_report.last_guest(artifacts, result["guests"])
     for check in result["checks"]:
         case = _case(
             suite,
@@ -43,7 +45,7 @@ def suite(result: dict[str, Any], artifacts: Path, title: str) -> ElementTree.El
             ".".join(filter(None, (CLASS, check["suite"], check["guest"]))),
             check["seconds"],
         )
-        files: list[str | None] = [*_pictures(check, result["guests"])]
+        files: list[str | None] = [*_pictures(check, last)]
         if check["result"] == "fail":
             mine = blame is not None and blame["check"] == check["name"]
             reported = reported or mine
@@ -82,12 +84,10 @@ def _case(
     return ElementTree.SubElement(suite, "testcase", name=name, classname=classname, time=f"{seconds:.3f}")
 
 
-def _pictures(check: dict[str, Any], guests: list[str]) -> list[str]:
-    """The pictures of a smoke check: those of all guests but the last were moved to pictures/ (checks/smoke.py)."""
-    names = PICTURES.get(check["name"], ()) if check["suite"] == "smoke" else ()
-    if check["guest"] in guests[:-1]:
-        return [f"pictures/{Path(name).stem}-{check['guest']}.png" for name in names]
-    return list(names)
+def _pictures(check: dict[str, Any], last: str) -> list[str]:
+    """The files of a smoke check's pictures. last: the guest that was checked last."""
+    kinds = PICTURES.get(check["name"], ()) if check["suite"] == "smoke" else ()
+    return [check_report.picture(kind, "" if check["guest"] == last else check["guest"]) for kind in kinds]
 
 
 def _kind(blame: dict[str, Any]) -> str:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import bounded
-from ..core.private_dir import read_json
+from ..core import bounded, check_report
 
 ROOM = 160_000  #: bytes of all pictures that are shown in the page; those that do not fit are only linked
 LARGEST = 8 << 20  #: bytes of a picture that is read
@@ -93,14 +92,12 @@ def screens(room: Room, guests: list[str]) -> list[Screen]:
 
     The smoke check gives those of earlier guests names with the guest in them.
     """
-    last = str(
-        read_json(room.artifacts / "logs/outside.json", {}).get("guest") or (guests[-1] if guests else "the guest")
-    )
+    last = check_report.last_guest(room.artifacts, guests)
     found = []
     for guest in dict.fromkeys([*guests, last]):
         pictures = {}
         for kind, words in KINDS.items():
-            name = f"{kind}.png" if guest == last else f"pictures/{kind}-{guest}.png"
+            name = check_report.picture(kind, "" if guest == last else guest)
             if picture := room.take(name, f"{guest}: {words}", WIDE):
                 pictures[kind] = picture
         if pictures:
