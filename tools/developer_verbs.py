@@ -47,6 +47,10 @@ def add(verb: Callable[..., Parser]) -> None:
     _add_mutants(verb("mutants", usage="./lane mutants [options] [VERB [SUITE ...]]"))
 
 
+def _add_lane_id(verb: Parser, usual: int, told: str, name: str = "--lane-id", most: int = 99) -> None:
+    verb.add_argument(name, type=number(0, most), default=usual, metavar="N", help=f"{told} (%(default)s)")
+
+
 def _add_test(test: Parser) -> None:
     names = test.add_argument("names", nargs="*", metavar="STAGE", help=f"a stage (default: {', '.join(STAGES)})")
     complete_by(names, "stages")
@@ -60,13 +64,7 @@ def _add_faults(faults: Parser) -> None:
     )
     faults.add_argument("--list", action="store_true", help="name the faults and run none")
     faults.add_argument("--together", type=number(1, 3), default=3, metavar="N", help="lanes at once (%(default)s)")
-    faults.add_argument(
-        "--first-id",
-        type=number(0, 97),
-        default=40,
-        metavar="N",
-        help="lane ids to use: this one and the next two (%(default)s)",
-    )
+    _add_lane_id(faults, 40, "lane ids to use: this one and the next two", "--first-id", 97)
     faults.add_argument(
         "--plant",
         type=variables,
@@ -94,13 +92,7 @@ def _add_bench(bench: Parser) -> None:
     bench.add_argument(
         "--cold", action="store_true", help="the first run of a fresh clone, too (fetches everything twice)"
     )
-    bench.add_argument(
-        "--lane-id",
-        type=number(0, 99),
-        default=43,
-        metavar="N",
-        help="the first of the ids that are used (%(default)s)",
-    )
+    _add_lane_id(bench, 43, "the first of the ids that are used")
     bench.add_argument(
         "--shell-lane",
         type=Path,
@@ -137,7 +129,7 @@ def _add_mutants(mutants: Parser) -> None:
         "--sample", type=number(0), default=40, metavar="N", help="mutants of the Python to try (%(default)s; 0: all)"
     )
     mutants.add_argument("--seed", type=number(0), default=1, metavar="N", help="which sample (%(default)s)")
-    mutants.add_argument("--lane-id", type=number(0, 99), default=57, metavar="N", help="which lane (%(default)s)")
+    _add_lane_id(mutants, 57, "which lane")
     mutants.add_argument(
         "--file", metavar="TEXT", help="only files whose path contains this; with --proxy a file or the name of an edit"
     )

@@ -201,7 +201,7 @@ def refuse(error: LaneError, asked: argparse.Namespace) -> str:
             arguments.lane_number(str(known["lane_id"]))
             templar = template.Templar(loader, variables=known)
             lane_id, lane_dir, folder, planned = (
-                templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks")
+                templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")
             )
             if artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
                 artifacts.refuse(folder, lane_id, error.as_dict(), planned)

@@ -182,7 +182,7 @@ class CallbackModule(CallbackBase):
                 }
                 templar = Templar(self._play.get_loader(), variables=given)
                 lane_id, lane_dir, folder, planned = (
-                    templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "checks")
+                    templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")
                 )
                 if artifacts.begin(lane_dir, folder, True):
                     lane = Lane(host, host, "")
