@@ -104,11 +104,12 @@ def exactly(source: socket.socket, size: int) -> bytes:
 def change(rule: dict[str, Any]) -> Change:
     """What a rule does wrong.
 
-    Which messages: channel, to (server or client), types (all without), images (only those that draw an image packed in one of
-    these ways), size (only those that make a surface of this width and height). When: typed (not before so many keys were pressed
-    in the session), later (nor for so many seconds after the last of them), still (nor before no such message came for so many
-    seconds). What: drop (true, or the numbers of those to drop, counted from 1), double (numbers), flip (the number of the byte
-    whose lowest bit is turned, from the end; longer: only if so many bytes are before it), delay (seconds).
+    Which messages it changes: those of `channel`, sent `to` the server or the client; of `types` only, if given; of these only
+    draws whose image is packed in one of the ways of `images`, or surfaces of `size` (width, height).
+    From when on: after `typed` keys were pressed in the session, `later` seconds after the last key, and when no such message
+    has come for `still` seconds.
+    How: `drop` (true for all, or the numbers of those to drop, counted from 1), `double` (numbers), `delay` (seconds), `flip` (turn the
+    lowest bit of this byte, counted from the end, where more than `longer` bytes come before it).
     """
     counted, pressed, since, last = 0, 0, 0.0, 0.0
 

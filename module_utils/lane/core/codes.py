@@ -194,7 +194,7 @@ CODES: dict[str, tuple[str, str]] = {
     "log_line_unexpected": ("A program logged what it must not.", "Read its log."),
     "counter_wrong": ("A counter of kerbside-proxy did not change as expected.", "Compare the counters with what the check did."),
     "monitor_answer_wrong": ("qemu's monitor did not answer as expected.", "Read qemu's log."),
-    "spice_channels_wrong": ("qemu does not have the SPICE channels that the step expects.", "Read logs/qemu.log and logs/daemon.log."),
+    "spice_channels_wrong": ("qemu's SPICE channels are not those that the step expects.", "Read logs/qemu.log and logs/daemon.log."),
     "program_end_wrong": ("A program did not run or end as expected.", "Read its log."),
     "client_no_picture": ("A client other than ryll was let in and showed no picture.", "Read the client's log and logs/daemon.log."),
     "client_refused": ("A client was refused that should have been let in.", "Read the client's log and logs/daemon.log."),

@@ -243,7 +243,7 @@ class LaneStage:
                 secrets.register(self.place.lane_dir, "console_token", keys.get("password", ""))
                 return keys
             if status != 404 or time.monotonic() > until:
-                problem = f"kerbside's API returned an error instead of console.vv, {status}: {one_line(body, 200)}"
+                problem = f"kerbside's API refused console.vv with {status}: {one_line(body, 200)}"
                 raise LaneError("suite_no_console", "kerbside", problem, evidence=self.log("daemon"))
             time.sleep(POLL)
 
