@@ -9,6 +9,7 @@ module: lane_teardown
 short_description: Take a lane down and check that nothing stayed
 description:
   - Kills what carries the lane's mark, removes its directory, and ends its keeper.
+  - Stops another command that goes on with the lane, whose verdict is then that it was aborted.
   - Touches nothing without the mark. On a clean machine it changes nothing.
   - Fails, and ends nothing, when the lane of this number runs in another directory.
   - Fails when a process, a listener or the directory is still there afterwards, and writes that into C(result.json).
@@ -131,6 +132,8 @@ def main() -> None:
 
     def take_down() -> dict:
         begun = time.monotonic()
+        run_state.check_elsewhere(given["lane_id"], given["lane_dir"])
+        others = [] if module.check_mode else keeper.end_others(given["lane_id"], check_report.command_id())
         run = run_state.owned(given["lane_id"], given["lane_dir"])
         failure = None
         try:
@@ -138,9 +141,9 @@ def main() -> None:
                 given["lane_id"], given["lane_dir"], ports, given["limit"], look_only=module.check_mode
             )
         except LaneError as error:
-            if error.code == "lane_elsewhere":
-                raise  # and its keeper, which dismiss would end, takes the lane down
             done, failure = {}, error
+        if others and not failure:
+            done.update(changed=True, ended=[*others, *done["ended"]])
         if run and not module.check_mode:
             seconds = round(time.monotonic() - begun, 3)
             phase = {"name": "teardown", "seconds": seconds, "started": time.time() - seconds}

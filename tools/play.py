@@ -31,6 +31,11 @@ STOPPED = (
     "LANE FAIL lane: stopped by a signal; the keeper takes a full run down, ./lane down stops a lane that keeps running"
 )
 
+ENDED = {  #: how ansible-playbook ended, by its exit status
+    1: "cannot run Ansible; see the output above",
+    128 + signal.SIGTERM: "ansible-playbook got SIGTERM, as from ./lane down; the keeper takes a full run down",
+}
+
 
 def judges(asked: argparse.Namespace) -> bool:
     """Whether the command must end with a verdict."""
@@ -119,11 +124,7 @@ class Watch:
         found = verdict()
         if status in (0, 2) or (status == 1 and found == "fail"):
             return "", status
-        return "LANE FAIL lane: " + (
-            "cannot run Ansible; see the output above"
-            if status == 1
-            else f"ansible-playbook was killed (status {status})"
-        ), 2
+        return "LANE FAIL lane: " + ENDED.get(status, f"ansible-playbook was killed (status {status})"), 2
 
 
 def verdict() -> str:

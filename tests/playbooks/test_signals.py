@@ -197,3 +197,20 @@ def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over() -> None:
         assert time.time() > used + 5.9
         assert place.seconds_until_gone()[1] == []
         assert "its lease of 6 s was over" in (place.artifacts / "keeper.log").read_text()
+
+
+def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it() -> None:
+    with lane_ids(1) as (number,), surroundings(number) as place:
+        run = Started(place.script("-v"), place.environment())
+        while not (place.dir / "run/ryll.sock").exists() and "TASK [smoke : Start ryll" not in run.text:
+            assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
+            time.sleep(0.05)
+        down = subprocess.run(place.script("down"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert down.returncode == 0, down.stdout
+        assert f"lane {number} is down: ended ansible-playbook (pid " in down.stdout
+        assert run.wait(30) == 2, run.text
+        assert "LANE FAIL lane: ansible-playbook got SIGTERM, as from ./lane down" in run.text.splitlines()[-1]
+        blame = json.loads((place.artifacts / "result.json").read_text())["blame"]
+        assert (blame["component"], blame["code"]) == ("lane", "aborted")
+        assert "./lane down" in blame["cause"]
+        assert place.seconds_until_gone()[1] == []

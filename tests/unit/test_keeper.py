@@ -168,7 +168,7 @@ def test_sigterm_takes_a_lane_down_that_is_up(base: str, monkeypatch: pytest.Mon
     kept.lane.start(kept.lane.program("database", "exec sleep 600"))
     os.kill(kept.keeper, signal.SIGTERM)
     assert kept.gone()
-    assert "its keeper received SIGTERM" in kept.result()["blame"]["cause"]
+    assert "its keeper got SIGTERM" in kept.result()["blame"]["cause"]
     end(kept.owner)
 
 

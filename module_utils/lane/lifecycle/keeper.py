@@ -146,6 +146,21 @@ def without_run(lane_id: int) -> list[Order]:
     return [order for order in orders if order and not os.path.lexists(os.path.join(order.lane_dir, RUN_FILE))]
 
 
+def end_others(lane_id: int, command: str) -> list[str]:
+    """End a run of this lane that another command goes on with, by its keeper: so that command's verdict is that it
+    was stopped, and not that a part was lost. command: the id of this one. Returns what went on, in words.
+    """
+    found = [(process, order_of(process)) for process in keepers(lane_id)]
+    ended = []
+    for process, order in found:
+        if order and order.bound and order.command != command:
+            os.kill(process.pid, signal.SIGTERM)
+            ended += [f"{w.name} (pid {w.pid})" for w in order.watched[:1]] or ["ansible-playbook on another machine"]
+    if ended:
+        wait_for_end(lane_id, "")
+    return ended
+
+
 def dismiss(lane_id: int, run_id: str = "") -> None:
     """End the keepers of a lane that is gone. Raises LaneError (lane) when one stays."""
     if found := keepers(lane_id, run_id):

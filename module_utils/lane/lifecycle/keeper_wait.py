@@ -90,7 +90,7 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
         if ends:
             return ends[0], False
         if events:
-            return "its keeper received SIGTERM", True
+            return "its keeper got SIGTERM, as from ./lane down", True
 
 
 def _lease_left(order: dict[str, Any]) -> float:
