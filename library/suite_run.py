@@ -146,7 +146,7 @@ def main() -> None:
             planned = [
                 {"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]
             ]
-            note = f"{len(planned)} checks in {len(plays)} suites"
+            note = f"{len(planned)} checks of {len(plays)} suite{'s' * (len(plays) > 1)}"
             return {
                 "changed": False,
                 "ansible_facts": {"lane_suite_plays": plays, "lane_suite_checks": planned},

@@ -1,4 +1,4 @@
-"""`./lane doctor`: what this machine has and lacks for a lane, in ten lines.
+"""`./lane doctor`: what this machine has and lacks for a lane.
 
 Nothing is installed, started or changed.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.lane.core.errors import LaneError, one_line
 from ansible.module_utils.lane.lifecycle import proc, running
-from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip
+from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip, rust
 from ansible.release import __version__
 
 from tools import ROOT
@@ -33,7 +33,7 @@ WORDS = {"ok": "ok", "note": "note", "missing": "MISSING"}
 
 @dataclass(frozen=True)
 class Line:
-    """One of the ten. state: ok; note, with which a lane runs all the same; or missing, with which none can."""
+    """What was looked at. state: ok; note, with which a lane runs all the same; or missing, with which none can."""
 
     name: str
     state: str
@@ -107,6 +107,16 @@ def root() -> Line:
 def python() -> Line:
     """The Python of .venv, which runs Ansible and kerbside."""
     return Line("python", "ok", f"{platform.python_version()} in {sys.prefix}, ansible-core {__version__}")
+
+
+def rust_toolchain() -> Line:
+    """Rust is needed only for products that are built from source."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = rust.find(rust.environment(None, Path(folder)), Path(folder), Path(folder), "", "a product")
+        except LaneError as error:
+            return Line("rust", "note", str(error).removeprefix(f"{error.component}: "))
+    return Line("rust", "ok", f"{'.'.join(map(str, found.version))}, {found.cargo}")
 
 
 def limits(folders: list[str]) -> Line:
@@ -222,6 +232,7 @@ def examine(lane_id: int = 0) -> list[Line]:
         system_packages,
         root,
         python,
+        rust_toolchain,
         lambda: limits(folders),
         lambda: disk(folders),
         lambda: index(ready),

@@ -10,7 +10,7 @@ import shlex
 from typing import Any
 
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.core.names import near, unknown_variables
+from ansible.module_utils.lane.core.names import is_file, near, unknown_variables
 
 from tools import arguments
 from tools.parsing import UsageError
@@ -62,7 +62,7 @@ def check(asked: argparse.Namespace) -> None:
     names = [name for word in getattr(asked, "names", []) for name in word.split(",")]
     ours = ["all", *arguments.suites()]
     # their names are in them
-    unknown = [name for name in names if name not in ours] if "lane_suite_files" not in values else []
+    unknown = [n for n in names if n not in ours and not is_file(n)] if "lane_suite_files" not in values else []
     if unknown and not any(text.startswith("@") for text in asked.given.get("extra_vars", [])):
         raise LaneError(
             "suite_unknown",

@@ -109,19 +109,23 @@ class ActionModule(ValidateArgumentSpec):
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         if not unknown and not invalid:
             origin.check(values)
-            _check_suite_files(*self._templar.template([task_vars["lane_suite_files"], task_vars["lane_caller_dir"]]))
+            _check_suite_files(
+                *self._templar.template([task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")])
+            )
         return list(
             dict.fromkeys(words for words in (*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)))
         )
 
 
-def _check_suite_files(paths, here):
+def _check_suite_files(files, suites, here):
     """Raise LaneError for a suite file that is not there. here: where a relative path starts."""
     from ansible.module_utils.lane.core.errors import LaneError
+    from ansible.module_utils.lane.core.names import is_file
 
-    for path in paths.split(",") if isinstance(paths, str) else paths:
+    files, suites = (given.split(",") if isinstance(given, str) else given for given in (files, suites))
+    for path in [*files, *filter(is_file, suites)]:
         if not os.path.isfile(os.path.join(here, path)):
-            problem = f"lane_suite_files names {path}, and no file is there"
+            problem = f"there is no suite file {path}"
             raise LaneError("suite_file_missing", "environment", problem, "correct the path")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ansible.module_utils.lane.checks.suites import engine, machines, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import Place
+from ansible.module_utils.lane.protocols.ryll.errors import Refused
 
 GUESTS = ("pocket", "uncalibrated")
 GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
@@ -42,9 +43,11 @@ class Talk:
         self.answers = answers
         self.did: list[Any] = []
         self.on_play: Callable[[Any], Any] = lambda step: {}
-        self.stage = SimpleNamespace(client=SimpleNamespace(request=self.request))
+        self.stage = SimpleNamespace(client=SimpleNamespace(request=self.request), taken=None)
 
     def request(self, method: str, params: dict[str, Any], deadline: float) -> Any:
+        if method not in self.answers:
+            raise Refused(method, "not_here", "no answer")
         answer = self.answers[method]
         return answer(params) if callable(answer) else answer
 

@@ -1,4 +1,4 @@
-"""`./lane doctor`: ten lines that say what is there, and what is not when it is taken away."""
+"""`./lane doctor`: lines that say what is there, and what is not when it is taken away."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lane_numbers import lane_ids
 
 from tools import doctor
 
-NAMES = ["kvm", "packages", "root", "python", "limits", "disk", "index", "ports", "leftovers", "cache"]
+NAMES = ["kvm", "packages", "root", "python", "rust", "limits", "disk", "index", "ports", "leftovers", "cache"]
 
 
-def test_ten_lines_and_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_lines_and_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """On an empty cache and with an index that nobody serves, which is then missing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
@@ -59,3 +59,12 @@ def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.machine, "FILES", 1 << 40)
     assert doctor.limits(["/tmp"]).state == "missing"
+
+
+def test_rust_that_is_there_and_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.rust, "find", lambda *_: doctor.rust.Cargo("/x/cargo", (1, 90, 0), {}, (), "", ""))
+    assert doctor.rust_toolchain() == doctor.Line("rust", "ok", "1.90.0, /x/cargo")
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor.rust, "_which", lambda name, env: None)
+    line = doctor.rust_toolchain()
+    assert line.state == "note" and "there is no cargo" in line.text

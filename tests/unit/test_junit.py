@@ -130,3 +130,13 @@ def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(t
     found["checks"].insert(0, {**found["checks"][0], "guest": "uncalibrated", "result": "fail"})
     cases = ElementTree.fromstring(junit.xml(found, tmp_path))[0]
     assert ["screenshot.png" in (case.findtext("system-out") or "") for case in cases] == [True, False, False]
+
+
+def test_the_picture_of_a_suites_check_is_attached(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/mine-pocket-hello.png").touch()
+    found = result(("hello", "pass"), ("other", "pass"))
+    for check, name in zip(found["checks"], ("mine-pocket-hello", "gone"), strict=True):
+        check.update(suite="mine", detail={"picture": f"pictures/{name}.png"})
+    cases = ElementTree.fromstring(junit.xml(found, tmp_path))[0]
+    assert [f"[[ATTACHMENT|{tmp_path}/pictures" in (case.findtext("system-out") or "") for case in cases] == [True, False, False]

@@ -155,3 +155,10 @@ def test_the_image_of_sextant_comes_from_where_it_is_named_or_with_kerbside(here
         source.image(place, origin.Origin(GIT, str(checkout), "main"), None)
     assert caught.value.code == "origin_unusable"
     assert source.image(place, None, origin.Origin(GIT, str(checkout), "main")) is None
+
+
+def test_what_kerbside_brings_is_named_as_the_user_named_it(tmp_path: Path) -> None:
+    place = source.Place(str(tmp_path / "cache"), None, str(tmp_path / "log"), 10)
+    with pytest.raises(LaneError) as caught:
+        source.image(place, None, origin.Origin(GIT, str(tmp_path / "gone"), "main"))
+    assert "lane_kerbside_origin" in str(caught.value) and "lane_image_origin" not in str(caught.value)

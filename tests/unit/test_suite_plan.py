@@ -118,6 +118,9 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (one_step({"serial": {"line": "x"}, "blame": "nobody"}), "`blame` is not one of"),
         (one_step({"serial": {"line": "x"}, "within": 0}), "`within` is not a number of seconds"),
         (one_step({"send_key": {"key": "no such key"}}), "check one: step 1: "),
+        (one_step({"type": {"text": "x"}, "client": "second"}), "no `connect` before it starts the client 'second'"),
+        (one_step({"serial": {"lime": "x"}}), "(did you mean line?)"),
+        (one_step({"sreenshot": {}}), "(did you mean screenshot?)"),
         (one_step({"expect_event": {"event": "paste_completed", "since": "later"}}), "check one: step 1: "),
     ],
 )
@@ -140,19 +143,20 @@ def test_what_a_suite_file_need_not_say() -> None:
 
 def test_what_a_suite_file_says_counts() -> None:
     nap = {"wait": {"seconds": 0.5}, "within": 3600, "register": "w", "client": "second", "name": "a nap"}
-    steps = [nap, {"log": {"of": "api", "line": "x", "since": "w"}}]
+    steps = [{"connect": {}, "client": "second"}, nap, {"log": {"of": "api", "line": "x", "since": "w"}}]
     more = {"slow": True, "client": "none", "events": ["latency"], "kerbside": {"KERBSIDE_A": 1}}
     given = {"boots": True, "ryll": ["--x"], "kerbside": {"KERBSIDE_B": True}, "machines": [{"name": "a"}, {"name": "b"}]}
     suite = read(changed(**given, checks=[{"name": "one", "steps": steps, **more}]))
     (one,) = suite.checks
     assert (suite.boots, suite.ryll, suite.kerbside, [each["name"] for each in suite.machines]) == (True, ("--x",), {"KERBSIDE_B": "True"}, ["a", "b"])
     assert (one.slow, one.client, one.events, one.kerbside) == (True, "none", (*plan.EVENTS, "latency"), {"KERBSIDE_A": "1"})
-    assert (one.steps[0].limit, one.steps[0].register, one.steps[0].client, one.steps[0].name) == (3600.0, "w", "second", "a nap")
+    assert (one.steps[1].limit, one.steps[1].register, one.steps[1].client, one.steps[1].name) == (3600.0, "w", "second", "a nap")
 
 
 def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
     suites = [read(changed(suite=name, guests=list(guests))) for name, guests in (("a", GUESTS), ("b", GUESTS[:1]), ("c", GUESTS[1:]))]
     assert list(engine.named(suites, ["c", "a"])) == ["c", "a"]
+    assert list(engine.named([read(changed(suite="mine"))], ["/my/suite.yml"])) == ["mine"]
     played = engine.plays(engine.named(suites, ["all"]), slow=False)
     assert [(one["suite"], one["guest"], one["last"]) for one in played] == [
         ("a", "pocket", False),

@@ -271,8 +271,15 @@ def conversation(path: str, monkeypatch: pytest.MonkeyPatch) -> Conversation:
     """With a peer of this process in a client's place."""
     entry = SimpleNamespace(pid=os.getpid())
     monkeypatch.setattr(records, "record", lambda lane_dir, name: entry)
-    lane = SimpleNamespace(place=SimpleNamespace(lane_dir=""), socket=lambda client: path, log=str)
+    lane = SimpleNamespace(place=SimpleNamespace(lane_dir="", slowness=2.0), socket=lambda client: path, log=str)
     return Conversation(lane, "ryll")  # type: ignore[arg-type]
+
+
+def test_a_step_has_more_time_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    lefts: list[float] = []
+    monkeypatch.setattr(stage, "play", lambda of, step, deadline: lefts.append(deadline - time.monotonic()))
+    conversation("/nowhere", monkeypatch).play(SimpleNamespace(limit=100.0))  # type: ignore[arg-type]
+    assert 100 < lefts[0] <= 200
 
 
 def test_events_of_before_are_forgotten_and_a_moment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -271,6 +274,38 @@ def test_the_last_judged_picture_and_what_was_measured_are_kept_for_the_report(l
     assert entry["detail"]["latency"] == {"through kerbside": [1.0, 2.0], "directly to qemu": [1.0, 2.0]}
     picture = Path(lane.place.lane_dir, entry["detail"]["picture"])
     assert picture.parent.name == "pictures" and picture.read_bytes().startswith(b"\x89PNG")
+
+
+RED = {"width": 2, "height": 1, "format": "rgba", "data_base64": base64.b64encode(b"\xff\0\0\xff" * 2).decode()}
+
+
+@pytest.mark.parametrize(
+    ("judged", "screen", "kept"),
+    [("blue", RED, (0, 0, 255)), (None, RED, (255, 0, 0)), (None, None, None)],
+    ids=["of a screenshot step", "at the failure", "ryll shows nothing"],
+)
+def test_a_failed_check_has_the_picture_that_it_judged_or_what_the_client_shows(lane: Lane, judged: str | None, screen: Any, kept: Any) -> None:
+    def play(step: Any) -> Any:
+        lane.talk.stage.taken = Image.new("RGB", (2, 1), judged) if judged else None
+        return {}
+
+    lane.talk.on_play = play
+    lane.talk.answers = {"screenshot": screen} if screen else {}
+    (entry,) = played(lane, check({"screenshot": {}}, MISSING, client="fresh"))
+    assert entry["result"] == "fail", entry
+    assert ("picture" in entry["detail"]) == bool(kept)
+    if kept:
+        with Image.open(Path(lane.place.lane_dir, entry["detail"]["picture"])) as picture:
+            assert picture.convert("RGB").getpixel((0, 0)) == kept
+
+
+def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:
+    lefts: list[float] = []
+    actors = {"look": plan.Actor({}, lambda play, step, options, deadline: lefts.append(deadline - time.monotonic()))}
+    for slowness in (1.0, 100.0):
+        lane.place = replace(lane.place, slowness=slowness)
+        played(lane, check({"look": {}, "within": 30}), actors=actors)
+    assert 0 < lefts[0] <= 30 < 100 < lefts[1] <= 3000
 
 
 def test_percentiles_go_from_the_least_to_the_most() -> None:

@@ -176,7 +176,7 @@ CODES: dict[str, tuple[str, str]] = {
     "agent_events_dropped": ("ryll dropped events, so that a change of the agent may have been missed.", "Run the check again; report it to ryll if it stays."),
     "picture_unstable": ("ryll's picture could not be compared with qemu's.", "Look at logs/ryll.log, and whether the guest draws without pause."),
     "suite_file_invalid": ("A suite file is not what docs/suites.md describes; nothing was started.", "Correct the place that the message names."),
-    "suite_file_missing": ("lane_suite_files names a file that is not there; nothing was started.", "Correct the path; a relative one starts where you are."),
+    "suite_file_missing": ("A suite file that was named is not there; nothing was started.", "Correct the path; a relative one starts where you are."),
     "suite_unknown": ("A suite was asked for that no file holds.", "Choose one of those that the message lists."),
     "suite_no_lane": ("The lane's programs were not started by these roles, so a suite cannot start them again.", "Bring the lane up again."),
     "suite_guest_not_up": ("The guest of a suite did not print its banner.", "Read the serial log and qemu's log."),

@@ -14,6 +14,11 @@ def near(word: str, known: Iterable[str], least: float = 0.6) -> str:
     return f" (did you mean {found[0]}?)" if found else ""
 
 
+def is_file(suite: str) -> bool:
+    """Whether a suite is asked for by its file and not by its name."""
+    return "/" in suite or suite.endswith((".yml", ".yaml"))
+
+
 def unknown_variables(given: Iterable[str], known: Iterable[str], roles: Iterable[str]) -> Iterator[str]:
     """A clause for each variable that is not known although its name begins as a role's do, or is nearly a known
     one.

@@ -85,8 +85,10 @@ def _case(
 
 
 def _pictures(check: dict[str, Any], last: str) -> list[str]:
-    """The files of a smoke check's pictures. last: the guest that was checked last."""
-    kinds = PICTURES.get(check["name"], ()) if check["suite"] == "smoke" else ()
+    """The files of a check's pictures. last: the guest that was checked last."""
+    if check["suite"] != "smoke":
+        return [str((check["detail"] or {}).get("picture") or "")]
+    kinds = PICTURES.get(check["name"], ())
     return [check_report.picture(kind, "" if check["guest"] == last else check["guest"]) for kind in kinds]
 
 

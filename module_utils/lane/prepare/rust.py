@@ -35,6 +35,8 @@ TABLES = ("source", "registry", "registries", "http", "net", "credential-alias")
 GET_RUST = (
     "install it by rustup as https://rustup.rs says (or apt-get install cargo, where the distribution's is new enough)"
 )
+#: What to do instead of a build, by component. A checkout of kerbside brings the proxy's source with it.
+OTHER_WAYS = {"proxy": "if kerbside's Python alone is tested, set lane_proxy_origin to a release; otherwise "}
 LIMIT = 60.0
 FETCH_LIMIT = 600.0
 RUSTUP_LIMIT = 600.0  #: the first call may make rustup fetch the toolchain that the source asks for
@@ -92,7 +94,7 @@ def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str
     if not cargo or not rustc:
         lacking = "cargo" if not cargo else "rustc"
         problem = f"building {component} from source needs Rust: there is no {lacking} on PATH or in ~/.cargo/bin"
-        raise LaneError("no_rust", "host", problem, GET_RUST)
+        raise LaneError("no_rust", "host", problem, f"{OTHER_WAYS.get(component, '')}{GET_RUST}")
     places = dict.fromkeys((folder, root))
     channel = next((found for place in places if (found := _channel(place))), None)
     if rustup and channel:

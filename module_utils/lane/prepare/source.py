@@ -12,14 +12,27 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import LaneError
 from ..core.private_dir import hand_over, handed_over
 from . import cache, git, pip, tree
-from .origin import ARCHIVE, CHECKOUT, CRATES, FILE, GIT, IMAGE, INDEX, REQUIREMENT, Origin, Product, brought_by
+from .origin import (
+    ARCHIVE,
+    CHECKOUT,
+    CRATES,
+    FILE,
+    GIT,
+    IMAGE,
+    INDEX,
+    KERBSIDE,
+    REQUIREMENT,
+    Origin,
+    Product,
+    brought_by,
+)
 
 FETCH_LIMIT = 600.0
 
@@ -156,7 +169,8 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
     if origin.kind == FILE:
         path = Path(origin.source)
         return path, Source(origin, "").provenance(None, sha256(path))
-    source, inside = resolve(IMAGE, origin, place, lambda file: file.endswith(".qcow2")), IMAGE.markers[0]
+    product = IMAGE if named else replace(IMAGE, variable=KERBSIDE.variable)
+    source, inside = resolve(product, origin, place, lambda file: file.endswith(".qcow2")), product.markers[0]
     path = Path(origin.source, inside)
     if origin.kind == GIT:
         home = place.family("images") / source.commit[:16]
@@ -165,7 +179,7 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
             cache.make_private(home.parent)
             with cache.growing(home.parent) as new:
                 with contextlib.suppress(FileNotFoundError):
-                    shutil.copyfile(folder(IMAGE, source, place) / inside, new / path.name)
+                    shutil.copyfile(folder(product, source, place) / inside, new / path.name)
                 cache.publish(new, home)
             cache.prune(home.parent)
         cache.used(home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import LaneError, one_line
+from ...core.names import near
 from ...core.private_dir import write_private
 from ...programs import records
 from ...programs.loss import lost
+from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
 from .plan import CLIENT, Actor, Check, Step, Suite, fill
@@ -19,6 +22,7 @@ from .stage import Conversation, LaneStage, read_text
 
 #: Longest text of one witness in a check's detail.
 LONGEST = 160
+LOOK_LIMIT = 2.0  #: seconds for the picture at a failure
 
 
 class Unmet(Exception):
@@ -154,6 +158,7 @@ class Play:
             for step in check.steps:
                 self._step(check, step, seen)
         except LaneError as failure:
+            self._look()
             error = self._culprit(check, failure)
         entry: dict[str, Any] = {
             "suite": self.suite.name,
@@ -177,6 +182,12 @@ class Play:
             entry["result"] = "not run" if error.code == "suite_step_missing" else "fail"
             detail.update(component=error.component, code=error.code, cause=error.cause, evidence=error.evidence)
         return {**entry, "started": started, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
+
+    def _look(self) -> None:
+        """Keep what the client shows at a failure, if no step of the check has judged a picture."""
+        if self.picture is None and CLIENT in self.lane.clients():
+            with contextlib.suppress(LaneError):
+                self.picture = shots.now(self.talk(CLIENT).stage.client, time.monotonic() + LOOK_LIMIT)
 
     def _kept(self, check: Check) -> dict[str, str]:
         """Write the last picture of a check to the lane's directory; its name for the detail."""
@@ -235,11 +246,17 @@ class Play:
 
     def _ryll(self, step: Step) -> dict[str, Any]:
         assert step.ryll is not None
-        return self.talk(step.client).play(step.ryll)
+        talk = self.talk(step.client)
+        try:
+            return talk.play(step.ryll)
+        finally:
+            self.picture, talk.stage.taken = talk.stage.taken or self.picture, None
 
     def _act(self, step: Step) -> Any:
         options = {key: fill(value, self.known) for key, value in step.options.items()}
-        return self.actors[step.actor].play(self, step, options, time.monotonic() + step.limit)
+        return self.actors[step.actor].play(
+            self, step, options, time.monotonic() + step.limit * self.lane.place.slowness
+        )
 
     def _failed(self, step: Step, error: Unmet | LaneError) -> LaneError:
         place = f"step {step.number} ({step.name})"
@@ -304,7 +321,7 @@ def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slo
 
 
 def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
-    """The suites of these names, in this order ("all": every one).
+    """The suites of these names or files, in this order ("all": every one).
 
     Raises LaneError for a name that is given twice or that there is not.
     """
@@ -314,9 +331,11 @@ def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
             problem = f"{suite.file} and {known[suite.name].file} both hold a suite {suite.name}"
             raise LaneError("suite_file_invalid", "lane", problem, "rename one of them")
         known[suite.name] = suite
-    if unknown := [name for name in only if name not in known and name != "all"]:
-        raise LaneError("suite_unknown", "lane", f"there is no suite {unknown[0]}", f"choose among {', '.join(known)}")
-    return {name: known[name] for name in (known if "all" in only else only)}
+    asked = {**{suite.file: suite for suite in suites}, **known}
+    if unknown := [name for name in only if name not in asked and name != "all"]:
+        problem = f"there is no suite {unknown[0]}{near(unknown[0], known)}"
+        raise LaneError("suite_unknown", "lane", problem, f"choose among {', '.join(known)}")
+    return {asked[name].name: asked[name] for name in (known if "all" in only else only)}
 
 
 def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:

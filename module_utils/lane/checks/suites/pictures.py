@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import LaneError
 from ...core.private_dir import write_private
 from ...protocols.qmp import Qmp
-from ...protocols.ryll import pictures
+from ...protocols.ryll import pictures, shots
 from ...protocols.ryll import steps as ryll_steps
-from ...protocols.ryll.replies import Shot
 from .. import second_look
 from ..outside_checks import screendump
 from ..picture_compare import size
@@ -65,9 +64,7 @@ def shown(play: Play, client: str) -> Image:
 
 
 def shown_by(client: Client) -> Image:
-    options = {"surface_id": 0, "format": "rgba"}
-    shot = Shot.read(client.request("screenshot", options, time.monotonic() + CLIENT_LIMIT))
-    return pictures.read("rgba", shot.data, shot.width, shot.height)
+    return shots.now(client, time.monotonic() + CLIENT_LIMIT)
 
 
 def drawn(play: Play, qmp: Qmp) -> Image:

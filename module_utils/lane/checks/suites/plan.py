@@ -11,6 +11,7 @@ import yaml
 
 from ...core.codes import CODES
 from ...core.errors import COMPONENTS, LaneError
+from ...core.names import near
 from ...protocols.ryll import steps as ryll_steps
 from .kinds import KINDS, is_number
 
@@ -136,6 +137,7 @@ class _Reader:
         self.file = file
         self.actors = actors
         self.guests = guests
+        self.clients = {CLIENT}  #: that are connected before the steps read so far
 
     def suite(self, raw: object) -> Suite:
         known = {"suite", "description", "guests", "checks", "ryll", "kerbside", "machines", "consoles", "boots"}
@@ -275,17 +277,21 @@ class _Reader:
             raise _invalid(place, "it is not a mapping such as `serial: {line: hello}`")
         found = [key for key in raw if key in self.actors or key in ryll_steps.VERBS]
         if len(found) != 1:
-            what = (
-                f"it has {' and '.join(found)}"
-                if found
-                else f"it has none of {', '.join(self.actors)} and ryll_session's verbs"
+            meant = "".join(near(str(key), [*self.actors, *ryll_steps.VERBS]) for key in raw)
+            what, none = (
+                f"it has {' and '.join(found)}",
+                f"it has none of {', '.join(self.actors)} and ryll_session's verbs{meant}",
             )
-            raise _invalid(place, f"{what}; a step has exactly one")
+            raise _invalid(place, f"{what if found else none}; a step has exactly one")
         actor = found[0]
         around = {key: value for key, value in raw.items() if key != actor}
         client = around.pop("client", CLIENT)
         if not isinstance(client, str) or not NAME.fullmatch(client):
             raise _invalid(place, "`client` is not a name of small letters, digits and _")
+        if actor == "connect":
+            self.clients.add(client)
+        elif client not in self.clients:
+            raise _invalid(place, f"no `connect` before it starts the client {client!r}{near(client, self.clients)}")
         if actor in ryll_steps.VERBS:
             step = self._of_ryll(place, raw, played.setdefault(client, prelude(events)), number)
             return Step(number, actor, step.options, step.name, step.limit, step.register, step.blame, client, step)
@@ -348,7 +354,8 @@ class _Reader:
         if not isinstance(raw, dict):
             raise _invalid(place, "it is not a mapping")
         if known is not None and (strange := [key for key in raw if key not in known]):
-            raise _invalid(place, f"{strange[0]!r} is not one of {', '.join(sorted(known))}")
+            meant = near(str(strange[0]), known)
+            raise _invalid(place, f"{strange[0]!r} is not one of {', '.join(sorted(known))}{meant}")
         if missing := [key for key in required if key not in raw]:
             raise _invalid(place, f"`{missing[0]}` is missing")
         return raw

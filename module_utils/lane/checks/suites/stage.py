@@ -79,6 +79,7 @@ class Place:
     agent_limit: float = 30
     start_limit: float = 40
     stop_limit: float = 5
+    slowness: float = 1  #: what the limits of steps are multiplied by
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Place:
@@ -361,7 +362,7 @@ class Conversation:
         if pid is None:
             how = records.ended_how(entry.exit_status(lane.place.lane_dir)) if entry else "was not started"
             raise LaneError("suite_client_gone", "ryll", f"the client {client} {how}", evidence=lane.log(client))
-        self.watch = Watch(pid)
+        self.watch, self.slowness = Watch(pid), lane.place.slowness
         self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
 
     def open(self, events: Collection[str] = ()) -> None:
@@ -370,7 +371,7 @@ class Conversation:
             self.play(step)
 
     def play(self, step: ryll_steps.Step) -> dict[str, Any]:
-        return play(self.stage, step, time.monotonic() + step.limit)
+        return play(self.stage, step, time.monotonic() + step.limit * self.slowness)
 
     def subscribe(self, events: Iterable[str]) -> None:
         """Begin to keep these events, and forget those of before."""

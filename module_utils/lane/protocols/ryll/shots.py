@@ -16,6 +16,8 @@ from .steps import Step
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .client import Client
+
 #: Seconds between two pictures of a step that waits for the right one.
 SETTLE_INTERVAL = 0.05
 
@@ -34,9 +36,16 @@ def screenshot(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         stage.client.pump(time.monotonic() + SETTLE_INTERVAL)
 
 
+def now(client: Client, deadline: float) -> Image:
+    """What the first surface shows at this moment."""
+    shot = Shot.read(client.request("screenshot", {"surface_id": 0, "format": "rgba"}, deadline))
+    return read("rgba", shot.data, shot.width, shot.height)
+
+
 def _judge(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     options = step.options
     shot, picture = _still(stage, step, deadline) if options["until_still"] else _take(stage, options, deadline)
+    stage.taken = picture
     file = options["file"]
     if file:
         write_private(file, shot.data)

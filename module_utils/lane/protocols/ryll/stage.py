@@ -23,7 +23,9 @@ class Kept:
 
 @dataclass
 class Stage:
-    """One session. secrets: texts that may not be shown. patience: seconds to wait for the socket."""
+    """One session. secrets: texts that may not be shown. patience: seconds to wait for the socket. taken: the last
+    picture that a step judged.
+    """
 
     client: Client
     client_name: str
@@ -31,3 +33,4 @@ class Stage:
     patience: float = 0.0
     kept: dict[str, Kept] = field(default_factory=dict)
     acted: bool = False
+    taken: Image | None = None
