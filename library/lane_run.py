@@ -182,9 +182,10 @@ def main() -> None:
         if given["keep_running"]:
             run = claim.keep_running(options)
             mine = f" -e lane_id={lane_id}" if lane_id else ""
-            commands = "; ".join(
-                f"./lane {verb}{mine}" for verb in ("logs", "shot", "smoke", "--tags kerbside", "down")
-            )
+            guests = {one[0] for one in given["planned"] if isinstance(one, list)}
+            guest = f" -e lane_guest={guests.pop()}" if len(guests) == 1 else ""
+            verbs = ("logs", "shot", f"smoke{guest}", f"--tags kerbside{guest}", "down")
+            commands = "; ".join(f"./lane {verb}{mine}" for verb in verbs)
             return {
                 "changed": True,
                 "ansible_facts": claim.facts(lane_dir, run),

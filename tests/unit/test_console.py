@@ -55,7 +55,7 @@ def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 5) == "ok"
     with api(lambda n, auth: (404, unknown)) as port, pytest.raises(LaneError, match="404: console not found") as caught:
         kerbside_api.get("127.0.0.1", port, "/c", token, 0.2)
-    assert (caught.value.code, caught.value.component) == ("api_refused", "kerbside")
+    assert (caught.value.code, caught.value.component, caught.value.evidence) == ("api_refused", "kerbside", "logs/daemon.log")
 
 
 @pytest.mark.parametrize(

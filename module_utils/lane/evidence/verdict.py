@@ -142,7 +142,7 @@ def write(
     if phases and phases[-1]["name"] == "evidence":
         phases[-1]["seconds"] = round(time.monotonic() - begun, 3)
     now = time.time()
-    guests = list(dict.fromkeys(name for name in (*(key[1] for key in keys), guest) if name))
+    guests = list(dict.fromkeys(name for _, name, _ in keys if name)) or ([guest] if guest else [])
     accel = known.get("lane_accel", {})
     result = {
         "schema": SCHEMA,

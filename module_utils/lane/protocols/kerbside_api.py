@@ -58,9 +58,8 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
         reason = _reason(body)
         if status != 404 or reason not in ("console not found", "source not found") or time.monotonic() > end:
             problem = f"kerbside's API refused console.vv with {status}: {reason} (http://{address}:{port}{path})"
-            raise LaneError(
-                "api_refused", "kerbside", problem, f"look at logs/{'daemon' if status == 404 else 'api'}.log"
-            )
+            log = f"logs/{'daemon' if status == 404 else 'api'}.log"
+            raise LaneError("api_refused", "kerbside", problem, f"look at {log}", evidence=log)
         time.sleep(POLL)
 
 
@@ -69,9 +68,8 @@ def _request(address: str, port: int, path: str, token: str) -> tuple[int, str]:
     try:
         return local_http.get(address, port, path, ANSWER_LIMIT, Authorization=f"Bearer {token}", Accept=accept)
     except local_http.NoAnswer as error:
-        raise LaneError(
-            "api_silent", "kerbside", f"kerbside's API on http://{address}:{port}: {error}", "look at logs/api.log"
-        ) from None
+        problem, log = f"kerbside's API on http://{address}:{port}: {error}", "logs/api.log"
+        raise LaneError("api_silent", "kerbside", problem, f"look at {log}", evidence=log) from None
 
 
 def _reason(body: str) -> str:
