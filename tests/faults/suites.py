@@ -92,7 +92,7 @@ class Rig:
             "ryll": known["ryll"]["path"],
             "qemu": known["deps"]["qemu"],
         }
-        assert set(values) >= {name for name in defaults if not name.endswith("_limit")}
+        assert set(values) >= {name for name in defaults if not name.endswith(("_limit", "slowness"))}
         self.place = Place.of(values)
         guests = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
         cache = str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser())

@@ -238,6 +238,7 @@ def monitor(replies: dict[str, list[bytes]]) -> Callable[[Connection], None]:
     """Greets, grants qmp_capabilities, and sends these pieces for a command; @ID stands for the request's id."""
 
     def serve(c: Connection) -> None:
+        c.send({"event": "SPICE_INITIALIZED"})
         c.send(GREETING)
         for request in c.requests():
             for piece in replies.get(request["execute"], [b'{"return": {}, "id": @ID}\n']):
@@ -256,6 +257,7 @@ def test_a_whole_conversation_with_split_lines_events_and_a_late_answer() -> Non
     refusal = b'{"error": {"class": "CommandNotFound", "desc": "The command nope has not been found"}, "id": @ID}\n'
     with Peer(monitor({"query-status": status, "nope": [refusal]})) as peer, qmp.Qmp.connect(peer.path, 10) as client:
         assert client.version == "9.1.2"
+        assert client.event({"SPICE_INITIALIZED"}, 0.05)  # it came before the greeting
         assert client.execute("query-status") == {"status": "running"}
         assert client.event({"STOP"}, 5) == {"event": "STOP"}
         assert client.event({"RTC_CHANGE"}, 0.05) is None  # it came before STOP and was dropped with it

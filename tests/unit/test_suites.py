@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -297,6 +298,13 @@ def test_a_failed_check_has_the_picture_that_it_judged_or_what_the_client_shows(
     if kept:
         with Image.open(Path(lane.place.lane_dir, entry["detail"]["picture"])) as picture:
             assert picture.convert("RGB").getpixel((0, 0)) == kept
+
+
+def test_a_program_that_died_is_seen_although_every_step_is_as_wanted(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = SimpleNamespace(error=lambda: LaneError("program_ended", "qemu", "qemu was killed by SIGSEGV"))
+    monkeypatch.setattr(engine, "lost", lambda lane_dir, apart: [gone])
+    (entry,) = played(lane, check({"wait": {"seconds": 0.01}}))
+    assert (entry["result"], entry["detail"]["component"], entry["detail"]["code"]) == ("fail", "qemu", "program_ended")
 
 
 def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:

@@ -2,7 +2,8 @@
 docs/interop/qmp-spec).
 
 The server greets with {"QMP": ...}, takes qmp_capabilities, and answers each command with "return" or "error"; events
-may arrive in between and are kept.
+may arrive in between and are kept. One was seen before the greeting: qemu 7.2 sends them as soon as somebody connects
+anew.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class Qmp:
                 self._lines.attach(connection)
             else:
                 self._lines.connect(deadline)
-            greeting = self._receive(deadline, "greeting")
+            while "event" in (greeting := self._receive(deadline, "greeting")):
+                self.events.append(greeting)
             try:
                 number = greeting["QMP"]["version"]["qemu"]
                 self.version = f"{number['major']}.{number['minor']}.{number['micro']}"

@@ -157,6 +157,8 @@ class Play:
             self._begin(check)
             for step in check.steps:
                 self._step(check, step, seen)
+            if gone := self._gone():  # which none of the steps may have missed
+                raise gone
         except LaneError as failure:
             self._look()
             error = self._culprit(check, failure)
@@ -269,11 +271,8 @@ class Play:
 
     def _culprit(self, check: Check, error: LaneError) -> LaneError:
         """The failure, blamed on a program that is lost, or on the component that the check's own questions lead to."""
-        apart = {
-            entry.name for entry in records.records(self.lane.place.lane_dir) if entry.component == "ryll"
-        } | self.ended
-        if gone := lost(self.lane.place.lane_dir, apart):
-            return gone[0].error()
+        if gone := self._gone():
+            return gone
         self.hang_up()
         if error.code == "suite_step_missing":
             return error  # it says nothing of this check's own parts
@@ -291,6 +290,13 @@ class Play:
                 self._part_from_qemu(steps)
             return LaneError(error.code, component, error.cause, evidence=error.evidence)
         return error
+
+    def _gone(self) -> LaneError | None:
+        """The loss of a program that is to run all the time; clients come and go."""
+        place = self.lane.place.lane_dir
+        clients = {entry.name for entry in records.records(place) if entry.component == "ryll"}
+        gone = lost(place, clients | self.ended)
+        return gone[0].error() if gone else None
 
     def _part_from_qemu(self, steps: list[Step]) -> None:
         """Stop clients that these steps connected directly to qemu: the next check is about kerbside's."""
