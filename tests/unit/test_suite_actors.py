@@ -164,6 +164,17 @@ def test_a_burst_of_keys_waits_for_the_guest_to_tell_of_each(lane: Lane, told: i
         ({"match": "x"}, (200, "abc"), "api_answer_wrong"),
         ({"never": "x"}, (200, "abc"), None),
         ({"never": "b"}, (200, "abc"), "api_answer_wrong"),
+        ({"holds": {"a": "x+"}}, (200, '{"a": "xx", "b": 1}'), None),
+        ({"holds": {"a": "x"}}, (200, '{"a": "xx"}'), "api_answer_wrong"),  # the whole value
+        ({"holds": {"a": "false", "b": "1"}}, (200, '{"a": false, "b": 1}'), None),
+        ({"holds": {"a": "x"}}, (200, '{"b": "x"}'), "api_answer_wrong"),
+        ({"holds": {"a": "x"}}, (200, '["a"]'), "api_answer_wrong"),
+        ({"holds": {"{uuid}": {"a": "x"}}}, (200, '{"UUID": {"a": "x"}}'), None),
+        ({"holds": [{"a": "x"}, {"a": "y"}]}, (200, '[{"a": "y", "b": 1}, {"a": "x"}]'), None),
+        ({"holds": [{"a": "x"}, {"a": "y"}]}, (200, '[{"a": "x"}]'), "api_answer_wrong"),
+        ({"holds": ["x"]}, (200, "[]"), "api_answer_wrong"),
+        ({"holds": ["x"]}, (200, '{"x": 1}'), "api_answer_wrong"),
+        ({"holds": ["x"]}, (200, "<html>"), "api_answer_wrong"),
     ],
 )
 def test_an_answer_of_the_api_is_as_wanted(lane: Lane, options: dict[str, Any], answer: tuple[int, str], code: str | None) -> None:

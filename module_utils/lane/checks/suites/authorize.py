@@ -70,7 +70,8 @@ def expected(play: Play, of: str | None) -> dict[str, Any]:
     place = play.lane.place
     if of is None:
         ticket = read_text(place.ticket_file)
-        return {"hypervisor_ip": place.address, "insecure_port": place.spice_port, "ticket": ticket}
+        where = {"hypervisor_ip": place.address, "insecure_port": place.spice_port, "secure_port": 0, "ticket": ticket}
+        return {**where, "ca_cert": "", "host_subject": ""}
     source = play.lane.machines.source(of)
     console = source["consoles"][0]
     names = ("hypervisor_ip", "insecure_port", "ticket")

@@ -167,7 +167,35 @@ def _wrong(status: int, body: str, options: dict[str, Any]) -> str:
         return f"without {options['match']!r}"  # the body is not shown: some answers hold tokens
     if options["never"] is not None and re.search(options["never"], body):
         return f"with {options['never']!r}"
+    if options["holds"] is not None:
+        try:
+            return lacking(options["holds"], json.loads(body), "the answer")
+        except ValueError:
+            return "with what is no JSON"
     return ""
+
+
+def lacking(wanted: Any, found: Any, place: str) -> str:
+    """What an answer lacks, in words; "" for nothing. Of a mapping these keys are wanted, of a list an entry like each
+    of these, and of anything else that its text matches a regular expression.
+    """
+    if isinstance(wanted, dict):
+        for key, value in wanted.items():
+            if not isinstance(found, dict) or key not in found:
+                return f"without {key} in {place}"
+            if problem := lacking(value, found[key], key):
+                return problem
+        return ""
+    if isinstance(wanted, list):
+        for value in wanted:
+            problems = [
+                lacking(value, one, f"an entry of {place}") for one in (found if isinstance(found, list) else [])
+            ]
+            if all(problems):
+                return f"without an entry of {place} like {json.dumps(value)}"
+        return ""
+    text = found if isinstance(found, str) else json.dumps(found)
+    return "" if re.fullmatch(str(wanted), text) else f"with a {place} that is not {wanted!r}"
 
 
 def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -262,6 +290,7 @@ ACTORS: dict[str, Actor] = {
             "status": Option("whole", 200),
             "match": Option("pattern"),
             "never": Option("pattern"),
+            "holds": Option("any"),
             "retry": Option("truth", True),
         },
         api,

@@ -379,8 +379,8 @@ def _places(value: object) -> Iterable[str]:
     if isinstance(value, str):
         yield from PLACE.findall(value)
     elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _places(inner)
+        for key, inner in value.items():
+            yield from _places([key, inner])
     elif isinstance(value, list):
         for inner in value:
             yield from _places(inner)
@@ -391,7 +391,7 @@ def fill(value: Any, known: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return PLACE.sub(lambda found: known(found[1]), value)
     if isinstance(value, dict):
-        return {key: fill(inner, known) for key, inner in value.items()}
+        return {fill(key, known): fill(inner, known) for key, inner in value.items()}
     if isinstance(value, list):
         return [fill(inner, known) for inner in value]
     return value
