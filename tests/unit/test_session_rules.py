@@ -52,6 +52,26 @@ def test_what_the_daemon_says_of_this_session_and_not_of_another(lane: TestLane,
         assert "Server requires TLS connection. Use tls-port in config." in blame["cause"]
 
 
+@pytest.mark.parametrize(
+    ("line", "sources", "words"),
+    [
+        (SESSION[0][2], '      ticket: "mine"', "sources.yaml has qemu's"),
+        (SESSION[0][2], '      ticket: "other"', "sources.yaml has another"),
+        (SESSION[0][2], "", "sources.yaml has another"),
+        (SESSION[1][2], "      insecure_port: 17914\n", "port 17919, where nothing listens; qemu's SPICE port is 17914, and sources.yaml says 17914"),
+        (SESSION[1][2], "      insecure_port: 17919\n", "and sources.yaml says 17919"),
+        (SESSION[1][2], "", "and sources.yaml says nothing"),
+    ],
+)
+def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_ones(lane: TestLane, line: str, sources: str, words: str) -> None:
+    Path(lane.dir, "secrets/spice_ticket").write_text("mine\n")
+    Path(lane.dir, "sources.yaml").write_text(sources)
+    with qemu(lane):
+        whole(lane, ryll(lane))
+        write(lane, "daemon", stamp() + line)
+        assert words in explain(lane)[0]["cause"]
+
+
 CONNECTED = (
     " INFO kerbside_proxy::backend: hypervisor connection successful; handing off to relay connection_ref=b38b hypervisor=localhost"
     ' hypervisor_ip=127.0.0.1 session_id={} channel_type="{}" channel_id=0 connection_id={}'

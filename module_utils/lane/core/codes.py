@@ -250,7 +250,7 @@ CODES: dict[str, tuple[str, str]] = {
     "session_dropped": ("kerbside let ryll in, and nothing of the session reached it.", "Look at logs/daemon.log for what the proxy relayed."),
     "spice_connection_failed": ("The proxy's connection to qemu's SPICE server failed.", "Read the quoted words of daemon.log."),
     "spice_unreachable": ("Nothing listens where kerbside-proxy connects to.", "Compare sources.yaml with qemu's SPICE port."),
-    "ticket_refused": ("The SPICE ticket that kerbside sent was refused by qemu.", "Run the role kerbside again: it writes the ticket into sources.yaml."),
+    "ticket_refused": ("The SPICE ticket that kerbside sent was refused by qemu.", "If sources.yaml has another ticket than qemu, run the role kerbside again; if it has qemu's, kerbside handed out another."),
     "too_many_files": ("A program reached the limit of open files.", "Raise ulimit -n."),
     "too_many_processes": ("A program could not start a process or a thread.", "Raise pids.max of the cgroup, or ulimit -u."),
 }

@@ -118,6 +118,18 @@ class Evidence:
                 return line, match
         return None
 
+    def read(self, name: str) -> str:
+        """The beginning of a file of the lane; "" when it is not there."""
+        if (file := bounded.open_regular(Path(self.lane_dir, name))) is None:
+            return ""
+        with file:
+            return file.read(LOG_BYTES).decode("utf-8", errors="replace")
+
+    def in_sources(self, key: str) -> str:
+        """What kerbside's sources.yaml says of the console; "" for nothing."""
+        found = re.search(rf'^ +{key}: "?([^"\n]*)', self.read("sources.yaml"), re.MULTILINE)
+        return found[1] if found else ""
+
     def error_elsewhere(self) -> str:
         """What the logs of the other parts say since the start of the lane, as the end of a sentence: the first error,
         or that there is none.

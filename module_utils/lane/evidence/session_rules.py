@@ -42,18 +42,13 @@ def channel_denied(seen: Evidence) -> Found | None:
 
 @rule("ticket-wrong")
 def ticket_refused(seen: Evidence) -> Found | None:
-    """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket of
-    sources.yaml.
-    """
+    """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket."""
     if not seen.in_session or not (said := seen.find("daemon", r"hypervisor connection failed.*PermissionDenied")):
         return None
-    return Found(
-        "ticket_refused",
-        "kerbside",
-        "qemu refused the ticket in sources.yaml (PermissionDenied)",
-        "see logs/daemon.log",
-        said[0].place,
-    )
+    own = seen.read("secrets/spice_ticket").strip()
+    whose = "qemu's" if own and seen.in_sources("ticket") == own else "another"
+    problem = f"qemu refused the ticket that kerbside handed out (PermissionDenied); sources.yaml has {whose}"
+    return Found("ticket_refused", "kerbside", problem, "see logs/daemon.log", said[0].place)
 
 
 @rule("sources-point-elsewhere")
@@ -68,8 +63,8 @@ def spice_unreachable(seen: Evidence) -> Found | None:
     port, own = int(said[1][1].rpartition(":")[2]), seen.qmp.get("query-spice", {}).get("port")
     if own and port != own:
         problem = (
-            f"kerbside-proxy connects to port {port} as sources.yaml says, where nothing listens; qemu's SPICE port "
-            f"is {own}"
+            f"kerbside sends its proxy to port {port}, where nothing listens; qemu's SPICE port is {own}, and "
+            f"sources.yaml says {seen.in_sources('insecure_port') or 'nothing'}"
         )
         return Found("spice_unreachable", "kerbside", problem, "see logs/daemon.log", said[0].place)
     return Found(
