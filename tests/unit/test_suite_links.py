@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -185,3 +186,11 @@ def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:
     did = [one if isinstance(one, tuple) else getattr(one, "verb", one) for one in lane.talk.did]
     once = [("subscribe", ()), "send_key", "expect_event"]
     assert did[-8:-1] == [("subscribe", ("surface_drawn",)), *once * 2]
+
+
+@pytest.mark.parametrize(("held_back", "failure"), [(0.0, (None, None)), (0.2, ("latency_ratio", "proxy"))])
+def test_a_picture_that_comes_much_later_through_the_proxy(lane: Lane, held_back: float, failure: tuple[str | None, str | None]) -> None:
+    waits = iter([held_back] * 8)  # two plays a key, of the first four keys
+    lane.talk.on_play = lambda step: time.sleep(0.02 + next(waits, 0.0)) or {}
+    first, then = {"key_to_draw": {"keys": 4}, "register": "proxied"}, {"key_to_draw": {"keys": 4, "than": "proxied"}}
+    assert outcome(lane, {"connect": {}}, first, then) == failure
