@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible.module_utils.lane.evidence import log_excerpt
 
@@ -59,3 +61,18 @@ def test_the_telling_words(log: str, words: str) -> None:
 def test_they_fit_into_a_sentence() -> None:
     assert len(log_excerpt.telling([f"error {'x' * 9000} {n}" for n in range(100)])) <= 2 * log_excerpt.LONGEST + 5
     assert "error 1 " not in log_excerpt.telling([f"error {n} " for n in range(100)])
+
+
+def test_a_line_of_kerbside_is_shown_with_what_its_fields_say() -> None:
+    line = {
+        "logger_name": "a.b",
+        "ts": "T",
+        "level": "INFO",
+        "pid": 1,
+        "message": "API request parsed",
+        "stack_trace": None,
+        "method": "POST",
+        "path": "/x",
+        "uuid": None,
+    }
+    assert log_excerpt.readable(json.dumps(line)) == "T INFO a.b: API request parsed method=POST path=/x"

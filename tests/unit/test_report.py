@@ -138,6 +138,14 @@ def test_the_cause_is_a_link_to_its_line(folder: Path) -> None:
     assert '<p id="cause">a was not b</p>' in report.page(red(evidence=None), folder)
 
 
+@pytest.mark.parametrize(("rule", "component", "said"), [("a-rule", "proxy", True), ("a-rule", "kerbside", False), (None, "proxy", False)])
+def test_whom_the_task_had_blamed_is_said_where_a_rule_found_another(folder: Path, rule: str | None, component: str, said: bool) -> None:
+    (folder / "result.json").write_text(json.dumps(red(component="kerbside")))
+    (folder / "logs/diagnosis.json").write_text(json.dumps({"rule": rule, "first": {"component": component, "cause": "no bytes", "evidence": None}}))
+    report.write(folder)
+    assert ('id="overruled">The failed task blamed proxy: no bytes.' in (folder / "report.html").read_text()) == said
+
+
 def test_all_files_are_linked(folder: Path) -> None:
     for name in ("result.json", "screenshot.png", "logs/a b.log", "report.html", ".lane"):
         (folder / name).write_bytes(PIXEL)

@@ -82,7 +82,9 @@ def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_fro
 
 def test_the_number_of_lines_is_said_where_several_are_awaited(lane: Lane) -> None:
     step = {"serial": {"match": "^key", "count": 2}, "within": 0.02}
-    assert "2 times, but 1;" in played(lane, check({"say": {}}, step), actors={"say": says(lane, "key: a")})[0]["detail"]["cause"]
+    assert (
+        "said a line with '^key' 1 times and not 2 within" in played(lane, check({"say": {}}, step), actors={"say": says(lane, "key: a")})[0]["detail"]["cause"]
+    )
     (entry,) = played(lane, check({"say": {}}, step), actors={"say": says(lane, "key: a", "key: b")})
     assert entry["detail"]["witnesses"] == ["serial: key: b (2 of them)"]
 
@@ -305,6 +307,12 @@ def test_a_program_that_died_is_seen_although_every_step_is_as_wanted(lane: Lane
     monkeypatch.setattr(engine, "lost", lambda lane_dir, apart: [gone])
     (entry,) = played(lane, check({"wait": {"seconds": 0.01}}))
     assert (entry["result"], entry["detail"]["component"], entry["detail"]["code"]) == ("fail", "qemu", "program_ended")
+
+
+def test_a_failed_check_names_the_steps_that_were_not_reached(lane: Lane) -> None:
+    wait = {"wait": {"seconds": 0.01}}
+    for steps, later in (([wait, MISSING, wait, {**wait, "name": "a nap"}], ["3 wait", "4 a nap"]), ([wait, MISSING], None)):
+        assert played(lane, check(*steps))[0]["detail"].get("not_reached") == later
 
 
 def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:

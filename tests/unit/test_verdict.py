@@ -121,6 +121,13 @@ def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lan
     assert (result["verdict"], result["blame"]["component"], result["blame"]["cause"]) == ("fail", "kerbside", "ryll went to qemu")
 
 
+def test_paths_in_a_checks_detail_lead_to_the_artifacts(lane: TestLane) -> None:
+    detail = {"cause": f"see {lane.dir}/logs/ryll.log", "component": "ryll", "evidence": f"{lane.dir}/logs/ryll.log:3"}
+    report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": detail}])
+    found = write(lane, planned=["path"])["checks"][0]["detail"]
+    assert (found["cause"], found["evidence"]) == ("see logs/ryll.log", "logs/ryll.log:3")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"command_id": []}'])
 def test_broken_reports_are_red(lane: TestLane, text: str) -> None:
     Path(lane.dir, "logs/smoke.json").write_text(text)

@@ -35,18 +35,24 @@ ERROR = re.compile(
     r"^\S+ +(?:\S+ \S+ )?\[?(?:ERROR|CRITICAL)\b|^\[[^]]+\] \[\d+\] \[(?:ERROR|CRITICAL)\]"
     r"|^Error: |^Traceback |panicked at |^\w+(?:\.\w+)*Error: "
 )
+#: Fields of kerbside's JSON lines that say nothing of what happened.
+QUIET = set(
+    "logger_name ts level thread_name pid module function message exception_class stack_trace request-id identity url "
+    "args kwargs headers program".split()
+)
 LAST = 12  #: lines from the end that are considered
 LONGEST = 160  #: characters of one quoted line
 
 
 def readable(text: str) -> str:
     """A line for people: no escape sequences, no control characters; kerbside's JSON lines by their level, logger and
-    message.
+    message, and what else they say, as name=value.
     """
     if text.startswith("{"):
         try:
             found = json.loads(text)
-            return f"{found['ts']} {found['level']} {found['logger_name']}: {found['message']}"
+            more = "".join(f" {key}={value}" for key, value in found.items() if key not in QUIET and value is not None)
+            return f"{found['ts']} {found['level']} {found['logger_name']}: {found['message']}{more}"
         except (ValueError, KeyError, TypeError):
             pass
     return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in ESCAPES.sub("", text))

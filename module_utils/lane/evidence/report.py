@@ -112,6 +112,7 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         },
         files=files(artifacts),
         evidence=_file(result, artifacts),
+        overruled=overruled(result, artifacts),
         screens=report_figures.screens(room, result["guests"]),
         strips=report_figures.strips(room, result["checks"]),
         plots=report_figures.plots(result["checks"]),
@@ -165,6 +166,14 @@ def _file(result: dict[str, Any], artifacts: Path) -> str:
         if name and not os.path.isabs(name) and ".." not in Path(name).parts and (artifacts / name).is_file()
         else ""
     )
+
+
+def overruled(result: dict[str, Any], artifacts: Path) -> dict[str, Any] | None:
+    """Whom the failed task blamed, where the evidence showed that another part is at fault (diagnosis.json)."""
+    notes = read_json(artifacts / "logs/diagnosis.json", {})
+    first = notes.get("first") if isinstance(notes, dict) and notes.get("rule") else None
+    blamed = isinstance(first, dict) and (result["blame"] or {}).get("component") not in (None, first.get("component"))
+    return {**first, "rule": notes["rule"]} if first and blamed else None
 
 
 def failure(result: dict[str, Any], entries: list[logs.Entry]) -> logs.Entry | None:

@@ -100,7 +100,7 @@ def relative_evidence(fault: dict[str, Any], lane_dir: str) -> dict[str, Any]:
     """The blame with paths as they are below the artifacts: the lane's directory is gone when somebody reads them."""
     prefix = lane_dir.rstrip("/") + "/"
     cause = str(fault["cause"]).replace(prefix + "logs/", "logs/")
-    evidence = fault["evidence"].removeprefix(prefix) if fault["evidence"] else None
+    evidence = fault["evidence"].removeprefix(prefix) if fault.get("evidence") else None
     return {**fault, "cause": cause, "evidence": evidence}
 
 
@@ -161,7 +161,10 @@ def write(
         "phases": phases,
         "checks_planned": len(full),
         "plan_changed": None if sorted(map(str, keys)) == sorted(map(str, full)) else "lane_checks was changed",
-        "checks": checks,
+        "checks": [
+            {**check, "detail": relative_evidence(check["detail"], lane_dir)} if "cause" in check["detail"] else check
+            for check in checks
+        ],
         "blame": relative_evidence(fault, lane_dir) if fault else None,
     }
     result = masked(lane_dir, result)

@@ -144,6 +144,7 @@ class Play:
         """Make one check. Returns its entry for result.json."""
         begun, started = time.monotonic(), round(time.time(), 3)
         seen: list[str] = []
+        reached = 0
         self.events = check.events
         self.measured, self.picture = {}, None
         error: LaneError | None = None
@@ -156,6 +157,7 @@ class Play:
                 self.connect()
             self._begin(check)
             for step in check.steps:
+                reached = step.number
                 self._step(check, step, seen)
             if gone := self._gone():  # which none of the steps may have missed
                 raise gone
@@ -182,6 +184,8 @@ class Play:
                 error = None
         if error:
             entry["result"] = "not run" if error.code == "suite_step_missing" else "fail"
+            if later := [f"{step.number} {step.name}" for step in check.steps if step.number > reached]:
+                detail["not_reached"] = later
             detail.update(component=error.component, code=error.code, cause=error.cause, evidence=error.evidence)
         return {**entry, "started": started, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
 

@@ -60,6 +60,7 @@ def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dic
     wanted, count = options["line"], options["count"]
     pattern = re.compile(options["match"] or "")
     found: list[tuple[int, str]] = []
+    limit = deadline - time.monotonic()
     while True:
         text = tail(path, start)
         found = [
@@ -73,9 +74,10 @@ def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dic
         if time.monotonic() >= deadline:
             said = repr(wanted) if wanted is not None else f"a line with {pattern.pattern!r}"
             last = [line for _, line in whole_lines(text)][-1:]
-            ended = f"the last line is {one_line(last[0], 120)!r}" if last else "nothing new was written"
-            times = f" {count} times, but {len(found)}" if count > 1 else ""
-            raise Unmet(codes[0], f"{what} did not say {said}{times}; {ended}", f"{path}:{_number(path)}")
+            ended = f"its last line is {one_line(last[0], 120)!r}" if last else "it said nothing in that time"
+            did = f"said {said} {len(found)} times and not {count}" if count > 1 else f"did not say {said}"
+            problem = f"{what} {did} within {limit:.3g} s; {ended}"
+            raise Unmet(codes[0], problem, f"{path}:{_number(path)}")
         time.sleep(POLL)
 
 
