@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks.suites import machines
+from ansible.module_utils.lane.checks.suites import authorize, machines
 from suite_lane import TICKET, Lane, outcome, read, suite_of
 
 MACHINES = {
@@ -19,6 +19,7 @@ MACHINES = {
         {"name": "bare", "machine": "plain"},
     ],
 }
+FIREWALL = {"mode": "ENFORCE", "channels": []}
 #: Answers with what is in the file `reply`, and notes what it was asked.
 KERBSIDE = f"""#!{sys.executable}
 import json, pathlib, sys
@@ -42,11 +43,11 @@ def lane(tmp_path: Path) -> Lane:
 def told(lane: Lane, of: str | None) -> dict[str, Any]:
     """What kerbside hands out when all is well."""
     if of is None:
-        return {"hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET, "secure_port": 0, "ca_cert": "", "host_subject": ""}
+        return FIREWALL | {"hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET, "secure_port": 0, "ca_cert": "", "host_subject": ""}
     source = lane.machines.source(of)
     console = {"secure_port": 0, "host_subject": "", **source["consoles"][0]}
     names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
-    return {**{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", "")}
+    return FIREWALL | {**{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", "")}
 
 
 def asked(lane: Lane, reply: Any, of: str | None, wrong: bool) -> tuple[str | None, str | None]:
@@ -65,7 +66,7 @@ def test_what_kerbside_hands_out_is_what_its_sources_say(lane: Lane, of: str | N
     assert not Path(lane.place.lane_dir, "secrets/suite_question").exists()  # it held the token
 
 
-@pytest.mark.parametrize("name", ["hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject"])
+@pytest.mark.parametrize("name", ["hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject", "mode", "channels"])
 def test_each_part_that_differs_is_wrong(lane: Lane, name: str) -> None:
     other = {**told(lane, "good"), name: "another"}
     assert asked(lane, other, "good", wrong=False) == ("suite_not_handed_out", "kerbside")
@@ -81,3 +82,16 @@ def test_a_token_that_is_denied_hands_out_nothing(lane: Lane) -> None:
 def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wrong: bool) -> None:
     Path(lane.place.lane_dir, "fails").touch()
     assert asked(lane, "no channel", "good", wrong) == ("suite_not_handed_out", "kerbside")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, FIREWALL),
+        ({"KERBSIDE_FIREWALL_MODE": "enforce"}, FIREWALL),
+        ({"KERBSIDE_FIREWALL_MODE": "warn"}, {"mode": "WARN_ONLY", "channels": []}),
+        ({"KERBSIDE_FIREWALL_PERMITTED_CHANNELS": "inputs,main"}, {"mode": "ENFORCE", "channels": [1, 3]}),
+    ],
+)
+def test_the_firewall_is_what_kerbsides_settings_say(settings: dict[str, str], told: dict[str, Any]) -> None:
+    assert authorize.firewall(settings) == told

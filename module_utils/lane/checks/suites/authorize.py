@@ -12,6 +12,7 @@ from typing import Any
 from ...core import command
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
+from ...protocols.spice_link import CHANNELS
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
 from .stage import ANSWER, read_text
@@ -29,17 +30,22 @@ with grpc.insecure_channel("unix:" + asked["socket"]) as channel:
     proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref=reference), timeout=asked["limit"])
 names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject")
 target = {name: getattr(reply.target, name) for name in names} if reply.HasField("target") else None
+if target:
+    policy = reply.firewall_policy
+    target["mode"] = messages.FirewallPolicy.Mode.Name(policy.mode)
+    target["channels"] = sorted(policy.permitted_channels)
 print(json.dumps(target))
 """
 
 
 def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """kerbside hands out what its sources say of the console: address, ports, ticket, CA and subject.
+    """kerbside hands out what its sources say of the console (address, ports, ticket, CA and subject) and what its
+    settings say of the firewall.
 
     wrong: it hands out something else, or nothing.
     """
     place = play.lane.place
-    wanted = expected(play, options["of"])
+    wanted = {**expected(play, options["of"]), **firewall(play.lane.settings)}
     request = {
         "socket": os.path.join(place.lane_dir, "grpc", "api.sock"),
         "token": play.value(options["console"])["password"],
@@ -58,11 +64,20 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
         raise LaneError("suite_not_handed_out", "kerbside", problem, evidence=play.lane.log("daemon"))
     found = json.loads(done.out)
     differ = [name for name in wanted if found is None or found[name] != wanted[name]]
-    what = f"another {', '.join(differ)}" if differ else "what its sources say"  # never the values: some are secret
+    what = (
+        f"another {', '.join(differ)}" if differ else "what its sources and settings say"
+    )  # never the values: some are secret
     said = f"kerbside hands out {what}"
     if bool(differ) != options["wrong"]:
         raise Unmet("suite_not_handed_out", said, play.lane.log("daemon"))
     return said
+
+
+def firewall(settings: dict[str, str]) -> dict[str, Any]:
+    """The mode and the permitted channels that kerbside's settings say; no channels: all."""
+    mode = {"warn": "WARN_ONLY"}.get(settings.get("KERBSIDE_FIREWALL_MODE", ""), "ENFORCE")
+    names = settings.get("KERBSIDE_FIREWALL_PERMITTED_CHANNELS", "").split(",")
+    return {"mode": mode, "channels": sorted(CHANNELS[name] for name in names if name)}
 
 
 def expected(play: Play, of: str | None) -> dict[str, Any]:
