@@ -85,13 +85,20 @@ lane_ansible_kept:
   type: int
 lane_verdict:
   description: verdict (pass, fail or error), line (the last line for the terminal) and file (the path of result.json).
-  returned: when a run is there
+  returned: when a run is there, or its keeper took it down during this command
+  type: dict
+lane_result:
+  description: The content of C(result.json) that the lane's keeper wrote.
+  returned: when the keeper took the lane down during this command
   type: dict
 lane_failure:
   description: Component, cause and evidence, as the lane's verdict takes them.
   returned: failure
   type: dict
 """
+
+import os
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import check_report, private_dir
@@ -119,8 +126,10 @@ def main() -> None:
     lane_dir, artifacts_dir, archive = (given.pop(name) for name in ("lane_dir", "artifacts_dir", "archive"))
 
     def work() -> dict:
-        if module.check_mode or not private_dir.check_ours(lane_dir):
+        if module.check_mode:
             return {"changed": False}
+        if not private_dir.check_ours(lane_dir) or not os.path.exists(os.path.join(lane_dir, private_dir.RUN_FILE)):
+            return taken_down()
         result = verdict.write(
             lane_dir, artifacts_dir, private_dir.read_run(lane_dir), command=check_report.command_id(), **given
         )
@@ -131,6 +140,13 @@ def main() -> None:
             "lane_ansible_kept": len(given["ansible"].encode()),
             **packed,
         }
+
+    def taken_down() -> dict:
+        """The result of the keeper, if it took the lane of this command down."""
+        result = private_dir.read_json(Path(artifacts_dir, verdict.RESULT), {})
+        if result.get("command_id") != check_report.command_id():
+            return {"changed": False}
+        return {"changed": False, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_result": result}
 
     finish(module, work)
 

@@ -330,6 +330,7 @@ class CallbackModule(CallbackBase):
             return
         if lane.lost and result["verdict"] == "pass":
             result.update(verdict="error", blame=lane.blame())
+        Path(folder).mkdir(parents=True, exist_ok=True)
         verdict.save(folder, result)
         lane.verdict = verdict.shown(result, folder)
 

@@ -170,3 +170,22 @@ def test_a_lane_is_gone_soon_after_its_controller(two: tuple[Machine, Machine], 
         assert until_gone({bookworm: [one], trixie: [other]}, BUSY * GONE) == []
         kept = json.loads((trixie.home / f".cache/kerbside-lane/evidence/lane-{other}/result.json").read_text())
         assert (kept["verdict"], kept["blame"]["code"]) == ("error", "aborted")
+
+
+def test_a_lane_that_is_taken_down_by_another_command_says_so(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+    _, trixie = two
+    with lane_ids(1) as (number,):
+        command = Command(tmp_path, {"one": {"lane_id": number, **trixie.host}})
+        run = command.over()
+        while not (trixie.tree.path / f"tmp/kerbside-lane-{number}/db.sock").exists():
+            assert run.process.poll() is None and time.monotonic() - run.begun < 600, run.text
+            time.sleep(0.1)
+        down = command.over("down")
+        assert down.wait(120) == 0, down.text
+        assert f"lane {number} is down: ended ansible-playbook on another machine" in down.text
+        assert run.wait(120) == 2, run.text
+        assert (tmp_path / "artifacts/one/result.json").exists(), run.text
+        blame = command.result("one")["blame"]
+        assert (blame["component"], blame["code"]) == ("lane", "aborted"), blame
+        assert run.lines[-1].startswith("LANE FAIL lane: the run was aborted: its keeper got SIGTERM, as from ./lane down"), run.lines[-1]
+        assert until_gone({trixie: [number]}, BUSY * GONE) == []

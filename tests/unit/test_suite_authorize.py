@@ -73,6 +73,13 @@ def test_each_part_that_differs_is_wrong(lane: Lane, name: str) -> None:
     assert asked(lane, other, "good", wrong=True) == (None, None)
 
 
+def test_another_token_can_be_asked_about(lane: Lane) -> None:
+    Path(lane.place.lane_dir, "reply").write_text("null")
+    step = {"handed_out": {"console": "token", "password": "forged", "wrong": True}}
+    assert outcome(lane, {"console": {}, "register": "token"}, step, **MACHINES) == (None, None)
+    assert json.loads(Path(lane.place.lane_dir, "asked").read_text())["token"] == "forged"
+
+
 def test_a_token_that_is_denied_hands_out_nothing(lane: Lane) -> None:
     assert asked(lane, None, "good", wrong=False) == ("suite_not_handed_out", "kerbside")
     assert asked(lane, None, "good", wrong=True) == (None, None)

@@ -150,6 +150,18 @@ def test_what_a_killed_claim_left_is_removed(lane: TestLane) -> None:
     assert not os.path.exists(home)
 
 
+@pytest.mark.parametrize(("name", "removed"), [("ansible-tmp-1.2-3", True), ("thesis.txt", False)])
+def test_what_ansible_left_for_its_modules_is_removed_and_nothing_else(lane: TestLane, name: str, removed: bool) -> None:
+    home = f"{os.path.dirname(lane.dir)}/late"
+    os.makedirs(f"{home}/tmp/{name}")
+    os.chmod(home, 0o700)
+    if removed:
+        assert teardown.take_down(98, home, {}, 1)["removed"] == [home]
+    else:
+        refused(98, home, "lane_dir_foreign", "environment", "holds tmp and no run.json")
+    assert os.path.exists(home) != removed
+
+
 def test_run_json_goes_last(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: str, **_: object) -> None:
         raise KeyboardInterrupt

@@ -160,7 +160,12 @@ def owned(lane_id: int, lane_dir: str) -> Run | None:
     if not check_ours(lane_dir):
         return None
     if not Path(lane_dir, RUN_FILE).exists():
-        strange = [name for name in os.listdir(lane_dir) if not name.startswith(".new-")]  # private_dir.write_private
+        # private_dir.write_private; a module that Ansible ran on another machine after the lane was taken down there
+        strange = [
+            name
+            for name in os.listdir(lane_dir)
+            if not name.startswith(".new-") and not _of_ansible(Path(lane_dir, name))
+        ]
         if strange:
             problem = f"{lane_dir} is not a lane's directory: it holds {sorted(strange)[0]} and no {RUN_FILE}"
             raise LaneError("lane_dir_foreign", "environment", problem, "set lane_dir to another path")
@@ -172,6 +177,11 @@ def owned(lane_id: int, lane_dir: str) -> Run | None:
             "lane_dir_foreign", "environment", problem, f"set another lane_dir, or -e lane_id={run.lane_id}"
         )
     return run
+
+
+def _of_ansible(path: Path) -> bool:
+    """Whether this is Ansible's folder for modules in lane_dir (ansible_remote_tmp), with nothing else in it."""
+    return path.name == "tmp" and path.is_dir() and all(name.startswith("ansible-tmp-") for name in os.listdir(path))
 
 
 def homes(lane_id: int) -> list[str]:

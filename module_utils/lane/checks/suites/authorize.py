@@ -48,7 +48,7 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
     wanted = {**expected(play, options["of"]), **firewall(play.lane.settings)}
     request = {
         "socket": os.path.join(place.lane_dir, "grpc", "api.sock"),
-        "token": play.value(options["console"])["password"],
+        "token": play.value(options["console"])["password"] if options["password"] is None else options["password"],
         "limit": ANSWER,
     }
     question = Path(place.lane_dir, "secrets", "suite_question")
@@ -100,6 +100,7 @@ ACTORS: dict[str, Actor] = {
         {
             "console": Option("word", required=True, refers=("console",)),
             "of": Option("word", refers=("consoles",)),
+            "password": Option("text"),
             "wrong": Option("truth", False),
         },
         handed_out,
