@@ -57,10 +57,12 @@ def modules(packages: list[str]) -> list[Path]:
 
 
 def candidates(packages: list[str]) -> list[str]:
-    """The unit tests that name one of these packages."""
-    wanted = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
-    found = [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if wanted.search(path.read_text(encoding="utf-8"))]
-    return [str(path.relative_to(ROOT)) for path in found]
+    """The unit tests that name one of these packages, or a module of what tests share that does."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests/unit").glob("*.py"))}
+    named = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
+    shared = [path.stem for path, text in texts.items() if named.search(text) and not path.name.startswith("test_")]
+    wanted = re.compile("|".join([named.pattern, *(rf"^from {name} import\b" for name in shared)]), re.MULTILINE)
+    return [str(path.relative_to(ROOT)) for path, text in texts.items() if path.name.startswith("test_") and wanted.search(text)]
 
 
 class Coverage:
