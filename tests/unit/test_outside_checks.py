@@ -113,6 +113,9 @@ def test_a_qemu_that_ends_and_a_program_that_is_lost(lane: TestLane) -> None:
     with pytest.raises(LaneError) as caught:
         outside_checks.banner(where(lane, banner_limit=60))
     assert caught.value.component == "kerbside"
+    with pytest.raises(LaneError) as caught:
+        outside_checks.banner(where(lane, wait=False))
+    assert (caught.value.code, caught.value.component) == ("guest_no_banner", "guest")  # who does not wait does not watch the others
 
 
 def test_counters_that_moved(lane: TestLane) -> None:
@@ -141,6 +144,7 @@ def test_without_the_counters_of_before_nothing_can_be_said(lane: TestLane) -> N
     [
         ({}, "", "proxy_authorized_nothing", "kerbside_proxy_authorized_total did not rise"),
         ({"kerbside_proxy_authorized_total": 4}, MOVED, "proxy_authorized_nothing", "did not rise"),
+        ({"kerbside_proxy_authorized_total": 0}, "", "proxy_authorized_nothing", "did not rise"),
         ({}, MOVED.replace("client_to_server", "x"), "proxy_relayed_nothing", "client to server"),
         ({"kerbside_proxy_bytes_relayed_total{direction=server_to_client}": 260643}, MOVED, "proxy_relayed_nothing", "server to client"),
         ({}, MOVED + 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1', "proxy_firewall_verdict", "rule=size_cap"),
@@ -255,6 +259,10 @@ def test_the_digest_has_to_be_that_of_the_pixels(lane: TestLane, monkeypatch: py
     if expected is None:
         assert outside_checks.digest(where(lane)) == {"size": "4x4", "frame": 7, "crc32c": "00000007"}
         assert len(taken) == len(seen)
+        if len(seen) > 1:  # nobody waits for the second picture
+            taken.clear()
+            with pytest.raises(LaneError):
+                outside_checks.digest(where(lane, wait=False))
         return
     with pytest.raises(LaneError) as caught:
         outside_checks.digest(where(lane))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks import outside_checks, picture_compare
+from ansible.module_utils.lane.checks import outside_checks, picture_compare, shot
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs import records
+from ansible.module_utils.lane.protocols.ryll.client import Client
 from ansible.module_utils.lane.protocols.ryll.errors import Malformed
 from ansible.module_utils.lane.protocols.ryll.pictures import FAR, LOSSY_MEAN, Region, compare, one_colour, read, to_png
 from control_peer import Connection, Peer, Ryll, chunk, header, png, rgba
@@ -170,7 +173,7 @@ class Qemu:
                 dump = self.dumps.pop(0) if len(self.dumps) > 1 else self.dumps[0]
                 if dump is None:
                     answer = {"error": {"class": "GenericError", "desc": "no console"}, "id": request["id"]}
-                else:
+                elif dump.width:
                     Path(request["arguments"]["filename"]).write_bytes(ppm(dump))
             connection.send(answer)
 
@@ -214,6 +217,36 @@ def test_a_ryll_that_is_late_has_some_time(lane: TestLane) -> None:
         assert outside_checks.frames(context)["size"] == "100x100"
 
 
+def test_a_guest_that_is_late_has_some_time(lane: TestLane) -> None:
+    qemu, ryll = Qemu(BLACK, BLACK, drawn()), showing(drawn())
+    ryll.pixels = lambda x, y: noise(x, y) if len(qemu.dumps) == 1 else (0, 0, 0)
+    with scene(lane, qemu, ryll, wait=True) as context:
+        assert outside_checks.frames(context)["differing"] == 0
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_second_client_shows_the_truth_when_its_picture_is_qemus(lane: TestLane, equal: bool) -> None:
+    with scene(lane, Qemu(changed(drawn(), int(not equal), 9)), showing(drawn())) as context, Client(context.control_socket) as client:
+        client.open("second", time.monotonic() + 30)
+        assert outside_checks.shows_the_truth(context, client) is equal
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "exit 0", None])
+def test_a_shot_is_of_a_ryll_that_runs_or_else_of_qemu(lane: TestLane, script: str | None) -> None:
+    file = Path(lane.dir, "shot.png")
+    if script:
+        lane.start(lane.program("ryll", script, oneshot=script == "exit 0"))
+        while script == "exit 0" and records.record(lane.dir, "ryll").running(lane.run):
+            time.sleep(0.01)
+    with Peer(Qemu(drawn(50, 50))) as monitor, Peer(showing(drawn())) as control:
+        Path(lane.dir, "qmp.sock").symlink_to(monitor.path)
+        Path(lane.dir, "ryll.sock").symlink_to(control.path)
+        line = shot.take(lane.dir, file)
+    side, whose = (100, "by ryll, through kerbside") if script == "exec sleep 60" else (50, "by qemu itself (ryll is not running)")
+    assert line == f"{side}x{side}, {whose}" and file.stat().st_mode & 0o7777 == 0o644
+    assert read("png", file.read_bytes(), side, side).tobytes() == drawn(side, side).tobytes()
+
+
 BLACK = Image.new("RGB", (100, 100))
 WRONG: dict[str, tuple[list[Image.Image | None], Image.Image, dict[str, Any], str, str]] = {
     "one pixel": ([drawn()], changed(drawn(), 1, 1, 1), {}, "picture_differs", "ryll"),
@@ -224,6 +257,8 @@ WRONG: dict[str, tuple[list[Image.Image | None], Image.Image, dict[str, Any], st
     "a broken machine": ([drawn()], drawn(), {"status": "internal-error"}, "guest_not_running", "qemu"),
     "a full disk": ([drawn()], drawn(), {"status": "io-error"}, "guest_not_running", "qemu"),
     "no console": ([None], drawn(), {}, "qemu_no_picture", "qemu"),
+    "no screendump": ([Image.new("RGB", (0, 0))], drawn(), {}, "qemu_no_picture", "qemu"),
+    "late, when nobody waits": ([changed(drawn(), 1, 1), changed(drawn(), 1, 1), drawn()], drawn(), {}, "picture_differs", "ryll"),
     "nothing stands still": ([drawn(), changed(drawn(), 10_000, 1)] * 4, drawn(), {}, "picture_unstable", "ryll"),
     "another size": ([drawn(50, 50)], drawn(), {}, "picture_unstable", "ryll"),
 }
@@ -236,6 +271,8 @@ def test_wrong_frames(lane: TestLane, dumps: list[Image.Image | None], shown: Im
     with scene(lane, qemu, showing(shown)) as context, pytest.raises(LaneError) as caught:
         outside_checks.frames(context)
     assert (caught.value.code, caught.value.component) == (code, component)
+    sizes = "their sizes are 50x50, 100x100, 50x50" if dumps[0] and dumps[0].width == 50 else "too little of the picture stands still"
+    assert code != "picture_unstable" or sizes in caught.value.problem
     pictures = {"picture_differs": ["difference.png", "screendump.png", "screenshot.png"], "guest_one_colour": ["screenshot.png"]}
     assert kept(lane) == pictures.get(code, [])
     assert not list(Path(lane.dir, "tmp").glob("*.ppm"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks import outside_checks, smoke
+from ansible.module_utils.lane.checks import outside_checks, second_look, smoke
 from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.session import Settings
@@ -108,13 +109,13 @@ def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(lane: Te
     entries, failure, _ = check(lane, agent, change)
     assert (failure.code, failure.component, failure.check) == (code, component, "status")
     assert [entry["name"] for entry in entries] == ["banner", "path", "status"]
-    assert entries[-1]["result"] == "fail" and entries[-1]["detail"]["code"] == code
+    assert (entries[-1]["result"], entries[-1]["seconds"], entries[-1]["detail"]["code"]) == ("fail", 0, code)
 
 
 @pytest.mark.parametrize(
     ("agent", "change", "words"),
     [
-        (True, events(*[True, False] * 4), ": " + ", ".join(["connected", "gone"] * 3)),
+        (True, events(*[True, False] * 4), "check: " + ", ".join(["connected", "gone"] * 3) + "; look"),
         (True, silently(False, False), "is closed on the guest's side"),
         (False, silently(True, True), "is open, though"),
         (True, silently(False, True), "ryll sees no agent"),
@@ -122,7 +123,7 @@ def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(lane: Te
     ],
 )
 def test_the_failure_says_what_the_agent_did(lane: TestLane, agent: bool, change: Change, words: str) -> None:
-    assert words in check(lane, agent, change)[1].problem
+    assert words in check(lane, agent, change)[1].cause
 
 
 def test_ryll_may_see_a_moment_later_what_the_guest_did(lane: TestLane) -> None:
@@ -162,6 +163,66 @@ def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane: TestLane, m
     assert failure.code == "guest_no_banner"
     assert sorted((entry["name"], entry["result"]) for entry in entries) == [("banner", "fail"), ("path", "pass")]
     assert bool(session) is asked
+
+
+def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> None:
+    lane.start(lane.program("api", "sleep 0.3; exit 3"))
+    steps = [{"hello": {}}, {**STATUS, "await": {"surfaces": 2}, "within": 20}]
+    failure = check(lane, True, steps=steps)[1]
+    assert (failure.code, failure.component) == ("program_ended", "kerbside")
+
+
+#: (code, component) of a failure; whether ryll has a picture, or the end of its log when it has ended; whether the second ryll's picture
+#: is right, look by look; and code and component after that look, None where there is no reason for one.
+LOOKS: dict[str, tuple[tuple[str, str], bool | str | None, list[bool], tuple[str, str] | None]] = {
+    "a picture that is right without the proxy": (("picture_differs", "ryll"), True, [True], ("picture_differs", "proxy")),
+    "and a moment later": (("digest_crc_wrong", "ryll"), True, [False, True], ("digest_crc_wrong", "proxy")),
+    "a picture that is wrong without the proxy": (("picture_differs", "ryll"), True, [False], ("picture_differs", "ryll")),
+    "a picture that the guest draws": (("picture_differs", "guest"), True, [True], None),
+    "another failure of ryll": (("picture_unstable", "ryll"), True, [True], None),
+    "no surface": (("ryll_unmet", "guest"), False, [], ("session_dropped", "proxy")),
+    "no surface, blamed on ryll": (("ryll_unmet", "ryll"), False, [], ("session_dropped", "proxy")),
+    "no surface, blamed on another": (("ryll_unmet", "kerbside"), False, [], None),
+    "another failure without a surface": (("ryll_refused", "ryll"), False, [], None),
+    "a surface": (("ryll_unmet", "guest"), True, [], None),
+    "ended before its session began": (("ryll_process", "ryll"), f"x\n{smoke.DROPPED}", [], ("session_dropped", "proxy")),
+    "ended otherwise": (("ryll_process", "ryll"), "x\ny", [], None),
+    "never started": (("ryll_process", "ryll"), None, [], None),
+}
+
+
+@pytest.mark.parametrize(("failed", "shows", "right", "after"), LOOKS.values(), ids=LOOKS)
+def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch, failed: tuple[str, str], shows: bool | str | None, right: list[bool], after: tuple[str, str] | None
+) -> None:
+    looks, answers = [], list(right)
+    monkeypatch.setattr(second_look, "direct", lambda *where: looks.append(where[2:]) or nullcontext("the second ryll"))
+    monkeypatch.setattr(second_look, "SETTLE", 30 if True in right else 0.1)
+    monkeypatch.setattr(outside_checks, "shows_the_truth", lambda context, client: answers.pop(0) if len(answers) > 1 else answers[0])
+    ryll = Ryll()
+    ryll.surfaces = shows is True
+    if isinstance(shows, str):
+        lane.start(lane.program("ryll", f"echo '{shows}'", oneshot=True))
+    with Peer(ryll) as control:
+        where = context(lane, control_socket=control.path if isinstance(shows, bool) else f"{lane.dir}/none")
+        found = smoke.looked_again(LaneError(*failed, "it is wrong", "look", check="frames", evidence="x.png"), where)
+    assert (found.code, found.component) == (after or failed)
+    assert (found.check, found.fix, found.evidence) == ("frames", "look", "x.png")
+    assert looks == ([("ryll", "127.0.0.1", 3)] if after else [])
+
+
+def test_the_entry_of_the_first_failure_says_what_the_second_look_found(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(code: str) -> Any:
+        raise LaneError(code, "ryll", "it is wrong")
+
+    checks = {"banner": lambda context: {}, "frames": lambda context: fail("picture_differs"), "path": lambda context: fail("proxy_not_connected")}
+    monkeypatch.setattr(outside_checks, "CHECKS", checks)
+    monkeypatch.setattr(second_look, "direct", lambda *_: nullcontext())
+    monkeypatch.setattr(outside_checks, "shows_the_truth", lambda context, client: True)
+    planned = smoke.Plan("g", True, [], list(checks), None)
+    entries, failure, _ = smoke.run(planned, context(lane))
+    assert failure is not None and failure.component == "proxy"
+    assert [entry["detail"].get("component") for entry in entries] == [None, "proxy", "ryll"]
 
 
 def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
