@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import google_crc32c
 import pytest
 import zxingcpp
-from ansible.module_utils.lane.checks import sextant_digest
-from ansible.module_utils.lane.checks.suites import sextant
+from ansible.module_utils.lane.checks import second_look, sextant_digest
+from ansible.module_utils.lane.checks.suites import pictures, sextant
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from PIL import Image
 from suite_lane import Lane, Monitor, check, gives, outcome, played, says
@@ -55,6 +57,8 @@ VALUES = {
         ([*DRAIN, DRAIN[0]], "drain_unreadable"),
         ([*DRAIN[:2], "t=5 type=song row=1", *DRAIN[2:]], "drain_unreadable"),
         ([*DRAIN[:2], "t=5 type=line", *DRAIN[2:]], "drain_unreadable"),
+        ([*DRAIN[:2], "t=5 type=line row=1=2", *DRAIN[2:]], "drain_unreadable"),
+        ([*DRAIN[:-1], "t=995 type=line row=1", DRAIN[-1]], "drain_differs"),
     ],
 )
 def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
@@ -62,6 +66,31 @@ def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: 
     actors = {**gives("digest", {"digest": digest}), "say": says(lane, *lines)}
     (entry,) = played(lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors)
     assert entry["detail"].get("code") == code, entry
+    told = "drain: 7 events: 2 keypress, 1 line, 1 transition, 1 bootloader_decision, 1 paste, 1 mode_switch"
+    assert code or entry["detail"]["witnesses"][-1] == told
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "packet"),
+    [
+        ("keypress", {"unicode": "0041", "scancode": "001e"}, struct.pack("<BBQHH", 1, 12, 9, 0x41, 0x1E)),
+        ("transition", {"from": "parked", "to": "awaiting"}, struct.pack("<BBQBB", 3, 10, 9, 2, 0)),
+        ("bootloader_decision", {"choice": "recover", "attempt": "2"}, struct.pack("<BBQBI", 4, 13, 9, 0, 2)),
+        ("bootloader_decision", {"choice": "anyway", "attempt": "2"}, struct.pack("<BBQBI", 4, 13, 9, 2, 2)),
+        ("paste", {"len": "3", "correct": "false"}, struct.pack("<BBQHB", 5, 11, 9, 3, 0)),
+        ("bootloader_timeout", {}, struct.pack("<BBQ", 6, 8, 9)),
+        ("mode_cycle", {"count": "3", "interrupted": "yes"}, struct.pack("<BBQIB", 8, 13, 9, 3, 1)),
+        ("mode_cycle", {"count": "3", "interrupted": "no"}, struct.pack("<BBQIB", 8, 13, 9, 3, 0)),
+    ],
+)
+def test_a_line_of_the_drain_is_packed_as_the_guest_hashes_it(kind: str, values: dict[str, str], packet: bytes) -> None:
+    assert sextant.packed(9, kind, values) == packet
+
+
+@pytest.mark.parametrize("step", [{"settled": {}}, {"drain": {}}])
+def test_what_is_looked_at_has_to_be_said(lane: Lane, step: dict[str, Any]) -> None:
+    with pytest.raises(LaneError, match="is missing"):
+        outcome(lane, step)
 
 
 def test_lines_that_the_drain_has_to_have(lane: Lane) -> None:
@@ -115,7 +144,7 @@ def test_a_digest_is_read_from_the_lower_right_of_the_screen(size: tuple[int, in
 
 
 def test_a_code_elsewhere_on_the_screen_is_no_digest() -> None:
-    assert sextant_digest.decode(screen(800, 600, (100, 100), digest())) is None
+    assert sextant_digest.decode(screen(800, 600, (400, 200), digest())) is None
 
 
 @pytest.mark.parametrize(
@@ -170,7 +199,7 @@ def told(frame: int, **hashes: int) -> Any:
 @pytest.fixture
 def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> dict[str, list[Any]]:
     """What ryll shows and qemu draws, in turn: digests, BadDigest or None; the pixels of a frame below 0 are wrong."""
-    turns: dict[str, list[Any]] = {"shown": [], "drawn": []}
+    turns: dict[str, list[Any]] = {"shown": [], "drawn": [], "direct": []}
 
     def take(name: str) -> Any:
         told = turns[name].pop(0) if len(turns[name]) > 1 else turns[name][0]
@@ -184,6 +213,7 @@ def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> dict[str, list[Any]]
     lane.monitor = Monitor(None)
     monkeypatch.setattr(sextant, "shown", lambda *_: take("shown"))
     monkeypatch.setattr(sextant, "drawn", lambda *_: take("drawn"))
+    monkeypatch.setattr(pictures, "shown_by", lambda client: take("direct"))
     monkeypatch.setattr(sextant_digest, "decode", decode)
     monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: abs(picture.told.frame))
     return turns
@@ -200,6 +230,7 @@ DIGESTS: dict[str, tuple[list[Any], dict[str, Any], tuple[str | None, str | None
     "not moved": ([FIRST], {"moved": ["line"]}, ("digest_not_moved", "guest")),
     "moved where it must not": ([told(6, line=1, paste=3)], {"same": ["paste"]}, ("digest_not_moved", "guest")),
     "with the event": ([FIRST], {"event": {"kind": "line", "row": 3}}, (None, None)),
+    "with all of the event": ([FIRST], {"event": {"kind": "line", "t": 7, "row": 3}}, (None, None)),
     "without the event": ([FIRST], {"event": {"kind": "line", "row": 4}}, ("digest_not_moved", "guest")),
     "of the size": ([FIRST], {"size": "8x4"}, (None, None)),
     "of another size": ([FIRST], {"size": "4x8"}, ("digest_not_moved", "guest")),
@@ -229,6 +260,16 @@ def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: dict[st
 def test_a_digest_that_only_ryll_shows_wrong_is_rylls_fault(lane: Lane, screens: dict[str, list[Any]]) -> None:
     screens["shown"], screens["drawn"] = [told(-6)], [told(6)]
     assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", "ryll")
+
+
+@pytest.mark.parametrize(("direct", "component"), [(told(6), "proxy"), (told(-6), "ryll")], ids=["right", "wrong"])
+def test_a_digest_that_is_right_without_the_proxy_is_the_proxys_fault(
+    lane: Lane, screens: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch, direct: Any, component: str
+) -> None:
+    monkeypatch.setattr(second_look, "direct", lambda *_: nullcontext())
+    monkeypatch.setattr(second_look, "SETTLE", 0.1)
+    screens["shown"], screens["drawn"], screens["direct"] = [told(-6)], [told(6)], [direct]
+    assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", component)
 
 
 def test_a_picture_of_qemu_in_the_middle_of_a_refresh_says_nothing(lane: Lane, screens: dict[str, list[Any]]) -> None:
@@ -261,5 +302,6 @@ def test_a_kind_of_events_settles(lane: Lane, screens: dict[str, list[Any]]) -> 
     (entry,) = played(lane, check({"settled": {"kind": "line", "seconds": 0.1}, "within": 10}))
     assert entry["result"] == "pass" and entry["seconds"] >= 0.1
     assert "frame 4 of 8x4, 1 events" in entry["detail"]["witnesses"][0]
-    screens["shown"] = [told(number, line=number) for number in range(1, 5000)]
-    assert outcome(lane, {"settled": {"kind": "line", "seconds": 5}, "within": 0.1}) == ("digest_not_moved", "guest")
+    for seconds in (0.05, 5):
+        screens["shown"] = [told(number, line=number) for number in range(1, 20_000)]
+        assert outcome(lane, {"settled": {"kind": "line", "seconds": seconds}, "within": 0.1}) == ("digest_not_moved", "guest")

@@ -15,7 +15,7 @@ from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.command import Done
 from ansible.module_utils.lane.protocols.ryll import pictures as ryll_pictures
 from PIL import Image
-from suite_lane import TICKET, Lane, Monitor, gives, outcome, says
+from suite_lane import TICKET, Lane, Monitor, check, gives, outcome, played, says
 
 SOON = {"within": 0.03}
 CONSOLE = {"console": {}, "register": "c"}
@@ -339,7 +339,10 @@ def test_pictures_have_to_be_equal_and_not_empty(
     lane.monitor = Monitor(None)
     monkeypatch.setattr(pictures, "shown", lambda *_: mine)
     monkeypatch.setattr(pictures, "drawn", lambda *_: truth)
-    assert outcome(lane, {"same_picture": {}, **SOON}) == failure
+    (entry,) = played(lane, check({"same_picture": {}, **SOON}))
+    assert (entry["detail"].get("code"), entry["detail"].get("component")) == failure
+    if failure[0] == "picture_differs":
+        assert ("8x4 and not 4x8" if truth.height == 8 else "1 of 32 pixels differ") in entry["detail"]["cause"]
     kept = [Path(lane.place.logs_dir, f"suite-mine-{name}.png") for name in ("shown", "drawn")]
     assert [path.exists() for path in kept] == [failure[0] == "picture_differs"] * 2
     if kept[0].exists():
@@ -388,3 +391,12 @@ def test_the_proxy_counts_what_the_client_got(lane: Lane, proxy: int, client: in
     steps = ({"connect": {}}, {"relayed": {}, "register": "before"}, {"draw": {}}, {"relayed": {"than": "before"}, **SOON})
     expected = (None, None) if good else ("relayed_bytes_differ", "proxy")
     assert outcome(lane, *steps, actors={"draw": plan.Actor({}, draw)}) == expected
+
+
+def test_what_is_on_its_way_to_the_client_is_waited_for(lane: Lane) -> None:
+    got, counts = iter([500, 600, 600, 700, 1700]), iter([2000.0] * 3 + [3100.0] * 2)
+    lane.talk.answers["stats"] = lambda _: {"display": {"bytes_in": next(got)}}
+    vars(lane)["counters"] = lambda: {RELAYED: next(counts)}
+    steps = ({"connect": {}}, {"relayed": {}, "register": "before"}, {"relayed": {"than": "before"}, "within": 30})
+    assert outcome(lane, *steps) == (None, None)
+    assert list(got) == []

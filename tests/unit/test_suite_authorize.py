@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import authorize, machines
-from suite_lane import TICKET, Lane, outcome, read, suite_of
+from ansible.module_utils.lane.core.errors import LaneError
+from suite_lane import TICKET, Lane, check, outcome, played, read, suite_of
 
 MACHINES = {
     "machines": [{"name": "secured", "tls": True}, {"name": "plain"}],
@@ -52,8 +53,25 @@ def told(lane: Lane, of: str | None) -> dict[str, Any]:
 
 def asked(lane: Lane, reply: Any, of: str | None, wrong: bool) -> tuple[str | None, str | None]:
     Path(lane.place.lane_dir, "reply").write_text(reply if isinstance(reply, str) else json.dumps(reply))
-    step = {"handed_out": {"console": "token", "wrong": wrong, **({"of": of} if of else {})}}
+    step = {"handed_out": {"console": "token", **({"wrong": True} if wrong else {}), **({"of": of} if of else {})}}
     return outcome(lane, {"console": {}, "register": "token"}, step, **MACHINES)
+
+
+def test_whose_token_it_is_has_to_be_said(lane: Lane) -> None:
+    with pytest.raises(LaneError, match="`console` is missing"):
+        outcome(lane, {"handed_out": {}}, **MACHINES)
+
+
+def test_a_machine_has_tls_where_the_suite_asks_for_it(lane: Lane) -> None:
+    assert ["tls-port=" in " ".join(program.argv) for program in lane.machines.programs()] == [True, False]
+
+
+@pytest.mark.parametrize(("reply", "words"), [({}, "what its sources and settings say"), ({"ticket": "x", "ca_cert": "y"}, "another ticket, ca_cert")])
+def test_the_parts_that_differ_are_named_and_their_values_are_not(lane: Lane, reply: dict[str, str], words: str) -> None:
+    Path(lane.place.lane_dir, "reply").write_text(json.dumps({**told(lane, "good"), **reply}))
+    steps = ({"console": {}, "register": "token"}, {"handed_out": {"console": "token", "of": "good", "wrong": bool(reply)}})
+    (entry,) = played(lane, check(*steps), **MACHINES)
+    assert entry["detail"]["witnesses"][-1] == f"handed_out: kerbside hands out {words}"
 
 
 @pytest.mark.parametrize("of", [None, "good", "wrong_ca", "bare"])

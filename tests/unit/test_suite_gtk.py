@@ -100,14 +100,15 @@ def test_a_screen_is_kept_when_it_stands_still(tmp_path: Path, monkeypatch: pyte
     )
     monkeypatch.setattr(gtk_client, "GLib", glib, raising=False)
     screen, pixels = gtk_client.Screen(str(tmp_path / "out")), ctypes.create_string_buffer(bytes(range(32)), 32)
+    screen.changed()
     screen.keep()
     assert gtk.picture(screen.out) == (None, None)  # there is none yet
     screen.created(None, 0, 4, 2, 16, 0, ctypes.addressof(pixels))
     screen.changed()
     screen.changed()
-    assert timers == ["set", "off 1", "set"] and screen.keep() is False
+    assert timers == ["set", "set", "off 2", "set"] and screen.keep() is False
     screen.changed()
-    assert timers[3:] == ["set"]  # the one before had run
+    assert timers[4:] == ["set"]  # the one before had run
     seen, error = gtk.picture(screen.out)
     assert seen is not None and error is None and seen.getpixel((1, 0)) == (6, 5, 4)
     assert json.loads(Path(f"{screen.out}.json").read_text())["number"] == 1

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import pytest
 from ansible.module_utils.lane.checks.suites import latency, plan
 from ansible.module_utils.lane.checks.suites import links as bare_links
+from ansible.module_utils.lane.checks.suites.engine import Unmet
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
 from suite_lane import TICKET, Lane, check, gives, outcome, played
 
@@ -90,10 +92,10 @@ def test_a_link_is_opened_as_far_as_asked(lane: Lane, links: Any, options: dict[
 def test_a_registered_link_stays_open_until_the_end_of_the_suite(lane: Lane, links: Any) -> None:
     states: list[bool] = []
     look = plan.Actor({}, lambda *_: states.extend(one.open for one in links.kept))
-    steps = ({"link": {}, "register": "m"}, {"link": {"channel": "display", "main": "m"}, "register": "d"}, {"look": {}})
+    steps = ({"link": {}}, {"link": {}, "register": "m"}, {"link": {"channel": "display", "main": "m"}, "register": "d"}, {"look": {}})
     assert outcome(lane, *steps, actors={"look": look}) == (None, None)
-    assert states == [True, True] and not any(one.open for one in links.kept)
-    assert links.kept[1].did == [("link", 2, "", 77)]
+    assert states == [False, True, True] and not any(one.open for one in links.kept)
+    assert links.kept[2].did == [("link", 2, "", 77)]
 
 
 def test_links_that_fail(lane: Lane, links: Any) -> None:
@@ -139,15 +141,21 @@ def test_a_peer_stays_or_hangs_up_as_it_has_to(lane: Lane, links: Any, step: dic
 
 def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
     send = {"link": "l", "type": 5}
-    steps = ({"link": {"as_far_as": "tls"}, "register": "l"}, {"send": {**send, "hex": "00ff", "says": 9, "times": 2}}, {"send": {**send, "bytes": 3}})
-    assert outcome(lane, *steps) == (None, None)
-    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [("send", 5, bytes(3), None)]
+    sent = [{"send": {**send, **more}} for more in ({"hex": "00ff", "says": 9, "times": 2}, {"bytes": 3}, {})]
+    assert outcome(lane, {"link": {"as_far_as": "tls"}, "register": "l"}, *sent) == (None, None)
+    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [("send", 5, bytes(3), None), ("send", 5, b"", None)]
+
+
+@pytest.mark.parametrize(("step", "missing"), [({"send": {"link": "l"}}, "type"), ({"send": {"type": 5}}, "link"), ({"open": {}}, "link")])
+def test_what_a_step_on_a_link_cannot_do_without(lane: Lane, step: dict[str, Any], missing: str) -> None:
+    with pytest.raises(LaneError, match=f"`{missing}` is missing"):
+        outcome(lane, {"link": {}, "register": "l"}, step)
 
 
 @pytest.mark.parametrize(("proxied", "code"), [(3.0, None), (3.1, "latency_ratio")])
 def test_the_ratio_of_the_fastest_medians_is_the_gate(lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None) -> None:
-    turns = iter([[1.0] * 5, [proxied] * 5, [2.0] * 5, [60.0] * 5])
-    monkeypatch.setattr(latency, "acknowledgements", lambda play, through, rounds: next(turns))
+    turns = {False: iter([[1.0] * 5, [2.0] * 5]), True: iter([[proxied] * 5, [60.0] * 5])}
+    monkeypatch.setattr(latency, "acknowledgements", lambda play, through, rounds: next(turns[through]))
     (entry,) = played(lane, check({"acknowledged": {"turns": 2, "rounds": 5, "most": 3}}))
     assert entry["detail"].get("code") == code
     assert code or "p50 31500.00 ms, p95 60000.00 ms" in entry["detail"]["witnesses"][0]
@@ -179,6 +187,9 @@ def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, monke
     assert FakeLink.kept[4].port == 9
     monkeypatch.setattr(Mouse, "sending", LinkClosed("x"))
     assert outcome(lane, {"acknowledged": {}}) == ("link_wrong", "proxy")
+    for proxied, words in ((True, "through the proxy"), (False, "directly to qemu")):
+        with pytest.raises(Unmet, match=words):
+            latency.acknowledgements(play, proxied, 1)  # type: ignore[arg-type]
 
 
 def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -13,16 +14,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks.suites import stage
+from ansible.module_utils.lane.checks import second_look
+from ansible.module_utils.lane.checks.suites import plan, stage
 from ansible.module_utils.lane.checks.suites.stage import Conversation, LaneStage, Place
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import records
 from control_peer import Peer, Ryll
 from http_api import api
 from lanes import TestLane, claimed_lane
-from suite_lane import TICKET, check, place, read, suite_of
+from suite_lane import TICKET, check, outcome, place, read, suite_of
 
-QEMU = 'echo "$0" >>starts; case "$0" in *silent*) ;; *ended*) exit 3;; *) echo "guest: ready" >>logs/serial.log;; esac; exec sleep 60'
+QEMU = """echo "$0" >>starts
+case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
+echo "guest: ready" >>logs/serial.log
+exec sleep 60"""
 #: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, or stays without a picture.
 RYLL = f"""#!{sys.executable}
 import socket, sys, time
@@ -53,7 +58,7 @@ server.listen()
 time.sleep(60)
 """
 GUESTS: dict[str, dict[str, Any]] = {
-    name: {"name": name, "banner": "guest: ready", "path": f"/images/{name}.qcow2"} for name in ("pocket", "uncalibrated", "silent", "ended", "com,ma")
+    name: {"name": name, "banner": "guest: ready", "path": f"/images/{name}.qcow2"} for name in ("pocket", "uncalibrated", "silent", "ended", "late", "com,ma")
 }
 
 
@@ -139,6 +144,9 @@ def test_another_guest_or_a_failed_check_boots_anew(lane: LaneStage) -> None:
     assert len(text(lane, "starts").split()) == 3
     lane.settle(replace(SUITE, boots=True), "com,ma")
     assert len(text(lane, "starts").split()) == 4
+    serial.unlink()
+    lane.settle(SUITE, "late")
+    assert serial.read_text() == "guest: ready\n"
     lane.restore()
     assert text(lane, "starts").split()[-1] == "file=/images/pocket.qcow2,x"
 
@@ -164,7 +172,7 @@ def test_a_guest_whose_qemu_ends_before_its_banner(lane: LaneStage) -> None:
     assert (caught.value.code, caught.value.component) == ("suite_guest_not_up", "qemu")
 
 
-def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage) -> None:
+def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = [{"name": "paused"}, {"name": "safe", "tls": True}]
     consoles = [{"name": "k", "machine": "paused"}, {"name": "t", "machine": "safe", "ca": "right"}, {"name": "o", "machine": "safe", "ca": "other"}]
     suite = read(suite_of(check({"wait": {"seconds": 1}}), machines=machine, consoles=consoles))
@@ -180,6 +188,8 @@ def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage) -
     assert other["ca_cert"] != right["ca_cert"] and "BEGIN CERTIFICATE-----\n" in other["ca_cert"]
     assert {"insecure_port": 17906, "secure_port": 17907, "host_subject": "C=US,O=Kerbside CI,CN=suite-qemu"}.items() <= right["consoles"][0].items()
     assert {"machine_paused", "machine_safe"} <= set(pids(lane))
+    monkeypatch.setattr(stage.Qmp, "connect", lambda path: path)
+    assert (lane.qmp(), lane.qmp("paused")) == (lane.place.qmp_socket, f"{lane.place.lane_dir}/paused.qmp")
     assert os.stat(f"{lane.place.lane_dir}/tls/suite").st_mode & 0o777 == 0o700
     lane.stop_machines()
     assert not {"machine_paused", "machine_safe"} & {entry.name for entry in records.records(lane.place.lane_dir)}
@@ -243,12 +253,51 @@ def test_a_client_that_is_not_let_in(lane: LaneStage, host: str, code: str, comp
     assert (caught.value.code, caught.value.component) == (code, component)
 
 
+def test_why_a_client_was_not_let_in_is_known_when_its_status_is(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int | None] = [None, None, 1]
+    entry = SimpleNamespace(pid=None, log="x", log_lines=lambda: ["PermissionDenied"])
+    entry.exit_status = lambda _: statuses.pop(0) if len(statuses) > 1 else statuses[0]
+    monkeypatch.setattr(records, "record", lambda *_: entry)
+    found = lane._not_connected("ryll")
+    assert found and found.component == "kerbside"
+    entry.pid, statuses[:] = 5, [None]
+    assert lane._not_connected("ryll") is None
+    monkeypatch.setattr(records, "record", lambda *_: None)
+    assert lane._not_connected("ryll") is None
+
+
 def test_a_client_without_the_agent_that_its_guest_has(lane: LaneStage) -> None:
     lane.guest, lane.place = {"name": "pocket", "agent": True}, replace(lane.place, agent_limit=0.2)
     with pytest.raises(LaneError):
         lane.connect("ryll", {"host": "x"}, ())
     lane.guest = {"name": "uncalibrated"}
     lane.connect("ryll", {"host": "x"}, ()).close()
+
+
+def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane: LaneStage) -> None:
+    where = (lane.place.lane_dir, lane.run, "ryll", "127.0.0.1", 17904)
+    with pytest.raises(LaneError, match="ryll was not started"), second_look.direct(*where):
+        pass
+    lane.connect("ryll", {"host": "agent"}, ("--suite",)).close()
+    ticket = Path(lane.place.lane_dir, "secrets/spice_ticket").read_text()
+    with second_look.direct(*where):
+        first = pids(lane)["ryll_direct"]
+        with second_look.direct(*where) as client:  # one that an earlier command left behind is not taken for a new one
+            assert pids(lane)["ryll_direct"] != first
+            assert text(lane, "ryll_direct.vv") == f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\nport=17904\npassword={ticket}\n"
+            assert client.request("status", {}, time.monotonic() + 30)["surfaces"]
+        assert "ryll_direct" not in pids(lane) and records.record(lane.place.lane_dir, "ryll_direct") is None
+
+
+@pytest.mark.parametrize(("ends", "failure"), [("daemon", ("program_ended", "kerbside")), ("ryll", ("serial_line_missing", "guest"))])
+def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane: LaneStage, ends: str, failure: tuple[str, str]) -> None:
+    def kill(*_: Any) -> None:
+        os.kill(int(pids(lane)[ends] or "none"), signal.SIGKILL)
+        while ends in pids(lane):
+            time.sleep(0.01)
+
+    steps = ({"connect": {"direct": True}}, {"kill": {}}, {"serial": {"line": "no"}, "within": 0.01})
+    assert outcome(lane, *steps, actors={"kill": plan.Actor({}, kill)}) == failure  # type: ignore[arg-type]
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:

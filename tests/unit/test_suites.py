@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ import yaml
 from ansible.module_utils.lane.checks.suites import engine, latency, plan, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.ryll.errors import Refused
+from ansible.module_utils.lane.protocols.ryll.errors import Unmet as RyllUnmet
+from cryptography import x509
 from PIL import Image
 from suite_lane import GOOD, GUESTS, Lane, changed, check, played, read, says
 
@@ -41,12 +45,14 @@ def lane(tmp_path: Path) -> Lane:
         ([{"serial": {"line": "key:"}}], "serial_line_missing"),  # a line is a whole line
         ([{"serial": {"never": "^line"}}], None),
         ([{"serial": {"never": "^key"}}], "serial_line_unexpected"),
+        ([{"later": {}}, {"serial": {"never": "^later", "seconds": 20}, "within": 20}], "serial_line_unexpected"),
     ],
 )
 def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: list[dict[str, Any]], code: str | None) -> None:
     Path(lane.place.serial_log).write_text("before\r\n")
-    actors = {"say": says(lane, "key: a", "key: b", "key: c")}
-    (entry,) = played(lane, check({"say": {}}, *({**step, "within": 0.05} for step in steps)), actors=actors)
+    later = plan.Actor({}, lambda *_: Timer(0.1, says(lane, "later").play).start())
+    actors = {"say": says(lane, "key: a", "key: b", "key: c"), "later": later}
+    (entry,) = played(lane, check({"say": {}}, *({"within": 0.05, **step} for step in steps)), actors=actors)
     assert entry["detail"].get("code") == code
     assert entry["result"] == ("fail" if code else "pass")
     assert code is None or (entry["detail"]["component"] == "guest" and entry["detail"]["evidence"].startswith(lane.place.serial_log))
@@ -78,6 +84,40 @@ def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_fro
     (entry,) = played(lane, check(*steps), actors={"later": later, "anew": anew})
     assert entry["result"] == "pass", entry
     assert entry["detail"]["witnesses"] == ["serial: key: a", "serial: key: b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "cause", "line"),
+    [
+        ("\nx: a\nx: b\n", {"line": "no"}, "did not say 'no'; the last line is 'x: b'", 3),
+        ("\nx: a\nx: b\n", {"match": "^n"}, "did not say a line with '^n'; the last line is 'x: b'", 3),
+        ("", {"line": "no"}, "did not say 'no'; nothing new was written", 1),
+    ],
+)
+def test_a_missing_line_is_said_with_the_last_one(lane: Lane, text: str, step: dict[str, str], cause: str, line: int) -> None:
+    write = plan.Actor({}, lambda *_: Path(lane.place.serial_log).write_text(text))
+    (entry,) = played(lane, check({"write": {}}, {"serial": step, "within": 0.02}), actors={"write": write})
+    assert entry["detail"]["cause"] == f"step 2 (serial): the guest's serial port {cause}"
+    assert entry["detail"]["evidence"] == f"{lane.place.serial_log}:{line}"
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "component"), [("daemon", {}, "kerbside"), ("qemu", {}, "qemu"), ("ryll", {}, "lane"), ("daemon", {"blame": "guest"}, "guest")]
+)
+def test_a_log_is_its_programs_own_unless_the_step_blames_another(lane: Lane, name: str, more: dict[str, str], component: str) -> None:
+    (entry,) = played(lane, check({"log": {"of": name, "line": "x"}, "within": 0.02, **more}))
+    assert (entry["detail"]["code"], entry["detail"]["component"]) == ("log_line_missing", component)
+
+
+def test_the_counters_that_are_wrong_are_said_and_late_ones_awaited(lane: Lane) -> None:
+    counts = iter([0.0, 0.0])
+    vars(lane)["counters"] = lambda: {"kerbside_proxy_a": next(counts, 1.0), "kerbside_proxy_b": 2.0}
+    step = {"counters": {"grow": {"a": 1, "b": 0}, "now": {"a": 1, "b": 2}}}
+    assert played(lane, check({**step, "within": 20}))[0]["result"] == "pass"
+    (entry,) = played(lane, check({**step, "within": 0.02}))
+    assert entry["detail"]["cause"].endswith("of the proxy's counters a grew by 0 and not 1")
+    (entry,) = played(lane, check({"counters": {"now": {"a": 1, "b": 3}}, "within": 0.02}))
+    assert entry["detail"]["cause"].endswith("of the proxy's counters b is 2 and not 3")
 
 
 def test_the_number_of_lines_is_said_where_several_are_awaited(lane: Lane) -> None:
@@ -134,6 +174,29 @@ def test_a_failure_names_its_component(lane: Lane, steps: list[Any], more: dict[
     assert failed is None if result == "pass" else failed is not None and (failed.code, failed.component, failed.check) == (code, component, "one")
 
 
+SEEN = LaneError("ryll_refused", "ryll", "it refused", evidence="/its/own")
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "component", "evidence"),
+    [
+        ({"hello": {}, "blame": "guest"}, RyllUnmet("no"), "guest", "logs/ryll.log"),
+        ({"hello": {}}, RyllUnmet("no"), "ryll", "logs/ryll.log"),
+        ({"hello": {}, "blame": "guest"}, Refused("hello", "busy", "no"), "ryll", "logs/ryll.log"),
+        ({"hello": {}}, SEEN, "ryll", "/its/own"),
+        ({"broken": {}}, LaneError("ryll_refused", "database", "x"), "database", None),
+    ],
+)
+def test_a_step_of_ryll_blames_another_only_for_what_it_did_not_see(lane: Lane, step: Any, error: LaneError, component: str, evidence: str | None) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    lane.talk.on_play = fail
+    (entry,) = played(lane, check({"connect": {}}, step), actors={"broken": plan.Actor({}, fail)})
+    found = entry["detail"]["evidence"]
+    assert entry["detail"]["component"] == component and (found == evidence or found.endswith(f"/{evidence}"))
+
+
 def test_checks_after_a_failed_one_are_made_and_what_it_registers_is_missing(lane: Lane) -> None:
     actors = {"note": plan.Actor({}, lambda *_: {"session": "S"})}
     first = check(MISSING, {"note": {}, "register": "noted"})
@@ -150,7 +213,7 @@ def test_a_suite_that_cannot_begin_has_an_entry_for_each_check(lane: Lane) -> No
     lane.settle = settle  # type: ignore[method-assign]
     entries = played(lane, check(MISSING), {**check(MISSING), "name": "two"})
     assert [(entry["name"], entry["result"]) for entry in entries] == [("one", "fail"), ("two", "not run")]
-    assert entries[0]["detail"]["code"] == "suite_guest_not_up"
+    assert entries[0]["detail"]["code"] == "suite_guest_not_up" and [entry["seconds"] for entry in entries] == [0, 0]
 
 
 def test_tokens_are_forged_as_asked() -> None:
@@ -161,6 +224,19 @@ def test_tokens_are_forged_as_asked() -> None:
     assert tokens.forged(good, "seed", {"alg": "none"}).endswith(".")
     assert "sub" not in tokens.claims(tokens.forged(good, "seed", {"drop": ["sub"]}))
     assert "BEGIN CERTIFICATE-----\\n" in tokens.other_ca() and "\n" not in tokens.other_ca()
+    for change, seed in (({}, "seed"), ({"other_seed": True}, "seed-other")):
+        text, _, signature = tokens.forged(good, "seed", change).rpartition(".")
+        made = hmac.new(seed.encode(), text.encode(), "sha256").digest()
+        assert signature == base64.urlsafe_b64encode(made).decode().rstrip("=")
+    for size in range(9):
+        assert tokens.claims("x." + tokens._part({"a": "b" * size}) + ".y") == {"a": "b" * size}
+
+
+def test_only_a_ca_may_sign_certificates() -> None:
+    ca, server, _ = tokens.server_certificate("CN=x")
+    for text, may in ((ca, True), (server, False), (tokens.other_ca.__wrapped__().replace("\\n", "\n"), True)):
+        found = x509.load_pem_x509_certificate(text.encode()).extensions.get_extension_for_class(x509.BasicConstraints)
+        assert (found.critical, found.value.ca) == (True, may)
 
 
 def test_a_file_that_a_step_saw_begin_is_read_from_its_beginning(lane: Lane) -> None:
@@ -267,16 +343,18 @@ def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
 
 
 def test_the_last_judged_picture_and_what_was_measured_are_kept_for_the_report(lane: Lane) -> None:
-    found = {"shown": "seen", "picture": Image.new("RGB", (4, 3), "red"), "latency": {"": [1.0, 2.0]}}
+    figures = iter([[1.0, 2.0], [3.0, 4.0], [5.0]])
     actors = {
-        "look": plan.Actor({}, lambda *_: found),
+        "look": plan.Actor({}, lambda *_: {"shown": "seen", "picture": Image.new("RGB", (4, 3), "red"), "latency": {"": next(figures)}}),
         "connect": plan.Actor({"direct": plan.Option("truth", False)}, lambda *_: ""),
     }
-    (entry,) = played(lane, check({"look": {}}, {"connect": {"direct": True}}, {"look": {}}), actors=actors)
-    assert entry["result"] == "pass", entry
-    assert entry["detail"]["latency"] == {"through kerbside": [1.0, 2.0], "directly to qemu": [1.0, 2.0]}
+    steps = ({"connect": {}}, {"look": {}}, {"connect": {"direct": True}}, {"look": {}})
+    entry, other = played(lane, check(*steps), {**check({"look": {}}), "name": "two"}, actors=actors)
+    assert entry["result"] == other["result"] == "pass", entry
+    assert entry["detail"]["latency"] == {"through kerbside": [1.0, 2.0], "directly to qemu": [3.0, 4.0]}
     picture = Path(lane.place.lane_dir, entry["detail"]["picture"])
     assert picture.parent.name == "pictures" and picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.parent.stat().st_mode & 0o7777 == 0o700 and other["detail"]["picture"] != entry["detail"]["picture"]
 
 
 RED = {"width": 2, "height": 1, "format": "rgba", "data_base64": base64.b64encode(b"\xff\0\0\xff" * 2).decode()}
@@ -318,8 +396,8 @@ def test_a_failed_check_names_the_steps_that_were_not_reached(lane: Lane) -> Non
 def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:
     lefts: list[float] = []
     actors = {"look": plan.Actor({}, lambda play, step, options, deadline: lefts.append(deadline - time.monotonic()))}
-    for slowness in (1.0, 100.0):
-        lane.place = replace(lane.place, slowness=slowness)
+    for place in (lane.place, replace(lane.place, slowness=100.0)):
+        lane.place = place
         played(lane, check({"look": {}, "within": 30}), actors=actors)
     assert 0 < lefts[0] <= 30 < 100 < lefts[1] <= 3000
 
