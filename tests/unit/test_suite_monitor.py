@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite_lane import Lane, Monitor, outcome
+from suite_lane import Lane, Monitor, check, played
 
 SOON = {"within": 0.03}
 
@@ -37,7 +37,9 @@ def lane(tmp_path: Path) -> Lane:
 def test_qemus_monitor_is_asked_until_it_answers_as_wanted(lane: Lane, options: dict[str, Any], answers: list[Any], code: str | None) -> None:
     lane.monitor = Monitor(*answers)
     within = {"within": 5} if code is None else SOON
-    assert outcome(lane, {"qemu": options, **within})[0] == code
+    (entry,) = played(lane, check({"qemu": options, **within}))
+    assert entry["detail"].get("code") == code
+    assert code != "spice_channels_wrong" or ("with TLS" in entry["detail"]["cause"]) is ("tls" in options)
     if "monitor" in options:
         assert lane.monitor.asked[0] == ("human-monitor-command", {"command-line": "info x"})
 
@@ -47,4 +49,7 @@ def test_new_channels_are_none_of_those_before(lane: Lane, after: list[int], goo
     lane.monitor = Monitor(*({"channels": [{"connection-id": one} for one in ids]} for ids in ([1, 1], after)))
     first = {"qemu": {"channels": 2}, "register": "before"}
     second = {"qemu": {"execute": "x", "differ_from": "before"}, **SOON}
-    assert outcome(lane, first, second)[0] == (None if good else "spice_channels_wrong")
+    (entry,) = played(lane, check(first, second))
+    assert entry["detail"].get("code") == (None if good else "spice_channels_wrong")
+    assert entry["detail"]["witnesses"] == ["qemu: 2 SPICE channels", "qemu: 2 SPICE channels, none of those before"][: 1 + good]
+    assert good or entry["detail"]["cause"].endswith(f"shows {len(after)} channels, {after.count(1)} of them of the connection before")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -292,12 +293,40 @@ def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane: Lane
 @pytest.mark.parametrize(("ends", "failure"), [("daemon", ("program_ended", "kerbside")), ("ryll", ("serial_line_missing", "guest"))])
 def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane: LaneStage, ends: str, failure: tuple[str, str]) -> None:
     def kill(*_: Any) -> None:
-        os.kill(int(pids(lane)[ends] or "none"), signal.SIGKILL)
+        os.kill(records.record(lane.place.lane_dir, ends).pid, signal.SIGKILL)
         while ends in pids(lane):
             time.sleep(0.01)
 
     steps = ({"connect": {"direct": True}}, {"kill": {}}, {"serial": {"line": "no"}, "within": 0.01})
     assert outcome(lane, *steps, actors={"kill": plan.Actor({}, kill)}) == failure  # type: ignore[arg-type]
+
+
+WRONG, LOST = ("program_end_wrong", "lane"), ("program_ended", "kerbside")
+
+
+@pytest.mark.parametrize(
+    ("options", "failure"),
+    [
+        ({"name": "daemon", "runs": True}, (None, None)),
+        ({"name": "daemon", "exits": 0}, WRONG),
+        ({"name": "done", "exits": 0}, (None, None)),
+        ({"name": "done", "exits": 1}, WRONG),
+        ({"name": "done", "runs": True}, WRONG),
+        ({"name": "nobody", "runs": True}, WRONG),
+        ({"name": "api", "runs": True, "seconds": 2}, LOST),
+    ],
+)
+def test_a_program_runs_or_has_ended_as_asked(lane: LaneStage, claimed: TestLane, options: dict[str, Any], failure: tuple[str | None, str | None]) -> None:
+    claimed.start(claimed.program("done", "exit 0", oneshot=True))
+    kill = plan.Actor({}, lambda *_: os.killpg(records.record(claimed.dir, "api").group, signal.SIGKILL))  # leaves no status
+    steps = ({"kill": {}}, {"process": options, "within": 20}) if failure == LOST else ({"process": options, "within": 0.3},)
+    assert outcome(lane, *steps, actors={"kill": kill}) == failure  # type: ignore[arg-type]
+
+
+def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane: LaneStage) -> None:
+    kill = plan.Actor({}, lambda *_: Timer(0.1, os.kill, (pids(lane)["daemon"], signal.SIGTERM)).start())
+    steps = ({"kill": {}}, {"process": {"name": "daemon", "exits": 143}, "within": 30}, {"serial": {"line": "no"}, "within": 0.01})
+    assert outcome(lane, *steps, actors={"kill": kill}) == ("serial_line_missing", "guest")  # type: ignore[arg-type]
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:
