@@ -42,4 +42,5 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
             isinstance(value, dict) and bool(value) and all(GROWTH.fullmatch(str(one)) for one in value.values())
         ),
     ),
+    "any": ("a value", lambda value: True),
 }
