@@ -47,10 +47,10 @@ class FakeLink:
             raise self.linking
         self.did.append(("link", channel, password, session))
 
-    def send(self, kind: int, body: bytes = b"", size: int | None = None) -> None:
+    def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
         if self.sending:
             raise self.sending
-        self.did.append(("send", kind, body, size))
+        self.did.append(("send", kind, before + body, size))
 
     def closed(self, deadline: float) -> bool:
         return self.ends
@@ -141,9 +141,9 @@ def test_a_peer_stays_or_hangs_up_as_it_has_to(lane: Lane, links: Any, step: dic
 
 def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
     send = {"link": "l", "type": 5}
-    sent = [{"send": {**send, **more}} for more in ({"hex": "00ff", "says": 9, "times": 2}, {"bytes": 3}, {})]
+    sent = [{"send": {**send, **more}} for more in ({"hex": "00ff", "says": 9, "times": 2}, {"bytes": 3, "before": "01"}, {})]
     assert outcome(lane, {"link": {"as_far_as": "tls"}, "register": "l"}, *sent) == (None, None)
-    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [("send", 5, bytes(3), None), ("send", 5, b"", None)]
+    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [("send", 5, b"\1\0\0\0", None), ("send", 5, b"", None)]
 
 
 @pytest.mark.parametrize(("step", "missing"), [({"send": {"link": "l"}}, "type"), ({"send": {"type": 5}}, "link"), ({"open": {}}, "link")])

@@ -120,9 +120,11 @@ class Link:
                 raise LinkClosed(f"the main channel began with message {kind}")
             (self.session,) = struct.unpack_from("<I", body)
 
-    def send(self, kind: int, body: bytes = b"", size: int | None = None) -> None:
-        """Send a message; size: what its header says, when that is not the length of the body."""
-        self.send_raw(struct.pack("<HI", kind, len(body) if size is None else size) + body)
+    def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
+        """Send a message; size: what its header says, when that is not the length of the body; before: what goes with
+        it in one write.
+        """
+        self.send_raw(before + struct.pack("<HI", kind, len(body) if size is None else size) + body)
 
     def send_raw(self, data: bytes) -> None:
         try:

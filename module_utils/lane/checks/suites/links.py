@@ -88,7 +88,8 @@ def send(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
     begun = time.monotonic()
     try:
         for _ in range(options["times"]):
-            made.send(options["type"], bytes.fromhex(options["hex"]) or bytes(options["bytes"]), options["says"])
+            body = bytes.fromhex(options["hex"]) or bytes(options["bytes"])
+            made.send(options["type"], body, options["says"], bytes.fromhex(options["before"]))
     except LinkClosed as error:
         if options["then"] == "closed":
             return f"closed: {error}"
@@ -149,6 +150,7 @@ ACTORS: dict[str, Actor] = {
             "type": Option("whole", required=True),
             "bytes": Option("whole", 0),
             "hex": Option("hex", ""),
+            "before": Option("hex", ""),
             "says": Option("whole"),
             "times": Option("whole", 1),
             "then": Option("word", "stays", choices=("stays", "closed")),
