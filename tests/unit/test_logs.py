@@ -56,13 +56,14 @@ def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text(json.dumps([{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}]))
     found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in logs.of_folder(tmp_path)]
     assert found == [
-        ("ansible", 0.0, "tls : Make: changed after 1.00 s"),
+        ("ansible", 0.0, "tls : Make: begins"),
         ("daemon", None, "PID 1 logging configured"),
         ("daemon", 0.1, "2026-11-24T03:55:58.100Z INFO kerbside.main: <b>up</b>"),
         ("daemon", 0.1, "Traceback (most recent call last):"),
         ("ryll", 0.2, "2026-11-24T03:55:58.200000Z  INFO \ufffd"),
         ("proxy", 0.3, "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting"),
-        ("checks", 0.4, "hello: ok after 0.250 s"),
+        ("checks", 0.65, "hello: ok after 0.250 s"),
+        ("ansible", 1.0, "tls : Make: changed after 1.000 s"),
         ("serial", None, "hello\ufffd"),
         ("serial", None, "ready"),
     ]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..core import bounded, check_report, secrets
 from ..core.errors import LaneError
@@ -27,6 +28,7 @@ from .log_excerpt import readable
 LIMIT = 8 << 20
 TAIL = 4096  #: bytes; where the last line is looked for
 PROXY = re.compile(r"^\S+Z\s+[A-Z]+ (?:kerbside_proxy|shakenfist_)")  # the daemon's log holds its child's lines, too
+LONG = 0.5  #: seconds of a check or a task that has a line for its beginning, too
 
 
 @dataclass(frozen=True)
@@ -111,19 +113,18 @@ def of_folder(folder: Path) -> list[Entry]:
     for report in map(check_report.read, sorted(folder.glob("*.json"))):
         for step in [*report.get("transcript", []), *report.get("checks", [])]:
             if step.get("started"):
-                found.append(
-                    Entry(
-                        "checks",
-                        step["started"],
-                        f"{step.get('name')}: {step.get('result')} after {step.get('seconds') or 0:.3f} s",
-                    )
-                )
+                found += _spell("checks", step)
     for task in read_json(folder / "tasks.json", []) if not (folder / ansible_log.FILE).exists() else []:
-        found.append(
-            Entry("ansible", task["started"], f"{task['name']}: {task['result']} after {task['seconds']:.2f} s")
-        )
+        found += _spell("ansible", task)
     due += [entry.at for entry in found[len(due) :] if entry.at is not None]
     return [found[index] for index in sorted(range(len(found)), key=due.__getitem__)]
+
+
+def _spell(part: str, what: dict[str, Any]) -> list[Entry]:
+    """The end of a check or a task, and the beginning of one that took a while."""
+    name, seconds = what.get("name"), what.get("seconds") or 0.0
+    end = Entry(part, what["started"] + seconds, f"{name}: {what.get('result')} after {seconds:.3f} s")
+    return [Entry(part, what["started"], f"{name}: begins"), end] if seconds >= LONG else [end]
 
 
 def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Container[str] = ()) -> str:
