@@ -140,6 +140,12 @@ def test_an_end_before_it_is_ready_is_reported_at_once(lane: TestLane, script: s
         assert error.evidence == f"{lane.dir}/logs/failer.log:1"
 
 
+def test_an_end_right_after_it_was_ready_is_reported_as_well(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records.Record, "pid", None)  # as when the program has ended, and its supervisor has not noted it yet
+    error = failure(lane, lane.program("brief", "echo up; sleep 0.3; exit 3", ready=Ready(log="up")))
+    assert (error.code, error.problem.partition(":")[0]) == ("program_ended", "brief ended with status 3")
+
+
 def test_oneshots_run_once_until_described_anew_and_have_to_end_well(lane: TestLane) -> None:
     script = f"echo x >> {lane.dir}/count"
     assert lane.start(lane.program("once", script, oneshot=True))["changed"]

@@ -28,6 +28,7 @@ SLOW_POLL = 0.05
 LONG = 2.0
 #: The variable that the limits of all programs are made from (roles/lane/defaults/main.yml).
 LIMIT = "lane_start_limit"
+ENDED_LIMIT = 2.0  #: seconds for the supervisor of a program that has ended; milliseconds were seen
 #: `sh` traps the signals that its group gets, waits for the program all the same, writes its status to $0, and kills
 #: whatever the program left in its group: kerbside-proxy would outlive a daemon that was killed, and keep its ports
 #: (facts/kerbside.md 8).
@@ -94,11 +95,22 @@ def start(
                     check_alive(lane_dir, {*others, *waiting, *started})
                     checked = time.monotonic()
                 time.sleep(POLL if time.monotonic() - began < LONG else SLOW_POLL)
+        _check_lasting(lane_dir, {p.name for p in programs if not p.oneshot and done[p.name]["pid"] is None})
     finally:
         probes.end()
         for supervisor in supervisors:
             supervisor.returncode = 0  # it is meant to outlive this process: nothing for Popen to warn about
     return {"changed": any(d["changed"] for d in done.values()), "programs": done}
+
+
+def _check_lasting(lane_dir: str, ended: set[str]) -> None:
+    """Raise the LaneError of a program that ended as soon as it was ready: a ryll that opens its socket, and then
+    refuses the certificate. Its supervisor writes down how a moment later.
+    """
+    end = time.monotonic() + ENDED_LIMIT
+    while ended and time.monotonic() < end:
+        check_alive(lane_dir, {r.name for r in records(lane_dir)} - ended)
+        time.sleep(POLL)
 
 
 def _ready_before(entry: Record, program: Program, run: Run, lane_dir: str) -> bool:
