@@ -364,6 +364,7 @@ class CallbackModule(CallbackBase):
                 file.write(f"{artifacts}/result.json\n")
         try:
             result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
+            (artifacts / "logs").mkdir(exist_ok=True)  # a refused command has none
             (artifacts / "logs/tasks.json").write_text(json.dumps(lane.tasks), encoding="utf-8")
             self._display.display(f"report: {report.write(artifacts)}")
         except Exception as error:  # the verdict stands, whatever becomes of its page
