@@ -128,8 +128,11 @@ def main() -> None:
     def work() -> dict:
         if module.check_mode:
             return {"changed": False}
-        if not private_dir.check_ours(lane_dir) or not os.path.exists(os.path.join(lane_dir, private_dir.RUN_FILE)):
-            return taken_down()
+        there = private_dir.check_ours(lane_dir)
+        if not os.path.exists(os.path.join(lane_dir, private_dir.RUN_FILE)) and (result := of_keeper()):
+            return {"changed": False, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_result": result}
+        if not there:
+            return {"changed": False}
         result = verdict.write(
             lane_dir, artifacts_dir, private_dir.read_run(lane_dir), command=check_report.command_id(), **given
         )
@@ -141,12 +144,10 @@ def main() -> None:
             **packed,
         }
 
-    def taken_down() -> dict:
-        """The result of the keeper, if it took the lane of this command down."""
-        result = private_dir.read_json(Path(artifacts_dir, verdict.RESULT), {})
-        if result.get("command_id") != check_report.command_id():
-            return {"changed": False}
-        return {"changed": False, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_result": result}
+    def of_keeper() -> dict | None:
+        """The result that the lane's keeper wrote, if it took the lane down during this command."""
+        result, command = private_dir.read_json(Path(artifacts_dir, verdict.RESULT), {}), check_report.command_id()
+        return result if command and result.get("command_id") == command else None
 
     finish(module, work)
 

@@ -136,6 +136,11 @@ class Lane:
         self.did.append("note_failure")
 
 
+def asked(lane: Lane, what: str) -> list[Any]:
+    """The times that the lane was asked for something, with what."""
+    return [one for one in lane.did if one[0] == what]
+
+
 class Monitor:
     """qemu's monitor, with the next answer for each command; the last one stays."""
 

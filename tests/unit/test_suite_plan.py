@@ -33,6 +33,17 @@ def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path
 LINK = {"link": {}, "register": "l"}
 
 
+def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
+    page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
+    example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
+    assert plan.read("/tmp/mine.yml", example, ACTORS, GUESTS).name == "mine"
+    for path in FILES:
+        suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
+        assert f"| {suite.name} |" in page
+        assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
+    assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
+
+
 def one_step(step: Any, **more: Any) -> dict[str, Any]:
     return changed(checks=[{"name": "one", "steps": [step], **more}])
 

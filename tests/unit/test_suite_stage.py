@@ -20,6 +20,7 @@ from ansible.module_utils.lane.checks.suites import plan, stage
 from ansible.module_utils.lane.checks.suites.stage import Conversation, LaneStage, Place
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import records
+from ansible.module_utils.lane.protocols.ryll import steps as ryll_steps
 from control_peer import Peer, Ryll
 from http_api import api
 from lanes import TestLane, claimed_lane
@@ -355,9 +356,10 @@ def conversation(path: str, monkeypatch: pytest.MonkeyPatch) -> Conversation:
 
 def test_a_step_has_more_time_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     lefts: list[float] = []
-    monkeypatch.setattr(stage, "play", lambda of, step, deadline: lefts.append(deadline - time.monotonic()))
-    conversation("/nowhere", monkeypatch).play(SimpleNamespace(limit=100.0))  # type: ignore[arg-type]
-    assert 100 < lefts[0] <= 200
+    limits: list[float] = []
+    monkeypatch.setattr(stage, "play", lambda of, step, deadline: (lefts.append(deadline - time.monotonic()), limits.append(step.limit)))
+    conversation("/nowhere", monkeypatch).play(ryll_steps.plan([{"hello": {}}], 100.0)[0])
+    assert 100 < lefts[0] <= 200 and limits == [200]  # a failure says how long it waited
 
 
 def test_events_of_before_are_forgotten_and_a_moment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

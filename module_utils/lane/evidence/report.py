@@ -172,8 +172,9 @@ def overruled(result: dict[str, Any], artifacts: Path) -> dict[str, Any] | None:
     """Whom the failed task blamed, where the evidence showed that another part is at fault (diagnosis.json)."""
     notes = read_json(artifacts / "logs/diagnosis.json", {})
     first = notes.get("first") if isinstance(notes, dict) and notes.get("rule") else None
-    blamed = isinstance(first, dict) and (result["blame"] or {}).get("component") not in (None, first.get("component"))
-    return {**first, "rule": notes["rule"]} if first and blamed else None
+    if not isinstance(first, dict) or not result["blame"] or first.get("component") == result["blame"]["component"]:
+        return None
+    return {**first, "rule": notes["rule"]}
 
 
 def failure(result: dict[str, Any], entries: list[logs.Entry]) -> logs.Entry | None:

@@ -147,17 +147,15 @@ def without_run(lane_id: int) -> list[Order]:
 
 
 def end_others(lane_id: int, command: str) -> list[str]:
-    """End a run of this lane that another command goes on with, by its keeper: so that command's verdict is that it
-    was stopped, and not that a part was lost. command: the id of this one. Returns what went on, in words.
+    """End the run of this lane that belongs to another command, through its keeper, so that the other command says
+    that it was stopped and not that a part was lost. command: the id of this one. Returns what was stopped, in words.
     """
-    found = [(process, order_of(process)) for process in keepers(lane_id)]
     ended = []
-    for process, order in found:
+    for process in keepers(lane_id):
+        order = order_of(process)
         if order and order.bound and order.command != command:
-            os.kill(process.pid, signal.SIGTERM)
+            stop.end_groups({process.group}, signal.SIGTERM, END_LIMIT)
             ended += [f"{w.name} (pid {w.pid})" for w in order.watched[:1]] or ["ansible-playbook on another machine"]
-    if ended:
-        wait_for_end(lane_id, "")
     return ended
 
 

@@ -64,9 +64,8 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
         raise LaneError("suite_not_handed_out", "kerbside", problem, evidence=play.lane.log("daemon"))
     found = json.loads(done.out)
     differ = [name for name in wanted if found is None or found[name] != wanted[name]]
-    what = (
-        f"another {', '.join(differ)}" if differ else "what its sources and settings say"
-    )  # never the values: some are secret
+    # never the values: some are secret
+    what = f"another {', '.join(differ)}" if differ else "what its sources and settings say"
     said = f"kerbside hands out {what}"
     if bool(differ) != options["wrong"]:
         raise Unmet("suite_not_handed_out", said, play.lane.log("daemon"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ class Play:
             for step in check.steps:
                 reached = step.number
                 self._step(check, step, seen)
-            if gone := self._gone():  # which none of the steps may have missed
+            if gone := self._gone():  # none of the steps need have noticed
                 raise gone
         except LaneError as failure:
             self._look()
@@ -260,9 +260,8 @@ class Play:
 
     def _act(self, step: Step) -> Any:
         options = {key: fill(value, self.known) for key, value in step.options.items()}
-        return self.actors[step.actor].play(
-            self, step, options, time.monotonic() + step.limit * self.lane.place.slowness
-        )
+        step = replace(step, limit=step.limit * self.lane.place.slowness)
+        return self.actors[step.actor].play(self, step, options, time.monotonic() + step.limit)
 
     def _failed(self, step: Step, error: Unmet | LaneError) -> LaneError:
         place = f"step {step.number} ({step.name})"

@@ -277,12 +277,11 @@ class _Reader:
             raise _invalid(place, "it is not a mapping such as `serial: {line: hello}`")
         found = [key for key in raw if key in self.actors or key in ryll_steps.VERBS]
         if len(found) != 1:
-            meant = "".join(near(str(key), [*self.actors, *ryll_steps.VERBS]) for key in raw)
-            what, none = (
-                f"it has {' and '.join(found)}",
-                f"it has none of {', '.join(self.actors)} and ryll_session's verbs{meant}",
-            )
-            raise _invalid(place, f"{what if found else none}; a step has exactly one")
+            what = f"it has {' and '.join(found)}"
+            if not found:
+                meant = "".join(near(str(key), [*self.actors, *ryll_steps.VERBS]) for key in raw)
+                what = f"it has none of {', '.join(self.actors)} and ryll_session's verbs{meant}"
+            raise _invalid(place, f"{what}; a step has exactly one")
         actor = found[0]
         around = {key: value for key, value in raw.items() if key != actor}
         client = around.pop("client", CLIENT)

@@ -244,7 +244,7 @@ class LaneStage:
                 secrets.register(self.place.lane_dir, "console_token", keys.get("password", ""))
                 return keys
             if status != 404 or time.monotonic() > until:
-                problem = f"kerbside's API refused console.vv with {status}: {one_line(body, 200)}"
+                problem = f"kerbside's API refused to hand out console.vv: {status}: {one_line(body, 200)}"
                 raise LaneError("suite_no_console", "kerbside", problem, evidence=self.log("daemon"))
             time.sleep(POLL)
 
@@ -371,7 +371,8 @@ class Conversation:
             self.play(step)
 
     def play(self, step: ryll_steps.Step) -> dict[str, Any]:
-        return play(self.stage, step, time.monotonic() + step.limit * self.slowness)
+        step = replace(step, limit=step.limit * self.slowness)
+        return play(self.stage, step, time.monotonic() + step.limit)
 
     def subscribe(self, events: Iterable[str]) -> None:
         """Begin to keep these events, and forget those of before."""
