@@ -16,12 +16,12 @@ Handler = Callable[[int, "FrameType | None"], object]
 
 
 def with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, however that ends."""
+    """Have the kernel kill this process when its parent ends, for whatever reason."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def forks_with_this_process() -> None:
-    """From now on have the kernel kill Ansible's workers, which are forks, when this process is killed
+    """Have the kernel kill every later fork of this process, such as Ansible's workers, when this process is killed
     (docs/no-trace.md). Otherwise a worker would finish its module.
     """
     forking: dict[str, int] = {}
@@ -35,12 +35,11 @@ def forks_with_this_process() -> None:
 
 
 def by_signal(last: Callable[[], None]) -> None:
-    """From now on end this process by SIGINT or SIGTERM itself, whatever it is doing, after its handler of now and
-    `last`.
+    """Have SIGINT and SIGTERM end this process at any moment, after its present handler and `last` have run.
 
-    Those of Ansible pass the signal on to its workers, and raise KeyboardInterrupt. Python swallows that in the middle
-    of a fork, and the run would go on. They also fail, with a traceback, while one worker takes the place of another,
-    and in a fork that has no handlers of its own yet: such a fork is just ended.
+    Ansible's handler passes the signal on to its workers and raises KeyboardInterrupt. In the middle of a fork Python
+    swallows that, and the run would go on. While one worker replaces another, and in a fork that has no handlers of
+    its own yet, the handler fails with a traceback. Such a fork is simply ended.
     """
     pid = os.getpid()
 

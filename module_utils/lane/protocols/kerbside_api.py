@@ -57,7 +57,9 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
             return body
         reason = _reason(body)
         if status != 404 or reason not in ("console not found", "source not found") or time.monotonic() > end:
-            problem = f"kerbside's API refused console.vv with {status}: {reason} (http://{address}:{port}{path})"
+            problem = (
+                f"kerbside's API refused to hand out console.vv: {status}: {reason} (http://{address}:{port}{path})"
+            )
             log = f"logs/{'daemon' if status == 404 else 'api'}.log"
             raise LaneError("api_refused", "kerbside", problem, f"look at {log}", evidence=log)
         time.sleep(POLL)
