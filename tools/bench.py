@@ -235,6 +235,7 @@ def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
         f"lane_id={one.lane_id}",
     ]
     command += ["-e", f"lane_artifacts_dir={own}", "-e", f"lane_summary_dir={one.scratch}/summary"]
+    command += ["-e", "lane_guest=pocket"]  # as the lane alone: what both are compared by
     found = one.measure(*command)
     peak = one.measure(*command, memory=True)["all_kib"]
     ratio = found["wall"] / (count * cpu_of_one / (os.cpu_count() or 1))
