@@ -9,7 +9,7 @@ module: kerbside_console
 short_description: Fetch a console.vv from kerbside and check that it leads through the proxy
 description:
   - Asks kerbside's REST API with a bearer token for the console, checks the answer and writes it with mode 0600.
-  - Notes the proxy's counters of that moment in O(counters_file), so that a check can tell later what a session moved.
+  - Records the proxy's counters in O(counters_file), so that a check can tell later what a session moved.
   - A file that is younger than O(max_age) is kept. The token in it is good for a minute, and ryll deletes the file once
     it has read it.
 extends_documentation_fragment:
@@ -60,7 +60,7 @@ options:
     type: path
     required: true
   counters_file:
-    description: Where the proxy's counters of this moment go, as JSON.
+    description: The file for the proxy's counters, as JSON.
     type: path
     required: true
   max_age:
@@ -81,7 +81,7 @@ attributes:
     description: The file is secret.
   idempotent:
     support: partial
-    description: Every file is a new session; O(max_age) says when the old one will do.
+    description: Every file is a new session; O(max_age) says until when an old one is kept.
 author:
   - the kerbside lane's authors
 """

@@ -94,7 +94,7 @@ root:
   returned: success
   type: bool
 cached:
-  description: Whether the proof is one of an earlier run.
+  description: Whether the result of the qemu test is from an earlier run.
   returned: success
   type: bool
 ansible_facts:

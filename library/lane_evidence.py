@@ -11,8 +11,8 @@ description:
   - Copies the logs of every part to the artifacts, withholds any file with a secret in it, and writes C(result.json).
   - Only checks that this ansible-playbook command made count; a report of an earlier command is not evidence of this
     one.
-  - It does not fail on a red verdict, so that teardown still comes; the playbook fails afterwards.
-  - Does nothing when no run is there.
+  - It does not fail on a red verdict, so that teardown still runs; the playbook fails afterwards.
+  - Does nothing if there is no run.
   - With O(archive), packs the artifacts for the action C(lane_fetch), which brings them to the machine that Ansible
     runs on.
 extends_documentation_fragment:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_look
-short_description: Look at a lane that is up, and change nothing
+short_description: Show a running lane, and change nothing
 description:
   - What C(./lane ps), C(./lane logs) and C(./lane shot) show, for a lane on another machine.
 options:
@@ -23,11 +23,11 @@ options:
     type: int
     required: true
   part:
-    description: Of the logs, only the lines of this part.
+    description: With C(logs), show only the lines of this program.
     type: str
     default: ""
   label:
-    description: How the lane is called in the output.
+    description: The lane's name in the output.
     type: str
     required: true
   shown:
@@ -58,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lane_word:
-  description: What is to be seen, for the terminal.
+  description: The output for the terminal.
   returned: success, without C(python)
   type: str
 file:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_run
-short_description: Claim a lane, or find the run that goes on
+short_description: Claim a lane, or find its current run
 description:
   - Makes the lane's private directory, a new run id and new secrets, and an empty directory for the artifacts.
   - On a lane that is running it changes nothing and returns what its roles handed over, so that a later command can go
@@ -31,8 +31,8 @@ options:
     type: path
     required: true
   ports:
-    description: The lane's TCP ports by name. All must be free for a new run, and the same as those of a run that goes
-      on.
+    description: The lane's TCP ports by name. All must be free for a new run, and the same as those of the
+      current run.
     type: dict
     default: {}
   sockets:
@@ -46,11 +46,11 @@ options:
     elements: str
     default: []
   fresh:
-    description: Start a new run; a lane that is running is refused.
+    description: Start a new run; a lane that is already running is refused.
     type: bool
     default: false
   existing:
-    description: Find a run that goes on; without one, fail and claim nothing.
+    description: Find the lane's current run; without one, fail and claim nothing.
     type: bool
     default: false
   stay:
@@ -58,13 +58,13 @@ options:
     type: bool
     default: true
   keep_running:
-    description: Let the run that is there go on after this command, even if it was started without O(stay).
+    description: Keep the current run running after this command, even if it was started without O(stay).
       C(lane_word) says what can be done with it.
     type: bool
     default: false
   heartbeat:
-    description: Without O(stay), for an ansible-playbook on another machine, the seconds in which it gives a sign of
-      life (docs/no-trace.md); without one the lane is taken down. If 0, this machine's processes are watched instead.
+    description: For a lane on another machine, without O(stay), the seconds without a heartbeat after which it is taken
+      down (docs/no-trace.md). If 0, this machine's processes are watched instead.
     type: float
     default: 0
   lease:

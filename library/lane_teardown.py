@@ -6,10 +6,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_teardown
-short_description: Take a lane down and check that nothing stayed
+short_description: Take a lane down and check that nothing is left
 description:
   - Kills what carries the lane's mark, removes its directory, and ends its keeper.
-  - Stops another command that goes on with the lane, whose verdict is then that it was aborted.
+  - Stops another command that is using the lane; that command's verdict is then C(aborted).
   - Touches nothing without the mark. On a clean machine it changes nothing.
   - Fails, and ends nothing, when the lane of this number runs in another directory.
   - Fails when a process, a listener or the directory is still there afterwards, and writes that into C(result.json).
