@@ -19,6 +19,33 @@ NOT_OURS = {
 }
 
 
+#: A variable, file, module.function or key, alone between backticks.
+IDENTIFIER = re.compile(r"`(\w+(?:[._]\w+)+)`")
+#: Words of Ansible and GitHub that nothing here uses, and one with placeholders.
+FOREIGN = {"group_vars", "github.sha", "kerbside_lane.SUITE.GUEST"}
+SUFFIXES = (".py", ".yml", ".zig", ".txt", ".j2", ".toml", ".cfg")
+SOURCES = [
+    path
+    for top in ("library", "module_utils", "plugins", "roles", "playbooks", "tools", "fixtures", "inventory", "tests", ".github")
+    for path in sorted((ROOT / top).rglob("*"))
+    if path.suffix in SUFFIXES and path.is_file() and path != Path(__file__)
+]
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in [*SOURCES, ROOT / "ansible.cfg"])
+FILES = {path.name for path in [*SOURCES, *ROOT.iterdir()]}
+
+
+def unknown(text: str) -> list[str]:
+    """The identifiers of a page that are neither in the source nor names of files or of something in a module."""
+    return sorted(name for name in set(IDENTIFIER.findall(text)) - FILES - FOREIGN if name not in SOURCE and not defined(name))
+
+
+def defined(name: str) -> bool:
+    """Whether it is MODULE.NAME, of a module here."""
+    stem, _, attribute = name.partition(".")
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES if path.name == f"{stem}.py"]
+    return any(re.search(rf"^(?:def |class |){attribute}\b", text, re.MULTILINE) for text in texts)
+
+
 def missing(text: str, folder: Path) -> list[str]:
     """The files that a page names and the tree has not; names with a placeholder in them are not looked at."""
     named = {found[1] or found[2] for found in NAMED.finditer(text)} - NOT_OURS
@@ -33,6 +60,16 @@ def test_what_a_page_names_is_there(name: str) -> None:
 @pytest.mark.parametrize("text", ["see docs/nowhere.md.", "`tests/unit/test_nothing.py`", "![a picture](nowhere.png)", "    roles/nobody/ ..."])
 def test_what_is_not_there_is_seen(text: str) -> None:
     assert len(missing(text, ROOT / "docs")) == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGES) - {"CHANGELOG.md", "docs/faults.md"}))
+def test_what_a_page_names_of_the_code_is_there(name: str) -> None:
+    assert unknown(PAGES[name]) == []
+
+
+@pytest.mark.parametrize("name", ["bridge.finish", "lane_kerbside_pudding", "command.dance", "outside_chex.py"])
+def test_a_name_that_the_code_has_not_is_seen(name: str) -> None:
+    assert unknown(f"calls `{name}`") == [name]
 
 
 def test_every_page_can_be_found_from_another() -> None:
