@@ -131,12 +131,8 @@ def main() -> None:
             lacking = " and ".join(name for name, there in (("qemu", qemu), ("OVMF", pair)) if not there)
             if given["may_wait"]:
                 return accelerator.Finding("unknown", f"KVM cannot be probed before {lacking} is installed"), False
-            raise LaneError(
-                "kvm_not_probed",
-                "host",
-                f"cannot probe KVM: {lacking} is not installed",
-                "run the role deps, which installs it",
-            )
+            problem = f"cannot probe KVM: {lacking} is not installed"
+            raise LaneError("kvm_not_probed", "host", problem, "run the role deps, which installs it")
         key = accelerator.cache_key(given["device"], qemu, pair, given["cpus"])
         if known := accelerator.read_cache(given["cache_dir"], key):
             return known, True

@@ -156,12 +156,8 @@ def main() -> None:
         try:
             ports = {name: int(port) for name, port in given["ports"].items()}
         except (TypeError, ValueError):
-            raise LaneError(
-                "bad_input",
-                "environment",
-                f"the lane's ports are not numbers: {given['ports']}",
-                "check lane_port_base",
-            ) from None
+            problem = f"the lane's ports are not numbers: {given['ports']}"
+            raise LaneError("bad_input", "environment", problem, "check lane_port_base") from None
         options = claim.Options(
             given["lane_id"],
             given["lane_dir"],

@@ -109,12 +109,8 @@ def main() -> None:
         named = origin.parse(origin.RYLL, given["origin"], given["here"])
         for feature in features:
             if not re.fullmatch(r"\w[\w/-]*", feature, re.ASCII):
-                raise LaneError(
-                    "origin_unusable",
-                    "environment",
-                    f"ryll_build_features has {feature!r}, which cannot be a cargo feature",
-                    "correct it",
-                )
+                problem = f"ryll_build_features has {feature!r}, which cannot be a cargo feature"
+                raise LaneError("origin_unusable", "environment", problem, "correct it")
         if module.check_mode:
             place = Place(given["cache_dir"], None, os.devnull, given["limit"])
             known = named.kind in (origin.INDEX, origin.CRATES, origin.CHECKOUT, origin.FILE)

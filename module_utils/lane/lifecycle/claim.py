@@ -166,12 +166,8 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         taken = proc.listeners(options.ports.values())
         for name, port in options.ports.items():
             if owner := taken.get(port):
-                raise LaneError(
-                    "port_taken",
-                    "environment",
-                    f"port {port} ({name}) is taken by {owner}",
-                    "end that program, or use another lane_id",
-                )
+                problem = f"port {port} ({name}) is taken by {owner}"
+                raise LaneError("port_taken", "environment", problem, "end that program, or use another lane_id")
         if run:
             check_ports(options)
             keep_on(options, run, held)

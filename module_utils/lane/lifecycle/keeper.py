@@ -60,12 +60,8 @@ def watched() -> tuple[str, list[Watched]]:
         if pid.isdigit():
             process = proc.read(int(pid))
             if int(pid) not in above or process is None:
-                raise LaneError(
-                    "owner_gone",
-                    "lane",
-                    f"{name} (pid {pid}), which started this run, has ended",
-                    "start the run again",
-                )
+                problem = f"{name} (pid {pid}), which started this run, has ended"
+                raise LaneError("owner_gone", "lane", problem, "start the run again")
             found.append(Watched(process.pid, process.started, name))
     return owner, found
 

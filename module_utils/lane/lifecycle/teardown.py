@@ -61,12 +61,8 @@ def take_down(
     if there or ended:
         left += [f"a listener on port {port} ({owner})" for port, owner in proc.listeners(ports.values()).items()]
     if left:
-        raise LaneError(
-            "not_clean",
-            "lane",
-            f"lane {lane_id} was taken down, but these are still there: {', '.join(left)}",
-            "end or remove them",
-        )
+        problem = f"lane {lane_id} was taken down, but these are still there: {', '.join(left)}"
+        raise LaneError("not_clean", "lane", problem, "end or remove them")
     return {"changed": there or bool(ended), "ended": ended, "removed": [lane_dir] if there else []}
 
 

@@ -84,11 +84,8 @@ def check_schema(options: Options, client: str, socket: str, user: str, run: Run
     """
     newest = newest_revisions(options.kerbside)
     if not newest:
-        raise LaneError(
-            "database_schema_unknown",
-            "lane",
-            f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}",
-        )
+        problem = f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}"
+        raise LaneError("database_schema_unknown", "lane", problem)
     argv = [
         client,
         "--no-defaults",
@@ -108,11 +105,8 @@ def check_schema(options: Options, client: str, socket: str, user: str, run: Run
         component="database",
     )
     if done.status:
-        raise LaneError(
-            "database_query_failed",
-            "database",
-            f"the version of the database's schema cannot be read: {one_line(done.said, 200)}",
-        )
+        problem = f"the version of the database's schema cannot be read: {one_line(done.said, 200)}"
+        raise LaneError("database_query_failed", "database", problem)
     found = set(done.out.split())
     if found != newest:
         problem = (
@@ -174,11 +168,8 @@ def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float
             return False
         _make(home, lane_dir, run, options)
         if not copy(cache_dir, options):
-            raise LaneError(
-                "database_cache_changed",
-                "environment",
-                f"a file of the database that was just made in {home} is missing or changed",
-            )
+            problem = f"a file of the database that was just made in {home} is missing or changed"
+            raise LaneError("database_cache_changed", "environment", problem)
         return True
 
 

@@ -33,12 +33,8 @@ def boot_volume(program: bytes, sectors: int = 2048) -> bytes:
     clusters = sectors - first_data
     needed = 2 + -(-len(program) // SECTOR)
     if needed > clusters or clusters > MOST_CLUSTERS:
-        raise LaneError(
-            "guest_build_failed",
-            "lane",
-            f"the program takes {needed} clusters of {SECTOR} bytes, and the volume has {clusters}",
-            "make it smaller",
-        )
+        problem = f"the program takes {needed} clusters of {SECTOR} bytes, and the volume has {clusters}"
+        raise LaneError("guest_build_failed", "lane", problem, "make it smaller")
     fat = [0xFF8, 0xFFF, 0xFFF, 0xFFF, *range(5, 2 + needed), 0xFFF]
     data = directory(entry(b".", 2, DIRECTORY), entry(b"..", 0, DIRECTORY), entry(b"BOOT", 3, DIRECTORY))
     data += directory(

@@ -148,12 +148,8 @@ class Repository:
 def check_ref(variable: str, ref: str) -> None:
     """Refuse what can be no ref before it gets onto a command line. Raises LaneError (component environment)."""
     if not re.fullmatch(r"\w[\w./+-]*", ref, re.ASCII) or ".." in ref:
-        raise LaneError(
-            "no_such_ref",
-            "environment",
-            f"{variable} names {ref!r}, which cannot be a branch, a tag or a commit",
-            "correct it",
-        )
+        problem = f"{variable} names {ref!r}, which cannot be a branch, a tag or a commit"
+        raise LaneError("no_such_ref", "environment", problem, "correct it")
 
 
 def has_credentials(text: str) -> bool:

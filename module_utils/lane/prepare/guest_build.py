@@ -97,12 +97,8 @@ def _line(text: str, guest: str, key: str) -> re.Match[str]:
     )
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
-        raise LaneError(
-            "guest_entry_invalid",
-            "lane",
-            f"guest {guest} has no field {key} in guests.yml",
-            "add it, indented by four blanks",
-        )
+        problem = f"guest {guest} has no field {key} in guests.yml"
+        raise LaneError("guest_entry_invalid", "lane", problem, "add it, indented by four blanks")
     return found
 
 
@@ -157,12 +153,8 @@ def _run(
     if done.status == 0:
         return
     if "No module named pip" in done.err:
-        raise LaneError(
-            "no_pip",
-            "environment",
-            f"cannot {purpose}: {argv[0]} has no pip",
-            "install the Debian package python3-pip or run ./lane once",
-        )
+        problem = f"cannot {purpose}: {argv[0]} has no pip"
+        raise LaneError("no_pip", "environment", problem, "install the Debian package python3-pip or run ./lane once")
     said = (
         [line for line in done.err.splitlines() if "error" in line.lower()]
         or done.err.splitlines()

@@ -24,12 +24,8 @@ def entry(guests: dict[str, Any], name: str) -> dict[str, Any]:
     """
     if name not in guests:
         known = ", ".join(sorted(guests))
-        raise LaneError(
-            "guest_unknown",
-            "environment",
-            f"there is no guest {name!r} in guests.yml; it has {known}",
-            "correct lane_guest or lane_guests",
-        )
+        problem = f"there is no guest {name!r} in guests.yml; it has {known}"
+        raise LaneError("guest_unknown", "environment", problem, "correct lane_guest or lane_guests")
     found = dict(guests[name])
     for key, kind in REQUIRED.items():
         value = found.get(key)

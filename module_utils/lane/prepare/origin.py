@@ -197,30 +197,18 @@ def _of_url(url: str, here: str) -> Origin:
 
 def _check_path(product: Product, origin: Origin) -> None:
     if not os.path.exists(origin.source):
-        raise LaneError(
-            "origin_not_there",
-            "environment",
-            f"{product.variable} names {origin.source}, and nothing is there",
-            "correct the path",
-        )
+        problem = f"{product.variable} names {origin.source}, and nothing is there"
+        raise LaneError("origin_not_there", "environment", problem, "correct the path")
     if not os.access(origin.source, os.R_OK):
-        raise LaneError(
-            "origin_not_there",
-            "environment",
-            f"{product.variable} names {origin.source}, which this user cannot read",
-            "correct its mode",
-        )
+        problem = f"{product.variable} names {origin.source}, which this user cannot read"
+        raise LaneError("origin_not_there", "environment", problem, "correct its mode")
     if origin.kind == CHECKOUT and not any(Path(origin.source, name).is_file() for name in product.markers):
         raise _unusable(product, origin.source, f"that folder has no {' or '.join(product.markers)}")
 
 
 def _unusable(product: Product, text: str, why: str) -> LaneError:
-    return LaneError(
-        "origin_unusable",
-        "environment",
-        f"{product.variable} is {text!r}, which names no {product.name} to test: {why}",
-        "docs/origins.md has the forms",
-    )
+    problem = f"{product.variable} is {text!r}, which names no {product.name} to test: {why}"
+    return LaneError("origin_unusable", "environment", problem, "docs/origins.md has the forms")
 
 
 def _canonical(name: str) -> str:

@@ -106,11 +106,8 @@ def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         odd_needs = (set(packages) ^ set(NEEDS)) - set(OPTIONAL)
         if odd_needs or not all(packages.values()):
             odd = ", ".join(sorted(odd_needs) or sorted(need for need in packages if not packages[need]))
-            raise LaneError(
-                "packages_table_wrong",
-                "lane",
-                f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}",
-            )
+            problem = f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}"
+            raise LaneError("packages_table_wrong", "lane", problem)
 
 
 def missing_tools() -> list[str]:

@@ -73,12 +73,8 @@ def program() -> list[str]:
     for name in ("pip3", "pip"):
         if path := command.find_program(name):
             return [path]
-    raise LaneError(
-        "no_pip",
-        "host",
-        f"pip is needed, {sys.executable} has none and there is no pip3 on PATH",
-        "apt-get install python3-pip",
-    )
+    problem = f"pip is needed, {sys.executable} has none and there is no pip3 on PATH"
+    raise LaneError("no_pip", "host", problem, "apt-get install python3-pip")
 
 
 def run(
@@ -106,13 +102,8 @@ def run(
 def failure(said: str, what: str, log: str, component: str) -> LaneError:
     """The error for a pip that failed with these words."""
     if found := NO_COMPILER.search(said):
-        return LaneError(
-            "no_compiler",
-            "host",
-            f"pip could not {what}: {found[1]} is not installed",
-            "run the role deps",
-            evidence=log,
-        )
+        problem = f"pip could not {what}: {found[1]} is not installed"
+        return LaneError("no_compiler", "host", problem, "run the role deps", evidence=log)
     unreachable = UNREACHABLE.findall(said)
     missing = re.search(r"No matching distribution found for (.+)", said)
     if unreachable and (
@@ -138,13 +129,8 @@ def failure(said: str, what: str, log: str, component: str) -> LaneError:
         )
     if "DO NOT MATCH THE HASHES" in said or "do not match the hashes" in said.lower():
         fix = "the file on the index is not the one that was checked; correct the hashes, or the index"
-        return LaneError(
-            "wrong_hash",
-            "environment",
-            f"pip could not {what}: the file has another hash than it may have",
-            fix,
-            evidence=log,
-        )
+        problem = f"pip could not {what}: the file has another hash than it may have"
+        return LaneError("wrong_hash", "environment", problem, fix, evidence=log)
     built = re.search(r"lines of output\]\n(.*?)\[end of output\]", said, re.DOTALL)
     if built or "metadata-generation-failed" in said or "Failed building wheel" in said:
         why = first_error(built[1] if built else said)
@@ -169,12 +155,8 @@ def failure(said: str, what: str, log: str, component: str) -> LaneError:
     errors = [line for line in said.splitlines() if line.startswith("ERROR:")]
     if "ResolutionImpossible" not in said:
         component = "environment"
-    return LaneError(
-        "pip_failed",
-        component,
-        f"pip could not {what}: {one_line((errors or said.splitlines() or ['it said nothing'])[-1], 300)}",
-        evidence=log,
-    )
+    problem = f"pip could not {what}: {one_line((errors or said.splitlines() or ['it said nothing'])[-1], 300)}"
+    return LaneError("pip_failed", component, problem, evidence=log)
 
 
 def first_error(said: str) -> str:

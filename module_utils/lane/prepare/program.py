@@ -119,11 +119,8 @@ def provide(
             program.chmod(0o755)
             said, commit = ask(product, str(program), place.mark)
             if said and version and said != version:
-                raise LaneError(
-                    "wrong_program",
-                    product.component,
-                    f"{product.name} {version} of {source.words()} says that it is {said}",
-                )
+                problem = f"{product.name} {version} of {source.words()} says that it is {said}"
+                raise LaneError("wrong_program", product.component, problem)
             kept: dict[str, Any] = {
                 "size": program.stat().st_size,
                 "sha256": sha256(program),
@@ -231,11 +228,8 @@ def _unpack(product: Product, wheel: Path, program: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if re.fullmatch(rf"[^/]+\.data/scripts/{product.crate}", name)]
             if len(names) != 1:
-                raise LaneError(
-                    "wrong_program",
-                    product.component,
-                    f"{wheel.name} has {len(names)} programs named {product.crate}, and should have one",
-                )
+                problem = f"{wheel.name} has {len(names)} programs named {product.crate}, and should have one"
+                raise LaneError("wrong_program", product.component, problem)
             with archive.open(names[0]) as packed, open(program, "wb") as out:
                 shutil.copyfileobj(packed, out, 1 << 20)
     except zipfile.BadZipFile as error:

@@ -96,12 +96,8 @@ def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]
             _make(place, wanted, home)
         found = find(place.cache_dir, wanted)
         if found is None:
-            raise LaneError(
-                "environment_broken",
-                "environment",
-                f"the environment {home} is not as it was made a moment ago",
-                "check that folder's disk",
-            )
+            problem = f"the environment {home} is not as it was made a moment ago"
+            raise LaneError("environment_broken", "environment", problem, "check that folder's disk")
         return found, cache.prune(home.parent, f"{NAME}-")
 
 
@@ -160,12 +156,8 @@ def _check_dependencies(place: Place, python: str, wanted: Environment) -> None:
         if done.status and not any(f"requires {name}, which is not installed" in line for name in wanted.without)
     ]
     if odd:
-        raise LaneError(
-            "environment_broken",
-            "environment",
-            f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}",
-            evidence=place.log,
-        )
+        problem = f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}"
+        raise LaneError("environment_broken", "environment", problem, evidence=place.log)
 
 
 def _files(home: Path) -> dict[str, int]:

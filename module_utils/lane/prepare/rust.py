@@ -170,13 +170,8 @@ def install(
     arguments = ["install", crate, "--version", f"={version}", "--locked", "--force", "--root", str(root), *chosen]
     done = cargo.run(arguments, limit, f"install {crate} {version}")
     if re.search(r"could not find `.*` in registry|is not a valid semver", done.err):
-        raise LaneError(
-            "no_such_version",
-            "environment",
-            f"crates.io has no {crate} {version}",
-            "correct the version",
-            evidence=cargo.log,
-        )
+        problem = f"crates.io has no {crate} {version}"
+        raise LaneError("no_such_version", "environment", problem, "correct the version", evidence=cargo.log)
     if done.status:
         raise failure(cargo, done, f"build {crate} {version}")
     return root / "bin" / crate
@@ -188,13 +183,8 @@ def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
         if re.search(
             rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]", done.err
         ) and not command.find_program(tool):
-            return LaneError(
-                "no_compiler",
-                "host",
-                f"cargo could not {what}: {tool} is not installed",
-                "run the role deps",
-                evidence=cargo.log,
-            )
+            problem = f"cargo could not {what}: {tool} is not installed"
+            return LaneError("no_compiler", "host", problem, "run the role deps", evidence=cargo.log)
     if UNREACHABLE.search(done.err) and "could not compile" not in done.err:
         why = one_line(done.said, 300)
         return LaneError(
@@ -252,12 +242,8 @@ def _check_version(have: tuple[int, ...], asked: str | None, where: str, compone
     number = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", asked or "")
     if number and have < tuple(int(part) for part in number.groups(default="0")):
         is_now = ".".join(str(part) for part in have)
-        raise LaneError(
-            "rust_too_old",
-            "host",
-            f"{component} needs rustc {asked} ({where}), and it is {is_now}",
-            f"run rustup update, or {GET_RUST}",
-        )
+        problem = f"{component} needs rustc {asked} ({where}), and it is {is_now}"
+        raise LaneError("rust_too_old", "host", problem, f"run rustup update, or {GET_RUST}")
 
 
 def _home(home: Path, work: Path) -> Path:

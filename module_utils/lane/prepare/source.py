@@ -186,12 +186,8 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
     if path.is_file():
         return path, source.provenance(None, sha256(path))
     if named:
-        raise LaneError(
-            "origin_unusable",
-            "environment",
-            f"{IMAGE.variable} is {origin}, which has no {inside}",
-            "name the image itself",
-        )
+        problem = f"{IMAGE.variable} is {origin}, which has no {inside}"
+        raise LaneError("origin_unusable", "environment", problem, "name the image itself")
     return None
 
 

@@ -93,12 +93,8 @@ def _clone(root: Path, target: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     done = _git(root, "clone", "-q", "--shared", "--no-checkout", "--template=", str(root), str(new))
     if done.status:
-        raise LaneError(
-            "repository_unreadable",
-            "environment",
-            f"git cannot clone {root}: {one_line(done.said, 300)}",
-            f"run git status in {root}",
-        )
+        problem = f"git cannot clone {root}: {one_line(done.said, 300)}"
+        raise LaneError("repository_unreadable", "environment", problem, f"run git status in {root}")
     os.rename(new / ".git", target / ".git")
     shutil.rmtree(new)
 

@@ -125,12 +125,8 @@ def _ready_before(entry: Record, program: Program, run: Run, lane_dir: str) -> b
 def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subprocess.Popen[bytes]]:
     port = program.ready.port or program.ready.http_port
     if port and (owner := proc.listener(port)):
-        raise LaneError(
-            "port_taken",
-            "environment",
-            f"port {port}, which {program.name} needs, is taken by {owner}",
-            f"see ss -ltnp 'sport = :{port}'",
-        )
+        problem = f"port {port}, which {program.name} needs, is taken by {owner}"
+        raise LaneError("port_taken", "environment", problem, f"see ss -ltnp 'sport = :{port}'")
     if program.ready.socket and Path(program.ready.socket).is_socket():
         os.unlink(program.ready.socket)
     status = status_file(lane_dir, program.name)
@@ -144,11 +140,8 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
         problem = f"the secrets of {program.name} cannot be read or written: {error.filename}: {error.strerror}"
         raise LaneError("secret_missing", "lane", problem, "run the role that makes them first") from None
     if not os.access(program.argv[0], os.X_OK):
-        raise LaneError(
-            "program_missing",
-            program.component,
-            f"{program.name} cannot be started: {program.argv[0]} is not an executable file",
-        )
+        problem = f"{program.name} cannot be started: {program.argv[0]} is not an executable file"
+        raise LaneError("program_missing", program.component, problem)
     log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     entry = Record(
         name=program.name,
