@@ -13,6 +13,7 @@ description:
   - A file that is younger than O(max_age) is kept. The token in it is good for a minute, and ryll deletes the file once
     it has read it.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   address:
@@ -82,8 +83,6 @@ attributes:
   idempotent:
     support: partial
     description: Every file is a new session; O(max_age) says when the old one will do.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -149,7 +148,6 @@ SPEC = {
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     given = module.params
 

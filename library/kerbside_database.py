@@ -15,6 +15,7 @@ description:
   - With O(running), copies nothing and checks that the running database's schema is the newest one of the installed
     kerbside. A copy that fails this check is removed from the cache.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -76,14 +77,9 @@ attributes:
   check_mode:
     support: full
     description: Reports whether a database would be copied; starts nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: An existing data directory is left alone.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -142,7 +138,6 @@ from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_opt
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

@@ -14,6 +14,7 @@ description:
   - What the firmware did is kept in the cache until kernel, processor, qemu, firmware, device node or user change.
   - Measures the machine's speed, so that time limits can grow with it.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -51,14 +52,9 @@ attributes:
   check_mode:
     support: full
     description: Checks the device and the cache and starts nothing; a result that would need qemu stays open.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: It changes nothing.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -106,7 +102,6 @@ from ansible.module_utils.lane.prepare import accelerator, firmware, machine
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

@@ -14,6 +14,7 @@ description:
   - Fails first when a limit of the machine (open files, processes, memory, disk) is too low for a lane.
   - It installs nothing.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -51,14 +52,9 @@ attributes:
   check_mode:
     support: full
     description: Reports what would be installed and starts nothing; C(changed) tells whether something would.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: It changes nothing.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -124,7 +120,6 @@ ANSWER_LIMIT = 10.0
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

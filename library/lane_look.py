@@ -9,6 +9,8 @@ module: lane_look
 short_description: Look at a lane that is up, and change nothing
 description:
   - What C(./lane ps), C(./lane logs) and C(./lane shot) show, for a lane on another machine.
+extends_documentation_fragment:
+  - lane_module
 options:
   what:
     description:
@@ -38,14 +40,9 @@ attributes:
   check_mode:
     support: full
     description: It changes nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: It changes nothing.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -87,7 +84,6 @@ MOST = 1 << 20  #: characters of logs; the last ones are shown
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "what": {"type": "str", "choices": ["ps", "logs", "shot", "python"], "required": True},

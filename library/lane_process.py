@@ -14,6 +14,7 @@ description:
   - Programs that already run as described are left alone, so that a second run changes nothing.
   - Secrets are read from files by this module (O(programs[].secret_env)) and never pass through Ansible.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   state:
@@ -153,14 +154,9 @@ attributes:
   check_mode:
     support: full
     description: Says what would be started; starts nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: A program that runs as described is left alone.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -219,7 +215,6 @@ from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_opt
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

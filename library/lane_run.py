@@ -16,6 +16,8 @@ description:
   - Removes what an earlier run of this user left behind, and warns about it.
   - Starts the lane's keeper first, which takes the lane down when ansible-playbook or C(./lane) is killed, or when the
     lease is over (docs/no-trace.md).
+extends_documentation_fragment:
+  - lane_module
 options:
   lane_id:
     description: Number of the lane, 0 to 99.
@@ -84,14 +86,9 @@ attributes:
   check_mode:
     support: full
     description: Checks everything, makes nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: A lane that is running is found, not made again.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -130,7 +127,6 @@ from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_id": {"type": "int", "required": True},

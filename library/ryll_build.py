@@ -13,6 +13,7 @@ description:
   - What was made is kept by the content of its source, so a second run fetches and builds nothing.
   - Several lanes may ask at once; one builds, the others wait for it.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -42,14 +43,9 @@ attributes:
   check_mode:
     support: full
     description: Says whether it would fetch or build. A branch, a tag or a requirement is not looked up then.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: What is in the cache is found.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -88,7 +84,6 @@ from ansible.module_utils.lane.prepare.source import Place, record, resolve
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

@@ -12,6 +12,7 @@ description:
     read, and copies its variable store.
   - Hands the guest's entry over, so that later roles know what it promises.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   guests:
@@ -63,14 +64,9 @@ attributes:
   check_mode:
     support: full
     description: Checks guest and image, copies nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: Nothing is copied while the guest runs.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -113,7 +109,6 @@ OWN = "pocket"
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

@@ -42,11 +42,12 @@ def load(path: Path) -> ModuleType:
 
 
 def documentation_of(path: Path, module: ModuleType) -> dict[str, Any]:
-    """DOCUMENTATION with the options of the fragments that it extends."""
+    """DOCUMENTATION with what the fragments that it extends add to it, as Ansible does."""
     documentation: dict[str, Any] = yaml.safe_load(module.DOCUMENTATION)
     for name in documentation.pop("extends_documentation_fragment", []):
         fragment = load(path.parents[1] / "plugins/doc_fragments" / f"{name}.py").ModuleDocFragment
-        documentation["options"] |= yaml.safe_load(fragment.DOCUMENTATION)["options"]
+        for key, value in yaml.safe_load(fragment.DOCUMENTATION).items():
+            documentation[key] = value | documentation.get(key, {}) if isinstance(value, dict) else value
     return documentation
 
 

@@ -172,7 +172,7 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
         ("guest_build", "    type: path\n", "    type: str\n", "expected type of option source to be 'path' as in argument_spec, but DOCUMENTATION says 'str'"),
         ("guest_build", "    required: true\n", "", "expected required of option guest to be True as in argument_spec, but DOCUMENTATION says False"),
         ("guest_build", "module: guest_build", "module: guest", "expected DOCUMENTATION to be of module guest_build, but it is of guest"),
-        ("guest_build", "  diff_mode:", "  diff:", "expected attributes to declare diff_mode"),
+        ("guest_build", "  idempotent:", "  idempotence:", "expected attributes to declare idempotent"),
         ("guest_build", "support: full", "support: none", "expected attribute check_mode to tell what supports_check_mode says, but that is True"),
         ("guest_build", "repository\ndescription", "repository.\ndescription", "expected short_description to end without a full stop"),
         (
