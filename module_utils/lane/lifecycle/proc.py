@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -71,45 +70,21 @@ def everyone() -> Iterator[Process]:
 
 def group_members(group: int) -> list[Process]:
     """The live processes of a process group."""
-    return _by_group(everyone(), [group]).get(group, [])
+    return members([group]).get(group, [])
+
+
+def members(groups: Collection[int]) -> dict[int, list[Process]]:
+    """The live processes of these process groups, by group; one without any is left out."""
+    found: dict[int, list[Process]] = {}
+    for process in everyone():
+        if process.alive and process.group in groups:
+            found.setdefault(process.group, []).append(process)
+    return found
 
 
 def program_of(group: int) -> int | None:
     """The pid of the program that the group's first process started; None when it has ended."""
     return next((p.pid for p in group_members(group) if p.parent == group), None)
-
-
-class Groups:
-    """The live processes of some process groups, for callers that poll: a call reads the processes that it knows, and
-    all of /proc every RESCAN seconds.
-
-    A process that joins a group is found by the next scan of /proc; one that ends or is stopped is noticed at once.
-    """
-
-    RESCAN = 1.0
-
-    def __init__(self) -> None:
-        self._known: list[int] = []
-        self._scanned = -self.RESCAN
-
-    def members(self, groups: Collection[int]) -> dict[int, list[Process]]:
-        """By group; a group without a live process is left out, after a scan of /proc."""
-        if time.monotonic() - self._scanned < self.RESCAN:
-            found = _by_group(filter(None, map(read, self._known)), groups)
-            if len(found) == len(set(groups)):
-                return found
-        self._scanned = time.monotonic()
-        found = _by_group(everyone(), groups)
-        self._known = [process.pid for members in found.values() for process in members]
-        return found
-
-
-def _by_group(processes: Iterable[Process], groups: Collection[int]) -> dict[int, list[Process]]:
-    found: dict[int, list[Process]] = {}
-    for process in processes:
-        if process.alive and process.group in groups:
-            found.setdefault(process.group, []).append(process)
-    return found
 
 
 def environ(pid: int, name: str) -> str | None:

@@ -23,9 +23,6 @@ from .readiness import Probes
 from .records import Record, record, records, status_file
 from .stop import POLL, stop
 
-#: The poll interval for what has taken longer than LONG seconds, as it does where many lanes share the processors.
-SLOW_POLL = 0.05
-LONG = 2.0
 #: The variable that the limits of all programs are made from (roles/lane/defaults/main.yml).
 LIMIT = "lane_start_limit"
 ENDED_LIMIT = 2.0  #: seconds for the supervisor of a program that has ended; milliseconds were seen
@@ -57,7 +54,7 @@ def start(
     if watch:
         check_alive(lane_dir, {*names, CLIENT})
     broken = {gone.entry.name for gone in lost(lane_dir)}
-    began = checked = time.monotonic()
+    checked = time.monotonic()
     done: dict[str, dict[str, Any]] = {}
     waiting = {p.name: p for p in programs}
     started: dict[str, tuple[Program, Record]] = {}
@@ -94,7 +91,7 @@ def start(
                     others = {CLIENT} - names if watch else {r.name for r in records(lane_dir)} - names
                     check_alive(lane_dir, {*others, *waiting, *started})
                     checked = time.monotonic()
-                time.sleep(POLL if time.monotonic() - began < LONG else SLOW_POLL)
+                time.sleep(POLL)
         _check_lasting(lane_dir, {p.name for p in programs if not p.oneshot and done[p.name]["pid"] is None})
     finally:
         probes.end()
