@@ -138,7 +138,6 @@ def main() -> None:
         found = accelerator.Probe(
             qemu, pair, folder, os.path.join(folder, "logs", "kvm_probe.log"), mark, *limits
         ).first_of(given["cpus"])
-        os.makedirs(given["cache_dir"], mode=0o700, exist_ok=True)
         accelerator.write_cache(given["cache_dir"], key, found)
         return found, False
 

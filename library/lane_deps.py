@@ -112,7 +112,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.prepare import kerbside, machine, packages
+from ansible.module_utils.lane.prepare import cache, kerbside, machine, packages
 from ansible.module_utils.lane.prepare.source import Place
 
 #: Seconds for each answer of a program on a machine of usual speed.
@@ -138,7 +138,7 @@ def main() -> None:
     def proof(found: packages.Survey) -> tuple[dict, bool]:
         """What the programs say of themselves, and whether that is known from an earlier run."""
         key = packages.cache_key(found)
-        if known := packages.read_cache(given["cache_dir"], key):
+        if known := cache.kept(given["cache_dir"], "deps", key):
             return known, True
         if module.check_mode:
             return {}, False
@@ -146,7 +146,7 @@ def main() -> None:
         limit = ANSWER_LIMIT * private_dir.handed_over(folder).get("lane_speed", {}).get("time_scale", 1)
         said = packages.prove(found, folder, os.path.join(folder, "logs", "qemu_probe.log"), mark, limit)
         if said:
-            packages.write_cache(given["cache_dir"], key, said)
+            cache.keep(given["cache_dir"], "deps", key, said)
         return said, False
 
     def build_tools() -> list[str]:

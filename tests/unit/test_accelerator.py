@@ -216,7 +216,7 @@ def test_the_policy_decides_what_a_finding_means() -> None:
     assert accelerator.choose("never", None)["chosen"] == "tcg"
 
 
-def test_the_cache_keeps_what_stays_true_and_removes_the_rest(tmp_path: Path) -> None:
+def test_the_cache_keeps_a_result_until_something_that_it_depends_on_changes(tmp_path: Path) -> None:
     files = []
     for name in ("qemu", "code", "vars"):
         (tmp_path / name).write_text(name)
@@ -229,10 +229,6 @@ def test_the_cache_keeps_what_stays_true_and_removes_the_rest(tmp_path: Path) ->
         keys.append(accelerator.cache_key("/dev/null", files[0], pair, ["max"]))
     keys += [accelerator.cache_key("/dev/null", files[0], pair, ["max", "qemu64"]), accelerator.cache_key("/dev/zero", files[0], pair, ["max"])]
     assert len(set(keys)) == len(keys)
-    for key in keys[:2]:
-        assert accelerator.read_cache(str(tmp_path), key) is None
-        accelerator.write_cache(str(tmp_path), key, alive)
-        assert accelerator.read_cache(str(tmp_path), key) == alive
-    assert [path.stem for path in (tmp_path / "accel").iterdir()] == [keys[1]]
-    (tmp_path / "accel" / f"{keys[1]}.json").write_text('{"state": "runs"')
-    assert accelerator.read_cache(str(tmp_path), keys[1]) is None
+    assert accelerator.read_cache(str(tmp_path), keys[0]) is None
+    accelerator.write_cache(str(tmp_path), keys[0], alive)
+    assert accelerator.read_cache(str(tmp_path), keys[0]) == alive

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import LaneError, one_line
-from ..core.private_dir import write_private
 from ..protocols.qmp import QmpError, QmpTimeout
+from . import cache
 from .firmware import Pair
 from .probe_qemu import ProbeQemu
 
@@ -297,30 +297,15 @@ def _processor() -> str:
 
 
 def read_cache(cache_dir: str, key: str) -> Finding | None:
-    """The result that was kept for this key, or None; an unreadable file counts as none."""
-    try:
-        return Finding(**json.loads(_cache_file(cache_dir, key).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    """The result that was kept for this key, or None."""
+    known = cache.kept(cache_dir, "accel", key)
+    return Finding(**known) if known else None
 
 
 def write_cache(cache_dir: str, key: str, found: Finding) -> None:
-    """Keep a result that stays true: only what the firmware did.
-
-    Those of earlier kernels, qemus or firmwares are removed.
-    """
-    if found.state not in ("runs", "firmware_dies"):
-        return
-    path = _cache_file(cache_dir, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_private(path, json.dumps(asdict(found), indent=1).encode())
-    for other in path.parent.glob("*.json"):
-        if other != path:
-            other.unlink(missing_ok=True)
-
-
-def _cache_file(cache_dir: str, key: str) -> Path:
-    return Path(cache_dir, "accel", f"{key}.json")
+    """Keep a result that stays true: only what the firmware did."""
+    if found.state in ("runs", "firmware_dies"):
+        cache.keep(cache_dir, "accel", key, asdict(found))
 
 
 def choose(policy: str, found: Finding | None) -> dict[str, Any]:

@@ -7,17 +7,18 @@ An entry is a folder in a family ("venvs", "programs"); its time of change is wh
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import json
 import os
 import shutil
-import signal
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
+from ..core import lock
 from ..core.errors import LaneError
+from ..core.private_dir import read_json, write_private
 
 #: Entries of a kind that stay: enough to go back and forth between a few branches.
 KEEP = 4
@@ -30,20 +31,9 @@ def locked(root: Path, name: str, limit: float) -> Iterator[None]:
     Raises LaneError when it is not free within `limit` seconds.
     """
     make_private(root)
-    lock = root / f".lock-{name}"
-
-    def give_up(signum: int, frame: FrameType | None) -> None:
-        problem = f"another lane has been preparing {name} for more than {limit:g} s and still holds {lock}"
-        raise LaneError("cache_busy", "environment", problem, "wait for it, or stop it")
-
-    with open(lock, "w", encoding="utf-8") as file:
-        before = signal.signal(signal.SIGALRM, give_up)
-        signal.setitimer(signal.ITIMER_REAL, limit)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+    path = root / f".lock-{name}"
+    problem = f"another lane has been preparing {name} for more than {limit:g} s and still holds {path}"
+    with lock.held(path, limit, LaneError("cache_busy", "environment", problem, "wait for it, or stop it")):
         yield
 
 
@@ -124,6 +114,22 @@ def prune(root: Path, prefix: str = "", keep: int = KEEP) -> list[str]:
     for path in gone:
         shutil.rmtree(path, ignore_errors=True)
     return [path.name for path in gone]
+
+
+def kept(cache_dir: str, family: str, key: str) -> dict[str, Any]:
+    """The values that were kept under this key; {} without it, or when the file cannot be read."""
+    found = read_json(Path(cache_dir, family, f"{key}.json"), {})
+    return found if isinstance(found, dict) else {}
+
+
+def keep(cache_dir: str, family: str, key: str, values: dict[str, Any]) -> None:
+    """Keep values under a key, and remove those of other keys."""
+    path = Path(cache_dir, family, f"{key}.json")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(path, json.dumps(values, indent=1).encode())
+    for other in path.parent.glob("*.json"):
+        if other != path:
+            other.unlink(missing_ok=True)
 
 
 def size(folder: Path) -> int:

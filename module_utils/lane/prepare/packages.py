@@ -19,7 +19,6 @@ from typing import Any
 
 from ..core import command
 from ..core.errors import LaneError, one_line
-from ..core.private_dir import write_private
 from ..protocols.qmp import QmpError
 from . import firmware
 from .probe_qemu import ProbeQemu
@@ -251,25 +250,6 @@ def cache_key(found: Survey) -> str:
         except OSError:
             parts.append([path])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-
-
-def read_cache(cache_dir: str, key: str) -> dict[str, Any] | None:
-    """An earlier proof for this key, or None."""
-    try:
-        known = json.loads(Path(cache_dir, "deps", f"{key}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return known if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()) else None
-
-
-def write_cache(cache_dir: str, key: str, proof: dict[str, Any]) -> None:
-    """Keep a proof, and remove earlier ones."""
-    path = Path(cache_dir, "deps", f"{key}.json")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(path, json.dumps(proof, indent=1).encode())
-    for other in path.parent.glob("*.json"):
-        if other != path:
-            other.unlink(missing_ok=True)
 
 
 def describe(found: Survey, packages: Mapping[str, Sequence[str]] | None) -> str:
