@@ -144,7 +144,7 @@ def main() -> None:
     def work() -> dict:
         if not given["cpus"]:
             raise LaneError(
-                "kvm_probe_no_cpu", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu"
+                "bad_input", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu"
             )
         speed = machine.speed()
         found, cached = (None, False) if given["policy"] == "never" else probe(speed["time_scale"])

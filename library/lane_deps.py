@@ -180,7 +180,6 @@ def main() -> None:
 
     def work() -> dict:
         machine.check_limits(given["folders"])
-        packages.check_table(given["packages"])
         release = packages.release()
         known = given["packages"].get(release)
         found = packages.survey(known or (), [*build_tools(), *packages.missing_for(given["suites"])])

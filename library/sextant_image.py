@@ -151,18 +151,14 @@ def main() -> None:
         guest["path"] = str(path)
         if path.exists() or not (module.check_mode and guest.get("fetch")):
             guest["sha256"] = guests.check_image(guest, path)
-        fetched = guest.get("fetch") or {}
-        own = {
-            "kind": "index" if fetched else "guest",
-            "source": f"{fetched['name']} {fetched['version']}: {fetched['member']}"
-            if fetched
-            else f"fixtures/{guest['image']}",
-            "version": fetched.get("version"),
-            "commit": None,
-            "dirty": None,
-            "sha256": guest["sha256"],
-        }
-        note = f"guest {guest['name']}" + (f", its image of {came[1]['source']}" if came else "")
+        if came:
+            where = came[1]
+        elif fetched := guest.get("fetch"):
+            name = f"{fetched['name']} {fetched['version']}: {fetched['member']}"
+            where = source.provenance("index", name, fetched["version"], guest["sha256"])
+        else:
+            where = source.provenance("guest", f"fixtures/{guest['image']}", sha256=guest["sha256"])
+        note = f"guest {guest['name']}" + (f", its image of {where['source']}" if came else "")
         result = {"lane_note": note, "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
             return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}
@@ -181,7 +177,7 @@ def main() -> None:
         private_dir.hand_over(given["lane_dir"], "guest", guest)
         images = private_dir.handed_over(given["lane_dir"]).get("lane_images", {})
         private_dir.hand_over(given["lane_dir"], "images", {**images, guest["name"]: guest["path"]})
-        source.record(given["lane_dir"], **{f"image_{guest['name']}": came[1] if came else own})
+        source.record(given["lane_dir"], **{f"image_{guest['name']}": where})
         return {**result, "changed": not running}
 
     finish(module, work)

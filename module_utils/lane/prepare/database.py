@@ -157,7 +157,7 @@ def copy(cache_dir: str, options: Options) -> bool:
 
 
 def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float) -> bool:
-    """Make it for the cache and put a copy at options.datadir. False when another lane made it meanwhile.
+    """Make it at options.datadir and keep a copy in the cache. False when another lane made it meanwhile.
 
     Raises LaneError with the component of the program that failed, or (environment) when another lane holds the lock
     longer than `limit` seconds.
@@ -167,19 +167,11 @@ def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float
         if copy(cache_dir, options):
             return False
         _make(home, lane_dir, run, options)
-        if not copy(cache_dir, options):
-            problem = f"a file of the database that was just made in {home} is missing or changed"
-            raise LaneError("database_cache_changed", "environment", problem)
         return True
 
 
 def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
-    program = next((one for one in options.programs if one.name == SERVER), None)
-    if program is None:
-        names = ", ".join(one.name for one in options.programs)
-        raise LaneError(
-            "database_no_server", "lane", f"no program is named {SERVER} among those that make the database ({names})"
-        )
+    [program] = [one for one in options.programs if one.name == SERVER]
     shutil.rmtree(options.datadir, ignore_errors=True)
     start.start(lane_dir, run, list(options.programs), restart=True)
     [server] = [entry for entry in records.records(lane_dir) if entry.name == SERVER]
@@ -196,7 +188,6 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
     shutil.copytree(options.datadir, fresh / "data")
     (fresh / STAMP).write_text(json.dumps(dict(_files(fresh / "data"))), encoding="utf-8")
     fresh.rename(home)
-    shutil.rmtree(options.datadir)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

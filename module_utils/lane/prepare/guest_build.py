@@ -7,20 +7,16 @@ fixtures/guests.yml records the image's sha256 and the source's, so that either 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core import command
-from ..core.errors import LaneError, one_line
+from ..core.errors import LaneError
 from ..core.private_dir import write_private
-from . import disk_image
-from . import pip as pip_command
+from . import cache, disk_image, pip
 
 REQUIREMENTS = "requirements.txt"
 TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")
@@ -106,64 +102,30 @@ def compiler(source: Path, cache_dir: Path) -> Path:
     """The compiler that the source's requirements pin, installed into the cache by pip when it is not there yet."""
     requirements = source / REQUIREMENTS
     home = cache_dir / f"guest-compiler-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]}"
-    program = home / "ziglang" / "zig"
-    if program.exists():
-        return program
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".compiler-") as fresh:
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-deps",
-            "--only-binary=:all:",
-        ]
-        _run(
-            [*pip, "--require-hashes", "--target", fresh, "-r", str(requirements)],
-            INSTALL_LIMIT,
-            "install the guest's compiler",
-        )
-        try:
-            os.replace(fresh, home)
-        except OSError:
-            if not program.exists():  # else another build has put it there meanwhile
-                raise
-    return program
+    with cache.locked(cache_dir, home.name, INSTALL_LIMIT):
+        if not home.exists():
+            with cache.growing(cache_dir) as new:
+                what = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(requirements)]
+                arguments = ["install", "--target", str(new), *what]
+                env = pip.environment(None)
+                pip.run(pip.program(), arguments, env, INSTALL_LIMIT, "install the guest's compiler", "")
+                cache.publish(new, home)
+    return home / "ziglang" / "zig"
 
 
 def compile_program(source: Path, cache_dir: Path) -> bytes:
     """The guest as a UEFI program (PE32+)."""
     zig = compiler(source, cache_dir)
-    cache = str(cache_dir / "guest-objects")
-    env = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+    objects = str(cache_dir / "guest-objects")
+    env = {**command.environment(None), "ZIG_GLOBAL_CACHE_DIR": objects, "ZIG_LOCAL_CACHE_DIR": objects}
     with tempfile.TemporaryDirectory(prefix="guest-") as folder:
         program = Path(folder, "BOOTX64.EFI")
-        _run([str(zig), *TARGET, f"-femit-bin={program}"], COMPILE_LIMIT, "compile the guest", cwd=source, env=env)
+        argv = [str(zig), *TARGET, f"-femit-bin={program}"]
+        done = command.run(argv, env, COMPILE_LIMIT, "compile the guest", cwd=str(source))
+        if done.status:
+            problem = f"cannot compile the guest: status {done.status}: {pip.first_error(done.err)}"
+            raise LaneError("guest_build_failed", "lane", problem, f"correct the source in {source}")
         return program.read_bytes()
-
-
-def _run(
-    argv: Sequence[str], limit: float, purpose: str, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> None:
-    environment = pip_command.environment(None) | (env or {})
-    done = command.run(list(argv), environment, limit, purpose, cwd=str(cwd) if cwd else None)
-    if done.status == 0:
-        return
-    if "No module named pip" in done.err:
-        problem = f"cannot {purpose}: {argv[0]} has no pip"
-        raise LaneError("no_pip", "environment", problem, "install the Debian package python3-pip or run ./lane once")
-    said = (
-        [line for line in done.err.splitlines() if "error" in line.lower()]
-        or done.err.splitlines()
-        or ["it said nothing"]
-    )
-    where = f"correct the source in {cwd}" if cwd else ""
-    raise LaneError(
-        "guest_build_failed", "lane", f"cannot {purpose}: status {done.status}: {one_line(said[0], 300)}", where
-    )
 
 
 def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any]:

@@ -99,16 +99,6 @@ def release(os_release: str = "/etc/os-release") -> str:
     return "-".join(part for part in (found.get("ID", "unknown"), found.get("VERSION_ID", "")) if part)
 
 
-def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-    """Raise LaneError (lane) unless every release of the table gives a package for every need, and for nothing else."""
-    for name, packages in table.items():
-        odd_needs = (set(packages) ^ set(NEEDS)) - set(OPTIONAL)
-        if odd_needs or not all(packages.values()):
-            odd = ", ".join(sorted(odd_needs) or sorted(need for need in packages if not packages[need]))
-            problem = f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}"
-            raise LaneError("packages_table_wrong", "lane", problem)
-
-
 def missing_tools() -> list[str]:
     """The needs of BUILD that are not met."""
     return [need for need, program in BUILD.items() if not command.find_program(program)]

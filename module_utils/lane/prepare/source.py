@@ -81,13 +81,22 @@ class Source:
 
     def provenance(self, version: str | None, sha256: str | None) -> dict[str, Any]:
         """The entry of origins.json."""
-        where = {
-            "kind": self.origin.kind,
-            "source": str(self.origin),
-            "version": version,
-            "commit": self.commit or None,
-        }
-        return {**where, "dirty": self.dirty, "sha256": sha256}
+        return provenance(
+            self.origin.kind, str(self.origin), version, sha256, commit=self.commit or None, dirty=self.dirty
+        )
+
+
+def provenance(
+    kind: str,
+    source: str,
+    version: str | None = None,
+    sha256: str | None = None,
+    *,
+    commit: str | None = None,
+    dirty: bool | None = None,
+) -> dict[str, Any]:
+    """An entry of origins.json, which has the same keys for every product."""
+    return {"kind": kind, "source": source, "version": version, "commit": commit, "dirty": dirty, "sha256": sha256}
 
 
 def resolve(
