@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.lane.core.errors import LaneError, one_line
+from ansible.module_utils.lane.core.limits import existing
 from ansible.module_utils.lane.lifecycle import proc, running
 from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip, rust
 from ansible.release import __version__
@@ -135,13 +136,9 @@ def limits(folders: list[str]) -> Line:
 
 def disk(folders: list[str]) -> Line:
     """Room where a lane writes."""
-    rooms = [f"{shutil.disk_usage(_there(folder)).free / 1e9:.1f} GB in {folder}" for folder in folders]
-    tight = min(shutil.disk_usage(_there(folder)).free for folder in folders) < 2e9
+    rooms = [f"{shutil.disk_usage(existing(folder)).free / 1e9:.1f} GB in {folder}" for folder in folders]
+    tight = min(shutil.disk_usage(existing(folder)).free for folder in folders) < 2e9
     return Line("disk", "note" if tight else "ok", f"{', '.join(rooms)}; the first run needs 1 to 2 GB")
-
-
-def _there(folder: str) -> Path:
-    return next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
 
 
 def index(ready: bool) -> Line:

@@ -105,7 +105,7 @@ def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, st
     """(code, component, problem) of a program that ended: with the words of its log, unless it was killed from outside;
     killed for memory is the machine's.
     """
-    if status in (None, 128 + signal.SIGKILL) and (rise := limits.rise(entry.counters, limits.KILLED)):
+    if status in (None, 128 + signal.SIGKILL) and (rise := limits.rise(entry.counters)):
         return (
             "out_of_memory",
             "host",
