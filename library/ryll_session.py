@@ -268,9 +268,7 @@ def main() -> None:
     given: list[Any] = []
 
     def steps(value: Any) -> Any:
-        """Keep the steps as they are for the session, and let Ansible's own logs have them without the private
-        texts.
-        """
+        """Keep the steps for the session; Ansible's own logs get them without the private texts."""
         given.append(value)
         return hide(value)
 

@@ -220,10 +220,7 @@ def cold(one: Bench, hands: dict[str, Any]) -> dict[str, float]:
 
 
 def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
-    """Run `count` lanes at once: {"lanes", "wall", "cpu", "all_kib", "ratio"}.
-
-    ratio: wall / (lanes x CPU seconds of one / processors).
-    """
+    """Run `count` lanes at once. ratio: wall / (lanes x CPU seconds of one / processors)."""
     own = f"{one.scratch}/{{{{ inventory_hostname }}}}"
     command = [
         str(ROOT / "lane"),

@@ -142,9 +142,7 @@ def disk(folders: list[str]) -> Line:
 
 
 def index(ready: bool) -> Line:
-    """Whether the package index that pip is configured for has kerbside. ready: the cache has what is needed from
-    it.
-    """
+    """Whether the index that pip is configured for has kerbside. ready: the cache has what is needed from it."""
     wanted = f"kerbside=={shared('lane_kerbside_origin')}"
     with tempfile.TemporaryDirectory() as folder:
         command = [

@@ -27,9 +27,7 @@ MEMORY = re.compile(
 
 
 def load() -> str:
-    """How busy the processors are, as a clause: the load average, and the share of time in which somebody waited for a
-    processor (PSI).
-    """
+    """How busy the processors are, as a clause: the load average, and how often somebody waited for one (PSI)."""
     processors = len(os.sched_getaffinity(0))
     words = f"the machine's load is {os.getloadavg()[0]:.1f} on {processors} processor{'s' if processors > 1 else ''}"
     if waited := re.search(r"^some .*avg60=([\d.]+)", _read("/proc/pressure/cpu"), re.MULTILINE):
@@ -62,9 +60,7 @@ def limit_reached(text: str) -> tuple[str, str] | None:
 
 
 def counters() -> dict[str, int]:
-    """How many processes the kernel has killed for memory, by the file that says so: in this process's cgroup, or else
-    on the machine.
-    """
+    """How many processes were killed for memory, by the file that says so: of this cgroup, or of the machine."""
     file = str(_cgroup_file("memory", "memory.events", "memory.oom_control") or "/proc/vmstat")
     count = _killed(file)
     return {} if count is None else {file: count}

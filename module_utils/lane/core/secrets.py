@@ -84,9 +84,7 @@ def register(lane_dir: str, name: str, value: str) -> None:
 
 
 def of_lane(lane_dir: str) -> list[Secret]:
-    """All secrets of the run: the files in secrets/, the signature of a bearer token, and the private numbers of the
-    keys in tls/.
-    """
+    """The files in secrets/, the signature of a bearer token, and the private numbers of the keys in tls/."""
     found = []
     for path in sorted(Path(lane_dir, "secrets").glob("*")):
         # init.sql holds the database password and SQL

@@ -100,9 +100,7 @@ def _bad(problem: str, fix: str) -> NoReturn:
 
 
 def check_loopback() -> None:
-    """Raise LaneError (environment) when programs of this machine cannot reach each other on 127.0.0.1, as in a
-    network namespace whose `lo` is down.
-    """
+    """Raise LaneError when 127.0.0.1 cannot be reached, as in a network namespace whose `lo` is down."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=2).close()
@@ -183,10 +181,7 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
 
 
 def wait_for_others(options: Options) -> None:
-    """Wait while a keeper removes this lane or a killed run is given up.
-
-    Raises LaneError (lane) for a run that goes on without run.json.
-    """
+    """Wait while a keeper removes this lane. Raises LaneError (lane) for a run that goes on without run.json."""
     if run_state.until(lambda: not keeper.without_run(options.lane_id), keeper.MAKE_LIMIT):
         return
     for order in keeper.without_run(options.lane_id):
@@ -225,9 +220,7 @@ def refuse(options: Options, problem: str, fix: str) -> NoReturn:
 
 
 def check_ports(options: Options) -> None:
-    """Raise LaneError (lane) when the lane was claimed with other ports than this command has: its programs listen
-    on the ones of the claim.
-    """
+    """Raise LaneError when the lane was claimed, and its programs listen, with other ports than these."""
     known = run_state.recorded(options.lane_dir).get("ports", {})
     for name, port in options.ports.items():
         if known.get(name, port) != port:

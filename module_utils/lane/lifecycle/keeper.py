@@ -135,9 +135,7 @@ def order_of(process: proc.Process) -> Order | None:
 
 
 def without_run(lane_id: int) -> list[Order]:
-    """The orders of the lane's keepers whose run has no run.json: it is about to be written, or teardown has just
-    removed it.
-    """
+    """The orders of keepers without a run.json: it is about to be written, or teardown has just removed it."""
     orders = [order_of(process) for process in keepers(lane_id)]
     return [order for order in orders if order and not os.path.lexists(os.path.join(order.lane_dir, RUN_FILE))]
 

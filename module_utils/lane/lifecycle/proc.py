@@ -88,9 +88,7 @@ def program_of(group: int) -> int | None:
 
 
 def environ(pid: int, name: str) -> str | None:
-    """The value that `name` had in the process's environment at its start, or None when unset, gone or not ours to
-    read.
-    """
+    """The value of `name` in the environment that a process began with; None when unset, gone or not readable."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             entries = file.read().split(b"\0")
@@ -101,9 +99,7 @@ def environ(pid: int, name: str) -> str | None:
 
 
 def marked(lane_id: int, run_id: str = "") -> list[Process]:
-    """The live processes of this user that carry the mark of this lane, whichever run of it started them unless one is
-    named.
-    """
+    """The live processes of this user with the mark of this lane, or only of one run of it."""
     return [
         p
         for p in everyone()
@@ -117,9 +113,7 @@ def any_marked(run_id: str) -> bool:
 
 
 def ours(pid: int) -> bool:
-    """Whether the process is this user's: root can read the environment of others as well, and a lane of theirs may
-    have the same number.
-    """
+    """Whether it is this user's: root can read the environments of others, who may have a lane of that number."""
     try:
         return os.stat(f"/proc/{pid}").st_uid == os.getuid()
     except OSError:

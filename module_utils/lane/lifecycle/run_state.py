@@ -105,9 +105,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """True while the command that started the run goes on, or the lease of a lane that keeps running is not
-        over.
-        """
+        """Whether the command that started the run goes on, or the lease of a run that stays is not over."""
         if self.heartbeat:
             return time.time() < self.beaten + self.heartbeat
         return all(w.alive for w in self.watched) if self.watched else time.time() < self.used + self.lease

@@ -67,9 +67,7 @@ def take_down(
 
 
 def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
-    """What was found, by the names in the lane's records, the last started first, and by the process's own name if
-    there is no record.
-    """
+    """By the lane's records, the last started first; by the process's own name where there is no record."""
     known = {entry.group: entry.name for entry in (records.records(lane_dir) if lane_dir else [])}
     groups = {p.group for p in found}
     return [name for group, name in reversed(known.items()) if group in groups] + sorted(

@@ -26,10 +26,7 @@ KEEP = 4
 
 @contextlib.contextmanager
 def locked(root: Path, name: str, limit: float) -> Iterator[None]:
-    """One builder of `name` at a time, also of other lanes; the lock ends with its holder.
-
-    Raises LaneError when it is not free within `limit` seconds.
-    """
+    """One builder of `name` at a time, of all lanes. Raises LaneError when it is busy for `limit` seconds."""
     make_private(root)
     path = root / f".lock-{name}"
     problem = f"another lane has been preparing {name} for more than {limit:g} s and still holds {path}"
@@ -38,10 +35,7 @@ def locked(root: Path, name: str, limit: float) -> Iterator[None]:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder of the cache.
-
-    Raises LaneError for one that others can write to, or that programs cannot be run from.
-    """
+    """Make a folder. Raises LaneError when others can write to it, or no program can be run from it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid not in (0, os.geteuid()) or stat.S_IMODE(found.st_mode) & 0o022:
@@ -72,10 +66,7 @@ def growing(root: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def made_in_place(home: Path) -> Iterator[None]:
-    """Make an entry under its own name, because its files hold its path; it is gone again if that fails.
-
-    Under the lock.
-    """
+    """Make an entry, under the lock, at its own path, which its files hold; it is gone again if that fails."""
     shutil.rmtree(home, ignore_errors=True)
     try:
         yield
@@ -104,10 +95,7 @@ def entries(root: Path, prefix: str = "") -> list[Path]:
 
 
 def prune(root: Path, prefix: str = "", keep: int = KEEP) -> list[str]:
-    """Remove all but the `keep` entries that were used last, except those that a running process uses.
-
-    Returns their names.
-    """
+    """Remove all but the `keep` entries that were used last and those that a process uses; returns the names."""
     old = entries(root, prefix)[keep:]
     in_use = _in_use() if old else ""
     gone = [path for path in old if f"{path}/" not in in_use]

@@ -64,9 +64,7 @@ def _state(path: str) -> bytes:
 
 
 def newest_revisions(kerbside: str) -> set[str]:
-    """The revisions of the installed kerbside that no other migration follows, read from its migrations without
-    importing them.
-    """
+    """The revisions that no other migration of this kerbside follows, read without importing them."""
     revisions, followed = set(), set()
     for path in Path(kerbside).parent.glob("lib/python3*/site-packages/kerbside/**/versions/*.py"):
         found = {name: ast.literal_eval(value) for name, value in ASSIGNMENT.findall(path.read_text(encoding="utf-8"))}
@@ -78,10 +76,7 @@ def newest_revisions(kerbside: str) -> set[str]:
 
 
 def check_schema(options: Options, client: str, socket: str, user: str, run: Run) -> str:
-    """The revision of the running database's schema.
-
-    Raises LaneError unless it is the newest of the installed kerbside.
-    """
+    """The running database's revision. Raises LaneError unless it is the newest of the installed kerbside."""
     newest = newest_revisions(options.kerbside)
     if not newest:
         problem = f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}"

@@ -159,10 +159,7 @@ def has_credentials(text: str) -> bool:
 
 
 def check_url(variable: str, text: str) -> None:
-    """Refuse a URL with credentials in it: it would be on command lines and in logs.
-
-    Raises LaneError, which does not quote it.
-    """
+    """Refuse a URL with credentials, which would be on command lines and in logs; the error does not quote it."""
     if has_credentials(text):
         fix = "leave them to git's credential helper, ~/.netrc or pip's own configuration"
         raise LaneError(

@@ -74,10 +74,7 @@ def image_digest(image: Path) -> str | None:
 
 
 def field(text: str, guest: str, key: str) -> str:
-    """A plain value of a guest's entry in guests.yml, without its quotes.
-
-    This module edits the file, so that its comments stay.
-    """
+    """A value of a guest's entry, without quotes. The file is edited as text, so that its comments stay."""
     return _line(text, guest, key).group("value").strip("\"'")
 
 

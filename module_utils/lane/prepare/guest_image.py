@@ -79,10 +79,7 @@ def _download(guest: dict[str, Any], mark: str | None) -> bytes:
 
 @contextmanager
 def source_distribution(fetched: dict[str, str], why: str, mark: str | None) -> Iterator[Path]:
-    """A source distribution of the package index, for as long as the block runs; fetched: its name, version and sha256.
-
-    Raises LaneError (environment).
-    """
+    """A source distribution of the index, pinned by sha256, for as long as the block runs."""
     name, version = fetched["name"], fetched["version"]
     with tempfile.TemporaryDirectory(prefix="guest-image-") as folder:
         backend = Path(folder, "backend", "setuptools")

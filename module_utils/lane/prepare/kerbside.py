@@ -16,9 +16,7 @@ from .source import Place, provenance, record, resolve, sha256
 
 @dataclass(frozen=True)
 class Installed:
-    """facts: what the roles after it need; origins: the entries of origins.json; cached: nothing was fetched or built;
-    note: for the terminal.
-    """
+    """facts: for the roles after it; origins: of origins.json; cached: nothing was made; note: for the terminal."""
 
     facts: dict[str, Any]
     origins: dict[str, dict[str, Any]]

@@ -46,9 +46,7 @@ def speed() -> dict[str, float]:
 
 
 def _loop() -> float:
-    """Milliseconds of this thread's processor time for some integer arithmetic in Python, which most of kerbside's
-    start-up is as well.
-    """
+    """Milliseconds of this thread's processor time for integer arithmetic, like most of kerbside's start-up."""
     began, value = time.thread_time(), 0
     for step in range(STEPS):
         value = (value * 31 + step) & 0xFFFFFFFF
@@ -56,9 +54,7 @@ def _loop() -> float:
 
 
 def check_limits(folders: list[str]) -> None:
-    """Raise LaneError (host) when a limit of this machine or session is too low for any lane. folders: where a lane
-    writes.
-    """
+    """Raise LaneError (host) when a limit is too low for any lane. folders: where a lane writes."""
     for limit, there, needed, what in (*_files(), *_processes(), *_memory(), *_disk(folders)):
         if there < needed:
             amounts = [
@@ -104,9 +100,7 @@ def _disk(folders: list[str]) -> Iterator[Limit]:
 
 
 def _cgroup_limits(controller: str, maximums: tuple[str, ...], current: str) -> Iterator[tuple[str, int, int]]:
-    """The limits of this process's cgroup and of those above it: (file, most, used); without `current`, nothing is
-    used.
-    """
+    """The limits of this cgroup and of those above it: (file, most, used). current: the file of what is used."""
     for folder in limits.cgroups(controller):
         for file in (folder / name for name in maximums):
             with contextlib.suppress(OSError, ValueError):  # no such limit, or the word max

@@ -96,9 +96,7 @@ INPUTS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """kind: one of the above. source: the version, the requirement, the URL, or the absolute path. ref: of a git
-    repository.
-    """
+    """kind: one of the above. source: version, requirement, URL or absolute path. ref: of a git repository."""
 
     kind: str
     source: str
@@ -131,10 +129,7 @@ def parse(product: Product, text: str, here: str) -> Origin | None:
 
 
 def check(inputs: Mapping[str, Any]) -> None:
-    """Check every origin among the inputs of the roles.
-
-    Raises LaneError like `parse`, and for one that may not be empty.
-    """
+    """Check the origins among the roles' inputs. Raises LaneError like `parse`, and for one that may not be empty."""
     for name, product in INPUTS.items():
         if (
             name in inputs
@@ -145,9 +140,7 @@ def check(inputs: Mapping[str, Any]) -> None:
 
 
 def brought_by(product: Product, kerbside: Origin | None) -> Origin | None:
-    """The origin of the proxy or the image when the kerbside under test brings it and no other is named: the same
-    repository or checkout.
-    """
+    """The same repository or checkout, when the kerbside under test brings this product; else None."""
     if kerbside is None or kerbside.kind not in (GIT, CHECKOUT):
         return None
     return kerbside if kerbside.kind == GIT or Path(kerbside.source, product.markers[0]).is_file() else None

@@ -88,9 +88,7 @@ class Survey:
 
 
 def release(os_release: str = "/etc/os-release") -> str:
-    """The distribution and its release as one word, such as debian-12 (os-release(5): ID and VERSION_ID); "unknown"
-    without the file.
-    """
+    """The distribution, such as debian-12 (ID and VERSION_ID of os-release(5)); "unknown" without the file."""
     try:
         text = Path(os_release).read_text(encoding="utf-8", errors="replace")
     except OSError:

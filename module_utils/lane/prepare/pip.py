@@ -65,9 +65,7 @@ def environment(mark: str | None, pip: list[str] | None = None) -> dict[str, str
 
 
 def program() -> list[str]:
-    """A pip that works without a virtual environment: this Python's own, else one on PATH. Raises LaneError (host)
-    when there is none.
-    """
+    """This Python's own pip, else one on PATH. Raises LaneError (host) when there is none."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     for name in ("pip3", "pip"):
@@ -168,9 +166,7 @@ def first_error(said: str) -> str:
 
 
 def check_project(folder: Path, component: str) -> None:
-    """Raise LaneError (package_broken) when the checkout's pyproject.toml cannot be read; pip shows a traceback of
-    its own then.
-    """
+    """Raise LaneError for a pyproject.toml that cannot be read, where pip would show a traceback of its own."""
     path = folder / "pyproject.toml"
     try:
         tomllib.loads(path.read_text(encoding="utf-8") if path.exists() else "")

@@ -30,9 +30,7 @@ RECIPE = 1  # raised when what is built from the same source changes
 
 @dataclass(frozen=True)
 class Program:
-    """path: of the program; version: as it says itself, or its package; origin: its entry of origins.json; cached:
-    nothing was fetched or built.
-    """
+    """version: as it says itself, or its package; origin: of origins.json; cached: nothing was fetched or built."""
 
     path: str
     version: str
@@ -58,9 +56,7 @@ def removed_words(names: tuple[str, ...]) -> str:
 
 
 def belongs_to_proxy(name: str) -> bool:
-    """Whether the proxy may depend on this file of a checkout of kerbside: anything but its Python code and its pages;
-    cargo knows it exactly.
-    """
+    """Whether the proxy may depend on this file of kerbside: anything but its Python code and its pages."""
     return name.startswith("rust/") or not name.endswith((".py", ".md", ".rst", ".qcow2"))
 
 
@@ -75,9 +71,7 @@ def home(place: Place, product: Product, source: Source, features: tuple[str, ..
 def find(
     place: Place, product: Product, source: Source, features: tuple[str, ...] = (), hashes: tuple[str, ...] = ()
 ) -> Program | None:
-    """What is ready in the cache; None when nothing is, when the program is damaged, or when its wheel has none of the
-    hashes.
-    """
+    """What is ready in the cache; None when nothing is, it is damaged, or its wheel has none of the hashes."""
     where = home(place, product, source, features)
     known, path = read_json(where / RECORD, {}), where / product.crate
     if (
@@ -167,10 +161,7 @@ def _origin(source: Source, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(place: Place, product: Product, source: Source, features: tuple[str, ...], new: Path, program: Path) -> str:
-    """Build it with cargo to `program`, in a copy of the source that stays, so that cargo builds only what changed.
-
-    Returns the package's version.
-    """
+    """Build it with cargo, in a copy that stays so that only changes are built. Returns the version."""
     work = place.family("cargo") / product.distribution
     cache.make_private(work)
     env = rust.environment(place.mark, work)

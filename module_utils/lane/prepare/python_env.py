@@ -63,16 +63,12 @@ class Environment:
 
 
 def belongs(name: str) -> bool:
-    """Whether kerbside's Python package may depend on this file of its checkout: the proxy's source is a product of its
-    own.
-    """
+    """Whether kerbside's Python package may depend on this file: the proxy's source is a product of its own."""
     return not name.startswith("rust/")
 
 
 def find(cache_dir: str, wanted: Environment) -> dict[str, Any] | None:
-    """What is ready in the cache: {"bin", "python", "versions", "sha256"}; None without it, or when a file of it is
-    missing or has another size.
-    """
+    """What is ready in the cache; None without it, or when a file of it is missing or has another size."""
     home = wanted.home(cache_dir)
     known = read_json(home / STAMP, None)
     if not isinstance(known, dict) or not os.access(known["python"], os.X_OK) or _files(home) != known["files"]:

@@ -51,9 +51,7 @@ UNREACHABLE = re.compile(
 
 @dataclass(frozen=True)
 class Cargo:
-    """A toolchain and how to call it. cargo: its path; version: rustc's; configs: --config options for the source's own
-    configuration.
-    """
+    """version: rustc's; configs: --config options for the source's own configuration."""
 
     cargo: str
     version: tuple[int, ...]
@@ -75,9 +73,7 @@ class Cargo:
 
 
 def environment(mark: str | None, work: Path) -> dict[str, str]:
-    """For cargo: network and registry settings of the caller, nothing that changes what is built. work: the lane's
-    folder for cargo's own files.
-    """
+    """The caller's network and registry settings, nothing that changes what is built. work: for cargo's own files."""
     env = command.environment(mark, KEEP, network=True)
     home = Path(os.environ.get("CARGO_HOME") or os.path.join(env["HOME"], ".cargo"))
     own = {"CARGO_TARGET_DIR": str(work / "target"), "CARGO_ENCODED_RUSTFLAGS": "", "CARGO_TERM_COLOR": "never"}
@@ -86,10 +82,7 @@ def environment(mark: str | None, work: Path) -> dict[str, str]:
 
 
 def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str) -> Cargo:
-    """The toolchain for the package in folder, below the checkout root.
-
-    Raises LaneError (host) when there is none, or rustup cannot provide the one that is asked for.
-    """
+    """The toolchain for the package in folder, below root. Raises LaneError (host) when there is none that works."""
     cargo, rustc, rustup = (_which(name, env) for name in ("cargo", "rustc", "rustup"))
     if not cargo or not rustc:
         lacking = "cargo" if not cargo else "rustc"
@@ -162,10 +155,7 @@ def build(
 def install(
     cargo: Cargo, crate: str, version: str, root: Path, features: tuple[str, ...], default_features: bool, limit: float
 ) -> Path:
-    """Build a release from crates.io, with the dependencies that it was released with.
-
-    Raises LaneError like `build`.
-    """
+    """Build a release from crates.io, with the dependencies of that release. Raises LaneError like `build`."""
     chosen = _features(features, default_features)
     arguments = ["install", crate, "--version", f"={version}", "--locked", "--force", "--root", str(root), *chosen]
     done = cargo.run(arguments, limit, f"install {crate} {version}")
@@ -247,9 +237,7 @@ def _check_version(have: tuple[int, ...], asked: str | None, where: str, compone
 
 
 def _home(home: Path, work: Path) -> Path:
-    """The caller's cargo home, or one of the lane's own with the registries of it when the configuration there says
-    more than how these are reached.
-    """
+    """The caller's cargo home, or one with nothing but its registries when the configuration there says more."""
     config = next((home / name for name in ("config.toml", "config") if (home / name).is_file()), None)
     if config is None:
         return home

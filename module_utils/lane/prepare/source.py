@@ -39,9 +39,7 @@ FETCH_LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where things go. cache_dir: the lane's cache; mark: for the programs that run; log: a file for what builds say;
-    limit: seconds for a build.
-    """
+    """mark: for the programs that run; log: a file for what builds say; limit: seconds for a build."""
 
     cache_dir: str
     mark: str | None
@@ -55,9 +53,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Source:
-    """origin: what was named; identity: changes with the content; requirement, hashes: for pip; commit, dirty: of a
-    repository; path: of a local file.
-    """
+    """identity: changes with the content; requirement, hashes: for pip; commit, dirty: git's; path: a local file."""
 
     origin: Origin
     identity: str
@@ -134,10 +130,7 @@ def resolve(
 
 
 def folder(product: Product, source: Source, place: Place) -> Path:
-    """The checkout itself: the user's own, which nobody may write to, or the commit of a repository in the cache.
-
-    Take a copy to build in.
-    """
+    """The user's own checkout, or a commit in the cache. Nobody may write there: take a copy to build in."""
     if source.origin.kind == CHECKOUT:
         return Path(source.origin.source)
     repo = repository(product, source.origin, place)

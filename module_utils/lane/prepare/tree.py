@@ -25,9 +25,7 @@ LIMIT = 60.0  # seconds for a git command
 
 
 def files(root: Path) -> list[str]:
-    """The files of a checkout, relative to it and sorted: what git tracks and what it does not ignore, as far as it is
-    there.
-    """
+    """The files of a checkout, sorted: what git tracks and what it does not ignore, as far as it is there."""
     done = _git(root, "ls-files", "-co", "-z", "--exclude-standard")
     if done.status:
         return sorted(_walk(root))

@@ -31,9 +31,7 @@ SEARCHED = 1 << 20
 
 @dataclass(frozen=True)
 class Lost:
-    """A program that does not work any more. problem: a clause with the program's name; at: unix time of its end, or of
-    this check.
-    """
+    """A program that does not work. problem: a clause with its name; at: the time of its end, or of this check."""
 
     entry: Record
     code: str

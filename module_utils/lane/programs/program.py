@@ -149,9 +149,7 @@ def _secrets(given: dict[str, Any], option: str) -> dict[str, tuple[str, str]]:
 
 
 def check(programs: list[Program]) -> None:
-    """Raise LaneError for names that cannot be file names, and for programs that come after one that is not listed
-    before them.
-    """
+    """Raise LaneError for names that cannot be files, and for programs that come after one not listed before."""
     names: set[str] = set()
     for program in programs:
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", program.name):

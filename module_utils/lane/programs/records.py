@@ -54,9 +54,7 @@ class Record:
         return next((p.pid for p in self.members() if p.parent == self.group), None)
 
     def members(self, found: list[proc.Process] | None = None) -> list[proc.Process]:
-        """The live processes of the program's group (found: as /proc was just read), none of them when no one carries
-        the mark.
-        """
+        """The live processes of the group (found: as /proc was just read); none when no one carries the mark."""
         members = proc.group_members(self.group) if found is None else found
         return members if any(proc.environ(p.pid, MARK) == self.mark for p in members) else []
 
@@ -65,9 +63,7 @@ class Record:
         return self.mark == run.mark and bool(self.members())
 
     def exit_status(self, lane_dir: str) -> int | None:
-        """The program's exit status (128 + n after signal n), or None while it runs or when the supervisor shell was
-        killed with it.
-        """
+        """128 + n after signal n; None while it runs, or when the supervisor shell was killed with it."""
         text = status_file(lane_dir, self.name)
         return int(text.read_text()) if text.exists() and text.stat().st_size else None
 
