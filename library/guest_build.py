@@ -69,10 +69,6 @@ files:
   returned: success
   type: list
   elements: str
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path

@@ -111,10 +111,6 @@ console:
   description: The keys of console.vv without its password and CA.
   returned: when a file was fetched
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import json

@@ -121,10 +121,6 @@ revision:
   description: The revision of the running database's schema.
   returned: with O(running)
   type: str
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os

@@ -131,10 +131,6 @@ lane_note:
   description: The names of the checks that passed, for the terminal.
   returned: success, except in check mode
   type: str
-lane_failure:
-  description: Component, check, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os

@@ -100,10 +100,6 @@ ansible_facts:
       ovmf_version and mariadb_version. Empty while something is missing.
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os

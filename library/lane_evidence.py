@@ -87,10 +87,6 @@ lane_result:
   description: The content of C(result.json) that the lane's keeper wrote.
   returned: when the keeper took the lane down during this command
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os

@@ -66,10 +66,6 @@ ansible_facts:
   description: RV(ansible_facts.lane_python) has the interpreter that the role deps made on the machine, or is empty.
   returned: success
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path

@@ -201,10 +201,6 @@ programs:
   returned: success
   type: dict
   sample: {"database": {"pid": 4711, "changed": true, "seconds": 0.61}}
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

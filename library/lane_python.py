@@ -48,10 +48,6 @@ ansible_facts:
     while it is not there.
   returned: success
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 import os

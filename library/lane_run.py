@@ -114,10 +114,6 @@ ansible_facts:
     - Besides it, C(lane_NAME) for everything that roles handed over.
   returned: success
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

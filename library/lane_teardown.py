@@ -88,10 +88,6 @@ lane_result:
   description: The content of C(result.json).
   returned: with O(discard), when a result was completed
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 import shutil

@@ -66,10 +66,6 @@ ansible_facts:
     - RV(ansible_facts.lane_ryll) has path, version, commit and cached.
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os

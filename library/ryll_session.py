@@ -246,10 +246,6 @@ failed_step:
       process, timeout, malformed, unsupported, refused, unmet, environment.
   returned: when a step failed
   type: dict
-lane_failure:
-  description: The component that is blamed, the failed step's name as C(check), the C(cause) and the C(evidence).
-  returned: failure
-  type: dict
 """
 
 from contextlib import nullcontext

@@ -89,10 +89,6 @@ ansible_facts:
   description: RV(ansible_facts.lane_guest) is the guest's entry with name, path and sha256 of the image.
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path

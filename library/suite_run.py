@@ -96,10 +96,6 @@ checks:
   returned: when a suite was played
   type: list
   elements: dict
-lane_failure:
-  description: Component, check, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -12,6 +12,8 @@ attributes:
   diff_mode:
     support: none
     description: There is no text to compare.
+notes:
+  - When it fails, it returns C(lane_failure) with component, check, code, cause and evidence, as in C(result.json).
 author:
   - the kerbside lane's authors
 """

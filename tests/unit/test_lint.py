@@ -189,7 +189,6 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
             "expected EXAMPLES to be tasks with a name and arguments of guest_build",
         ),
         ("guest_build", "  returned: success\n", "", "expected image of RETURN to have returned"),
-        ("guest_build", "lane_failure:", "failure:", "expected RETURN to have lane_failure"),
         ("guest_build", "DOCUMENTATION", "DOCUMENTS", "expected DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
         ("lane_run", '"default": [], "no_log": False}', '"default": []}', "expected option secrets to have no_log in argument_spec, true or false"),
         ("lane_run", "    default: 7200", "    default: 60", "expected default of option lease to be 7200 as in argument_spec, but DOCUMENTATION says 60"),
