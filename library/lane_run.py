@@ -121,6 +121,9 @@ from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
+#: What claim.Options takes as it is.
+UNCHANGED = "lane_id lane_dir artifacts_dir fresh existing stay lease heartbeat".split()
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -151,20 +154,13 @@ def main() -> None:
             problem = f"the lane's ports are not numbers: {given['ports']}"
             raise LaneError("bad_input", "environment", problem, "check lane_port_base") from None
         options = claim.Options(
-            given["lane_id"],
-            given["lane_dir"],
-            given["artifacts_dir"],
-            ports,
-            tuple(given["sockets"]),
-            tuple(given["secrets"]),
-            given["fresh"],
-            existing=given["existing"],
-            stay=given["stay"],
-            lease=given["lease"],
-            keeper=True,
+            ports=ports,
+            sockets=tuple(given["sockets"]),
+            secrets=tuple(given["secrets"]),
             planned=tuple(given["planned"]),
             versions=tuple(given["versions"].items()),
-            heartbeat=given["heartbeat"],
+            keeper=True,
+            **{name: given[name] for name in UNCHANGED},
         )
         lane_dir, lane_id = options.lane_dir, options.lane_id
         if given["keep_running"]:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
-from ansible.module_utils.lane.core.errors import LaneError, one_line
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.limits import existing
 from ansible.module_utils.lane.lifecycle import proc, running
 from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip, rust
@@ -145,24 +145,12 @@ def index(ready: bool) -> Line:
     """Whether the index that pip is configured for has kerbside. ready: the cache has what is needed from it."""
     wanted = f"kerbside=={shared('lane_kerbside_origin')}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *pip.program(),
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            folder,
-            *pip.OPTIONS,
-            wanted,
-        ]
+        arguments = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, wanted]
         try:
-            ran = subprocess.run(
-                command, env=pip.environment(None), capture_output=True, text=True, timeout=INDEX_LIMIT, check=False
-            )
-            said = "" if ran.returncode == 0 else one_line((ran.stderr or ran.stdout).strip(), 160)
-        except subprocess.TimeoutExpired:
-            said = f"no answer within {INDEX_LIMIT:g} s"
+            pip.run(pip.program(), arguments, pip.environment(None), INDEX_LIMIT, f"download {wanted}", "")
+            said = ""
+        except LaneError as error:
+            said = error.problem
     if not said:
         return Line("index", "ok", f"has {wanted}")
     return Line(

@@ -53,7 +53,7 @@ def test_what_is_not_a_kvm_node(tmp_path: Path) -> None:
     missing, plain, null = (checked(device) for device in ("/dev/no-such-kvm", str(tmp_path / "kvm"), "/dev/null"))
     assert (missing.state, plain.state, null.state) == ("missing", "not_a_device", "not_kvm")
     assert "modprobe kvm_intel" in missing.fix
-    assert plain.reason == f"{tmp_path}/kvm is a plain file, not a character device"
+    assert plain.reason == f"{tmp_path}/kvm is not a character device"
     assert null.reason == "/dev/null is not KVM: device 1:3 answers KVM_GET_API_VERSION with 'Inappropriate ioctl for device'"
     assert checked("/dev/null", lambda *_: 11).state == "not_kvm"
 

@@ -232,7 +232,7 @@ def check_ports(options: Options) -> None:
 
 def clear(options: Options, run: Run | None, held: Holder | None) -> tuple[str, ...]:
     """Remove what an earlier run left, and name it. A keeper that is doing so already is given the time."""
-    if run is None or (held and held.keeper and held.keeper.alive):
+    if run is None or (held and held.keeper.alive):
         keeper.wait_for_end(options.lane_id, run.run_id if run else "")
     done = teardown.take_down(options.lane_id, options.lane_dir, {}, STOP_LIMIT)
     keeper.dismiss(options.lane_id)
@@ -243,7 +243,7 @@ def keep_on(options: Options, run: Run, held: Holder | None) -> None:
     """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own."""
     if not options.keeper:
         return
-    if held and (held.bound or (held.keeper and held.keeper.alive)):
+    if held and (held.bound or held.keeper.alive):
         os.utime(Path(options.lane_dir, RUN_FILE))
         return
     order = order_for(replace(options, stay=True), run)
@@ -260,7 +260,7 @@ def keep_running(options: Options) -> Run:
     held = run_state.holder(options.lane_dir)
     order = order_for(replace(options, stay=True), run)
     write_run(options, run, order, keeper.spawn(order))
-    if held and held.keeper and held.keeper.alive:
+    if held and held.keeper.alive:
         stop.end_groups({held.keeper.pid}, signal.SIGKILL, STOP_LIMIT)  # on SIGTERM it would take the lane down
     return run
 
@@ -291,15 +291,9 @@ def order_for(options: Options, run: Run) -> Order:
 def write_run(options: Options, run: Run, order: Order | None, kept: proc.Process | None) -> None:
     """Write run.json: the run, its places and ports, and who holds it."""
     content: dict[str, Any] = {**asdict(run), "artifacts_dir": options.artifacts_dir, "ports": options.ports}
-    if kept:
-        watched = [asdict(w) for w in order.watched] if order else []
-        beat = order.heartbeat if order else 0.0
-        content["held"] = {
-            "keeper": asdict(Watched(kept.pid, kept.started, "keeper")),
-            "watched": watched,
-            "lease": options.lease,
-            "heartbeat": beat,
-        }
+    if order and kept:
+        keeping = asdict(Watched(kept.pid, kept.started, "keeper"))
+        content["held"] = {"keeper": keeping, "order": asdict(order)}
     write_private(Path(options.lane_dir, RUN_FILE), json.dumps(content).encode())
 
 

@@ -76,7 +76,7 @@ def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioct
         return Finding("missing", f"{there} {device}", fix)
     if not stat.S_ISCHR(found.st_mode):
         fix = "remove it and run: sudo modprobe -r kvm && sudo modprobe kvm"
-        return Finding("not_a_device", f"{device} is a {_kind(found.st_mode)}, not a character device", fix)
+        return Finding("not_a_device", f"{device} is not a character device", fix)
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except PermissionError:
@@ -136,17 +136,6 @@ def _no_access(device: str, found: os.stat_result) -> Finding:
         f"user {user} may not read and write {device} (owner uid {found.st_uid}, group {group}, mode {mode:04o})",
         fix,
     )
-
-
-def _kind(mode: int) -> str:
-    kinds = (
-        (stat.S_ISDIR, "directory"),
-        (stat.S_ISREG, "plain file"),
-        (stat.S_ISBLK, "block device"),
-        (stat.S_ISSOCK, "socket"),
-        (stat.S_ISFIFO, "pipe"),
-    )
-    return next((name for test, name in kinds if test(mode)), "something else")
 
 
 @dataclass(frozen=True)

@@ -35,15 +35,13 @@ QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "
 class Repository:
     """A repository and how to speak of it.
 
-    url: anything git takes; prefix: of the variables in messages; component: who is blamed when the repository lacks
-    what is asked for; purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what
-    git says.
+    url: anything git takes; variable: what the user set to it; component: who is blamed when the repository lacks what
+    is asked for; mark: for git's environment; log: a file for what git says.
     """
 
     url: str
-    prefix: str
+    variable: str
     component: str
-    purpose: str
     mark: str | None
     log: str
 
@@ -111,7 +109,10 @@ class Repository:
         git = command.find_program("git")
         if not git:
             raise LaneError(
-                "no_git", "host", f"git is needed for {self.purpose}, and there is none on PATH", "apt-get install git"
+                "no_git",
+                "host",
+                f"git is needed for {self.variable}={self.url}, and there is none on PATH",
+                "apt-get install git",
             )
         return git
 
@@ -134,14 +135,14 @@ class Repository:
                 "repository_unreadable",
                 "environment",
                 problem,
-                f"check {self.prefix} and the network",
+                f"check {self.variable} and the network",
                 evidence=self.log,
             )
         named = {name: commit for commit, _, name in (line.partition("\t") for line in done.out.splitlines())}
         for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"):
             if name in named:
                 return named[name]
-        fix = f"correct {self.prefix}; a commit needs all of its 40 digits"
+        fix = f"correct {self.variable}; a commit needs all of its 40 digits"
         raise LaneError("no_such_ref", self.component, f"{self.url} has no branch or tag {ref}", fix)
 
 

@@ -142,9 +142,7 @@ def folder(product: Product, source: Source, place: Place) -> Path:
 
 def repository(product: Product, origin: Origin, place: Place) -> git.Repository:
     """The git repository of an origin."""
-    return git.Repository(
-        origin.source, product.variable, product.component, f"{product.variable}={origin.source}", place.mark, place.log
-    )
+    return git.Repository(origin.source, product.variable, product.component, place.mark, place.log)
 
 
 def sha256(path: Path) -> str:
