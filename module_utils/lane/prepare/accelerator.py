@@ -167,21 +167,8 @@ class Probe:
         """
         machine = f"q35,accel={self.accelerator}"
         arguments = [
-            *(
-                "-machine",
-                machine,
-                "-cpu",
-                cpu,
-                "-m",
-                "128",
-                "-nodefaults",
-                "-vga",
-                "std",
-                "-display",
-                "none",
-                "-no-reboot",
-                "-no-shutdown",
-            ),
+            *("-machine", machine, "-cpu", cpu, "-m", "128", "-nodefaults", "-vga", "std", "-display", "none"),
+            *("-no-reboot", "-no-shutdown"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_value(self.firmware.code)}"),
             *("-drive", f"if=pflash,format=raw,snapshot=on,file={_value(self.firmware.vars)}"),
             *("-serial", "file:{home}/serial.log"),

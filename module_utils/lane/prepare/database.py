@@ -81,17 +81,8 @@ def check_schema(options: Options, client: str, socket: str, user: str, run: Run
     if not newest:
         problem = f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}"
         raise LaneError("database_schema_unknown", "lane", problem)
-    argv = [
-        client,
-        "--no-defaults",
-        f"--socket={socket}",
-        f"--user={user}",
-        "-N",
-        "-B",
-        "-e",
-        "SELECT version_num FROM alembic_version",
-        "kerbside",
-    ]
+    query = ["-N", "-B", "-e", "SELECT version_num FROM alembic_version", "kerbside"]
+    argv = [client, "--no-defaults", f"--socket={socket}", f"--user={user}", *query]
     done = command.run(
         argv,
         command.environment(run.mark),

@@ -18,15 +18,7 @@ from ..core.errors import LaneError, one_line
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FETCH_LIMIT = 600.0  # seconds
 #: What git needs of the caller to reach a repository.
-KEEP = (
-    "SSH_AUTH_SOCK",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSL_*",
-    "GIT_PROXY_*",
-    "GIT_CONFIG_GLOBAL",
-    "XDG_CONFIG_HOME",
-)
+KEEP = "SSH_AUTH_SOCK GIT_SSH GIT_SSH_COMMAND GIT_SSL_* GIT_PROXY_* GIT_CONFIG_GLOBAL XDG_CONFIG_HOME".split()
 #: No hook, no daemon of the repository's own configuration, and a checkout of another user is read like one's own.
 QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "safe.directory=*")
 
@@ -108,12 +100,8 @@ class Repository:
         """The path of git. Raises LaneError (component host) when there is none."""
         git = command.find_program("git")
         if not git:
-            raise LaneError(
-                "no_git",
-                "host",
-                f"git is needed for {self.variable}={self.url}, and there is none on PATH",
-                "apt-get install git",
-            )
+            problem = f"git is needed for {self.variable}={self.url}, and there is none on PATH"
+            raise LaneError("no_git", "host", problem, "apt-get install git")
         return git
 
     def _environment(self, network: bool) -> dict[str, str]:

@@ -23,14 +23,8 @@ from . import git
 
 ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
 INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE, CRATES = (
-    "index",
-    "requirement",
-    "git",
-    "checkout",
-    "file",
-    "archive",
-    "crates",
-)
+    "index requirement git checkout file archive crates"
+).split()
 #: What `<name> @ <url>` looks like (PEP 508).
 DIRECT = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*@\s*(\S+://\S+|git\+\S+)")
 #: A version as PEP 440 writes it, near enough to tell it from a requirement; pip has the last word.

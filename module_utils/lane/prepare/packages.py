@@ -161,12 +161,8 @@ def prove(found: Survey, folder: str, log: str, mark: str | None, start_limit: f
     arguments = [
         *("-machine", "q35,accel=tcg", "-S", "-m", "32", "-nodefaults", "-vga", "std", "-display", "none"),
         *("-spice", "unix=on,addr={home}/s,disable-ticketing=on", "-device", "virtio-serial-pci"),
-        *(
-            "-chardev",
-            "spicevmc,id=vdagent,name=vdagent",
-            "-device",
-            "virtserialport,chardev=vdagent,name=com.redhat.spice.0",
-        ),
+        *("-chardev", "spicevmc,id=vdagent,name=vdagent"),
+        *("-device", "virtserialport,chardev=vdagent,name=com.redhat.spice.0"),
         *("-drive", f"if=pflash,format=raw,readonly=on,file={found.firmware.code}"),
         *("-drive", f"if=pflash,format=raw,snapshot=on,file={found.firmware.vars}"),
     ]

@@ -20,9 +20,9 @@ from typing import Any
 from ..core import command
 from ..core.errors import LaneError, one_line
 from ..core.private_dir import read_json
-from . import cache, pip, rust, tree
+from . import cache, rust, tree
 from .origin import CHECKOUT, CRATES, GIT, RYLL, Product
-from .source import FETCH_LIMIT, Place, Source, folder, sha256
+from .source import Place, Source, folder, sha256
 
 RECORD = "record.json"
 RECIPE = 1  # raised when what is built from the same source changes
@@ -206,9 +206,8 @@ def _download(place: Place, product: Product, source: Source, hashes: tuple[str,
         " ".join([source.requirement, *(f"--hash=sha256:{digest}" for digest in hashes or source.hashes)]) + "\n",
         encoding="utf-8",
     )
-    env = {**pip.environment(place.mark), "TMPDIR": str(new)}
     arguments = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(new), "-r", str(wanted)]
-    pip.run(pip.program(), arguments, env, FETCH_LIMIT, f"download {source.requirement}", place.log)
+    place.pip(arguments, f"download {source.requirement}", folder=new)
     [wheel] = new.glob("*.whl")
     return wheel
 

@@ -100,7 +100,6 @@ def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]
 def _make(place: Place, wanted: Environment, home: Path) -> None:
     python, source = str(home / "bin" / "python"), wanted.source
     run(place, [sys.executable, "-m", "venv", str(home)], "make a virtual environment")
-    env, own = pip.environment(place.mark), [python, "-m", "pip"]
     component = KERBSIDE.component if source.origin.kind in (GIT, CHECKOUT, FILE) else "environment"
     with cache.growing(home.parent) as new:
         what = source.requirement or source.path
@@ -110,24 +109,14 @@ def _make(place: Place, wanted: Environment, home: Path) -> None:
             what = str(new / "source")
         if not what.endswith(".whl") and not source.requirement:
             arguments = ["wheel", "--no-deps", "--wheel-dir", str(new / "wheel"), what]
-            pip.run(own, arguments, env, place.limit, f"build kerbside of {source.words()}", place.log, component)
+            place.pip(arguments, f"build kerbside of {source.words()}", component, python)
             [what] = [str(path) for path in (new / "wheel").glob("*.whl")]
-        pip.run(
-            own, ["install", "--no-deps", what], env, place.limit, f"install {Path(what).name}", place.log, component
-        )
+        place.pip(["install", "--no-deps", what], f"install {Path(what).name}", component, python)
     needs = json.loads(
         run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component)
     )
     if needs or wanted.extra:
-        pip.run(
-            own,
-            ["install", *needs, *wanted.extra],
-            env,
-            place.limit,
-            "install the dependencies of kerbside",
-            place.log,
-            component,
-        )
+        place.pip(["install", *needs, *wanted.extra], "install the dependencies of kerbside", component, python)
     versions, record, missing = json.loads(run(place, [python, "-c", INSTALLED, NAME], "list what was installed"))
     if missing:
         problem = f"pip installed kerbside without an error, but {missing[0]} is not there"

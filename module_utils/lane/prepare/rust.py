@@ -22,14 +22,8 @@ from ..core.errors import LaneError, one_line
 
 #: What cargo, rustup and rustc may keep from the caller: where they live and how they reach registries.
 KEEP = (
-    "CARGO_HTTP_*",
-    "CARGO_NET_*",
-    "CARGO_REGISTRY_*",
-    "CARGO_REGISTRIES_*",
-    "CARGO_SOURCE_*",
-    "RUSTUP_HOME",
-    "RUSTUP_DIST_SERVER",
-)
+    "CARGO_HTTP_* CARGO_NET_* CARGO_REGISTRY_* CARGO_REGISTRIES_* CARGO_SOURCE_* RUSTUP_HOME RUSTUP_DIST_SERVER"
+).split()
 #: The same in a config.toml.
 TABLES = ("source", "registry", "registries", "http", "net", "credential-alias")
 GET_RUST = (
@@ -122,21 +116,8 @@ def build(
     if fetched.status:
         raise failure(cargo, fetched, f"resolve the crates of {crate}")
     chosen = _features(features, default_features)
-    built = cargo.run(
-        [
-            "build",
-            "--release",
-            "-p",
-            crate,
-            *manifest,
-            *chosen,
-            "--offline",
-            "--message-format",
-            "json-render-diagnostics",
-        ],
-        limit,
-        f"build {crate}",
-    )
+    how = ["--release", "--offline", "--message-format", "json-render-diagnostics"]
+    built = cargo.run(["build", "-p", crate, *manifest, *chosen, *how], limit, f"build {crate}")
     if built.status:
         raise failure(cargo, built, f"build {crate}")
     for line in built.out.splitlines():

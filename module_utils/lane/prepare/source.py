@@ -46,6 +46,22 @@ class Place:
     log: str
     limit: float
 
+    def pip(
+        self,
+        arguments: list[str],
+        what: str,
+        component: str = "environment",
+        python: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Run the pip of an environment's Python, or one of this machine that fetches something; see pip.run.
+
+        folder: for its temporary files.
+        """
+        own = [python, "-m", "pip"] if python else pip.program()
+        env = {**pip.environment(self.mark, own), **({"TMPDIR": str(folder)} if folder else {})}
+        pip.run(own, arguments, env, self.limit if python else FETCH_LIMIT, what, self.log, component)
+
     def family(self, name: str) -> Path:
         """A part of the cache."""
         return Path(self.cache_dir, name)
@@ -196,18 +212,8 @@ def _newest(product: Product, requirement: str, place: Place) -> tuple[str, str]
     cache.make_private(place.family("venvs"))
     with cache.growing(place.family("venvs")) as new:
         report = new / "report.json"
-        arguments = [
-            "install",
-            "--dry-run",
-            "--ignore-installed",
-            "--no-deps",
-            "--only-binary",
-            product.distribution,
-            "--report",
-            str(report),
-            requirement,
-        ]
-        pip.run(pip.program(), arguments, pip.environment(place.mark), FETCH_LIMIT, f"resolve {requirement}", place.log)
+        arguments = ["install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", product.distribution]
+        place.pip([*arguments, "--report", str(report), requirement], f"resolve {requirement}")
         [entry] = json.loads(report.read_text(encoding="utf-8"))["install"]
     return entry["metadata"]["version"], entry["download_info"].get("archive_info", {}).get("hashes", {}).get(
         "sha256", ""
@@ -219,16 +225,8 @@ def _fetched(product: Product, url: str, place: Place) -> Path:
     root = place.family("sources")
     cache.make_private(root)
     with cache.growing(root) as new:
-        env = {**pip.environment(place.mark), "TMPDIR": str(new)}
-        pip.run(
-            pip.program(),
-            ["download", "--no-deps", "--dest", str(new), url],
-            env,
-            FETCH_LIMIT,
-            f"download {url}",
-            place.log,
-            product.component,
-        )
+        arguments = ["download", "--no-deps", "--dest", str(new), url]
+        place.pip(arguments, f"download {url}", product.component, folder=new)
         [path] = [path for path in new.iterdir() if path.is_file()]
         home = root / f"archive-{sha256(path)[:16]}"
         if not home.exists():
