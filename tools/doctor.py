@@ -127,11 +127,8 @@ def limits(folders: list[str]) -> Line:
     except LaneError as error:
         return Line("limits", "missing", error.cause)
     speed = machine.speed()
-    return Line(
-        "limits",
-        "ok",
-        f"{speed['processors']:g} processors, load {speed['load']:g}, time limits times {speed['time_scale']:g}",
-    )
+    text = f"{speed['processors']:g} processors, load {speed['load']:g}, time limits times {speed['time_scale']:g}"
+    return Line("limits", "ok", text)
 
 
 def disk(folders: list[str]) -> Line:
@@ -153,11 +150,8 @@ def index(ready: bool) -> Line:
             said = error.problem
     if not said:
         return Line("index", "ok", f"has {wanted}")
-    return Line(
-        "index",
-        "note" if ready else "missing",
-        f"{said}{'; the cache has what the default lane needs' if ready else ''}",
-    )
+    text = f"{said}{'; the cache has what the default lane needs' if ready else ''}"
+    return Line("index", "note" if ready else "missing", text)
 
 
 def ports(lane_id: int) -> Line:

@@ -131,11 +131,8 @@ def _no_access(device: str, found: os.stat_result) -> Finding:
     mode = stat.S_IMODE(found.st_mode)
     join = f"sudo usermod -aG kvm {user}, then log in again"
     fix = join if group == "kvm" and mode & 0o060 == 0o060 else f"{UDEV_RULE}; {join}"
-    return Finding(
-        "no_access",
-        f"user {user} may not read and write {device} (owner uid {found.st_uid}, group {group}, mode {mode:04o})",
-        fix,
-    )
+    reason = f"user {user} may not read and write {device} (owner uid {found.st_uid}, group {group}, mode {mode:04o})"
+    return Finding("no_access", reason, fix)
 
 
 @dataclass(frozen=True)

@@ -132,15 +132,9 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
     Returns changed, image, sha256, source_sha256, files (those to commit), diff (of guests.yml).
     """
     source_sha256 = source_digest(guest.source)
+    result = {"image": str(guest.image), "source_sha256": source_sha256}
     if check:
-        changed = not guest.as_recorded()
-        return {
-            "changed": changed,
-            "image": str(guest.image),
-            "sha256": guest.sha256,
-            "source_sha256": source_sha256,
-            "files": [],
-        }
+        return {**result, "changed": not guest.as_recorded(), "sha256": guest.sha256, "files": []}
     image = disk_image.qcow2(disk_image.boot_volume(compile_program(guest.source, cache_dir)))
     sha256 = hashlib.sha256(image).hexdigest()
     before = guest.guests_file.read_text(encoding="utf-8")
@@ -153,16 +147,6 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
     if after != before:
         write_private(guest.guests_file, after.encode(), 0o644)
         files.append(str(guest.guests_file))
-    return {
-        "changed": bool(files),
-        "image": str(guest.image),
-        "sha256": sha256,
-        "source_sha256": source_sha256,
-        "files": files,
-        "diff": {
-            "before": before,
-            "after": after,
-            "before_header": str(guest.guests_file),
-            "after_header": str(guest.guests_file),
-        },
-    }
+    name = str(guest.guests_file)
+    diff = {"before": before, "after": after, "before_header": name, "after_header": name}
+    return {**result, "changed": bool(files), "sha256": sha256, "files": files, "diff": diff}
