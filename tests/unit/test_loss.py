@@ -129,6 +129,16 @@ def test_a_program_that_runs_and_is_broken(lane: TestLane, name: str, text: str,
     assert loss.lost(lane.dir) == []
 
 
+def test_a_text_that_was_truncated_away_counts_no_more(lane: TestLane) -> None:
+    """qemu empties the serial log when it starts."""
+    serial = Path(lane.dir, "logs/serial.log")
+    serial.write_text("the guest is dead\n")
+    lane.start(lane.program("one", FOREVER, fatal=Fatal(str(serial), "dead", "guest", "it is dead")))
+    assert [gone.code for gone in loss.lost(lane.dir)] == ["program_broken"]
+    serial.write_text("")
+    assert loss.lost(lane.dir) == []
+
+
 def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane: TestLane) -> None:
     with pytest.raises(LaneError):
         lane.start(lane.program("ended", "exit 3", ready=Ready(log="never")))
