@@ -90,9 +90,9 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 
 def _cgroup_file(controller: str, *names: str) -> Path | None:
-    """A control file of this process's own cgroup, by its name in v2 or in v1; None where it cannot be seen."""
-    own = next(cgroups(controller), None)
-    return next((own / name for name in names if (own / name).exists()), None) if own else None
+    """A control file of the nearest cgroup that has it, by its name in v2 or in v1; None where it cannot be seen."""
+    files = (folder / name for folder in cgroups(controller) for name in names)
+    return next((file for file in files if file.exists()), None)
 
 
 def _killed(file: str) -> int | None:
