@@ -147,10 +147,9 @@ def main() -> None:
             "running": {
                 "type": "dict",
                 "options": {
-                    **{
-                        name: {"type": kind, "required": True}
-                        for name, kind in (("client", "path"), ("socket", "path"), ("user", "str"))
-                    },
+                    "client": {"type": "path", "required": True},
+                    "socket": {"type": "path", "required": True},
+                    "user": {"type": "str", "required": True},
                     "copied": {"type": "bool", "default": False},
                 },
             },

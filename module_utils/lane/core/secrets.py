@@ -57,12 +57,7 @@ class Secret:
         quoted += [re.sub("%..", lambda found: found.group().lower(), text) for text in quoted]
         texts = {
             "plain": [self.value],
-            "hex": [
-                digits.encode(),
-                digits.upper().encode(),
-                ":".join(pairs).encode(),
-                ":".join(pairs).upper().encode(),
-            ],
+            "hex": [form.encode() for text in (digits, ":".join(pairs)) for form in (text, text.upper())],
             "percent-encoded": [
                 t.encode() for t in ("".join(f"%{p}" for p in pairs), "".join(f"%{p.upper()}" for p in pairs), *quoted)
             ],
