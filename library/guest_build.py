@@ -11,6 +11,8 @@ description:
   - Installs the compiler that the source pins (by pip, checked by hash, into the cache), compiles the guest and writes
     it into a qcow2 image. The same source gives the same bytes on every machine.
   - Puts the image's and the source's sha256 into C(guests.yml), whose comments stay as they are.
+extends_documentation_fragment:
+  - lane_module
 options:
   guest:
     description: The guest's name in C(guests.yml); its entry has C(image), C(sha256) and C(source_sha256).
@@ -38,8 +40,6 @@ attributes:
   idempotent:
     support: full
     description: Builds each time, writes only what differs.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -69,10 +69,6 @@ files:
   returned: success
   type: list
   elements: str
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path
@@ -83,7 +79,6 @@ from ansible.module_utils.lane.prepare import guest_build
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "guest": {"type": "str", "required": True},

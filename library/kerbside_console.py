@@ -13,6 +13,7 @@ description:
   - A file that is younger than O(max_age) is kept. The token in it is good for a minute, and ryll deletes the file once
     it has read it.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   address:
@@ -82,8 +83,6 @@ attributes:
   idempotent:
     support: partial
     description: Every file is a new session; O(max_age) says until when an old one is kept.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -111,10 +110,6 @@ lane_note:
 console:
   description: The keys of console.vv without its password and CA.
   returned: when a file was fetched
-  type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
   type: dict
 """
 
@@ -149,7 +144,6 @@ SPEC = {
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     given = module.params
 

@@ -15,6 +15,7 @@ description:
   - With O(running), copies nothing and checks that the running database's schema is the newest one of the installed
     kerbside. A copy that fails this check is removed from the cache.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -76,14 +77,9 @@ attributes:
   check_mode:
     support: full
     description: Reports whether a database would be copied; starts nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: An existing data directory is left alone.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -125,10 +121,6 @@ revision:
   description: The revision of the running database's schema.
   returned: with O(running)
   type: str
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os
@@ -142,7 +134,6 @@ from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_opt
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
@@ -156,10 +147,9 @@ def main() -> None:
             "running": {
                 "type": "dict",
                 "options": {
-                    **{
-                        name: {"type": kind, "required": True}
-                        for name, kind in (("client", "path"), ("socket", "path"), ("user", "str"))
-                    },
+                    "client": {"type": "path", "required": True},
+                    "socket": {"type": "path", "required": True},
+                    "user": {"type": "str", "required": True},
                     "copied": {"type": "bool", "default": False},
                 },
             },

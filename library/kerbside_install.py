@@ -13,6 +13,7 @@ description:
     O(proxy_origin) names another. Otherwise it is the one that kerbside's package depends on.
   - Several lanes may ask at once; one builds, the others wait for it.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -46,14 +47,9 @@ attributes:
   check_mode:
     support: full
     description: Says whether it would install something. Branches, tags and requirements are not looked up then.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: The second run finds what the first has built.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -75,10 +71,6 @@ ansible_facts:
     it).
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os
@@ -91,7 +83,6 @@ from ansible.module_utils.lane.prepare.source import Place, record
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

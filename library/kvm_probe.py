@@ -14,6 +14,7 @@ description:
   - What the firmware did is kept in the cache until kernel, processor, qemu, firmware, device node or user change.
   - Measures the machine's speed, so that time limits can grow with it.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -51,14 +52,9 @@ attributes:
   check_mode:
     support: full
     description: Checks the device and the cache and starts nothing; a result that would need qemu stays open.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: It changes nothing.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -90,10 +86,6 @@ ansible_facts:
       processors.
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os
@@ -106,7 +98,6 @@ from ansible.module_utils.lane.prepare import accelerator, firmware, machine
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
@@ -131,12 +122,8 @@ def main() -> None:
             lacking = " and ".join(name for name, there in (("qemu", qemu), ("OVMF", pair)) if not there)
             if given["may_wait"]:
                 return accelerator.Finding("unknown", f"KVM cannot be probed before {lacking} is installed"), False
-            raise LaneError(
-                "kvm_not_probed",
-                "host",
-                f"cannot probe KVM: {lacking} is not installed",
-                "run the role deps, which installs it",
-            )
+            problem = f"cannot probe KVM: {lacking} is not installed"
+            raise LaneError("kvm_not_probed", "host", problem, "run the role deps, which installs it")
         key = accelerator.cache_key(given["device"], qemu, pair, given["cpus"])
         if known := accelerator.read_cache(given["cache_dir"], key):
             return known, True
@@ -147,14 +134,13 @@ def main() -> None:
         found = accelerator.Probe(
             qemu, pair, folder, os.path.join(folder, "logs", "kvm_probe.log"), mark, *limits
         ).first_of(given["cpus"])
-        os.makedirs(given["cache_dir"], mode=0o700, exist_ok=True)
         accelerator.write_cache(given["cache_dir"], key, found)
         return found, False
 
     def work() -> dict:
         if not given["cpus"]:
             raise LaneError(
-                "kvm_probe_no_cpu", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu"
+                "bad_input", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu"
             )
         speed = machine.speed()
         found, cached = (None, False) if given["policy"] == "never" else probe(speed["time_scale"])

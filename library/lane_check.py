@@ -21,6 +21,7 @@ description:
   - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with
     the first failure.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - ryll_steps
 options:
@@ -96,14 +97,9 @@ attributes:
   check_mode:
     support: full
     description: Checks the steps; touches nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: It only observes, as long as its steps do.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -135,10 +131,6 @@ lane_note:
   description: The names of the checks that passed, for the terminal.
   returned: success, except in check mode
   type: str
-lane_failure:
-  description: Component, check, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os
@@ -166,7 +158,6 @@ def as_given(value: Any) -> Any:
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

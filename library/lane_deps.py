@@ -14,6 +14,7 @@ description:
   - Fails first when a limit of the machine (open files, processes, memory, disk) is too low for a lane.
   - It installs nothing.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -51,14 +52,9 @@ attributes:
   check_mode:
     support: full
     description: Reports what would be installed and starts nothing; C(changed) tells whether something would.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: It changes nothing.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -104,10 +100,6 @@ ansible_facts:
       ovmf_version and mariadb_version. Empty while something is missing.
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os
@@ -116,7 +108,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.prepare import kerbside, machine, packages
+from ansible.module_utils.lane.prepare import cache, kerbside, machine, packages
 from ansible.module_utils.lane.prepare.source import Place
 
 #: Seconds for each answer of a program on a machine of usual speed.
@@ -124,7 +116,6 @@ ANSWER_LIMIT = 10.0
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
@@ -143,7 +134,7 @@ def main() -> None:
     def proof(found: packages.Survey) -> tuple[dict, bool]:
         """What the programs say of themselves, and whether that is known from an earlier run."""
         key = packages.cache_key(found)
-        if known := packages.read_cache(given["cache_dir"], key):
+        if known := cache.kept(given["cache_dir"], "deps", key):
             return known, True
         if module.check_mode:
             return {}, False
@@ -151,7 +142,7 @@ def main() -> None:
         limit = ANSWER_LIMIT * private_dir.handed_over(folder).get("lane_speed", {}).get("time_scale", 1)
         said = packages.prove(found, folder, os.path.join(folder, "logs", "qemu_probe.log"), mark, limit)
         if said:
-            packages.write_cache(given["cache_dir"], key, said)
+            cache.keep(given["cache_dir"], "deps", key, said)
         return said, False
 
     def build_tools() -> list[str]:
@@ -185,7 +176,6 @@ def main() -> None:
 
     def work() -> dict:
         machine.check_limits(given["folders"])
-        packages.check_table(given["packages"])
         release = packages.release()
         known = given["packages"].get(release)
         found = packages.survey(known or (), [*build_tools(), *packages.missing_for(given["suites"])])

@@ -16,6 +16,7 @@ description:
   - With O(archive), packs the artifacts for the action C(lane_fetch), which brings them to the machine that Ansible
     runs on.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   artifacts_dir:
@@ -56,14 +57,9 @@ attributes:
   check_mode:
     support: full
     description: Writes nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: none
     description: Every run of it writes a new verdict.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -91,10 +87,6 @@ lane_result:
   description: The content of C(result.json) that the lane's keeper wrote.
   returned: when the keeper took the lane down during this command
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os
@@ -107,7 +99,6 @@ from ansible.module_utils.lane.evidence import transport, verdict
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

@@ -9,6 +9,8 @@ module: lane_look
 short_description: Show a running lane, and change nothing
 description:
   - What C(./lane ps), C(./lane logs) and C(./lane shot) show, for a lane on another machine.
+extends_documentation_fragment:
+  - lane_module
 options:
   what:
     description:
@@ -38,14 +40,9 @@ attributes:
   check_mode:
     support: full
     description: It changes nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: It changes nothing.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -69,10 +66,6 @@ ansible_facts:
   description: RV(ansible_facts.lane_python) has the interpreter that the role deps made on the machine, or is empty.
   returned: success
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path
@@ -87,7 +80,6 @@ MOST = 1 << 20  #: characters of logs; the last ones are shown
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "what": {"type": "str", "choices": ["ps", "logs", "shot", "python"], "required": True},

@@ -14,6 +14,7 @@ description:
   - Programs that already run as described are left alone, so that a second run changes nothing.
   - Secrets are read from files by this module (O(programs[].secret_env)) and never pass through Ansible.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   state:
@@ -153,14 +154,9 @@ attributes:
   check_mode:
     support: full
     description: Says what would be started; starts nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: A program that runs as described is left alone.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -205,10 +201,6 @@ programs:
   returned: success
   type: dict
   sample: {"database": {"pid": 4711, "changed": true, "seconds": 0.61}}
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -219,7 +211,6 @@ from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_opt
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

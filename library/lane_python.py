@@ -13,6 +13,7 @@ description:
   - The environment is made once for each content of the requirements and each Python. It needs the package
     python3-venv.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -28,14 +29,9 @@ attributes:
   check_mode:
     support: full
     description: Reports whether it would be made.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: An environment that is ready is used as it is.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -52,10 +48,6 @@ ansible_facts:
     while it is not there.
   returned: success
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 import os
@@ -68,7 +60,6 @@ from ansible.module_utils.lane.prepare.source import Place
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

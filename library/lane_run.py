@@ -16,6 +16,8 @@ description:
   - Removes what an earlier run of this user left behind, and warns about it.
   - Starts the lane's keeper first, which takes the lane down when ansible-playbook or C(./lane) is killed, or when the
     lease is over (docs/no-trace.md).
+extends_documentation_fragment:
+  - lane_module
 options:
   lane_id:
     description: Number of the lane, 0 to 99.
@@ -84,14 +86,9 @@ attributes:
   check_mode:
     support: full
     description: Checks everything, makes nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: A lane that is running is found, not made again.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -117,10 +114,6 @@ ansible_facts:
     - Besides it, C(lane_NAME) for everything that roles handed over.
   returned: success
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -128,9 +121,11 @@ from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
+#: What claim.Options takes as it is.
+UNCHANGED = "lane_id lane_dir artifacts_dir fresh existing stay lease heartbeat".split()
+
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_id": {"type": "int", "required": True},
@@ -156,27 +151,16 @@ def main() -> None:
         try:
             ports = {name: int(port) for name, port in given["ports"].items()}
         except (TypeError, ValueError):
-            raise LaneError(
-                "bad_input",
-                "environment",
-                f"the lane's ports are not numbers: {given['ports']}",
-                "check lane_port_base",
-            ) from None
+            problem = f"the lane's ports are not numbers: {given['ports']}"
+            raise LaneError("bad_input", "environment", problem, "check lane_port_base") from None
         options = claim.Options(
-            given["lane_id"],
-            given["lane_dir"],
-            given["artifacts_dir"],
-            ports,
-            tuple(given["sockets"]),
-            tuple(given["secrets"]),
-            given["fresh"],
-            existing=given["existing"],
-            stay=given["stay"],
-            lease=given["lease"],
-            keeper=True,
+            ports=ports,
+            sockets=tuple(given["sockets"]),
+            secrets=tuple(given["secrets"]),
             planned=tuple(given["planned"]),
             versions=tuple(given["versions"].items()),
-            heartbeat=given["heartbeat"],
+            keeper=True,
+            **{name: given[name] for name in UNCHANGED},
         )
         lane_dir, lane_id = options.lane_dir, options.lane_id
         if given["keep_running"]:

@@ -14,6 +14,7 @@ description:
   - Fails, and ends nothing, when the lane of this number runs in another directory.
   - Fails when a process, a listener or the directory is still there afterwards, and writes that into C(result.json).
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   lane_id:
@@ -45,14 +46,9 @@ attributes:
   check_mode:
     support: full
     description: Reports what it would end and remove.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: The second run finds nothing.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -92,10 +88,6 @@ lane_result:
   description: The content of C(result.json).
   returned: with O(discard), when a result was completed
   type: dict
-lane_failure:
-  description: Component, code, cause and evidence, as in C(result.json).
-  returned: failure
-  type: dict
 """
 
 import shutil
@@ -110,7 +102,6 @@ from ansible.module_utils.lane.lifecycle import keeper, run_state, teardown
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_id": {"type": "int", "required": True},

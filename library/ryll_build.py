@@ -13,6 +13,7 @@ description:
   - What was made is kept by the content of its source, so a second run fetches and builds nothing.
   - Several lanes may ask at once; one builds, the others wait for it.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
   - cache_dir
 options:
@@ -42,14 +43,9 @@ attributes:
   check_mode:
     support: full
     description: Says whether it would fetch or build. A branch, a tag or a requirement is not looked up then.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: What is in the cache is found.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -70,10 +66,6 @@ ansible_facts:
     - RV(ansible_facts.lane_ryll) has path, version, commit and cached.
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 import os
@@ -88,7 +80,6 @@ from ansible.module_utils.lane.prepare.source import Place, record, resolve
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
@@ -109,12 +100,8 @@ def main() -> None:
         named = origin.parse(origin.RYLL, given["origin"], given["here"])
         for feature in features:
             if not re.fullmatch(r"\w[\w/-]*", feature, re.ASCII):
-                raise LaneError(
-                    "origin_unusable",
-                    "environment",
-                    f"ryll_build_features has {feature!r}, which cannot be a cargo feature",
-                    "correct it",
-                )
+                problem = f"ryll_build_features has {feature!r}, which cannot be a cargo feature"
+                raise LaneError("origin_unusable", "environment", problem, "correct it")
         if module.check_mode:
             place = Place(given["cache_dir"], None, os.devnull, given["limit"])
             known = named.kind in (origin.INDEX, origin.CRATES, origin.CHECKOUT, origin.FILE)

@@ -17,6 +17,7 @@ description:
   - Any minor version of protocol major version 1 will do. A step that needs a verb or event which this ryll does not
     list in its answer to C(hello) fails before it is tried.
 extends_documentation_fragment:
+  - lane_module
   - ryll_steps
 options:
   socket:
@@ -64,9 +65,6 @@ attributes:
   check_mode:
     support: full
     description: Checks the steps and returns what would be done; touches nothing, not even the socket.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: none
     description: A session is played again each time.
@@ -75,8 +73,6 @@ notes:
     directories that this module comes with.
   - ryll serves one client at a time. Another one is refused with C(busy), which the first C(hello) accepts for a
     second, because ryll does not notice at once that the client before has left.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -250,10 +246,6 @@ failed_step:
       process, timeout, malformed, unsupported, refused, unmet, environment.
   returned: when a step failed
   type: dict
-lane_failure:
-  description: The component that is blamed, the failed step's name as C(check), the C(cause) and the C(evidence).
-  returned: failure
-  type: dict
 """
 
 from contextlib import nullcontext
@@ -272,9 +264,7 @@ def main() -> None:
     given: list[Any] = []
 
     def steps(value: Any) -> Any:
-        """Keep the steps as they are for the session, and let Ansible's own logs have them without the private
-        texts.
-        """
+        """Keep the steps for the session; Ansible's own logs get them without the private texts."""
         given.append(value)
         return hide(value)
 

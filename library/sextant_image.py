@@ -12,6 +12,7 @@ description:
     read, and copies its variable store.
   - Hands the guest's entry over, so that later roles know what it promises.
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   guests:
@@ -63,14 +64,9 @@ attributes:
   check_mode:
     support: full
     description: Checks guest and image, copies nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: full
     description: Nothing is copied while the guest runs.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -93,10 +89,6 @@ ansible_facts:
   description: RV(ansible_facts.lane_guest) is the guest's entry with name, path and sha256 of the image.
   returned: success
   type: dict
-lane_failure:
-  description: Component, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path
@@ -113,7 +105,6 @@ OWN = "pocket"
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
@@ -156,18 +147,14 @@ def main() -> None:
         guest["path"] = str(path)
         if path.exists() or not (module.check_mode and guest.get("fetch")):
             guest["sha256"] = guests.check_image(guest, path)
-        fetched = guest.get("fetch") or {}
-        own = {
-            "kind": "index" if fetched else "guest",
-            "source": f"{fetched['name']} {fetched['version']}: {fetched['member']}"
-            if fetched
-            else f"fixtures/{guest['image']}",
-            "version": fetched.get("version"),
-            "commit": None,
-            "dirty": None,
-            "sha256": guest["sha256"],
-        }
-        note = f"guest {guest['name']}" + (f", its image of {came[1]['source']}" if came else "")
+        if came:
+            where = came[1]
+        elif fetched := guest.get("fetch"):
+            name = f"{fetched['name']} {fetched['version']}: {fetched['member']}"
+            where = source.provenance("index", name, fetched["version"], guest["sha256"])
+        else:
+            where = source.provenance("guest", f"fixtures/{guest['image']}", sha256=guest["sha256"])
+        note = f"guest {guest['name']}" + (f", its image of {where['source']}" if came else "")
         result = {"lane_note": note, "ansible_facts": {"lane_guest": guest}}
         if module.check_mode:
             return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}
@@ -186,7 +173,7 @@ def main() -> None:
         private_dir.hand_over(given["lane_dir"], "guest", guest)
         images = private_dir.handed_over(given["lane_dir"]).get("lane_images", {})
         private_dir.hand_over(given["lane_dir"], "images", {**images, guest["name"]: guest["path"]})
-        source.record(given["lane_dir"], **{f"image_{guest['name']}": came[1] if came else own})
+        source.record(given["lane_dir"], **{f"image_{guest['name']}": where})
         return {**result, "changed": not running}
 
     finish(module, work)

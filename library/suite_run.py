@@ -15,6 +15,7 @@ description:
   - qemu, kerbside and ryll are started anew only where the suite needs another guest, other settings or other options
     (docs/suites.md).
 extends_documentation_fragment:
+  - lane_module
   - lane_dir
 options:
   files:
@@ -63,14 +64,9 @@ attributes:
   check_mode:
     support: full
     description: Checks the files, plays nothing.
-  diff_mode:
-    support: none
-    description: There is no text to compare.
   idempotent:
     support: none
     description: Every run plays the suite again.
-author:
-  - the kerbside lane's authors
 """
 
 EXAMPLES = r"""
@@ -100,10 +96,6 @@ checks:
   returned: when a suite was played
   type: list
   elements: dict
-lane_failure:
-  description: Component, check, cause and evidence, as the lane's verdict takes them.
-  returned: failure
-  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -116,7 +108,6 @@ from ansible.module_utils.lane.prepare import guest_image
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},

@@ -49,14 +49,8 @@ class Bench:
     def __init__(self, lane_id: int, scratch: Path) -> None:
         self.lane_id = lane_id
         self.scratch = scratch
-        self.options = [
-            "-e",
-            "lane_guest=pocket",
-            "-e",
-            f"lane_id={lane_id}",
-            "-e",
-            f"lane_artifacts_dir={scratch}/artifacts",
-        ]
+        places = ["-e", f"lane_id={lane_id}", "-e", f"lane_artifacts_dir={scratch}/artifacts"]
+        self.options = ["-e", "lane_guest=pocket", *places]
         self.env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def measure(
@@ -64,15 +58,8 @@ class Bench:
     ) -> dict[str, Any]:
         """What measure.py found out about the command, with its output in `text`. A failed command ends the bench."""
         result = self.scratch / "result.json"
-        measure = [
-            sys.executable,
-            str(MEASURE),
-            str(result),
-            *(["--memory"] if memory else []),
-            "--outlive",
-            str(outlive),
-            "--",
-        ]
+        how = [*(["--memory"] if memory else []), "--outlive", str(outlive)]
+        measure = [sys.executable, str(MEASURE), str(result), *how, "--"]
         env = {**self.env, **env}
         done = subprocess.run(
             [*measure, *command],
@@ -117,17 +104,8 @@ class Bench:
     def shell(self, script: Path, hands: dict[str, Any]) -> list[str]:
         """The shell lane's command, on the same guest and the same programs as the lane."""
         guest, venv = hands["guest"], str(Path(hands["kerbside"]["bin"]).parent)
-        what = [
-            "--kerbside-venv",
-            venv,
-            "--ryll",
-            hands["ryll"]["path"],
-            "--image",
-            guest["path"],
-            "--banner",
-            guest["banner"],
-            "--agent",
-        ]
+        what = ["--kerbside-venv", venv, "--ryll", hands["ryll"]["path"]]
+        what += ["--image", guest["path"], "--banner", guest["banner"], "--agent"]
         where = ["--accel", hands["accel"]["chosen"], "--workdir", str(self.scratch / "shell-lane")]
         command = ["bash", str(script), *what, *where]
         if os.geteuid() or any(line.startswith("mysql:") for line in Path("/etc/passwd").read_text().splitlines()):
@@ -220,20 +198,10 @@ def cold(one: Bench, hands: dict[str, Any]) -> dict[str, float]:
 
 
 def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
-    """Run `count` lanes at once: {"lanes", "wall", "cpu", "all_kib", "ratio"}.
-
-    ratio: wall / (lanes x CPU seconds of one / processors).
-    """
+    """Run `count` lanes at once. ratio: wall / (lanes x CPU seconds of one / processors)."""
     own = f"{one.scratch}/{{{{ inventory_hostname }}}}"
-    command = [
-        str(ROOT / "lane"),
-        "fleet",
-        str(count),
-        "--write",
-        str(one.scratch / "fleet.yml"),
-        "-e",
-        f"lane_id={one.lane_id}",
-    ]
+    command = [str(ROOT / "lane"), "fleet", str(count), "--write", str(one.scratch / "fleet.yml")]
+    command += ["-e", f"lane_id={one.lane_id}"]
     command += ["-e", f"lane_artifacts_dir={own}", "-e", f"lane_summary_dir={one.scratch}/summary"]
     command += ["-e", "lane_guest=pocket"]  # as the lane alone: what both are compared by
     found = one.measure(*command)

@@ -15,9 +15,7 @@ from ansible.module_utils.lane.prepare import cache
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of entries. entries: name, bytes, when it was last used (seconds since 1970) and its version, for
-    those that are worth a line.
-    """
+    """entries: name, bytes, last use (seconds since 1970) and version, of those that are worth a line."""
 
     name: str
     bytes: int

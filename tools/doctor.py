@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
-from ansible.module_utils.lane.core.errors import LaneError, one_line
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.limits import existing
 from ansible.module_utils.lane.lifecycle import proc, running
 from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip, rust
 from ansible.release import __version__
@@ -126,55 +127,31 @@ def limits(folders: list[str]) -> Line:
     except LaneError as error:
         return Line("limits", "missing", error.cause)
     speed = machine.speed()
-    return Line(
-        "limits",
-        "ok",
-        f"{speed['processors']:g} processors, load {speed['load']:g}, time limits times {speed['time_scale']:g}",
-    )
+    text = f"{speed['processors']:g} processors, load {speed['load']:g}, time limits times {speed['time_scale']:g}"
+    return Line("limits", "ok", text)
 
 
 def disk(folders: list[str]) -> Line:
     """Room where a lane writes."""
-    rooms = [f"{shutil.disk_usage(_there(folder)).free / 1e9:.1f} GB in {folder}" for folder in folders]
-    tight = min(shutil.disk_usage(_there(folder)).free for folder in folders) < 2e9
+    rooms = [f"{shutil.disk_usage(existing(folder)).free / 1e9:.1f} GB in {folder}" for folder in folders]
+    tight = min(shutil.disk_usage(existing(folder)).free for folder in folders) < 2e9
     return Line("disk", "note" if tight else "ok", f"{', '.join(rooms)}; the first run needs 1 to 2 GB")
 
 
-def _there(folder: str) -> Path:
-    return next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
-
-
 def index(ready: bool) -> Line:
-    """Whether the package index that pip is configured for has kerbside. ready: the cache has what is needed from
-    it.
-    """
+    """Whether the index that pip is configured for has kerbside. ready: the cache has what is needed from it."""
     wanted = f"kerbside=={shared('lane_kerbside_origin')}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *pip.program(),
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            folder,
-            *pip.OPTIONS,
-            wanted,
-        ]
+        arguments = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, wanted]
         try:
-            ran = subprocess.run(
-                command, env=pip.environment(None), capture_output=True, text=True, timeout=INDEX_LIMIT, check=False
-            )
-            said = "" if ran.returncode == 0 else one_line((ran.stderr or ran.stdout).strip(), 160)
-        except subprocess.TimeoutExpired:
-            said = f"no answer within {INDEX_LIMIT:g} s"
+            pip.run(pip.program(), arguments, pip.environment(None), INDEX_LIMIT, f"download {wanted}", "")
+            said = ""
+        except LaneError as error:
+            said = error.problem
     if not said:
         return Line("index", "ok", f"has {wanted}")
-    return Line(
-        "index",
-        "note" if ready else "missing",
-        f"{said}{'; the cache has what the default lane needs' if ready else ''}",
-    )
+    text = f"{said}{'; the cache has what the default lane needs' if ready else ''}"
+    return Line("index", "note" if ready else "missing", text)
 
 
 def ports(lane_id: int) -> Line:

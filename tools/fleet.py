@@ -39,9 +39,7 @@ class UseError(Exception):
 
 
 def machines(names: list[str]) -> list[dict[str, Any]]:
-    """The connection variables of each machine, named as for ssh (USER@HOST:PORT); of this one when there is no
-    name.
-    """
+    """Each machine's connection variables, named as for ssh (USER@HOST:PORT); this one's without a name."""
     found: list[dict[str, Any]] = []
     for name in names:
         parts = re.fullmatch(r"(?:(?P<user>[^@]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d+))?", name)

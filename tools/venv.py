@@ -144,7 +144,5 @@ def _install(file: str) -> None:
 
 
 def _stamp(file: str) -> str:
-    """Identifies what is installed: the file, the Python that runs it, and the checkout's path, which the scripts in
-    .venv contain.
-    """
+    """What is installed: the file, the Python, and the checkout's path, which the scripts in .venv contain."""
     return f"{hashlib.sha256((ROOT / file).read_bytes()).hexdigest()} {os.path.realpath(PYTHON)} {ROOT}\n"

@@ -8,13 +8,13 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import bounded
 from ansible.module_utils.lane.evidence import collect
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 
 ROOT = Path(__file__).parents[2]
 #: Judges a red lane, as lane_evidence does, and makes its report.
@@ -40,12 +40,6 @@ def sparse(path: Path) -> None:
         file.truncate(8 << 30)
         file.seek(0, os.SEEK_END)
         file.write(b"\nlast\n")
-
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, sparse])

@@ -55,3 +55,14 @@ def test_the_entries_that_were_used_last_stay(tmp_path: Path) -> None:
     assert [path.name for path in cache.entries(tmp_path, "a-")] == ["a-0", "a-5", "a-4"]
     assert (tmp_path / "b-0").exists()
     assert cache.size(tmp_path) == 15
+
+
+def test_values_are_kept_under_one_key_and_a_broken_file_counts_as_none(tmp_path: Path) -> None:
+    for key in ("first", "second"):
+        assert cache.kept(str(tmp_path), "deps", key) == {}
+        cache.keep(str(tmp_path), "deps", key, {"key": key})
+        assert cache.kept(str(tmp_path), "deps", key) == {"key": key}
+    assert [path.name for path in (tmp_path / "deps").iterdir()] == ["second.json"]
+    for broken in ('{"key"', "[1]"):
+        (tmp_path / "deps/second.json").write_text(broken)
+        assert cache.kept(str(tmp_path), "deps", "second") == {}

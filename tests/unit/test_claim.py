@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import artifacts, claim, keeper
-from lanes import TestLane, claimed_lane, options
+from lanes import TestLane, options
 
 FOREIGN = ("lane_dir_foreign", "environment")
 
@@ -24,12 +24,6 @@ FOREIGN = ("lane_dir_foreign", "environment")
 def base() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="lt-", dir="/tmp") as folder:
         yield folder
-
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
 
 
 def refused(given: claim.Options, code: str, component: str, *words: str) -> LaneError:

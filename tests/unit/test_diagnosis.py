@@ -203,7 +203,7 @@ def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
         assert explain(lane, "ryll", None)[1] is None
         entry = records.record(lane.dir, "api")
         assert entry
-        entry.counters = {"/proc/vmstat nr_free_pages": 0, f"{lane.dir}/events oom_kill": 0}
+        entry.counters = {f"{lane.dir}/events": 0}
         entry.save(lane.dir)
         Path(lane.dir, "events").write_text("oom_kill 2\n")
         assert explain(lane, "kerbside", None)[0]["code"] == "out_of_memory"

@@ -172,7 +172,7 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
         ("guest_build", "    type: path\n", "    type: str\n", "expected type of option source to be 'path' as in argument_spec, but DOCUMENTATION says 'str'"),
         ("guest_build", "    required: true\n", "", "expected required of option guest to be True as in argument_spec, but DOCUMENTATION says False"),
         ("guest_build", "module: guest_build", "module: guest", "expected DOCUMENTATION to be of module guest_build, but it is of guest"),
-        ("guest_build", "  diff_mode:", "  diff:", "expected attributes to declare diff_mode"),
+        ("guest_build", "  idempotent:", "  idempotence:", "expected attributes to declare idempotent"),
         ("guest_build", "support: full", "support: none", "expected attribute check_mode to tell what supports_check_mode says, but that is True"),
         ("guest_build", "repository\ndescription", "repository.\ndescription", "expected short_description to end without a full stop"),
         (
@@ -189,7 +189,6 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
             "expected EXAMPLES to be tasks with a name and arguments of guest_build",
         ),
         ("guest_build", "  returned: success\n", "", "expected image of RETURN to have returned"),
-        ("guest_build", "lane_failure:", "failure:", "expected RETURN to have lane_failure"),
         ("guest_build", "DOCUMENTATION", "DOCUMENTS", "expected DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
         ("lane_run", '"default": [], "no_log": False}', '"default": []}', "expected option secrets to have no_log in argument_spec, true or false"),
         ("lane_run", "    default: 7200", "    default: 60", "expected default of option lease to be 7200 as in argument_spec, but DOCUMENTATION says 60"),

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import loss, records, stop
 from ansible.module_utils.lane.programs.program import Fatal
 from ansible.module_utils.lane.programs.readiness import Ready
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 
 FOREVER = "exec sleep 60"
 #: As kerbside 0.8.0's daemon wrote it when a row of consoletokens had no `expires`; the process and its proxy went on.
@@ -33,12 +32,6 @@ TypeError: '>' not supported between instances of 'NoneType' and 'float'
 #: As OVMF_CODE_4M.secboot.fd wrote it on the serial port of a machine without SMM.
 EXCEPTION = "\x1b[2J!!!! X64 Exception Type - 06(#UD - Invalid Opcode)  CPU Apic ID - 00000000 !!!!\r\n"
 ROLES = Path(__file__).parents[2] / "roles"
-
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
 
 
 def entry(lane: TestLane, name: str = "one") -> records.Record:
@@ -133,6 +126,16 @@ def test_a_program_that_runs_and_is_broken(lane: TestLane, name: str, text: str,
     assert gone.problem.startswith(f"it is broken: {words}")
     assert gone.evidence == f"{file}:{text.count(chr(10)) + line}"
     assert lane.start(one)["changed"], "its role repairs it"
+    assert loss.lost(lane.dir) == []
+
+
+def test_a_text_that_was_truncated_away_counts_no_more(lane: TestLane) -> None:
+    """qemu empties the serial log when it starts."""
+    serial = Path(lane.dir, "logs/serial.log")
+    serial.write_text("the guest is dead\n")
+    lane.start(lane.program("one", FOREVER, fatal=Fatal(str(serial), "dead", "guest", "it is dead")))
+    assert [gone.code for gone in loss.lost(lane.dir)] == ["program_broken"]
+    serial.write_text("")
     assert loss.lost(lane.dir) == []
 
 

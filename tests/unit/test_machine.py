@@ -52,11 +52,11 @@ def limits(monkeypatch: pytest.MonkeyPatch, **given: int) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (names.get(which, resource.RLIM_INFINITY), resource.RLIM_INFINITY))
 
 
-def refused(*folders: str, cgroups: str = "/none") -> str:
+def refused(*folders: str) -> str:
     """The problem that the check names, or ""; it has to be the machine's."""
     failure = None
     try:
-        machine.check_limits(list(folders), cgroups)
+        machine.check_limits(list(folders))
     except LaneError as error:
         failure = error
     assert failure is None or (failure.code, failure.component) == ("host_limit", "host")
@@ -96,9 +96,9 @@ def test_the_processes_that_a_user_has_count_against_the_limit_but_not_for_root(
 def test_a_control_group_or_one_above_it_may_be_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, file: str) -> None:
     """Version 1 has a tree for each controller, version 2 one for all of them; "max" means none."""
     own = {1: "8:pids:/a\n4:memory:/m\n1:cpu:/\n", 2: "0::/a/b\n"}[version]
-    read = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda self, **more: own if str(self) == "/proc/self/cgroup" else read(self, **more))
     limits(monkeypatch)
+    monkeypatch.setattr(machine.limits, "CGROUPS", tmp_path)
+    monkeypatch.setattr(machine.limits, "_read", lambda file: own)
     path = tmp_path / file
     path.parent.mkdir(parents=True)
     pids = path.name == "pids.max"
@@ -109,7 +109,7 @@ def test_a_control_group_or_one_above_it_may_be_the_limit(monkeypatch: pytest.Mo
         (machine.PROCESSES + 4 if pids else machine.MEMORY - 1, True),
     ):
         path.write_text(f"{most}\n")
-        assert (str(path) in refused(cgroups=str(tmp_path))) == bad
+        assert (str(path) in refused()) == bad
 
 
 def test_no_memory_and_no_room_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -30,14 +30,12 @@ def present() -> packages.Survey:
     return found
 
 
-def test_each_release_has_a_package_for_each_need_and_a_table_with_a_hole_is_refused() -> None:
-    packages.check_table(TABLE)
+def test_each_release_has_a_package_for_each_need() -> None:
     assert set(TABLE) == {"debian-12", "debian-13", "ubuntu-24.04"}
     assert TABLE["debian-13"]["spice"] == ["qemu-system-modules-spice"]
-    for broken, odd in (({**TABLE["debian-12"], "typo": ["x"]}, "typo"), ({**TABLE["debian-12"], "spice": []}, "spice")):
-        with pytest.raises(LaneError) as failed:
-            packages.check_table({"debian-12": broken})
-        assert failed.value.code == "packages_table_wrong" and odd in failed.value.problem
+    for name, needs in TABLE.items():
+        assert (set(needs) ^ set(packages.NEEDS)) <= set(packages.OPTIONAL), name
+        assert all(needs.values()), name
 
 
 @pytest.mark.usefixtures("bare")
@@ -189,10 +187,6 @@ def test_the_proof_is_kept_until_a_program_changes(present: packages.Survey, tmp
     qemu.write_text("")
     present.paths["qemu"] = str(qemu)
     key = packages.cache_key(present)
-    assert packages.read_cache(str(tmp_path), key) is None
-    packages.write_cache(str(tmp_path), key, {"qemu_version": "7.2.22"})
-    assert packages.read_cache(str(tmp_path), key) == {"qemu_version": "7.2.22"}
+    assert packages.cache_key(present) == key
     qemu.write_text("other")
     assert packages.cache_key(present) != key
-    (tmp_path / "deps" / f"{key}.json").write_text("[1")
-    assert packages.read_cache(str(tmp_path), key) is None

@@ -88,3 +88,11 @@ def test_a_project_file_that_is_broken_is_the_products_fault(tmp_path: Path) -> 
     with pytest.raises(LaneError) as caught:
         pip.check_project(tmp_path, "kerbside")
     assert (caught.value.code, caught.value.component) == ("package_broken", "kerbside")
+
+
+def test_without_any_pip_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pip.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pip.command, "find_program", lambda name: None)
+    with pytest.raises(LaneError, match="python3-pip") as caught:
+        pip.program()
+    assert (caught.value.code, caught.value.component) == ("no_pip", "host")

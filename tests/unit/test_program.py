@@ -182,7 +182,7 @@ def test_what_cannot_be_fetched_is_named(place: Place, tmp_path: Path, monkeypat
         assert (caught.value.code, caught.value.component) == (code, component)
     monkeypatch.setattr(command, "find_program", lambda name: None)
     with pytest.raises(LaneError) as caught:
-        git.Repository("/repo", "x", "ryll", "a test", None, "").program()
+        git.Repository("/repo", "x", "ryll", None, "").program()
     assert (caught.value.code, caught.value.component) == ("no_git", "host")
 
 

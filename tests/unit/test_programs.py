@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_options
 from ansible.module_utils.lane.programs.readiness import Ready
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 
 LISTENER = (
     "import socket,time; s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('127.0.0.1', {})); s.listen(); time.sleep(60)"
@@ -26,12 +25,6 @@ SERVER = "import http.server; http.server.HTTPServer(('127.0.0.1', {}), http.ser
 SLOW_SERVER = "import socket,time; s=socket.create_server(('127.0.0.1', {0})); time.sleep(1.5); s.close(); " + SERVER.replace("{}", "{0}")
 UNIX = "import socket,time; s=socket.socket(socket.AF_UNIX); s.bind('{}'); s.listen(); c=s.accept()[0]; {}; time.sleep(60)"
 FOREVER = "exec sleep 60"
-
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
 
 
 @pytest.fixture

@@ -68,17 +68,6 @@ def test_a_tool_is_judged_by_its_status() -> None:
     assert missing.text.startswith("no-such-linter is neither ")
 
 
-@pytest.mark.parametrize(("lines", "branches", "failed"), [(100, 95, 0), (95, 95, 0), (100, 94, 1), (94, 100, 1)])
-def test_coverage_wants_lines_and_branches(tmp_path: Path, lines: int, branches: int, failed: int) -> None:
-    report = tmp_path / "coverage.json"
-    totals = {"covered_lines": lines, "num_statements": 100, "covered_branches": branches, "num_branches": 100}
-    report.write_text(json.dumps({"totals": totals}), encoding="utf-8")
-    outcome = run.Outcome(passed=5)
-    run.judge_coverage(report, outcome)
-    assert numbers(outcome) == (6 - failed, failed, 0)
-    assert ("95 % are needed" in outcome.text) == bool(failed)
-
-
 @pytest.mark.parametrize(
     ("status", "last", "changes", "words"),
     [

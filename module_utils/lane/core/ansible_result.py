@@ -62,9 +62,8 @@ def _of_the_system(module: Any, error: OSError) -> LaneError:
 
 def _free(path: str) -> tuple[int, str]:
     """(bytes that are free, the nearest folder of the path that exists)."""
-    folder = path if os.path.isdir(path) else os.path.dirname(path)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder) or "/"
+    found = limits.existing(path)
+    folder = str(found if found.is_dir() else found.parent)
     room = os.statvfs(folder)
     return room.f_bavail * room.f_frsize, folder
 

@@ -22,9 +22,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO | None:
 
 
 def tail(path: str | os.PathLike[str], limit: int) -> tuple[int, bytes]:
-    """(bytes left out before it, the last `limit` bytes of the file, from the beginning of a line); (0, b"") when there
-    is no such regular file.
-    """
+    """(bytes left out, the last `limit` bytes from the beginning of a line); (0, b"") without a regular file."""
     if (file := open_regular(path)) is None:
         return 0, b""
     with file:

@@ -22,9 +22,7 @@ LARGEST = 16 << 20  #: bytes of a report; ryll_session writes 3 MiB at most
 
 
 def command_id() -> str:
-    """The id of the ansible-playbook command that this module belongs to, or "" when the callback plugin is not
-    enabled.
-    """
+    """The id of this module's ansible-playbook command; "" when the callback plugin is not enabled."""
     return os.environ.get(COMMAND_ID, "")
 
 

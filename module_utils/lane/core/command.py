@@ -39,9 +39,7 @@ class Done:
 
     @property
     def said(self) -> str:
-        """What it says about a failure: the last lines with "error" in them or git's "fatal:", else the last lines at
-        all.
-        """
+        """What it says of a failure: the last lines with "error" or git's "fatal:" in them, else the last lines."""
         lines = [line.strip() for line in f"{self.out}\n{self.err}".splitlines() if line.strip()]
         return (
             " / ".join(
@@ -63,9 +61,7 @@ def find_program(name: str) -> str | None:
 
 
 def environment(mark: str | None, keep: Iterable[str] = (), network: bool = False) -> dict[str, str]:
-    """A fresh environment: PATH, HOME, a UTF-8 locale, the lane's mark, and of the caller's only the names in `keep`
-    (NAME, or PREFIX*).
-    """
+    """A fresh environment with the lane's mark; of the caller's only the names in `keep` (NAME, or PREFIX*)."""
     exact = {name for name in keep if not name.endswith("*")} | (set(NETWORK) if network else set())
     prefixes = tuple(name[:-1] for name in keep if name.endswith("*"))
     kept = {
@@ -76,10 +72,7 @@ def environment(mark: str | None, keep: Iterable[str] = (), network: bool = Fals
 
 
 def spawn(argv: list[str], env: dict[str, str], **more: Any) -> subprocess.Popen[bytes]:
-    """Start a program without stdin in a session of its own.
-
-    It ends with this process.
-    """
+    """Start a program without stdin, in a session of its own. It ends with this process."""
     # preexec_fn is for processes with one thread, which Ansible's modules are.
     how: dict[str, Any] = {
         "stdin": subprocess.DEVNULL,

@@ -7,11 +7,10 @@ from __future__ import annotations
 import os
 import re
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-#: The kernel's counters of what it refused or killed: in a cgroup (name in v2, in v1), and of the whole machine.
-KILLED, FORKS = "oom_kill", "max"
 FILES = re.compile(
     r"Too many open files|\b(?:Errcode:|error(?: number| code)?|os error|errno:|Errno) 24\b", re.IGNORECASE
 )
@@ -28,9 +27,7 @@ MEMORY = re.compile(
 
 
 def load() -> str:
-    """How busy the processors are, as a clause: the load average, and the share of time in which somebody waited for a
-    processor (PSI).
-    """
+    """How busy the processors are, as a clause: the load average, and how often somebody waited for one (PSI)."""
     processors = len(os.sched_getaffinity(0))
     words = f"the machine's load is {os.getloadavg()[0]:.1f} on {processors} processor{'s' if processors > 1 else ''}"
     if waited := re.search(r"^some .*avg60=([\d.]+)", _read("/proc/pressure/cpu"), re.MULTILINE):
@@ -46,7 +43,7 @@ def limit_reached(text: str) -> tuple[str, str] | None:
             f"the limit of open files was reached (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})",
         )
     if PROCESSES.search(text):
-        file = _cgroup_file("pids", "pids.max", "pids.max")
+        file = _cgroup_file("pids", "pids.max")
         most = _read(str(file)).strip() if file else "max"
         limit = (
             f"pids.max is {most} in {file}"
@@ -63,41 +60,44 @@ def limit_reached(text: str) -> tuple[str, str] | None:
 
 
 def counters() -> dict[str, int]:
-    """The kernel's counters of processes that it killed for memory and did not let start, by "file name": of this
-    process's cgroup, or of the machine.
-    """
-    killed = _cgroup_file("memory", "memory.events", "memory.oom_control") or Path("/proc/vmstat")
-    forks = _cgroup_file("pids", "pids.events", "pids.events")
-    found = {f"{file} {name}": _counter(str(file), name) for file, name in ((killed, KILLED), (forks, FORKS)) if file}
-    return {key: count for key, count in found.items() if count is not None}
+    """How many processes were killed for memory, by the file that says so: of this cgroup, or of the machine."""
+    file = str(_cgroup_file("memory", "memory.events", "memory.oom_control") or "/proc/vmstat")
+    count = _killed(file)
+    return {} if count is None else {file: count}
 
 
-def rise(before: dict[str, int], name: str) -> str:
-    """By how much a counter has risen since counters() returned `before`, in words; "" when it has not."""
-    for key, count in before.items():
-        file, _, counted = key.rpartition(" ")
-        if counted == name and (now := _counter(file, name)) is not None and now > count:
-            return f"{name} in {file} rose from {count} to {now}"
+def rise(before: dict[str, int]) -> str:
+    """By how much a count has risen since counters() returned `before`, in words; "" when it has not."""
+    for file, count in before.items():
+        if (now := _killed(file)) is not None and now > count:
+            return f"oom_kill in {file} rose from {count} to {now}"
     return ""
 
 
-def _cgroup_file(controller: str, name_v2: str, name_v1: str) -> Path | None:
-    """A control file of this process's cgroup, of the unified hierarchy or of a v1 controller's; None where it cannot
-    be seen.
-    """
+def cgroups(controller: str) -> Iterator[Path]:
+    """The folders of this process's cgroup and of those above it, in the unified hierarchy or a v1 controller's."""
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        file = CGROUPS / (controller if controllers else "") / path.lstrip("/") / (name_v1 if controllers else name_v2)
-        if file.exists():
-            return file
-    return None
+        if not controllers or controller in controllers.split(","):
+            root = CGROUPS / (controller if controllers else "")
+            own = root / path.lstrip("/")
+            yield from (own, *own.parents)[: len(Path(path).parts)]
 
 
-def _counter(file: str, name: str) -> int | None:
-    """A number from a file of lines "name number"."""
-    found = re.search(rf"^{name} (\d+)$", _read(file), re.MULTILINE)
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
+
+
+def _cgroup_file(controller: str, *names: str) -> Path | None:
+    """A control file of the nearest cgroup that has it, by its name in v2 or in v1; None where it cannot be seen."""
+    files = (folder / name for folder in cgroups(controller) for name in names)
+    return next((file for file in files if file.exists()), None)
+
+
+def _killed(file: str) -> int | None:
+    """The count of oom_kill in a file of lines "name number"."""
+    found = re.search(r"^oom_kill (\d+)$", _read(file), re.MULTILINE)
     return int(found[1]) if found else None
 
 

@@ -11,7 +11,7 @@ import os
 import pwd
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,28 +21,20 @@ POLL = 0.02  #: seconds between two attempts
 
 
 @contextmanager
-def held(
-    path: str | os.PathLike[str],
-    limit: float,
-    busy: Callable[[], LaneError],
-    waiting: Callable[[], None] = lambda: None,
-) -> Iterator[None]:
-    """Hold the lock of this file while the block runs; the file is made (0600) if it is not there.
+def held(path: str | os.PathLike[str], limit: float, busy: LaneError) -> Iterator[None]:
+    """Hold the lock of this file, which is made (0600) if it is not there, while the block runs.
 
-    waiting: called once when somebody else holds it. Raises busy() when that goes on for `limit` seconds.
+    Raises `busy` when somebody else holds it for `limit` seconds.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    end, reported = time.monotonic() + limit, False
+    end = time.monotonic() + limit
     try:
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             if time.monotonic() > end:
-                raise busy()
-            if not reported:
-                waiting()
-                reported = True
+                raise busy
             time.sleep(POLL)
         yield
     finally:

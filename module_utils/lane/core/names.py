@@ -20,9 +20,7 @@ def is_file(suite: str) -> bool:
 
 
 def unknown_variables(given: Iterable[str], known: Iterable[str], roles: Iterable[str]) -> Iterator[str]:
-    """A clause for each variable that is not known although its name begins as a role's do, or is nearly a known
-    one.
-    """
+    """A clause for each unknown variable whose name begins as a role's variables do, or is nearly a known one."""
     known = set(known)
     ours = ("lane_", *(f"{role}_" for role in roles))
     for name in given:

@@ -39,17 +39,10 @@ class Run:
 
 @contextmanager
 def alone(lane_id: int) -> Iterator[None]:
-    """No other command of this user makes or removes this lane while the block runs.
-
-    Raises LaneError (lane) when it does not become free.
-    """
+    """No other command of this user makes or removes this lane meanwhile. Raises LaneError (lane) otherwise."""
     path = lock.folder() / f"lane-{lane_id}"
-
-    def busy() -> LaneError:
-        problem = f"another command has been starting or stopping lane {lane_id} for {ALONE_LIMIT:g} s"
-        return LaneError("lane_busy", "lane", problem, f"end that command; it holds {path}")
-
-    with lock.held(path, ALONE_LIMIT, busy):
+    problem = f"another command has been starting or stopping lane {lane_id} for {ALONE_LIMIT:g} s"
+    with lock.held(path, ALONE_LIMIT, LaneError("lane_busy", "lane", problem, f"end that command; it holds {path}")):
         yield
 
 

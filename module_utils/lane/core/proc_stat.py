@@ -7,9 +7,7 @@ STATE, PARENT, GROUP, THREADS, STARTED = 0, 1, 2, 17, 19
 
 
 def read(pid: int) -> tuple[str, list[str]] | None:
-    """(name, fields from the state on) of a process, or None when there is none. A name may have blanks and parentheses
-    in it.
-    """
+    """(name, fields from the state on) of a process, or None. A name may have blanks and parentheses in it."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             head, _, tail = file.read().rpartition(")")

@@ -57,12 +57,7 @@ class Secret:
         quoted += [re.sub("%..", lambda found: found.group().lower(), text) for text in quoted]
         texts = {
             "plain": [self.value],
-            "hex": [
-                digits.encode(),
-                digits.upper().encode(),
-                ":".join(pairs).encode(),
-                ":".join(pairs).upper().encode(),
-            ],
+            "hex": [form.encode() for text in (digits, ":".join(pairs)) for form in (text, text.upper())],
             "percent-encoded": [
                 t.encode() for t in ("".join(f"%{p}" for p in pairs), "".join(f"%{p.upper()}" for p in pairs), *quoted)
             ],
@@ -84,9 +79,7 @@ def register(lane_dir: str, name: str, value: str) -> None:
 
 
 def of_lane(lane_dir: str) -> list[Secret]:
-    """All secrets of the run: the files in secrets/, the signature of a bearer token, and the private numbers of the
-    keys in tls/.
-    """
+    """The files in secrets/, the signature of a bearer token, and the private numbers of the keys in tls/."""
     found = []
     for path in sorted(Path(lane_dir, "secrets").glob("*")):
         # init.sql holds the database password and SQL

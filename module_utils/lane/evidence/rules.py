@@ -158,7 +158,7 @@ def proxy_ended(seen: Evidence) -> Found | None:
     # it may have ended before ryll started
     if entry and (said := seen.find("daemon", r"Rust proxy child died with exit code (-?\d+)", whole=True)):
         status = records.status_of_returncode(int(said[1][1]))
-        if status == 128 + signal.SIGKILL and (rise := limits.rise(entry.counters, limits.KILLED)):
+        if status == 128 + signal.SIGKILL and (rise := limits.rise(entry.counters)):
             return Found(
                 "out_of_memory",
                 "host",
@@ -245,7 +245,7 @@ def workers_die(seen: Evidence) -> Found | None:
     last = (
         f"{len(gone)} workers of kerbside's API were killed one after another, the last with: {quoted(gone[-1].text)}"
     )
-    if rise := limits.rise(seen.records["api"].counters, limits.KILLED):
+    if rise := limits.rise(seen.records["api"].counters):
         return Found(
             "out_of_memory",
             "host",

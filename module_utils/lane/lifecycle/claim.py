@@ -100,9 +100,7 @@ def _bad(problem: str, fix: str) -> NoReturn:
 
 
 def check_loopback() -> None:
-    """Raise LaneError (environment) when programs of this machine cannot reach each other on 127.0.0.1, as in a
-    network namespace whose `lo` is down.
-    """
+    """Raise LaneError when 127.0.0.1 cannot be reached, as in a network namespace whose `lo` is down."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=2).close()
@@ -166,12 +164,8 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         taken = proc.listeners(options.ports.values())
         for name, port in options.ports.items():
             if owner := taken.get(port):
-                raise LaneError(
-                    "port_taken",
-                    "environment",
-                    f"port {port} ({name}) is taken by {owner}",
-                    "end that program, or use another lane_id",
-                )
+                problem = f"port {port} ({name}) is taken by {owner}"
+                raise LaneError("port_taken", "environment", problem, "end that program, or use another lane_id")
         if run:
             check_ports(options)
             keep_on(options, run, held)
@@ -187,10 +181,7 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
 
 
 def wait_for_others(options: Options) -> None:
-    """Wait while a keeper removes this lane or a killed run is given up.
-
-    Raises LaneError (lane) for a run that goes on without run.json.
-    """
+    """Wait while a keeper removes this lane. Raises LaneError (lane) for a run that goes on without run.json."""
     if run_state.until(lambda: not keeper.without_run(options.lane_id), keeper.MAKE_LIMIT):
         return
     for order in keeper.without_run(options.lane_id):
@@ -229,9 +220,7 @@ def refuse(options: Options, problem: str, fix: str) -> NoReturn:
 
 
 def check_ports(options: Options) -> None:
-    """Raise LaneError (lane) when the lane was claimed with other ports than this command has: its programs listen
-    on the ones of the claim.
-    """
+    """Raise LaneError when the lane was claimed, and its programs listen, with other ports than these."""
     known = run_state.recorded(options.lane_dir).get("ports", {})
     for name, port in options.ports.items():
         if known.get(name, port) != port:
@@ -243,7 +232,7 @@ def check_ports(options: Options) -> None:
 
 def clear(options: Options, run: Run | None, held: Holder | None) -> tuple[str, ...]:
     """Remove what an earlier run left, and name it. A keeper that is doing so already is given the time."""
-    if run is None or (held and held.keeper and held.keeper.alive):
+    if run is None or (held and held.keeper.alive):
         keeper.wait_for_end(options.lane_id, run.run_id if run else "")
     done = teardown.take_down(options.lane_id, options.lane_dir, {}, STOP_LIMIT)
     keeper.dismiss(options.lane_id)
@@ -254,7 +243,7 @@ def keep_on(options: Options, run: Run, held: Holder | None) -> None:
     """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own."""
     if not options.keeper:
         return
-    if held and (held.bound or (held.keeper and held.keeper.alive)):
+    if held and (held.bound or held.keeper.alive):
         os.utime(Path(options.lane_dir, RUN_FILE))
         return
     order = order_for(replace(options, stay=True), run)
@@ -271,7 +260,7 @@ def keep_running(options: Options) -> Run:
     held = run_state.holder(options.lane_dir)
     order = order_for(replace(options, stay=True), run)
     write_run(options, run, order, keeper.spawn(order))
-    if held and held.keeper and held.keeper.alive:
+    if held and held.keeper.alive:
         stop.end_groups({held.keeper.pid}, signal.SIGKILL, STOP_LIMIT)  # on SIGTERM it would take the lane down
     return run
 
@@ -302,15 +291,9 @@ def order_for(options: Options, run: Run) -> Order:
 def write_run(options: Options, run: Run, order: Order | None, kept: proc.Process | None) -> None:
     """Write run.json: the run, its places and ports, and who holds it."""
     content: dict[str, Any] = {**asdict(run), "artifacts_dir": options.artifacts_dir, "ports": options.ports}
-    if kept:
-        watched = [asdict(w) for w in order.watched] if order else []
-        beat = order.heartbeat if order else 0.0
-        content["held"] = {
-            "keeper": asdict(Watched(kept.pid, kept.started, "keeper")),
-            "watched": watched,
-            "lease": options.lease,
-            "heartbeat": beat,
-        }
+    if order and kept:
+        keeping = asdict(Watched(kept.pid, kept.started, "keeper"))
+        content["held"] = {"keeper": keeping, "order": asdict(order)}
     write_private(Path(options.lane_dir, RUN_FILE), json.dumps(content).encode())
 
 

@@ -60,12 +60,8 @@ def watched() -> tuple[str, list[Watched]]:
         if pid.isdigit():
             process = proc.read(int(pid))
             if int(pid) not in above or process is None:
-                raise LaneError(
-                    "owner_gone",
-                    "lane",
-                    f"{name} (pid {pid}), which started this run, has ended",
-                    "start the run again",
-                )
+                problem = f"{name} (pid {pid}), which started this run, has ended"
+                raise LaneError("owner_gone", "lane", problem, "start the run again")
             found.append(Watched(process.pid, process.started, name))
     return owner, found
 
@@ -139,9 +135,7 @@ def order_of(process: proc.Process) -> Order | None:
 
 
 def without_run(lane_id: int) -> list[Order]:
-    """The orders of the lane's keepers whose run has no run.json: it is about to be written, or teardown has just
-    removed it.
-    """
+    """The orders of keepers without a run.json: it is about to be written, or teardown has just removed it."""
     orders = [order_of(process) for process in keepers(lane_id)]
     return [order for order in orders if order and not os.path.lexists(os.path.join(order.lane_dir, RUN_FILE))]
 

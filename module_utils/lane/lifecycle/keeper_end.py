@@ -52,9 +52,7 @@ def _claimed(order: Order) -> bool:
 
 
 def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "") -> None:
-    """Leave nothing of this run but its evidence: end what works for it, its programs, and remove its directory and
-    the files of what was killed.
-    """
+    """End what works for this run and its programs, and leave nothing of it but its evidence."""
     end_owner(order)
     began = time.monotonic()
     claimed = _claimed(order)
@@ -159,9 +157,7 @@ def _close(order: Order, fault: LaneError, failure: LaneError | None, seconds: f
 
 
 def _remove_files(order: Order) -> None:
-    """Remove the temporary files of an ansible-playbook and a `./lane` that were killed; those that were not remove
-    their own.
-    """
+    """Remove the temporary files of an ansible-playbook and a `./lane` that were killed; others remove theirs."""
     if any(w.alive for w in order.watched if w.name == "ansible-playbook") or not order.watched:
         return
     folder = os.path.dirname(order.timeline)

@@ -94,11 +94,7 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
 
 
 def _lease_left(order: dict[str, Any]) -> float:
-    """Seconds.
-
-    A lease counts from the last command that used the lane, which touches run.json; before that is there, from the
-    start of the run.
-    """
+    """Seconds, counted from the last use of the lane, which touches run.json, or from the start of the run."""
     used = _changed(order, "run.json") or order["started"]
     return float(used + order["lease"] - time.time())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -71,7 +70,16 @@ def everyone() -> Iterator[Process]:
 
 def group_members(group: int) -> list[Process]:
     """The live processes of a process group."""
-    return _by_group(everyone(), [group]).get(group, [])
+    return members([group]).get(group, [])
+
+
+def members(groups: Collection[int]) -> dict[int, list[Process]]:
+    """The live processes of these process groups, by group; one without any is left out."""
+    found: dict[int, list[Process]] = {}
+    for process in everyone():
+        if process.alive and process.group in groups:
+            found.setdefault(process.group, []).append(process)
+    return found
 
 
 def program_of(group: int) -> int | None:
@@ -79,43 +87,8 @@ def program_of(group: int) -> int | None:
     return next((p.pid for p in group_members(group) if p.parent == group), None)
 
 
-class Groups:
-    """The live processes of some process groups, for callers that poll: a call reads the processes that it knows, and
-    all of /proc every RESCAN seconds.
-
-    A process that joins a group is found by the next scan of /proc; one that ends or is stopped is noticed at once.
-    """
-
-    RESCAN = 1.0
-
-    def __init__(self) -> None:
-        self._known: list[int] = []
-        self._scanned = -self.RESCAN
-
-    def members(self, groups: Collection[int]) -> dict[int, list[Process]]:
-        """By group; a group without a live process is left out, after a scan of /proc."""
-        if time.monotonic() - self._scanned < self.RESCAN:
-            found = _by_group(filter(None, map(read, self._known)), groups)
-            if len(found) == len(set(groups)):
-                return found
-        self._scanned = time.monotonic()
-        found = _by_group(everyone(), groups)
-        self._known = [process.pid for members in found.values() for process in members]
-        return found
-
-
-def _by_group(processes: Iterable[Process], groups: Collection[int]) -> dict[int, list[Process]]:
-    found: dict[int, list[Process]] = {}
-    for process in processes:
-        if process.alive and process.group in groups:
-            found.setdefault(process.group, []).append(process)
-    return found
-
-
 def environ(pid: int, name: str) -> str | None:
-    """The value that `name` had in the process's environment at its start, or None when unset, gone or not ours to
-    read.
-    """
+    """The value of `name` in the environment that a process began with; None when unset, gone or not readable."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             entries = file.read().split(b"\0")
@@ -126,9 +99,7 @@ def environ(pid: int, name: str) -> str | None:
 
 
 def marked(lane_id: int, run_id: str = "") -> list[Process]:
-    """The live processes of this user that carry the mark of this lane, whichever run of it started them unless one is
-    named.
-    """
+    """The live processes of this user with the mark of this lane, or only of one run of it."""
     return [
         p
         for p in everyone()
@@ -142,9 +113,7 @@ def any_marked(run_id: str) -> bool:
 
 
 def ours(pid: int) -> bool:
-    """Whether the process is this user's: root can read the environment of others as well, and a lane of theirs may
-    have the same number.
-    """
+    """Whether it is this user's: root can read the environments of others, who may have a lane of that number."""
     try:
         return os.stat(f"/proc/{pid}").st_uid == os.getuid()
     except OSError:

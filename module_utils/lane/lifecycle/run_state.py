@@ -84,44 +84,36 @@ class Order:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lane, as run.json says: its keeper, the processes that this watches, the lease in seconds since the
-    last use.
+    """Who holds a lane, as run.json says: its keeper, and what that was started with.
 
-    heartbeat, beaten: for a command on another machine, within how many seconds it gives a sign of life, and when it
-    last did.
+    used: when a command last used the lane. beaten: when a command on another machine last gave a sign of life.
     """
 
-    keeper: Watched | None
-    watched: tuple[Watched, ...]
-    lease: float
+    keeper: Watched
+    order: Order
     used: float
-    heartbeat: float = 0.0
-    beaten: float = 0.0
+    beaten: float
 
     @property
     def bound(self) -> bool:
         """Whether the run ends with the command that made it."""
-        return bool(self.watched or self.heartbeat)
+        return self.order.bound
 
     @property
     def alive(self) -> bool:
-        """True while the command that started the run goes on, or the lease of a lane that keeps running is not
-        over.
-        """
-        if self.heartbeat:
-            return time.time() < self.beaten + self.heartbeat
-        return all(w.alive for w in self.watched) if self.watched else time.time() < self.used + self.lease
+        """Whether the command that started the run goes on, or the lease of a run that stays is not over."""
+        if self.order.heartbeat:
+            return time.time() < self.beaten + self.order.heartbeat
+        watched = self.order.watched
+        return all(w.alive for w in watched) if watched else time.time() < self.used + self.order.lease
 
     @property
     def words(self) -> str:
-        if self.heartbeat:
+        if self.order.heartbeat:
             return "run by ansible-playbook on another machine"
-        names = ", ".join(f"{w.name} (pid {w.pid})" for w in self.watched[:1])
-        return (
-            f"run by {names}"
-            if names
-            else f"kept until {time.strftime('%H:%M:%S', time.localtime(self.used + self.lease))}"
-        )
+        for first in self.order.watched:
+            return f"run by {first.name} (pid {first.pid})"
+        return f"kept until {time.strftime('%H:%M:%S', time.localtime(self.used + self.order.lease))}"
 
 
 def recorded(lane_dir: str) -> dict[str, Any]:
@@ -134,19 +126,11 @@ def holder(lane_dir: str) -> Holder | None:
     """Who holds the lane in this directory; None for one without a keeper."""
     try:
         data = recorded(lane_dir)["held"]
-        kept = Watched(**data["keeper"]) if data["keeper"] else None
         used = Path(lane_dir, RUN_FILE).stat().st_mtime
         beat = Path(lane_dir, HEARTBEAT)
         beaten = beat.stat().st_mtime if beat.exists() else used
-        return Holder(
-            kept,
-            tuple(Watched(**w) for w in data["watched"]),
-            float(data["lease"]),
-            used,
-            float(data.get("heartbeat", 0)),
-            beaten,
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Holder(Watched(**data["keeper"]), Order.parse(data["order"]), used, beaten)
+    except (FileNotFoundError, KeyError, TypeError):
         return None
 
 

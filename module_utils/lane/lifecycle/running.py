@@ -15,9 +15,7 @@ ROW = "{:>4}  {:23}  {:>8}  {:>5}  {:>8}  {:30}  {}"
 
 @dataclass(frozen=True)
 class Running:
-    """One run of a lane. age: seconds, or None if its directory is gone; ports: where it listens; memory: sum of
-    PSS, in KiB; state: who holds it.
-    """
+    """One run. age: seconds, None without its directory; memory: sum of PSS in KiB; state: who holds it."""
 
     lane_id: int
     run_id: str
@@ -70,9 +68,7 @@ def _up(mark: str, processes: list[proc.Process]) -> Running:
 
 
 def memory(pid: int) -> int:
-    """The proportional set size of a process in KiB (proc(5), smaps_rollup): memory that several share counts in
-    parts. 0 when it has ended.
-    """
+    """The proportional set size in KiB (proc(5), smaps_rollup); 0 when the process has ended."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
             return next((int(line.split()[1]) for line in file if line.startswith("Pss:")), 0)

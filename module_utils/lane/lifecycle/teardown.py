@@ -61,19 +61,13 @@ def take_down(
     if there or ended:
         left += [f"a listener on port {port} ({owner})" for port, owner in proc.listeners(ports.values()).items()]
     if left:
-        raise LaneError(
-            "not_clean",
-            "lane",
-            f"lane {lane_id} was taken down, but these are still there: {', '.join(left)}",
-            "end or remove them",
-        )
+        problem = f"lane {lane_id} was taken down, but these are still there: {', '.join(left)}"
+        raise LaneError("not_clean", "lane", problem, "end or remove them")
     return {"changed": there or bool(ended), "ended": ended, "removed": [lane_dir] if there else []}
 
 
 def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
-    """What was found, by the names in the lane's records, the last started first, and by the process's own name if
-    there is no record.
-    """
+    """By the lane's records, the last started first; by the process's own name where there is no record."""
     known = {entry.group: entry.name for entry in (records.records(lane_dir) if lane_dir else [])}
     groups = {p.group for p in found}
     return [name for group, name in reversed(known.items()) if group in groups] + sorted(

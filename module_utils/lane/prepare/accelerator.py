@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import LaneError, one_line
-from ..core.private_dir import write_private
 from ..protocols.qmp import QmpError, QmpTimeout
+from . import cache
 from .firmware import Pair
 from .probe_qemu import ProbeQemu
 
@@ -76,7 +76,7 @@ def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioct
         return Finding("missing", f"{there} {device}", fix)
     if not stat.S_ISCHR(found.st_mode):
         fix = "remove it and run: sudo modprobe -r kvm && sudo modprobe kvm"
-        return Finding("not_a_device", f"{device} is a {_kind(found.st_mode)}, not a character device", fix)
+        return Finding("not_a_device", f"{device} is not a character device", fix)
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except PermissionError:
@@ -131,22 +131,8 @@ def _no_access(device: str, found: os.stat_result) -> Finding:
     mode = stat.S_IMODE(found.st_mode)
     join = f"sudo usermod -aG kvm {user}, then log in again"
     fix = join if group == "kvm" and mode & 0o060 == 0o060 else f"{UDEV_RULE}; {join}"
-    return Finding(
-        "no_access",
-        f"user {user} may not read and write {device} (owner uid {found.st_uid}, group {group}, mode {mode:04o})",
-        fix,
-    )
-
-
-def _kind(mode: int) -> str:
-    kinds = (
-        (stat.S_ISDIR, "directory"),
-        (stat.S_ISREG, "plain file"),
-        (stat.S_ISBLK, "block device"),
-        (stat.S_ISSOCK, "socket"),
-        (stat.S_ISFIFO, "pipe"),
-    )
-    return next((name for test, name in kinds if test(mode)), "something else")
+    reason = f"user {user} may not read and write {device} (owner uid {found.st_uid}, group {group}, mode {mode:04o})"
+    return Finding("no_access", reason, fix)
 
 
 @dataclass(frozen=True)
@@ -178,21 +164,8 @@ class Probe:
         """
         machine = f"q35,accel={self.accelerator}"
         arguments = [
-            *(
-                "-machine",
-                machine,
-                "-cpu",
-                cpu,
-                "-m",
-                "128",
-                "-nodefaults",
-                "-vga",
-                "std",
-                "-display",
-                "none",
-                "-no-reboot",
-                "-no-shutdown",
-            ),
+            *("-machine", machine, "-cpu", cpu, "-m", "128", "-nodefaults", "-vga", "std", "-display", "none"),
+            *("-no-reboot", "-no-shutdown"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_value(self.firmware.code)}"),
             *("-drive", f"if=pflash,format=raw,snapshot=on,file={_value(self.firmware.vars)}"),
             *("-serial", "file:{home}/serial.log"),
@@ -297,30 +270,15 @@ def _processor() -> str:
 
 
 def read_cache(cache_dir: str, key: str) -> Finding | None:
-    """The result that was kept for this key, or None; an unreadable file counts as none."""
-    try:
-        return Finding(**json.loads(_cache_file(cache_dir, key).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    """The result that was kept for this key, or None."""
+    known = cache.kept(cache_dir, "accel", key)
+    return Finding(**known) if known else None
 
 
 def write_cache(cache_dir: str, key: str, found: Finding) -> None:
-    """Keep a result that stays true: only what the firmware did.
-
-    Those of earlier kernels, qemus or firmwares are removed.
-    """
-    if found.state not in ("runs", "firmware_dies"):
-        return
-    path = _cache_file(cache_dir, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_private(path, json.dumps(asdict(found), indent=1).encode())
-    for other in path.parent.glob("*.json"):
-        if other != path:
-            other.unlink(missing_ok=True)
-
-
-def _cache_file(cache_dir: str, key: str) -> Path:
-    return Path(cache_dir, "accel", f"{key}.json")
+    """Keep a result that stays true: only what the firmware did."""
+    if found.state in ("runs", "firmware_dies"):
+        cache.keep(cache_dir, "accel", key, asdict(found))
 
 
 def choose(policy: str, found: Finding | None) -> dict[str, Any]:

@@ -7,17 +7,18 @@ An entry is a folder in a family ("venvs", "programs"); its time of change is wh
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import json
 import os
 import shutil
-import signal
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
+from ..core import lock
 from ..core.errors import LaneError
+from ..core.private_dir import read_json, write_private
 
 #: Entries of a kind that stay: enough to go back and forth between a few branches.
 KEEP = 4
@@ -25,33 +26,16 @@ KEEP = 4
 
 @contextlib.contextmanager
 def locked(root: Path, name: str, limit: float) -> Iterator[None]:
-    """One builder of `name` at a time, also of other lanes; the lock ends with its holder.
-
-    Raises LaneError when it is not free within `limit` seconds.
-    """
+    """One builder of `name` at a time, of all lanes. Raises LaneError when it is busy for `limit` seconds."""
     make_private(root)
-    lock = root / f".lock-{name}"
-
-    def give_up(signum: int, frame: FrameType | None) -> None:
-        problem = f"another lane has been preparing {name} for more than {limit:g} s and still holds {lock}"
-        raise LaneError("cache_busy", "environment", problem, "wait for it, or stop it")
-
-    with open(lock, "w", encoding="utf-8") as file:
-        before = signal.signal(signal.SIGALRM, give_up)
-        signal.setitimer(signal.ITIMER_REAL, limit)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+    path = root / f".lock-{name}"
+    problem = f"another lane has been preparing {name} for more than {limit:g} s and still holds {path}"
+    with lock.held(path, limit, LaneError("cache_busy", "environment", problem, "wait for it, or stop it")):
         yield
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder of the cache.
-
-    Raises LaneError for one that others can write to, or that programs cannot be run from.
-    """
+    """Make a folder. Raises LaneError when others can write to it, or no program can be run from it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid not in (0, os.geteuid()) or stat.S_IMODE(found.st_mode) & 0o022:
@@ -82,10 +66,7 @@ def growing(root: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def made_in_place(home: Path) -> Iterator[None]:
-    """Make an entry under its own name, because its files hold its path; it is gone again if that fails.
-
-    Under the lock.
-    """
+    """Make an entry, under the lock, at its own path, which its files hold; it is gone again if that fails."""
     shutil.rmtree(home, ignore_errors=True)
     try:
         yield
@@ -114,16 +95,29 @@ def entries(root: Path, prefix: str = "") -> list[Path]:
 
 
 def prune(root: Path, prefix: str = "", keep: int = KEEP) -> list[str]:
-    """Remove all but the `keep` entries that were used last, except those that a running process uses.
-
-    Returns their names.
-    """
+    """Remove all but the `keep` entries that were used last and those that a process uses; returns the names."""
     old = entries(root, prefix)[keep:]
     in_use = _in_use() if old else ""
     gone = [path for path in old if f"{path}/" not in in_use]
     for path in gone:
         shutil.rmtree(path, ignore_errors=True)
     return [path.name for path in gone]
+
+
+def kept(cache_dir: str, family: str, key: str) -> dict[str, Any]:
+    """The values that were kept under this key; {} without it, or when the file cannot be read."""
+    found = read_json(Path(cache_dir, family, f"{key}.json"), {})
+    return found if isinstance(found, dict) else {}
+
+
+def keep(cache_dir: str, family: str, key: str, values: dict[str, Any]) -> None:
+    """Keep values under a key, and remove those of other keys."""
+    path = Path(cache_dir, family, f"{key}.json")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(path, json.dumps(values, indent=1).encode())
+    for other in path.parent.glob("*.json"):
+        if other != path:
+            other.unlink(missing_ok=True)
 
 
 def size(folder: Path) -> int:

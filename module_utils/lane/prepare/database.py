@@ -64,9 +64,7 @@ def _state(path: str) -> bytes:
 
 
 def newest_revisions(kerbside: str) -> set[str]:
-    """The revisions of the installed kerbside that no other migration follows, read from its migrations without
-    importing them.
-    """
+    """The revisions that no other migration of this kerbside follows, read without importing them."""
     revisions, followed = set(), set()
     for path in Path(kerbside).parent.glob("lib/python3*/site-packages/kerbside/**/versions/*.py"):
         found = {name: ast.literal_eval(value) for name, value in ASSIGNMENT.findall(path.read_text(encoding="utf-8"))}
@@ -78,28 +76,13 @@ def newest_revisions(kerbside: str) -> set[str]:
 
 
 def check_schema(options: Options, client: str, socket: str, user: str, run: Run) -> str:
-    """The revision of the running database's schema.
-
-    Raises LaneError unless it is the newest of the installed kerbside.
-    """
+    """The running database's revision. Raises LaneError unless it is the newest of the installed kerbside."""
     newest = newest_revisions(options.kerbside)
     if not newest:
-        raise LaneError(
-            "database_schema_unknown",
-            "lane",
-            f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}",
-        )
-    argv = [
-        client,
-        "--no-defaults",
-        f"--socket={socket}",
-        f"--user={user}",
-        "-N",
-        "-B",
-        "-e",
-        "SELECT version_num FROM alembic_version",
-        "kerbside",
-    ]
+        problem = f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}"
+        raise LaneError("database_schema_unknown", "lane", problem)
+    query = ["-N", "-B", "-e", "SELECT version_num FROM alembic_version", "kerbside"]
+    argv = [client, "--no-defaults", f"--socket={socket}", f"--user={user}", *query]
     done = command.run(
         argv,
         command.environment(run.mark),
@@ -108,11 +91,8 @@ def check_schema(options: Options, client: str, socket: str, user: str, run: Run
         component="database",
     )
     if done.status:
-        raise LaneError(
-            "database_query_failed",
-            "database",
-            f"the version of the database's schema cannot be read: {one_line(done.said, 200)}",
-        )
+        problem = f"the version of the database's schema cannot be read: {one_line(done.said, 200)}"
+        raise LaneError("database_query_failed", "database", problem)
     found = set(done.out.split())
     if found != newest:
         problem = (
@@ -163,7 +143,7 @@ def copy(cache_dir: str, options: Options) -> bool:
 
 
 def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float) -> bool:
-    """Make it for the cache and put a copy at options.datadir. False when another lane made it meanwhile.
+    """Make it at options.datadir and keep a copy in the cache. False when another lane made it meanwhile.
 
     Raises LaneError with the component of the program that failed, or (environment) when another lane holds the lock
     longer than `limit` seconds.
@@ -173,22 +153,11 @@ def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float
         if copy(cache_dir, options):
             return False
         _make(home, lane_dir, run, options)
-        if not copy(cache_dir, options):
-            raise LaneError(
-                "database_cache_changed",
-                "environment",
-                f"a file of the database that was just made in {home} is missing or changed",
-            )
         return True
 
 
 def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
-    program = next((one for one in options.programs if one.name == SERVER), None)
-    if program is None:
-        names = ", ".join(one.name for one in options.programs)
-        raise LaneError(
-            "database_no_server", "lane", f"no program is named {SERVER} among those that make the database ({names})"
-        )
+    [program] = [one for one in options.programs if one.name == SERVER]
     shutil.rmtree(options.datadir, ignore_errors=True)
     start.start(lane_dir, run, list(options.programs), restart=True)
     [server] = [entry for entry in records.records(lane_dir) if entry.name == SERVER]
@@ -205,7 +174,6 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
     shutil.copytree(options.datadir, fresh / "data")
     (fresh / STAMP).write_text(json.dumps(dict(_files(fresh / "data"))), encoding="utf-8")
     fresh.rename(home)
-    shutil.rmtree(options.datadir)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

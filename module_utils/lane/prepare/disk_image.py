@@ -33,12 +33,8 @@ def boot_volume(program: bytes, sectors: int = 2048) -> bytes:
     clusters = sectors - first_data
     needed = 2 + -(-len(program) // SECTOR)
     if needed > clusters or clusters > MOST_CLUSTERS:
-        raise LaneError(
-            "guest_build_failed",
-            "lane",
-            f"the program takes {needed} clusters of {SECTOR} bytes, and the volume has {clusters}",
-            "make it smaller",
-        )
+        problem = f"the program takes {needed} clusters of {SECTOR} bytes, and the volume has {clusters}"
+        raise LaneError("guest_build_failed", "lane", problem, "make it smaller")
     fat = [0xFF8, 0xFFF, 0xFFF, 0xFFF, *range(5, 2 + needed), 0xFFF]
     data = directory(entry(b".", 2, DIRECTORY), entry(b"..", 0, DIRECTORY), entry(b"BOOT", 3, DIRECTORY))
     data += directory(
@@ -54,29 +50,9 @@ def boot_volume(program: bytes, sectors: int = 2048) -> bytes:
 
 def boot_sector(sectors: int, fat_sectors: int) -> bytes:
     """The first sector: the volume's measures, a fixed serial number, no boot code."""
-    measures = struct.pack(
-        "<3s8sHBHBHHBHHHIIBBBI11s8s",
-        b"\xeb\x3c\x90",
-        b"POCKET  ",
-        SECTOR,
-        1,
-        RESERVED_SECTORS,
-        FATS,
-        ROOT_ENTRIES,
-        sectors,
-        0xF8,
-        fat_sectors,
-        32,
-        2,
-        0,
-        0,
-        0x80,
-        0,
-        0x29,
-        0x53585431,
-        b"POCKET".ljust(11),
-        b"FAT12".ljust(8),
-    )
+    measures = struct.pack("<3s8sHBHB", b"\xeb\x3c\x90", b"POCKET  ", SECTOR, 1, RESERVED_SECTORS, FATS)
+    measures += struct.pack("<HHBHHHII", ROOT_ENTRIES, sectors, 0xF8, fat_sectors, 32, 2, 0, 0)
+    measures += struct.pack("<BBBI11s8s", 0x80, 0, 0x29, 0x53585431, b"POCKET".ljust(11), b"FAT12".ljust(8))
     return measures.ljust(SECTOR - 2, b"\0") + b"\x55\xaa"
 
 
@@ -114,27 +90,9 @@ def qcow2(raw: bytes, cluster_bits: int = 12) -> bytes:
     places = iter(range(4 + tables, total))
     l2 = [copied | next(places) * size if any(block) else 0 for block in blocks]
     l1 = [copied | (4 + table) * size for table in range(tables)]
-    header = struct.pack(
-        ">4sIQIIQIIQQIIQQQQII",
-        b"QFI\xfb",
-        3,
-        0,
-        0,
-        cluster_bits,
-        len(raw),
-        0,
-        tables,
-        3 * size,
-        1 * size,
-        1,
-        0,
-        0,
-        0,
-        0,
-        0,
-        4,
-        104,
-    )
+    header = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, cluster_bits, len(raw))
+    header += struct.pack(">IIQQI", 0, tables, 3 * size, 1 * size, 1)
+    header += struct.pack(">IQQQQII", 0, 0, 0, 0, 0, 4, 104)
     parts = [
         header,
         struct.pack(">Q", 2 * size),

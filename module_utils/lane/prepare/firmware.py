@@ -31,10 +31,7 @@ class Pair:
 
 
 def find_pair(candidates: Sequence[tuple[str, str]] = PAIRS) -> Pair | None:
-    """The first pair that exists, checked; None when there is no CODE at all.
-
-    Raises LaneError (firmware) when a CODE has no VARS, or the two are not of one family.
-    """
+    """The first pair that exists, or None. Raises LaneError (firmware) when its CODE and VARS do not fit."""
     for code, variables in candidates:
         if os.path.exists(code):
             return check_pair(code, variables)
@@ -42,9 +39,7 @@ def find_pair(candidates: Sequence[tuple[str, str]] = PAIRS) -> Pair | None:
 
 
 def check_code(code: str) -> None:
-    """Raise LaneError (firmware) when OVMF's code cannot be read: qemu, which would report it as well, is not to blame
-    for it.
-    """
+    """Raise LaneError (firmware) when OVMF's code cannot be read; qemu would say so too, but is not to blame."""
     _size(code, "CODE")
 
 

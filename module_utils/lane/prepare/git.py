@@ -18,15 +18,7 @@ from ..core.errors import LaneError, one_line
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FETCH_LIMIT = 600.0  # seconds
 #: What git needs of the caller to reach a repository.
-KEEP = (
-    "SSH_AUTH_SOCK",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSL_*",
-    "GIT_PROXY_*",
-    "GIT_CONFIG_GLOBAL",
-    "XDG_CONFIG_HOME",
-)
+KEEP = "SSH_AUTH_SOCK GIT_SSH GIT_SSH_COMMAND GIT_SSL_* GIT_PROXY_* GIT_CONFIG_GLOBAL XDG_CONFIG_HOME".split()
 #: No hook, no daemon of the repository's own configuration, and a checkout of another user is read like one's own.
 QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "safe.directory=*")
 
@@ -35,15 +27,13 @@ QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "
 class Repository:
     """A repository and how to speak of it.
 
-    url: anything git takes; prefix: of the variables in messages; component: who is blamed when the repository lacks
-    what is asked for; purpose: a clause for a git that is missing; mark: for git's environment; log: a file for what
-    git says.
+    url: anything git takes; variable: what the user set to it; component: who is blamed when the repository lacks what
+    is asked for; mark: for git's environment; log: a file for what git says.
     """
 
     url: str
-    prefix: str
+    variable: str
     component: str
-    purpose: str
     mark: str | None
     log: str
 
@@ -110,9 +100,8 @@ class Repository:
         """The path of git. Raises LaneError (component host) when there is none."""
         git = command.find_program("git")
         if not git:
-            raise LaneError(
-                "no_git", "host", f"git is needed for {self.purpose}, and there is none on PATH", "apt-get install git"
-            )
+            problem = f"git is needed for {self.variable}={self.url}, and there is none on PATH"
+            raise LaneError("no_git", "host", problem, "apt-get install git")
         return git
 
     def _environment(self, network: bool) -> dict[str, str]:
@@ -134,26 +123,22 @@ class Repository:
                 "repository_unreadable",
                 "environment",
                 problem,
-                f"check {self.prefix} and the network",
+                f"check {self.variable} and the network",
                 evidence=self.log,
             )
         named = {name: commit for commit, _, name in (line.partition("\t") for line in done.out.splitlines())}
         for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"):
             if name in named:
                 return named[name]
-        fix = f"correct {self.prefix}; a commit needs all of its 40 digits"
+        fix = f"correct {self.variable}; a commit needs all of its 40 digits"
         raise LaneError("no_such_ref", self.component, f"{self.url} has no branch or tag {ref}", fix)
 
 
 def check_ref(variable: str, ref: str) -> None:
     """Refuse what can be no ref before it gets onto a command line. Raises LaneError (component environment)."""
     if not re.fullmatch(r"\w[\w./+-]*", ref, re.ASCII) or ".." in ref:
-        raise LaneError(
-            "no_such_ref",
-            "environment",
-            f"{variable} names {ref!r}, which cannot be a branch, a tag or a commit",
-            "correct it",
-        )
+        problem = f"{variable} names {ref!r}, which cannot be a branch, a tag or a commit"
+        raise LaneError("no_such_ref", "environment", problem, "correct it")
 
 
 def has_credentials(text: str) -> bool:
@@ -163,10 +148,7 @@ def has_credentials(text: str) -> bool:
 
 
 def check_url(variable: str, text: str) -> None:
-    """Refuse a URL with credentials in it: it would be on command lines and in logs.
-
-    Raises LaneError, which does not quote it.
-    """
+    """Refuse a URL with credentials, which would be on command lines and in logs; the error does not quote it."""
     if has_credentials(text):
         fix = "leave them to git's credential helper, ~/.netrc or pip's own configuration"
         raise LaneError(

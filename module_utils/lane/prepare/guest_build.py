@@ -7,20 +7,16 @@ fixtures/guests.yml records the image's sha256 and the source's, so that either 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core import command
-from ..core.errors import LaneError, one_line
+from ..core.errors import LaneError
 from ..core.private_dir import write_private
-from . import disk_image
-from . import pip as pip_command
+from . import cache, disk_image, pip
 
 REQUIREMENTS = "requirements.txt"
 TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")
@@ -78,10 +74,7 @@ def image_digest(image: Path) -> str | None:
 
 
 def field(text: str, guest: str, key: str) -> str:
-    """A plain value of a guest's entry in guests.yml, without its quotes.
-
-    This module edits the file, so that its comments stay.
-    """
+    """A value of a guest's entry, without quotes. The file is edited as text, so that its comments stay."""
     return _line(text, guest, key).group("value").strip("\"'")
 
 
@@ -97,12 +90,8 @@ def _line(text: str, guest: str, key: str) -> re.Match[str]:
     )
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
-        raise LaneError(
-            "guest_entry_invalid",
-            "lane",
-            f"guest {guest} has no field {key} in guests.yml",
-            "add it, indented by four blanks",
-        )
+        problem = f"guest {guest} has no field {key} in guests.yml"
+        raise LaneError("guest_entry_invalid", "lane", problem, "add it, indented by four blanks")
     return found
 
 
@@ -110,68 +99,30 @@ def compiler(source: Path, cache_dir: Path) -> Path:
     """The compiler that the source's requirements pin, installed into the cache by pip when it is not there yet."""
     requirements = source / REQUIREMENTS
     home = cache_dir / f"guest-compiler-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]}"
-    program = home / "ziglang" / "zig"
-    if program.exists():
-        return program
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".compiler-") as fresh:
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-deps",
-            "--only-binary=:all:",
-        ]
-        _run(
-            [*pip, "--require-hashes", "--target", fresh, "-r", str(requirements)],
-            INSTALL_LIMIT,
-            "install the guest's compiler",
-        )
-        try:
-            os.replace(fresh, home)
-        except OSError:
-            if not program.exists():  # else another build has put it there meanwhile
-                raise
-    return program
+    with cache.locked(cache_dir, home.name, INSTALL_LIMIT):
+        if not home.exists():
+            with cache.growing(cache_dir) as new:
+                what = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(requirements)]
+                arguments = ["install", "--target", str(new), *what]
+                env = pip.environment(None)
+                pip.run(pip.program(), arguments, env, INSTALL_LIMIT, "install the guest's compiler", "")
+                cache.publish(new, home)
+    return home / "ziglang" / "zig"
 
 
 def compile_program(source: Path, cache_dir: Path) -> bytes:
     """The guest as a UEFI program (PE32+)."""
     zig = compiler(source, cache_dir)
-    cache = str(cache_dir / "guest-objects")
-    env = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+    objects = str(cache_dir / "guest-objects")
+    env = {**command.environment(None), "ZIG_GLOBAL_CACHE_DIR": objects, "ZIG_LOCAL_CACHE_DIR": objects}
     with tempfile.TemporaryDirectory(prefix="guest-") as folder:
         program = Path(folder, "BOOTX64.EFI")
-        _run([str(zig), *TARGET, f"-femit-bin={program}"], COMPILE_LIMIT, "compile the guest", cwd=source, env=env)
+        argv = [str(zig), *TARGET, f"-femit-bin={program}"]
+        done = command.run(argv, env, COMPILE_LIMIT, "compile the guest", cwd=str(source))
+        if done.status:
+            problem = f"cannot compile the guest: status {done.status}: {pip.first_error(done.err)}"
+            raise LaneError("guest_build_failed", "lane", problem, f"correct the source in {source}")
         return program.read_bytes()
-
-
-def _run(
-    argv: Sequence[str], limit: float, purpose: str, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> None:
-    environment = pip_command.environment(None) | (env or {})
-    done = command.run(list(argv), environment, limit, purpose, cwd=str(cwd) if cwd else None)
-    if done.status == 0:
-        return
-    if "No module named pip" in done.err:
-        raise LaneError(
-            "no_pip",
-            "environment",
-            f"cannot {purpose}: {argv[0]} has no pip",
-            "install the Debian package python3-pip or run ./lane once",
-        )
-    said = (
-        [line for line in done.err.splitlines() if "error" in line.lower()]
-        or done.err.splitlines()
-        or ["it said nothing"]
-    )
-    where = f"correct the source in {cwd}" if cwd else ""
-    raise LaneError(
-        "guest_build_failed", "lane", f"cannot {purpose}: status {done.status}: {one_line(said[0], 300)}", where
-    )
 
 
 def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any]:
@@ -181,15 +132,9 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
     Returns changed, image, sha256, source_sha256, files (those to commit), diff (of guests.yml).
     """
     source_sha256 = source_digest(guest.source)
+    result = {"image": str(guest.image), "source_sha256": source_sha256}
     if check:
-        changed = not guest.as_recorded()
-        return {
-            "changed": changed,
-            "image": str(guest.image),
-            "sha256": guest.sha256,
-            "source_sha256": source_sha256,
-            "files": [],
-        }
+        return {**result, "changed": not guest.as_recorded(), "sha256": guest.sha256, "files": []}
     image = disk_image.qcow2(disk_image.boot_volume(compile_program(guest.source, cache_dir)))
     sha256 = hashlib.sha256(image).hexdigest()
     before = guest.guests_file.read_text(encoding="utf-8")
@@ -202,16 +147,6 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
     if after != before:
         write_private(guest.guests_file, after.encode(), 0o644)
         files.append(str(guest.guests_file))
-    return {
-        "changed": bool(files),
-        "image": str(guest.image),
-        "sha256": sha256,
-        "source_sha256": source_sha256,
-        "files": files,
-        "diff": {
-            "before": before,
-            "after": after,
-            "before_header": str(guest.guests_file),
-            "after_header": str(guest.guests_file),
-        },
-    }
+    name = str(guest.guests_file)
+    diff = {"before": before, "after": after, "before_header": name, "after_header": name}
+    return {**result, "changed": bool(files), "sha256": sha256, "files": files, "diff": diff}

@@ -79,10 +79,7 @@ def _download(guest: dict[str, Any], mark: str | None) -> bytes:
 
 @contextmanager
 def source_distribution(fetched: dict[str, str], why: str, mark: str | None) -> Iterator[Path]:
-    """A source distribution of the package index, for as long as the block runs; fetched: its name, version and sha256.
-
-    Raises LaneError (environment).
-    """
+    """A source distribution of the index, pinned by sha256, for as long as the block runs."""
     name, version = fetched["name"], fetched["version"]
     with tempfile.TemporaryDirectory(prefix="guest-image-") as folder:
         backend = Path(folder, "backend", "setuptools")
@@ -91,17 +88,8 @@ def source_distribution(fetched: dict[str, str], why: str, mark: str | None) -> 
         (backend / "build_meta.py").write_text(BACKEND.format(name=name, version=version), encoding="utf-8")
         pinned = Path(folder, "requirements.txt")
         pinned.write_text(f"{name}=={version} --hash=sha256:{fetched['sha256']}\n", encoding="utf-8")
-        how = [
-            "--no-deps",
-            "--no-binary",
-            name,
-            "--no-build-isolation",
-            "--require-hashes",
-            "--dest",
-            folder,
-            "-r",
-            str(pinned),
-        ]
+        how = ["--no-deps", "--no-build-isolation", "--require-hashes", "--no-binary", name]
+        how += ["--dest", folder, "-r", str(pinned)]
         env = {**pip.environment(mark), "PYTHONPATH": str(backend.parent)}
         pip.run(pip.program(), ["download", *how], env, LIMIT, f"download {name} {version}, {why}", "")
         yield next(Path(folder).glob("*.tar.gz"))

@@ -18,18 +18,11 @@ REQUIRED = {"image": str, "banner": str, "agent": bool}
 
 
 def entry(guests: dict[str, Any], name: str) -> dict[str, Any]:
-    """The guest of this name, complete.
-
-    Raises LaneError (environment) for an unknown guest or an entry that cannot be used.
-    """
+    """The guest of this name, complete. Raises LaneError (environment) for one that cannot be used."""
     if name not in guests:
         known = ", ".join(sorted(guests))
-        raise LaneError(
-            "guest_unknown",
-            "environment",
-            f"there is no guest {name!r} in guests.yml; it has {known}",
-            "correct lane_guest or lane_guests",
-        )
+        problem = f"there is no guest {name!r} in guests.yml; it has {known}"
+        raise LaneError("guest_unknown", "environment", problem, "correct lane_guest or lane_guests")
     found = dict(guests[name])
     for key, kind in REQUIRED.items():
         value = found.get(key)
@@ -86,9 +79,7 @@ def check_image(guest: dict[str, Any], path: Path) -> str:
 
 
 def private_vars(source: str, copy: str) -> None:
-    """A fresh copy of the firmware's variable store: one that was used before may have forgotten how to boot the disk
-    (docs/diagnosis.md).
-    """
+    """A fresh copy of the variable store: a used one may have forgotten how to boot (docs/diagnosis.md)."""
     try:
         shutil.copyfile(source, copy)
     except OSError as error:

@@ -11,14 +11,12 @@ from ..programs import records
 from . import program, python_env
 from .origin import CHECKOUT, CRATES, GIT, INDEX, KERBSIDE, PROXY, RYLL, Origin, brought_by, parse
 from .program import removed_words
-from .source import Place, record, resolve, sha256
+from .source import Place, provenance, record, resolve, sha256
 
 
 @dataclass(frozen=True)
 class Installed:
-    """facts: what the roles after it need; origins: the entries of origins.json; cached: nothing was fetched or built;
-    note: for the terminal.
-    """
+    """facts: for the roles after it; origins: of origins.json; cached: nothing was made; note: for the terminal."""
 
     facts: dict[str, Any]
     origins: dict[str, dict[str, Any]]
@@ -59,7 +57,7 @@ def install(
     if proxy_bin:
         path = proxy_bin
         digest = sha256(Path(proxy_bin)) if Path(proxy_bin).is_file() else None
-        origins["proxy"] = {**_nothing("environment", f"KERBSIDE_PROXY_BIN={proxy_bin}"), "sha256": digest}
+        origins["proxy"] = provenance("environment", f"KERBSIDE_PROXY_BIN={proxy_bin}", sha256=digest)
         note += "; kerbside-proxy as KERBSIDE_PROXY_BIN names it"
     elif named:
         proxy = resolve(PROXY, named, place, program.belongs_to_proxy)
@@ -71,11 +69,8 @@ def install(
         note += f"; its own kerbside-proxy, {how}" if not proxy_origin else f"; {made.note('kerbside-proxy', proxy)}"
     else:
         version = versions.get(PROXY.distribution)
-        origins["proxy"] = {
-            **_nothing("dependency", f"{PROXY.distribution}=={version}, required by kerbside"),
-            "version": version,
-            "sha256": sha256(Path(path)),
-        }
+        required = f"{PROXY.distribution}=={version}, required by kerbside"
+        origins["proxy"] = provenance("dependency", required, version, sha256(Path(path)))
     facts = {"bin": found["bin"], "python": found["python"], "versions": versions, "proxy": path}
     return Installed(facts, origins, cached, note)
 
@@ -107,7 +102,3 @@ def note_running(lane_dir: str) -> None:
     known = handed_over(lane_dir).get("lane_origins", {})
     if seen and "proxy" in known:
         record(lane_dir, proxy={**known["proxy"], "sha256": seen["sha256"]})
-
-
-def _nothing(kind: str, where: str) -> dict[str, Any]:
-    return {"kind": kind, "source": where, "version": None, "commit": None, "dirty": None, "sha256": None}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..core import limits
 from ..core.errors import LaneError
 
 #: Milliseconds of processor time that the loop of `speed` took on the machine that all time limits were chosen on (2
@@ -45,20 +46,16 @@ def speed() -> dict[str, float]:
 
 
 def _loop() -> float:
-    """Milliseconds of this thread's processor time for some integer arithmetic in Python, which most of kerbside's
-    start-up is as well.
-    """
+    """Milliseconds of this thread's processor time for integer arithmetic, like most of kerbside's start-up."""
     began, value = time.thread_time(), 0
     for step in range(STEPS):
         value = (value * 31 + step) & 0xFFFFFFFF
     return 1000 * (time.thread_time() - began)
 
 
-def check_limits(folders: list[str], cgroups: str = "/sys/fs/cgroup") -> None:
-    """Raise LaneError (host) when a limit of this machine or session is too low for any lane. folders: where a lane
-    writes.
-    """
-    for limit, there, needed, what in (*_files(), *_processes(Path(cgroups)), *_memory(Path(cgroups)), *_disk(folders)):
+def check_limits(folders: list[str]) -> None:
+    """Raise LaneError (host) when a limit is too low for any lane. folders: where a lane writes."""
+    for limit, there, needed, what in (*_files(), *_processes(), *_memory(), *_disk(folders)):
         if there < needed:
             amounts = [
                 f"{number >> 20} MiB of" if number > 1 << 20 or needed > 1 << 20 else str(number)
@@ -78,49 +75,37 @@ def _files() -> Iterator[Limit]:
         yield "ulimit -n", most, FILES, "open files"
 
 
-def _processes(cgroups: Path) -> Iterator[Limit]:
+def _processes() -> Iterator[Limit]:
     most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if most != resource.RLIM_INFINITY and os.geteuid() != 0:  # root is exempt: setrlimit(2)
         yield "ulimit -u", max(0, most - _threads_of_user(os.geteuid())), PROCESSES, "processes and threads"
-    for file, most, used in _cgroup_limits(cgroups, "pids", ("pids.max",), "pids.current"):
+    for file, most, used in _cgroup_limits("pids", ("pids.max",), "pids.current"):
         yield file, max(0, most - used), PROCESSES, "processes and threads"
 
 
-def _memory(cgroups: Path) -> Iterator[Limit]:
+def _memory() -> Iterator[Limit]:
     values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     yield "MemAvailable of /proc/meminfo", int(values["MemAvailable"].split()[0]) << 10, MEMORY, "memory"
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     if most != resource.RLIM_INFINITY:
         yield "ulimit -v", most, ADDRESS_SPACE, "address space"
-    for file, most, _ in _cgroup_limits(cgroups, "memory", ("memory.max", "memory.limit_in_bytes"), ""):
+    for file, most, _ in _cgroup_limits("memory", ("memory.max", "memory.limit_in_bytes"), ""):
         yield file, most, MEMORY, "memory"
 
 
 def _disk(folders: list[str]) -> Iterator[Limit]:
     for folder in folders:
-        there = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
+        there = limits.existing(folder)
         yield f"the disk of {there}", shutil.disk_usage(there).free, DISK, "room"
 
 
-def _cgroup_limits(
-    cgroups: Path, controller: str, maximums: tuple[str, ...], current: str
-) -> Iterator[tuple[str, int, int]]:
-    """The limits of this process's control group and of those above it, in version 1 or 2: (file, most, used); without
-    `current`, nothing is used.
-    """
-    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", controller):
-            continue
-        root = cgroups / controllers
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            for file in (folder / name for name in maximums):
-                with contextlib.suppress(OSError, ValueError):  # no such limit, or the word max
-                    most = int(file.read_text(encoding="ascii"))
-                    yield str(file), most, int((folder / current).read_text(encoding="ascii")) if current else 0
-            if folder == root:
-                break
+def _cgroup_limits(controller: str, maximums: tuple[str, ...], current: str) -> Iterator[tuple[str, int, int]]:
+    """The limits of this cgroup and of those above it: (file, most, used). current: the file of what is used."""
+    for folder in limits.cgroups(controller):
+        for file in (folder / name for name in maximums):
+            with contextlib.suppress(OSError, ValueError):  # no such limit, or the word max
+                most = int(file.read_text(encoding="ascii"))
+                yield str(file), most, int((folder / current).read_text(encoding="ascii")) if current else 0
 
 
 def _threads_of_user(user: int) -> int:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ..core.private_dir import read_json
-from . import cache, pip
+from . import cache
 from .python_env import STAMP, run
 from .source import Place
 
@@ -64,22 +64,11 @@ def build(place: Place, pins: str) -> str:
 
 def _make(place: Place, folder: Path, pins: str) -> str:
     python = str(folder / "bin" / "python")
-    run(
-        place,
-        [os.path.realpath(sys.executable), "-m", "venv", str(folder)],
-        "make a virtual environment for the modules",
-    )
-    own = [python, "-m", "pip"]
+    own = os.path.realpath(sys.executable)
+    run(place, [own, "-m", "venv", str(folder)], "make a virtual environment for the modules")
     wanted = folder / "requirements.txt"
     wanted.write_text(pins, encoding="utf-8")
     arguments = ["install", "--no-deps", "--require-hashes", "-r", str(wanted)]
-    pip.run(
-        own,
-        arguments,
-        pip.environment(place.mark, own),
-        place.limit,
-        "install the packages that the lane's modules need",
-        place.log,
-    )
+    place.pip(arguments, "install the packages that the lane's modules need", python=python)
     run(place, [python, "-c", TRY], "import what was installed for the modules")
     return python

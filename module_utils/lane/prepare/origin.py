@@ -23,14 +23,8 @@ from . import git
 
 ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
 INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE, CRATES = (
-    "index",
-    "requirement",
-    "git",
-    "checkout",
-    "file",
-    "archive",
-    "crates",
-)
+    "index requirement git checkout file archive crates"
+).split()
 #: What `<name> @ <url>` looks like (PEP 508).
 DIRECT = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*@\s*(\S+://\S+|git\+\S+)")
 #: A version as PEP 440 writes it, near enough to tell it from a requirement; pip has the last word.
@@ -96,9 +90,7 @@ INPUTS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """kind: one of the above. source: the version, the requirement, the URL, or the absolute path. ref: of a git
-    repository.
-    """
+    """kind: one of the above. source: version, requirement, URL or absolute path. ref: of a git repository."""
 
     kind: str
     source: str
@@ -131,10 +123,7 @@ def parse(product: Product, text: str, here: str) -> Origin | None:
 
 
 def check(inputs: Mapping[str, Any]) -> None:
-    """Check every origin among the inputs of the roles.
-
-    Raises LaneError like `parse`, and for one that may not be empty.
-    """
+    """Check the origins among the roles' inputs. Raises LaneError like `parse`, and for one that may not be empty."""
     for name, product in INPUTS.items():
         if (
             name in inputs
@@ -145,9 +134,7 @@ def check(inputs: Mapping[str, Any]) -> None:
 
 
 def brought_by(product: Product, kerbside: Origin | None) -> Origin | None:
-    """The origin of the proxy or the image when the kerbside under test brings it and no other is named: the same
-    repository or checkout.
-    """
+    """The same repository or checkout, when the kerbside under test brings this product; else None."""
     if kerbside is None or kerbside.kind not in (GIT, CHECKOUT):
         return None
     return kerbside if kerbside.kind == GIT or Path(kerbside.source, product.markers[0]).is_file() else None
@@ -197,30 +184,18 @@ def _of_url(url: str, here: str) -> Origin:
 
 def _check_path(product: Product, origin: Origin) -> None:
     if not os.path.exists(origin.source):
-        raise LaneError(
-            "origin_not_there",
-            "environment",
-            f"{product.variable} names {origin.source}, and nothing is there",
-            "correct the path",
-        )
+        problem = f"{product.variable} names {origin.source}, and nothing is there"
+        raise LaneError("origin_not_there", "environment", problem, "correct the path")
     if not os.access(origin.source, os.R_OK):
-        raise LaneError(
-            "origin_not_there",
-            "environment",
-            f"{product.variable} names {origin.source}, which this user cannot read",
-            "correct its mode",
-        )
+        problem = f"{product.variable} names {origin.source}, which this user cannot read"
+        raise LaneError("origin_not_there", "environment", problem, "correct its mode")
     if origin.kind == CHECKOUT and not any(Path(origin.source, name).is_file() for name in product.markers):
         raise _unusable(product, origin.source, f"that folder has no {' or '.join(product.markers)}")
 
 
 def _unusable(product: Product, text: str, why: str) -> LaneError:
-    return LaneError(
-        "origin_unusable",
-        "environment",
-        f"{product.variable} is {text!r}, which names no {product.name} to test: {why}",
-        "docs/origins.md has the forms",
-    )
+    problem = f"{product.variable} is {text!r}, which names no {product.name} to test: {why}"
+    return LaneError("origin_unusable", "environment", problem, "docs/origins.md has the forms")
 
 
 def _canonical(name: str) -> str:

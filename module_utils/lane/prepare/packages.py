@@ -19,7 +19,6 @@ from typing import Any
 
 from ..core import command
 from ..core.errors import LaneError, one_line
-from ..core.private_dir import write_private
 from ..protocols.qmp import QmpError
 from . import firmware
 from .probe_qemu import ProbeQemu
@@ -89,28 +88,13 @@ class Survey:
 
 
 def release(os_release: str = "/etc/os-release") -> str:
-    """The distribution and its release as one word, such as debian-12 (os-release(5): ID and VERSION_ID); "unknown"
-    without the file.
-    """
+    """The distribution, such as debian-12 (ID and VERSION_ID of os-release(5)); "unknown" without the file."""
     try:
         text = Path(os_release).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "unknown"
     found = {key: value.strip("\"'") for key, value in re.findall(r"(?m)^([A-Z_]+)=(.*)$", text)}
     return "-".join(part for part in (found.get("ID", "unknown"), found.get("VERSION_ID", "")) if part)
-
-
-def check_table(table: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-    """Raise LaneError (lane) unless every release of the table gives a package for every need, and for nothing else."""
-    for name, packages in table.items():
-        odd_needs = (set(packages) ^ set(NEEDS)) - set(OPTIONAL)
-        if odd_needs or not all(packages.values()):
-            odd = ", ".join(sorted(odd_needs) or sorted(need for need in packages if not packages[need]))
-            raise LaneError(
-                "packages_table_wrong",
-                "lane",
-                f"roles/deps/vars/main.yml needs one entry with a package for each need on {name}; check {odd}",
-            )
 
 
 def missing_tools() -> list[str]:
@@ -177,12 +161,8 @@ def prove(found: Survey, folder: str, log: str, mark: str | None, start_limit: f
     arguments = [
         *("-machine", "q35,accel=tcg", "-S", "-m", "32", "-nodefaults", "-vga", "std", "-display", "none"),
         *("-spice", "unix=on,addr={home}/s,disable-ticketing=on", "-device", "virtio-serial-pci"),
-        *(
-            "-chardev",
-            "spicevmc,id=vdagent,name=vdagent",
-            "-device",
-            "virtserialport,chardev=vdagent,name=com.redhat.spice.0",
-        ),
+        *("-chardev", "spicevmc,id=vdagent,name=vdagent"),
+        *("-device", "virtserialport,chardev=vdagent,name=com.redhat.spice.0"),
         *("-drive", f"if=pflash,format=raw,readonly=on,file={found.firmware.code}"),
         *("-drive", f"if=pflash,format=raw,snapshot=on,file={found.firmware.vars}"),
     ]
@@ -254,25 +234,6 @@ def cache_key(found: Survey) -> str:
         except OSError:
             parts.append([path])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-
-
-def read_cache(cache_dir: str, key: str) -> dict[str, Any] | None:
-    """An earlier proof for this key, or None."""
-    try:
-        known = json.loads(Path(cache_dir, "deps", f"{key}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return known if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()) else None
-
-
-def write_cache(cache_dir: str, key: str, proof: dict[str, Any]) -> None:
-    """Keep a proof, and remove earlier ones."""
-    path = Path(cache_dir, "deps", f"{key}.json")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(path, json.dumps(proof, indent=1).encode())
-    for other in path.parent.glob("*.json"):
-        if other != path:
-            other.unlink(missing_ok=True)
 
 
 def describe(found: Survey, packages: Mapping[str, Sequence[str]] | None) -> str:

@@ -65,20 +65,14 @@ def environment(mark: str | None, pip: list[str] | None = None) -> dict[str, str
 
 
 def program() -> list[str]:
-    """A pip that works without a virtual environment: this Python's own, else one on PATH. Raises LaneError (host)
-    when there is none.
-    """
+    """This Python's own pip, else one on PATH. Raises LaneError (host) when there is none."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     for name in ("pip3", "pip"):
         if path := command.find_program(name):
             return [path]
-    raise LaneError(
-        "no_pip",
-        "host",
-        f"pip is needed, {sys.executable} has none and there is no pip3 on PATH",
-        "apt-get install python3-pip",
-    )
+    problem = f"pip is needed, {sys.executable} has none and there is no pip3 on PATH"
+    raise LaneError("no_pip", "host", problem, "apt-get install python3-pip")
 
 
 def run(
@@ -106,13 +100,8 @@ def run(
 def failure(said: str, what: str, log: str, component: str) -> LaneError:
     """The error for a pip that failed with these words."""
     if found := NO_COMPILER.search(said):
-        return LaneError(
-            "no_compiler",
-            "host",
-            f"pip could not {what}: {found[1]} is not installed",
-            "run the role deps",
-            evidence=log,
-        )
+        problem = f"pip could not {what}: {found[1]} is not installed"
+        return LaneError("no_compiler", "host", problem, "run the role deps", evidence=log)
     unreachable = UNREACHABLE.findall(said)
     missing = re.search(r"No matching distribution found for (.+)", said)
     if unreachable and (
@@ -138,13 +127,8 @@ def failure(said: str, what: str, log: str, component: str) -> LaneError:
         )
     if "DO NOT MATCH THE HASHES" in said or "do not match the hashes" in said.lower():
         fix = "the file on the index is not the one that was checked; correct the hashes, or the index"
-        return LaneError(
-            "wrong_hash",
-            "environment",
-            f"pip could not {what}: the file has another hash than it may have",
-            fix,
-            evidence=log,
-        )
+        problem = f"pip could not {what}: the file has another hash than it may have"
+        return LaneError("wrong_hash", "environment", problem, fix, evidence=log)
     built = re.search(r"lines of output\]\n(.*?)\[end of output\]", said, re.DOTALL)
     if built or "metadata-generation-failed" in said or "Failed building wheel" in said:
         why = first_error(built[1] if built else said)
@@ -169,12 +153,8 @@ def failure(said: str, what: str, log: str, component: str) -> LaneError:
     errors = [line for line in said.splitlines() if line.startswith("ERROR:")]
     if "ResolutionImpossible" not in said:
         component = "environment"
-    return LaneError(
-        "pip_failed",
-        component,
-        f"pip could not {what}: {one_line((errors or said.splitlines() or ['it said nothing'])[-1], 300)}",
-        evidence=log,
-    )
+    problem = f"pip could not {what}: {one_line((errors or said.splitlines() or ['it said nothing'])[-1], 300)}"
+    return LaneError("pip_failed", component, problem, evidence=log)
 
 
 def first_error(said: str) -> str:
@@ -186,9 +166,7 @@ def first_error(said: str) -> str:
 
 
 def check_project(folder: Path, component: str) -> None:
-    """Raise LaneError (package_broken) when the checkout's pyproject.toml cannot be read; pip shows a traceback of
-    its own then.
-    """
+    """Raise LaneError for a pyproject.toml that cannot be read, where pip would show a traceback of its own."""
     path = folder / "pyproject.toml"
     try:
         tomllib.loads(path.read_text(encoding="utf-8") if path.exists() else "")

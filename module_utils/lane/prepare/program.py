@@ -20,9 +20,9 @@ from typing import Any
 from ..core import command
 from ..core.errors import LaneError, one_line
 from ..core.private_dir import read_json
-from . import cache, pip, rust, tree
+from . import cache, rust, tree
 from .origin import CHECKOUT, CRATES, GIT, RYLL, Product
-from .source import FETCH_LIMIT, Place, Source, folder, sha256
+from .source import Place, Source, folder, sha256
 
 RECORD = "record.json"
 RECIPE = 1  # raised when what is built from the same source changes
@@ -30,9 +30,7 @@ RECIPE = 1  # raised when what is built from the same source changes
 
 @dataclass(frozen=True)
 class Program:
-    """path: of the program; version: as it says itself, or its package; origin: its entry of origins.json; cached:
-    nothing was fetched or built.
-    """
+    """version: as it says itself, or its package; origin: of origins.json; cached: nothing was fetched or built."""
 
     path: str
     version: str
@@ -58,9 +56,7 @@ def removed_words(names: tuple[str, ...]) -> str:
 
 
 def belongs_to_proxy(name: str) -> bool:
-    """Whether the proxy may depend on this file of a checkout of kerbside: anything but its Python code and its pages;
-    cargo knows it exactly.
-    """
+    """Whether the proxy may depend on this file of kerbside: anything but its Python code and its pages."""
     return name.startswith("rust/") or not name.endswith((".py", ".md", ".rst", ".qcow2"))
 
 
@@ -75,9 +71,7 @@ def home(place: Place, product: Product, source: Source, features: tuple[str, ..
 def find(
     place: Place, product: Product, source: Source, features: tuple[str, ...] = (), hashes: tuple[str, ...] = ()
 ) -> Program | None:
-    """What is ready in the cache; None when nothing is, when the program is damaged, or when its wheel has none of the
-    hashes.
-    """
+    """What is ready in the cache; None when nothing is, it is damaged, or its wheel has none of the hashes."""
     where = home(place, product, source, features)
     known, path = read_json(where / RECORD, {}), where / product.crate
     if (
@@ -119,11 +113,8 @@ def provide(
             program.chmod(0o755)
             said, commit = ask(product, str(program), place.mark)
             if said and version and said != version:
-                raise LaneError(
-                    "wrong_program",
-                    product.component,
-                    f"{product.name} {version} of {source.words()} says that it is {said}",
-                )
+                problem = f"{product.name} {version} of {source.words()} says that it is {said}"
+                raise LaneError("wrong_program", product.component, problem)
             kept: dict[str, Any] = {
                 "size": program.stat().st_size,
                 "sha256": sha256(program),
@@ -170,10 +161,7 @@ def _origin(source: Source, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(place: Place, product: Product, source: Source, features: tuple[str, ...], new: Path, program: Path) -> str:
-    """Build it with cargo to `program`, in a copy of the source that stays, so that cargo builds only what changed.
-
-    Returns the package's version.
-    """
+    """Build it with cargo, in a copy that stays so that only changes are built. Returns the version."""
     work = place.family("cargo") / product.distribution
     cache.make_private(work)
     env = rust.environment(place.mark, work)
@@ -218,9 +206,8 @@ def _download(place: Place, product: Product, source: Source, hashes: tuple[str,
         " ".join([source.requirement, *(f"--hash=sha256:{digest}" for digest in hashes or source.hashes)]) + "\n",
         encoding="utf-8",
     )
-    env = {**pip.environment(place.mark), "TMPDIR": str(new)}
     arguments = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(new), "-r", str(wanted)]
-    pip.run(pip.program(), arguments, env, FETCH_LIMIT, f"download {source.requirement}", place.log)
+    place.pip(arguments, f"download {source.requirement}", folder=new)
     [wheel] = new.glob("*.whl")
     return wheel
 
@@ -231,11 +218,8 @@ def _unpack(product: Product, wheel: Path, program: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if re.fullmatch(rf"[^/]+\.data/scripts/{product.crate}", name)]
             if len(names) != 1:
-                raise LaneError(
-                    "wrong_program",
-                    product.component,
-                    f"{wheel.name} has {len(names)} programs named {product.crate}, and should have one",
-                )
+                problem = f"{wheel.name} has {len(names)} programs named {product.crate}, and should have one"
+                raise LaneError("wrong_program", product.component, problem)
             with archive.open(names[0]) as packed, open(program, "wb") as out:
                 shutil.copyfileobj(packed, out, 1 << 20)
     except zipfile.BadZipFile as error:

@@ -63,16 +63,12 @@ class Environment:
 
 
 def belongs(name: str) -> bool:
-    """Whether kerbside's Python package may depend on this file of its checkout: the proxy's source is a product of its
-    own.
-    """
+    """Whether kerbside's Python package may depend on this file: the proxy's source is a product of its own."""
     return not name.startswith("rust/")
 
 
 def find(cache_dir: str, wanted: Environment) -> dict[str, Any] | None:
-    """What is ready in the cache: {"bin", "python", "versions", "sha256"}; None without it, or when a file of it is
-    missing or has another size.
-    """
+    """What is ready in the cache; None without it, or when a file of it is missing or has another size."""
     home = wanted.home(cache_dir)
     known = read_json(home / STAMP, None)
     if not isinstance(known, dict) or not os.access(known["python"], os.X_OK) or _files(home) != known["files"]:
@@ -96,19 +92,14 @@ def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]
             _make(place, wanted, home)
         found = find(place.cache_dir, wanted)
         if found is None:
-            raise LaneError(
-                "environment_broken",
-                "environment",
-                f"the environment {home} is not as it was made a moment ago",
-                "check that folder's disk",
-            )
+            problem = f"the environment {home} is not as it was made a moment ago"
+            raise LaneError("environment_broken", "environment", problem, "check that folder's disk")
         return found, cache.prune(home.parent, f"{NAME}-")
 
 
 def _make(place: Place, wanted: Environment, home: Path) -> None:
     python, source = str(home / "bin" / "python"), wanted.source
     run(place, [sys.executable, "-m", "venv", str(home)], "make a virtual environment")
-    env, own = pip.environment(place.mark), [python, "-m", "pip"]
     component = KERBSIDE.component if source.origin.kind in (GIT, CHECKOUT, FILE) else "environment"
     with cache.growing(home.parent) as new:
         what = source.requirement or source.path
@@ -118,24 +109,14 @@ def _make(place: Place, wanted: Environment, home: Path) -> None:
             what = str(new / "source")
         if not what.endswith(".whl") and not source.requirement:
             arguments = ["wheel", "--no-deps", "--wheel-dir", str(new / "wheel"), what]
-            pip.run(own, arguments, env, place.limit, f"build kerbside of {source.words()}", place.log, component)
+            place.pip(arguments, f"build kerbside of {source.words()}", component, python)
             [what] = [str(path) for path in (new / "wheel").glob("*.whl")]
-        pip.run(
-            own, ["install", "--no-deps", what], env, place.limit, f"install {Path(what).name}", place.log, component
-        )
+        place.pip(["install", "--no-deps", what], f"install {Path(what).name}", component, python)
     needs = json.loads(
         run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component)
     )
     if needs or wanted.extra:
-        pip.run(
-            own,
-            ["install", *needs, *wanted.extra],
-            env,
-            place.limit,
-            "install the dependencies of kerbside",
-            place.log,
-            component,
-        )
+        place.pip(["install", *needs, *wanted.extra], "install the dependencies of kerbside", component, python)
     versions, record, missing = json.loads(run(place, [python, "-c", INSTALLED, NAME], "list what was installed"))
     if missing:
         problem = f"pip installed kerbside without an error, but {missing[0]} is not there"
@@ -160,12 +141,8 @@ def _check_dependencies(place: Place, python: str, wanted: Environment) -> None:
         if done.status and not any(f"requires {name}, which is not installed" in line for name in wanted.without)
     ]
     if odd:
-        raise LaneError(
-            "environment_broken",
-            "environment",
-            f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}",
-            evidence=place.log,
-        )
+        problem = f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}"
+        raise LaneError("environment_broken", "environment", problem, evidence=place.log)
 
 
 def _files(home: Path) -> dict[str, int]:

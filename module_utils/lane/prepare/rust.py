@@ -22,14 +22,8 @@ from ..core.errors import LaneError, one_line
 
 #: What cargo, rustup and rustc may keep from the caller: where they live and how they reach registries.
 KEEP = (
-    "CARGO_HTTP_*",
-    "CARGO_NET_*",
-    "CARGO_REGISTRY_*",
-    "CARGO_REGISTRIES_*",
-    "CARGO_SOURCE_*",
-    "RUSTUP_HOME",
-    "RUSTUP_DIST_SERVER",
-)
+    "CARGO_HTTP_* CARGO_NET_* CARGO_REGISTRY_* CARGO_REGISTRIES_* CARGO_SOURCE_* RUSTUP_HOME RUSTUP_DIST_SERVER"
+).split()
 #: The same in a config.toml.
 TABLES = ("source", "registry", "registries", "http", "net", "credential-alias")
 GET_RUST = (
@@ -51,9 +45,7 @@ UNREACHABLE = re.compile(
 
 @dataclass(frozen=True)
 class Cargo:
-    """A toolchain and how to call it. cargo: its path; version: rustc's; configs: --config options for the source's own
-    configuration.
-    """
+    """version: rustc's; configs: --config options for the source's own configuration."""
 
     cargo: str
     version: tuple[int, ...]
@@ -75,9 +67,7 @@ class Cargo:
 
 
 def environment(mark: str | None, work: Path) -> dict[str, str]:
-    """For cargo: network and registry settings of the caller, nothing that changes what is built. work: the lane's
-    folder for cargo's own files.
-    """
+    """The caller's network and registry settings, nothing that changes what is built. work: for cargo's own files."""
     env = command.environment(mark, KEEP, network=True)
     home = Path(os.environ.get("CARGO_HOME") or os.path.join(env["HOME"], ".cargo"))
     own = {"CARGO_TARGET_DIR": str(work / "target"), "CARGO_ENCODED_RUSTFLAGS": "", "CARGO_TERM_COLOR": "never"}
@@ -86,10 +76,7 @@ def environment(mark: str | None, work: Path) -> dict[str, str]:
 
 
 def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str) -> Cargo:
-    """The toolchain for the package in folder, below the checkout root.
-
-    Raises LaneError (host) when there is none, or rustup cannot provide the one that is asked for.
-    """
+    """The toolchain for the package in folder, below root. Raises LaneError (host) when there is none that works."""
     cargo, rustc, rustup = (_which(name, env) for name in ("cargo", "rustc", "rustup"))
     if not cargo or not rustc:
         lacking = "cargo" if not cargo else "rustc"
@@ -129,21 +116,8 @@ def build(
     if fetched.status:
         raise failure(cargo, fetched, f"resolve the crates of {crate}")
     chosen = _features(features, default_features)
-    built = cargo.run(
-        [
-            "build",
-            "--release",
-            "-p",
-            crate,
-            *manifest,
-            *chosen,
-            "--offline",
-            "--message-format",
-            "json-render-diagnostics",
-        ],
-        limit,
-        f"build {crate}",
-    )
+    how = ["--release", "--offline", "--message-format", "json-render-diagnostics"]
+    built = cargo.run(["build", "-p", crate, *manifest, *chosen, *how], limit, f"build {crate}")
     if built.status:
         raise failure(cargo, built, f"build {crate}")
     for line in built.out.splitlines():
@@ -162,21 +136,13 @@ def build(
 def install(
     cargo: Cargo, crate: str, version: str, root: Path, features: tuple[str, ...], default_features: bool, limit: float
 ) -> Path:
-    """Build a release from crates.io, with the dependencies that it was released with.
-
-    Raises LaneError like `build`.
-    """
+    """Build a release from crates.io, with the dependencies of that release. Raises LaneError like `build`."""
     chosen = _features(features, default_features)
     arguments = ["install", crate, "--version", f"={version}", "--locked", "--force", "--root", str(root), *chosen]
     done = cargo.run(arguments, limit, f"install {crate} {version}")
     if re.search(r"could not find `.*` in registry|is not a valid semver", done.err):
-        raise LaneError(
-            "no_such_version",
-            "environment",
-            f"crates.io has no {crate} {version}",
-            "correct the version",
-            evidence=cargo.log,
-        )
+        problem = f"crates.io has no {crate} {version}"
+        raise LaneError("no_such_version", "environment", problem, "correct the version", evidence=cargo.log)
     if done.status:
         raise failure(cargo, done, f"build {crate} {version}")
     return root / "bin" / crate
@@ -188,13 +154,8 @@ def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
         if re.search(
             rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]", done.err
         ) and not command.find_program(tool):
-            return LaneError(
-                "no_compiler",
-                "host",
-                f"cargo could not {what}: {tool} is not installed",
-                "run the role deps",
-                evidence=cargo.log,
-            )
+            problem = f"cargo could not {what}: {tool} is not installed"
+            return LaneError("no_compiler", "host", problem, "run the role deps", evidence=cargo.log)
     if UNREACHABLE.search(done.err) and "could not compile" not in done.err:
         why = one_line(done.said, 300)
         return LaneError(
@@ -252,18 +213,12 @@ def _check_version(have: tuple[int, ...], asked: str | None, where: str, compone
     number = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", asked or "")
     if number and have < tuple(int(part) for part in number.groups(default="0")):
         is_now = ".".join(str(part) for part in have)
-        raise LaneError(
-            "rust_too_old",
-            "host",
-            f"{component} needs rustc {asked} ({where}), and it is {is_now}",
-            f"run rustup update, or {GET_RUST}",
-        )
+        problem = f"{component} needs rustc {asked} ({where}), and it is {is_now}"
+        raise LaneError("rust_too_old", "host", problem, f"run rustup update, or {GET_RUST}")
 
 
 def _home(home: Path, work: Path) -> Path:
-    """The caller's cargo home, or one of the lane's own with the registries of it when the configuration there says
-    more than how these are reached.
-    """
+    """The caller's cargo home, or one with nothing but its registries when the configuration there says more."""
     config = next((home / name for name in ("config.toml", "config") if (home / name).is_file()), None)
     if config is None:
         return home

@@ -39,14 +39,28 @@ FETCH_LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where things go. cache_dir: the lane's cache; mark: for the programs that run; log: a file for what builds say;
-    limit: seconds for a build.
-    """
+    """mark: for the programs that run; log: a file for what builds say; limit: seconds for a build."""
 
     cache_dir: str
     mark: str | None
     log: str
     limit: float
+
+    def pip(
+        self,
+        arguments: list[str],
+        what: str,
+        component: str = "environment",
+        python: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Run the pip of an environment's Python, or one of this machine that fetches something; see pip.run.
+
+        folder: for its temporary files.
+        """
+        own = [python, "-m", "pip"] if python else pip.program()
+        env = {**pip.environment(self.mark, own), **({"TMPDIR": str(folder)} if folder else {})}
+        pip.run(own, arguments, env, self.limit if python else FETCH_LIMIT, what, self.log, component)
 
     def family(self, name: str) -> Path:
         """A part of the cache."""
@@ -55,9 +69,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Source:
-    """origin: what was named; identity: changes with the content; requirement, hashes: for pip; commit, dirty: of a
-    repository; path: of a local file.
-    """
+    """identity: changes with the content; requirement, hashes: for pip; commit, dirty: git's; path: a local file."""
 
     origin: Origin
     identity: str
@@ -81,13 +93,22 @@ class Source:
 
     def provenance(self, version: str | None, sha256: str | None) -> dict[str, Any]:
         """The entry of origins.json."""
-        where = {
-            "kind": self.origin.kind,
-            "source": str(self.origin),
-            "version": version,
-            "commit": self.commit or None,
-        }
-        return {**where, "dirty": self.dirty, "sha256": sha256}
+        return provenance(
+            self.origin.kind, str(self.origin), version, sha256, commit=self.commit or None, dirty=self.dirty
+        )
+
+
+def provenance(
+    kind: str,
+    source: str,
+    version: str | None = None,
+    sha256: str | None = None,
+    *,
+    commit: str | None = None,
+    dirty: bool | None = None,
+) -> dict[str, Any]:
+    """An entry of origins.json, which has the same keys for every product."""
+    return {"kind": kind, "source": source, "version": version, "commit": commit, "dirty": dirty, "sha256": sha256}
 
 
 def resolve(
@@ -125,10 +146,7 @@ def resolve(
 
 
 def folder(product: Product, source: Source, place: Place) -> Path:
-    """The checkout itself: the user's own, which nobody may write to, or the commit of a repository in the cache.
-
-    Take a copy to build in.
-    """
+    """The user's own checkout, or a commit in the cache. Nobody may write there: take a copy to build in."""
     if source.origin.kind == CHECKOUT:
         return Path(source.origin.source)
     repo = repository(product, source.origin, place)
@@ -140,9 +158,7 @@ def folder(product: Product, source: Source, place: Place) -> Path:
 
 def repository(product: Product, origin: Origin, place: Place) -> git.Repository:
     """The git repository of an origin."""
-    return git.Repository(
-        origin.source, product.variable, product.component, f"{product.variable}={origin.source}", place.mark, place.log
-    )
+    return git.Repository(origin.source, product.variable, product.component, place.mark, place.log)
 
 
 def sha256(path: Path) -> str:
@@ -186,12 +202,8 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
     if path.is_file():
         return path, source.provenance(None, sha256(path))
     if named:
-        raise LaneError(
-            "origin_unusable",
-            "environment",
-            f"{IMAGE.variable} is {origin}, which has no {inside}",
-            "name the image itself",
-        )
+        problem = f"{IMAGE.variable} is {origin}, which has no {inside}"
+        raise LaneError("origin_unusable", "environment", problem, "name the image itself")
     return None
 
 
@@ -200,18 +212,8 @@ def _newest(product: Product, requirement: str, place: Place) -> tuple[str, str]
     cache.make_private(place.family("venvs"))
     with cache.growing(place.family("venvs")) as new:
         report = new / "report.json"
-        arguments = [
-            "install",
-            "--dry-run",
-            "--ignore-installed",
-            "--no-deps",
-            "--only-binary",
-            product.distribution,
-            "--report",
-            str(report),
-            requirement,
-        ]
-        pip.run(pip.program(), arguments, pip.environment(place.mark), FETCH_LIMIT, f"resolve {requirement}", place.log)
+        arguments = ["install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", product.distribution]
+        place.pip([*arguments, "--report", str(report), requirement], f"resolve {requirement}")
         [entry] = json.loads(report.read_text(encoding="utf-8"))["install"]
     return entry["metadata"]["version"], entry["download_info"].get("archive_info", {}).get("hashes", {}).get(
         "sha256", ""
@@ -223,16 +225,8 @@ def _fetched(product: Product, url: str, place: Place) -> Path:
     root = place.family("sources")
     cache.make_private(root)
     with cache.growing(root) as new:
-        env = {**pip.environment(place.mark), "TMPDIR": str(new)}
-        pip.run(
-            pip.program(),
-            ["download", "--no-deps", "--dest", str(new), url],
-            env,
-            FETCH_LIMIT,
-            f"download {url}",
-            place.log,
-            product.component,
-        )
+        arguments = ["download", "--no-deps", "--dest", str(new), url]
+        place.pip(arguments, f"download {url}", product.component, folder=new)
         [path] = [path for path in new.iterdir() if path.is_file()]
         home = root / f"archive-{sha256(path)[:16]}"
         if not home.exists():

@@ -25,9 +25,7 @@ LIMIT = 60.0  # seconds for a git command
 
 
 def files(root: Path) -> list[str]:
-    """The files of a checkout, relative to it and sorted: what git tracks and what it does not ignore, as far as it is
-    there.
-    """
+    """The files of a checkout, sorted: what git tracks and what it does not ignore, as far as it is there."""
     done = _git(root, "ls-files", "-co", "-z", "--exclude-standard")
     if done.status:
         return sorted(_walk(root))
@@ -93,12 +91,8 @@ def _clone(root: Path, target: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     done = _git(root, "clone", "-q", "--shared", "--no-checkout", "--template=", str(root), str(new))
     if done.status:
-        raise LaneError(
-            "repository_unreadable",
-            "environment",
-            f"git cannot clone {root}: {one_line(done.said, 300)}",
-            f"run git status in {root}",
-        )
+        problem = f"git cannot clone {root}: {one_line(done.said, 300)}"
+        raise LaneError("repository_unreadable", "environment", problem, f"run git status in {root}")
     os.rename(new / ".git", target / ".git")
     shutil.rmtree(new)
 

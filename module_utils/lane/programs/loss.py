@@ -17,7 +17,6 @@ from .records import Record, ended_how, records, status_file
 
 #: Seconds between two checks of the lane's programs.
 CHECK_EVERY = 0.25
-GROUPS = proc.Groups()
 #: Process states (proc(5)) in which nothing runs until somebody sends SIGCONT.
 STOPPED = "Tt"
 #: Signals that come from elsewhere: the log of a program that was killed by one does not say why.
@@ -26,16 +25,13 @@ KILLS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 PROXY = "kerbside-proxy"
 #: Is started anew by each check; that of an earlier check may have ended.
 CLIENT = "ryll"
-#: A fatal text is searched in at most so many bytes at once, beginning OVERLAP bytes before what was searched already.
+#: A fatal text is searched in the last bytes of a file, so many at the most.
 SEARCHED = 1 << 20
-OVERLAP = 1 << 16
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A program that does not work any more. problem: a clause with the program's name; at: unix time of its end, or of
-    this check.
-    """
+    """A program that does not work. problem: a clause with its name; at: the time of its end, or of this check."""
 
     entry: Record
     code: str
@@ -58,7 +54,7 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     ready after its limit, is not.
     """
     watched = [r for r in records(lane_dir) if r.name not in apart]
-    groups = GROUPS.members({entry.group for entry in watched if not entry.oneshot})
+    groups = proc.members({entry.group for entry in watched if not entry.oneshot})
     found = []
     for entry in watched:
         members = _oneshot(lane_dir, entry) if entry.oneshot else entry.members(groups.get(entry.group, []))
@@ -107,7 +103,7 @@ def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, st
     """(code, component, problem) of a program that ended: with the words of its log, unless it was killed from outside;
     killed for memory is the machine's.
     """
-    if status in (None, 128 + signal.SIGKILL) and (rise := limits.rise(entry.counters, limits.KILLED)):
+    if status in (None, 128 + signal.SIGKILL) and (rise := limits.rise(entry.counters)):
         return (
             "out_of_memory",
             "host",
@@ -157,24 +153,21 @@ def _broken(entry: Record) -> Lost | None:
     return Lost(entry, "program_broken", entry.fatal.component, problem, time.time(), f"{entry.fatal.file}:{line}")
 
 
-#: (file, start, pattern) -> (bytes searched, what was found): logs only grow, and are searched every CHECK_EVERY
-#: seconds.
+#: (file, start, pattern) -> (its size, what was found): a log that has not grown is not searched again.
 _SEARCHED: dict[tuple[str, int, str], tuple[int, tuple[int, str] | None]] = {}
 
 
 def _search(path: str, start: int, pattern: str) -> tuple[int, str] | None:
     """(number of the line, text of the last group) of the first match after `start` bytes of a regular file."""
-    searched, found = _SEARCHED.get((path, start, pattern), (start, None))
+    known, found = _SEARCHED.get((path, start, pattern), (start, None))
     if (file := bounded.open_regular(path)) is None:
         return found
     with file:
         size = os.fstat(file.fileno()).st_size
-        if size == searched:
-            return found
-        if size < searched:  # a program that was started anew has truncated it
-            searched, found = start, None
-        if found is None:
-            begin = max(start, searched - OVERLAP, size - SEARCHED)
+        if size < known:  # a program that was started anew has truncated it
+            found = None
+        if size != known and found is None:
+            begin = max(start, size - SEARCHED)
             file.seek(begin)
             data = file.read(SEARCHED)
             if match := re.search(pattern, data.decode("utf-8", errors="replace"), re.MULTILINE):

@@ -143,30 +143,19 @@ def _secrets(given: dict[str, Any], option: str) -> dict[str, tuple[str, str]]:
     """secret_env or secret_files as {name: (file, format)}."""
     for name, source in given[option].items():
         if not isinstance(source, dict) or set(source) - {"file", "format"} or "file" not in source:
-            raise LaneError(
-                "invalid_program",
-                "lane",
-                f"{option}.{name} of {given.get('name', 'all programs')} does not have the keys file and format",
-            )
+            problem = f"{option}.{name} of {given.get('name', 'all programs')} does not have the keys file and format"
+            raise LaneError("invalid_program", "lane", problem)
     return {name: (source["file"], source.get("format", "{}")) for name, source in given[option].items()}
 
 
 def check(programs: list[Program]) -> None:
-    """Raise LaneError for names that cannot be file names, and for programs that come after one that is not listed
-    before them.
-    """
+    """Raise LaneError for names that cannot be files, and for programs that come after one not listed before."""
     names: set[str] = set()
     for program in programs:
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", program.name):
-            raise LaneError(
-                "invalid_program",
-                "lane",
-                f"{program.name!r} is no name for a program: use small letters, digits, - and _",
-            )
+            problem = f"{program.name!r} is no name for a program: use small letters, digits, - and _"
+            raise LaneError("invalid_program", "lane", problem)
         if unknown := [a for a in program.after if a not in names]:
-            raise LaneError(
-                "invalid_program",
-                "lane",
-                f"{program.name} is to start after {', '.join(unknown)}, which is not listed before it",
-            )
+            problem = f"{program.name} is to start after {', '.join(unknown)}, which is not listed before it"
+            raise LaneError("invalid_program", "lane", problem)
         names.add(program.name)

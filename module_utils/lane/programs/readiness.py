@@ -20,9 +20,7 @@ PROBE_WAIT = 0.005
 
 @dataclass(frozen=True)
 class Ready:
-    """How a program shows that it is ready. Exactly one of port, socket, http and log, or none for "it has been
-    started".
-    """
+    """How a program shows that it is ready: one of port, socket, http and log; without any, it was started."""
 
     port: int | None = None  #: this program's own process group listens there
     socket: str | None = None  #: a unix socket accepts

@@ -7,14 +7,13 @@ a stranger's by now.
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import signal
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..core import bounded
 from ..core.private_dir import MARK, Run, write_private
 from ..evidence import log_excerpt
 from ..lifecycle import proc
@@ -55,32 +54,23 @@ class Record:
         return next((p.pid for p in self.members() if p.parent == self.group), None)
 
     def members(self, found: list[proc.Process] | None = None) -> list[proc.Process]:
-        """The live processes of the program's group (found: as /proc was just read), none of them when no one carries
-        the mark.
-        """
+        """The live processes of the group (found: as /proc was just read); none when no one carries the mark."""
         members = proc.group_members(self.group) if found is None else found
-        return members if any(_marked(p.pid, p.started, self.mark) for p in members) else []
+        return members if any(proc.environ(p.pid, MARK) == self.mark for p in members) else []
 
     def running(self, run: Run) -> bool:
         """Whether the group still exists and is this run's."""
         return self.mark == run.mark and bool(self.members())
 
     def exit_status(self, lane_dir: str) -> int | None:
-        """The program's exit status (128 + n after signal n), or None while it runs or when the supervisor shell was
-        killed with it.
-        """
+        """128 + n after signal n; None while it runs, or when the supervisor shell was killed with it."""
         text = status_file(lane_dir, self.name)
         return int(text.read_text()) if text.exists() and text.stat().st_size else None
 
     def log_lines(self) -> list[str]:
         """The lines that the program wrote since its start, from the last LOG_END bytes."""
-        try:
-            with open(self.log, "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(self.log_start, size - LOG_END))
-                return file.read(LOG_END).decode("utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
+        begin, data = bounded.tail(self.log, LOG_END)
+        return data[max(self.log_start - begin, 0) :].decode("utf-8", errors="replace").splitlines()
 
     def said(self) -> str:
         """What its log says about a failure, as the end of a sentence."""
@@ -96,20 +86,6 @@ class Record:
         except FileNotFoundError:
             return self.log
         return f"{self.log}:{count}" if count else self.log
-
-
-@functools.lru_cache(maxsize=256)
-def _marked_once(pid: int, started: int, mark: str) -> bool:
-    if proc.environ(pid, MARK) == mark:
-        return True
-    raise LookupError  # exceptions are not cached: a process gets its mark when it calls exec
-
-
-def _marked(pid: int, started: int, mark: str) -> bool:
-    try:
-        return _marked_once(pid, started, mark)
-    except LookupError:
-        return False
 
 
 def _folder(lane_dir: str) -> Path:

@@ -23,9 +23,6 @@ from .readiness import Probes
 from .records import Record, record, records, status_file
 from .stop import POLL, stop
 
-#: The poll interval for what has taken longer than LONG seconds, as it does where many lanes share the processors.
-SLOW_POLL = 0.05
-LONG = 2.0
 #: The variable that the limits of all programs are made from (roles/lane/defaults/main.yml).
 LIMIT = "lane_start_limit"
 ENDED_LIMIT = 2.0  #: seconds for the supervisor of a program that has ended; milliseconds were seen
@@ -57,7 +54,7 @@ def start(
     if watch:
         check_alive(lane_dir, {*names, CLIENT})
     broken = {gone.entry.name for gone in lost(lane_dir)}
-    began = checked = time.monotonic()
+    checked = time.monotonic()
     done: dict[str, dict[str, Any]] = {}
     waiting = {p.name: p for p in programs}
     started: dict[str, tuple[Program, Record]] = {}
@@ -94,7 +91,7 @@ def start(
                     others = {CLIENT} - names if watch else {r.name for r in records(lane_dir)} - names
                     check_alive(lane_dir, {*others, *waiting, *started})
                     checked = time.monotonic()
-                time.sleep(POLL if time.monotonic() - began < LONG else SLOW_POLL)
+                time.sleep(POLL)
         _check_lasting(lane_dir, {p.name for p in programs if not p.oneshot and done[p.name]["pid"] is None})
     finally:
         probes.end()
@@ -125,12 +122,8 @@ def _ready_before(entry: Record, program: Program, run: Run, lane_dir: str) -> b
 def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subprocess.Popen[bytes]]:
     port = program.ready.port or program.ready.http_port
     if port and (owner := proc.listener(port)):
-        raise LaneError(
-            "port_taken",
-            "environment",
-            f"port {port}, which {program.name} needs, is taken by {owner}",
-            f"see ss -ltnp 'sport = :{port}'",
-        )
+        problem = f"port {port}, which {program.name} needs, is taken by {owner}"
+        raise LaneError("port_taken", "environment", problem, f"see ss -ltnp 'sport = :{port}'")
     if program.ready.socket and Path(program.ready.socket).is_socket():
         os.unlink(program.ready.socket)
     status = status_file(lane_dir, program.name)
@@ -144,11 +137,8 @@ def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subproces
         problem = f"the secrets of {program.name} cannot be read or written: {error.filename}: {error.strerror}"
         raise LaneError("secret_missing", "lane", problem, "run the role that makes them first") from None
     if not os.access(program.argv[0], os.X_OK):
-        raise LaneError(
-            "program_missing",
-            program.component,
-            f"{program.name} cannot be started: {program.argv[0]} is not an executable file",
-        )
+        problem = f"{program.name} cannot be started: {program.argv[0]} is not an executable file"
+        raise LaneError("program_missing", program.component, problem)
     log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     entry = Record(
         name=program.name,

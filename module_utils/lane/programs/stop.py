@@ -46,9 +46,5 @@ def end_groups(groups: set[int], first: signal.Signals, limit: float) -> None:
                 return
             time.sleep(pause)
             pause = min(2 * pause, POLL)
-    raise LaneError(
-        "process_unkillable",
-        "lane",
-        f"process groups {sorted(groups)} are still alive after SIGKILL",
-        "see ps -eo pid,pgid,stat,args",
-    )
+    problem = f"process groups {sorted(groups)} are still alive after SIGKILL"
+    raise LaneError("process_unkillable", "lane", problem, "see ps -eo pid,pgid,stat,args")
