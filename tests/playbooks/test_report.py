@@ -213,7 +213,7 @@ def see_filter(browser: Chrome) -> None:
     assert told.text == f"{len(rows)} of {len(rows)} lines"
     boxes = browser.find_elements(By.CSS_SELECTOR, "input[name=part]")
     parts = {str(box.get_attribute("value")): box for box in boxes}
-    assert {"ansible", "database", "api", "daemon", "proxy"} <= set(parts)
+    assert {"ansible", "database", "api", "api (lane)", "daemon", "proxy"} <= set(parts)
     of_api = len(browser.find_elements(By.CSS_SELECTOR, "#lines tr[data-part=api]"))
     parts["api"].click()
     assert shown(browser) == len(rows) - of_api

@@ -87,7 +87,7 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
     """The page as text."""
     began = logs.moment(str(result["started"])) or 0.0
     entries = logs.of_folder(artifacts / "logs")
-    counts = Counter(entry.part for entry in entries)
+    counts = Counter(entry.group for entry in entries)
     shown = fitting(entries, failure(result, entries))
     bars = timeline(result, artifacts, began)
     room = report_figures.Room(artifacts)
@@ -103,12 +103,12 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         failure=failure(result, shown),
         line=LINE,
         began=began,
-        parts=sorted(counts, key=lambda part: (PARTS.index(part) if part in PARTS else len(PARTS), part)),
+        parts=sorted(counts, key=_rank),
         counts=counts,
         left_out={
             part: count - kept
             for part, count in counts.items()
-            if count > (kept := sum(entry.part == part for entry in shown))
+            if count > (kept := sum(entry.group == part for entry in shown))
         },
         files=files(artifacts),
         evidence=_file(result, artifacts),
@@ -119,6 +119,12 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         groups=groups(result["checks"]),
         severity=severity,
     )
+
+
+def _rank(group: str) -> tuple[int, str]:
+    """Where a group of lines stands among the others."""
+    part = group.partition(" ")[0]
+    return (PARTS.index(part) if part in PARTS else len(PARTS), group)
 
 
 def groups(checks: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
