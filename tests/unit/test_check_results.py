@@ -45,6 +45,8 @@ def blame(name: str | None, component: str, code: str, phase: str = "smoke") -> 
             blame("s", "guest", "agent_late"),
             ["", ""],
         ),
+        ([check("h", "not run"), check("f", "fail", **ENDED)], blame(None, "qemu", "program_ended"), ["follows from: phase smoke"] * 2),
+        ([check("b", "fail", component="guest", code="x"), check("f", "not run")], blame(None, "lane", "task_failed"), ["", "follows from: check b"]),
         ([check("s", "fail"), check("f", "fail")], blame("s", "qemu", "program_ended"), ["", ""]),  # without a component nothing is known
         # a suite
         (

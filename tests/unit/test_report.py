@@ -178,6 +178,14 @@ def test_the_log_opens_where_the_check_ended_when_its_evidence_has_no_time(folde
     assert '<tr id="failure" data-mark="0" data-part="ryll">' in page and '<tr data-mark="1" data-part="checks">' in page
 
 
+def test_without_a_line_and_a_check_the_log_opens_at_the_task_that_failed(folder: Path) -> None:
+    (folder / "logs/ansible.log").write_text("2026-11-24 03:56:00,100 p=1 INFO| TASK [a] ****\n2026-11-24 03:56:01,100 p=1 INFO| fatal: [localhost]: FAILED!\n")
+    page = report.page(red(evidence="logs/qemu.log", check=None), folder)
+    assert re.search(r'<tr id="failure" data-mark="0" data-part="ansible"><td>[\d.]+</td><td>ansible</td><td>[^<]*fatal: ', page)
+    assert "TASK [a]<" in page
+    assert 'id="failure"' not in report.page(result(), folder)
+
+
 @pytest.mark.parametrize(("rule", "component", "said"), [("a-rule", "proxy", True), ("a-rule", "kerbside", False), (None, "proxy", False)])
 def test_whom_the_task_had_blamed_is_said_where_a_rule_found_another(folder: Path, rule: str | None, component: str, said: bool) -> None:
     (folder / "result.json").write_text(json.dumps(red(component="kerbside")))

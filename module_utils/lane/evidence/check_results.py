@@ -69,15 +69,16 @@ def consequences(checks: list[dict[str, Any]], blame: dict[str, Any] | None) -> 
         first.setdefault(_place(check), check)
         first.setdefault(_kind(check), check)
     found = []
+    apart = blamed is None and blame.get("code") in LOST  # a loss that no check reported
     for check in checks:
-        cause = first.get(_place(check))
+        cause = None if apart and check["suite"] == SMOKE else first.get(_place(check))
         if check["result"] == "not run":
             found.append(f"follows from: {_named(cause or blamed, check, blame)}")
             continue
         same = first.get(_kind(check))
         if check["result"] == "pass" or check is blamed:
             found.append("")
-        elif blamed and cause is blamed and _taken_along(check, blame):
+        elif cause is blamed and _taken_along(check, blame):
             found.append(f"follows from: {_named(blamed, check, blame)}")
         elif check is same:
             found.append("")

@@ -102,7 +102,7 @@ def of_file(path: Path) -> Iterator[Entry]:
     at: float | None = None
     for number, raw in enumerate(data.decode(errors="replace").split("\n"), 1):
         at = moment(raw) or at
-        if text := readable(raw.rstrip("\r")).rstrip():
+        if text := readable(raw.rstrip("\r")).rstrip(" *" if path.name == ansible_log.FILE else None):
             own = REQUEST in raw or path.stem in OWN
             yield Entry(part_of(path, raw), at, text, "" if skipped else f"{path.name}:{number}", own)
 

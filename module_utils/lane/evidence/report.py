@@ -36,6 +36,10 @@ PARTS = ("ansible", "checks", "serial", "qemu", "database", "api", "daemon", "pr
 WARNING = re.compile(r"\bwarn(ing)?\b", re.IGNORECASE)
 
 
+#: A task that failed, as Ansible's log says it, or the list of tasks.
+FATAL = re.compile(r"\bfatal: \[|: failed after ")
+
+
 @dataclass(frozen=True)
 class Bar:
     """One row of the timeline. start, seconds: from the beginning of the run; kind: phase, program or check; state:
@@ -191,8 +195,8 @@ def overruled(result: dict[str, Any], artifacts: Path) -> dict[str, Any] | None:
 def failure(result: dict[str, Any], entries: list[logs.Entry]) -> list[logs.Entry]:
     """Where the failure is in the log, at most two lines: the first is where the log opens.
 
-    They are the line that the blame names as its evidence, and the end of the check that failed. A line of the serial
-    port has no time and stands far from what happened meanwhile, so the end of the check then comes first.
+    They are the line that the blame names as its evidence, and the end of the check or else of the task that failed. A
+    line of the serial port has no time and stands far from what happened meanwhile, so the end then comes first.
     """
     blame = result["blame"] or {}
     place = str(blame.get("evidence") or "").removeprefix("logs/")
@@ -208,7 +212,8 @@ def failure(result: dict[str, Any], entries: list[logs.Entry]) -> list[logs.Entr
         if entry.part == "checks"
         and entry.text.startswith(f"{blame.get('check')}: ")
         and any(entry.at is not None and abs(entry.at - end) < SAME for end in ends)
-    ][:1]
+    ] or [entry for entry in entries if blame and entry.part == "ansible" and FATAL.search(entry.text)]
+    ended = ended[:1]
     return [*evidence, *ended] if evidence and evidence[0].at is not None else [*ended, *evidence]
 
 
