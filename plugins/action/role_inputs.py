@@ -108,6 +108,7 @@ class ActionModule(ValidateArgumentSpec):
         unknown = list(unknown_variables(given, {*spec, *known}, roles))
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         if not unknown and not invalid:
+            _check_suites_are_played(given, task_vars["ansible_run_tags"])
             origin.check(values)
             _check_suite_files(
                 *self._templar.template([task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")])
@@ -115,6 +116,16 @@ class ActionModule(ValidateArgumentSpec):
         return list(
             dict.fromkeys(words for words in (*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)))
         )
+
+
+def _check_suites_are_played(given, run):
+    """Raise LaneError for suites that are asked for on the command line of a command that plays none."""
+    from ansible.module_utils.lane.core.errors import LaneError
+
+    asked = [name for name in ("lane_suites", "lane_suite_files") if given.get(name)]
+    if asked and not {"all", "suites"} & set(run) and run != ["deps"]:  # which installs what a suite needs
+        problem = f"{asked[0]} asks for suites, and this command plays none"
+        raise LaneError("suites_not_played", "lane", problem, "use ./lane suites, or ./lane without a verb")
 
 
 def _check_suite_files(files, suites, here):

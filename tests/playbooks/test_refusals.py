@@ -56,6 +56,13 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
         (["--tags", "smoke,evidence"], "lane_not_running", "is not running; start it with ./lane up -e lane_id="),
         (["--tags", "kerbside"], "lane_not_running", "is not running"),
         (["--tags", "evidence"], "lane_not_running", "is not running"),
+        (
+            ["--tags", "smoke,evidence", "-e", "lane_suites=input"],
+            "suites_not_played",
+            "lane_suites asks for suites, and this command plays none",
+        ),
+        (["--tags", "kerbside,smoke", "-e", "lane_suite_files=x.yml"], "suites_not_played", "lane_suite_files asks for suites"),
+        (["--tags", "suites", "-e", "lane_suites=input"], "lane_not_running", "is not running"),
     ],
 )
 def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(lane: Any, options: list[str], code: str, words: str) -> None:

@@ -213,7 +213,7 @@ def see_filter(browser: Chrome) -> None:
     assert told.text == f"{len(rows)} of {len(rows)} lines"
     boxes = browser.find_elements(By.CSS_SELECTOR, "input[name=part]")
     parts = {str(box.get_attribute("value")): box for box in boxes}
-    assert {"ansible", "database", "api", "daemon", "proxy"} <= set(parts)
+    assert {"ansible", "database", "api", "api (lane)", "daemon", "proxy"} <= set(parts)
     of_api = len(browser.find_elements(By.CSS_SELECTOR, "#lines tr[data-part=api]"))
     parts["api"].click()
     assert shown(browser) == len(rows) - of_api
@@ -251,12 +251,11 @@ def see_keyboard(browser: Chrome) -> None:
 
 
 def see_failure(browser: Chrome) -> None:
-    """The phase that failed is marked, and the log opens at the line that the cause links to, where the evidence is a line of a log."""
+    """The phase that failed is marked, and the log opens at the failure."""
     failed = [row.find_element(By.TAG_NAME, "th").text for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tr.bad")]
     assert failed[0] == "smoke"
-    if lines := browser.find_elements(By.ID, "failure"):
-        log = browser.find_element(By.CSS_SELECTOR, ".log").rect
-        assert log["y"] <= lines[0].rect["y"] <= log["y"] + log["height"]
+    log, line = browser.find_element(By.CSS_SELECTOR, ".log").rect, browser.find_element(By.ID, "failure").rect
+    assert log["y"] <= line["y"] <= log["y"] + log["height"]
 
 
 def see_phone_and_paper(browser: Chrome) -> None:

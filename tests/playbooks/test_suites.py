@@ -30,7 +30,7 @@ def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path)
     played = lane.run("playbooks/lane.yml", lane_suites="mine", lane_suite_files=str(file))
     assert played.rc != 0
     failure = played.results("Check the suite files")[-1]["lane_failure"]
-    assert failure["code"] == "suite_file_invalid" and failure["cause"].startswith(f"{file}: check hello: step 2: ")
+    assert failure["code"] == "suite_file_invalid" and failure["cause"].startswith(f"{file}:8: check hello: step 2: ")
     assert not lane.dir.exists()
 
 

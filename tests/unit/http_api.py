@@ -9,13 +9,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def api(answer: Callable[[int, str | None], tuple[int, str]]) -> Iterator[int]:
-    """A server whose n-th answer is answer(n, authorization)."""
+def api(answer: Callable[[int, str | None], tuple[int, str]], ids: list[str | None] | None = None) -> Iterator[int]:
+    """A server whose n-th answer is answer(n, authorization). ids: the id of each request is added to it."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
+            if ids is not None:
+                ids.append(self.headers["X-Request-Id"])
             status, body = answer(len(asked), self.headers["Authorization"])
             self.send_response(status)
             self.end_headers()

@@ -12,6 +12,7 @@ from typing import Any
 from ansible.module_utils.lane.checks.suites import engine, machines, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import Place
+from ansible.module_utils.lane.core.command import Done
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 
 GUESTS = ("pocket", "uncalibrated")
@@ -81,7 +82,7 @@ class Lane:
         self.keys = {"type": "spice", "password": "good"}
         self.answer: Callable[[str, str, dict[str, str]], tuple[int, str]] = lambda method, path, headers: (200, "{}")
         self.monitor: Any = None
-        self.end: Any = None
+        self.end: Done | None = None  # how a client ends, or that it does not
 
     def clients(self) -> list[str]:
         return self.running
@@ -106,7 +107,7 @@ class Lane:
 
     def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> Any:
         self.did.append(("refused", client, keys, options, limit))
-        return self.end
+        return (True, self.end) if self.end else (False, Done(-9, "", "INFO still connected"))
 
     def console(self, of: str | None = None) -> dict[str, str]:
         return {**self.keys, **({"of": of} if of else {})}

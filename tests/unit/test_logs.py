@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.lane.core import local_http
 from ansible.module_utils.lane.evidence import logs
+from http_api import api
 
 SKIPPED = {"name": "status", "started": None, "seconds": 0.0, "result": "skipped"}
 ZERO = 1795492558.0  # 2026-11-24T03:55:58Z
@@ -84,6 +86,22 @@ def test_the_last_line_is_of_the_newest_log_since_a_moment(tmp_path: Path) -> No
         (tmp_path / f"logs/{name}.log").write_text(f"{name}\n")
         os.utime(tmp_path / f"logs/{name}.log", (at, at))
     assert [logs.last_line(tmp_path, since) for since in (0.0, 200.0, 200.1)] == ["daemon", "daemon", ""]
+
+
+def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -> None:
+    ids: list[str | None] = []
+    with api(lambda number, _: (200, ""), ids) as port:
+        for _ in range(2):
+            local_http.get("127.0.0.1", port, "/", 5)
+    assert len(set(ids)) == 2
+    form = '{"logger_name": "k", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "m", "request-id": "%s"}\n'
+    (tmp_path / "api.log").write_text(form % ids[0] + form % "another")
+    (tmp_path / "ryll_direct.log").write_text("2026-11-24T03:55:58.200000Z  INFO ryll\n")
+    assert [(entry.part, entry.group) for entry in logs.of_folder(tmp_path)] == [
+        ("api", "api (lane)"),
+        ("api", "api"),
+        ("ryll_direct", "ryll_direct (lane)"),
+    ]
 
 
 def test_each_line_names_its_place(tmp_path: Path) -> None:

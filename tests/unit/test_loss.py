@@ -96,6 +96,9 @@ def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
     [gone] = lost(lane)
     assert (gone.code, gone.problem) == ("program_stopped", f"one (pid {pid}) is stopped (state T, as after SIGSTOP)")
     os.kill(pid, signal.SIGCONT)
+    os.kill(entry(lane).group, signal.SIGSTOP)
+    assert [gone.problem.partition(" (")[0] for gone in lost(lane) if "stopped" in gone.code] == ["the shell that started one"]
+    os.kill(entry(lane).group, signal.SIGCONT)
     until = time.monotonic() + 5
     while loss.lost(lane.dir) and time.monotonic() < until:
         time.sleep(0.02)

@@ -142,7 +142,7 @@ def test_without_the_counters_of_before_nothing_can_be_said(lane: TestLane) -> N
 @pytest.mark.parametrize(
     ("before", "after", "code", "words"),
     [
-        ({}, "", "proxy_authorized_nothing", "kerbside_proxy_authorized_total did not rise"),
+        ({}, "", "proxy_authorized_nothing", "kerbside_proxy_authorized_total did not rise \\(0 before, 0 now\\)"),
         ({"kerbside_proxy_authorized_total": 4}, MOVED, "proxy_authorized_nothing", "did not rise"),
         ({"kerbside_proxy_authorized_total": 0}, "", "proxy_authorized_nothing", "did not rise"),
         ({}, MOVED.replace("client_to_server", "x"), "proxy_relayed_nothing", "client to server"),

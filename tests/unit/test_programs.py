@@ -217,6 +217,9 @@ def test_stop_takes_the_whole_group_and_kills_what_ignores_the_signal(lane: Test
     os.kill(started["programs"]["frozen"]["pid"], signal.SIGSTOP)
     time.sleep(0.2)
     assert stop.stop(lane.run, records.records(lane.dir), 2) == ["frozen", "polite", "stubborn"]
+    with open(f"{lane.dir}/logs/lane.log", encoding="utf-8") as log:
+        assert [line.partition("Z  INFO lane: ")[2] for line in log] == [f"sends SIGTERM to {name}\n" for name in ("frozen", "polite", "stubborn")]
+    assert os.stat(f"{lane.dir}/logs/lane.log").st_mode & 0o077 == 0
     assert not proc.marked(98)
     assert os.path.exists(f"{lane.dir}/bye")
     entry = records.record(lane.dir, "frozen")

@@ -127,15 +127,63 @@ def test_each_check_shows_its_reason_and_its_detail(folder: Path) -> None:
     assert "the rest is in result.json" in huge and len(huge) < 40_000
 
 
+def test_a_check_that_follows_from_another_is_not_red(folder: Path) -> None:
+    gone = {"component": "qemu", "code": "program_ended", "cause": "qemu ended"}
+    checks = [{**CHECK, "name": name, "suite": "mine", "result": "fail", "detail": gone} for name in ("one", "two")]
+    values = red(check="one", component="qemu", code="program_ended") | {"checks": [*checks, {**CHECK, "suite": "mine", "name": "three", "result": "not run"}]}
+    page = report.page(values, folder)
+    shown = re.findall(r'<tr( class="follows")?><th scope="row">(\w+)\n(?:<span class="soft">([^<]*)</span>)?(<div class="soft">qemu ended</div>)?', page)
+    assert [(row[0] != "", row[1], row[2], row[3] != "") for row in shown] == [
+        (False, "one", "", True),
+        (True, "two", "follows from: check one", False),
+        (True, "three", "follows from: check one", False),
+    ]
+    bars = {bar.name: (bar.state, bar.bad) for bar in report.timeline(values, folder, ZERO) if bar.kind == "check"}
+    assert bars["one"] == ("fail", True) and bars["two"] == ("fail, follows from: check one", False)
+
+
 def test_the_cause_is_a_link_to_its_line(folder: Path) -> None:
     (folder / "logs/ryll.log").write_text("".join(f"line {number}\n" for number in range(1, 20_000)))
     page = report.page(red(), folder)
     assert '<p id="cause"><a href="#failure">a was not b</a></p>' in page
     assert '<a href="logs/ryll.log">logs/ryll.log:200</a>' in page
-    assert '<tr id="failure" data-part="ryll"><td></td><td>ryll</td><td>line 200</td></tr>' in page
+    assert '<tr id="failure" data-mark="0" data-part="ryll"><td></td><td>ryll</td><td>line 200</td></tr>' in page
     assert "line 190<" in page and "line 210<" in page and "line 19999<" in page and "line 300<" not in page
     assert '<p id="cause"><a href="logs/ryll.log">a was not b</a></p>' in report.page(red(evidence="logs/ryll.log"), folder)
     assert '<p id="cause">a was not b</p>' in report.page(red(evidence=None), folder)
+
+
+def test_where_no_part_wrote_a_line_the_log_has_a_gap(folder: Path) -> None:
+    lines = [0.0, 1.9, 1.0, 5.0, 60.0, 61.9]
+    stamps = [f"2026-11-24T03:{55 + int(58 + at) // 60}:{(58 + at) % 60:04.1f}00000Z  INFO at {at:g}" for at in lines]
+    (folder / "logs/ryll.log").write_text("\n".join([*stamps[:2], "no time", *stamps[2:]]) + "\n")
+    (folder / "logs/serial.log").write_text("ready\n")
+    page = report.page(result(), folder)
+    shown = re.findall(r'<tr class="gap"><td></td><td></td><td>([^<]*)</td></tr>|<td>(?:\S*  INFO )?(at [\d.]+|no time|ready)</td>', page)
+    assert ["".join(one) for one in shown if one[1] != "ready"] == [
+        *("at 0", "at 1", "at 1.9", "no time", "3.1 s without a line", "at 5"),
+        *("55.0 s without a line", "at 60", "at 61.9"),
+    ]
+
+
+def test_the_log_opens_where_the_check_ended_when_its_evidence_has_no_time(folder: Path) -> None:
+    (folder / "logs/serial.log").write_text("ready\nline: hello\n")
+    (folder / "logs/ryll.log").write_text("2026-11-24T03:56:04.000000Z  INFO before\n2026-11-24T03:56:30.000000Z  INFO after\n")
+    other, failed = {**CHECK, "started": ZERO + 1}, {**CHECK, "result": "fail", "seconds": 12.0}
+    (folder / "logs/suite.json").write_text(json.dumps({"command_id": "c", "checks": [other, failed]}))
+    page = report.page(red(evidence="logs/serial.log:2") | {"checks": [other, failed]}, folder)
+    assert '<tr id="failure" data-mark="0" data-part="checks"><td>19.000</td><td>checks</td><td>hello: fail after 12.000 s</td></tr>' in page
+    assert '<tr data-mark="1" data-part="serial"><td></td><td>serial</td><td>line: hello</td></tr>' in page
+    page = report.page(red(evidence="logs/ryll.log:1") | {"checks": [other, failed]}, folder)
+    assert '<tr id="failure" data-mark="0" data-part="ryll">' in page and '<tr data-mark="1" data-part="checks">' in page
+
+
+def test_without_a_line_and_a_check_the_log_opens_at_the_task_that_failed(folder: Path) -> None:
+    (folder / "logs/ansible.log").write_text("2026-11-24 03:56:00,100 p=1 INFO| TASK [a] ****\n2026-11-24 03:56:01,100 p=1 INFO| fatal: [localhost]: FAILED!\n")
+    page = report.page(red(evidence="logs/qemu.log", check=None), folder)
+    assert re.search(r'<tr id="failure" data-mark="0" data-part="ansible"><td>[\d.]+</td><td>ansible</td><td>[^<]*fatal: ', page)
+    assert "TASK [a]<" in page
+    assert 'id="failure"' not in report.page(result(), folder)
 
 
 @pytest.mark.parametrize(("rule", "component", "said"), [("a-rule", "proxy", True), ("a-rule", "kerbside", False), (None, "proxy", False)])

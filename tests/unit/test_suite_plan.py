@@ -51,8 +51,8 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("suite", "place"),
     [
-        ("suite: [", "/my/suite.yml: line 1: it is not YAML"),
-        ("[]", "/my/suite.yml: it is not a mapping"),
+        ("suite: [", "/my/suite.yml:1: it is not YAML"),
+        ("[]", "/my/suite.yml:1: it is not a mapping"),
         (changed(guests=["nobody"]), "there is no guest 'nobody'"),
         (changed(speed=1), "'speed' is not one of"),
         (changed(kerbside={"MODE": 1}), "kerbside"),
@@ -68,8 +68,8 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (changed(ryll=[1]), "`ryll` is not a list of texts"),
         (changed(machines={}), "`machines` is not a list of at most 2"),
         (changed(machines=[{"name": name} for name in "abc"]), "`machines` is not a list of at most 2"),
-        (changed(machines=[{"name": "A"}]), "'A' is not a name"),
-        (changed(machines=[{"name": 1}]), "1 is not a name"),
+        (changed(machines=[{"name": "A"}]), "machines: `name` is not a name"),
+        (changed(machines=[{"name": 1}]), "machines: `name` is not a name"),
         (changed(machines=[{"tls": True}]), "`name` is missing"),
         (changed(machines=[{"name": "a", "devices": "x"}]), "`devices` is not a list of texts"),
         (changed(machines=[{"name": "a"}], consoles=[{"name": f"c{n}", "machine": "a"} for n in range(21)]), "list of at most 20"),
@@ -86,7 +86,7 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (one_step({"wait": {"seconds": 1}}, kerbside={"OTHER": 1}), "its settings are named KERBSIDE_SOMETHING"),
         (one_step({"wait": {"seconds": 1}}, expected_failure={"code": "task_failed"}), "`reason` is missing"),
         (one_step({"wait": {"seconds": 1}}, if_failed=[{"blame": "ryll", "steps": []}]), "`instead_of` is missing"),
-        (one_step({"wait": {"seconds": 1}}, if_failed=[{"instead_of": "x", "blame": "ryll", "steps": []}]), "`blame` is not one of"),
+        (one_step({"wait": {"seconds": 1}}, if_failed=[{"instead_of": "x", "blame": "ryll", "steps": []}]), "`instead_of` is not one of"),
         (one_step({"wait": {"seconds": 1}, "client": "A"}), "`client` is not a name"),
         (one_step({"wait": {"seconds": 1}, "client": 1}), "`client` is not a name"),
         (one_step({"wait": {"seconds": 1}, "since": 1}), "'since' is not one of name, within"),
@@ -140,6 +140,60 @@ def test_a_bad_file_is_named_by_its_place(suite: Any, place: str) -> None:
         read(suite)
     assert caught.value.code == "suite_file_invalid" and caught.value.component == "lane"
     assert str(caught.value.cause).startswith("/my/suite.yml:") and place in caught.value.cause
+
+
+WRITTEN = """\
+suite: mine
+guests: [pocket]
+ryll: []
+checks:
+  - name: one
+    client: shared
+    steps:
+      - wait: {seconds: 1}
+        name: first
+      - serial:
+          line: x
+          count: 2
+        within: 2
+      - console: {}
+        register: c
+  - name: two
+    steps:
+      - screenshot: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "line"),
+    [
+        ("- screenshot: {}", "- screenshot", 18),
+        ("- screenshot: {}", "- sreenshot: {}", 18),
+        ("- screenshot: {}", "- type: {txt: x}", 18),
+        ("- screenshot: {}", "- serial: {line: '{c.session}'}\n        client: later", 19),
+        ("- screenshot: {}", "- link: {console: d}", 18),
+        ("- screenshot: {}", "- type: {text: 'a", 19),
+        ("[pocket]", "[pocket, nobody]", 2),
+        ("ryll: []", "rill: []", 3),
+        ("ryll: []", "ryll: 1", 3),
+        ("ryll: []", "kerbside:\n  KERBSIDE_A: 1\n  OTHER: 2", 5),
+        ("ryll: []", "machines:\n  - {name: a}\n  - name: B", 5),
+        ("client: shared", "client: many", 6),
+        ("client: shared", "expected_failure:\n      reason: r\n      code: nonsense", 8),
+        ("count: 2", "cuont: 2", 12),
+        ("count: 2", "count: many", 12),
+        ("within: 2", "within: later", 13),
+        ("within: 2", "blame: nobody", 13),
+        ("register: c", "register: C", 15),
+        ("name: two", "name: one", 16),
+        ("name: two", "client: none", 16),
+    ],
+)
+def test_a_mistake_is_named_by_its_line(was: str, now: str, line: int) -> None:
+    assert WRITTEN.count(was) == 1
+    with pytest.raises(LaneError) as caught:
+        read(WRITTEN.replace(was, now))
+    assert caught.value.cause.startswith(f"/my/suite.yml:{line}: "), caught.value.cause
 
 
 def test_what_a_suite_file_need_not_say() -> None:

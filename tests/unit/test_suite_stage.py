@@ -331,10 +331,10 @@ def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane: LaneStage) ->
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:
-    done = lane.refused("ryll", {"host": "refused"}, (), 10)
-    assert done and done.status == 1 and "PermissionDenied" in done.err
+    ended, done = lane.refused("ryll", {"host": "refused"}, (), 10)
+    assert ended and done.status == 1 and "PermissionDenied" in done.err
     begun = time.monotonic()
-    assert lane.refused("ryll", {"host": "x"}, (), 0.3) is None
+    assert lane.refused("ryll", {"host": "x"}, (), 0.3)[0] is False
     assert time.monotonic() - begun < 30
     assert not [name for name in os.listdir("/proc") if name.isdigit() and b"--headless" in cmdline(name)]
 

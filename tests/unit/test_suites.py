@@ -28,6 +28,11 @@ def lane(tmp_path: Path) -> Lane:
     return Lane(tmp_path)
 
 
+def kept(lane: Lane) -> str:
+    """The guest's serial log of a failed suite."""
+    return lane.log("serial-mine-pocket")
+
+
 @pytest.mark.parametrize(
     ("steps", "code"),
     [
@@ -49,7 +54,7 @@ def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: l
     (entry,) = played(lane, check({"say": {}}, *({"within": 0.05, **step} for step in steps)), actors=actors)
     assert entry["detail"].get("code") == code
     assert entry["result"] == ("fail" if code else "pass")
-    assert code is None or (entry["detail"]["component"] == "guest" and entry["detail"]["evidence"].startswith(lane.place.serial_log))
+    assert code is None or (entry["detail"]["component"] == "guest" and entry["detail"]["evidence"].startswith(kept(lane)))
 
 
 def test_a_client_that_was_connected_directly_to_qemu_serves_no_other_check(lane: Lane) -> None:
@@ -92,7 +97,8 @@ def test_a_missing_line_is_said_with_the_last_one(lane: Lane, text: str, step: d
     write = plan.Actor({}, lambda *_: Path(lane.place.serial_log).write_text(text))
     (entry,) = played(lane, check({"write": {}}, {"serial": step, "within": 0.02}), actors={"write": write})
     assert re.fullmatch(rf"step 2 \(serial\): the guest's serial port {cause}", entry["detail"]["cause"])
-    assert entry["detail"]["evidence"] == f"{lane.place.serial_log}:{line}"
+    assert entry["detail"]["evidence"] == f"{kept(lane)}:{line}"
+    assert Path(kept(lane)).read_text() == text, "the next start of the guest begins the other one anew"
 
 
 @pytest.mark.parametrize(

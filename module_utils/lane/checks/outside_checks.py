@@ -154,21 +154,17 @@ def counters(context: Context) -> dict[str, Any]:
     after = proxy_counters.scrape(context.address, context.metrics_port, context.limit)
     moved = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in sorted({*after, *before})}
     fix = f"look at http://{context.address}:{context.metrics_port}/metrics and logs/daemon.log"
+
+    def still(name: str) -> str:
+        return f"{name} did not rise ({before.get(name, 0):g} before, {after.get(name, 0):g} now)"
+
     if moved.get(AUTHORIZED, 0) < 1:
-        raise LaneError(
-            "proxy_authorized_nothing",
-            "proxy",
-            f"the proxy authorised no connection in this session: {AUTHORIZED} did not rise",
-            fix,
-        )
+        problem = f"the proxy authorised no connection in this session: {still(AUTHORIZED)}"
+        raise LaneError("proxy_authorized_nothing", "proxy", problem, fix)
     for way, name in RELAYED.items():
         if moved.get(name, 0) <= 0:
-            raise LaneError(
-                "proxy_relayed_nothing",
-                "proxy",
-                f"the proxy relayed no bytes {way.replace('_', ' ')}: {name} did not rise",
-                fix,
-            )
+            problem = f"the proxy relayed no bytes {way.replace('_', ' ')}: {still(name)}"
+            raise LaneError("proxy_relayed_nothing", "proxy", problem, fix)
     if verdicts := [name for name, count in moved.items() if name.startswith(VERDICTS) and count > 0]:
         raise LaneError(
             "proxy_firewall_verdict", "proxy", f"the proxy's firewall gave a verdict: {', '.join(verdicts)} rose", fix

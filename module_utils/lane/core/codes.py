@@ -179,6 +179,7 @@ CODES: dict[str, tuple[str, str]] = {
     "suite_ticket_shown": ("qemu's SPICE ticket, which only kerbside may know, was in an answer or in an output.", "Find out which part shows it."),
     "suite_client_gone": ("A client of a suite has ended before its steps were played.", "Read the client's log."),
     "suite_database_silent": ("The audit could not be read from the database.", "Read logs/database.log."),
+    "suites_not_played": ("Suites were asked for on the command line of a command that plays none.", "Play them with ./lane suites, or in a whole run."),
     "suite_step_missing": ("A step needs what an earlier check registers, and that check failed.", "Find out why the earlier check failed."),
     "suite_unexpected_pass": ("A check that is known to fail has passed.", "Remove expected_failure from it, and from docs/suites.md."),
     "serial_line_missing": ("The guest did not print an expected line.", "Read in the serial log what the guest did instead."),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import uuid
 
 from .errors import one_line
 
 MAX_BYTES = 1 << 20
+#: How the id of each request begins, which kerbside writes into its log: the report tells the lane's requests by it.
+REQUEST_ID = "kerbside-lane-"
 
 
 class NoAnswer(Exception):
@@ -22,7 +25,7 @@ def request(method: str, address: str, port: int, path: str, limit: float, **hea
     """The status and the first MiB of the body. Raises NoAnswer when there is no HTTP answer within `limit` seconds."""
     connection = http.client.HTTPConnection(address, port, timeout=limit)
     try:
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, headers={"X-Request-Id": f"{REQUEST_ID}{uuid.uuid4()}", **headers})
         with connection.getresponse() as answer:
             return answer.status, answer.read(MAX_BYTES).decode("utf-8", errors="replace")
     except TimeoutError:

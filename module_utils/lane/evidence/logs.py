@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..core import bounded, check_report, secrets
+from ..core import bounded, check_report, local_http, secrets
 from ..core.errors import LaneError
 from ..core.names import near
 from ..core.private_dir import read_json
@@ -28,6 +28,9 @@ from .log_excerpt import readable
 LIMIT = 8 << 20
 TAIL = 4096  #: bytes; where the last line is looked for
 PROXY = re.compile(r"^\S+Z\s+[A-Z]+ (?:kerbside_proxy|shakenfist_)")  # the daemon's log holds its child's lines, too
+#: A line of a request that the lane made: a probe of readiness, or a check.
+REQUEST = f'"request-id": "{local_http.REQUEST_ID}'
+OWN = ("ryll_direct",)  #: logs of programs that are the lane's own and not under test
 LONG = 0.5  #: seconds of a check or a task that has a line for its beginning, too
 
 
@@ -36,13 +39,19 @@ class Entry:
     """One line. at: seconds since 1970, or None; part: serial, qemu, database, api, daemon, proxy, ryll, checks,
     ansible or another log's name.
 
-    place: its file and line number ("ryll.log:12"), where they are known.
+    place: its file and line number ("ryll.log:12"), where they are known. by_lane: the lane itself caused the line.
     """
 
     part: str
     at: float | None
     text: str
     place: str = ""
+    by_lane: bool = False
+
+    @property
+    def group(self) -> str:
+        """What the report filters by: the part, apart from what the lane caused in it."""
+        return f"{self.part} (lane)" if self.by_lane else self.part
 
 
 def _iso(found: re.Match[str]) -> float:
@@ -93,8 +102,9 @@ def of_file(path: Path) -> Iterator[Entry]:
     at: float | None = None
     for number, raw in enumerate(data.decode(errors="replace").split("\n"), 1):
         at = moment(raw) or at
-        if text := readable(raw.rstrip("\r")).rstrip():
-            yield Entry(part_of(path, raw), at, text, "" if skipped else f"{path.name}:{number}")
+        if text := readable(raw.rstrip("\r")).rstrip(" *" if path.name == ansible_log.FILE else None):
+            own = REQUEST in raw or path.stem in OWN
+            yield Entry(part_of(path, raw), at, text, "" if skipped else f"{path.name}:{number}", own)
 
 
 def of_folder(folder: Path) -> list[Entry]:

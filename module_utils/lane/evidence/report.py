@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -20,17 +21,23 @@ from typing import Any
 
 from ..core.errors import LaneError
 from ..core.private_dir import read_json
-from . import log_excerpt, logs, report_figures, verdict
+from . import check_results, log_excerpt, logs, report_figures, verdict
 from .page import render
 
 FILE = "report.html"
 LINE = 400  #: characters of a log line that are shown
 TEXT = 150_000  #: bytes of all log lines together in the page, which has at most 400 kB
 ROW = 80  #: bytes that a line costs besides its text
+SAME = 0.01  #: seconds by which two times of one moment may differ
+GAP = 2.0  #: seconds without a line of any part that the log shows
 DETAIL = 8_000  #: characters of a check's detail
 #: The order in which parts are shown, as the picture travels; other logs follow.
 PARTS = ("ansible", "checks", "serial", "qemu", "database", "api", "daemon", "proxy", "ryll")
 WARNING = re.compile(r"\bwarn(ing)?\b", re.IGNORECASE)
+
+
+#: A task that failed, as Ansible's log says it, or the list of tasks.
+FATAL = re.compile(r"\bfatal: \[|: failed after ")
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,9 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
     """The page as text."""
     began = logs.moment(str(result["started"])) or 0.0
     entries = logs.of_folder(artifacts / "logs")
-    counts = Counter(entry.part for entry in entries)
-    shown = fitting(entries, failure(result, entries))
+    counts = Counter(entry.group for entry in entries)
+    marked = failure(result, entries)
+    shown = fitting(entries, marked)
     bars = timeline(result, artifacts, began)
     room = report_figures.Room(artifacts)
     return render(
@@ -99,16 +107,16 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         stage=verdict.stage(result),
         bars=bars,
         whole=max([bar.start + bar.seconds for bar in bars] + [_number(result["seconds"]), 0.001]),
-        entries=shown,
-        failure=failure(result, shown),
+        rows=rows(entries, shown, marked),
+        marked=marked,
         line=LINE,
         began=began,
-        parts=sorted(counts, key=lambda part: (PARTS.index(part) if part in PARTS else len(PARTS), part)),
+        parts=sorted(counts, key=_rank),
         counts=counts,
         left_out={
             part: count - kept
             for part, count in counts.items()
-            if count > (kept := sum(entry.part == part for entry in shown))
+            if count > (kept := sum(entry.group == part for entry in shown))
         },
         files=files(artifacts),
         evidence=_file(result, artifacts),
@@ -116,16 +124,23 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         screens=report_figures.screens(room, result["guests"]),
         strips=report_figures.strips(room, result["checks"]),
         plots=report_figures.plots(result["checks"]),
-        groups=groups(result["checks"]),
+        groups=groups(result),
         severity=severity,
     )
 
 
-def groups(checks: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """suite on guest -> its checks, each with its reason and its detail in words."""
+def _rank(group: str) -> tuple[int, str]:
+    """Where a group of lines stands among the others."""
+    part = group.partition(" ")[0]
+    return (PARTS.index(part) if part in PARTS else len(PARTS), group)
+
+
+def groups(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """suite on guest -> its checks, each with its reason, the failure that it follows from, and its detail in words."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for check in checks:
-        shown = {**check, "reason": reason(check), "text": _detail(check)}
+    follows = check_results.consequences(result["checks"], result["blame"])
+    for check, why in zip(result["checks"], follows, strict=True):
+        shown = {**check, "reason": reason(check), "follows": why, "text": _detail(check)}
         found.setdefault(f"{check['suite']} on {check['guest'] or 'no guest'}", []).append(shown)
     return found
 
@@ -177,10 +192,45 @@ def overruled(result: dict[str, Any], artifacts: Path) -> dict[str, Any] | None:
     return {**first, "rule": notes["rule"]}
 
 
-def failure(result: dict[str, Any], entries: list[logs.Entry]) -> logs.Entry | None:
-    """The line of a log that the blame names as its evidence."""
-    place = str((result["blame"] or {}).get("evidence") or "").removeprefix("logs/")
-    return next((entry for entry in entries if entry.place and entry.place == place), None)
+def failure(result: dict[str, Any], entries: list[logs.Entry]) -> list[logs.Entry]:
+    """Where the failure is in the log, at most two lines: the first is where the log opens.
+
+    They are the line that the blame names as its evidence, and the end of the check or else of the task that failed. A
+    line of the serial port has no time and stands far from what happened meanwhile, so the end then comes first.
+    """
+    blame = result["blame"] or {}
+    place = str(blame.get("evidence") or "").removeprefix("logs/")
+    evidence = [entry for entry in entries if entry.place and entry.place == place][:1]
+    ends = [
+        _number(check["started"]) + _number(check["seconds"])
+        for check in result["checks"]
+        if check["result"] == "fail" and check["name"] == blame.get("check") and check.get("started")
+    ]
+    ended = [
+        entry
+        for entry in entries
+        if entry.part == "checks"
+        and entry.text.startswith(f"{blame.get('check')}: ")
+        and any(entry.at is not None and abs(entry.at - end) < SAME for end in ends)
+    ] or [entry for entry in entries if blame and entry.part == "ansible" and FATAL.search(entry.text)]
+    ended = ended[:1]
+    return [*evidence, *ended] if evidence and evidence[0].at is not None else [*ended, *evidence]
+
+
+def rows(
+    entries: list[logs.Entry], shown: list[logs.Entry], marked: list[logs.Entry]
+) -> list[tuple[logs.Entry, float, int | None]]:
+    """The lines that are shown, each with the seconds before it in which no part wrote a line (0 for less than GAP),
+    and its place among those that are marked.
+    """
+    silence: dict[int, float] = {}
+    last = math.inf
+    for entry in entries:
+        if entry.at is not None:
+            silence[id(entry)] = entry.at - last if entry.at - last >= GAP else 0.0
+            last = entry.at if last == math.inf else max(last, entry.at)
+    marks = {id(entry): number for number, entry in enumerate(marked)}
+    return [(entry, silence.get(id(entry), 0.0), marks.get(id(entry))) for entry in shown]
 
 
 def timeline(result: dict[str, Any], artifacts: Path, began: float) -> list[Bar]:
@@ -214,12 +264,11 @@ def timeline(result: dict[str, Any], artifacts: Path, began: float) -> list[Bar]
             else "never ready"
         )
         bars.append(Bar("program", str(program.get("name")), start, _number(ready), state, lost or ready is None))
-    for check in result["checks"]:
+    for check, why in zip(result["checks"], check_results.consequences(result["checks"], blame), strict=True):
         if check.get("started") is not None:
             start, seconds = _number(check["started"]) - began, _number(check.get("seconds"))
-            bars.append(
-                Bar("check", str(check["name"]), start, seconds, str(check["result"]), check["result"] != "pass")
-            )
+            state = ", ".join(filter(None, (str(check["result"]), why)))
+            bars.append(Bar("check", str(check["name"]), start, seconds, state, check["result"] != "pass" and not why))
     return sorted((bar for bar in bars if bar.start > -1), key=lambda bar: bar.start)
 
 
@@ -227,9 +276,9 @@ def _number(value: Any, default: float = 0.0) -> float:
     return float(value) if isinstance(value, int | float) else default
 
 
-def fitting(entries: list[logs.Entry], failed: logs.Entry | None) -> list[logs.Entry]:
+def fitting(entries: list[logs.Entry], marked: list[logs.Entry]) -> list[logs.Entry]:
     """The entries that fit into the page: of each part the last ones, an equal share of the room, and the lines around
-    the failure.
+    those that are marked.
 
     What a short part does not need is left to the longer ones.
     """
@@ -239,11 +288,11 @@ def fitting(entries: list[logs.Entry], failed: logs.Entry | None) -> list[logs.E
     cost = [len(html.escape(entry.text[:LINE]).encode(errors="replace")) + ROW for entry in entries]
     chosen: set[int] = set()
     room = TEXT
-    if failed is not None:
-        same = parts[failed.part]
-        at = same.index(entries.index(failed))
+    for line in marked:
+        same = parts[line.part]
+        at = next(number for number, index in enumerate(same) if entries[index] is line)
         chosen.update(same[max(at - 20, 0) : at + 20])
-        room -= sum(cost[index] for index in chosen)
+    room -= sum(cost[index] for index in chosen)
     for left, indexes in enumerate(sorted(parts.values(), key=lambda found: sum(cost[index] for index in found))):
         share = room // (len(parts) - left)
         for index in reversed(indexes):

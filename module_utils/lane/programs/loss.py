@@ -136,6 +136,8 @@ def _stopped(entry: Record, members: list[proc.Process]) -> Lost | None:
         return None
     component = "proxy" if one.name == PROXY else entry.component
     name = entry.name if one.parent == entry.group else one.name  # many a program changes its name
+    if one.pid == entry.group:
+        name = f"the shell that started {entry.name}"
     problem = f"{name} (pid {one.pid}) is stopped (state {one.state}, as after SIGSTOP)"
     return Lost(entry, "program_stopped", component, problem, time.time(), entry.evidence)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
-from ..core.errors import LaneError
+from ..core.errors import LaneError, clock
 from ..core.private_dir import Run
 from ..lifecycle import proc
 from .records import Record
@@ -14,6 +16,8 @@ from .records import Record
 POLL = 0.02
 #: Seconds until a process that got SIGKILL has to be gone.
 KILL_WAIT = 5.0
+#: Beside the log of each program: which of them the lane stopped itself.
+LOG = "lane.log"
 
 
 def stop(run: Run, entries: list[Record], limit: float) -> list[str]:
@@ -26,8 +30,17 @@ def stop(run: Run, entries: list[Record], limit: float) -> list[str]:
     for entry in sorted(entries, key=lambda r: -r.sequence):
         if entry.running(run):
             stopped.append(entry.name)
+            _note(entry)
             end_groups({entry.group}, signal.Signals[f"SIG{entry.stop_signal}"], limit)
     return stopped
+
+
+def _note(entry: Record) -> None:
+    """Have the report show that this end is the lane's own doing."""
+    line = f"{clock(time.time())}  INFO lane: sends SIG{entry.stop_signal} to {entry.name}\n"
+    with contextlib.suppress(OSError):
+        with open(os.open(Path(entry.log).with_name(LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as log:
+            log.write(line)
 
 
 def end_groups(groups: set[int], first: signal.Signals, limit: float) -> None:

@@ -22,6 +22,8 @@ POLL = 0.05
 #: Seconds between two looks at the serial port while a burst of keys is typed.
 WINDOW_POLL = 0.002
 AUDIT_ROWS = 1000
+#: Characters of a value of an answer that is shown: tokens are longer.
+SHORT = 24
 #: Played by the Python of kerbside's environment, which has a database driver. argv: socket, file with the password,
 #: uuid.
 AUDIT_QUERY = """
@@ -76,15 +78,16 @@ def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
         return f"{step.client} shows the guest's picture"
     play.hang_up(step.client)
     play.lane.stop(step.client)
-    done = play.lane.refused(step.client, keys, wanted, max(0.1, deadline - time.monotonic()))
-    if done is None:
-        raise Unmet(
-            "client_not_refused", f"ryll was not refused but still ran after {step.limit:g} s", play.lane.log("daemon")
-        )
+    ended, done = play.lane.refused(step.client, keys, wanted, max(0.1, deadline - time.monotonic()))
     said = f"{done.out}\n{done.err}"
     hidden = read_text(play.lane.place.ticket_file)
     if hidden and hidden in said:
         raise LaneError("suite_ticket_shown", "ryll", "ryll's output holds qemu's SPICE ticket")
+    if not ended:
+        problem = (
+            f"ryll was not refused but still ran after {step.limit:g} s; its last words: {one_line(done.said, 200)}"
+        )
+        raise Unmet("client_not_refused", problem, play.lane.log("daemon"))
     if done.status != options["exits"]:
         raise Unmet(
             "client_not_refused",
@@ -182,7 +185,8 @@ def lacking(wanted: Any, found: Any, place: str) -> str:
     if isinstance(wanted, dict):
         for key, value in wanted.items():
             if not isinstance(found, dict) or key not in found:
-                return f"without {key} in {place}"
+                has = f", which has {', '.join(map(str, found)) or 'nothing'}" if isinstance(found, dict) else ""
+                return f"without {key} in {place}{has}"
             if problem := lacking(value, found[key], key):
                 return problem
         return ""
@@ -192,10 +196,16 @@ def lacking(wanted: Any, found: Any, place: str) -> str:
                 lacking(value, one, f"an entry of {place}") for one in (found if isinstance(found, list) else [])
             ]
             if all(problems):
-                return f"without an entry of {place} like {json.dumps(value)}"
+                return f"without an entry of {place} like {json.dumps(value)}{_closest(problems)}"
         return ""
     text = found if isinstance(found, str) else json.dumps(found)
-    return "" if re.fullmatch(str(wanted), text) else f"with a {place} that is not {wanted!r}"
+    shown = repr(text) if len(text) <= SHORT else f"{len(text)} characters"
+    return "" if re.fullmatch(str(wanted), text) else f"with a {place} that is not {wanted!r} but {shown}"
+
+
+def _closest(problems: list[str]) -> str:
+    """What is wrong with the entries of a list: how many there are, and with the last of them."""
+    return f" among {len(problems)}; the last is {problems[-1]}" if problems else "; there is none at all"
 
 
 def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -225,7 +235,9 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
                 if present
                 else f"grew by {grown} and not {options['grown_by']} rows"
             )
-            raise Unmet("audit_wrong", f"kerbside's audit {what} among {len(rows)} rows", play.lane.log("daemon"))
+            last = f"; the last is {one_line(messages[-1], 120)!r}" if messages else ""
+            problem = f"kerbside's audit {what} among {len(rows)} rows{last}"
+            raise Unmet("audit_wrong", problem, play.lane.log("daemon"))
         time.sleep(POLL)
     if not options["same_in_database"]:
         return {"total": answer["total"], "shown": f"{len(rows)} rows"}

@@ -318,15 +318,27 @@ def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slo
     try:
         lane.settle(suite, guest)
     except LaneError as error:
-        return [_not_run(suite, guest, check, error, number) for number, check in enumerate(checks)]
+        entries = [_not_run(suite, guest, check, error, number) for number, check in enumerate(checks)]
+        _keep_serial(lane.place.serial_log, lane.log(f"serial-{suite.name}-{guest}"), entries)
+        return entries
     try:
         entries = [play.check(check) for check in checks]
         if failure(entries):
             lane.note_failure()
+            _keep_serial(lane.place.serial_log, lane.log(f"serial-{suite.name}-{guest}"), entries)
         return entries
     finally:
         play.let_go()
         lane.stop_machines()
+
+
+def _keep_serial(serial: str, kept: str, entries: list[dict[str, Any]]) -> None:
+    """Keep the guest's serial log where it is the evidence of a failure: it begins anew when the guest is started."""
+    for entry in entries:
+        file, colon, line = str(entry["detail"].get("evidence") or "").partition(":")
+        if file == serial and os.path.exists(serial):
+            entry["detail"]["evidence"] = f"{kept}{colon}{line}"
+            write_private(kept, Path(serial).read_bytes())
 
 
 def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
@@ -367,15 +379,11 @@ def chosen(suite: Suite, slow: bool) -> list[Check]:
 
 def _not_run(suite: Suite, guest: str, check: Check, error: LaneError, number: int) -> dict[str, Any]:
     """The entry of a check whose suite could not begin; the first one names the reason."""
-    entry = {
-        "suite": suite.name,
-        "guest": guest,
-        "name": check.name,
-        "result": "not run" if number else "fail",
-        "seconds": 0.0,
-    }
+    entry = {"suite": suite.name, "guest": guest, "name": check.name, "seconds": 0.0}
+    if number:
+        return {**entry, "result": "not run", "detail": {}}
     detail = {"component": error.component, "code": error.code, "cause": error.cause, "evidence": error.evidence}
-    return {**entry, "detail": detail if not number else {}}
+    return {**entry, "result": "fail", "detail": detail}
 
 
 def failure(entries: list[dict[str, Any]]) -> LaneError | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ...core import command
+from ...core.errors import one_line
 from ...core.private_dir import write_private
 from .. import sextant_digest
 from ..picture_compare import size
@@ -23,6 +24,7 @@ from .control import keys_of
 from .engine import Play, Unmet
 from .pictures import drawn, equal
 from .plan import Actor, Option, Step
+from .witnesses import tail
 
 if TYPE_CHECKING:
     from ...protocols.qmp import Qmp
@@ -103,9 +105,9 @@ def spice_gtk(play: Play, step: Step, options: dict[str, Any], deadline: float) 
                 break
             time.sleep(POLL)
     if seen is None:
-        raise Unmet(
-            "client_no_picture", f"spice-gtk showed no picture within {step.limit:g} s", play.lane.log("spice_gtk")
-        )
+        log = play.lane.log("spice_gtk")
+        last = "".join(f"; its last line is {one_line(line, 120)!r}" for line in tail(log, 0).splitlines()[-1:])
+        raise Unmet("client_no_picture", f"spice-gtk showed no picture within {step.limit:g} s{last}", log)
     raise Unmet("picture_differs", f"spice-gtk shows a picture of {size(seen)}, and {last}", play.lane.log("spice_gtk"))
 
 

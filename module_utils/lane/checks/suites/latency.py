@@ -47,7 +47,11 @@ def acknowledgements(play: Play, proxied: bool, rounds: int, port: int | None = 
                 found.append(time.monotonic() - begun)
     except (LinkClosed, LinkRefused, TimeoutError) as error:
         where = "through the proxy" if proxied else "directly to qemu"
-        raise Unmet("link_wrong", f"no acknowledgement came {where}: {error}", play.lane.log("daemon")) from None
+        raise Unmet(
+            "link_wrong",
+            f"no acknowledgement came {where} after {len(found)} of {rounds}: {error}",
+            play.lane.log("daemon"),
+        ) from None
     return found
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import yaml
 
 from ...core.codes import CODES
 from ...core.errors import COMPONENTS, LaneError
 from ...core.names import near
 from ...protocols.ryll import steps as ryll_steps
+from . import spot
 from .kinds import KINDS, is_number
+from .spot import Spot
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: A value that is known only when the suite runs, in a text of a step: {uuid}, or {token.session} of what the step
@@ -117,19 +117,7 @@ class Suite:
 
 def read(file: str, text: str, actors: dict[str, Actor], guests: Iterable[str]) -> Suite:
     """The suite of a file's text. Raises LaneError (suite_file_invalid) that names the place of the first mistake."""
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise _invalid(
-            file, f"{line}it is not YAML ({getattr(error, 'problem', None) or type(error).__name__})"
-        ) from None
-    return _Reader(file, actors, tuple(guests)).suite(raw)
-
-
-def _invalid(place: str, problem: str) -> LaneError:
-    return LaneError("suite_file_invalid", "lane", f"{place}: {problem}", "correct the suite file (docs/suites.md)")
+    return _Reader(file, actors, tuple(guests)).suite(spot.load(file, text))
 
 
 class _Reader:
@@ -139,104 +127,69 @@ class _Reader:
         self.guests = guests
         self.clients = {CLIENT}  #: that are connected before the steps read so far
 
-    def suite(self, raw: object) -> Suite:
+    def suite(self, here: Spot) -> Suite:
         known = {"suite", "description", "guests", "checks", "ryll", "kerbside", "machines", "consoles", "boots"}
-        given = self._mapping(self.file, raw, known, ("suite", "guests", "checks"))
-        name = given["suite"]
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise _invalid(self.file, "`suite` is not a name of small letters, digits and _")
-        if strange := [
-            guest for guest in self._texts("guests", given["guests"], some=True) if guest not in self.guests
-        ]:
-            raise _invalid(
-                self.file, f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}"
-            )
-        settings = self._settings(self.file, given.get("kerbside"))
-        machines = self._named("machines", given.get("machines"), {"name", "tls", "devices"}, 2)
-        for machine in machines:
-            self._texts("devices", machine.get("devices") or [])
-        consoles = self._named("consoles", given.get("consoles"), {"name", "machine", "ca", "host_subject"}, 20)
-        for console in consoles:
+        given = _mapping(here, known, ("suite", "guests", "checks"))
+        _name(here, "suite")
+        if strange := [guest for guest in _texts(here, "guests", some=True) if guest not in self.guests]:
+            problem = f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}"
+            raise here.invalid(problem, "guests")
+        ryll, settings = _texts(here, "ryll"), _settings(here)
+        machines = _named(here, "machines", {"name", "tls", "devices"}, 2)
+        for number in range(len(machines)):
+            _texts(here.at("machines").at(number), "devices")
+        consoles = _named(here, "consoles", {"name", "machine", "ca", "host_subject"}, 20)
+        for number, console in enumerate(consoles):
             if console.get("machine") not in [machine["name"] for machine in machines]:
-                raise _invalid(
-                    f"{self.file}: console {console['name']}", "`machine` is not the name of one of `machines`"
-                )
+                place = here.at("consoles").at(number, f"console {console['name']}")
+                raise place.invalid("`machine` is not the name of one of `machines`", "machine")
         if not isinstance(given["checks"], list) or not given["checks"]:
-            raise _invalid(self.file, "`checks` is not a list of at least one check")
-        if not isinstance(given.get("boots", False), bool):
-            raise _invalid(self.file, "`boots` is not true or false")
+            raise here.invalid("`checks` is not a list of at least one check", "checks")
+        _truth(here, "boots")
         checks: list[Check] = []
         registered = {console["name"]: "consoles" for console in consoles} | {
             machine["name"]: "machines" for machine in machines
         }
-        for number, entry in enumerate(given["checks"], 1):
-            checks.append(self._check(number, entry, registered))
+        for number in range(len(given["checks"])):
+            place = here.at("checks").at(number, f"check {number + 1}")
+            checks.append(self._check(place, registered))
             if checks[-1].name in [check.name for check in checks[:-1]]:
-                raise _invalid(self.file, f"two checks are named {checks[-1].name}")
+                raise place.invalid(f"two checks are named {checks[-1].name}", "name")
         return Suite(
-            name=name,
+            name=given["suite"],
             file=self.file,
             description=str(given.get("description", "")),
             guests=tuple(given["guests"]),
             checks=checks,
-            ryll=tuple(self._texts("ryll", given.get("ryll") or [])),
+            ryll=tuple(ryll),
             kerbside=settings,
             machines=machines,
             consoles=consoles,
             boots=given.get("boots", False),
         )
 
-    def _settings(self, place: str, raw: object) -> dict[str, str]:
-        settings = self._mapping(f"{place}: kerbside", raw or {}, None)
-        if wrong := [key for key in settings if not str(key).startswith("KERBSIDE_")]:
-            raise _invalid(place, f"`kerbside` has {wrong[0]!r}; its settings are named KERBSIDE_SOMETHING")
-        return {str(key): str(value) for key, value in settings.items()}
-
-    def _named(self, key: str, raw: object, known: set[str], most: int) -> tuple[dict[str, Any], ...]:
-        if raw is None:
-            return ()
-        if not isinstance(raw, list) or len(raw) > most:
-            raise _invalid(self.file, f"`{key}` is not a list of at most {most}")
-        found = [self._mapping(f"{self.file}: {key}", one, known, ("name",)) for one in raw]
-        if wrong := [
-            one["name"] for one in found if not isinstance(one["name"], str) or not NAME.fullmatch(one["name"])
-        ]:
-            raise _invalid(f"{self.file}: {key}", f"{wrong[0]!r} is not a name of small letters, digits and _")
-        return tuple(found)
-
-    def _check(self, number: int, raw: object, registered: dict[str, str]) -> Check:
-        place = f"{self.file}: check {number}"
+    def _check(self, here: Spot, registered: dict[str, str]) -> Check:
         known = {"name", "steps", "client", "slow", "expected_failure", "events", "kerbside", "if_failed"}
-        given = self._mapping(place, raw, known, ("name", "steps"))
-        if not isinstance(given["name"], str) or not NAME.fullmatch(given["name"]):
-            raise _invalid(place, "`name` is not a name of small letters, digits and _")
-        place = f"{self.file}: check {given['name']}"
+        given = _mapping(here, known, ("name", "steps"))
+        _name(here, "name")
+        here = replace(here, words=f"check {given['name']}")
         if given.get("client", "shared") not in ("shared", "fresh", "none"):
-            raise _invalid(place, "`client` is not shared, fresh or none")
-        if not isinstance(given.get("slow", False), bool):
-            raise _invalid(place, "`slow` is not true or false")
+            raise here.invalid("`client` is not shared, fresh or none", "client")
+        _truth(here, "slow")
         if (known_defect := given.get("expected_failure")) is not None:
-            self._mapping(f"{place}: expected_failure", known_defect, {"code", "reason"}, ("code", "reason"))
+            place = here.at("expected_failure", f"{here.words}: expected_failure")
+            _mapping(place, {"code", "reason"}, ("code", "reason"))
             if known_defect["code"] not in CODES:
-                raise _invalid(
-                    f"{place}: expected_failure", f"{known_defect['code']!r} is not a code of docs/errors.md"
-                )
-        events = EVENTS + tuple(self._texts("events", given.get("events") or []))
+                raise place.invalid(f"{known_defect['code']!r} is not a code of docs/errors.md", "code")
+        events = EVENTS + tuple(_texts(here, "events"))
         culprits = []
-        steps = self._steps(place, given["steps"], registered, events)
-        for entry in given.get("if_failed") or []:
-            inner = self._mapping(
-                f"{place}: if_failed", entry, {"instead_of", "blame", "steps"}, ("instead_of", "blame", "steps")
-            )
+        steps = self._steps(here, registered, events)
+        for number in range(len(given.get("if_failed") or [])):
+            place = here.at("if_failed").at(number, f"{here.words}: if_failed")
+            inner = _mapping(place, {"instead_of", "blame", "steps"}, ("instead_of", "blame", "steps"))
             for key in ("instead_of", "blame"):
-                self._component(f"{place}: if_failed", inner[key])
-            culprits.append(
-                (
-                    inner["instead_of"],
-                    inner["blame"],
-                    self._steps(f"{place}: if_failed", inner["steps"], dict(registered), events),
-                )
-            )
+                _component(place, key)
+            culprits.append((inner["instead_of"], inner["blame"], self._steps(place, dict(registered), events)))
         return Check(
             name=given["name"],
             steps=steps,
@@ -244,17 +197,19 @@ class _Reader:
             slow=given.get("slow", False),
             expected_failure=known_defect,
             events=events,
-            kerbside=self._settings(place, given.get("kerbside")),
+            kerbside=_settings(here),
             culprits=culprits,
         )
 
-    def _steps(self, place: str, raw: object, registered: dict[str, str], events: tuple[str, ...]) -> list[Step]:
+    def _steps(self, here: Spot, registered: dict[str, str], events: tuple[str, ...]) -> list[Step]:
+        raw = here.raw["steps"]
         if not isinstance(raw, list) or not raw:
-            raise _invalid(place, "`steps` is not a list of at least one step")
+            raise here.invalid("`steps` is not a list of at least one step", "steps")
         steps: list[Step] = []
         played: dict[str, list[Any]] = {}  # the steps of each client so far, as ryll_session takes them
-        for number, entry in enumerate(raw, 1):
-            step = self._step(f"{place}: step {number}", number, entry, registered, played, events)
+        for number in range(1, len(raw) + 1):
+            place = here.at("steps").at(number - 1, f"{here.words}: step {number}")
+            step = self._step(place, number, registered, played, events)
             steps.append(step)
             if step.register:
                 registered[step.register] = step.actor
@@ -266,63 +221,52 @@ class _Reader:
 
     def _step(
         self,
-        place: str,
+        here: Spot,
         number: int,
-        raw: object,
         registered: dict[str, str],
         played: dict[str, list[Any]],
         events: tuple[str, ...],
     ) -> Step:
+        raw = here.raw
         if not isinstance(raw, dict):
-            raise _invalid(place, "it is not a mapping such as `serial: {line: hello}`")
+            raise here.invalid("it is not a mapping such as `serial: {line: hello}`")
         found = [key for key in raw if key in self.actors or key in ryll_steps.VERBS]
         if len(found) != 1:
             what = f"it has {' and '.join(found)}"
             if not found:
                 meant = "".join(near(str(key), [*self.actors, *ryll_steps.VERBS]) for key in raw)
                 what = f"it has none of {', '.join(self.actors)} and ryll_session's verbs{meant}"
-            raise _invalid(place, f"{what}; a step has exactly one")
+            raise here.invalid(f"{what}; a step has exactly one")
         actor = found[0]
         around = {key: value for key, value in raw.items() if key != actor}
         client = around.pop("client", CLIENT)
-        if not isinstance(client, str) or not NAME.fullmatch(client):
-            raise _invalid(place, "`client` is not a name of small letters, digits and _")
+        _name(here, "client")
         if actor == "connect":
             self.clients.add(client)
         elif client not in self.clients:
-            raise _invalid(place, f"no `connect` before it starts the client {client!r}{near(client, self.clients)}")
+            problem = f"no `connect` before it starts the client {client!r}{near(client, self.clients)}"
+            raise here.invalid(problem, "client")
         if actor in ryll_steps.VERBS:
-            step = self._of_ryll(place, raw, played.setdefault(client, prelude(events)), number)
+            step = _of_ryll(here, played.setdefault(client, prelude(events)), number)
             return Step(number, actor, step.options, step.name, step.limit, step.register, step.blame, client, step)
-        place = f"{place} ({actor})"
+        here = replace(here, words=f"{here.words} ({actor})")
         if strange := [key for key in around if key not in ("name", "within", "register", "blame")]:
-            raise _invalid(place, f"{strange[0]!r} is not one of name, within, register, blame and client")
-        self._component(place, around.get("blame"))
+            raise here.invalid(f"{strange[0]!r} is not one of name, within, register, blame and client", strange[0])
+        _component(here, "blame")
+        _name(here, "register")
         register = around.get("register")
-        if register is not None and (not isinstance(register, str) or not NAME.fullmatch(register)):
-            raise _invalid(place, "`register` is not a name of small letters, digits and _")
         within = around.get("within", STEP_LIMIT)
         if not is_number(within) or not 0 < within <= 3600:
-            raise _invalid(place, "`within` is not a number of seconds up to 3600")
-        options = self._options(place, actor, raw[actor], registered)
+            raise here.invalid("`within` is not a number of seconds up to 3600", "within")
+        options = self._options(here.at(actor), actor, registered)
         return Step(
             number, actor, options, str(around.get("name", actor)), float(within), register, around.get("blame"), client
         )
 
-    def _of_ryll(self, place: str, raw: dict[Any, Any], before: list[Any], number: int) -> ryll_steps.Step:
-        entry = {key: value for key, value in raw.items() if key != "client"}
-        try:
-            step = ryll_steps.plan([*before, entry], STEP_LIMIT)[-1]
-        except LaneError as error:
-            raise _invalid(place, re.sub(r"\bstep \d+\b", f"step {number}", error.cause)) from None
-        before.append(entry)
-        return step
-
-    def _options(self, place: str, actor: str, raw: object, registered: dict[str, str]) -> dict[str, Any]:
+    def _options(self, here: Spot, actor: str, registered: dict[str, str]) -> dict[str, Any]:
         spec = self.actors[actor]
-        given = self._mapping(
-            place,
-            {} if raw is None else raw,
+        given = _mapping(
+            replace(here, raw={}) if here.raw is None else here,
             set(spec.options),
             [key for key, option in spec.options.items() if option.required],
         )
@@ -334,39 +278,87 @@ class _Reader:
             words, fits = KINDS[option.kind]
             value = given[key]
             if not fits(value) or (option.choices and value not in option.choices):
-                raise _invalid(place, f"`{key}` is not {' or '.join(option.choices) or words}")
+                raise here.invalid(f"`{key}` is not {' or '.join(option.choices) or words}", key)
             if option.refers and registered.get(value) not in option.refers and "any" not in option.refers:
-                raise _invalid(
-                    place, f"`{key}` is {value!r}, which no {' or '.join(option.refers)} step before it registered"
-                )
+                what = f"no {' or '.join(option.refers)} step before it registered"
+                raise here.invalid(f"`{key}` is {value!r}, which {what}", key)
             if option.refers and value not in registered:
-                raise _invalid(place, f"`{key}` is {value!r}, which no step before it registered")
+                raise here.invalid(f"`{key}` is {value!r}, which no step before it registered", key)
             found[key] = value
         if spec.one_of and sum(found[key] is not None for key in spec.one_of) != 1:
-            raise _invalid(place, f"it does not have exactly one of {', '.join(spec.one_of)}")
+            raise here.invalid(f"it does not have exactly one of {', '.join(spec.one_of)}")
         for name in _places(given):
             if name not in KNOWN and name.partition(".")[0] not in registered:
-                raise _invalid(place, f"{{{name}}} is not one of {', '.join(KNOWN)} and was not registered before")
+                raise here.invalid(f"{{{name}}} is not one of {', '.join(KNOWN)} and was not registered before")
         return found
 
-    def _mapping(self, place: str, raw: object, known: set[str] | None, required: Iterable[str] = ()) -> dict[str, Any]:
-        if not isinstance(raw, dict):
-            raise _invalid(place, "it is not a mapping")
-        if known is not None and (strange := [key for key in raw if key not in known]):
-            meant = near(str(strange[0]), known)
-            raise _invalid(place, f"{strange[0]!r} is not one of {', '.join(sorted(known))}{meant}")
-        if missing := [key for key in required if key not in raw]:
-            raise _invalid(place, f"`{missing[0]}` is missing")
-        return raw
 
-    def _texts(self, key: str, raw: object, some: bool = False) -> list[str]:
-        if not isinstance(raw, list) or not all(isinstance(value, str) for value in raw) or (some and not raw):
-            raise _invalid(self.file, f"`{key}` is not a list of texts")
-        return raw
+def _of_ryll(here: Spot, before: list[Any], number: int) -> ryll_steps.Step:
+    entry = {key: value for key, value in here.raw.items() if key != "client"}
+    try:
+        step = ryll_steps.plan([*before, entry], STEP_LIMIT)[-1]
+    except LaneError as error:
+        raise here.invalid(re.sub(r"\bstep \d+\b", f"step {number}", error.cause)) from None
+    before.append(entry)
+    return step
 
-    def _component(self, place: str, value: object) -> None:
-        if value is not None and value not in COMPONENTS:
-            raise _invalid(place, f"`blame` is not one of {', '.join(COMPONENTS)}")
+
+def _settings(here: Spot) -> dict[str, str]:
+    if not here.raw.get("kerbside"):
+        return {}
+    settings = _mapping(here.at("kerbside", ": ".join(filter(None, (here.words, "kerbside")))))
+    if wrong := [key for key in settings if not str(key).startswith("KERBSIDE_")]:
+        problem = f"`kerbside` has {wrong[0]!r}; its settings are named KERBSIDE_SOMETHING"
+        raise here.at("kerbside").invalid(problem, wrong[0])
+    return {str(key): str(value) for key, value in settings.items()}
+
+
+def _named(here: Spot, key: str, known: set[str], most: int) -> tuple[dict[str, Any], ...]:
+    raw = here.raw.get(key)
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or len(raw) > most:
+        raise here.invalid(f"`{key}` is not a list of at most {most}", key)
+    places = [here.at(key, key).at(number) for number in range(len(raw))]
+    found = [_mapping(place, known, ("name",)) for place in places]
+    for place in places:
+        _name(place, "name")
+    return tuple(found)
+
+
+def _mapping(here: Spot, known: set[str] | None = None, required: Iterable[str] = ()) -> dict[str, Any]:
+    raw = here.raw
+    if not isinstance(raw, dict):
+        raise here.invalid("it is not a mapping")
+    if known is not None and (strange := [key for key in raw if key not in known]):
+        meant = near(str(strange[0]), known)
+        raise here.invalid(f"{strange[0]!r} is not one of {', '.join(sorted(known))}{meant}", strange[0])
+    if missing := [key for key in required if key not in raw]:
+        raise here.invalid(f"`{missing[0]}` is missing")
+    return raw
+
+
+def _texts(here: Spot, key: str, some: bool = False) -> list[str]:
+    raw = here.raw.get(key) if some else here.raw.get(key) or []
+    if not isinstance(raw, list) or not all(isinstance(value, str) for value in raw) or (some and not raw):
+        raise here.invalid(f"`{key}` is not a list of texts", key)
+    return raw
+
+
+def _name(here: Spot, key: str) -> None:
+    value = here.raw.get(key)
+    if key in here.raw and (not isinstance(value, str) or not NAME.fullmatch(value)):
+        raise here.invalid(f"`{key}` is not a name of small letters, digits and _", key)
+
+
+def _truth(here: Spot, key: str) -> None:
+    if not isinstance(here.raw.get(key, False), bool):
+        raise here.invalid(f"`{key}` is not true or false", key)
+
+
+def _component(here: Spot, key: str) -> None:
+    if (value := here.raw.get(key)) is not None and value not in COMPONENTS:
+        raise here.invalid(f"`{key}` is not one of {', '.join(COMPONENTS)}", key)
 
 
 def prelude(events: Collection[str]) -> list[dict[str, Any]]:

@@ -90,7 +90,8 @@ def _problem(picture: Any, before: Any, options: dict[str, Any]) -> tuple[Any, t
     elif changed:
         what = f"a new {changed[0]}"
     elif wanted is not None and not any(wanted.items() <= fields(*event).items() for event in found.events):
-        what = f"no event {wanted}"
+        last = f" but {fields(*found.events[-1])}" if found.events else ""
+        what = f"no event {wanted}{last}"
     elif options["size"] not in (None, size(picture)):
         what = f"a picture of {size(picture)}"
     else:

@@ -189,16 +189,12 @@ class LaneStage:
         until = time.monotonic() + self.place.boot_limit
         while banner not in read_text(self.place.serial_log):
             if entry is None or not entry.running(self.run):
-                raise LaneError(
-                    "suite_guest_not_up",
-                    "qemu",
-                    f"qemu ended before the guest {self.guest['name']} was up",
-                    evidence=self.log("qemu"),
-                )
+                problem = f"qemu ended before the guest {self.guest['name']} was up"
+                raise LaneError("suite_guest_not_up", "qemu", problem, evidence=self.log("qemu"))
             if time.monotonic() > until:
+                last = one_line((["nothing", *read_text(self.place.serial_log).splitlines()])[-1], 120)
                 problem = (
-                    f"the guest {self.guest['name']} did not print its banner {banner!r} within "
-                    f"{self.place.boot_limit:g} s"
+                    f"the guest did not print its banner {banner!r} within {self.place.boot_limit:g} s, but {last!r}"
                 )
                 raise LaneError("suite_guest_not_up", "guest", problem, evidence=self.place.serial_log)
             time.sleep(POLL)
@@ -323,17 +319,21 @@ class LaneStage:
                 )
         return None
 
-    def refused(self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float) -> command.Done | None:
-        """Run ryll with these keys to its end; None when it still runs after limit seconds, as somebody let it in."""
+    def refused(
+        self, client: str, keys: dict[str, str], options: tuple[str, ...], limit: float
+    ) -> tuple[bool, command.Done]:
+        """Run ryll with these keys; whether it ended by itself within limit seconds, and what it said."""
         env = {**command.environment(self.run.mark), "NO_COLOR": "1", "HOME": self.place.lane_dir}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with command.spawn(list(self._argv(client, keys, options)), env, cwd=self.place.lane_dir, **pipes) as running:
             try:
                 out, err = running.communicate(timeout=limit)
+                ended = True
             except subprocess.TimeoutExpired:
                 command.end_group(running)
-                return None
-        return command.Done(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+                out, err = running.communicate(timeout=ANSWER)
+                ended = False
+        return ended, command.Done(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def stop_machines(self) -> None:
         entries = [entry for entry in records.records(self.place.lane_dir) if entry.name.startswith("machine_")]

@@ -73,8 +73,9 @@ def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dic
             return one_line(found[count - 1][1], 120) + (f" ({count} of them)" if count > 1 else "")
         if time.monotonic() >= deadline:
             said = repr(wanted) if wanted is not None else f"a line with {pattern.pattern!r}"
-            last = [line for _, line in whole_lines(text)][-1:]
+            last = text.splitlines()[-1:]
             ended = f"its last line is {one_line(last[0], 120)!r}" if last else "it said nothing in that time"
+            ended += "" if not last or text.endswith("\n") else ", which it has not ended"
             did = f"said {said} {len(found)} times and not {count}" if count > 1 else f"did not say {said}"
             problem = f"{what} {did} within {limit:.3g} s; {ended}"
             raise Unmet(codes[0], problem, f"{path}:{_number(path)}")
@@ -173,9 +174,9 @@ def qemu(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
             if good:
                 return one_line(str(answer), 120)
             if time.monotonic() >= deadline:
-                raise Unmet(
-                    "monitor_answer_wrong", f"qemu answered {one_line(str(answer), 200)}", play.lane.log("qemu")
-                )
+                lacks = f"without {options['match']!r}" if options["monitor"] else f"and not {options['equals']}"
+                problem = f"qemu answered {one_line(str(answer), 200)}, {lacks}"
+                raise Unmet("monitor_answer_wrong", problem, play.lane.log("qemu"))
             time.sleep(POLL)
 
 
@@ -195,12 +196,11 @@ def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) ->
             }
         if time.monotonic() >= deadline:
             shared = f", {len(ids & before)} of them of the connection before" if before else ""
-            problem = f"query-spice shows {len(channels)} channels{shared}"
-            problem += (
-                ""
-                if options["tls"] is None
-                else f", {sum(bool(channel.get('tls')) for channel in channels)} of them with TLS"
-            )
+            wanted = "" if options["channels"] in (None, len(channels)) else f" and not {options['channels']}"
+            problem = f"query-spice shows {len(channels)} channels{wanted}{shared}"
+            if options["tls"] is not None:
+                with_tls = sum(bool(channel.get("tls")) for channel in channels)
+                problem += f", {with_tls} of them with TLS and not {'all' if options['tls'] else 'none'}"
             raise Unmet("spice_channels_wrong", problem, play.lane.log("qemu"))
         time.sleep(POLL)
 
@@ -221,7 +221,8 @@ def processes(play: Play, step: Step, options: dict[str, Any], deadline: float) 
         )
     while (status := entry.exit_status(play.lane.place.lane_dir)) is None:
         if time.monotonic() >= deadline:
-            raise Unmet("program_end_wrong", f"{name} is still running", entry.log)
+            problem = f"{name} is still running after {step.limit:g} s{entry.said()}"
+            raise Unmet("program_end_wrong", problem, entry.log)
         time.sleep(POLL)
     if status != options["exits"]:
         raise Unmet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,7 @@ def same(found: object, wanted: object) -> bool:
 def expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     count, name = step.options["count"], step.options["event"]
     dropped = stage.client.events.dropped_by_server
-    seen = stage.client.events.seen[name]
+    seen, begun = stage.client.events.seen[name], stage.client.events.last
     wanted = matcher(stage, step)
     found: list[Event] = []
     while len(found) < count:
@@ -64,7 +65,10 @@ def expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         if event is None:
             fields = f" with {', '.join(step.options['fields'])} as given" if step.options["fields"] else ""
             other = stage.client.events.seen[name] - seen - len(found)
-            others = f", and {other} with other data" if fields and other > 0 else ""
+            others = f", and {other} with other data{_last(stage, step)}" if fields and other > 0 else ""
+            came = Counter(one.name for one in stage.client.events.kept if one.number > begun and one.name != name)
+            if came:
+                others += f"; others came: {', '.join(f'{count} {kind}' for kind, count in came.most_common(5))}"
             lost = stage.client.events.dropped_by_server - dropped
             dropped_too = f" ({lost} events were dropped meanwhile)" if lost else ""
             raise Unmet(
@@ -72,6 +76,14 @@ def expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
             )
         found.append(event)
     return {"event": name, "count": count, "data": [event.data for event in found]}
+
+
+def _last(stage: Stage, step: Step) -> str:
+    """What the last event of that name has in the fields that were asked for, unless something is to be private."""
+    data = [one.data for one in stage.client.events.kept if one.name == step.options["event"]][-1:]
+    if not data or stage.secrets.any or step.private:
+        return ""
+    return f" ({', '.join(f'{key} {data[0].get(key)!r}' for key in step.options['fields'])})"[:200]
 
 
 def quiet(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
