@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,12 +195,12 @@ def parse(rc: int, stdout: str, stderr: str) -> Played:
     return Played(rc, events, "\n".join(text), stderr)
 
 
-@pytest.fixture
-def lane(tmp_path: Path) -> Iterator[Lane]:
-    """A lane of the test's own. A test may leave it up: it is taken down afterwards, and what stays in spite of that is a failure."""
+@contextmanager
+def own_lane(scratch: Path) -> Iterator[Lane]:
+    """A lane that may be left up: it is taken down at the end, and what stays in spite of that is a failure."""
     with lane_ids(1) as (number,):
         home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))  # a unix socket's path holds 107 bytes; pytest's own folders are too long
-        made = Lane(number, home / "d", home / "artifacts", tmp_path)
+        made = Lane(number, home / "d", home / "artifacts", scratch)
         try:
             yield made
             if made.dir.exists():
@@ -209,6 +209,20 @@ def lane(tmp_path: Path) -> Iterator[Lane]:
             assert not made.marked()
         finally:
             shutil.rmtree(home)
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    """A lane of the test's own."""
+    with own_lane(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lane_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
+    """A lane that the tests of a module share, where bringing it up takes longer than they do."""
+    with own_lane(tmp_path_factory.mktemp("lane")) as made:
+        yield made
 
 
 @pytest.fixture
