@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from lane_numbers import hold
+from lanes import TestLane, claimed_lane
 
 IDS = (96, 97, 98)
 LIMIT = 300  #: seconds; other tests hold them for one test at a time
@@ -18,9 +19,16 @@ def lanes_of_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hold the numbers while a test of a module that claims lanes runs."""
     with ExitStack() as held:
         end = time.monotonic() + LIMIT
-        for number in IDS if {"claimed_lane", "options"} & set(vars(request.module)) else ():
+        for number in IDS if {"claimed_lane", "options", "TestLane"} & set(vars(request.module)) else ():
             while (one := hold(number)) is None:
                 assert time.monotonic() < end, f"lane {number} is used by another test, or somebody keeps it running (./lane ps)"
                 time.sleep(0.05)
             held.enter_context(one)
         yield
+
+
+@pytest.fixture
+def lane(lanes_of_unit_tests: None) -> Iterator[TestLane]:
+    """A claimed lane; a module that takes it imports TestLane."""
+    with claimed_lane() as found:
+        yield found

@@ -8,13 +8,13 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import bounded
 from ansible.module_utils.lane.evidence import collect
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 
 ROOT = Path(__file__).parents[2]
 #: Judges a red lane, as lane_evidence does, and makes its report.
@@ -40,12 +40,6 @@ def sparse(path: Path) -> None:
         file.truncate(8 << 30)
         file.seek(0, os.SEEK_END)
         file.write(b"\nlast\n")
-
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, sparse])
@@ -103,12 +97,3 @@ def test_the_tail_begins_at_a_line(tmp_path: Path, limit: int, found: tuple[int,
     file.write_bytes(b"one\ntwo\nthree")
     assert bounded.tail(file, limit) == found
     assert bounded.tail(tmp_path / "gone", limit) == (0, b"")
-
-
-def test_a_picture_is_not_cut(lane: TestLane) -> None:
-    report = {"command_id": "c", "checks": [], "files": ["screenshot.png", "screendump.png"]}
-    Path(lane.dir, "logs/outside.json").write_text(json.dumps(report))
-    Path(lane.dir, "screenshot.png").write_bytes(bytes(collect.HEAD + collect.TAIL + 1))
-    Path(lane.dir, "screendump.png").write_bytes(bytes(9))
-    collect.collect(lane.dir, Path(lane.artifacts), "c")
-    assert [path.name for path in Path(lane.artifacts).glob("*.png")] == ["screendump.png"]

@@ -113,7 +113,7 @@ def test_a_fork_finds_the_lock_free(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch, True, period=0.0001) as (made, screen):
         made.begin("tls")
         made._progress = lambda lane: time.sleep(0.002) or "slow"
-        for _ in range(50):
+        for _ in range(20):
             pid = os.fork()
             if pid == 0:
                 made.say("child")
