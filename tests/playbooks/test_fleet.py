@@ -101,16 +101,6 @@ def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
         assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
 
 
-def test_a_fleets_status_is_its_worst_and_wrong_use_is_told() -> None:
-    with lane_ids(1) as (number,), surroundings(number) as place:
-        red = Started([str(ROOT / "lane"), "fleet", "1", *fleet_options(place), "-e", "kvm_probe_policy=sometimes"], place.environment())
-        assert red.wait(120) == 2
-        assert red.lines[-1].startswith("LANE FAIL environment: ")
-        many = Started([str(ROOT / "lane"), "fleet", "11", "-e", "lane_id=90"], place.environment())
-        assert many.wait(60) == 2
-        assert "lane ids go from 90 to 99, so that there can be 1 to 10 lanes, not 11" in many.text
-
-
 def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first() -> None:
     with lane_ids(1) as (number,), surroundings(number) as place:
         both = [Started(place.playbook(), place.environment()) for _ in range(2)]
