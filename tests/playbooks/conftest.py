@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import keeper, proc, teardown
 from lane_numbers import lane_ids
 
 ROOT = Path(__file__).parents[2]
@@ -203,9 +203,10 @@ def own_lane(scratch: Path) -> Iterator[Lane]:
         made = Lane(number, home / "d", home / "artifacts", scratch)
         try:
             yield made
-            if made.dir.exists():
-                down = made.run("playbooks/teardown.yml")
-                assert down.rc == 0, down
+            if made.dir.exists():  # by the function behind playbooks/teardown.yml, in a tenth of its time
+                ports = {f"port {port}": port for port in range(17900 + 10 * number, 17905 + 10 * number)}
+                teardown.take_down(number, str(made.dir), ports, limit=10)
+                keeper.dismiss(number)
             assert not made.marked()
         finally:
             shutil.rmtree(home)
