@@ -37,13 +37,6 @@ def test_what_is_there_is_proved_once_and_handed_on(lane: Any) -> None:
     assert again.result(SEE)["ansible_facts"]["lane_deps"] == facts
 
 
-def test_check_mode_starts_and_writes_nothing(lane: Any) -> None:
-    played = deps(lane, "--check")
-    assert played.rc == 0, played
-    assert not lane.dir.exists()
-    assert not (lane.scratch / "cache").exists()
-
-
 @pytest.fixture
 def bare(tmp_path: Path) -> dict[str, str]:
     """An environment for Ansible whose module_utils find neither firmware nor swtpm."""

@@ -31,7 +31,7 @@ def test_a_changed_banner_is_red_until_it_is_promised(lane: Any, tmp_path: Path)
     assert built.result("Say what to commit")["msg"] == f"Commit {fixtures}/pocket.qcow2 and {guests} together with the source."
     assert guest_build.image_digest(fixtures / "pocket.qcow2") != guest_build.image_digest(ROOT / "fixtures/pocket.qcow2")
 
-    red = lane.run("playbooks/lane.yml", **mine, lane_keep="on_failure", lane_boot_limit=15)
+    red = lane.run("playbooks/lane.yml", **mine, lane_keep="on_failure", lane_boot_limit=10)
     last = red.text.splitlines()[-1]
     assert last.startswith("LANE FAIL guest: ") and "it says 'pocket-sextant 2.0: ready'" in last, red
     found = json.loads((lane.artifacts / "result.json").read_text(encoding="utf-8"))

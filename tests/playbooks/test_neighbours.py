@@ -8,17 +8,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from lane_numbers import lane_ids
-from whole_lanes import ROOT, Started, Surroundings, copy_checkout, surroundings
+from whole_lanes import ROOT, Started, Surroundings, copy_checkout
 
 pytestmark = pytest.mark.slow
-AT_ONCE = 2
 #: What holds no secret. community.crypto writes these by the umask and sets the mode a moment later, in a directory that nobody else can enter.
 PUBLIC = {"ca.csr", "ca.pem", "proxy.csr", "proxy.pem"}
 KERBSIDE = {
@@ -48,17 +44,6 @@ KERBSIDE = {
 }
 
 
-@dataclass
-class Outcome:
-    """What one lane came to."""
-
-    status: int
-    text: str
-    result: dict
-    left: list[str]
-    open_to_others: list[str]
-
-
 @contextmanager
 def system_database(place: Surroundings) -> Iterator[None]:
     """A MariaDB of the machine's own, where Debian has it: its socket in /run/mysqld, its port 3306."""
@@ -84,125 +69,88 @@ def system_database(place: Surroundings) -> Iterator[None]:
         Path("/run/mysqld/mysqld.sock").unlink(missing_ok=True)
 
 
-def is_open(path: Path) -> bool:
-    """Whether others than the owner have rights on a file that is none of PUBLIC."""
-    return path.name not in PUBLIC and bool(path.lstat().st_mode & 0o077) and not path.is_socket()
+def open_in(lane_dir: Path) -> set[str]:
+    """What others than the owner have rights on, but for PUBLIC."""
+    found: set[str] = set()
+    for root, folders, names in os.walk(lane_dir):
+        folders[:] = [name for name in folders if name not in ("db", "tmp")]  # mariadbd's and Ansible's own affair, behind a door that is closed
+        with suppress(OSError):  # it is gone meanwhile
+            paths = [Path(root), *(Path(root, name) for name in names if name not in PUBLIC)]
+            found |= {str(path) for path in paths if path.lstat().st_mode & 0o077 and not path.is_socket()}
+    return found
 
 
-def with_umask(mask: str, command: list[str]) -> list[str]:
-    return ["sh", "-c", f'umask {mask}; exec "$@"', "sh", *command]
-
-
-def command_of(name: str, place: Surroundings) -> list[str]:
-    """The command for one neighbour; it also prepares what that needs."""
-    script = place.script()
-    if name.startswith("umask"):
-        return with_umask(name.split()[1], place.playbook())
-    if name == "TMPDIR elsewhere":
-        elsewhere = place.base / "tmp" / ("a läng place " * 8)
-        elsewhere.mkdir()
-        place.env["TMPDIR"] = str(elsewhere)
-        return script
-    if name == "a path with spaces":
-        home = copy_checkout(place.base / 'my läne\'s "check" out')
-        place.env["ANSIBLE_CONFIG"] = str(home / "ansible.cfg")
-        return [part.replace(str(ROOT / "playbooks"), str(home / "playbooks")) for part in place.playbook()]
-    if name == "HOME unset":
-        return ["env", "-u", "HOME", *script]
-    if name == "HOME read-only":
-        place.env["HOME"] = "/proc"  # not even root can write there
-        return script
-    if name == "LANG=C":
-        place.env.update(LC_ALL="C", LANG="C")
-        return script
-    if name == "stdin closed":
-        return ["sh", "-c", 'exec "$@" <&-', "sh", *script]
-    if name == "no tty":
-        return ["setsid", "--wait", *script]
-    if name == "KERBSIDE_* set":
-        place.env.update(KERBSIDE)
-        return place.playbook()
-    if name == "/etc/kerbside/kerbside.ini":
-        ini = "[kerbside]\n" + "".join(f"{key.removeprefix('KERBSIDE_').lower()} = {value}\n" for key, value in KERBSIDE.items() if key != "KERBSIDE_PROXY_BIN")
-        (place.base / "kerbside.ini").write_text(ini)
-        inside = f'mount -t tmpfs none /etc/kerbside && cp "{place.base}/kerbside.ini" /etc/kerbside/ && exec "$@"'
-        return ["unshare", "--mount", "sh", "-c", inside, "sh", *place.playbook()]
-    assert name == "a system MariaDB"
-    return script
-
-
-def carry_out(name: str, number: int) -> Outcome:
-    with surroundings(number) as place:
-        command = command_of(name, place)
-        database = system_database(place) if name == "a system MariaDB" else nullcontext()
-        with database:
-            run = Started(command, place.environment())
-            open_to_others: set[str] = set()
-            while run.process.poll() is None:
-                for root, folders, names in os.walk(place.dir):
-                    folders[:] = [f for f in folders if f not in ("db", "tmp")]  # mariadbd's and Ansible's own affair, behind a door that is closed
-                    with suppress(OSError):
-                        open_to_others |= {f"{root}/{n}" for n in names if is_open(Path(root, n))}
-                        if os.lstat(root).st_mode & 0o077:
-                            open_to_others.add(root)
-                time.sleep(0.5)
-            status = run.wait(10)
-        _, left = place.seconds_until_gone()
-        left = [trace for trace in left if trace != place.env.get("TMPDIR") and "mariadbd --no-defaults" not in trace]
-        path = place.artifacts / "result.json"
-        return Outcome(status, run.text, json.loads(path.read_text()) if path.exists() else {}, left, sorted(open_to_others))
-
-
-NEIGHBOURS = [
-    "umask 077",
-    "umask 000",
-    "TMPDIR elsewhere",
-    "a path with spaces",
-    "HOME unset",
-    "HOME read-only",
-    "LANG=C",
-    "stdin closed",
-    "no tty",
-    "KERBSIDE_* set",
-    "a system MariaDB",
-    "/etc/kerbside/kerbside.ini",
-]
-
-
-@pytest.fixture(scope="module")
-def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
-    """One full lane for each neighbour, AT_ONCE at a time."""
+@contextmanager
+def folder_of_kerbside() -> Iterator[None]:
+    """/etc/kerbside, empty; the file is there for its own lane only, in a mount namespace."""
     made = not Path("/etc/kerbside").exists()
-    if os.getuid() == 0 and made:
-        Path("/etc/kerbside").mkdir()  # empty; the file is there for its own lane only, in a mount namespace
+    if made:
+        Path("/etc/kerbside").mkdir()
     try:
-        with lane_ids(AT_ONCE) as ids, ThreadPoolExecutor(AT_ONCE) as pool:
-            free = list(ids)
-
-            def one(name: str) -> Outcome:
-                number = free.pop()
-                try:
-                    return carry_out(name, number)
-                finally:
-                    free.append(number)
-
-            started = {name: pool.submit(one, name) for name in NEIGHBOURS}
-            yield started
-            for future in started.values():
-                future.cancel()  # those that were not chosen or not reached
+        yield
     finally:
-        if os.getuid() == 0 and made:
+        if made:
             Path("/etc/kerbside").rmdir()
 
 
-@pytest.mark.parametrize("name", NEIGHBOURS)
-def test_the_lane_works_beside(name: str, outcomes: dict[str, Future[Outcome]]) -> None:
-    if name == "/etc/kerbside/kerbside.ini" and os.getuid() != 0:
-        pytest.skip("only root can put a file there for one program")
-    outcome = outcomes[name].result(600)
-    assert outcome.status == 0, outcome.text[-3000:]
-    assert outcome.result["verdict"] == "pass"
-    assert outcome.left == []
-    assert outcome.open_to_others == []
-    if name == "/etc/kerbside/kerbside.ini":
-        assert "LANE PASS" in outcome.text
+def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack) -> list[str]:
+    """The command that runs a lane beside all of these; it also prepares what they need. ./lane would protect from the ones of PLAIN."""
+    command = place.playbook() if PLAIN & set(names) else place.script()
+    for name in names:
+        if name.startswith("umask"):
+            command = ["sh", "-c", f'{name}; exec "$@"', "sh", *command]
+        elif name == "TMPDIR elsewhere":
+            place.env["TMPDIR"] = str(place.base / "tmp" / ("a läng place " * 8))
+            Path(place.env["TMPDIR"]).mkdir()
+        elif name == "a path with spaces":
+            home = copy_checkout(place.base / 'my läne\'s "check" out')
+            place.env["ANSIBLE_CONFIG"] = str(home / "ansible.cfg")
+            command = [part.replace(str(ROOT / "playbooks"), str(home / "playbooks")) for part in command]
+        elif name == "HOME unset":
+            command = ["env", "-u", "HOME", *command]
+        elif name == "HOME read-only":
+            place.env["HOME"] = "/proc"  # not even root can write there
+        elif name == "LANG=C":
+            place.env.update(LC_ALL="C", LANG="C")
+        elif name == "stdin closed":
+            command = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+        elif name == "no tty":
+            command = ["setsid", "--wait", *command]
+        elif name == "KERBSIDE_* set":
+            place.env.update(KERBSIDE)
+        elif name == "a system MariaDB":
+            stack.enter_context(system_database(place))
+        elif os.getuid() == 0:  # only root can put a file there for one program
+            assert name == "/etc/kerbside/kerbside.ini"
+            stack.enter_context(folder_of_kerbside())
+            settings = {key.removeprefix("KERBSIDE_").lower(): value for key, value in KERBSIDE.items() if key != "KERBSIDE_PROXY_BIN"}
+            (place.base / "kerbside.ini").write_text("[kerbside]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+            inside = f'mount -t tmpfs none /etc/kerbside && cp "{place.base}/kerbside.ini" /etc/kerbside/ && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", inside, "sh", *command]
+    return command
+
+
+PLAIN = {"umask 077", "umask 000", "a path with spaces", "KERBSIDE_* set", "/etc/kerbside/kerbside.ini"}
+#: A lane is beside several that do not undo each other: it would be red for each of them.
+NEIGHBOURS = [
+    ("umask 000", "KERBSIDE_* set"),
+    ("umask 077", "a path with spaces", "/etc/kerbside/kerbside.ini"),
+    ("TMPDIR elsewhere", "HOME unset", "LANG=C", "stdin closed", "a system MariaDB"),
+    ("HOME read-only", "no tty"),
+]
+
+
+@pytest.mark.parametrize("names", NEIGHBOURS, ids=", ".join)
+def test_the_lane_works_beside(names: tuple[str, ...], place: Surroundings) -> None:
+    open_to_others: set[str] = set()
+    with ExitStack() as stack:
+        command = command_beside(names, place, stack)
+        run = Started(command, place.environment())
+        while run.process.poll() is None:
+            open_to_others |= open_in(place.dir)
+            time.sleep(0.5)
+    assert run.wait(10) == 0, run.text[-3000:]
+    assert "LANE PASS" in run.text
+    assert json.loads((place.artifacts / "result.json").read_text())["verdict"] == "pass"
+    assert [trace for trace in place.seconds_until_gone()[1] if trace != place.env.get("TMPDIR")] == []
+    assert open_to_others == set()

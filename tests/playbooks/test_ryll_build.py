@@ -76,14 +76,6 @@ def test_a_branch_is_followed_and_each_commit_built_once(lane: Any, repository: 
     assert '"dirty": true' in (lane.dir / "handover/origins.json").read_text()
 
 
-def test_check_mode_fetches_nothing(lane: Any) -> None:
-    played = ryll(lane, "--check")
-    assert played.rc == 0, played
-    assert played.result("Provide ryll from its origin")["changed"]
-    assert not lane.dir.exists()
-    assert not (lane.scratch / "cache").exists()
-
-
 def test_the_pinned_release_comes_once(lane: Any) -> None:
     first = ryll(lane)
     assert (facts(first)["version"], facts(first)["cached"]) == ("0.3.0", False)

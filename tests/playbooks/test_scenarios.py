@@ -70,16 +70,15 @@ def session(*steps: dict, name: str = "Play", **more: object) -> dict:
     return {"name": name, "ryll_session": {"socket": "{{ lane_control_socket }}", "connect_within": 10, "steps": [{"hello": {}}, *steps], **more}}
 
 
-@pytest.fixture
-def up(lane):
-    """A lane that is up."""
-    played = lane.run("playbooks/lane.yml", "--tags", UP)
+@pytest.fixture(scope="module")
+def up(lane_of_module):
+    """A lane that is up; each test starts a new ryll on it."""
+    played = lane_of_module.run("playbooks/lane.yml", "--tags", UP)
     assert played.rc == 0, played
-    return lane
+    return lane_of_module
 
 
 def test_scenarios_verbs_and_events(up, tmp_path):
-    """One lane for all of it: bringing it up takes longer than the sessions."""
     played = up.run([*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)], ryll_socket="{{ lane_control_socket }}", pictures=str(tmp_path), guest_password="Aa1!")
     assert played.rc == 0, played
     for scenario in SCENARIOS:
@@ -151,6 +150,7 @@ def test_ryll_tells_what_it_dropped_while_nobody_read(up):
     assert played.rc == 0, played
     until = time.monotonic() + 60
     with Client(str(up.dir / "ryll.sock")) as client, open(up.dir / "logs/serial.log", "rb") as serial:
+        serial.seek(0, os.SEEK_END)
         client.connect(until)
         client.hello("test", until)
         client.subscribe(["surface_drawn", "dropped"], until)

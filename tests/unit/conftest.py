@@ -28,7 +28,7 @@ def lanes_of_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def lane() -> Iterator[TestLane]:
-    """A claimed lane; whatever runs in it at the end is killed."""
+def lane(lanes_of_unit_tests: None) -> Iterator[TestLane]:
+    """A claimed lane; whatever runs in it at the end is killed. A module that takes it imports TestLane."""
     with claimed_lane() as found:
         yield found

@@ -214,6 +214,17 @@ class Ryll:
         connection.accept(request, {"width": self.size[0], "height": self.size[1]})
 
 
+def monitor(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Connection], None]:
+    """qemu's monitor as a handler for Peer: it greets, and says to each request what `answer` makes of it."""
+
+    def serve(connection: Connection) -> None:
+        connection.send({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})
+        for request in connection.requests():
+            connection.send({**answer(request), "id": request["id"]})
+
+    return serve
+
+
 def rgba(width: int, height: int, pixels: Callable[[int, int], tuple[int, int, int]]) -> bytes:
     return b"".join(bytes([*pixels(x, y), 255]) for y in range(height) for x in range(width))
 

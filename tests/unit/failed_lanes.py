@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ from ansible.module_utils.lane.core.codes import CODES
 from ansible.module_utils.lane.evidence import diagnosis
 from ansible.module_utils.lane.programs import program, records
 from ansible.module_utils.lane.programs.readiness import Ready
+from control_peer import Peer, monitor
 from lanes import TestLane
 
 FOREVER = "exec sleep 60"
@@ -55,31 +53,13 @@ def qemu(lane: TestLane, status: str = "running", agent: bool = True, port: int 
         "query-spice": {"enabled": True, "port": port, "channels": channels},
     }
 
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = server.accept()
-            except OSError:
-                return
-            with client, client.makefile("rwb") as file:
-                file.write(b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}}}\n')
-                file.flush()
-                for line in file:
-                    request = json.loads(line)
-                    file.write(json.dumps({"return": answers[request["execute"]], "id": request["id"]}).encode() + b"\n")
-                    file.flush()
-
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"{lane.dir}/qmp.sock")
-        server.listen()
-        thread = threading.Thread(target=serve)
-        thread.start()
+    socket = Path(lane.dir, "qmp.sock")
+    with Peer(monitor(lambda request: {"return": answers[request["execute"]]})) as peer:
+        socket.symlink_to(peer.path)
         try:
             yield
         finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            os.unlink(f"{lane.dir}/qmp.sock")
+            socket.unlink()
 
 
 def daemon(lane: TestLane) -> program.Program:

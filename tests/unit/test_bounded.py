@@ -97,12 +97,3 @@ def test_the_tail_begins_at_a_line(tmp_path: Path, limit: int, found: tuple[int,
     file.write_bytes(b"one\ntwo\nthree")
     assert bounded.tail(file, limit) == found
     assert bounded.tail(tmp_path / "gone", limit) == (0, b"")
-
-
-def test_a_picture_is_not_cut(lane: TestLane) -> None:
-    report = {"command_id": "c", "checks": [], "files": ["screenshot.png", "screendump.png"]}
-    Path(lane.dir, "logs/outside.json").write_text(json.dumps(report))
-    Path(lane.dir, "screenshot.png").write_bytes(bytes(collect.HEAD + collect.TAIL + 1))
-    Path(lane.dir, "screendump.png").write_bytes(bytes(9))
-    collect.collect(lane.dir, Path(lane.artifacts), "c")
-    assert [path.name for path in Path(lane.artifacts).glob("*.png")] == ["screendump.png"]

@@ -11,7 +11,6 @@ import re
 import resource
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,16 @@ from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.programs.readiness import Ready
 from failed_lanes import FOREVER, await_end, explain, qemu, ryll, whole, write
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 
 CATALOGUE = Path(__file__).parents[1] / "faults/catalogue.yml"
 NO_FAULT = "; no other part shows a fault"
 
 
 @pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        hand_over(found.dir, "guest", {"name": "pocket", "banner": "guest: ready"})
-        yield found
+def lane(lane: TestLane) -> TestLane:
+    hand_over(lane.dir, "guest", {"name": "pocket", "banner": "guest: ready"})
+    return lane
 
 
 def test_every_rule_has_a_fault_that_needs_it_and_every_code_is_known() -> None:

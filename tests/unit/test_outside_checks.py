@@ -6,7 +6,6 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from ansible.module_utils.lane.checks import outside_checks, sextant_digest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols import serial_log
 from http_api import api
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 from PIL import Image
 
 CONNECT = "import socket,time; s=[socket.create_connection(('127.0.0.1', int(p))) for p in {!r}]; time.sleep(60)"
@@ -25,12 +24,6 @@ MOVED = (
     'kerbside_proxy_bytes_relayed_total{direction="client_to_server"} 312\n'
     'kerbside_proxy_bytes_relayed_total{direction="server_to_client"} 260643\n'
 )
-
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
 
 
 def where(lane: TestLane, **more: object) -> outside_checks.Context:

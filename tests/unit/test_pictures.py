@@ -17,8 +17,8 @@ from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.ryll.client import Client
 from ansible.module_utils.lane.protocols.ryll.errors import Malformed
 from ansible.module_utils.lane.protocols.ryll.pictures import FAR, LOSSY_MEAN, Region, compare, one_colour, read, to_png
-from control_peer import Connection, Peer, Ryll, chunk, header, png, rgba
-from lanes import TestLane, claimed_lane
+from control_peer import Connection, Peer, Ryll, chunk, header, monitor, png, rgba
+from lanes import TestLane
 from PIL import Image
 
 START, END = b"\x89PNG\r\n\x1a\n", chunk(b"IEND", b"")
@@ -166,29 +166,23 @@ class Qemu:
         self.dumps = list(dumps)
 
     def __call__(self, connection: Connection) -> None:
-        connection.send({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})
-        for request in connection.requests():
-            answer: dict[str, Any] = {"return": {"status": self.status, "channels": self.channels}, "id": request["id"]}
-            if request["execute"] == "screendump":
-                dump = self.dumps.pop(0) if len(self.dumps) > 1 else self.dumps[0]
-                if dump is None:
-                    answer = {"error": {"class": "GenericError", "desc": "no console"}, "id": request["id"]}
-                elif dump.width:
-                    Path(request["arguments"]["filename"]).write_bytes(ppm(dump))
-            connection.send(answer)
+        monitor(self.answer)(connection)
 
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["execute"] == "screendump":
+            dump = self.dumps.pop(0) if len(self.dumps) > 1 else self.dumps[0]
+            if dump is None:
+                return {"error": {"class": "GenericError", "desc": "no console"}}
+            if dump.width:
+                Path(request["arguments"]["filename"]).write_bytes(ppm(dump))
+        return {"return": {"status": self.status, "channels": self.channels}}
 
 
 @contextmanager
 def scene(lane: TestLane, qemu: Qemu, ryll: Ryll, **more: Any) -> Iterator[outside_checks.Context]:
-    with Peer(qemu) as monitor, Peer(ryll) as control:
+    with Peer(qemu) as machine, Peer(ryll) as control:
         yield outside_checks.Context(
-            lane.dir, lane.run, "", "", 1, "127.0.0.1", 1, 2, 3, "", qmp_socket=monitor.path, control_socket=control.path, **{"wait": False} | more
+            lane.dir, lane.run, "", "", 1, "127.0.0.1", 1, 2, 3, "", qmp_socket=machine.path, control_socket=control.path, **{"wait": False} | more
         )
 
 
@@ -238,8 +232,8 @@ def test_a_shot_is_of_a_ryll_that_runs_or_else_of_qemu(lane: TestLane, script: s
         lane.start(lane.program("ryll", script, oneshot=script == "exit 0"))
         while script == "exit 0" and records.record(lane.dir, "ryll").running(lane.run):
             time.sleep(0.01)
-    with Peer(Qemu(drawn(50, 50))) as monitor, Peer(showing(drawn())) as control:
-        Path(lane.dir, "qmp.sock").symlink_to(monitor.path)
+    with Peer(Qemu(drawn(50, 50))) as machine, Peer(showing(drawn())) as control:
+        Path(lane.dir, "qmp.sock").symlink_to(machine.path)
         Path(lane.dir, "ryll.sock").symlink_to(control.path)
         line = shot.take(lane.dir, file)
     side, whose = (100, "by ryll, through kerbside") if script == "exec sleep 60" else (50, "by qemu itself (ryll is not running)")

@@ -12,23 +12,17 @@ import subprocess
 import tarfile
 import urllib.parse
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import secrets
 from ansible.module_utils.lane.core.secrets import Secret
 from ansible.module_utils.lane.evidence import secret_scan
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 
 VALUE = b"0123456789abcdef0123456789abcdef01234567"
 TICKET = Secret("spice_ticket", VALUE)
-
-
-@pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        yield found
 
 
 def found(data: bytes) -> list[tuple[str, int]]:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,13 @@ from ansible.module_utils.lane.core.private_dir import hand_over
 from ansible.module_utils.lane.evidence import observed
 from ansible.module_utils.lane.programs import records
 from failed_lanes import await_end, explain, qemu, report, ryll, stamp, whole, write
-from lanes import TestLane, claimed_lane
+from lanes import TestLane
 
 
 @pytest.fixture
-def lane() -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        hand_over(found.dir, "guest", {"name": "pocket", "banner": "guest: ready"})
-        yield found
+def lane(lane: TestLane) -> TestLane:
+    hand_over(lane.dir, "guest", {"name": "pocket", "banner": "guest: ready"})
+    return lane
 
 
 # --- the connection ---

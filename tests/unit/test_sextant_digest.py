@@ -211,6 +211,7 @@ def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> dict[str, list[Any]]
         return picture.told
 
     lane.monitor = Monitor(None)
+    monkeypatch.setattr(sextant, "SETTLE", 0.5)
     monkeypatch.setattr(sextant, "shown", lambda *_: take("shown"))
     monkeypatch.setattr(sextant, "drawn", lambda *_: take("drawn"))
     monkeypatch.setattr(pictures, "shown_by", lambda client: take("direct"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Timer
@@ -15,8 +15,8 @@ from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.session import Settings
 from ansible.module_utils.lane.protocols.ryll.steps import plan
-from control_peer import Connection, Peer, Ryll
-from lanes import TestLane, claimed_lane
+from control_peer import Connection, Peer, Ryll, monitor
+from lanes import TestLane
 
 Change = Callable[[Ryll, "Qemu", Connection], None]
 STATUS = {"name": "status", "await": {"surfaces": 1}, "within": 1, "blame": "guest"}
@@ -29,17 +29,14 @@ class Qemu:
         self.open = agent
 
     def __call__(self, connection: Connection) -> None:
-        connection.send({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})
-        for request in connection.requests():
-            ports = [{"label": "serial0", "frontend-open": not self.open}, {"label": "vdagent", "frontend-open": self.open}]
-            connection.send({"return": ports, "id": request["id"]})
+        ports = {"serial0": lambda: not self.open, "vdagent": lambda: self.open}
+        monitor(lambda request: {"return": [{"label": name, "frontend-open": is_open()} for name, is_open in ports.items()]})(connection)
 
 
 @pytest.fixture
-def lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[TestLane]:
-    with claimed_lane() as found:
-        monkeypatch.setattr(outside_checks, "CHECKS", {name: lambda context: {} for name in ("banner", "path")})
-        yield found
+def lane(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> TestLane:
+    monkeypatch.setattr(outside_checks, "CHECKS", {name: lambda context: {} for name in ("banner", "path")})
+    return lane
 
 
 def context(lane: TestLane, **more: Any) -> outside_checks.Context:
@@ -55,10 +52,10 @@ def check(lane: TestLane, agent: bool, change: Change | None = None, steps: list
     usual = ryll.on_subscribe
     vars(ryll)["on_subscribe"] = lambda c, r, p: (seen.append(c), usual(c, r, p))
     given = steps if steps is not None else [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}, STATUS]
-    with Peer(qemu) as monitor, Peer(ryll) as control:
+    with Peer(qemu) as machine, Peer(ryll) as control:
         if change:
             outside_checks.CHECKS["path"] = lambda context: change(ryll, qemu, *seen[:1]) or {}
-        where = context(lane, qmp_socket=monitor.path, control_socket=control.path, limit=5.0)
+        where = context(lane, qmp_socket=machine.path, control_socket=control.path, limit=5.0)
         planned = smoke.Plan("g", agent, plan(given), ["banner", "path"], Settings(control.path))
         return smoke.run(planned, where)
 
