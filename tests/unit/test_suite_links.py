@@ -192,6 +192,37 @@ def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, monke
             latency.acknowledgements(play, proxied, 1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("said", "failure"), [(["key: y", "key: x"], (None, None)), ([], ("serial_line_missing", "proxy"))]
+)
+def test_a_key_is_sent_and_its_line_awaited(lane: Lane, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Any) -> None:
+    serial = Path(lane.place.serial_log)
+    serial.write_text("key: x\r\n")  # of before
+
+    class Keyboard(FakeLink):
+        def __enter__(self) -> Keyboard:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.close()
+
+        def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
+            super().send(kind, body)
+            if kind == 102:
+                with serial.open("a") as file:
+                    file.write("".join(f"{line}\r\n" for line in said))
+
+    monkeypatch.setattr(FakeLink, "kept", [])
+    monkeypatch.setattr(latency, "Link", Keyboard)
+    monkeypatch.setattr(latency, "LONGEST", 0.05)
+    monkeypatch.setattr(latency.random, "uniform", lambda *_: 0.0)
+    (entry,) = played(lane, check({"key_to_serial": {"turns": 1, "keys": 2, "most": 1000}}))
+    assert (entry["detail"].get("code"), entry["detail"].get("component")) == failure
+    assert FakeLink.kept[1].did[1:3] == [("send", 101, b"\x2d\0\0\0", None), ("send", 102, b"\xad\0\0\0", None)]
+    assert [one.port for one in FakeLink.kept] == ([17904, 17904, 17900, 17900] if not failure[0] else [17904, 17904])
+    assert failure[0] or list(entry["detail"]["latency"]) == ["through kerbside", "directly to qemu"]
+
+
 def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:
     assert outcome(lane, {"connect": {}}, {"key_to_draw": {"keys": 2}}) == (None, None)
     did = [one if isinstance(one, tuple) else getattr(one, "verb", one) for one in lane.talk.did]
