@@ -24,6 +24,8 @@ KNOWN = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
+#: Ports of a lane for the machines of a suite, of which each takes one, or two with TLS.
+PORTS = 5
 #: ryll's events that each check is subscribed to. surface_drawn is not: ryll drops events when there are many,
 #: whatever their kind.
 EVENTS = ("agent_connected", "paste_completed", "paste_failed", "clipboard_changed")
@@ -152,7 +154,9 @@ class _Reader:
                 self.file, f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}"
             )
         settings = self._settings(self.file, given.get("kerbside"))
-        machines = self._named("machines", given.get("machines"), {"name", "tls", "devices"}, 2)
+        machines = self._named("machines", given.get("machines"), {"name", "tls", "devices"}, 3)
+        if sum(2 if machine.get("tls") else 1 for machine in machines) > PORTS:
+            raise _invalid(self.file, f"`machines` need more than {PORTS} ports, one each, or two with tls")
         for machine in machines:
             self._texts("devices", machine.get("devices") or [])
         consoles = self._named("consoles", given.get("consoles"), {"name", "machine", "ca", "host_subject"}, 20)
