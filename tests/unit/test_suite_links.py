@@ -192,9 +192,7 @@ def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, monke
             latency.acknowledgements(play, proxied, 1)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("said", "failure"), [(["key: y", "key: x"], (None, None)), ([], ("serial_line_missing", "proxy"))]
-)
+@pytest.mark.parametrize(("said", "failure"), [(["key: y", "key: x"], (None, None)), ([], ("serial_line_missing", "proxy"))])
 def test_a_key_is_sent_and_its_line_awaited(lane: Lane, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Any) -> None:
     serial = Path(lane.place.serial_log)
     serial.write_text("key: x\r\n")  # of before
