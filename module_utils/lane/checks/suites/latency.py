@@ -49,10 +49,11 @@ def inputs_of(play: Play, proxied: bool, port: int | None = None) -> Iterator[Li
     password = play.lane.console()["password"] if proxied else read_text(place.ticket_file)
     port = port or (place.proxy_port if proxied else place.spice_port)
     try:
-        with Link(place.address, port, ca) as main, Link(place.address, port, ca) as inputs:
+        with Link(place.address, port, ca) as main:
             main.link(CHANNELS["main"], password)
-            inputs.link(CHANNELS["inputs"], password, main.session)
-            yield inputs
+            with Link(place.address, port, ca) as inputs:
+                inputs.link(CHANNELS["inputs"], password, main.session)
+                yield inputs
     except (LinkClosed, LinkRefused, TimeoutError) as error:
         raise Unmet("link_wrong", f"a session {_way(proxied)} failed: {error}", play.lane.log("daemon")) from None
 
