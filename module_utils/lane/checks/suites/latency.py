@@ -79,7 +79,7 @@ def _figures(seconds: list[float]) -> str:
 
 
 def _percentiles(seconds: list[float]) -> list[float]:
-    """Milliseconds at every fifth percentile, from the least to the most, for the report: half of them is the 11th, 95 % the 20th."""
+    """Milliseconds at every fifth percentile, from the least to the most: the 11th is p50, the 20th p95."""
     found = sorted(seconds)
     return [round(1000 * found[round(number / 20 * (len(found) - 1))], 3) for number in range(21)]
 
