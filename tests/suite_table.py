@@ -1,6 +1,6 @@
 """Two tables for docs/performance.md, from the result of a run: what each check of the suites took, and its latencies.
 
-./lane suites -e suites_slow=true --json | .venv/bin/python tests/suite_table.py
+./lane suites --json | .venv/bin/python tests/suite_table.py
 """
 
 from __future__ import annotations
