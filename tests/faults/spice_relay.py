@@ -45,6 +45,8 @@ class Relay:
             client.close()
             return
         link = Link()
+        for end in (client, qemu):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for source, sink, to_server in ((client, qemu, True), (qemu, client, False)):
             threading.Thread(target=self._pass, args=(source, sink, to_server, link), daemon=True).start()
 

@@ -32,10 +32,11 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
 sys.path.insert(0, str(HERE))
 
-from lane.checks.suites import engine, gtk, plan
+from lane.checks.suites import engine, gtk, plan, slow_links
 from lane.checks.suites.actors import ACTORS
 from lane.checks.suites.stage import LaneStage, Place
 from lane.prepare import guest_image
+from lane.protocols.link_relay import LinkRelay
 from spice_relay import Relay, change
 
 from tools.mutants import PROXY_EDITS, Proxy
@@ -114,6 +115,9 @@ class Rig:
                 wrong = edited(Path(gtk.gtk_client.__file__), edits)
                 stack.callback(setattr, gtk, "program", gtk.program)
                 gtk.program = lambda: wrong
+            if wrong := fault.get("link"):
+                stack.callback(setattr, slow_links, "LinkRelay", slow_links.LinkRelay)
+                slow_links.LinkRelay = wrong_link(**wrong)
             for name in ("api", "daemon"):
                 lane.described[name] = self._program(lane.described[name], fault, stack)
             if words := fault.get("qemu"):
@@ -171,6 +175,11 @@ class Rig:
             with self.proxy.edited(edit):
                 shutil.copy(self.proxy.binary, program)
         return program
+
+
+def wrong_link(delay: float = 1, rate: float = 1) -> Any:
+    """A relay for slow links that delays and passes that many times what it is told."""
+    return lambda address, to, each_way, bits: LinkRelay(address, to, each_way * delay, bits * rate)
 
 
 @contextmanager

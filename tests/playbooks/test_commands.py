@@ -53,6 +53,7 @@ TESTED = {
     r"\.venv/bin/python tests/lint/errors\.py": "tests/unit/test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code",
     r"\./lane --json": "tests/playbooks/test_usage.py::test_a_refused_command_is_json_too",
     r"source <\(\./lane completion bash\)": "tests/unit/test_arguments.py::test_completion_in_bash",
+    r"\./lane suites --json \| \.venv/bin/python tests/suite_table\.py": "tests/unit/test_suite_table.py::test_the_tables_of_a_run",
     r"\./lane fleet": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
     r"\./lane --tags evidence": "tests/playbooks/test_lane.py::test_brought_up_checked_and_taken_down",
     r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",

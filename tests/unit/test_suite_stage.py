@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks import second_look
-from ansible.module_utils.lane.checks.suites import plan, stage
+from ansible.module_utils.lane.checks.suites import control, plan, stage
 from ansible.module_utils.lane.checks.suites.stage import Conversation, LaneStage, Place
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import records
@@ -195,6 +195,33 @@ def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, m
     assert os.stat(f"{lane.place.lane_dir}/tls/suite").st_mode & 0o777 == 0o700
     lane.stop_machines()
     assert not {"machine_paused", "machine_safe"} & {entry.name for entry in records.records(lane.place.lane_dir)}
+
+
+def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane: LaneStage) -> None:
+    consoles = [{"name": "k", "machine": "a"}, {"name": "m", "machine": "a"}]
+    suite = read(suite_of(check({"wait": {"seconds": 1}}), machines=[{"name": "a"}, {"name": "b"}], consoles=consoles))
+    lane.settle(suite, "pocket")
+    was, daemon, play, step = text(lane, "daemon"), pids(lane)["daemon"], SimpleNamespace(lane=lane), suite.checks[0].steps[0]
+    control.remove_console(play, step, {"of": "k"}, 0)  # type: ignore[arg-type]
+    control.move_console(play, step, {"of": "m", "to": "b"}, 0)  # type: ignore[arg-type]
+    first, moved = text(lane, "sources.yaml").splitlines()
+    (console,) = json.loads(moved[2:])["consoles"]
+    assert first == "# - lane" and (console["name"], console["insecure_port"]) == ("m", 17906)
+    assert os.stat(Path(lane.place.lane_dir, "sources.yaml")).st_mode & 0o777 == 0o600
+    assert pids(lane)["daemon"] == daemon  # it rereads them by itself
+    LaneStage(lane.place, lane.guests).settle(suite, "pocket")  # of a later command: this one may have been killed
+    assert text(lane, "daemon") == text(lane, "sources.yaml") == was and pids(lane)["daemon"] != daemon
+    lane.stop_machines()
+
+
+def test_without_a_daemon_nobody_would_reread_the_sources(lane: LaneStage) -> None:
+    suite = read(suite_of(check({"wait": {"seconds": 1}}), machines=[{"name": "a"}], consoles=[{"name": "k", "machine": "a"}]))
+    lane.settle(suite, "pocket")
+    records.remove(lane.place.lane_dir, ["daemon"])
+    with pytest.raises(LaneError) as caught:
+        control.remove_console(SimpleNamespace(lane=lane), suite.checks[0].steps[0], {"of": "k"}, 0)  # type: ignore[arg-type]
+    assert caught.value.code == "program_not_running"
+    lane.stop_machines()
 
 
 def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane: LaneStage) -> None:

@@ -198,6 +198,10 @@ CODES: dict[str, tuple[str, str]] = {
     "clipboard_wrong": ("The clipboard does not hold what the guest was to give back.", "Read in the serial log what the guest got and sent."),
     "picture_empty": ("The guest has drawn nothing.", "Read the serial log."),
     "latency_ratio": ("Messages take far longer through kerbside-proxy than without it.", "Find out what holds them back in the proxy."),
+    "link_relay_wrong": (
+        "The lane's relay for a slow link is not as slow as it was told, so nothing is said about the products.",
+        "Play the suite again when the machine is less busy.",
+    ),
     "link_wrong": ("A bare SPICE connection did not stay open, or was not closed, as expected.", "Read logs/daemon.log."),
     "relayed_bytes_differ": ("The proxy did not count the bytes that its client got.", "Compare the counters with ryll's stats."),
     "digest_missing": ("The picture of Uncalibrated Sextant has no digest that can be read.", "See whether the picture is Sextant's."),

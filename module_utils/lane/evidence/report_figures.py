@@ -125,7 +125,7 @@ DASHES = ("", "7 4", "2 3", "9 3 2 3")
 class Plot:
     """A distribution for each series, on a logarithmic scale of time.
 
-    lines: (name, points of the polyline, dashes, median in words); ticks: (x, words).
+    lines: (name, points of the polyline, dashes, median and 95th percentile in words); ticks: (x, words).
     """
 
     check: str
@@ -158,8 +158,13 @@ def _plot(check: str, series: dict[str, list[float]]) -> Plot:
             f"{x(value)},{round(TOP + PLOT_HEIGHT * (1 - index / (len(values) - 1)), 1)}"
             for index, value in enumerate(values)
         )
-        lines.append((name, points, DASHES[number % len(DASHES)], f"{values[len(values) // 2]:.3g} ms"))
+        lines.append((name, points, DASHES[number % len(DASHES)], _shares(values)))
     return Plot(check, lines, [(x(10.0**power), f"{10.0**power:g} ms") for power in range(low, high + 1)])
+
+
+def _shares(values: list[float]) -> str:
+    half, most = (values[round(part * (len(values) - 1))] for part in (0.5, 0.95))
+    return f"half within {half:.3g} ms and 95 % within {most:.3g} ms"
 
 
 def _dict(value: Any) -> dict[str, Any]:

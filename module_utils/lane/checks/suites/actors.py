@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import authorize, control, gtk, latency, links, pictures, sextant, witnesses
+from . import authorize, control, gtk, latency, links, pictures, sextant, slow_links, witnesses
 from .plan import Actor
 
 ACTORS: dict[str, Actor] = {
@@ -13,5 +13,6 @@ ACTORS: dict[str, Actor] = {
     **links.ACTORS,
     **sextant.ACTORS,
     **latency.ACTORS,
+    **slow_links.ACTORS,
     **gtk.ACTORS,
 }

@@ -10,6 +10,9 @@ from typing import Any
 
 from ...core import command
 from ...core.errors import LaneError, one_line
+from ...core.private_dir import write_private
+from ...programs import records
+from ...programs.program import filled
 from ...protocols import kerbside_api
 from ...protocols.ryll import steps as ryll_steps
 from . import tokens
@@ -266,7 +269,40 @@ def _stored(play: Play, uuid: str) -> list[tuple[str, str, str]]:
     return sorted((row[0] or "", row[1] or "", row[2]) for row in json.loads(done.out))
 
 
+def edit_sources(play: Play) -> None:
+    """Write the sources as the suite's machines have them now, for kerbside to reread.
+
+    From then on the daemon does not run with what it was started with: whoever starts programs next, even after this
+    command was killed, starts it anew, with the sources that it is to have.
+    """
+    lane_dir, lane = play.lane.place.lane_dir, play.lane
+    entry = records.record(lane_dir, "daemon")
+    if entry is None:
+        raise LaneError("program_not_running", "lane", "kerbside's daemon was not started, so nobody rereads sources")
+    entry.digest = ""
+    entry.save(lane_dir)
+    for path, source in lane.kerbside("daemon", lane.settings).secret_files.items():
+        write_private(path, filled(*source).encode())
+
+
+def remove_console(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Take a console of the suite out of kerbside's sources, which are reread within a minute."""
+    play.lane.machines.removed.add(options["of"])
+    edit_sources(play)
+    return f"{options['of']} is no longer in sources.yaml"
+
+
+def move_console(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Have a console of the suite lead to another machine, in kerbside's sources."""
+    play.lane.machines.consoles[options["of"]]["machine"] = options["to"]
+    edit_sources(play)
+    return f"{options['of']} leads to {options['to']} in sources.yaml"
+
+
+_CONSOLE = Option("word", required=True, refers=("consoles",))
 ACTORS: dict[str, Actor] = {
+    "remove_console": Actor({"of": _CONSOLE}, remove_console),
+    "move_console": Actor({"of": _CONSOLE, "to": Option("word", required=True, refers=("machines",))}, move_console),
     "burst": Actor(
         {
             "text": Option("word", required=True),

@@ -40,10 +40,11 @@ class Unmet(Exception):
 
 @dataclass
 class Mark:
-    """A moment: how long each file was, and what the proxy's counters showed."""
+    """A moment (of time.monotonic()): how long each file was, and what the proxy's counters showed."""
 
     sizes: dict[str, int]
     counters: dict[str, float] | None
+    at: float = 0.0
 
 
 @dataclass
@@ -220,11 +221,13 @@ class Play:
         place = self.lane.place
         files = [place.serial_log, *(entry.path for entry in os.scandir(place.logs_dir) if entry.name.endswith(".log"))]
         sizes = {path: os.stat(path).st_size for path in files if os.path.exists(path)}
-        return Mark(sizes, self.lane.counters() if counted else None)
+        return Mark(sizes, self.lane.counters() if counted else None, time.monotonic())
 
     def _step(self, check: Check, step: Step, seen: list[str]) -> None:
         if step.register:
-            counted = any(one.actor == "counters" and one.options["since"] == step.register for one in check.steps)
+            counted = any(
+                one.actor in ("counters", "paced") and one.options["since"] == step.register for one in check.steps
+            )
             self.marks[step.register] = self._mark(counted)
             if not step.ryll and step.client in self.lane.clients():
                 self.talk(step.client).mark(step.register)

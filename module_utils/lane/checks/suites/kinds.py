@@ -32,6 +32,8 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "pattern": ("a regular expression", _is_pattern),
     "whole": ("a whole number of 0 or more", lambda value: type(value) is int and value >= 0),
     "number": ("a number above 0", lambda value: is_number(value) and value > 0),
+    "delay": ("a number of milliseconds up to 2000", lambda value: is_number(value) and 0 <= value <= 2000),
+    "rate": ("a number of Mbit/s from 0.1 to 1000", lambda value: is_number(value) and 0.1 <= value <= 1000),
     "hex": ("bytes as hexadecimal text", lambda value: re.fullmatch("(?:[0-9a-fA-F]{2})+", str(value)) is not None),
     "truth": ("true or false", lambda value: isinstance(value, bool)),
     "mapping": ("a mapping", lambda value: isinstance(value, dict)),

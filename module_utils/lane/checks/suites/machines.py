@@ -16,7 +16,7 @@ from ...core.private_dir import write_private
 from ...programs.program import Program
 from ...programs.readiness import Ready
 from . import tokens
-from .plan import Suite
+from .plan import PORTS, Suite
 
 #: The lane's five ports are the first of ten; these machines have those behind them.
 FIRST_PORT = 1
@@ -41,7 +41,7 @@ class Machines:
         self.lane_dir, self.logs_dir, self.address, self.qemu = lane_dir, logs_dir, address, qemu
         self.by_name: dict[str, Machine] = {}
         self._devices = {entry["name"]: entry.get("devices") or [] for entry in suite.machines}
-        ports = iter(range(spice_port + FIRST_PORT, spice_port + FIRST_PORT + 5))
+        ports = iter(range(spice_port + FIRST_PORT, spice_port + FIRST_PORT + PORTS))
         for entry in suite.machines:
             name = entry["name"]
             made = Machine(
@@ -52,7 +52,8 @@ class Machines:
                 os.path.join(lane_dir, f"{name}.qmp"),
             )
             self.by_name[name] = made
-        self.consoles = {entry["name"]: entry for entry in suite.consoles}
+        self.consoles = {entry["name"]: dict(entry) for entry in suite.consoles}
+        self.removed: set[str] = set()  #: consoles that the sources no longer have
 
     def uuid(self, console: str) -> str:
         return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{console}.suite.kerbside-lane"))
@@ -112,7 +113,8 @@ class Machines:
 
     def sources(self) -> str:
         """The consoles as entries of kerbside's sources.yaml, a source for each."""
-        return "".join(f"- {json.dumps(self.source(name))}\n" for name in self.consoles)  # JSON is YAML
+        names = [name for name in self.consoles if name not in self.removed]
+        return "".join(f"- {json.dumps(self.source(name))}\n" for name in names)  # JSON is YAML
 
     def source(self, name: str) -> dict[str, Any]:
         """The source of a console."""

@@ -24,6 +24,8 @@ KNOWN = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
+#: Ports of a lane for the machines of a suite, of which each takes one, or two with TLS.
+PORTS = 5
 #: ryll's events that each check is subscribed to. surface_drawn is not: ryll drops events when there are many,
 #: whatever their kind.
 EVENTS = ("agent_connected", "paste_completed", "paste_failed", "clipboard_changed")
@@ -135,7 +137,9 @@ class _Reader:
             problem = f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}"
             raise here.invalid(problem, "guests")
         ryll, settings = _texts(here, "ryll"), _settings(here)
-        machines = _named(here, "machines", {"name", "tls", "devices"}, 2)
+        machines = _named(here, "machines", {"name", "tls", "devices"}, 3)
+        if sum(2 if machine.get("tls") else 1 for machine in machines) > PORTS:
+            raise here.invalid(f"`machines` need more than {PORTS} ports, one each, or two with tls", "machines")
         for number in range(len(machines)):
             _texts(here.at("machines").at(number), "devices")
         consoles = _named(here, "consoles", {"name", "machine", "ca", "host_subject"}, 20)

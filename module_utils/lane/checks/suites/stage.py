@@ -142,7 +142,7 @@ class LaneStage:
     def configure(self, settings: dict[str, str], others: Iterable[Program] = ()) -> None:
         """Have API and daemon run with these settings; what runs like that already is left alone."""
         self.settings = settings
-        programs = [self._kerbside(name, settings) for name in ("api", "daemon")]
+        programs = [self.kerbside(name, settings) for name in ("api", "daemon")]
         start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.stop_limit)
 
     def restore(self) -> None:
@@ -153,7 +153,7 @@ class LaneStage:
         programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
         start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
 
-    def _kerbside(self, name: str, settings: dict[str, str]) -> Program:
+    def kerbside(self, name: str, settings: dict[str, str]) -> Program:
         program = self.described[name]
         if name == "api" and not settings:
             return replace(program, after=())  # it does not read the sources

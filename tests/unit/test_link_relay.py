@@ -1,0 +1,196 @@
+"""The relay for slow links, between real sockets, and the steps of a suite that use it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.checks.suites import latency, plan
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.link_relay import LinkRelay
+from suite_lane import Lane, check, gives, outcome, played
+
+LINK: dict[str, Any] = {"link_relay": {"delay_ms": 10, "mbit": 50}, "register": "l"}
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that sends back what it gets."""
+
+    def answer(peer: socket.socket) -> None:
+        with peer:
+            while data := peer.recv(65536):
+                peer.sendall(data)
+
+    def serve() -> None:
+        try:
+            while True:
+                threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+        except OSError:
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def relay(echo: int) -> Iterator[Any]:
+    made = []
+
+    def make(delay: float = 0, rate: float = 1e8, to: int = echo) -> LinkRelay:
+        made.append(LinkRelay("127.0.0.1", to, delay, rate))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def connected(relay: LinkRelay) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", relay.port), timeout=20)
+
+
+def ended(peer: socket.socket) -> bool:
+    """Whether the connection ends, with a reset or without."""
+    try:
+        return peer.recv(9) == b""
+    except ConnectionResetError:
+        return True
+
+
+def received(peer: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := peer.recv(65536)):
+        data += piece
+    return data
+
+
+def test_every_byte_comes_there_and_back_in_order_and_the_end_after_them(relay: Any) -> None:
+    text = bytes(range(256)) * 800
+    with connected(relay(delay=0.005)) as one, connected(relay(delay=0.005)) as other:
+        for peer in (one, other):
+            threading.Thread(target=lambda peer=peer: (peer.sendall(text), peer.shutdown(socket.SHUT_WR)), daemon=True).start()
+        assert received(one, len(text) + 1) == received(other, len(text) + 1) == text
+
+
+def test_a_message_waits_for_the_delay_each_way(relay: Any) -> None:
+    with connected(relay(delay=0.05)) as peer:
+        begun = time.monotonic()
+        peer.sendall(b"x")
+        assert peer.recv(9) == b"x" and time.monotonic() - begun >= 0.1
+
+
+def test_all_connections_share_the_rate(relay: Any) -> None:
+    slow, size = relay(rate=8e5), 15_000  # 0.15 s for each
+    with connected(slow) as one, connected(slow) as other:
+        begun = time.monotonic()
+        for peer in (one, other):
+            peer.sendall(bytes(size))
+        assert len(received(one, size)) == len(received(other, size)) == size
+        assert time.monotonic() - begun >= 0.95 * 2 * 8 * size / 8e5
+
+
+def test_where_nobody_listens_the_connection_ends(relay: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with connected(relay(to=port)) as peer:
+        assert ended(peer)
+
+
+def test_its_end_ends_its_connections_its_port_and_its_thread(relay: Any) -> None:
+    before, one = threading.active_count(), relay()
+    with connected(one) as peer:
+        peer.sendall(b"x")
+        assert peer.recv(9) == b"x"
+        one.close()
+        one.close()
+        assert ended(peer)
+    with pytest.raises(ConnectionRefusedError):
+        connected(one)
+    assert "link_relay" not in [thread.name for thread in threading.enumerate()] and threading.active_count() <= before + 1
+
+
+# --- the steps of a suite ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "`mbit` is missing"),
+        ({"mbit": 0}, "`mbit` is not a number of Mbit/s from 0.1 to 1000"),
+        ({"mbit": "10"}, "`mbit` is not"),
+        ({"mbit": 10, "delay_ms": -1}, "`delay_ms` is not a number of milliseconds up to 2000"),
+        ({"mbit": 10, "delay_ms": 2001}, "`delay_ms` is not"),
+        ({"mbit": 10, "delay_ms": float("nan")}, "`delay_ms` is not"),
+        ({"mbit": float("inf")}, "`mbit` is not"),
+        ({"mbit": 10, "delay_ms": True}, "`delay_ms` is not"),
+        ({"mbit": 10, "delay": 1}, "'delay' is not one of delay_ms, mbit"),
+    ],
+)
+def test_a_link_that_cannot_be_is_refused_with_its_place(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(LaneError, match=r"check one: step 1 \(link_relay\): .*" + words):
+        outcome(Lane(tmp_path), {"link_relay": options})
+
+
+@pytest.mark.parametrize("step", [{"acknowledged": {"through": "x"}}, {"paced": {"link": "x", "since": "x"}}])
+def test_a_step_names_a_link_that_there_is(tmp_path: Path, step: dict[str, Any]) -> None:
+    with pytest.raises(LaneError, match="no link_relay step before it registered"):
+        outcome(Lane(tmp_path), {"console": {}, "register": "x"}, step)
+
+
+def test_a_client_is_led_through_the_link_which_ends_with_the_suite(tmp_path: Path, echo: int) -> None:
+    lane, seen = Lane(tmp_path), []
+    object.__setattr__(lane.place, "proxy_port", echo)
+
+    def look(play: Any, *_: Any) -> None:
+        with socket.create_connection(("127.0.0.1", int(play.known("l.port"))), timeout=20) as peer:
+            peer.sendall(b"x")
+            seen.append(peer.recv(9))
+
+    steps = (LINK, {"connect": {"edit": {"tls-port": "{l.port}"}}}, {"look": {}})
+    assert outcome(lane, *steps, actors={"look": plan.Actor({}, look)}) == (None, None)
+    (_, _, keys, _) = next(one for one in lane.did if one[0] == "connect")
+    assert seen == [b"x"] and keys["tls-port"].isdigit()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(keys["tls-port"])), timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("away", "failure"),
+    [(0.0205, (None, None)), (0.0238, (None, None)), (0.0247, ("link_relay_wrong", "lane")), (0.0155, ("link_relay_wrong", "lane"))],
+)
+def test_a_link_whose_delay_is_off_is_blamed_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: float, failure: Any) -> None:
+    ports: list[int | None] = []
+
+    def turn(play: Any, proxied: bool, rounds: int, port: int | None) -> list[float]:
+        ports.append(port)
+        return [away if port else 0.0002] * rounds
+
+    monkeypatch.setattr(latency, "acknowledgements", turn)
+    link = gives("link_relay", {"port": 7, "delay": 0.02, "rate": 1e6})
+    (entry,) = played(Lane(tmp_path), check(LINK, {"acknowledged": {"through": "l", "turns": 2, "rounds": 5}}), actors=link)
+    assert (entry["detail"].get("code"), entry["detail"].get("component")) == failure
+    assert ports == [None, 7, None, 7]
+    assert failure[0] or list(entry["detail"]["latency"]) == ["over the slow link", "through kerbside"]
+
+
+@pytest.mark.parametrize(("sent", "failure"), [(1000, (None, None)), (100_000, ("link_relay_wrong", "lane"))])
+def test_a_link_that_is_faster_than_its_rate_is_blamed_itself(tmp_path: Path, sent: int, failure: Any) -> None:
+    lane = Lane(tmp_path)
+    series = "kerbside_proxy_bytes_relayed_total{direction=server_to_client}"
+    lane.counted = {series: 500.0}
+
+    def send(*_: Any) -> None:
+        lane.counted = {series: 500.0 + sent}
+        time.sleep(0.01)  # at 1 Mbit/s 1000 bytes take 8 ms
+
+    steps = (LINK, {"send_all": {}, "register": "began"}, {"paced": {"link": "l", "since": "began"}})
+    actors = {"send_all": plan.Actor({}, send), **gives("link_relay", {"port": 7, "delay": 0, "rate": 1e6})}
+    assert outcome(lane, *steps, actors=actors) == failure
