@@ -49,7 +49,7 @@ LEFT_OUT = (
     "_pb2",
 )
 SITECUSTOMIZE = "import coverage\ncoverage.process_startup()\n"
-COVERAGE = "[run]\nbranch = false\nparallel = true\nsigterm = true\nsource = {package}\ndata_file = {data}/coverage\n"
+COVERAGE = "[run]\nbranch = false\nparallel = true\nsigterm = true\npatch = fork\nsource = {package}\ndata_file = {data}/coverage\n"
 STOP_LIMIT = 30.0  # seconds for API and daemon to end after SIGTERM and write their coverage
 RUN_LIMIT = 900.0  # seconds for one lane
 

@@ -17,7 +17,8 @@ from ...programs.loss import lost
 from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
-from .plan import CLIENT, Actor, Check, Step, Suite, fill
+from .known import of_kerbside
+from .plan import CLIENT, OF_KERBSIDE, Actor, Check, Step, Suite, fill
 from .stage import Conversation, LaneStage, read_text
 
 #: Longest text of one witness in a check's detail.
@@ -90,6 +91,8 @@ class Play:
             from .tokens import other_ca
 
             return other_ca()
+        if name in OF_KERBSIDE:
+            return of_kerbside(self.lane.described["daemon"], name)
         if hasattr(place, name):
             return str(getattr(place, name))
         base, _, key = name.partition(".")

@@ -189,12 +189,8 @@ class LaneStage:
         until = time.monotonic() + self.place.boot_limit
         while banner not in read_text(self.place.serial_log):
             if entry is None or not entry.running(self.run):
-                raise LaneError(
-                    "suite_guest_not_up",
-                    "qemu",
-                    f"qemu ended before the guest {self.guest['name']} was up",
-                    evidence=self.log("qemu"),
-                )
+                problem = f"qemu ended before the guest {self.guest['name']} was up"
+                raise LaneError("suite_guest_not_up", "qemu", problem, evidence=self.log("qemu"))
             if time.monotonic() > until:
                 problem = (
                     f"the guest {self.guest['name']} did not print its banner {banner!r} within "
@@ -208,18 +204,21 @@ class LaneStage:
     def token(self) -> str:
         return read_text(self.place.token_file).strip()
 
-    def request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
-        """Status and body of a request to kerbside's API.
+    def request(
+        self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False
+    ) -> tuple[int, str]:
+        """Status and body of a request to kerbside's API. said: its body, sent as JSON.
 
-        Raises LaneError when the ticket is in the answer, or there is none.
+        Raises LaneError when the ticket is in the answer and may not be, or there is none.
         """
+        where = (method, self.place.address, self.place.api_port, path, ANSWER)
         try:
-            status, body = local_http.request(method, self.place.address, self.place.api_port, path, ANSWER, **headers)
+            status, body = local_http.request(*where, body=None if said is None else json.dumps(said), **headers)
         except local_http.NoAnswer as error:
             raise LaneError(
                 "suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")
             ) from None
-        if (ticket := read_text(self.place.ticket_file)) and ticket in body:
+        if not shows_ticket and (ticket := read_text(self.place.ticket_file)) and ticket in body:
             raise LaneError(
                 "suite_ticket_shown",
                 "kerbside",
