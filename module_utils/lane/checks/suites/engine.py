@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -316,17 +317,24 @@ def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slo
 
     Returns the entries of all its checks, for result.json; slow: also those that take long.
     """
+    return list(entries(lane, suite, guest, actors, slow))
+
+
+def entries(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> Iterator[Any]:
+    """The entries, each as soon as its check was made; whoever has seen enough can leave."""
     checks = chosen(suite, slow)
     play = Play(lane, suite, actors)
     try:
         lane.settle(suite, guest)
     except LaneError as error:
-        return [_not_run(suite, guest, check, error, number) for number, check in enumerate(checks)]
+        yield from (_not_run(suite, guest, check, error, number) for number, check in enumerate(checks))
+        return
     try:
-        entries = [play.check(check) for check in checks]
-        if failure(entries):
-            lane.note_failure()
-        return entries
+        for check in checks:
+            entry = play.check(check)
+            if failure([entry]):
+                lane.note_failure()
+            yield entry
     finally:
         play.let_go()
         lane.stop_machines()
