@@ -19,11 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
 from suites import ACTORS, LaneStage, Rig, engine
 
+SLOWNESS = 4
+
 
 def first_failure(rig: Rig, folder: str, names: list[str]) -> dict[str, Any] | None:
     for name in names:
         suite = rig.suite(name)
-        lane = LaneStage(rig.place, rig.guests)
+        lane = LaneStage(replace(rig.place, slowness=SLOWNESS), rig.guests)  # a busy machine catches no mutant
         for program in ("api", "daemon"):
             described = lane.described[program]
             lane.described[program] = replace(described, env={**described.env, "PYTHONPATH": folder})

@@ -87,7 +87,7 @@ def run(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dic
         done = command.run(argv, base, limit, " ".join(options["run"]), component="kerbside", cwd=str(lane_dir))
         if done.status:
             raise Unmet("suite_command_ended", f"`{' '.join(options['run'])}` was not run: {one_line(done.said, 200)}")
-        said = [read_text(one["output"]) for one in asked]
+        said = [read_text(str(one["output"])) for one in asked]
     lines = [text.rstrip().rpartition("\n")[2] for text in said]
     for case, status, text, line in zip(cases, json.loads(done.out.splitlines()[-1]), said, lines, strict=True):
         _judge(play, case, status, text)
@@ -103,7 +103,7 @@ def _sources(case: dict[str, Any], base: dict[str, str]) -> str | None:
     """The text of another sources.yaml than the lane's."""
     if case["add_sources"] is not None:
         return read_text(base[SOURCES]) + str(case["add_sources"])
-    return case["sources"]
+    return None if case["sources"] is None else str(case["sources"])
 
 
 def _written(stack: ExitStack, path: Path, text: str) -> str:

@@ -211,9 +211,10 @@ class LaneStage:
 
         Raises LaneError when the ticket is in the answer and may not be, or there is none.
         """
-        where = (method, self.place.address, self.place.api_port, path, ANSWER)
+        sent = None if said is None else json.dumps(said)
         try:
-            status, body = local_http.request(*where, body=None if said is None else json.dumps(said), **headers)
+            host, port = self.place.address, self.place.api_port
+            status, body = local_http.request(method, host, port, path, ANSWER, sent, **headers)
         except local_http.NoAnswer as error:
             raise LaneError(
                 "suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")
