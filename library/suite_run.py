@@ -99,7 +99,7 @@ checks:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane.checks.suites import engine, plan
+from ansible.module_utils.lane.checks.suites import engine, plan, selection
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
 from ansible.module_utils.lane.core import check_report, private_dir
@@ -129,11 +129,11 @@ def main() -> None:
     given = module.params
 
     def work() -> dict:
-        suites = engine.named(
+        suites = selection.named(
             [plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()], given["only"]
         )
         if given["suite"] is None or module.check_mode:
-            plays = engine.plays(suites, given["slow"])
+            plays = selection.plays(suites, given["slow"])
             planned = [
                 {"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]
             ]

@@ -16,10 +16,11 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,27 +30,22 @@ from ansible.module_utils.lane.core.private_dir import handed_over, read_run
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records
 
-from tools import ROOT, inputs
+from tools import ROOT, inputs, kerbside_lines
 
 from .mutation import Mutant, mutants
 
-EQUIVALENT = ROOT / "tests/mutation/kerbside.yml"
+JUDGE = ROOT / "tests/mutation/judge.py"
 PROXY_EDITS = ROOT / "tests/mutation/proxy.yml"
 BUILD_LIMIT = 1800.0  # seconds for one build of the proxy
-#: Of kerbside's package: its tests, the migrations, the drivers of other clouds and the HTML pages are not what a lane
-#: runs.
-LEFT_OUT = (
-    "tests/",
-    "migrations/",
-    "rpc/proto",
-    "_version.py",
-    "sources/openstack.py",
-    "sources/ovirt.py",
-    "sources/shakenfist.py",
-    "_pb2",
-)
 SITECUSTOMIZE = "import coverage\ncoverage.process_startup()\n"
-COVERAGE = "[run]\nbranch = false\nparallel = true\nsigterm = true\nsource = {package}\ndata_file = {data}/coverage\n"
+COVERAGE = """[run]
+branch = false
+parallel = true
+sigterm = true
+patch = fork
+source = {package}
+data_file = {data}/coverage
+"""
 STOP_LIMIT = 30.0  # seconds for API and daemon to end after SIGTERM and write their coverage
 RUN_LIMIT = 900.0  # seconds for one lane
 
@@ -83,6 +79,7 @@ class Lane:
         self.scratch, self.lane_id, self.words, self.options = scratch, lane_id, words, options
         self.package = scratch / "python/kerbside"
         self.artifacts = scratch / "artifacts"
+        self.judged = 0
 
     def run(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """`./lane WORDS` on this lane, with more settings for kerbside's environment."""
@@ -164,17 +161,57 @@ class Lane:
             time.sleep(0.1)
 
     def mutate(self, file: str, mutant: Mutant, text: str) -> Outcome:
-        """Run a whole lane on one mutant of kerbside's Python."""
+        """Judge one mutant of kerbside's Python: by suites on a lane that stays up, or by a whole lane."""
         path = self.package / file
         source = path.read_bytes()
         outcome = Outcome(file, mutant.line, text, mutant.what, "error")
         path.write_bytes(mutant.of(source))
         shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
         try:
+            if self.words[:1] == ["suites"]:
+                return self.judge_standing(outcome)
             return self.judge(outcome, self.words, PYTHONPATH=str(self.package.parent))
         finally:
             path.write_bytes(source)
             shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """A lane that stays up for all mutants that suites judge."""
+        try:
+            if (done := self.run("up")).returncode:
+                raise SystemExit(f"lane: ./lane up ended with status {done.returncode}: {done.stdout[-500:]}")
+            yield
+        finally:
+            self.run("down")
+
+    def judge_standing(self, outcome: Outcome) -> Outcome:
+        """Play the suites, in the order of their names in the command, until a check fails.
+
+        API and daemon alone are started anew, from a path that no other mutant had.
+        """
+        begun = time.monotonic()
+        self.judged += 1
+        folder = self.scratch / f"mutant-{self.judged}"
+        folder.symlink_to(self.package.parent)
+        names = [name for word in self.words[1:] for name in word.split(",")]
+        command = [sys.executable, str(JUDGE), self.dir(), str(folder), *names]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_LIMIT, check=False
+            )
+            entry = json.loads(done.stdout) if done.returncode == 0 else None
+            outcome.verdict = "error" if done.returncode else "fail" if entry else "pass"
+            if entry:
+                detail = entry["detail"]
+                outcome.component, outcome.check = detail["component"], f"{entry['suite']}: {entry['name']}"
+                outcome.code, outcome.cause = detail["code"], detail["cause"]
+            elif done.returncode:
+                outcome.component, outcome.cause = "lane", done.stderr[-500:]
+        except subprocess.TimeoutExpired:
+            outcome.verdict = "timeout"
+        outcome.seconds = round(time.monotonic() - begun, 1)
+        return outcome
 
     def judge(self, outcome: Outcome, words: list[str], **settings: str) -> Outcome:
         """Run a lane and note in the outcome what it says; a verb that needs a running lane gets one."""
@@ -201,33 +238,17 @@ class Lane:
 
 
 def candidates(package: Path, covered: dict[str, set[int]]) -> list[tuple[str, Mutant, str]]:
-    """(file, mutant, text of its line) of every mutant in a line that was run, but those listed as equivalent."""
-    listed = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or []
-    equivalent = {(one["file"], one["line"], one["change"]) for one in listed}
+    """(file, mutant, text of its line) of every mutant in a line that counts and was run, but those listed as
+    equivalent.
+    """
+    equivalent = {(one["file"], one["line"], one["change"]) for one in kerbside_lines.listed("equivalent")}
     found = []
-    for file, lines in sorted(covered.items()):
-        if any(part in file for part in LEFT_OUT):
-            continue
+    for file in kerbside_lines.files(package):
         source = (package / file).read_bytes()
+        lines = covered.get(file, set()) - kerbside_lines.left_out(source.decode(), file)
         texts = source.decode().splitlines()
         found += [(file, one, texts[one.line - 1].strip()) for one in mutants(source) if one.line in lines]
     return [one for one in found if (one[0], one[2], one[1].what) not in equivalent]
-
-
-def share_covered(package: Path, covered: dict[str, set[int]]) -> float:
-    """Per cent of the package's statements that were run, without what is left out."""
-    import coverage
-
-    parser = coverage.Coverage(data_file=None)
-    total = run = 0
-    for path in sorted(package.rglob("*.py")):
-        file = str(path.relative_to(package))
-        if any(part in file for part in LEFT_OUT):
-            continue
-        _, statements, _, _, _ = parser.analysis2(str(path))
-        total += len(statements)
-        run += len(set(statements) & covered.get(file, set()))
-    return 100.0 * run / max(total, 1)
 
 
 class Proxy:
@@ -295,13 +316,14 @@ def of_python(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
     """Mutants of kerbside's Python, as sampled."""
     lane.copy_package()
     covered = lane.covered()
-    print(f"{share_covered(lane.package, covered):.1f} % of kerbside's statements run without a mutant", flush=True)
+    print(kerbside_lines.table(kerbside_lines.shares(lane.package, covered)), flush=True)
     chosen = [one for one in candidates(lane.package, covered) if not asked.file or asked.file in one[0]]
     print(f"{len(chosen)} mutants in these lines", flush=True)
     if asked.sample and len(chosen) > asked.sample:
         chosen = random.Random(asked.seed).sample(chosen, asked.sample)
-    for file, mutant, text in chosen:
-        yield lane.mutate(file, mutant, text)
+    with lane.standing() if asked.names[:1] == ["suites"] else nullcontext():
+        for file, mutant, text in chosen:
+            yield lane.mutate(file, mutant, text)
 
 
 def of_proxy(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:

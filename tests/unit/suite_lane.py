@@ -112,7 +112,7 @@ class Lane:
     def console(self, of: str | None = None) -> dict[str, str]:
         return {**self.keys, **({"of": of} if of else {})}
 
-    def request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    def request(self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False) -> tuple[int, str]:
         self.did.append(("request", method, path, headers))
         return self.answer(method, path, headers)
 

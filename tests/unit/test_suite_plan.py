@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.checks.suites import engine, plan
+from ansible.module_utils.lane.checks.suites import plan, selection
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
 from suite_lane import GOOD, GUESTS, changed, read
@@ -231,16 +231,19 @@ def test_what_a_suite_file_says_counts() -> None:
 
 def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
     suites = [read(changed(suite=name, guests=list(guests))) for name, guests in (("a", GUESTS), ("b", GUESTS[:1]), ("c", GUESTS[1:]))]
-    assert list(engine.named(suites, ["c", "a"])) == ["c", "a"]
-    assert list(engine.named([read(changed(suite="mine"))], ["/my/suite.yml"])) == ["mine"]
-    played = engine.plays(engine.named(suites, ["all"]), slow=False)
+    assert list(selection.named(suites, ["c", "a"])) == ["c", "a"]
+    assert list(selection.named([read(changed(suite="mine"))], ["/my/suite.yml"])) == ["mine"]
+    played = selection.plays(selection.named(suites, ["all"]), slow=False)
     assert [(one["suite"], one["guest"], one["last"]) for one in played] == [
         ("a", "pocket", False),
         ("b", "pocket", False),
         ("a", "uncalibrated", False),
         ("c", "uncalibrated", True),
     ]
-    for wrong, code in ((lambda: engine.named(suites, ["d"]), "suite_unknown"), (lambda: engine.named([*suites, suites[0]], ["all"]), "suite_file_invalid")):
+    for wrong, code in (
+        (lambda: selection.named(suites, ["d"]), "suite_unknown"),
+        (lambda: selection.named([*suites, suites[0]], ["all"]), "suite_file_invalid"),
+    ):
         with pytest.raises(LaneError) as caught:
             wrong()
         assert caught.value.code == code

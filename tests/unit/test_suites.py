@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks.suites import engine, latency, plan, tokens, witnesses
+from ansible.module_utils.lane.checks.suites import engine, latency, plan, selection, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
@@ -327,8 +327,8 @@ def test_only_a_failure_has_the_next_suite_boot_the_guest_anew(lane: Lane) -> No
 
 def test_a_slow_check_is_left_out_unless_asked_for() -> None:
     suite = read(changed(checks=[check(MISSING), {**check(MISSING, slow=True), "name": "two"}]))
-    assert [[one.name for one in engine.chosen(suite, slow)] for slow in (False, True)] == [["one"], ["one", "two"]]
-    assert engine.plays({"a": read(changed(checks=[check(MISSING, slow=True)]))}, slow=False) == []
+    assert [[one.name for one in selection.chosen(suite, slow)] for slow in (False, True)] == [["one"], ["one", "two"]]
+    assert selection.plays({"a": read(changed(checks=[check(MISSING, slow=True)]))}, slow=False) == []
 
 
 def test_the_last_judged_picture_and_what_was_measured_are_kept_for_the_report(lane: Lane) -> None:

@@ -21,11 +21,14 @@ def get(address: str, port: int, path: str, limit: float, **headers: str) -> tup
     return request("GET", address, port, path, limit, **headers)
 
 
-def request(method: str, address: str, port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
+def request(
+    method: str, address: str, port: int, path: str, limit: float, body: str | None = None, **headers: str
+) -> tuple[int, str]:
     """The status and the first MiB of the body. Raises NoAnswer when there is no HTTP answer within `limit` seconds."""
     connection = http.client.HTTPConnection(address, port, timeout=limit)
     try:
-        connection.request(method, path, headers={"X-Request-Id": f"{REQUEST_ID}{uuid.uuid4()}", **headers})
+        given = {"X-Request-Id": f"{REQUEST_ID}{uuid.uuid4()}", **headers}
+        connection.request(method, path, body, given)
         with connection.getresponse() as answer:
             return answer.status, answer.read(MAX_BYTES).decode("utf-8", errors="replace")
     except TimeoutError:

@@ -28,6 +28,8 @@ CHANNELS = {
     "cursor": 4,
     "playback": 5,
     "record": 6,
+    "tunnel": 7,
+    "smartcard": 8,
     "usbredir": 9,
     "port": 10,
     "webdav": 11,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import authorize, control, gtk, latency, links, pictures, sextant, slow_links, witnesses
+from . import authorize, commands, control, gtk, latency, links, pictures, sextant, slow_links, witnesses
 from .plan import Actor
 
 ACTORS: dict[str, Actor] = {
     **witnesses.ACTORS,
     **authorize.ACTORS,
     **control.ACTORS,
+    **commands.ACTORS,
     **pictures.ACTORS,
     **links.ACTORS,
     **sextant.ACTORS,

@@ -111,9 +111,13 @@ def stop(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
 
 
 def file(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """An empty file of that size in the lane's directory, such as the disk that a client brings along."""
+    """A file in the lane's directory: an empty one of that size, such as the disk that a client brings along, or a
+    program that says `text`.
+    """
     path = os.path.join(play.lane.place.lane_dir, "tmp", options["name"])
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as made:
+    text, mode = options["program"], 0o600 if options["program"] is None else 0o700
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as made:
+        made.write((text or "").encode())
         made.truncate(options["bytes"])
     return {"path": path}
 
@@ -157,7 +161,7 @@ def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str
     method, path = options["method"], options["path"]
     headers = _headers(play, options)
     while True:
-        status, body = play.lane.request(method, path, headers)
+        status, body = play.lane.request(method, path, headers, options["json"], options["shows_ticket"])
         problem = _wrong(status, body, options)
         if not problem:
             return f"{method} {path}: {status}"
@@ -326,7 +330,11 @@ ACTORS: dict[str, Actor] = {
         connect,
         "proxy",
     ),
-    "file": Actor({"name": Option("word", required=True), "bytes": Option("whole", required=True)}, file),
+    "file": Actor(
+        {"name": Option("word", required=True), "bytes": Option("whole"), "program": Option("text")},
+        file,
+        one_of=("bytes", "program"),
+    ),
     "stop": Actor({}, stop, "ryll"),
     "api": Actor(
         {
@@ -340,6 +348,8 @@ ACTORS: dict[str, Actor] = {
             "never": Option("pattern"),
             "holds": Option("any"),
             "retry": Option("truth", True),
+            "json": Option("mapping"),
+            "shows_ticket": Option("truth", False),
         },
         api,
         "kerbside",

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import LaneError, one_line
-from ...core.names import near
 from ...core.private_dir import write_private
 from ...programs import records
 from ...programs.loss import lost
 from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
-from .plan import CLIENT, Actor, Check, Step, Suite, fill
+from .known import of_kerbside
+from .plan import CLIENT, OF_KERBSIDE, Actor, Check, Step, Suite, fill
+from .selection import chosen
 from .stage import Conversation, LaneStage, read_text
 
 #: Longest text of one witness in a check's detail.
@@ -91,6 +93,8 @@ class Play:
             from .tokens import other_ca
 
             return other_ca()
+        if name in OF_KERBSIDE:
+            return of_kerbside(self.lane.described["daemon"], name)
         if hasattr(place, name):
             return str(getattr(place, name))
         base, _, key = name.partition(".")
@@ -316,68 +320,40 @@ def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slo
 
     Returns the entries of all its checks, for result.json; slow: also those that take long.
     """
+    return list(entries(lane, suite, guest, actors, slow))
+
+
+def entries(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> Iterator[Any]:
+    """The entries, each as soon as its check was made; whoever has seen enough can leave."""
     checks = chosen(suite, slow)
     play = Play(lane, suite, actors)
+    kept = lane.log(f"serial-{suite.name}-{guest}")
     try:
         lane.settle(suite, guest)
     except LaneError as error:
-        entries = [_not_run(suite, guest, check, error, number) for number, check in enumerate(checks)]
-        _keep_serial(lane.place.serial_log, lane.log(f"serial-{suite.name}-{guest}"), entries)
-        return entries
+        for number, check in enumerate(checks):
+            entry = _not_run(suite, guest, check, error, number)
+            _keep_serial(lane.place.serial_log, kept, entry)
+            yield entry
+        return
     try:
-        entries = [play.check(check) for check in checks]
-        if failure(entries):
-            lane.note_failure()
-            _keep_serial(lane.place.serial_log, lane.log(f"serial-{suite.name}-{guest}"), entries)
-        return entries
+        for check in checks:
+            entry = play.check(check)
+            if failure([entry]):
+                lane.note_failure()
+                _keep_serial(lane.place.serial_log, kept, entry)
+            yield entry
     finally:
         play.let_go()
         lane.stop_machines()
 
 
-def _keep_serial(serial: str, kept: str, entries: list[dict[str, Any]]) -> None:
-    """Keep the guest's serial log where it is the evidence of a failure: it begins anew when the guest is started."""
-    for entry in entries:
-        file, colon, line = str(entry["detail"].get("evidence") or "").partition(":")
-        if file == serial and os.path.exists(serial):
-            entry["detail"]["evidence"] = f"{kept}{colon}{line}"
-            write_private(kept, Path(serial).read_bytes())
-
-
-def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
-    """The suites of these names or files, in this order ("all": every one).
-
-    Raises LaneError for a name that is given twice or that there is not.
-    """
-    known: dict[str, Suite] = {}
-    for suite in suites:
-        if suite.name in known:
-            problem = f"{suite.file} and {known[suite.name].file} both hold a suite {suite.name}"
-            raise LaneError("suite_file_invalid", "lane", problem, "rename one of them")
-        known[suite.name] = suite
-    asked = {**{suite.file: suite for suite in suites}, **known}
-    if unknown := [name for name in only if name not in asked and name != "all"]:
-        problem = f"there is no suite {unknown[0]}{near(unknown[0], known)}"
-        raise LaneError("suite_unknown", "lane", problem, f"choose among {', '.join(known)}")
-    return {asked[name].name: asked[name] for name in (known if "all" in only else only)}
-
-
-def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:
-    """What is to be played, guest by guest, so that qemu is started anew as seldom as can be."""
-    pairs = [(suite, guest) for suite in suites.values() for guest in suite.guests if chosen(suite, slow)]
-    order = list(dict.fromkeys(guest for _, guest in pairs))
-    pairs.sort(key=lambda pair: order.index(pair[1]))
-    names = [
-        {"suite": suite.name, "guest": guest, "checks": [check.name for check in chosen(suite, slow)], "last": False}
-        for suite, guest in pairs
-    ]
-    if names:
-        names[-1]["last"] = True
-    return names
-
-
-def chosen(suite: Suite, slow: bool) -> list[Check]:
-    return [check for check in suite.checks if slow or not check.slow]
+def _keep_serial(serial: str, kept: str, entry: dict[str, Any]) -> None:
+    """Keep the guest's serial log if it is the evidence of a failure: it begins anew when the guest is started."""
+    file, colon, line = str(entry["detail"].get("evidence") or "").partition(":")
+    if file == serial and os.path.exists(serial):
+        entry["detail"]["evidence"] = f"{kept}{colon}{line}"
+        write_private(kept, Path(serial).read_bytes())
 
 
 def _not_run(suite: Suite, guest: str, check: Check, error: LaneError, number: int) -> dict[str, Any]:

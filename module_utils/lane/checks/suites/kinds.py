@@ -22,6 +22,24 @@ def _is_pattern(value: object) -> bool:
 #: Growth of a counter: a whole number, or one with >, >=, < before it.
 GROWTH = re.compile(r"(>=|>|<)?\s*(\d+)")
 
+#: What one of the `cases` of a command may say, and of which kind that is.
+CASE = {
+    "run": "texts",
+    "claims": "mapping",
+    "private": "word",
+    "settings": "mapping",
+    "sources": "text",
+    "add_sources": "text",
+    "exits": "whole",
+    "says": "texts",
+    "never": "texts",
+}
+
+
+def _fits(key: object, value: object) -> bool:
+    return key in CASE and KINDS[CASE[str(key)]][1](value)
+
+
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "text": ("a text", lambda value: isinstance(value, str)),
     "word": ("a text of one line", lambda value: isinstance(value, str) and value.isprintable() and bool(value)),
@@ -42,6 +60,14 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a mapping of counters to numbers, such as {denied_total: 1, authorized_total: '>0'}",
         lambda value: (
             isinstance(value, dict) and bool(value) and all(GROWTH.fullmatch(str(one)) for one in value.values())
+        ),
+    ),
+    "cases": (
+        f"a list of mappings of {', '.join(CASE)}",
+        lambda value: (
+            isinstance(value, list)
+            and bool(value)
+            and all(isinstance(one, dict) and all(_fits(key, inner) for key, inner in one.items()) for one in value)
         ),
     ),
     "any": ("a value", lambda value: True),

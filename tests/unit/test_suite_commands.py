@@ -1,0 +1,139 @@
+"""Programs of kerbside's that a suite runs to their end, with scripts in their place."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs.program import Program
+from suite_lane import TICKET, Lane, check, gives, outcome, played
+
+SOURCES = "- {source: own, consoles: [{name: first}]}\n"
+#: Says its words, the settings that are asked for and its sources, and ends as it is told.
+PLAY = """
+import os, sys
+print("words", sys.argv[1:], "A =", os.environ.get("KERBSIDE_A"), "B =", os.environ.get("KERBSIDE_B"))
+print(open(os.environ["KERBSIDE_SOURCES_PATH"]).read(), os.environ["KERBSIDE_API_SOCKET_PATH"])
+print(os.environ.get("KERBSIDE_SAYS", ""))
+sys.exit(int(os.environ.get("KERBSIDE_EXITS", 0)))
+"""
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    made = Lane(tmp_path)
+    Path(tmp_path, "sources.yaml").write_text(SOURCES)
+    Path(made.place.database_python).symlink_to(sys.executable)
+    Path(tmp_path, "play").write_text(PLAY)
+    env = {"KERBSIDE_SOURCES_PATH": f"{tmp_path}/sources.yaml", "KERBSIDE_A": "1", "KERBSIDE_B": "2", "KERBSIDE_PROXY_BIN": "/proxy"}
+    made.described = {"daemon": Program("daemon", "kerbside", ("x",), "x", env=env)}  # type: ignore[attr-defined]
+    made.run.lane_id = 1
+    return made
+
+
+def ended(lane: Lane, **options: Any) -> tuple[str | None, str | None]:
+    return outcome(lane, {"command": {"run": ["play", "one"], **options}})
+
+
+WRONG = ("suite_command_said", "kerbside")
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"says": ["words \\['one'\\] A = 1 B = 2"]}, (None, None)),
+        ({"says": ["A = 3 B = None"], "settings": {"KERBSIDE_A": 3, "KERBSIDE_B": None}}, (None, None)),
+        ({"says": ["source: own"]}, (None, None)),
+        ({"says": ["mine"], "never": ["source: own"], "sources": "mine"}, (None, None)),
+        ({"says": ["(?s)source: own.*mine"], "add_sources": "mine"}, (None, None)),
+        ({"says": ["tmp/command0/api.sock"]}, (None, None)),
+        ({"says": ["never said"]}, WRONG),
+        ({"never": ["words"]}, WRONG),
+        ({"settings": {"KERBSIDE_EXITS": 3}, "exits": 3}, (None, None)),
+        ({"settings": {"KERBSIDE_EXITS": 3}}, ("suite_command_ended", "kerbside")),
+        ({"exits": 3}, ("suite_command_ended", "kerbside")),
+        ({"run": ["python", "-c", "import sys; sys.exit(4)"], "exits": 4}, (None, None)),
+        ({"settings": {"KERBSIDE_SAYS": TICKET}}, ("suite_ticket_shown", "kerbside")),
+        ({"cases": [{"says": ["A = 1"]}, {"settings": {"KERBSIDE_A": 5}, "says": ["A = 5 B = 2"]}]}, (None, None)),
+        ({"cases": [{"says": ["A = 1"]}, {"settings": {"KERBSIDE_A": 5}, "says": ["A = 1"]}]}, WRONG),
+        ({"never": ["words"], "cases": [{"never": ["nothing"]}, {}]}, WRONG),
+        ({"cases": [{"run": ["play", "two"], "says": ["\\['two'\\]"]}]}, (None, None)),
+    ],
+)
+def test_a_program_has_to_end_and_speak_as_the_step_says(lane: Lane, options: dict[str, Any], wanted: tuple[str | None, str | None]) -> None:
+    assert ended(lane, **options) == wanted
+    left = [path.name for path in Path(lane.place.lane_dir, "secrets").glob("command*")]
+    assert left == []  # they hold the settings, the sources and what was said
+
+
+def token(**claims: Any) -> str:
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "HS256"}, claims, {"a": 1}))
+
+
+@pytest.mark.parametrize(
+    ("said", "claims", "wanted"),
+    [
+        (token(sub="me", iat=60, exp=240), {"sub": "me", "minutes": 3}, None),
+        (token(sub="me", iat=60, exp=300), {"sub": "me", "minutes": 3}, "suite_command_token"),
+        (token(sub="you"), {"sub": "me"}, "suite_command_token"),
+        (token(), {"iss": "here"}, "suite_command_token"),
+        ("no token", {}, "suite_command_token"),
+    ],
+)
+def test_a_token_is_for_whom_it_has_to_be_and_becomes_a_secret(lane: Lane, said: str, claims: dict[str, Any], wanted: str | None) -> None:
+    (entry,) = played(lane, check({"command": {"run": ["play"], "settings": {"KERBSIDE_SAYS": said}, "claims": claims}}))
+    assert entry["detail"].get("code") == wanted
+    assert said not in json.dumps(entry) or said == "no token"
+    kept = [path.read_text() for path in Path(lane.place.lane_dir, "secrets").glob("bearer_token-*")]
+    assert kept == ([said] if said.startswith("eyJ") else [])
+
+
+def test_the_last_line_of_the_first_can_be_used_by_later_steps(lane: Lane) -> None:
+    cases = [{"settings": {"KERBSIDE_SAYS": "first"}}, {"settings": {"KERBSIDE_SAYS": "second"}}]
+    steps = ({"command": {"run": ["play"], "cases": cases}, "register": "said"}, {"api": {"path": "/{said.out}/{console_name}{proxy}"}})
+    assert outcome(lane, *steps) == (None, None)
+    assert ("request", "GET", "/first/first/proxy") in [one[:3] for one in lane.did]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, None])
+def test_a_private_file_is_its_owners_alone(lane: Lane, mode: int | None) -> None:
+    file = Path(lane.place.lane_dir, "made")
+    if mode is not None:
+        file.touch()
+        file.chmod(mode)
+    assert ended(lane, private=str(file))[0] == (None if mode == 0o600 else "suite_command_private")
+
+
+def test_what_does_not_end_is_killed(lane: Lane) -> None:
+    step = {"command": {"run": ["python", "-c", "import time; time.sleep(600)"]}, "within": 0.5}
+    assert outcome(lane, step) == ("command_timeout", "kerbside")
+
+
+def test_a_python_that_cannot_play_it_is_told_of(lane: Lane) -> None:
+    python = Path(lane.place.database_python)
+    python.unlink()
+    python.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    python.chmod(0o700)
+    assert ended(lane) == ("suite_command_ended", "kerbside")
+
+
+@pytest.mark.parametrize("cases", [[], [1], [{"strange": 1}], [{"exits": "x"}], {"says": ["a"]}])
+def test_cases_are_read_before_anything_starts(lane: Lane, cases: Any) -> None:
+    with pytest.raises(LaneError, match="`cases` is not a list of mappings of run, claims"):
+        ended(lane, cases=cases)
+
+
+def test_a_program_of_the_suites_own_is_executable(lane: Lane) -> None:
+    made = {"file": {"name": "mine", "program": "#!/bin/sh\nexit 3\n"}, "register": "mine"}
+    step = {"command": {"run": ["python", "-c", "import os; os.execv('{mine.path}', ['x'])"], "exits": 3}}
+    assert outcome(lane, made, step) == (None, None)
+
+
+def test_a_file_is_empty_or_a_program(lane: Lane) -> None:
+    with pytest.raises(LaneError, match="exactly one of bytes, program"):
+        outcome(lane, {"file": {"name": "x", "bytes": 1, "program": "y"}}, actors=gives("file", {}))
