@@ -17,11 +17,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks import second_look
 from ansible.module_utils.lane.checks.suites import control, plan, stage
-from ansible.module_utils.lane.checks.suites.stage import Conversation, LaneStage, Place
+from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import records
-from ansible.module_utils.lane.protocols.ryll import steps as ryll_steps
-from control_peer import Peer, Ryll
 from http_api import api
 from lanes import TestLane, claimed_lane
 from suite_lane import TICKET, check, outcome, place, read, suite_of
@@ -271,7 +269,7 @@ def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
     lane.forget()
     assert lane.clients() == [] and records.record(lane.place.lane_dir, "second") is None
     with pytest.raises(LaneError) as caught:
-        Conversation(lane, "ryll")
+        lane.conversation("ryll")
     assert caught.value.code == "suite_client_gone"
 
 
@@ -371,36 +369,3 @@ def cmdline(pid: str) -> bytes:
         return Path("/proc", pid, "cmdline").read_bytes() if b"KERBSIDE_LANE=98/" in Path("/proc", pid, "environ").read_bytes() else b""
     except OSError:
         return b""
-
-
-def conversation(path: str, monkeypatch: pytest.MonkeyPatch) -> Conversation:
-    """With a peer of this process in a client's place."""
-    entry = SimpleNamespace(pid=os.getpid())
-    monkeypatch.setattr(records, "record", lambda lane_dir, name: entry)
-    lane = SimpleNamespace(place=SimpleNamespace(lane_dir="", slowness=2.0), socket=lambda client: path, log=str)
-    return Conversation(lane, "ryll")  # type: ignore[arg-type]
-
-
-def test_a_step_has_more_time_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    lefts: list[float] = []
-    limits: list[float] = []
-    monkeypatch.setattr(stage, "play", lambda of, step, deadline: (lefts.append(deadline - time.monotonic()), limits.append(step.limit)))
-    conversation("/nowhere", monkeypatch).play(ryll_steps.plan([{"hello": {}}], 100.0)[0])
-    assert 100 < lefts[0] <= 200 and limits == [200]  # a failure says how long it waited
-
-
-def test_events_of_before_are_forgotten_and_a_moment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    ryll = Ryll()
-    with Peer(ryll) as peer:
-        talk = conversation(peer.path, monkeypatch)
-        talk.open(["surface_drawn"])
-        client = talk.stage.client
-        client.request("send_key", {"scancode": 30, "state": "press"}, time.monotonic() + 5)
-        client.request("status", {}, time.monotonic() + 5)
-        talk.mark("now")
-        assert len(client.events.kept) == 1 and talk.stage.kept["now"].event == client.events.last
-        talk.subscribe(["surface_drawn", "paste_failed"])
-        talk.subscribe(["surface_drawn"])
-        assert not client.events.kept and ryll.subscribed == {"surface_drawn", "paste_failed"}
-        assert ryll.asked.count("subscribe") == 2
-        talk.close()

@@ -17,10 +17,11 @@ from ...programs.loss import lost
 from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
+from .conversation import Conversation
 from .known import of_kerbside
 from .plan import CLIENT, OF_KERBSIDE, Actor, Check, Step, Suite, fill
 from .selection import chosen
-from .stage import Conversation, LaneStage, read_text
+from .stage import LaneStage, read_text
 
 #: Longest text of one witness in a check's detail.
 LONGEST = 160
@@ -112,7 +113,7 @@ class Play:
     def talk(self, client: str) -> Conversation:
         """The connection to a client's control socket, made when it is first used in a check."""
         if client not in self.talks:
-            self.talks[client] = talk = Conversation(self.lane, client)
+            self.talks[client] = talk = self.lane.conversation(client)
             talk.open(self.events)
         return self.talks[client]
 

@@ -15,9 +15,9 @@ from ...protocols.ryll import steps as ryll_steps
 from .. import second_look
 from ..outside_checks import screendump
 from ..picture_compare import size
+from .conversation import CLIENT_LIMIT, Conversation
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
-from .stage import CLIENT_LIMIT, Conversation
 from .witnesses import value
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,9 @@ from ...programs.stop import stop
 from ...protocols import kerbside_api, proxy_counters
 from ...protocols.qmp import Qmp
 from ...protocols.ryll import steps as ryll_steps
-from ...protocols.ryll.client import Client
-from ...protocols.ryll.private import Secrets
-from ...protocols.ryll.ryll_process import Watch
-from ...protocols.ryll.verbs import Kept, Stage, play
+from .conversation import Conversation
 from .machines import Machines
-from .plan import CLIENT, Suite, prelude
+from .plan import CLIENT, Suite
 
 POLL = 0.02
 #: Seconds for an answer of kerbside's API.
@@ -44,8 +41,6 @@ NOT_CONNECTED = {
 }
 #: Seconds from the end of a program until its exit status is written.
 STATUS_WAIT = 1.0
-#: Seconds for an answer of ryll.
-CLIENT_LIMIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -293,10 +288,15 @@ class LaneStage:
         except LaneError as error:
             raise self._not_connected(client) or error from None
 
+    def conversation(self, client: str) -> Conversation:
+        """A connection to a client that runs. Raises LaneError (suite_client_gone) when it does not."""
+        place = self.place
+        return Conversation(place.lane_dir, client, self.socket(client), self.log(client), place.slowness)
+
     def _greeted(self, client: str) -> Conversation:
         agent = {"agent": True} if self.guest.get("agent") and client == CLIENT else {}
         wanted = {"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit}
-        ryll = Conversation(self, client)
+        ryll = self.conversation(client)
         try:
             ryll.open()
             ryll.play(ryll_steps.plan([{"hello": {}}, wanted])[-1])
@@ -355,45 +355,6 @@ class LaneStage:
         entry = records.record(self.place.lane_dir, client)
         if entry and entry.running(self.run):
             stop(self.run, [entry], self.place.stop_limit)
-
-
-class Conversation:
-    """One connection to a client's control socket, with the steps of ryll_session."""
-
-    def __init__(self, lane: LaneStage, client: str) -> None:
-        entry = records.record(lane.place.lane_dir, client)
-        pid = entry.pid if entry else None
-        if pid is None:
-            how = records.ended_how(entry.exit_status(lane.place.lane_dir)) if entry else "was not started"
-            raise LaneError("suite_client_gone", "ryll", f"the client {client} {how}", evidence=lane.log(client))
-        self.watch, self.slowness = Watch(pid), lane.place.slowness
-        self.stage = Stage(Client(lane.socket(client), watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
-
-    def open(self, events: Collection[str] = ()) -> None:
-        """Say hello and subscribe."""
-        for step in ryll_steps.plan(prelude(events)):
-            self.play(step)
-
-    def play(self, step: ryll_steps.Step) -> dict[str, Any]:
-        step = replace(step, limit=step.limit * self.slowness)
-        return play(self.stage, step, time.monotonic() + step.limit)
-
-    def subscribe(self, events: Iterable[str]) -> None:
-        """Begin to keep these events, and forget those of before."""
-        client = self.stage.client
-        client.drain()
-        client.events.kept.clear()
-        if missing := [event for event in events if event not in client.subscribed]:
-            client.subscribe(missing, time.monotonic() + CLIENT_LIMIT)
-
-    def mark(self, name: str) -> None:
-        """Let later steps name this moment in `since`."""
-        self.stage.client.drain()
-        self.stage.kept[name] = Kept(self.stage.client.events.last)
-
-    def close(self) -> None:
-        self.stage.client.close()
-        self.watch.close()
 
 
 def read_text(path: str) -> str:
