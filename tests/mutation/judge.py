@@ -1,10 +1,11 @@
 """Plays suites with a mutated kerbside on a lane that is up, until a check fails, and prints that check's entry of
 result.json, or null.
 
-    .venv/bin/python tests/mutation/judge.py LANE_DIR FOLDER SUITE...
+    .venv/bin/python tests/mutation/judge.py LANE_DIR FOLDER [SUITE...]
 
 FOLDER holds the package `kerbside`; its path has to be another one for each mutant, because API and daemon are started
-anew when it changes. The suites are played in the order that is given.
+anew when it changes. The suites are played in the order that is given; without
+one, all but clients, which installs packages.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
-from suites import ACTORS, LaneStage, Rig, engine
+from suites import ACTORS, SUITES, LaneStage, Rig, engine
 
 SLOWNESS = 4
 
@@ -36,4 +37,6 @@ def first_failure(rig: Rig, folder: str, names: list[str]) -> dict[str, Any] | N
 
 
 if __name__ == "__main__":
-    print(json.dumps(first_failure(Rig(sys.argv[1]), sys.argv[2], sys.argv[3:])))
+    known = sorted({path.stem for path in SUITES.glob("*.yml")} - {"clients"})
+    given = sys.argv[3:]
+    print(json.dumps(first_failure(Rig(sys.argv[1]), sys.argv[2], known if given in ([], ["all"]) else given)))
