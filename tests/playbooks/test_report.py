@@ -84,7 +84,7 @@ def opened(browser: Chrome, page: Path) -> None:
 
 def shown(browser: Chrome) -> int:
     """How many lines are to be seen."""
-    return int(browser.execute_script("return [...document.querySelectorAll('#lines tr')].filter(row => row.offsetParent !== null).length"))
+    return int(browser.execute_script("return [...document.querySelectorAll('#lines tr[data-part]')].filter(row => row.offsetParent !== null).length"))
 
 
 def picture(browser: Chrome, name: str) -> None:
@@ -208,7 +208,8 @@ def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
 
 def see_filter(browser: Chrome) -> None:
     """Parts and text narrow the lines down, and the page says to how many."""
-    rows = browser.find_elements(By.CSS_SELECTOR, "#lines tr")
+    rows, gaps = (browser.find_elements(By.CSS_SELECTOR, f"#lines tr{kind}") for kind in ("[data-part]", ".gap"))
+    assert all(gap.is_displayed() and gap.text.endswith(" s without a line") for gap in gaps)
     told, text = browser.find_element(By.ID, "shown"), browser.find_element(By.ID, "text")
     assert told.text == f"{len(rows)} of {len(rows)} lines"
     boxes = browser.find_elements(By.CSS_SELECTOR, "input[name=part]")
@@ -216,7 +217,7 @@ def see_filter(browser: Chrome) -> None:
     assert {"ansible", "database", "api", "api (lane)", "daemon", "proxy"} <= set(parts)
     of_api = len(browser.find_elements(By.CSS_SELECTOR, "#lines tr[data-part=api]"))
     parts["api"].click()
-    assert shown(browser) == len(rows) - of_api
+    assert shown(browser) == len(rows) - of_api and not any(gap.is_displayed() for gap in gaps)
     parts["api"].click()
     text.send_keys("GUNICORN")
     assert 0 < shown(browser) <= of_api + 1
@@ -309,5 +310,5 @@ def see_without_script(browser: Chrome, page: Path) -> None:
     browser.get(page.as_uri())
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert not browser.find_element(By.ID, "filter").is_displayed()
-    assert shown(browser) == len(browser.find_elements(By.CSS_SELECTOR, "#lines tr"))
+    assert shown(browser) == len(browser.find_elements(By.CSS_SELECTOR, "#lines tr[data-part]"))
     browser.get(page.as_uri())

@@ -46,7 +46,17 @@ def blame(name: str | None, component: str, code: str, phase: str = "smoke") -> 
             ["", ""],
         ),
         ([check("h", "not run"), check("f", "fail", **ENDED)], blame(None, "qemu", "program_ended"), ["follows from: phase smoke"] * 2),
-        ([check("b", "fail", component="guest", code="x"), check("f", "not run")], blame(None, "lane", "task_failed"), ["", "follows from: check b"]),
+        ([check("b", "fail", component="guest", code="x"), check("f", "not run")], blame(None, "lane", "task_failed"), ["", "follows from: phase smoke"]),
+        (
+            [
+                check("hello", "not run"),
+                check("banner", "fail", component="guest", code="guest_no_banner"),
+                check("counters", "fail", component="proxy", code="proxy_authorized_nothing"),
+                check("path", "fail", component="ryll", code="ryll_not_running"),
+            ],
+            blame(None, "kerbside", "api_refused"),
+            ["follows from: phase smoke", "", "follows from: phase smoke", "follows from: phase smoke"],
+        ),
         ([check("s", "fail"), check("f", "fail")], blame("s", "qemu", "program_ended"), ["", ""]),  # without a component nothing is known
         # a suite
         (

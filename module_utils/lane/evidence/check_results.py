@@ -59,7 +59,8 @@ def consequences(checks: list[dict[str, Any]], blame: dict[str, Any] | None) -> 
 
     On its guest and in its suite, a check that failed with the component and code of an earlier one repeats it, and
     follows from it when a program was lost; so does, in the smoke check, one that blames a part further on. A check
-    that did not run follows from the first failure there.
+    that did not run follows from the first failure there. Where the smoke check's phase failed and none of its checks
+    is to blame, its session never began, and they follow from that.
     """
     blame = blame or {}
     failed = [check for check in checks if check["result"] == "fail"]
@@ -69,16 +70,16 @@ def consequences(checks: list[dict[str, Any]], blame: dict[str, Any] | None) -> 
         first.setdefault(_place(check), check)
         first.setdefault(_kind(check), check)
     found = []
-    apart = blamed is None and blame.get("code") in LOST  # a loss that no check reported
+    alone = blamed is None and blame.get("phase") == SMOKE  # the phase failed before or apart from its checks
     for check in checks:
-        cause = None if apart and check["suite"] == SMOKE else first.get(_place(check))
+        cause = None if alone and check["suite"] == SMOKE else first.get(_place(check))
         if check["result"] == "not run":
             found.append(f"follows from: {_named(cause or blamed, check, blame)}")
             continue
         same = first.get(_kind(check))
         if check["result"] == "pass" or check is blamed:
             found.append("")
-        elif cause is blamed and _taken_along(check, blame):
+        elif cause is blamed and (alone or blame.get("code") in LOST) and _further_on(check, blame):
             found.append(f"follows from: {_named(blamed, check, blame)}")
         elif check is same:
             found.append("")
@@ -88,10 +89,10 @@ def consequences(checks: list[dict[str, Any]], blame: dict[str, Any] | None) -> 
     return found
 
 
-def _taken_along(check: dict[str, Any], blame: dict[str, Any]) -> bool:
-    """Whether a smoke check failed on a part that cannot work without the one that is lost."""
-    lost, of = STAGE.get(str(blame.get("component"))), STAGE.get(str((check["detail"] or {}).get("component")))
-    return check["suite"] == SMOKE and blame.get("code") in LOST and lost is not None and of is not None and of >= lost
+def _further_on(check: dict[str, Any], blame: dict[str, Any]) -> bool:
+    """Whether a smoke check failed on a part that cannot work without the one that is to blame."""
+    blamed, own = STAGE.get(str(blame.get("component"))), STAGE.get(str((check["detail"] or {}).get("component")))
+    return check["suite"] == SMOKE and blamed is not None and own is not None and own >= blamed
 
 
 def _place(check: dict[str, Any]) -> tuple[Any, ...]:
