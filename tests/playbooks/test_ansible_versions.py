@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bare_trees import bare_tree, obstacle, pip_cache
+from bare_trees import bare_tree, obstacle, packages_of_a_lane, pip_cache
 from lane_numbers import lane_ids
 from whole_lanes import ROOT, SIGNALS, Started, copy_checkout, surroundings
 
@@ -62,16 +62,20 @@ def test_the_oldest_ansible_core(number: int) -> None:
 
 
 def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
-    """It needs a newer Python than this machine may have. The machine has nothing that the lane needs, and modules are forked."""
+    """It needs a newer Python than this machine may have. Modules are forked. The machine gets what the lane needs, and nothing else, also once it is lost."""
     if why := obstacle():
         pytest.skip(why)
     with bare_tree("debian-13") as tree:
         checkout_on(NEWEST, tree.path / "srv/lane")
         command = ["/srv/lane/lane", "-e", f"lane_id={number}", "-e", "lane_cache_dir=/srv/cache"]
+        had, spice = tree.chosen(), "qemu-system-modules-spice"
         green = tree.run(*command, limit=1200)
         assert green.returncode == 0, green.stdout[-3000:]
         assert green.stdout.splitlines()[-1].startswith(f"LANE PASS lane {number}: 15 of 15 checks"), green.stdout[-3000:]
         result = json.loads((tree.path / f"srv/lane/artifacts/lane-{number}/result.json").read_text())
         assert result["versions"]["ansible"].startswith(f"{NEWEST}.")
+        assert tree.chosen() - had == packages_of_a_lane("debian-13") | {"python3-apt"}  # which Ansible's apt module brings along
+        assert tree.run("dpkg", "--purge", spice).returncode == 0
         red = tree.run(*command, "-e", "lane_guest=nobody", limit=300)
         assert red.returncode == 2 and red.stdout.splitlines()[-1].startswith("LANE FAIL environment: "), red.stdout[-3000:]
+        assert spice in tree.installed()

@@ -23,6 +23,9 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+import yaml
+from ansible.module_utils.lane.prepare.packages import BUILD, SUITE_FEATURES
+
 CODENAMES = {"debian-12": "bookworm", "debian-13": "trixie"}
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane/trees").resolve()
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -87,6 +90,12 @@ def pip_cache() -> str:
     said = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
     os.makedirs(said, exist_ok=True)
     return said
+
+
+def packages_of_a_lane(release: str) -> set[str]:
+    """The packages of a lane that builds no product and plays no suite."""
+    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
+    return {package for need, packages in table[release].items() if need not in {*BUILD, *SUITE_FEATURES} for package in packages}
 
 
 @dataclass
