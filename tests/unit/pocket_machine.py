@@ -50,7 +50,7 @@ class Machine:
 
     def boot(self) -> None:
         self.until(lambda: "pocket-sextant 1.0: starting\n" in self.serial(), "start of the program", BOOT_LIMIT)
-        self.until(lambda: "ready" in self.serial(), "end of the program's start")
+        self.until(lambda: "ready" in self.serial(), "end of the program's start", BOOT_LIMIT)
         self.qmp = Qmp.connect(str(self.folder / "qmp"))
 
     def account(self) -> list[str]:

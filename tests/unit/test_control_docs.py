@@ -1,4 +1,4 @@
-"""The scenarios of docs/ryll_session.md are played as they stand there."""
+"""The scenarios of docs/ryll_session.md fail where the guest does not do its part. tests/playbooks/test_scenarios.py plays them on the real ryll."""
 
 from __future__ import annotations
 
@@ -48,13 +48,6 @@ def play(scenario: dict[str, Any], guest: Ryll, pictures: Path) -> dict[str, Any
     text = yaml.safe_dump(scenario["ryll_session"]["steps"]).replace("{{ pictures }}", str(pictures))
     with Peer(guest) as peer:
         return run(Settings(peer.path, client_name="docs"), plan(yaml.safe_load(text)))
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario["name"] for scenario in SCENARIOS])
-def test_a_scenario_is_green(scenario: dict[str, Any], tmp_path: Path) -> None:
-    result = play(scenario, Guest(), tmp_path)
-    assert [entry["result"] for entry in result["transcript"]] == ["ok"] * len(scenario["ryll_session"]["steps"])
-    assert "not for any log" not in str(result)
 
 
 def deaf(guest: Guest) -> None:

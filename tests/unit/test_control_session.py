@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import BadSteps, SessionFailed
-from ansible.module_utils.lane.protocols.ryll.session import Settings, rehearse, run
+from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import HELLO, STATUS, Peer, Ryll
 from control_play import PRESS, ROOT, SUBSCRIBE, H, dancing, fail, play, ryll, seen, silent_after_status
@@ -132,12 +132,6 @@ def test_a_directory_for_a_picture_is_checked_before_anything_starts() -> None:
     with Peer(made) as peer, pytest.raises(BadSteps, match=r"/none/s\.png"):
         run(Settings(peer.path), plan([H, {"screenshot": {"file": "/none/s.png"}}]))
     assert made.asked == []
-
-
-def test_a_rehearsal_touches_nothing() -> None:
-    steps = plan([H, {"send_key": {"key": "a"}, "name": "press it"}, {"screenshot": {"file": "/none/s.png"}}])
-    assert rehearse(Settings("/none/r.sock"), steps) == {"changed": True, "would": ["1. hello", "2. press it (`send_key`)", "3. screenshot"], "transcript": []}
-    assert rehearse(Settings("/none/r.sock"), steps[:1])["changed"] is False
 
 
 def test_large_answers_are_cut_in_the_transcript() -> None:
