@@ -82,17 +82,42 @@ def test_what_xml_cannot_hold_is_replaced(character: str) -> None:
     assert junit._clean(f"a{character}b") == "a\ufffdb"
 
 
+def attached(found: dict[str, Any], folder: Path, *files: str) -> list[list[str]]:
+    """The files that each case has, when the folder holds these."""
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    cases = ElementTree.fromstring(junit.xml(found, folder))[0]
+    texts = [case.findtext("system-out") or "" for case in cases]
+    return [[name.removeprefix(f"{folder}/") for name in re.findall(r"\[\[ATTACHMENT\|(.*?)\]\]", text)] for text in texts]
+
+
 def test_files_that_are_there_are_attached(tmp_path: Path) -> None:
+    found = result(("screenshot", "fail"), ("hello", "pass"), blame=blamed("screenshot"), verdict="fail")
+    cases = attached(found, tmp_path, "logs/ryll.log", "screenshot.png", "result.json")
+    assert cases == [["screenshot.png", "logs/ryll.log"], [], ["result.json", "logs/ryll.log"]]
+
+
+def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
+    found = result(("screenshot", "pass"), ("frames", "pass")) | {"guests": ["uncalibrated", "pocket"]}
+    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [{**found["checks"][0], "suite": "mine"}]
+    both, sextant = ["screenshot.png", "screendump.png"], ["pictures/screenshot-uncalibrated.png"]
+    assert attached(found, tmp_path, *both, *sextant) == [both[:1], both, sextant, sextant, [], []]
+
+
+def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    for name in ("logs/ryll.log", "screenshot.png", "result.json"):
-        (tmp_path / name).write_text("x")
-    suite = ElementTree.fromstring(junit.xml(result(("screenshot", "fail"), ("hello", "pass"), blame=blamed("screenshot"), verdict="fail"), tmp_path))[0]
-    attached = {case.get("name"): re.findall(r"\[\[ATTACHMENT\|(.*)\]\]", case.findtext("system-out") or "") for case in suite}
-    assert attached == {
-        "screenshot": [f"{tmp_path}/screenshot.png", f"{tmp_path}/logs/ryll.log"],
-        "hello": [],
-        "run": [f"{tmp_path}/result.json", f"{tmp_path}/logs/ryll.log"],
-    }
+    (tmp_path / "logs/outside.json").write_text('{"guest": "uncalibrated"}')
+    found = result(("screenshot", "not run")) | {"guests": ["uncalibrated", "pocket"]}
+    found["checks"].insert(0, {**found["checks"][0], "guest": "uncalibrated", "result": "fail"})
+    assert attached(found, tmp_path, "screenshot.png") == [["screenshot.png"], [], []]
+
+
+def test_the_picture_of_a_suites_check_is_attached(tmp_path: Path) -> None:
+    found = result(("hello", "pass"), ("other", "pass"))
+    for check, name in zip(found["checks"], ("mine-pocket-hello", "gone"), strict=True):
+        check.update(suite="mine", detail={"picture": f"pictures/{name}.png"})
+    assert attached(found, tmp_path, "pictures/mine-pocket-hello.png") == [["pictures/mine-pocket-hello.png"], [], []]
 
 
 def test_the_summary_shows_text_as_text() -> None:
@@ -108,35 +133,3 @@ def test_the_summary_shows_text_as_text() -> None:
 def test_the_annotation_is_escaped_as_github_wants_it() -> None:
     told = github.annotation(blamed(None, "50% of a,b:\r\nc", component="proxy"))
     assert told == "::error title=lane%3A proxy::50%25 of a,b:%0D%0Ac"
-
-
-def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    for name in ("screenshot.png", "screendump.png", "pictures/screenshot-uncalibrated.png"):
-        (tmp_path / name).touch()
-    found = result(("screenshot", "pass"), ("frames", "pass")) | {"guests": ["uncalibrated", "pocket"]}
-    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [{**found["checks"][0], "suite": "mine"}]
-    cases = ElementTree.fromstring(junit.xml(found, tmp_path))[0]
-    attached = [re.findall(r"\[\[ATTACHMENT\|.*?/([\w.-]+)\]\]", case.findtext("system-out") or "") for case in cases]
-    both, sextant = ["screenshot.png", "screendump.png"], ["screenshot-uncalibrated.png"]
-    assert attached == [both[:1], both, sextant, sextant, [], []]
-
-
-def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs/outside.json").write_text('{"guest": "uncalibrated"}')
-    (tmp_path / "screenshot.png").touch()
-    found = result(("screenshot", "not run")) | {"guests": ["uncalibrated", "pocket"]}
-    found["checks"].insert(0, {**found["checks"][0], "guest": "uncalibrated", "result": "fail"})
-    cases = ElementTree.fromstring(junit.xml(found, tmp_path))[0]
-    assert ["screenshot.png" in (case.findtext("system-out") or "") for case in cases] == [True, False, False]
-
-
-def test_the_picture_of_a_suites_check_is_attached(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures/mine-pocket-hello.png").touch()
-    found = result(("hello", "pass"), ("other", "pass"))
-    for check, name in zip(found["checks"], ("mine-pocket-hello", "gone"), strict=True):
-        check.update(suite="mine", detail={"picture": f"pictures/{name}.png"})
-    cases = ElementTree.fromstring(junit.xml(found, tmp_path))[0]
-    assert [f"[[ATTACHMENT|{tmp_path}/pictures" in (case.findtext("system-out") or "") for case in cases] == [True, False, False]

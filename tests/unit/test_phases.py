@@ -143,31 +143,38 @@ def old_result(values: dict[str, Any], warnings: list[str]) -> Any:
     return SimpleNamespace(_host=HOST, _result={**values, "warnings": warnings})
 
 
-def lines_of(monkeypatch: pytest.MonkeyPatch, result: Any, *tasks: tuple[str, str, str, dict[str, Any]], **how: Any) -> list[str]:
-    """What the callback shows of tasks, each (role, name, how it ended, its values)."""
-    for name in ("v2_runner_on_start", "v2_runner_on_ok", "v2_runner_on_failed", "v2_playbook_on_stats"):
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the callback plugin phases shows, in lines; Ansible's own callback below it does nothing."""
+    for name in ("v2_playbook_on_play_start", "v2_runner_on_start", "v2_runner_on_ok", "v2_runner_on_failed", "v2_playbook_on_stats"):
         monkeypatch.setattr(phases.Default, name, lambda *_, **__: None)
     lines: list[str] = []
-    monkeypatch.setattr(phases.Terminal, "_write", lambda _, text: lines.extend(text.splitlines()))
-    monkeypatch.setattr(phases.context, "CLIARGS", how)
+    monkeypatch.setattr(phases.Terminal, "_write", lambda _, text: lines.extend(re.sub(r" +\d\.\d s", " @", line) for line in text.splitlines()))
+    monkeypatch.setattr(phases.context, "CLIARGS", {})
     monkeypatch.setattr(phases.colours, "ANSIBLE_COLOR", False)
+    return lines
+
+
+def task_of(role: str, name: str) -> Any:
+    return SimpleNamespace(_role=SimpleNamespace(get_name=lambda: role), get_name=lambda: f"{role} : {name}")
+
+
+def show(result: Any, *tasks: tuple[str, str, str, dict[str, Any]]) -> None:
+    """Show tasks, each (role, name, how it ended, its values)."""
     made = phases.CallbackModule()
     for role, name, ended, values in tasks:
-        task = SimpleNamespace(_role=SimpleNamespace(get_name=lambda role=role: role), get_name=lambda role=role, name=name: f"{role} : {name}")
-        made.v2_runner_on_start(HOST, task)
+        made.v2_runner_on_start(HOST, task_of(role, name))
         given = result(values, ["take care"] if ended == "warned" else [])
         if ended in ("failed", "ignored"):
             made.v2_runner_on_failed(given, ignore_errors=ended == "ignored")
         elif ended != "skipped":
             made.v2_runner_on_ok(given)
     made.v2_playbook_on_stats(None)
-    return [re.sub(r" +\d\.\d s", " @", line) for line in lines]
 
 
 @pytest.mark.parametrize("result", [new_result, old_result])
-def test_notes_warnings_and_failures(monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
-    lines = lines_of(
-        monkeypatch,
+def test_notes_warnings_and_failures(shown: list[str], result: Any) -> None:
+    show(
         result,
         ("tls", "Make keys", "ok", {"changed": True}),
         ("deps", "Find packages", "warned", {"lane_note": "x" * 200}),
@@ -178,42 +185,38 @@ def test_notes_warnings_and_failures(monkeypatch: pytest.MonkeyPatch, result: An
         ("kerbside", "Ask", "failed", {"lane_failure": {"check": None}}),
         ("evidence", "Keep", "skipped", {}),
     )
-    assert lines == ["tls @", "warning: take care", f"deps @  {'x' * 200}", "sextant_vm @", "smoke @  FAILED: check frames", "kerbside @  FAILED: Ask"]
+    assert shown == ["tls @", "warning: take care", f"deps @  {'x' * 200}", "sextant_vm @", "smoke @  FAILED: check frames", "kerbside @  FAILED: Ask"]
 
 
-def test_check_mode_shows_what_would_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = [("tls", "Make keys", "ok", {"changed": True}), ("tls", "Find", "ok", {"lane_note": "here"})]
-    assert lines_of(monkeypatch, new_result, *tasks, check=True) == ["tls @  would make keys, here"]
+def test_check_mode_shows_what_would_be_done(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases.context, "CLIARGS", {"check": True})
+    show(new_result, ("tls", "Make keys", "ok", {"changed": True}), ("tls", "Find", "ok", {"lane_note": "here"}))
+    assert shown == ["tls @  would make keys, here"]
 
 
-def test_with_several_hosts_each_line_names_its_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phases.Terminal, "_write", lambda _, text: lines.extend(text.splitlines()))
-    monkeypatch.setattr(phases.context, "CLIARGS", {})
-    monkeypatch.setattr(phases.colours, "ANSIBLE_COLOR", False)
-    for name in ("v2_playbook_on_play_start", "v2_runner_on_start", "v2_runner_on_ok", "v2_runner_on_failed", "v2_playbook_on_stats"):
-        monkeypatch.setattr(phases.Default, name, lambda *_, **__: None)
-    lines: list[str] = []
+def test_with_several_hosts_each_line_names_its_lane(shown: list[str]) -> None:
     made = phases.CallbackModule()
     variables = SimpleNamespace(get_vars=lambda play: {"ansible_play_hosts_all": ["one", "two"]})
     made.v2_playbook_on_play_start(SimpleNamespace(get_variable_manager=lambda: variables))
     hosts = [SimpleNamespace(get_name=lambda name=name: name) for name in ("one", "two")]
     for role in ("tls", "smoke"):
-        task = SimpleNamespace(_role=SimpleNamespace(get_name=lambda role=role: role), get_name=lambda role=role: f"{role} : Work")
         for host in hosts:
-            made.v2_runner_on_start(host, task)
+            made.v2_runner_on_start(host, task_of(role, "Work"))
             given = SimpleNamespace(host=host, result={"lane_note": role}, warnings=[])
             (made.v2_runner_on_failed if (host, role) == (hosts[1], "smoke") else made.v2_runner_on_ok)(given)
     made.v2_playbook_on_stats(None)
-    shown = [re.sub(r" +\d\.\d s", " @", line) for line in lines]
     assert shown == [f"{'one':20} tls @  tls", f"{'two':20} tls @  tls", f"{'one':20} smoke @  smoke", f"{'two':20} smoke @  FAILED: Work"]
 
 
-def test_a_failure_that_nothing_explains_shows_ansibles_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failure_that_nothing_explains_shows_ansibles_log(shown: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("Ansible's words\n")
     monkeypatch.setattr(phases.C, "DEFAULT_LOG_PATH", str(tmp_path / "log"), raising=False)
     failed = ("tls", "Make keys", "failed", {})
-    assert lines_of(monkeypatch, new_result, failed) == ["tls @  FAILED: Make keys", "Ansible's words"]
-    assert lines_of(monkeypatch, new_result, failed, ("evidence", "Keep", "ok", {"lane_verdict": {}})) == ["tls @  FAILED: Make keys", "evidence @"]
+    show(new_result, failed)
+    assert shown == ["tls @  FAILED: Make keys", "Ansible's words"]
+    shown.clear()
+    show(new_result, failed, ("evidence", "Keep", "ok", {"lane_verdict": {}}))
+    assert shown == ["tls @  FAILED: Make keys", "evidence @"]
 
 
 @pytest.mark.parametrize(("version", "refused"), [("2.15.13", True), ("2.9.27", True), ("2.16.0", False), ("2.21.5", False), ("3.0.0", False)])
