@@ -71,27 +71,7 @@ def until_gone(machines: dict[Machine, list[int]], limit: float) -> list[str]:
     return left
 
 
-def test_from_bare_to_green_with_all_evidence_here(two: tuple[Machine, Machine], tmp_path: Path) -> None:
-    bookworm, trixie = two
-    with lane_ids(2) as (one, other):
-        command = Command(tmp_path, {"bookworm": {"lane_id": one, **bookworm.host}, "trixie": {"lane_id": other, **trixie.host}})
-        run = command.over()
-        assert run.wait(900) == 0, run.text
-        assert run.lines[-1] == "LANE PASS 2 of 2 lanes"
-        assert any(line.startswith(f"bookworm (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket") for line in run.lines), run.text
-        for name, qemu in (("bookworm", "7."), ("trixie", "10.")):
-            result, folder = command.result(name), tmp_path / "artifacts" / name
-            assert result["verdict"] == "pass" and result["phases"][-1]["name"] == "teardown"
-            assert result["versions"]["qemu"].startswith(qemu)
-            for file in ("report.html", "junit.xml", "screenshot.png", "logs/ryll.log", "logs/ansible.log", "logs/tasks.json"):
-                assert (folder / file).stat().st_size > 0, file
-        assert until_gone({bookworm: [one], trixie: [other]}, 0) == []
-        for place in two:
-            assert list((place.tree.path / "tmp").iterdir()) == []
-            assert list((place.home / ".cache/kerbside-lane/evidence").iterdir()) == []
-
-
-def test_lanes_that_keep_running_on_other_machines(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+def test_from_bare_to_green_and_down_with_all_evidence_here(two: tuple[Machine, Machine], tmp_path: Path) -> None:
     bookworm, trixie = two
     with lane_ids(2) as (one, other):
         command = Command(tmp_path, {"box-a": {"lane_id": one, **bookworm.host}, "box-b": {"lane_id": other, **trixie.host}})
@@ -106,15 +86,21 @@ def test_lanes_that_keep_running_on_other_machines(two: tuple[Machine, Machine],
         assert re.search(rf"(?m)^box-a:\n.*\n +{one} .* kept until ", listed) and re.search(rf"(?m)^box-b:\n.*\n +{other} .* kept until ", listed), listed
         assert "pocket-sextant 1.0: ready" in good("logs", "serial", "--limit", "box-a").text
         good("shot")
-        for name in ("box-a", "box-b"):
-            assert (tmp_path / f"artifacts/{name}/shot.png").read_bytes().startswith(b"\x89PNG")
         smoke = good("smoke")
         assert smoke.lines[-1] == "LANE PASS 2 of 2 lanes"
-        assert [command.result(name)["verdict"] for name in ("box-a", "box-b")] == ["pass", "pass"]
+        assert any(line.startswith(f"box-a (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket") for line in smoke.lines), smoke.text
+        for name, qemu in (("box-a", "7."), ("box-b", "10.")):
+            result, folder = command.result(name), tmp_path / "artifacts" / name
+            assert result["verdict"] == "pass" and result["versions"]["qemu"].startswith(qemu)
+            assert (folder / "shot.png").read_bytes().startswith(b"\x89PNG")
+            for file in ("report.html", "junit.xml", "screenshot.png", "logs/ryll.log", "logs/ansible.log", "logs/tasks.json"):
+                assert (folder / file).stat().st_size > 0, file
         assert command.over("logs", "none").wait(60) == 2
         good("down")
         assert until_gone({bookworm: [one], trixie: [other]}, 0) == []
         assert command.over("shot").wait(60) == 2
+        for place in two:
+            assert list((place.tree.path / "tmp").iterdir()) == []
 
 
 def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_path: Path) -> None:
@@ -132,7 +118,9 @@ def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_p
             time.sleep(0.1)
         trixie.stop_sshd()
         assert run.wait(900) == 1, run.text
-        assert command.result("good")["verdict"] == "pass", run.text
+        result = command.result("good")
+        assert result["verdict"] == "pass" and result["phases"][-1]["name"] == "teardown", run.text
+        assert not (bookworm.home / f".cache/kerbside-lane/evidence/lane-{good}").exists()  # it is all here
         blame = command.result("mute")["blame"]
         assert (blame["component"], command.result("mute")["verdict"]) == ("guest", "fail"), blame
         assert (tmp_path / "artifacts/mute/logs/serial.log").stat().st_size > 0
