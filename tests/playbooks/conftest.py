@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.lifecycle import keeper, proc, teardown
 from lane_numbers import lane_ids
+from whole_lanes import Surroundings, surroundings
 
 ROOT = Path(__file__).parents[2]
 
@@ -224,6 +225,20 @@ def lane_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
     """A lane that the tests of a module share, where bringing it up takes longer than they do."""
     with own_lane(tmp_path_factory.mktemp("lane")) as made:
         yield made
+
+
+@pytest.fixture
+def number() -> Iterator[int]:
+    """A lane id that no other test has."""
+    with lane_ids(1) as ids:
+        yield ids[0]
+
+
+@pytest.fixture
+def place(number: int) -> Iterator[Surroundings]:
+    """Surroundings in which whatever a whole lane leaves behind can be seen (whole_lanes.py)."""
+    with surroundings(number) as found:
+        yield found
 
 
 @pytest.fixture

@@ -7,24 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bare_trees import bare_tree, obstacle, packages_of_a_lane, pip_cache
-from lane_numbers import lane_ids
-from whole_lanes import ROOT, SIGNALS, Started, copy_checkout, surroundings
+from whole_lanes import ROOT, SIGNALS, Started, Surroundings, copy_checkout
 
 pytestmark = pytest.mark.slow
 OLDEST, NEWEST = "2.16", "2.21"
 PACKAGE = re.compile(r"^([\w-]+)==.*(?:\n +--hash=.*)+\n", re.MULTILINE)
-
-
-@pytest.fixture
-def number() -> Iterator[int]:
-    """A lane id that no other test has."""
-    with lane_ids(1) as ids:
-        yield ids[0]
 
 
 def checkout_on(version: str, home: Path) -> Path:
@@ -37,28 +28,27 @@ def checkout_on(version: str, home: Path) -> Path:
     return home
 
 
-def test_the_oldest_ansible_core(number: int) -> None:
+def test_the_oldest_ansible_core(place: Surroundings) -> None:
     """Modules are not forked there: every one of them runs as Ansible's own `normal` has it."""
-    with surroundings(number) as place:
-        checkout = checkout_on(OLDEST, place.base / "checkout")
-        place.env["PIP_CACHE_DIR"] = pip_cache()
+    checkout = checkout_on(OLDEST, place.base / "checkout")
+    place.env["PIP_CACHE_DIR"] = pip_cache()
 
-        def play(*options: str) -> tuple[int, list[str]]:
-            run = Started([*SIGNALS, str(checkout / "lane"), *options, *place.options], place.environment(), cwd=checkout)
-            return run.wait(600), run.lines
+    def play(*options: str) -> tuple[int, list[str]]:
+        run = Started([*SIGNALS, str(checkout / "lane"), *options, *place.options], place.environment(), cwd=checkout)
+        return run.wait(600), run.lines
 
-        status, lines = play()
-        assert status == 0 and lines[-1].startswith(f"LANE PASS lane {number}: 15 of 15 checks"), "\n".join(lines[-30:])
-        assert any(line.startswith("smoke ") and "hello, status, screenshot" in line for line in lines), lines
-        assert not [line for line in lines if line.startswith(("TASK", "warning: ", "[WARNING]", "[DEPRECATION"))], lines
-        result = json.loads((place.artifacts / "result.json").read_text())
-        assert result["versions"]["ansible"].startswith(f"{OLDEST}.")
-        assert "TASK [smoke : Check what ryll sees, and the lane from outside]" in (place.artifacts / "logs/ansible.log").read_text()
+    status, lines = play()
+    assert status == 0 and lines[-1].startswith(f"LANE PASS lane {place.id}: 15 of 15 checks"), "\n".join(lines[-30:])
+    assert any(line.startswith("smoke ") and "hello, status, screenshot" in line for line in lines), lines
+    assert not [line for line in lines if line.startswith(("TASK", "warning: ", "[WARNING]", "[DEPRECATION"))], lines
+    result = json.loads((place.artifacts / "result.json").read_text())
+    assert result["versions"]["ansible"].startswith(f"{OLDEST}.")
+    assert "TASK [smoke : Check what ryll sees, and the lane from outside]" in (place.artifacts / "logs/ansible.log").read_text()
 
-        status, lines = play("-e", "lane_guest=nobody")
-        assert status == 2 and lines[-1].startswith("LANE FAIL environment: "), "\n".join(lines[-30:])
-        assert any(re.match(r"sextant_vm +\d+\.\d s  FAILED: ", line) for line in lines), lines
-        assert place.seconds_until_gone()[1] == []
+    status, lines = play("-e", "lane_guest=nobody")
+    assert status == 2 and lines[-1].startswith("LANE FAIL environment: "), "\n".join(lines[-30:])
+    assert any(re.match(r"sextant_vm +\d+\.\d s  FAILED: ", line) for line in lines), lines
+    assert place.seconds_until_gone()[1] == []
 
 
 def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:

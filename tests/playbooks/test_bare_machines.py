@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from bare_trees import Tree, bare_tree, obstacle, packages_of_a_lane
-from lane_numbers import lane_ids
 from whole_lanes import copy_checkout
 
 
@@ -16,13 +15,6 @@ def debian_12() -> Iterator[Tree]:
         pytest.skip(why)
     with bare_tree("debian-12") as tree:
         yield tree
-
-
-@pytest.fixture
-def number() -> Iterator[int]:
-    """A lane id that no other test has: a tree's processes and files are its own, the machine's ports are not."""
-    with lane_ids(1) as ids:
-        yield ids[0]
 
 
 @pytest.mark.slow

@@ -101,32 +101,29 @@ def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
         assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
 
 
-def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first() -> None:
-    with lane_ids(1) as (number,), surroundings(number) as place:
-        both = [Started(place.playbook(), place.environment()) for _ in range(2)]
-        end = time.monotonic() + 120
-        while not [run for run in both if run.process.poll() is not None]:
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
-        assert loser.wait(10) == 2, loser.text
-        assert winner.process.poll() is None
-        words = rf"LANE FAIL lane: lane {number} is already running in {place.dir} since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
-        assert re.match(words, loser.lines[-1]), loser.text
-        while not (place.dir / "qmp.sock").exists():
-            assert winner.process.poll() is None and time.monotonic() < end, winner.text
-            time.sleep(0.1)
-        run_id = json.loads((place.dir / "run.json").read_text())["run_id"]
-        third = Started(place.playbook(), place.environment())
-        assert third.wait(60) == 2
-        assert re.search(rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)", third.lines[-1]), third.lines[
-            -1
-        ]
-        assert json.loads((place.dir / "run.json").read_text())["run_id"] == run_id
-        assert winner.process.poll() is None
-        winner.process.send_signal(signal.SIGKILL)
-        winner.process.wait()
-        assert place.seconds_until_gone()[1] == []
+def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first(place: Surroundings) -> None:
+    both = [Started(place.playbook(), place.environment()) for _ in range(2)]
+    end = time.monotonic() + 120
+    while not [run for run in both if run.process.poll() is not None]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
+    assert loser.wait(10) == 2, loser.text
+    assert winner.process.poll() is None
+    words = rf"LANE FAIL lane: lane {place.id} is already running in {place.dir} since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
+    assert re.match(words, loser.lines[-1]), loser.text
+    while not (place.dir / "qmp.sock").exists():
+        assert winner.process.poll() is None and time.monotonic() < end, winner.text
+        time.sleep(0.1)
+    run_id = json.loads((place.dir / "run.json").read_text())["run_id"]
+    third = Started(place.playbook(), place.environment())
+    assert third.wait(60) == 2
+    assert re.search(rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)", third.lines[-1]), third.lines[-1]
+    assert json.loads((place.dir / "run.json").read_text())["run_id"] == run_id
+    assert winner.process.poll() is None
+    winner.process.send_signal(signal.SIGKILL)
+    winner.process.wait()
+    assert place.seconds_until_gone()[1] == []
 
 
 def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:

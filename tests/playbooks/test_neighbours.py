@@ -12,8 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from lane_numbers import lane_ids
-from whole_lanes import ROOT, Started, Surroundings, copy_checkout, surroundings
+from whole_lanes import ROOT, Started, Surroundings, copy_checkout
 
 pytestmark = pytest.mark.slow
 #: What holds no secret. community.crypto writes these by the umask and sets the mode a moment later, in a directory that nobody else can enter.
@@ -142,17 +141,16 @@ NEIGHBOURS = [
 
 
 @pytest.mark.parametrize("names", NEIGHBOURS, ids=", ".join)
-def test_the_lane_works_beside(names: tuple[str, ...]) -> None:
-    with lane_ids(1) as (number,), surroundings(number) as place:
-        open_to_others: set[str] = set()
-        with ExitStack() as stack:
-            command = command_beside(names, place, stack)
-            run = Started(command, place.environment())
-            while run.process.poll() is None:
-                open_to_others |= open_in(place.dir)
-                time.sleep(0.5)
-        assert run.wait(10) == 0, run.text[-3000:]
-        assert "LANE PASS" in run.text
-        assert json.loads((place.artifacts / "result.json").read_text())["verdict"] == "pass"
-        assert [trace for trace in place.seconds_until_gone()[1] if trace != place.env.get("TMPDIR")] == []
-        assert open_to_others == set()
+def test_the_lane_works_beside(names: tuple[str, ...], place: Surroundings) -> None:
+    open_to_others: set[str] = set()
+    with ExitStack() as stack:
+        command = command_beside(names, place, stack)
+        run = Started(command, place.environment())
+        while run.process.poll() is None:
+            open_to_others |= open_in(place.dir)
+            time.sleep(0.5)
+    assert run.wait(10) == 0, run.text[-3000:]
+    assert "LANE PASS" in run.text
+    assert json.loads((place.artifacts / "result.json").read_text())["verdict"] == "pass"
+    assert [trace for trace in place.seconds_until_gone()[1] if trace != place.env.get("TMPDIR")] == []
+    assert open_to_others == set()

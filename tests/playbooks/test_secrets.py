@@ -138,27 +138,26 @@ def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
     return [(secret.name, form) for secret, form, _ in secret_scan.search(text, known)]
 
 
-def test_a_planted_secret_makes_the_run_red_and_is_withheld() -> None:
+def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings) -> None:
     """Three leaks of a run that is green otherwise: in base64 in a log of the lane, plain in what Ansible said, and in the log of kerbside's daemon."""
-    with lane_ids(1) as (number,), surroundings(number) as place:
-        run = Started(place.script(), place.environment())
-        while not (place.dir / "logs/daemon.log").exists():
-            assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]
-            time.sleep(0.02)
-        ticket = (place.dir / "secrets/spice_ticket").read_bytes()
-        (place.dir / "logs/planted.log").write_bytes(b"one\ntwo " + base64.b64encode(b"x" + ticket) + b"\n")
-        (ansible,) = place.base.glob("tmp/tmp.*/ansible.log")
-        for path in (ansible, place.dir / "logs/daemon.log"):
-            with path.open("ab") as file:
-                file.write(b"ticket: " + ticket + b"\n")
-        status = run.wait(200)
-        blame = json.loads((place.artifacts / "result.json").read_text())["blame"]
-        assert (status, blame["component"], blame["code"]) == (1, "kerbside", "secret_in_log"), run.text[-3000:]
-        assert run.lines[-1] == "LANE FAIL kerbside: kerbside wrote its SPICE ticket to daemon.log; the file is withheld"
-        for name in ("planted", "ansible", "daemon"):
-            assert (place.artifacts / f"logs/{name}.log.withheld").exists() and not (place.artifacts / f"logs/{name}.log").exists()
-        assert (place.artifacts / "logs/api.log").exists()
-        known = [Secret("spice_ticket", ticket)]
-        assert secret_scan.find_leaks(place.artifacts, known) == []
-        assert list(secret_scan.search(run.text.encode(), known)) == []
-        assert place.seconds_until_gone()[1] == []
+    run = Started(place.script(), place.environment())
+    while not (place.dir / "logs/daemon.log").exists():
+        assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]
+        time.sleep(0.02)
+    ticket = (place.dir / "secrets/spice_ticket").read_bytes()
+    (place.dir / "logs/planted.log").write_bytes(b"one\ntwo " + base64.b64encode(b"x" + ticket) + b"\n")
+    (ansible,) = place.base.glob("tmp/tmp.*/ansible.log")
+    for path in (ansible, place.dir / "logs/daemon.log"):
+        with path.open("ab") as file:
+            file.write(b"ticket: " + ticket + b"\n")
+    status = run.wait(200)
+    blame = json.loads((place.artifacts / "result.json").read_text())["blame"]
+    assert (status, blame["component"], blame["code"]) == (1, "kerbside", "secret_in_log"), run.text[-3000:]
+    assert run.lines[-1] == "LANE FAIL kerbside: kerbside wrote its SPICE ticket to daemon.log; the file is withheld"
+    for name in ("planted", "ansible", "daemon"):
+        assert (place.artifacts / f"logs/{name}.log.withheld").exists() and not (place.artifacts / f"logs/{name}.log").exists()
+    assert (place.artifacts / "logs/api.log").exists()
+    known = [Secret("spice_ticket", ticket)]
+    assert secret_scan.find_leaks(place.artifacts, known) == []
+    assert list(secret_scan.search(run.text.encode(), known)) == []
+    assert place.seconds_until_gone()[1] == []

@@ -159,58 +159,55 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
         assert len(phases) >= 5
 
 
-def test_it_is_the_keeper_that_does_it() -> None:
+def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
     """With its keeper killed first, a killed run does leave a lane behind: the test above can fail. The next start names it and clears it."""
-    with lane_ids(1) as (number,), surroundings(number) as place:
-        run = Started(place.playbook(), place.environment())
-        while not (place.dir / "qmp.sock").exists():
-            assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
-            time.sleep(0.1)
-        record = json.loads((place.dir / "run.json").read_text())
-        os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
-        os.kill(run.process.pid, signal.SIGKILL)
-        run.process.wait()
-        time.sleep(3)
-        assert [p for p in place.programs() if "qemu-system" in p]
-        again = Started(place.playbook("--tags", "tls"), place.environment())
-        assert again.wait(60) == 0, again.text
-        words = " ".join(again.text.split())
-        assert f"lane {number}: removed what run {record['run_id']} had left: " in words
-        assert "qemu" in words
-        assert not [p for p in place.programs() if "qemu-system" in p]
-        assert json.loads((place.dir / "run.json").read_text())["run_id"] != record["run_id"]
-        down = subprocess.run(place.playbook(name="teardown.yml"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
-        assert down.returncode == 0, down.stdout
-        assert not place.programs()
-        assert not place.dir.exists()
+    run = Started(place.playbook(), place.environment())
+    while not (place.dir / "qmp.sock").exists():
+        assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
+        time.sleep(0.1)
+    record = json.loads((place.dir / "run.json").read_text())
+    os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    time.sleep(3)
+    assert [p for p in place.programs() if "qemu-system" in p]
+    again = Started(place.playbook("--tags", "tls"), place.environment())
+    assert again.wait(60) == 0, again.text
+    words = " ".join(again.text.split())
+    assert f"lane {place.id}: removed what run {record['run_id']} had left: " in words
+    assert "qemu" in words
+    assert not [p for p in place.programs() if "qemu-system" in p]
+    assert json.loads((place.dir / "run.json").read_text())["run_id"] != record["run_id"]
+    down = subprocess.run(place.playbook(name="teardown.yml"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert down.returncode == 0, down.stdout
+    assert not place.programs()
+    assert not place.dir.exists()
 
 
-def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over() -> None:
-    with lane_ids(1) as (number,), surroundings(number) as place:
-        up = Started(place.script("--tags", "tls", "-e", "lane_lease=6"), place.environment())
-        assert up.wait(60) == 0, up.text
-        used = (place.dir / "run.json").stat().st_mtime
-        assert place.programs()  # its keeper
-        while place.dir.exists():
-            assert time.time() < used + 6 + 10
-            time.sleep(0.05)
-        assert time.time() > used + 5.9
-        assert place.seconds_until_gone()[1] == []
-        assert "its lease of 6 s was over" in (place.artifacts / "keeper.log").read_text()
+def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surroundings) -> None:
+    up = Started(place.script("--tags", "tls", "-e", "lane_lease=6"), place.environment())
+    assert up.wait(60) == 0, up.text
+    used = (place.dir / "run.json").stat().st_mtime
+    assert place.programs()  # its keeper
+    while place.dir.exists():
+        assert time.time() < used + 6 + 10
+        time.sleep(0.05)
+    assert time.time() > used + 5.9
+    assert place.seconds_until_gone()[1] == []
+    assert "its lease of 6 s was over" in (place.artifacts / "keeper.log").read_text()
 
 
-def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it() -> None:
-    with lane_ids(1) as (number,), surroundings(number) as place:
-        run = Started(place.script("-v"), place.environment())
-        while not (place.dir / "run/ryll.sock").exists() and "TASK [smoke : Start ryll" not in run.text:
-            assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
-            time.sleep(0.05)
-        down = subprocess.run(place.script("down"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
-        assert down.returncode == 0, down.stdout
-        assert f"lane {number} is down: ended ansible-playbook (pid " in down.stdout
-        assert run.wait(30) == 2, run.text
-        assert "LANE FAIL lane: ansible-playbook got SIGTERM, as from ./lane down" in run.text.splitlines()[-1]
-        blame = json.loads((place.artifacts / "result.json").read_text())["blame"]
-        assert (blame["component"], blame["code"]) == ("lane", "aborted")
-        assert "./lane down" in blame["cause"]
-        assert place.seconds_until_gone()[1] == []
+def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(place: Surroundings) -> None:
+    run = Started(place.script("-v"), place.environment())
+    while not (place.dir / "run/ryll.sock").exists() and "TASK [smoke : Start ryll" not in run.text:
+        assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
+        time.sleep(0.05)
+    down = subprocess.run(place.script("down"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert down.returncode == 0, down.stdout
+    assert f"lane {place.id} is down: ended ansible-playbook (pid " in down.stdout
+    assert run.wait(30) == 2, run.text
+    assert "LANE FAIL lane: ansible-playbook got SIGTERM, as from ./lane down" in run.text.splitlines()[-1]
+    blame = json.loads((place.artifacts / "result.json").read_text())["blame"]
+    assert (blame["component"], blame["code"]) == ("lane", "aborted")
+    assert "./lane down" in blame["cause"]
+    assert place.seconds_until_gone()[1] == []

@@ -6,23 +6,15 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lane_numbers import lane_ids
-from whole_lanes import Started, Surroundings, surroundings
+from whole_lanes import Started, Surroundings
 
 #: A full run that ends early: after the phases that take no time, the third fails.
 RED = ("-e", "lane_guest=nobody")
 CAUSE = "there is no guest 'nobody' in guests.yml; it has pocket, uncalibrated; correct lane_guest or lane_guests"
 PHASE = re.compile(r"([a-z_]+) +\d+\.\d s(?:  (.*))?")
-
-
-@pytest.fixture
-def place() -> Iterator[Surroundings]:
-    with lane_ids(1) as (number,), surroundings(number) as found:
-        yield found
 
 
 def play(place: Surroundings, *options: str, terminal: bool = False, **env: str) -> tuple[int, Started]:
