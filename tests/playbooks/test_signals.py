@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,12 +187,13 @@ def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
 
 def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surroundings) -> None:
     up = Started(place.script("--tags", "tls", "-e", "lane_lease=6"), place.environment())
-    assert up.wait(60) == 0, up.text
-    used = (place.dir / "run.json").stat().st_mtime
-    assert place.programs()  # its keeper
-    while place.dir.exists():
-        assert time.time() < used + 6 + 10
+    used = 0.0
+    while up.process.poll() is None or place.dir.exists():
+        with suppress(FileNotFoundError):
+            used = (place.dir / "run.json").stat().st_mtime
+        assert time.monotonic() - up.begun < 120, up.text
         time.sleep(0.05)
+    assert up.wait(10) == 0, up.text
     assert time.time() > used + 5.9
     assert place.seconds_until_gone()[1] == []
     assert "its lease of 6 s was over" in (place.artifacts / "keeper.log").read_text()
@@ -199,7 +201,7 @@ def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surr
 
 def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(place: Surroundings) -> None:
     run = Started(place.script("-v"), place.environment())
-    while not (place.dir / "run/ryll.sock").exists() and "TASK [smoke : Start ryll" not in run.text:
+    while not (place.dir / "db.sock").exists():  # most of the run is to come, however long ./lane down takes to start
         assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
         time.sleep(0.05)
     down = subprocess.run(place.script("down"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
