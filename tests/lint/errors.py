@@ -18,8 +18,9 @@ PAGE = "docs/errors.md"
 PRODUCT = ("module_utils", "library", "plugins", "tools")
 HEAD = """# Error codes
 
-What does a code mean, and what is to be done? `blame.code` of `result.json` is one of these, and so is the code on the report. Codes are stable; the words of a
-cause are not. This page is made from module_utils/lane/core/codes.py: `.venv/bin/python tests/lint/errors.py`.
+What does a code mean, and what should I do? `blame.code` in `result.json` is one of these, and so is the code on the
+report. Codes are stable; the words of a cause are not. This page is made from module_utils/lane/core/codes.py by
+`.venv/bin/python tests/lint/errors.py`.
 
 | code | what it means | what to do | raised in |
 |---|---|---|---|

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ $ ./lane up
 $ ./lane --tags {name}
 ```
 
-or from a playbook of your own, after `lane_run` has claimed the lane as in [playbooks/lane.yml](../../playbooks/lane.yml):
+or from a playbook of your own, after `lane_run` has claimed the lane as in
+[playbooks/lane.yml](../../playbooks/lane.yml):
 
 ```yaml
 - name: {title}
@@ -89,7 +91,8 @@ def of_role(folder: Path) -> Group:
 def readme(folder: Path, group: Group) -> str:
     """A role's README.md: its purpose, how to run it, its variables."""
     spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
-    paragraphs = "".join(f"\n{markdown(words)}.\n" for words in spec.get("description", []))
+    texts = [textwrap.fill(f"{markdown(words)}.", 120, break_on_hyphens=False) for words in spec.get("description", [])]
+    paragraphs = "".join(f"\n{text}\n" for text in texts)
     return README.format(name=folder.name, title=group.words.removesuffix("."), words=paragraphs, table=table(group.variables, True))
 
 

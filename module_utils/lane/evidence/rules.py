@@ -2,8 +2,7 @@
 those of a connection.
 
 A rule reads the evidence and returns what it found, or None. It names the faults of tests/faults/catalogue.yml that are
-blamed wrongly without it. What the logs contain is from facts/kerbside.md 8 and 11, facts/ryll-control-socket.md 9 and
-10, and facts/qemu.md 4 (docs/diagnosis.md).
+blamed wrongly without it. What the logs contain was seen on the real programs (docs/diagnosis.md).
 """
 
 from __future__ import annotations

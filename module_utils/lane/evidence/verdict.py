@@ -1,6 +1,6 @@
 """The verdict of a run: result.json, put together from what the roles handed over and what the checks reported.
 
-The shape is DESIGN.md's "The verdict"; docs/verdict.md explains it for those who read the file.
+docs/verdict.md explains its shape.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def take_down(
     """Returns {"changed", "ended": [names], "removed": [paths]}; changed is False on a clean machine.
 
     Everything with the mark is killed, all at once: nothing of a lane outlives its directory, the evidence was kept
-    before, and a kerbside daemon that gets SIGTERM drains its clients for up to 10 s (facts/kerbside.md 8). The keeper
+    before, and a kerbside daemon that gets SIGTERM drains its clients for up to 10 s. The keeper
     stays: `keeper.dismiss` ends it. run_id: only this run of the lane; a later one is left alone. Raises LaneError
     (lane) when something stays or when the lane runs in another directory, and (environment) for a directory that is
     not this lane's.

@@ -1,8 +1,8 @@
 """Find out whether KVM can run the lane's firmware, and why not.
 
-First three system calls on the device node, which start nothing (KVM API: Documentation/virt/kvm/api.rst, linux/kvm.h).
+First a few system calls on the device node, which start nothing (KVM API: Documentation/virt/kvm/api.rst, linux/kvm.h).
 Then the firmware is booted under KVM for a moment, and qemu is asked for its state: that the node opens proves nothing
-(facts/qemu.md 4, docs/accelerator.md).
+(docs/accelerator.md).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Finding:
 
 
 def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioctl) -> Finding | None:
-    """Why KVM cannot be used, as far as three system calls tell, or None. Never answered from the cache."""
+    """Why KVM cannot be used, as far as a few system calls tell, or None. Never answered from the cache."""
     try:
         found = os.stat(device)
     except OSError as error:

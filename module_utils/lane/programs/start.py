@@ -27,8 +27,7 @@ from .stop import POLL, stop
 LIMIT = "lane_start_limit"
 ENDED_LIMIT = 2.0  #: seconds for the supervisor of a program that has ended; milliseconds were seen
 #: `sh` traps the signals that its group gets, waits for the program all the same, writes its status to $0, and kills
-#: whatever the program left in its group: kerbside-proxy would outlive a daemon that was killed, and keep its ports
-#: (facts/kerbside.md 8).
+#: whatever the program left in its group: kerbside-proxy would outlive a daemon that was killed, and keep its ports.
 SUPERVISOR = 'trap : TERM INT HUP QUIT; "$@"; echo $? >"$0"; kill -KILL 0'
 
 
