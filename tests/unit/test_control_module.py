@@ -194,7 +194,7 @@ def test_what_comes_back_is_documented(capsys: pytest.CaptureFixture[str], monke
         bad = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"stats": {"marks": 9}}], transcript_file=str(file))
     rehearsed = run(capsys, monkeypatch, socket="/x", steps=[H], _ansible_check_mode=True)
     assert rehearsed["changed"] is False
-    usual = {"changed", "failed", "msg", "warnings", "invocation", "logged"}
+    usual = {"changed", "failed", "msg", "warnings", "invocation", "logged", "lane_failure"}
     assert set(documented) == (set(good) | set(bad) | set(rehearsed)) - usual
     assert set(good["transcript"][0]) == set(documented["transcript"]["contains"])
     assert json.loads(file.read_text())["transcript"] == bad["transcript"]

@@ -91,7 +91,7 @@ def test_a_port_that_was_taken_needs_both_lines(tmp_path: Path, monkeypatch: pyt
     [(-9, "2 kills", "out_of_memory"), (137, "2 kills", "out_of_memory"), (1, "2 kills", "proxy_ended"), (-9, None, "proxy_ended")],
 )
 def test_a_proxy_that_the_kernel_killed_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, rise: str | None, code: str) -> None:
-    monkeypatch.setattr(limits, "rise", lambda before, names: rise)
+    monkeypatch.setattr(limits, "rise", lambda before: rise)
     found = rules.proxy_ended(seen(tmp_path, daemon=f"{at(-9)} Rust proxy child died with exit code {status}"))
     assert found and found.code == code
 
