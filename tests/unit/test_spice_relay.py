@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-from spice_relay import IMAGES, change
+from spice_relay import IMAGES, Relay, change
 
 DISPLAY, INPUTS, MAIN = 2, 3, 1
 KEY = (True, INPUTS, 101, b"\x02\0\0\0")
@@ -44,3 +45,10 @@ def test_a_session_is_left_alone_until_so_many_keys_were_pressed_in_it() -> None
     for message in (KEY, draw("lz"), KEY, draw("lz"), (False, MAIN, 103, bytes(4)), draw("lz")):
         kept.append(len(wrong(*message)))
     assert kept == [1, 1, 1, 0, 1, 1]
+
+
+def test_a_port_is_free_as_soon_as_its_relay_is_closed() -> None:
+    first = Relay(1, change({"channel": "main", "to": "client", "drop": True}))
+    socket.create_connection(("127.0.0.1", first.port)).close()  # a thread accepts by now
+    first.close()
+    Relay(1, change({"channel": "main", "to": "client", "drop": True}), first.port).close()
