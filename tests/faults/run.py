@@ -172,12 +172,19 @@ class Runner:
                 if entry and proc.group_members(entry.group):
                     stop.end_groups({entry.group}, signal.SIGKILL, 5)
         tags = (REPAIRS[part] + "," if part else "") + SMOKE
-        played = lane.play("lane.yml", self.artifacts / f"between-{lane.id}", tags)
+        evidence = self.artifacts / f"between-{lane.id}"
+        played = lane.play("lane.yml", evidence, tags)
         self.good_runs += 1
         if (smoke := played.when(r"TASK .smoke : Get a fresh")) and played.green:  # the start of Ansible and a repair take their time before it
             self.slowness[lane.id] = max(1.0, (played.verdict_at - smoke) / USUAL)
             self.slowest = max(self.slowest, self.slowness[lane.id])
-        return "" if played.green else f"the lane is not good afterwards: {played.line or played.tail()}"
+        if played.green:
+            return ""
+        kept = self.artifacts / f"not-good-{self.good_runs}"  # the next run would overwrite it
+        shutil.rmtree(kept, ignore_errors=True)
+        if evidence.exists():
+            evidence.rename(kept)
+        return f"the lane is not good afterwards: {played.line or played.tail()}; see {kept}"
 
     def _undo(self, place: Place) -> str:
         try:

@@ -8,6 +8,7 @@ import html
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,3 +130,19 @@ def test_an_entry_that_would_mean_nothing_is_refused(tmp_path: Path, change: dic
     (tmp_path / "c.yml").write_text(str({"faults": [{"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}]}))
     with pytest.raises(SystemExit, match=words):
         run.catalogue(tmp_path / "c.yml")
+
+
+def test_the_evidence_of_a_good_lane_that_is_red_is_kept(tmp_path: Path) -> None:
+    runner = run.Runner(40, {}, tmp_path, str)
+
+    def play(playbook: str, artifacts: Path, tags: str) -> Any:
+        artifacts.mkdir()
+        (artifacts / "result.json").write_text("{}")
+        return sys.modules["played"].Played(1, [(1.0, "LANE FAIL ryll: x")], 1.0, {}, "")
+
+    try:
+        lane = SimpleNamespace(id=41, dir=tmp_path, play=play)
+        assert [Path(runner._good_again(lane, None).rpartition(" ")[2]).name for _ in range(2)] == ["not-good-1", "not-good-2"]
+        assert all((tmp_path / name / "result.json").exists() for name in ("not-good-1", "not-good-2"))
+    finally:
+        runner.base.rmdir()
