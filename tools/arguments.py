@@ -177,11 +177,11 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     as_json.add_argument("--json", action="store_true", help="as JSON, and nothing else on stdout")
 
     def verb(name: str, *parents: Parser, **more: Any) -> Parser:
-        told = SUMMARIES[name][0].upper() + SUMMARIES[name][1:] + "."
+        summary = SUMMARIES[name][0].upper() + SUMMARIES[name][1:] + "."
         return verbs.add_parser(
             name,
             help=SUMMARIES[name],
-            description=told,
+            description=summary,
             parents=parents,
             allow_abbrev=False,
             formatter_class=Help,

@@ -47,8 +47,8 @@ def add(verb: Callable[..., Parser]) -> None:
     _add_mutants(verb("mutants", usage="./lane mutants [options] [VERB [SUITE ...]]"))
 
 
-def _add_lane_id(verb: Parser, usual: int, told: str, name: str = "--lane-id", most: int = 99) -> None:
-    verb.add_argument(name, type=number(0, most), default=usual, metavar="N", help=f"{told} (%(default)s)")
+def _add_lane_id(verb: Parser, usual: int, words: str, name: str = "--lane-id", most: int = 99) -> None:
+    verb.add_argument(name, type=number(0, most), default=usual, metavar="N", help=f"{words} (%(default)s)")
 
 
 def _add_test(test: Parser) -> None:

@@ -53,16 +53,16 @@ UNREACHABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 
 @pytest.mark.parametrize(("make", "name", "words"), UNREACHABLE.values(), ids=UNREACHABLE)
-@pytest.mark.parametrize("patience", [0.0, 0.2])
-def test_a_socket_that_cannot_be_reached(tmp_path: Path, make: Callable[[Path], object], name: str, words: str, patience: float) -> None:
+@pytest.mark.parametrize("connect_wait", [0.0, 0.2])
+def test_a_socket_that_cannot_be_reached(tmp_path: Path, make: Callable[[Path], object], name: str, words: str, connect_wait: float) -> None:
     make(tmp_path / name)
     made = lines(str(tmp_path / name))
     began = time.monotonic()
     with pytest.raises(Unreachable, match=words) as caught:
-        made.connect(soon(), patience)
+        made.connect(soon(), connect_wait)
     waits = words in ("it does not exist", "nothing listens on it")
-    assert time.monotonic() - began >= (patience if waits else 0)
-    assert (" after 0.2 s" in str(caught.value)) is (waits and patience > 0)
+    assert time.monotonic() - began >= (connect_wait if waits else 0)
+    assert (" after 0.2 s" in str(caught.value)) is (waits and connect_wait > 0)
     assert caught.value.code == "ryll_unreachable" and not made.connected
 
 
@@ -93,7 +93,7 @@ def test_a_socket_that_appears_later_is_awaited(tmp_path: Path) -> None:
     thread = threading.Thread(target=appear)
     thread.start()
     made = lines(path)
-    made.connect(soon(), patience=10)
+    made.connect(soon(), connect_wait=10)
     assert made.connected
     thread.join()
     made.close()

@@ -180,7 +180,7 @@ CODES: dict[str, tuple[str, str]] = {
     "suite_client_gone": ("A client of a suite has ended before its steps were played.", "Read the client's log."),
     "suite_command_ended": ("A program of kerbside's that a suite ran ended with another status than it has to, or not at all.", "The cause has its last words."),
     "suite_command_said": ("A program of kerbside's that a suite ran did not say what it has to, or said what it must not.", "The cause has its last words."),
-    "suite_command_token": ("kerbside made a bearer token for another user, issuer or time than it was told.", "Compare kerbside's settings with the claims in the cause."),
+    "suite_command_token": ("kerbside made a bearer token for another user, issuer or time than asked for.", "Compare kerbside's settings with the claims in the cause."),
     "suite_command_private": ("kerbside made a file that others can read.", "Make kerbside create it with mode 0600."),
     "suite_database_silent": ("The audit could not be read from the database.", "Read logs/database.log."),
     "suites_not_played": ("Suites were asked for on the command line of a command that plays none.", "Play them with ./lane suites, or in a whole run."),
@@ -203,7 +203,7 @@ CODES: dict[str, tuple[str, str]] = {
     "picture_empty": ("The guest has drawn nothing.", "Read the serial log."),
     "latency_ratio": ("Messages take far longer through kerbside-proxy than without it.", "Find out what holds them back in the proxy."),
     "link_relay_wrong": (
-        "The lane's relay for a slow link is not as slow as it was told, so nothing is said about the products.",
+        "The lane's relay for a slow link is not as slow as configured, so nothing is said about the products.",
         "Play the suite again when the machine is less busy.",
     ),
     "link_wrong": ("A bare SPICE connection did not stay open, or was not closed, as expected.", "Read logs/daemon.log."),
@@ -213,7 +213,7 @@ CODES: dict[str, tuple[str, str]] = {
     "digest_not_moved": ("The digest does not tell what happened.", "Find out whether the key or the paste reached the guest."),
     "digest_of_the_past": ("The digest is older than one that was seen before.", "Find out who shows an old picture."),
     "drain_unreadable": ("The guest's last lines on the serial port are not a whole drain.", "Read the serial log."),
-    "drain_differs": ("What the guest wrote at its end is not what its digest told.", "Compare the drain with the digests."),
+    "drain_differs": ("What the guest wrote at its end is not what its digest says.", "Compare the drain with the digests."),
     "audit_wrong": ("kerbside's audit does not tell what happened, or the API and the database disagree.", "Read logs/daemon.log."),
     # --- evidence: result, report, secrets ---
     "check_failed": ("A check failed, and no task of the playbook did.", "Read the check's detail in result.json."),

@@ -28,5 +28,5 @@ def origins(known: dict[str, dict[str, Any]], guests: list[str]) -> dict[str, di
     }
     if guest.get("name") in guests:
         asked[f"image_{guest['name']}"] = {"source": guest.get("path"), "sha256": guest.get("sha256")}
-    told = known.get("lane_origins", {})
-    return {product: {key: {**asked[product], **told.get(product, {})}.get(key) for key in KEYS} for product in asked}
+    built = known.get("lane_origins", {})
+    return {product: {key: {**asked[product], **built.get(product, {})}.get(key) for key in KEYS} for product in asked}

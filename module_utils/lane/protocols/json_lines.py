@@ -61,19 +61,19 @@ class Lines:
         self._scanned = 0
         self._ended = False
 
-    def connect(self, deadline: float, patience: float = 0.0) -> None:
-        """Connect, trying again for `patience` seconds while nothing is there or nothing listens.
+    def connect(self, deadline: float, connect_wait: float = 0.0) -> None:
+        """Connect, trying again for `connect_wait` seconds while nothing is there or nothing listens.
 
         Raises "unreachable" with the reason, or what the watched process raises when it ends meanwhile.
         """
         self.close()
-        until = min(deadline, time.monotonic() + patience)
+        until = min(deadline, time.monotonic() + connect_wait)
         while (reason := self._try_connect()) is not None:
             if self._watch:
                 self._watch.look()
             left = until - time.monotonic()
             if left <= 0:
-                waited = f" after {patience:g} s" if patience else ""
+                waited = f" after {connect_wait:g} s" if connect_wait else ""
                 raise self._unreachable(f"{reason}{waited}")
             self._poll(min(left, RETRY_EVERY))
 

@@ -123,7 +123,7 @@ def file(play: Play, step: Step, options: dict[str, Any], deadline: float) -> di
 
 
 def burst(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """Type a text as fast as the guest takes it: a window of keys, then the next when the guest has told of all of
+    """Type a text as fast as the guest takes it: a window of keys, then the next when the guest has reported all of
     them on its serial port.
 
     qemu's keyboard holds 16 bytes, two or more for each key, and drops what is too much: without windows a busy
@@ -137,12 +137,12 @@ def burst(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
         typed = ryll_steps.plan([{"hello": {}}, {"type": {"text": piece, "delay_ms": 0}}])[-1]
         play.talk(step.client).play(typed)
         wanted = at + len(piece)
-        while (told := sum(1 for _, line in whole_lines(tail(path, start)) if pattern.search(line))) < wanted:
+        while (reported := sum(1 for _, line in whole_lines(tail(path, start)) if pattern.search(line))) < wanted:
             if time.monotonic() >= deadline:
-                raise Unmet("serial_line_missing", f"of {wanted} keys the guest told of {told}", path)
+                raise Unmet("serial_line_missing", f"the guest reported {reported} of {wanted} keys", path)
             time.sleep(WINDOW_POLL)
-        if told > wanted:
-            raise Unmet("serial_line_unexpected", f"of {wanted} keys the guest told of {told}", path)
+        if reported > wanted:
+            raise Unmet("serial_line_unexpected", f"the guest reported {reported} of {wanted} keys", path)
     return f"{len(text)} keys in windows of {options['window']}"
 
 
@@ -249,10 +249,10 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
     if not options["same_in_database"]:
         return {"total": answer["total"], "shown": f"{len(rows)} rows"}
     stored = _stored(play, uuid)
-    told = sorted((row["session_id"] or "", row["channel"] or "", row["message"]) for row in answer["audit"])
-    if answer["total"] != len(stored) or (len(told) < AUDIT_ROWS and told != stored):
+    shown = sorted((row["session_id"] or "", row["channel"] or "", row["message"]) for row in answer["audit"])
+    if answer["total"] != len(stored) or (len(shown) < AUDIT_ROWS and shown != stored):
         problem = (
-            f"the API tells of {answer['total']} audit rows and shows {len(told)}, the database holds {len(stored)}"
+            f"the API reports {answer['total']} audit rows and shows {len(shown)}, the database holds {len(stored)}"
         )
         raise Unmet("audit_wrong", f"{problem}; they are not the same", play.lane.log("daemon"))
     return {"total": answer["total"], "shown": f"{len(stored)} rows by the API and in the database"}

@@ -30,7 +30,7 @@ class Conversation:
             how = records.ended_how(entry.exit_status(lane_dir)) if entry else "was not started"
             raise LaneError("suite_client_gone", "ryll", f"the client {client} {how}", evidence=log)
         self.watch, self.slowness = Watch(pid), slowness
-        self.stage = Stage(Client(socket, watch=self.watch), "kerbside-lane", Secrets([]), patience=2.0)
+        self.stage = Stage(Client(socket, watch=self.watch), "kerbside-lane", Secrets([]), connect_wait=2.0)
 
     def open(self, events: Collection[str] = ()) -> None:
         """Say hello and subscribe."""

@@ -66,11 +66,11 @@ def running(play: Play, keys: dict[str, str]) -> Iterator[tuple[Popen[bytes], st
 def picture(out: str) -> tuple[Image.Image | None, str | None]:
     """(the client's last picture, the error that it ended with)."""
     try:
-        told = json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))
-        if "error" in told:
-            return None, told["error"]
-        pixels, shape = Path(f"{out}.raw").read_bytes(), (told["width"], told["height"])
-        return Image.frombytes("RGB", shape, pixels, "raw", "BGRX", told["stride"]), None
+        written = json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))
+        if "error" in written:
+            return None, written["error"]
+        pixels, shape = Path(f"{out}.raw").read_bytes(), (written["width"], written["height"])
+        return Image.frombytes("RGB", shape, pixels, "raw", "BGRX", written["stride"]), None
     except (FileNotFoundError, ValueError):  # not there, or written at this moment
         return None, None
 

@@ -218,7 +218,7 @@ def drain(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
     if not ended:
         raise Unmet("drain_unreadable", f"the drain of {len(lines)} lines does not end with refresh_stats", path)
     last = play.value(options["equals"])["digest"]
-    told = []
+    parts = []
     for kind, packets in events.items():
         rolling = hashes(packets)
         if _hash(last, kind) not in rolling[-2 if kind in AFTER_LAST else -1 :]:
@@ -227,10 +227,10 @@ def drain(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
                 f"says {_hash(last, kind):#x}"
             )
             raise Unmet("drain_differs", problem, path)
-        told += [f"{len(packets)} {kind}"] if packets else []
+        parts += [f"{len(packets)} {kind}"] if packets else []
     if missing := [part for part in options["lines"] or [] if not any(part in line for line in lines)]:
         raise Unmet("drain_differs", f"the drain has no line with {missing[0]!r}", path)
-    return f"{count} events: {', '.join(told)}"
+    return f"{count} events: {', '.join(parts)}"
 
 
 ACTORS: dict[str, Actor] = {

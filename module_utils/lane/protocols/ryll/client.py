@@ -106,11 +106,11 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def connect(self, deadline: float, patience: float = 0.0) -> None:
+    def connect(self, deadline: float, connect_wait: float = 0.0) -> None:
         """A new connection, without hello; see Lines.connect."""
         self.server = None
         self.subscribed = []
-        self.wire.connect(deadline, patience)
+        self.wire.connect(deadline, connect_wait)
 
     def close(self) -> None:
         self.wire.close()

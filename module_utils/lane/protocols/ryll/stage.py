@@ -23,14 +23,14 @@ class Kept:
 
 @dataclass
 class Stage:
-    """One session. secrets: texts that may not be shown. patience: seconds to wait for the socket. taken: the last
+    """One session. secrets: texts that may not be shown. connect_wait: seconds to wait for the socket. taken: the last
     picture that a step judged.
     """
 
     client: Client
     client_name: str
     secrets: Secrets
-    patience: float = 0.0
+    connect_wait: float = 0.0
     kept: dict[str, Kept] = field(default_factory=dict)
     acted: bool = False
     taken: Image | None = None

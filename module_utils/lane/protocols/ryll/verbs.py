@@ -70,7 +70,7 @@ def _text(step: Step, text: str) -> str:
 
 
 def _opening(
-    stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer], patience: float | None = None
+    stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer], connect_wait: float | None = None
 ) -> Answer:
     """Connect if there is no connection and ask; a ryll that is busy is asked again over a new connection for
     LEAVES_WITHIN seconds.
@@ -78,9 +78,9 @@ def _opening(
     client = stage.client
     if client.wire.connected:
         return ask()
-    until = time.monotonic() + LEAVES_WITHIN if patience is None else deadline
+    until = time.monotonic() + LEAVES_WITHIN if connect_wait is None else deadline
     while True:
-        client.connect(deadline, stage.patience if patience is None else patience)
+        client.connect(deadline, stage.connect_wait if connect_wait is None else connect_wait)
         try:
             return ask()
         except Refused as error:
@@ -316,7 +316,7 @@ def _reconnect(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     def greet() -> Hello:
         return client.hello(stage.client_name, deadline)
 
-    server = _opening(stage, step, deadline, greet, patience=max(0.0, deadline - time.monotonic()))
+    server = _opening(stage, step, deadline, greet, connect_wait=max(0.0, deadline - time.monotonic()))
     if events:
         client.subscribe(events, deadline)
     return {"protocol_version": server.protocol_version, "subscribed": list(client.subscribed)}
