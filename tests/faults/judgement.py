@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import statistics
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -106,11 +107,11 @@ def page(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
         [
             "# Faults",
             "",
-            "Written by `./lane faults` (tests/faults/run.py) on its last complete run, every fault really injected; do not edit it. How faults are",
-            "described, and what the rules are: [diagnosis.md](diagnosis.md). Seconds count from the moment that the fault can be seen to the verdict.",
-            "`./lane test` runs those with `quick`.",
+            "Which faults does the lane notice, and whom does it blame? `./lane faults` wrote this page in its last complete run,",
+            "with every fault really injected. [diagnosis.md](diagnosis.md) describes faults and rules. Seconds count from the moment",
+            "when the fault can be seen to the verdict. `./lane test` runs the faults that are marked as quick.",
             "",
-            f"{summary(outcomes, good_runs, seconds)}",
+            textwrap.fill(summary(outcomes, good_runs, seconds), 120, break_on_hyphens=False),
             "",
             "| fault | what is broken | blamed | seconds | code | quick | cause |",
             "|---|---|---|---|---|---|---|",
