@@ -336,8 +336,15 @@ def of_proxy(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
     yield from proxy.outcomes(lane, edits, asked.smoke_only)
 
 
+def _stopped(number: int, _: object) -> None:
+    """End as after an error, so that the lane that stays up is taken down."""
+    raise SystemExit(128 + number)
+
+
 def main(asked: argparse.Namespace) -> None:
     """Entry point of `./lane mutants`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stopped)
     inputs.check(asked.judge)
     component = "proxy" if asked.proxy else "kerbside"
     outcomes: list[Outcome] = []

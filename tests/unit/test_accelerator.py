@@ -232,3 +232,5 @@ def test_the_cache_keeps_a_result_until_something_that_it_depends_on_changes(tmp
     assert accelerator.read_cache(str(tmp_path), keys[0]) is None
     accelerator.write_cache(str(tmp_path), keys[0], alive)
     assert accelerator.read_cache(str(tmp_path), keys[0]) == alive
+    (tmp_path / "accel" / f"{keys[0]}.json").write_text('{"verdict": "of another version of the lane"}')
+    assert accelerator.read_cache(str(tmp_path), keys[0]) is None

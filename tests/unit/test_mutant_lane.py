@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tools import mutants
+from tools import ROOT, mutants
 from tools.mutants import Lane, Outcome
 from tools.mutation import Mutant
 
@@ -21,6 +23,22 @@ with open(here / "asked", "a") as file:
     print(*sys.argv[1:], pathlib.Path(sys.argv[2], "kerbside/a.py").read_text(), sep="|", file=file)
 said = (here / "said").read_text()
 sys.exit(said if said.startswith("broken") else print(said))
+"""
+
+#: Stops `./lane mutants` by a signal while a lane stays up; says what was done with the lane.
+STOPPED = """
+import os, signal, sys
+from types import SimpleNamespace
+from tools import end_quietly, inputs, mutants
+end_quietly()
+mutants.Lane.run = lambda self, word, **more: print(word, flush=True) or SimpleNamespace(returncode=0)
+mutants.inputs.check = lambda judge: None
+def of_python(lane, asked):
+    with lane.standing():
+        os.kill(os.getpid(), int(sys.argv[1]))
+        yield
+mutants.of_python = of_python
+mutants.main(SimpleNamespace(judge=SimpleNamespace(forward=[]), proxy=None, lane_id=57, names=["suites"], json=None))
 """
 
 
@@ -75,3 +93,10 @@ def test_the_lane_is_taken_down_whatever_happens(lane: Lane, monkeypatch: pytest
     with pytest.raises(KeyError if status == 0 else SystemExit), lane.standing():
         raise KeyError
     assert asked == [("up",), ("down",)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_lane_that_stays_up_is_taken_down_when_the_command_is_stopped(number: signal.Signals) -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (128 + number, ["up", "down"]), done.stderr
+    assert "Traceback" not in done.stderr

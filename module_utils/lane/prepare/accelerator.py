@@ -270,9 +270,11 @@ def _processor() -> str:
 
 
 def read_cache(cache_dir: str, key: str) -> Finding | None:
-    """The result that was kept for this key, or None."""
-    known = cache.kept(cache_dir, "accel", key)
-    return Finding(**known) if known else None
+    """The result that was kept for this key, or None, also for one that another version of the lane kept."""
+    try:
+        return Finding(**cache.kept(cache_dir, "accel", key))
+    except TypeError:
+        return None
 
 
 def write_cache(cache_dir: str, key: str, found: Finding) -> None:
