@@ -74,18 +74,18 @@ def system_packages() -> Line:
     table = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"].get(
         release
     )
-    packages_needed = packages.describe(found, table)
+    needed = packages.describe(found, table)
     if table is None:
         return Line(
             "packages",
             "missing",
-            f"{packages_needed}; {release} is not in roles/deps/vars/main.yml, so install them yourself",
+            f"{needed}; {release} is not in roles/deps/vars/main.yml, so install them yourself",
         )
     command = packages.by_hand(packages.packages_for(found.required, table))
     return Line(
         "packages",
         "note" if root().state == "ok" else "missing",
-        f"the first run installs {packages_needed}; by hand: {command}",
+        f"the first run installs {needed}; by hand: {command}",
     )
 
 
@@ -192,14 +192,14 @@ def versions(root_dir: Path) -> tuple[Line, bool]:
     kerbside = [version(path) for path in cache.entries(root_dir / "venvs")]
     ryll = [version(path) for path in cache.entries(root_dir / "programs", "ryll-")]
     ready = str(shared("lane_kerbside_origin")) in kerbside and str(shared("lane_ryll_origin")) in ryll
-    versions = [
+    shown = [
         f"{name} {', '.join(sorted({one for one in found if one})) or 'none'}"
         for name, found in (("kerbside", kerbside), ("ryll", ryll))
     ]
     return Line(
         "cache",
         "ok" if ready else "note",
-        f"{root_dir}: {'; '.join(versions)}{'' if ready else '; the first run fetches what is missing'}",
+        f"{root_dir}: {'; '.join(shown)}{'' if ready else '; the first run fetches what is missing'}",
     ), ready
 
 

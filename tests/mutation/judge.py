@@ -4,8 +4,8 @@ result.json, or null.
     .venv/bin/python tests/mutation/judge.py LANE_DIR FOLDER [SUITE...]
 
 FOLDER holds the package `kerbside`; its path has to be another one for each mutant, because API and daemon are started
-anew when it changes. The suites are played in the order that is given; without
-one, all but clients, which installs packages.
+anew when it changes. The suites are played in the order that is given; without one, all but clients, which installs
+packages.
 """
 
 from __future__ import annotations

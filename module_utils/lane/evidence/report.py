@@ -34,8 +34,6 @@ DETAIL = 8_000  #: characters of a check's detail
 #: The order in which parts are shown, as the picture travels; other logs follow.
 PARTS = ("ansible", "checks", "serial", "qemu", "database", "api", "daemon", "proxy", "ryll")
 WARNING = re.compile(r"\bwarn(ing)?\b", re.IGNORECASE)
-
-
 #: A task that failed, as Ansible's log says it, or the list of tasks.
 FATAL = re.compile(r"\bfatal: \[|: failed after ")
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ...core import command, secrets
-from ...core.errors import LaneError, one_line
+from ...core.errors import one_line
 from ...core.private_dir import write_private
 from . import tokens
 from .engine import Play, Unmet
+from .kinds import CASE
 from .plan import Actor, Option, Step
-from .stage import read_text
+from .stage import read_text, refuse_ticket
 
 SOURCES = "KERBSIDE_SOURCES_PATH"
 SOCKET = "KERBSIDE_API_SOCKET_PATH"
@@ -118,8 +119,7 @@ def _judge(play: Play, case: dict[str, Any], status: int, said: str) -> None:
     what = one_line(" ".join(case["run"]), 60)
     for token in TOKEN.findall(said):
         secrets.register(play.lane.place.lane_dir, "bearer_token", token)
-    if (ticket := read_text(play.lane.place.ticket_file)) and ticket in said:
-        raise LaneError("suite_ticket_shown", "kerbside", f"the output of `{what}` holds qemu's SPICE ticket")
+    refuse_ticket(play.lane.place, said, "kerbside", f"the output of `{what}`")
     last = one_line(TOKEN.sub("(token)", command.Done(status, said, "").said), 300)
     if status != case["exits"]:
         raise Unmet("suite_command_ended", f"`{what}` ended with status {status} and not {case['exits']}: {last}")
@@ -154,15 +154,9 @@ def _require_private(path: str) -> None:
 ACTORS: dict[str, Actor] = {
     "command": Actor(
         {
-            "run": Option("texts", required=True),
-            "settings": Option("mapping"),
-            "sources": Option("text"),
-            "add_sources": Option("text"),
-            "exits": Option("whole", 0),
-            "says": Option("texts"),
-            "never": Option("texts"),
-            "claims": Option("mapping"),
-            "private": Option("word"),
+            **{name: Option(kind) for name, kind in CASE.items()},
+            "run": Option(CASE["run"], required=True),
+            "exits": Option(CASE["exits"], 0),
             "cases": Option("cases"),
         },
         run,

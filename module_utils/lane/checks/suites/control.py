@@ -18,7 +18,7 @@ from ...protocols.ryll import steps as ryll_steps
 from . import tokens
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
-from .stage import ANSWER, read_text
+from .stage import ANSWER, read_text, refuse_ticket
 from .witnesses import tail, whole_lines
 
 POLL = 0.05
@@ -83,9 +83,7 @@ def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
     play.lane.stop(step.client)
     ended, done = play.lane.refused(step.client, keys, wanted, max(0.1, deadline - time.monotonic()))
     said = f"{done.out}\n{done.err}"
-    hidden = read_text(play.lane.place.ticket_file)
-    if hidden and hidden in said:
-        raise LaneError("suite_ticket_shown", "ryll", "ryll's output holds qemu's SPICE ticket")
+    refuse_ticket(play.lane.place, said, "ryll", "ryll's output")
     if not ended:
         problem = (
             f"ryll was not refused but still ran after {step.limit:g} s; its last words: {one_line(done.said, 200)}"

@@ -22,7 +22,7 @@ def _is_pattern(value: object) -> bool:
 #: Growth of a counter: a whole number, or one with >, >=, < before it.
 GROWTH = re.compile(r"(>=|>|<)?\s*(\d+)")
 
-#: What one of the `cases` of a command may say, and of which kind that is.
+#: What a `command` may say, once or for each of its `cases`, and of which kind that is.
 CASE = {
     "run": "texts",
     "claims": "mapping",

@@ -1,4 +1,4 @@
-"""What kerbside was told when it was started, for the texts of a step."""
+"""What kerbside was started with, for the texts of a step."""
 
 from __future__ import annotations
 

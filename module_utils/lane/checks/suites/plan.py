@@ -19,9 +19,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: A value that is known only when the suite runs, in a text of a step: {uuid}, or {token.session} of what the step
 #: `token` registered.
 PLACE = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
-#: Values that every suite knows.
-KNOWN = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "plain_port", "spice_port", "lane_dir")
+#: Values that every suite knows: what kerbside was started with, and others of the lane.
 OF_KERBSIDE = ("proxy", "console_name")
+OF_LANE = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "plain_port", "spice_port", "lane_dir")
+KNOWN = (*OF_LANE, *OF_KERBSIDE)
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
@@ -293,9 +294,8 @@ class _Reader:
         if spec.one_of and sum(found[key] is not None for key in spec.one_of) != 1:
             raise here.invalid(f"it does not have exactly one of {', '.join(spec.one_of)}")
         for name in _places(given):
-            if name not in (*KNOWN, *OF_KERBSIDE) and name.partition(".")[0] not in registered:
-                names = ", ".join((*KNOWN, *OF_KERBSIDE))
-                raise here.invalid(f"{{{name}}} is not one of {names} and was not registered before")
+            if name not in KNOWN and name.partition(".")[0] not in registered:
+                raise here.invalid(f"{{{name}}} is not one of {', '.join(KNOWN)} and was not registered before")
         return found
 
 

@@ -214,13 +214,8 @@ class LaneStage:
             raise LaneError(
                 "suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")
             ) from None
-        if not shows_ticket and (ticket := read_text(self.place.ticket_file)) and ticket in body:
-            raise LaneError(
-                "suite_ticket_shown",
-                "kerbside",
-                f"the answer to {method} {path} holds qemu's SPICE ticket",
-                evidence=self.log("api"),
-            )
+        if not shows_ticket:
+            refuse_ticket(self.place, body, "kerbside", f"the answer to {method} {path}", self.log("api"))
         return status, body
 
     def console(self, of: str | None = None) -> dict[str, str]:
@@ -355,6 +350,13 @@ class LaneStage:
         entry = records.record(self.place.lane_dir, client)
         if entry and entry.running(self.run):
             stop(self.run, [entry], self.place.stop_limit)
+
+
+def refuse_ticket(place: Place, text: str, component: str, what: str, evidence: str | None = None) -> None:
+    """Raise LaneError when qemu's SPICE ticket, which only kerbside may know, is in a text. what: whose text it is."""
+    if (ticket := read_text(place.ticket_file)) and ticket in text:
+        problem = f"{what} holds qemu's SPICE ticket"
+        raise LaneError("suite_ticket_shown", component, problem, evidence=evidence)
 
 
 def read_text(path: str) -> str:
