@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lane_numbers import hold, lane_ids
+from whole_lanes import Surroundings
 
 
 def test_a_run_is_told_task_by_task(run_playbook: Any) -> None:
@@ -65,3 +66,13 @@ def test_a_run_that_takes_too_long_is_ended(lane: Any) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         lane.run([{"name": "Wait", "ansible.builtin.command": {"cmd": f"env KERBSIDE_LANE={lane.id}/x sleep 60"}}], env={"TMPDIR": str(lane.scratch)}, limit=3)
     assert lane.marked() == []  # at once: what the run left is killed before its caller hears of it
+
+
+def test_what_python_itself_leaves_of_a_kill_is_told_from_what_a_lane_leaves(place: Surroundings) -> None:
+    temporary = place.base / "tmp"
+    (temporary / "tp6w3xf7").write_bytes(b"blat")
+    assert place.traces() == []
+    (temporary / "tp6w3xf8").write_bytes(b"a secret")
+    (temporary / "tp6w3xf9").mkdir()
+    (temporary / "result").write_bytes(b"blat")
+    assert sorted(place.traces()) == sorted(str(temporary / name) for name in ("result", "tp6w3xf8", "tp6w3xf9"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import shutil
 import signal
@@ -35,6 +36,17 @@ def copy_checkout(home: Path) -> Path:
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, home / name)
     return home
+
+
+def pythons_own(path: Path) -> bool:
+    """Whether this is the file that Python's tempfile writes and removes at its first use, to see whether TMPDIR can be written.
+
+    A SIGKILL between the two leaves it, in any Python program: CPython, Lib/tempfile.py, _get_default_tempdir.
+    """
+    try:
+        return bool(re.fullmatch("[a-z0-9_]{8}", path.name)) and path.read_bytes() in (b"", b"blat")
+    except OSError:  # a folder, or gone
+        return False
 
 
 #: One guest is enough where the guest is not what is tested.
@@ -102,7 +114,8 @@ class Surroundings:
         found = [p for p in self.programs() if not but or but not in p] + [f"port {port}" for port in self.listeners()]
         found += [str(self.dir)] if os.path.lexists(self.dir) else []
         for place in (self.base / "tmp", self.base / "home/.ansible/tmp"):
-            found += [f"{folder}/{name}" for folder, folders, names in os.walk(place) for name in folders + names]  # passes over what vanishes meanwhile
+            paths = [Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names]  # passes over what vanishes meanwhile
+            found += [str(path) for path in paths if not pythons_own(path)]
         return found
 
     def seconds_until_gone(self, limit: float = GONE_LIMIT) -> tuple[float, list[str]]:
