@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lane_numbers import hold, lane_ids
+from lane_numbers import hold, in_use, lane_ids
 from whole_lanes import Surroundings
 
 
@@ -42,6 +42,8 @@ def test_a_lane_that_a_user_keeps_running_is_left_alone(lane: Any) -> None:
     with lane_ids(1) as (number,):
         pass
     with subprocess.Popen(["sleep", "60"], env={"KERBSIDE_LANE": f"{number}/of-a-user"}) as process:
+        while not in_use(number):  # in the middle of an exec a process has no environment yet
+            assert process.poll() is None
         assert hold(number) is None
         with lane_ids(1) as (other,):
             assert other != number
