@@ -25,7 +25,7 @@ from .run_state import OWNER, Order, until
 #: half-installed package.
 PACKAGES = "DEBIAN_PRIORITY"
 STOP_LIMIT = 1.0  #: seconds between TERM and KILL for each program: the whole lane must be gone within 10
-MODULE_LIMIT = 2.0  #: seconds between INT and KILL for a module, which removes its temporary files, on a busy machine too
+MODULE_LIMIT = 2.0  #: seconds between INT and KILL for a module: it removes its temporary files
 ROUNDS = 5
 
 
