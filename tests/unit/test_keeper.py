@@ -123,7 +123,8 @@ def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: s
     mark = {run_state.OWNER: f"{kept.owner.pid}-test"}
     notes = Path(base, "notes")
     script = f"import time; note = open({str(notes)!r}, 'w', 1); note.write('at work\\n')\ntry: time.sleep(600)\nfinally: note.write('cleaned\\n')"
-    module = subprocess.Popen([sys.executable, "-I", "-c", script], env=mark, start_new_session=True, stderr=subprocess.DEVNULL)
+    command = ["env", "--default-signal=INT", sys.executable, "-I", "-c", script]  # a shell lets its background jobs ignore it
+    module = subprocess.Popen(command, env={**mark, "PATH": os.environ["PATH"]}, start_new_session=True, stderr=subprocess.DEVNULL)
     stubborn = subprocess.Popen(["sh", "-c", "trap '' INT; sleep 600"], env=mark, start_new_session=True)
     apt = subprocess.Popen(["sleep", "600"], env={**mark, keeper_end.PACKAGES: "critical"}, start_new_session=True)
     other = subprocess.Popen(["sleep", "600"], env={run_state.OWNER: "1-other"}, start_new_session=True)

@@ -25,7 +25,6 @@ from .run_state import OWNER, Order, until
 #: half-installed package.
 PACKAGES = "DEBIAN_PRIORITY"
 STOP_LIMIT = 1.0  #: seconds between TERM and KILL for each program: the whole lane must be gone within 10
-MODULE_LIMIT = 2.0  #: seconds between INT and KILL for a module: it removes its temporary files
 ROUNDS = 5
 
 
@@ -124,11 +123,11 @@ def inflight(owner: str) -> Iterator[proc.Process]:
 def end_inflight(owner: str) -> bool:
     """End it, by SIGINT first, so that a module removes its own temporary files. True when there was something."""
     found = list(inflight(owner))
-    for number, limit in ((signal.SIGINT, MODULE_LIMIT), (signal.SIGKILL, STOP_LIMIT)):
+    for number in (signal.SIGINT, signal.SIGKILL):
         for process in inflight(owner):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
-        if until(lambda: not any(inflight(owner)), limit):
+        if until(lambda: not any(inflight(owner)), STOP_LIMIT):
             break
     return bool(found)
 
