@@ -68,14 +68,17 @@ class Group:
 
 
 def of_lane(text: str) -> list[Group]:
-    """The sections of the role lane's defaults; the comment behind a variable says what it does."""
+    """The sections of the role lane's defaults; the comment behind or above a variable says what it does."""
     groups = [Group("", "", [])]
     given = yaml.safe_load(text)
+    above: list[str] = []
     for line in text.splitlines():
         if heading := re.match(r"# --- (.*?) -+$", line):
             groups.append(Group(heading[1][0].upper() + heading[1][1:], "", []))
         elif found := re.match(r"(\w+):.*?(?: # (.*))?$", line):
-            groups[-1].variables.append(Variable(found[1], flow(given[found[1]]), kind_of(given[found[1]]), found[2] or ""))
+            words = found[2] or " ".join(above)
+            groups[-1].variables.append(Variable(found[1], flow(given[found[1]]), kind_of(given[found[1]]), words))
+        above = [*above, line[2:]] if line.startswith("# ") and not line.startswith("# ---") else []
     return [group for group in groups if group.variables]
 
 
@@ -155,7 +158,7 @@ def main(words: list[str]) -> int:
     text = (root / LANE).read_text(encoding="utf-8")
     groups = [*of_lane(text), *(of_role(root / "roles" / name) for name in yaml.safe_load(text)["lane_roles"])]
     silent = [one.name for group in groups for one in group.variables if not one.words]
-    wrong = [f"{LANE}: {name} has no comment behind it that says what it is" for name in silent]
+    wrong = [f"{LANE}: {name} has no comment behind or above it that says what it is" for name in silent]
     roles = [root / "roles" / group.title.split("`")[1] for group in groups if group.title.startswith("Role `")]
     pages = [
         *((root / name, "") for name in PAGES),

@@ -78,7 +78,8 @@ def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.C
     [
         ("README.md", "<!-- variables: lane_kerbside_origin ", "<!-- variables: lane_kerbside_parcel ", "README.md: lane_kerbside_parcel is neither in"),
         ("README.md", "<!-- end -->", "", "README.md: there is no table between <!-- variables: ... --> and <!-- end -->"),
-        (INPUTS, "lane_stop_limit: 5 # TERM to KILL", "lane_stop_limit: 5", "lane_stop_limit has no comment behind it"),
+        (INPUTS, "lane_stop_limit: 5 # TERM to KILL", "lane_stop_limit: 5", "lane_stop_limit has no comment"),
+        (INPUTS, "# the roles and tags, in the playbook's order\n", "", "lane_roles has no comment"),
     ],
 )
 def test_what_no_table_can_be_made_of_is_told(copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str) -> None:
