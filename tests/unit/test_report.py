@@ -100,7 +100,7 @@ def test_bars_are_drawn_to_scale_and_what_failed_is_marked(folder: Path) -> None
     done = {**QEMU, "name": "schema", "running": False, "exit_status": 0, "oneshot": True}
     (folder / "logs/processes.json").write_text(json.dumps([*programs, done]))
     checks = [CHECK, {**CHECK, "name": "frames", "result": "fail"}]
-    page = report.page(red() | {"checks": checks}, folder)
+    page = " ".join(report.page(red() | {"checks": checks}, folder).split())
     assert '<span class="bar phase" style="left:50.000%;width:25.000%">' in page
     assert '<span class="bar program" style="left:10.000%;width:40.000%">' in page
     bars = {bar.name: (bar.state, bar.bad) for bar in report.timeline(red() | {"checks": checks}, folder, ZERO)}
