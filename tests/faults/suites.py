@@ -228,6 +228,8 @@ def main(words: list[str]) -> int:
         return 0
     if unknown := set(given.names) - {fault["name"] for fault in known}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if not Path(given.lane_dir, "handover/kerbside.json").exists():
+        parser.error(f"no lane is running in {given.lane_dir}; start one with ./lane up")
     with tempfile.TemporaryDirectory(prefix="lane-faults-") as scratch:
         rig = Rig(given.lane_dir, Proxy(given.proxy, Path(scratch)) if given.proxy else None)
         return judge(rig, [fault for fault in known if not given.names or fault["name"] in given.names])
