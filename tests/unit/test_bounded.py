@@ -91,6 +91,18 @@ def test_a_long_file_is_cut_at_lines_and_says_so(tmp_path: Path, size: int, left
         assert data.decode() == "".join(lines[:9]) + "\n[10 of 401 bytes are left out here]\n" + "".join(lines[10:]) + "x"
 
 
+def test_what_came_since_a_place_has_a_limit_too(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"one\ntwo\n\xff")
+    assert bounded.since(file, 4, 100) == "two\n\ufffd"
+    assert bounded.since(file, 4, 3) == "two"
+    assert bounded.since(file, 9, 100) == ""
+    assert bounded.since(file, 10, 3) == "one"  # begun anew
+    assert bounded.since(tmp_path / "gone", 0, 3) == ""
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    assert bounded.since(tmp_path / "endless", 0, 3) == ""
+
+
 @pytest.mark.parametrize(("limit", "found"), [(100, (0, b"one\ntwo\nthree")), (10, (4, b"two\nthree")), (5, (8, b"three")), (3, (10, b"ree"))])
 def test_the_tail_begins_at_a_line(tmp_path: Path, limit: int, found: tuple[int, bytes]) -> None:
     file = tmp_path / "x.log"

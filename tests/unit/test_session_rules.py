@@ -25,23 +25,28 @@ def lane(lane: TestLane) -> TestLane:
 # --- the connection ---
 
 FAILED = ' WARN kerbside_proxy::backend: hypervisor connection failed connection_ref=a hypervisor=localhost channel_type="main" error='
+SERVICER = '{"logger_name": "kerbside.rpc.servicer", "ts": "STAMP", "level": "ERROR", "message": "AuthorizeConnection failed"}'
 SESSION = [
     ("ticket_refused", "kerbside", FAILED + "Authentication failed: PermissionDenied"),
     ("spice_unreachable", "kerbside", FAILED + "connecting to 127.0.0.1:17919: Connection refused (os error 111)"),
     ("spice_unreachable", "qemu", FAILED + "connecting to 127.0.0.1:17914: Connection refused (os error 111)"),
     ("spice_connection_failed", "qemu", FAILED + "Server requires TLS connection. Use tls-port in config."),
     ("channel_denied", "kerbside", ' WARN x: channel type not permitted by firewall policy; denying channel="inputs"'),
+    ("control_service_failed", "kerbside", SERVICER),
     ("console_token_denied", "kerbside", " INFO x: connection denied by control service peer=1 reason=client token invalid"),
 ]
 
 
 @pytest.mark.parametrize(("rule", "component", "line"), SESSION)
 def test_what_the_daemon_says_of_this_session_and_not_of_another(lane: TestLane, rule: str, component: str, line: str) -> None:
-    write(lane, "daemon", stamp(-60) + line)
+    def at(seconds: float) -> str:
+        return line.replace("STAMP", stamp(seconds)) if "STAMP" in line else stamp(seconds) + line
+
+    write(lane, "daemon", at(-60))
     with qemu(lane):
         whole(lane, ryll(lane))
         assert explain(lane)[1] is None, "it was an earlier session"
-        write(lane, "daemon", stamp() + line)
+        write(lane, "daemon", at(0))
         assert explain(lane, "kerbside", None)[1] is None, "console.vv was not even fetched"
         blame, found = explain(lane)
     assert (found, blame["component"], blame["code"]) == (rule, component, rule)

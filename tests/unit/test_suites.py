@@ -174,6 +174,32 @@ def test_a_failure_names_its_component(lane: Lane, steps: list[Any], more: dict[
     assert failed is None if result == "pass" else failed is not None and (failed.code, failed.component, failed.check) == (code, component, "one")
 
 
+#: As kerbside 0.8.0 logs a question of its proxy that it could not answer, and as it logs something else.
+UNANSWERED = (
+    '{"logger_name": "kerbside.rpc.servicer", "ts": "2026-11-26T13:29:36.995Z", "level": "ERROR", "message": "AuthorizeConnection failed: no ticket"}\n'
+)
+DENIED = UNANSWERED.replace("ERROR", "WARNING")
+
+
+@pytest.mark.parametrize("blamed", ["proxy", "ryll", "guest"])
+@pytest.mark.parametrize(("before", "during"), [("", UNANSWERED), (UNANSWERED, ""), ("", DENIED)])
+def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(lane: Lane, blamed: str, before: str, during: str) -> None:
+    log = Path(lane.log("daemon"))
+    log.write_text(before)
+
+    def speak(*_: Any) -> None:
+        with log.open("a") as file:
+            file.write(during)
+
+    (entry,) = played(lane, check({"speak": {}}, {**MISSING, "blame": blamed}), actors={"speak": plan.Actor({}, speak)})
+    detail = entry["detail"]
+    if during == UNANSWERED and blamed != "guest":
+        assert (detail["component"], detail["code"], detail["evidence"]) == ("kerbside", "control_service_failed", str(log))
+        assert "did not say 'no'" in detail["cause"] and "AuthorizeConnection failed: no ticket" in detail["cause"]
+    else:
+        assert (detail["component"], detail["code"]) == (blamed, "serial_line_missing")
+
+
 SEEN = LaneError("ryll_refused", "ryll", "it refused", evidence="/its/own")
 
 

@@ -34,6 +34,17 @@ def tail(path: str | os.PathLike[str], limit: int) -> tuple[int, bytes]:
     return start, data
 
 
+def since(path: str | os.PathLike[str], start: int, limit: int) -> str:
+    """The next `limit` bytes of a regular file after the first `start`, or from its beginning when it is shorter: then
+    it was begun anew.
+    """
+    if (file := open_regular(path)) is None:
+        return ""
+    with file:
+        file.seek(start if start <= os.fstat(file.fileno()).st_size else 0)
+        return file.read(limit).decode("utf-8", errors="replace")
+
+
 def ends(path: str | os.PathLike[str], head: int, rest: int) -> bytes | None:
     """The file as it is, or its first `head` and last `rest` bytes, cut at lines, with a line between them that says
     how much was left out.

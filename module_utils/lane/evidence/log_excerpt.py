@@ -40,6 +40,8 @@ QUIET = set(
     "logger_name ts level thread_name pid module function message exception_class stack_trace request-id identity url "
     "args kwargs headers program".split()
 )
+#: kerbside's control service could not answer its proxy.
+UNANSWERED = re.compile(r'^{"logger_name": "kerbside\.rpc\.servicer".*"level": "ERROR"')
 LAST = 12  #: lines from the end that are considered
 LONGEST = 160  #: characters of one quoted line
 

@@ -10,6 +10,7 @@ import stat
 import time
 
 from ..core.errors import one_line
+from .log_excerpt import UNANSWERED, quoted
 from .observed import Evidence
 from .rules import Found, rule
 
@@ -21,6 +22,15 @@ CERTIFICATE = {
     "notvalidforname": "its subject is not the host subject that console.vv names",
 }
 SHELL = re.compile(r"UEFI Interactive Shell|Shell>|BdsDxe: (?:failed to load|No bootable option)", re.IGNORECASE)
+
+
+@rule("channels-table-missing")
+def control_service_failed(seen: Evidence) -> Found | None:
+    """kerbside's control service could not answer its proxy, which can only refuse the client then."""
+    if not seen.in_session or not (said := seen.find("daemon", UNANSWERED)):
+        return None
+    problem = f"kerbside could not answer its proxy: {quoted(said[0].text)}"
+    return Found("control_service_failed", "kerbside", problem, "see logs/daemon.log", said[0].place)
 
 
 @rule("firewall-denies-channel")

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ...core import bounded
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
+from ...evidence.log_excerpt import UNANSWERED, quoted
 from ...programs import records
 from ...programs.loss import lost
 from ...protocols.ryll import shots
@@ -26,6 +28,7 @@ from .stage import LaneStage, read_text
 #: Longest text of one witness in a check's detail.
 LONGEST = 160
 LOOK_LIMIT = 2.0  #: seconds for the picture at a failure
+LOG_BYTES = 1 << 20  #: of the daemon's log that are searched for what explains a failure
 
 
 class Unmet(Exception):
@@ -284,6 +287,9 @@ class Play:
         """The failure, blamed on a program that is lost, or on the component that the check's own questions lead to."""
         if gone := self._gone():
             return gone
+        if error.component in ("proxy", "ryll") and (said := self._unanswered()):
+            problem = f"{error.cause}; kerbside could not answer its proxy: {said}"
+            return LaneError("control_service_failed", "kerbside", problem, evidence=self.lane.log("daemon"))
         self.hang_up()
         if error.code == "suite_step_missing":
             return error  # it says nothing of this check's own parts
@@ -301,6 +307,12 @@ class Play:
                 self._part_from_qemu(steps)
             return LaneError(error.code, component, error.cause, evidence=error.evidence)
         return error
+
+    def _unanswered(self) -> str:
+        """What kerbside's control service said since the check's beginning of a question that it could not answer."""
+        log = self.lane.log("daemon")
+        lines = bounded.since(log, self.start.sizes.get(log, 0), LOG_BYTES).splitlines()
+        return next((quoted(line) for line in lines if UNANSWERED.match(line)), "")
 
     def _gone(self) -> LaneError | None:
         """The loss of a program that is to run all the time; clients come and go."""

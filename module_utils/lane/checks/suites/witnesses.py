@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-import os
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ...core import bounded
 from ...core.errors import LaneError, one_line
 from ...programs import records
 from ...protocols.qmp import Qmp
@@ -17,8 +17,6 @@ from .kinds import GROWTH
 from .plan import Actor, Option, Step
 
 POLL = 0.02
-#: Bytes of a log or of the serial port that are looked at.
-MOST_READ = 16 << 20
 PREFIX = "kerbside_proxy_"
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "": operator.eq,
@@ -26,6 +24,8 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<": operator.lt,
 }
+#: Bytes of a log or of the serial port that are looked at.
+MOST_READ = 16 << 20
 #: Codes of a line that is missing, and of one that must not be.
 SERIAL = ("serial_line_missing", "serial_line_unexpected")
 LOG = ("log_line_missing", "log_line_unexpected")
@@ -33,14 +33,8 @@ OWNERS = {"api": "kerbside", "daemon": "kerbside", "qemu": "qemu", "database": "
 
 
 def tail(path: str, start: int) -> str:
-    """What a file holds from a place on."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(start if start <= size else 0)  # it was begun anew, as the serial port's file is with each qemu
-            return file.read(MOST_READ).decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
+    """What a log holds from a place on."""
+    return bounded.since(path, start, MOST_READ)
 
 
 def whole_lines(text: str) -> list[tuple[int, str]]:
