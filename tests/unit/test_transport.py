@@ -40,7 +40,9 @@ def member(name: str, **more: object) -> tarfile.TarInfo:
         None,
     ],
 )
-def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_no_lane_made_is_refused(
+    tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(collect, "MOST", 50)
     archive = tmp_path / "evidence.tar"
     archive.write_bytes(b"no archive" * 100)
