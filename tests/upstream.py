@@ -1,4 +1,5 @@
-"""Play kerbside's own tests against a lane: its smoke client and its tempest scenario, unchanged, from its source distribution.
+"""Play kerbside's own tests, unchanged, against a lane: the smoke client and tempest scenario of its source
+distribution.
 
     .venv/bin/python tests/upstream.py [--lane-id N] [-e NAME=VALUE]...
 

@@ -55,7 +55,7 @@ class Played:
 
     @property
     def green(self) -> bool:
-        """Whether exit status, last line and result.json all say pass, with every check of the plan in it, or of the plan that the test changed."""
+        """Whether exit status, last line and result.json all say pass, with every check of the plan as it then was."""
         checks = self.result.get("checks", [])
         whole = (
             (len(checks) == self.result.get("checks_planned") or self.result.get("plan_changed"))

@@ -1,7 +1,8 @@
-"""Holds the error codes and the code that uses them together, and makes docs/errors.md of both: errors.py [--check] [CHECKOUT]
+"""Compare the error codes with the code that uses them, and write docs/errors.md: errors.py [--check] [CHECKOUT]
 
-Every code that is given to an error is in module_utils/lane/core/codes.py, and every code of that table is used somewhere in the product. With --check
-nothing is written, and a page that is not as it would be written makes the status 1.
+Every code that is given to an error is in module_utils/lane/core/codes.py, and every code of that table is used
+somewhere in the product. With --check nothing is written, and a page that is not as it would be written makes the
+status 1.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Holds each module's documentation and its argument_spec together, as `ansible-test sanity` does for collections: modules.py [CHECKOUT]
+"""Compare modules' documentation and argument_spec, as `ansible-test sanity` does: modules.py [CHECKOUT]
 
-The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices, aliases and suboptions (which an
-option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name whose arguments the spec lets through, or of ansible.builtin;
-RETURN tells for each value when it is returned; attributes are declared and check_mode is true;
-names that sound like a secret say in the spec whether they are one; O() and RV() name what there is. In the end `ansible-doc` has to show every module.
+The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices,
+aliases and suboptions (which an option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name
+whose arguments the spec lets through, or of ansible.builtin; RETURN tells for each value when it is returned;
+attributes are declared and check_mode is true; names that sound like a secret say in the spec whether they are one; O()
+and RV() name what there is. In the end `ansible-doc` has to show every module.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> 
 
 
 def shown(root: Path, names: list[str]) -> Iterator[str]:
-    """Whether ansible-doc can show every module to a person. One that it cannot read keeps it from showing any, so then each is asked for alone."""
+    """Whether ansible-doc shows every module. One that it cannot read hides all, so then each is asked for alone."""
     command = [str(Path(sys.executable).with_name("ansible-doc")), "-M", str(root / "library"), "-t", "module", *names]
     quiet = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(

@@ -1,7 +1,8 @@
 """Holds each role's defaults/main.yml and meta/argument_specs.yml together: roles.py [CHECKOUT]
 
-Both name the same inputs with the same defaults, each begins with the role's name and is described, and a default is what its own type and choices let
-through. Ansible itself compares none of this: a default of the wrong type is refused when the role runs, one that only the defaults know is never checked.
+Both name the same inputs with the same defaults, each begins with the role's name and is described, and a default is
+what its own type and choices let through. Ansible itself compares none of this: a default of the wrong type is refused
+when the role runs, one that only the defaults know is never checked.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def findings(role: Path) -> Iterator[str]:
 
 
 def unfit(name: str, option: dict[str, Any], default: Any) -> str:
-    """Why a default does not fit its spec, which may convert nothing but a whole number to a float. What a template will give is not known here."""
+    """Why a default does not fit its spec, which only converts int to float. What a template gives is not known."""
     if isinstance(default, str) and "{{" in default:
         return ""
     checked = ArgumentSpecValidator({name: option}).validate({name: default})

@@ -1,7 +1,8 @@
-"""Mutates the lane's own Python, one condition at a time, and reports which mutants no unit test kills: run.py [--package checks] [--sample N] ...
+"""Mutate the lane's own Python and report which mutants no unit test kills: run.py [--package checks] [--sample N] ...
 
-The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran its line. Not part of
-./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in equivalent.yml, with the reason.
+The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran
+its line. Not part of ./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in
+equivalent.yml, with the reason.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from tools.mutation import Mutant, mutants
 
 LANE = "module_utils/lane"
 LIMIT = 60.0  # seconds for the tests of one mutant, many times what they take
-#: Lanes and ports of the unit tests have fixed numbers: each copy has its own processes, network and locks, where root may make them.
+#: Lanes and ports of the unit tests have fixed numbers, so each copy gets its own processes, network and locks (as root).
 ALONE = [
     "unshare",
     "--pid",
@@ -86,7 +87,7 @@ class Coverage:
         self.data.read()
 
     def tests(self, module: Path, line: int) -> list[str]:
-        """The tests that run this line; where an import runs it, the files with a test that runs any line of the module."""
+        """The tests that run this line; where an import runs it, the files with a test that runs any of the module."""
         contexts = self.data.contexts_by_lineno(str(self.copy / module))
         ran = set(contexts.get(line) or [""])
         if "" not in ran:
@@ -95,7 +96,7 @@ class Coverage:
 
 
 def alone(command: list[str]) -> list[str]:
-    """The command in namespaces of its own. Without root it runs as it is, and the tests of two copies wait for each other."""
+    """The command in namespaces of its own. Without root it runs as it is, and two copies' tests wait in turn."""
     return [*ALONE, str(lock.folder()), *command] if os.geteuid() == 0 and shutil.which("unshare") else command
 
 
@@ -112,7 +113,7 @@ class Copy:
         self.root = root
         ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
         shutil.copytree(ROOT, root, ignore=ignore, symlinks=True)
-        # Two mutants of one size within one second would share a .pyc; no plugin is needed, and hypothesis takes half a second to load.
+        # Two mutants of one size within a second would share a .pyc. No plugin is needed: hypothesis loads for 0.5 s.
         environment = {
             **os.environ,
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Played:
-    """What one ansible-playbook run did: its status, its events (those of the ansible.posix.jsonl callback), its other output."""
+    """What one ansible-playbook run did: status, events (of the ansible.posix.jsonl callback) and other output."""
 
     rc: int
     events: list[dict[str, Any]]
@@ -40,7 +40,7 @@ class Played:
     stderr: str
 
     def results(self, task: str = "") -> list[dict[str, Any]]:
-        """The results of every task of that name (of all tasks without one), in order; each has `task`, `host` and `event` added."""
+        """The results of every task of that name (or of all), in order, each with `task`, `host` and `event` added."""
         return [
             {**result, "task": event["task"]["name"], "host": host, "event": event["_event"]}
             for event in self.events
@@ -109,10 +109,10 @@ class Lane:
         around: Callable[[list[str]], list[str]] = list,
         **extra_vars: Any,
     ) -> Played:
-        """Run a playbook of the checkout ("playbooks/lane.yml"), or the plays given as data, and wait at most `limit` seconds for its end.
+        """Run a playbook of the checkout ("playbooks/lane.yml"), or plays given as data, for at most `limit` seconds.
 
-        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost. around: makes of a command
-        the one that runs it in other surroundings.
+        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost.
+        around: makes of a command the one that runs it in other surroundings.
         """
         if isinstance(playbook, str):
             path = ROOT / playbook
@@ -159,7 +159,7 @@ class Lane:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate ansible-playbook, then kill what it leaves of its descendants: a worker that is ended while it starts a program leaves that program."""
+    """Terminate ansible-playbook, then kill its descendants: a worker can leave the program that it was starting."""
     line = {(one.pid, one.started) for one in descendants(process.pid)}
     process.terminate()  # ends Ansible's workers as well, which are in sessions of their own
     until = time.monotonic() + 10

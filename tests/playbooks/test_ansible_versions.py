@@ -1,6 +1,7 @@
 """The lane on the oldest and the newest ansible-core that it supports; every other test runs it on the pinned one.
 
-tests/requirements has what differs from requirements.txt. `./lane` makes the .venv of a copied checkout from the two together.
+tests/requirements has what differs from requirements.txt. `./lane` makes the .venv of a copied checkout from the two
+together.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
 
 
 def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
-    """It needs a newer Python than this machine may have. Modules are forked. The machine gets what the lane needs, and nothing else, also once it is lost."""
+    """Needs a newer Python than this one may be. Modules are forked. The machine gets what the lane needs, and again."""
     if why := obstacle():
         pytest.skip(why)
     with bare_tree("debian-13") as tree:

@@ -1,6 +1,7 @@
-"""Every command that README.md, CONTRIBUTING.md, SECURITY.md and docs/ tell people to type is run: here, or by the test that TESTED names.
+"""Every command that README.md, CONTRIBUTING.md, SECURITY.md and docs/ tell people to type is run.
 
-A command that none of the lists below has makes the first test red: run it here, name the test that runs it, or say why it cannot be had.
+It is run here or by the test that TESTED names. A command that none of the lists below has makes the first test red:
+run it here, name the test that runs it, or say why it cannot be run.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Command:
 
 
 def commands(text: str, page: str) -> Iterator[Command]:
-    """Those of a page: lines of indented and of plain or shell fenced blocks, and in a paragraph the `code` that begins as a command of the lane's does."""
+    """A page's commands: lines of indented, plain and shell blocks, and `code` that begins as the lane's commands do."""
     fence: str | None = None
     for number, line in enumerate(text.splitlines(), 1):
         if opened := re.match(r"\s*```(\w*)", line):

@@ -1,4 +1,4 @@
-"""The migrated empty database that runs copy from the cache (docs/performance.md): equal to one made by hand, and nobody's."""
+"""The migrated empty database that runs copy from the cache (docs/performance.md) equals one made by hand."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def content(client: list[str], **env: str) -> dict[str, Any]:
 
 
 def in_order(statement: str) -> list[str]:
-    """The lines of a CREATE TABLE with the keys sorted: the migrations make them in the order of a Python set, which is another one each time."""
+    """The lines of a CREATE TABLE with the keys sorted: the migrations make them in the order of a Python set."""
     lines = [line.rstrip(",") for line in statement.splitlines()]
     keys = iter(sorted(line for line in lines if line.lstrip().startswith("KEY ")))
     return [next(keys) if line.lstrip().startswith("KEY ") else line for line in lines]

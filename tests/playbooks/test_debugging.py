@@ -1,4 +1,4 @@
-"""A failed lane that keeps running (lane_keep): examined with `./lane status`, `./lane logs` and `./lane shot`, repaired by a role's tag, and stopped."""
+"""A failed lane that keeps running (lane_keep): examined by `./lane` status, logs and shot, repaired, and stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The role deps: what it hands on, that a second run looks nowhere, and that --check on a bare machine installs nothing."""
+"""The role deps: what it hands on, that a second run looks nowhere, and that --check installs nothing."""
 
 from __future__ import annotations
 

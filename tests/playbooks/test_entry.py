@@ -415,7 +415,7 @@ def test_python_without_venv_is_completed_by_apt(fresh: Checkout, few: Path, tmp
 
 
 def test_the_real_ansible_takes_the_checkouts_settings(tmp_path: Path) -> None:
-    """With the least of an environment, the pinned Ansible starts and finds this checkout's playbook, roles and modules."""
+    """With a minimal environment, the pinned Ansible starts and finds this checkout's playbook, roles and modules."""
     env = {"PATH": os.environ["PATH"], "LANG": "C", "HOME": str(tmp_path), "ANSIBLE_CONFIG": "/nowhere"}
     ran = subprocess.run(
         [str(ROOT / "lane"), "--list-tags"],

@@ -81,7 +81,7 @@ def test_names_are_listed_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_planted_gap_makes_the_catalogue_fail(tmp_path: Path) -> None:
-    """Without the check `frames` nobody sees that the guest is frozen; with it, the quick half above catches the same fault."""
+    """Only the check `frames` sees that the guest is frozen; with it, the quick half above catches the same fault."""
     gap = faults(tmp_path, "--together", "1", "guest-frozen", plant={"lane_checks": CHECKS[:-1]})
     assert gap.returncode == 1, gap.stdout + gap.stderr
     assert re.search(

@@ -1,4 +1,4 @@
-"""Where the firmware keeps its variables: in memory, or in a copy of a store that is asked for (docs/performance.md)."""
+"""Where the firmware keeps its variables: in memory, or in a copy of a given store (docs/performance.md)."""
 
 from __future__ import annotations
 

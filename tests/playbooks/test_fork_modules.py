@@ -1,4 +1,4 @@
-"""plugins/action/normal.py: a module in a fork of Ansible's worker returns what one in a Python of its own returns, and is only forked where it may be."""
+"""plugins/action/normal.py: a forked module returns what one in its own Python does, and is forked only where it may."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is removed with the test."""
+    """The environment in which Ansible finds these modules too; what killed ones leave is removed with the test."""
     library = tmp_path / "modules"
     library.mkdir()
     for name, text in (
@@ -164,7 +164,7 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
 
 
 def _comparable(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without what differs between two runs, and what Ansible takes from how it ran: the traceback, the deprecator."""
+    """A result without what differs between runs, or comes from how it ran: the traceback, the deprecator."""
     for one in result.get("deprecations", []):
         one.pop("deprecator")
         one.pop("collection_name")

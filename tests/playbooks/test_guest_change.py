@@ -1,4 +1,4 @@
-"""What the README's "Change the guest" says: the guest's banner is changed on purpose, the lane is red for just that, and green once guests.yml says so too."""
+"""The README's "Change the guest": with another banner the lane is red for just that, until guests.yml says so too."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_brought_up_checked_and_taken_down(run_playbook, lane):
 
 
 def see_evidence_of_each_command(run_playbook, lane) -> dict:
-    """What an earlier command saw is no evidence of the next: two smoke checks, one of them shortened, then none. Returns the first result."""
+    """An earlier command's evidence is not the next one's: two smoke checks, one shortened, then none."""
     found = []
     for checks in (PLANNED[:3], PLANNED):
         begun = time.time()

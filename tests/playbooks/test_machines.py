@@ -1,4 +1,4 @@
-"""Lanes on other machines, over ssh: from bare to green, evidence, faults, and the end of the controller (docs/many-machines.md)."""
+"""Lanes on other machines, over ssh: from bare to green, evidence, faults, the controller's end (docs/many-machines.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUSY = 2  #: a busy machine
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Machine]]:
-    """A bare Debian 12, whose root is used, and a Debian 13 with the packages of a lane and a user who cannot become root."""
+    """A bare Debian 12, used as root, and a Debian 13 with a lane's packages and a user who cannot become root."""
     if why := obstacle():
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("keys")

@@ -15,7 +15,7 @@ import pytest
 from whole_lanes import ROOT, Started, Surroundings, copy_checkout
 
 pytestmark = pytest.mark.slow
-#: What holds no secret. community.crypto writes these by the umask and sets the mode a moment later, in a directory that nobody else can enter.
+#: What holds no secret: community.crypto sets the mode of these after writing them, in a directory that is private.
 PUBLIC = {"ca.csr", "ca.pem", "proxy.csr", "proxy.pem"}
 KERBSIDE = {
     f"KERBSIDE_{name}": value
@@ -111,7 +111,7 @@ def folder_of_kerbside() -> Iterator[None]:
 
 
 def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack) -> list[str]:
-    """The command that runs a lane beside all of these; it also prepares what they need. ./lane would protect from the ones of PLAIN."""
+    """The command that runs a lane beside these, prepared. ./lane would protect from the ones of PLAIN."""
     command = place.playbook() if PLAIN & set(names) else place.script()
     for name in names:
         if name.startswith("umask"):

@@ -1,4 +1,4 @@
-"""playbooks/refresh_sextant.yml: from a source's `make release` to a qcow2 and the command that tests it, or the reason why not.
+"""playbooks/refresh_sextant.yml: from `make release` to a qcow2 and the command that tests it, or why there is none.
 
 The source is a git repository that the test makes; its Makefile makes a small qcow2 without docker.
 """

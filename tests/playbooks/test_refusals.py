@@ -1,4 +1,4 @@
-"""Commands that cannot work are refused before anything starts: with a code, in one sentence, as the last line and in result.json."""
+"""Commands that cannot work are refused before anything starts: in the last line and in result.json, with a code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kept(lane: Any) -> None:
 
 
 def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> None:
-    """Nothing was started; the last line and result.json say why, and nothing of the earlier run is left that could pass for this one."""
+    """Nothing was started, the last line and result.json say why, and no result of the earlier run is left."""
     result = json.loads((lane.artifacts / "result.json").read_text())
     assert played.rc == 2, played
     assert (result["verdict"], result["blame"]["code"], result["blame"]["component"]) == ("error", code, component), (

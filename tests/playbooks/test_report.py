@@ -320,7 +320,7 @@ def see_failure(browser: Chrome) -> None:
 
 
 def see_phone_and_paper(browser: Chrome) -> None:
-    """A window of 400 pixels needs no scrolling sideways; a printer gets the whole log and the details of the checks."""
+    """A window of 400 pixels does not scroll sideways; a printer gets the whole log and the details of the checks."""
     size = {"height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 400, **size})
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400

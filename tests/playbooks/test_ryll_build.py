@@ -1,4 +1,4 @@
-"""The role ryll_build and the refusal of origins: what was named is what is built, once, and nothing is shown of what was refused."""
+"""The role ryll_build: what was named is built, once; nothing is shown of an origin that was refused."""
 
 from __future__ import annotations
 

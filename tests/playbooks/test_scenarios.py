@@ -1,4 +1,4 @@
-"""ryll_session on the real ryll, through the real proxy, to the built-in guest: every verb and event, the page's scenarios, and a ryll that is ill."""
+"""ryll_session on the real ryll, proxy and guest pocket: verbs, events, the page's scenarios, and a ryll that is ill."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_scenarios_verbs_and_events(up, tmp_path):
 
 
 def test_ryll_tells_what_it_dropped_while_nobody_read(up):
-    """The one event that a session does not bring about, since it reads all the time. The guest draws for each key that it gets."""
+    """The one event that a session does not cause, since it reads all the time. The guest draws for each key."""
     played = up.run(fresh_ryll(up))
     assert played.rc == 0, played
     until = time.monotonic() + 60
@@ -204,7 +204,7 @@ def test_ryll_tells_what_it_dropped_while_nobody_read(up):
 
 
 def relay(path: str, harm: Callable[[], None]):
-    """A peer that passes lines between a client and ryll's socket. Instead of the third `status` question, ryll gets `harm`."""
+    """A peer that passes lines between a client and ryll's socket; in place of the third `status`, ryll gets `harm`."""
 
     def serve(connection: Connection) -> None:
         with socket.socket(socket.AF_UNIX) as link, link.makefile("rb") as answers:
@@ -224,7 +224,7 @@ def relay(path: str, harm: Callable[[], None]):
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
-    """The relay hurts ryll when the step has asked twice and was answered twice, so that it is neither before nor after the step."""
+    """The relay hurts ryll when the step was answered twice, so neither before nor after the step."""
     fresh = up.run(fresh_ryll(up))
     assert fresh.rc == 0, fresh
     pid = fresh.result("Start")["programs"]["ryll"]["pid"]

@@ -1,4 +1,4 @@
-"""No secret of a run gets out: not to the terminal at -vvv, not to the process list, not to syslog, not to the artifacts. And a planted one is found."""
+"""No secret of a run gets into the terminal at -vvv, the process list, syslog or the artifacts; a planted one is found."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Watcher:
 
 @contextmanager
 def syslog(lines: list[bytes]) -> Iterator[bool]:
-    """A /dev/log whose messages go to lines, where the machine has none and this user may make one; yields whether it could."""
+    """A /dev/log whose messages go to lines, where the machine has none and this user may make one; yields whether."""
     if os.path.lexists("/dev/log") or not os.access("/dev", os.W_OK):
         yield False
         return
@@ -167,7 +167,7 @@ def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
 
 
 def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings) -> None:
-    """Three leaks of a run that is green otherwise: in base64 in a log of the lane, plain in what Ansible said, and in the log of kerbside's daemon."""
+    """Three leaks of a run that is green otherwise: base64 in a log, plain in Ansible's output and in the daemon's log."""
     run = Started(place.script(), place.environment())
     while not (place.dir / "logs/daemon.log").exists():
         assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]

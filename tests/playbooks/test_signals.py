@@ -1,6 +1,7 @@
 """Whatever kills a full run, at whatever moment: all of the lane is gone in ten seconds, and strangers live on.
 
-LANE_TEST_KILLS=N makes N kills (12 without it); they are spread evenly over the tasks and the time of a whole run, the last ones over its teardown.
+LANE_TEST_KILLS=N makes N kills (12 without it); they are spread evenly over the tasks and the time of a whole run, the
+last ones over its teardown.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def carry_out(kill: Kill, number: int) -> Kill:
 
 
 def cached() -> set[str]:
-    """What lanes share, whole and ready: other checkouts' lanes add to it, and hold locks in it, but nobody takes any of it away."""
+    """What lanes share, whole and ready: other checkouts' lanes add to it and lock it, but nobody removes any of it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
     return {
         str(p)
@@ -183,7 +184,7 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
 
 
 def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
-    """With its keeper killed first, a killed run does leave a lane behind: the test above can fail. The next start names it and clears it."""
+    """With its keeper killed first, a killed run leaves a lane (so the test above can fail), which the next clears."""
     run = Started(place.playbook(), place.environment())
     while not (place.dir / "qmp.sock").exists():
         assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text

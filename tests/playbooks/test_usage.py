@@ -1,4 +1,4 @@
-"""The wrong usages of docs/command-line.md, each run as it stands: what is said, the exit status, and that nothing of an earlier run can pass for this one."""
+"""The wrong usages of docs/command-line.md, run as they stand: message, exit status, and no result of an earlier run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Bare machines for the tests of docs/packages.md: minimal systems of Debian with nothing but apt and Python, each in a folder of its own.
+"""Bare machines for the tests of docs/packages.md: minimal systems of Debian with only apt and Python, a folder each.
 
-mmdebstrap makes a system from the apt sources of this machine, once a week and release; its archive and the packages that a test fetched stay in the
-user's cache. What has to be mounted in a tree (proc, dev, sys, pip's cache) is mounted in a mount namespace of the command that needs it, and gone with
-that command: nothing outside ever sees a mount in a tree that is removed. The commands are in a process namespace too, and die with the test.
+mmdebstrap makes a system from the apt sources of this machine, once a week and release; its archive and the packages
+that a test fetched stay in the user's cache. What has to be mounted in a tree (proc, dev, sys, pip's cache) is mounted
+in a mount namespace of the command that needs it, and gone with that command: nothing outside ever sees a mount in a
+tree that is removed. The commands are in a process namespace too, and die with the test.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def bare_tree(release: str) -> Iterator[Tree]:
 
 
 def furnish(release: str, root: Path) -> Path:
-    """Unpack the release's archive, made anew when there is none of this week, and tell the tree how to reach the registries. Returns its store."""
+    """Unpack the release's archive of this week, and tell the tree how to reach the registries. Returns its store."""
     codename = CODENAMES[release]
     listed = sources(codename, *apt_knows())
     said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
@@ -224,7 +225,7 @@ def keep_packages(root: Path, store: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else has this folder locked meanwhile, in whatever checkout; a process that ends in any way lets go of it."""
+    """Nobody else has this folder locked meanwhile, in any checkout; a process that ends in any way unlocks it."""
     held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Peers for the tests of the control socket: a real unix-socket server in a thread, and a ryll that behaves as docs/ryll_session.md says."""
+"""Peers for tests of the control socket: a unix-socket server in a thread, and a ryll as in docs/ryll_session.md."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Peer:
 
 
 class Ryll:
-    """A ryll with a guest of 8x4 pixels, as a handler for Peer. What the guest got is in keys, pasted, clipboard and size."""
+    """A ryll with a guest of 8x4 pixels, as a handler for Peer. keys, pasted, clipboard and size: what the guest got."""
 
     def __init__(self) -> None:
         self.agent = False

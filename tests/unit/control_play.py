@@ -63,7 +63,7 @@ def silent_after_status(c: Connection) -> None:
 
 
 def shots(*found: tuple[int, int, bytes], form: str = "png", surfaces: list[tuple[int, int]] | None = None) -> Handler:
-    """A ryll that gives these pictures (width, height, data) in turn, and these surface sizes to status, the last of each for ever."""
+    """A ryll that gives these pictures (width, height, data) and surface sizes in turn, the last of each for ever."""
     sizes = list(surfaces or [(8, 4)])
 
     def serve(c: Connection) -> None:

@@ -1,4 +1,4 @@
-"""A throw-away checkout with the real `lane` and a stub for Ansible: a wheel made here that writes down what it was called with."""
+"""A throw-away checkout with the real `lane` and a stub for Ansible: a wheel that notes what it was called with."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Checkout:
     def run(
         self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `./lane ARGS` with nothing in its environment but PATH, HOME, what the stub needs, and env. around: words before the command."""
+        """Run `./lane ARGS` with only PATH, HOME, what the stub needs, and env. around: words before the command."""
         self.told.unlink(missing_ok=True)
         command = [*around, str(self.path / "lane"), *args]
         return subprocess.run(

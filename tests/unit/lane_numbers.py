@@ -1,4 +1,4 @@
-"""Numbers of lanes for the tests, 60 to 99: each is held by one running test at a time, and a lane that somebody keeps running is left alone."""
+"""Numbers of lanes for the tests, 60 to 99, each held by one test at a time; lanes that somebody runs are left alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Machines for tests of lanes over ssh: an sshd in a bare Debian (bare_trees.py), with namespaces of its own for processes and mounts.
+"""Machines for tests of lanes over ssh: an sshd in a bare Debian (bare_trees.py), with its own processes and mounts.
 
-Only the network is this machine's: sshd listens on a free port of 127.0.0.1, and lanes need numbers that no other test has.
+Only the network is this machine's: sshd listens on a free port of 127.0.0.1, and lanes need numbers that no other test
+has.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Machine:
         return self.tree.path / ("root" if self.user == "root" else f"home/{self.user}")
 
     def processes(self) -> list[proc.Process]:
-        """All processes of the machine: whatever is at work there descends from `process`, the first one of its namespace."""
+        """All processes of the machine: each descends from `process`, the first one of its namespace."""
         children: dict[int, list[proc.Process]] = {}
         for one in proc.everyone():
             children.setdefault(one.parent, []).append(one)

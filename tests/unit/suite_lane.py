@@ -1,4 +1,4 @@
-"""What the tests of the suites share: a lane in which nothing runs, whose answers are given, and checks that are played on it."""
+"""What the suites' tests share: a lane in which nothing runs, whose answers are given, and checks played on it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def place(folder: Path, **more: Any) -> Place:
 
 
 class Talk:
-    """A conversation with a client. answers: of its requests, by method, each a value or a function of the parameters."""
+    """A conversation with a client. answers: by method, each a value or a function of the parameters."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers

@@ -1,4 +1,4 @@
-"""The accelerator: why KVM cannot be used has a state of its own, and a real qemu shows whether the firmware lives or dies."""
+"""The accelerator: each reason why KVM cannot be used has its state, and a real qemu shows if the firmware lives."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_firmware_that_runs_is_seen_alive_and_nothing_is_left(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-#: Code at the reset vector, 16 bytes below 4 GiB. Port 0xCF9 resets the machine: mov dx,0xcf9; mov al,6; out dx,al; jmp to itself.
+#: Code at the reset vector, 16 bytes below 4 GiB. Port 0xCF9 resets: mov dx,0xcf9; mov al,6; out dx,al; jmp to itself.
 RESET, HANG = bytes.fromhex("baf90cb006eef4ebfe"), bytes.fromhex("ebfe")
 
 
@@ -145,7 +145,7 @@ def fake_qemu(folder: Path, script: str) -> str:
 
 
 def answering(folder: Path, *states: str) -> str:
-    """A qemu whose guest has these states, one for each query; after the first one it sends the event STOP if there is another."""
+    """A qemu whose guest has these states, one for each query; if there is another it sends STOP after the first."""
     return fake_qemu(
         folder,
         f"""

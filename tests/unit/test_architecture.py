@@ -22,7 +22,7 @@ def allowed(page: str) -> dict[str, set[str]]:
 
 
 def imported(source: str, package: str, depth: int) -> set[str]:
-    """What a module imports from other packages of the lane, as package.module. depth: of the module's package below module_utils/lane."""
+    """What a module imports from other packages of the lane, as package.module. depth: of its package."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.level == depth + 1 and node.module:

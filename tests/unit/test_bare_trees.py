@@ -1,4 +1,4 @@
-"""What tests/playbooks/test_bare_machines.py stands on: which mirrors a bare machine is made from, and that removing one removes nothing else."""
+"""Bare machines (for tests/playbooks/test_bare_machines.py): their mirrors; removing one removes nothing else."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_mounts_are_the_commands_own(tree: Tree) -> None:
-    """While the command runs it has proc, dev, sys and pip's cache in the tree; the machine's own mounts never had them."""
+    """The command has proc, dev, sys and pip's cache in the tree; the machine's own mounts never have them."""
     look = subprocess.run(tree.beside(["cat", "/proc/self/mountinfo"]), capture_output=True, text=True, check=True)
     assert all(f" {tree.path}/{name} " in look.stdout for name in ("proc", "dev", "sys", "root/.cache/pip"))
     assert str(tree.path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`./lane bench`: what it measures and how it judges that. The lanes themselves are timed by hand, because CI machines are noisy."""
+"""`./lane bench`: what it measures and how it judges. Lanes are timed by hand, because CI machines are noisy."""
 
 from __future__ import annotations
 

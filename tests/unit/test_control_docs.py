@@ -1,4 +1,4 @@
-"""The scenarios of docs/ryll_session.md fail where the guest does not do its part. tests/playbooks/test_scenarios.py plays them on the real ryll."""
+"""docs/ryll_session.md's scenarios fail if the guest does not do its part (real ryll: playbooks/test_scenarios.py)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
 
 @contextlib.contextmanager
 def process(kind: str = "good") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A ryll of the tests in a process of its own, which stays a zombie after its end, as this process does not wait for it."""
+    """A ryll of the tests in its own process, which stays a zombie after its end: nobody waits for it."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(HERE), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

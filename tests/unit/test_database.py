@@ -1,4 +1,4 @@
-"""The database in the cache: made once, copied whole, made again when it was changed; and the schema of the running one is kerbside's newest."""
+"""The database in the cache: made once, copied whole, remade when changed; the running one has kerbside's schema."""
 
 from __future__ import annotations
 

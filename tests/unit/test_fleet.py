@@ -1,4 +1,4 @@
-"""`./lane fleet` and `./lane matrix`: the inventories that they write. Real lanes are in tests/playbooks/test_fleet.py."""
+"""The inventories of `./lane fleet` and `./lane matrix`. Real lanes are in tests/playbooks/test_fleet.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image of Uncalibrated Sextant out of a source distribution, with a package index of the tests: a directory that pip looks into."""
+"""Uncalibrated Sextant's image out of a source distribution; the package index is a directory that pip looks into."""
 
 from __future__ import annotations
 

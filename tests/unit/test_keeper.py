@@ -27,7 +27,7 @@ ID = 97
 COMMAND = "20261125T180000Z-0000beef"
 ROOT = Path(__file__).parents[2]
 RACES = int(os.environ.get("LANE_TEST_RACES", "8"))
-#: Claims the lane when told to, says what came of it, and stays until its stdin is closed, as the ansible-playbook of that run.
+#: Claims the lane when told to, reports, and stays until its stdin is closed, as the ansible-playbook of that run.
 RACER = f"""
 import os, sys
 from lane.lifecycle import claim
@@ -244,7 +244,7 @@ def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cl
 
 @pytest.mark.parametrize("race", range(RACES))
 def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_it(base: str, race: int) -> None:
-    """LANE_TEST_RACES=N races N times; without private_dir.alone four of five fail, and one in thirty has two winners."""
+    """LANE_TEST_RACES=N races N times; without private_dir.alone, 4 of 5 fail and 1 in 30 has two winners."""
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, base],

@@ -1,4 +1,4 @@
-"""kerbside's environment and its proxy: made once for each content, made again when it is damaged, and never in the user's checkout."""
+"""kerbside's environment and proxy: made once for each content, remade when damaged, never in the user's checkout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ requires = []
 build-backend = "backend"
 backend-path = ["."]
 """
-#: A build backend of a page, so that no test needs a registry: it leaves things behind as setuptools does, and writes one wheel of all modules.
+#: A small build backend, so that no test needs a registry: it leaves files behind as setuptools does, and writes a wheel.
 BACKEND = """
 import pathlib, zipfile
 VERSION = open("VERSION").read().strip()

@@ -1,4 +1,4 @@
-"""tests/lint/errors.py: green on the checkout, and red on each gap between the table of codes, the code that raises them, and the page."""
+"""tests/lint/errors.py: green on the checkout, red where table of codes, the code that raises them and page differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How mutants are judged on a lane that stays up (tools/mutants.py), with a program in the place of tests/mutation/judge.py."""
+"""How mutants are judged on a lane that stays up (tools/mutants.py), with a program for tests/mutation/judge.py."""
 
 from __future__ import annotations
 

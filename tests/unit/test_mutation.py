@@ -1,4 +1,4 @@
-"""The mutants of a source, each a change of one condition, constant or exit (tools/mutation.py), and how a lane judges them (tools/mutants.py)."""
+"""Mutants change one condition, constant or exit of a source (tools/mutation.py); a lane judges (tools/mutants.py)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_mutant_that_is_listed_as_equivalent_is_there() -> None:
 
 
 class FakeLane(Lane):
-    """Notes what ./lane is given; each verb ends with the status that is set for it, and the last one wrote a result."""
+    """Notes what ./lane is given; each verb ends with the status set for it, and the last one wrote a result."""
 
     statuses: dict[str, int]
 

@@ -1,4 +1,4 @@
-"""What the rules read of a lane: its logs by session, place and time, and each rule's own conditions, on evidence that is given."""
+"""What the rules read of a lane (its logs by session, place and time), and each rule's conditions."""
 
 from __future__ import annotations
 

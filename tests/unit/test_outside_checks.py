@@ -1,4 +1,4 @@
-"""The checks from outside, against real processes, sockets and an HTTP server: each is seen green, and red for each of its reasons."""
+"""The checks from outside, on real processes, sockets and an HTTP server: green, and red for each reason."""
 
 from __future__ import annotations
 

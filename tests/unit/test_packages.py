@@ -1,4 +1,4 @@
-"""What is missing is found by what is installed, named with its package, and qemu's SPICE is proved on the real qemu."""
+"""What is not installed is named with its package, and qemu's SPICE is tested on the real qemu."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. Their commands are tests/playbooks/test_commands.py's, their tables test_lint.py's."""
+"""What the pages name is there (their commands: tests/playbooks/test_commands.py; their tables: test_lint.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures: whole or not, one colour or not, equal pixel by pixel or not, and the check `frames` against a qemu and a ryll of the tests."""
+"""Pictures: whole, of one colour, equal pixel by pixel, or not; and the check `frames` with a stub qemu and ryll."""
 
 from __future__ import annotations
 

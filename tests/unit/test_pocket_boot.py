@@ -1,7 +1,7 @@
 """Boots the built-in guest under qemu (TCG) and talks to it: QMP on one side, the agent's protocol on the other.
 
-For the agent's protocol the port's other end is a plain socket here instead of a SPICE server, so that a test can send what no
-client would. Layouts: spice-protocol's vd_agent.h; docs/guests.md has the numbers used here.
+For the agent's protocol the port's other end is a plain socket here instead of a SPICE server, so that a test can send
+what no client would. Layouts: spice-protocol's vd_agent.h; docs/guests.md has the numbers used here.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One machine for the tests below; each leaves it with its port open, 1280x800, night, watch stopped, nothing typed."""
+    """One machine for the tests below; each leaves it with port open, 1280x800, night, watch stopped, nothing typed."""
     folder = tmp_path_factory.mktemp("pocket")
     one = Machine(
         folder, *SCREEN, *AGENT[:2], "-chardev", f"socket,id=vdagent,path={folder}/agent,server=on,wait=off", *PORT

@@ -1,4 +1,4 @@
-"""Rust programs in the cache: what a wheel, a file and a source give, what a damaged cache does, and whose fault it is when something lacks."""
+"""Rust programs in the cache, from a wheel, a file or a source; a damaged cache; whose fault a missing thing is."""
 
 from __future__ import annotations
 

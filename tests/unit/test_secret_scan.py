@@ -1,4 +1,4 @@
-"""Secrets are found in whatever form, what is no secret is not, and a file with one is withheld and blamed on whoever wrote it."""
+"""Secrets are found in any form and nothing else is; a file with one is withheld and blamed on who wrote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uncalibrated Sextant's digest: read from its picture, compared with the pixels, and with what the guest drains at its end."""
+"""Uncalibrated Sextant's digest: read from its picture, compared with the pixels and with what it drains at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The smoke check of one guest, with a qemu and a ryll of the tests: the agent has to be as promised from the first step to the last check."""
+"""The smoke check of a guest, with a stub qemu and ryll: the agent has to be as promised from first to last."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def context(lane: TestLane, **more: Any) -> outside_checks.Context:
 def check(
     lane: TestLane, agent: bool, change: Change | None = None, steps: list[dict[str, Any]] | None = None, **peer: Any
 ) -> Any:
-    """Play the smoke check of a guest that promises an agent or none. change: what happens between the steps and the last look."""
+    """Play the smoke check of a guest that promises an agent or none. change: is called before the last look."""
     ryll, qemu = Ryll(), Qemu(agent)
     ryll.agent = agent
     vars(ryll).update(peer)

@@ -1,4 +1,4 @@
-"""The actors of the suites, on a lane whose answers are given: each is seen to pass, and to fail for each of its reasons."""
+"""The actors of the suites, on a lane whose answers are given: each passes, and fails for each of its reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lane that suites are played on, with real programs: shell scripts as qemu, API and daemon, and a ryll of the tests."""
+"""The lane that suites are played on: shell scripts as qemu, API and daemon, and a stub ryll."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QEMU = """echo "$0" >>starts
 case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
 echo "guest: ready" >>logs/serial.log
 exec sleep 60"""
-#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, or stays without a picture.
+#: Serves a control socket as ryll does. The host in its console.vv: whether it refuses, or stays without a picture.
 RYLL = f"""#!{sys.executable}
 import socket, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})

@@ -1,4 +1,4 @@
-"""Verdict, component and cause are the same words on the terminal, on the page, in junit.xml, in GitHub's summary and annotation, and in result.json."""
+"""Verdict, component and cause are the same on the terminal, the page, in junit.xml, on GitHub and in result.json."""
 
 from __future__ import annotations
 

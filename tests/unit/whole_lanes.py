@@ -1,6 +1,7 @@
-"""Whole lanes for the tests of docs/no-trace.md: each in surroundings of its own, so that whatever it leaves behind can be seen.
+"""Whole lanes for the tests of docs/no-trace.md, each in its own surroundings, so that what it leaves can be seen.
 
-HOME and TMPDIR are folders below one scratch folder, whose path stands in every command line: what is still there afterwards is the lane's.
+HOME and TMPDIR are folders below one scratch folder, whose path stands in every command line: what is still there
+afterwards is the lane's.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def copy_checkout(home: Path) -> Path:
 
 
 def pythons_own(path: Path) -> bool:
-    """Whether this is the file that Python's tempfile writes and removes at its first use, to see whether TMPDIR can be written.
+    """Whether this is the file by which Python's tempfile, at its first use, sees whether TMPDIR can be written.
 
     A SIGKILL between the two leaves it, in any Python program: CPython, Lib/tempfile.py, _get_default_tempdir.
     """
@@ -125,7 +126,7 @@ class Surroundings:
         return [*SIGNALS, str(ROOT / "lane"), *verb, *POCKET, *options[len(verb) :], *self.options]
 
     def programs(self) -> list[str]:
-        """The command lines of the live processes that carry the lane's mark, or its scratch folder in command line or HOME: ansible's own as well."""
+        """Command lines of live processes with the lane's mark, or its scratch folder in command line or HOME."""
         found = []
         mark, place = f"\0KERBSIDE_LANE={self.id}/".encode(), str(self.base).encode()
         for process in Path("/proc").glob("[0-9]*"):
@@ -146,7 +147,7 @@ class Surroundings:
         return sorted(listening & set(range(first, first + 5)))
 
     def traces(self, but: str = "") -> list[str]:
-        """All that is there of the lane: processes, listeners, its directory, temporary files. but: a word in what does not count."""
+        """All that is there of the lane: processes, listeners, directory, files. but: a word in what does not count."""
         found = [p for p in self.programs() if not but or but not in p] + [f"port {port}" for port in self.listeners()]
         found += [str(self.dir)] if os.path.lexists(self.dir) else []
         for place in (self.base / "tmp", self.base / "home/.ansible/tmp"):
@@ -185,7 +186,7 @@ def surroundings(number: int, **env: str) -> Iterator[Surroundings]:
 
 
 class Started:
-    """A command whose output is read as it comes. terminal: it has a controlling terminal, whose closing `hang_up` is."""
+    """A command whose output is read as it comes. terminal: it has a controlling terminal, which `hang_up` closes."""
 
     all: ClassVar[list[Started]] = []
 
@@ -241,7 +242,7 @@ class Started:
         return [at for line, at in zip(self.lines, self.times, strict=False) if line.startswith("TASK [")]
 
     def wait_for_task(self, number: int, limit: float, log: Callable[[], str] = lambda: "") -> bool:
-        """True when task `number` (from 1) has begun, by the output or by Ansible's log; False when the command ended before."""
+        """True when task `number` (from 1) has begun, by output or Ansible's log; False when the command ended before."""
         end = time.monotonic() + limit
         with self._new:
             while max(len(self.tasks()), log().count("TASK [")) < number:
