@@ -1,5 +1,4 @@
-"""Play kerbside's own tests, unchanged, against a lane: the smoke client and tempest scenario of its source
-distribution.
+"""Play kerbside's own tests, as its source distribution has them, against a lane: smoke client and tempest scenario.
 
     .venv/bin/python tests/upstream.py [--lane-id N] [-e NAME=VALUE]...
 

@@ -112,18 +112,21 @@ def _report(played: Played) -> str:
 
 def page(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
     """docs/faults.md."""
-    rows = [
-        f"| `{o.fault['name']}` | {o.fault['what']} | {o.component or 'none: green'} | {o.seconds or 0:.1f} of {o.fault['expect']['within'] * o.stretch:.0f} | "
-        f"{f'`{o.code}`' if o.code else ''} | {'yes' if o.fault.get('quick') else ''} | {(o.cause if o.component else o.state).replace('|', '/')[:240]} |"
-        for o in outcomes
-    ]
+    rows = []
+    for o in outcomes:
+        time = f"{o.seconds or 0:.1f} of {o.fault['expect']['within'] * o.stretch:.0f}"
+        code, quick = f"`{o.code}`" if o.code else "", "yes" if o.fault.get("quick") else ""
+        cause = (o.cause if o.component else o.state).replace("|", "/")[:240]
+        row = (f"`{o.fault['name']}`", o.fault["what"], o.component or "none: green", time, code, quick, cause)
+        rows.append(f"| {' | '.join(row)} |")
     return "\n".join(
         [
             "# Faults",
             "",
-            "Which faults does the lane notice, and whom does it blame? `./lane faults` wrote this page in its last complete run,",
-            "with every fault really injected. [diagnosis.md](diagnosis.md) describes faults and rules. Seconds count from the moment",
-            "when the fault can be seen to the verdict. `./lane test` runs the faults that are marked as quick.",
+            "Which faults does the lane notice, and whom does it blame? `./lane faults` wrote this page in its last",
+            "complete run, with every fault really injected. [diagnosis.md](diagnosis.md) describes faults and rules.",
+            "Seconds count from the moment when the fault can be seen to the verdict. `./lane test` runs the faults",
+            "that are marked as quick.",
             "",
             textwrap.fill(summary(outcomes, good_runs, seconds), 120, break_on_hyphens=False),
             "",
@@ -140,7 +143,8 @@ def summary(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
     red = sorted(
         (o for o in outcomes if o.state == "caught" and o.seconds is not None), key=lambda o: -(o.seconds or 0)
     )
-    words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; {good_runs} green checks of the good lane between them."
+    words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; "
+    words += f"{good_runs} green checks of the good lane between them."
     if here := [o.fault["name"] for o in outcomes if o.state == "not here"]:
         words += f" Not here: {', '.join(here)}."
     if red:

@@ -285,10 +285,8 @@ class Runner:
         if trouble:
             outcome.state = trouble if outcome.good else f"{outcome.state}; {trouble}"
         seconds = "   -  " if outcome.seconds is None else f"{outcome.seconds:5.1f}s"
-        mark = "ok " if outcome.good else "BAD"
-        self.say(
-            f"{mark} {outcome.fault['name']:28} {outcome.state[:200]:8} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}"
-        )
+        mark = f"{'ok ' if outcome.good else 'BAD'} {outcome.fault['name']:28} {outcome.state[:200]:8}"
+        self.say(f"{mark} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}")
         return outcome
 
 
@@ -321,10 +319,8 @@ def main() -> int:
     seconds = time.time() - begun
     bad = [o for o in outcomes if not o.good]
     for outcome in bad:
-        folder = given.artifacts / outcome.fault["name"]
-        print(
-            f"\n{outcome.fault['name']}: {outcome.state}\n    said: {outcome.component}: {outcome.cause}\n    see {folder}"
-        )
+        name, said = outcome.fault["name"], f"{outcome.component}: {outcome.cause}"
+        print(f"\n{name}: {outcome.state}\n    said: {said}\n    see {given.artifacts / name}")
     print(f"\n{summary(outcomes, runner.good_runs, seconds)}")
     if left:
         print(f"these stay: {', '.join(left)}")

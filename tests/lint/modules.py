@@ -58,13 +58,13 @@ def asked_of(module: ModuleType) -> dict[str, Any]:
     def ask(**given: Any) -> None:
         raise Asked(given)
 
-    module.AnsibleModule, kept = ask, module.AnsibleModule  # type: ignore[attr-defined]
+    module.AnsibleModule, kept = ask, module.AnsibleModule
     try:
         module.main()
     except Asked as asked:
         return dict(asked.args[0])
     finally:
-        module.AnsibleModule = kept  # type: ignore[attr-defined]
+        module.AnsibleModule = kept
     raise ValueError("expected main() to make an AnsibleModule, but it ended without one")
 
 
@@ -109,7 +109,7 @@ def head(name: str, documentation: dict[str, Any], given: dict[str, Any]) -> Ite
             yield f"expected attribute {key} to have support (full, partial or none) and description"
     told, real = attributes.get("check_mode", {}).get("support"), bool(given.get("supports_check_mode"))
     if (told in ("full", "partial")) != real:
-        yield f"expected attribute check_mode to tell what supports_check_mode says, but that is {real} and the attribute's support is {told}"
+        yield f"supports_check_mode is {real}, but the attribute check_mode has support {told}"
 
 
 def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: Path) -> Iterator[str]:
@@ -122,7 +122,7 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
         if not told.get("description"):
             yield f"expected {option} to have a description"
         if unknown := set(told) - KEYS:
-            yield f"expected {option} of DOCUMENTATION to have keys that Ansible knows, but there is {', '.join(sorted(unknown))}"
+            yield f"{option} of DOCUMENTATION has keys that Ansible does not know: {', '.join(sorted(unknown))}"
         if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
             yield f"expected {option} to have no_log in argument_spec, true or false, for its name sounds like a secret"
         facts = ["required", "default", "choices", "aliases"]
@@ -142,7 +142,7 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
             if isinstance(ours, tuple):
                 ours = list(ours)
             if ours != theirs:
-                yield f"expected {fact} of {option} to be {ours!r} as in argument_spec, but DOCUMENTATION says {theirs!r}"
+                yield f"{fact} of {option} is {ours!r} in argument_spec, but {theirs!r} in DOCUMENTATION"
 
 
 def borrowed(name: str, told: dict[str, Any], library: Path) -> dict[str, Any]:
@@ -206,7 +206,8 @@ def shown(root: Path, names: list[str]) -> Iterator[str]:
         for name in names:
             yield from shown(root, [name])
     elif missing:
-        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {' '.join(done.stderr.split()) or 'nothing'}"
+        said = " ".join(done.stderr.split()) or "nothing"
+        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {said}"
 
 
 def main(words: list[str]) -> int:

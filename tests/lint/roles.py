@@ -41,7 +41,8 @@ def findings(role: Path) -> Iterator[str]:
         elif not words.strip():
             yield f"expected {name} to have a description in {SPECS}, but it has none"
         elif options[name].get("default") != defaults[name]:
-            yield f"expected {name} to have one default, but it is {options[name].get('default')!r} in {SPECS} and {defaults[name]!r} in {DEFAULTS}"
+            described = options[name].get("default")
+            yield f"{name} has two defaults: {described!r} in {SPECS} and {defaults[name]!r} in {DEFAULTS}"
         elif wrong := unfit(name, options[name], defaults[name]):
             yield f"expected the default of {name} to be what its spec lets through, but {wrong}"
 

@@ -37,7 +37,7 @@ from tools.mutation import Mutant, mutants
 
 LANE = "module_utils/lane"
 LIMIT = 60.0  # seconds for the tests of one mutant, many times what they take
-#: Lanes and ports of the unit tests have fixed numbers, so each copy gets its own processes, network and locks (as root).
+#: Lanes and ports of the unit tests have fixed numbers; as root, each copy gets its own processes, network and locks.
 ALONE = [
     "unshare",
     "--pid",

@@ -61,7 +61,7 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
 
 
 def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
-    """Needs a newer Python than this one may be. Modules are forked. The machine gets what the lane needs, and again."""
+    """Needs a Python that may be newer than this one. Modules are forked; the machine gets what the lane needs."""
     if why := obstacle():
         pytest.skip(why)
     with bare_tree("debian-13") as tree:

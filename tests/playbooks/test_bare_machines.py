@@ -52,6 +52,7 @@ def test_a_whole_lane_on_a_bare_debian_12(debian_12: Tree, number: int) -> None:
     refused = tree.run(*as_somebody, limit=300)
     assert refused.returncode == 2
     assert refused.stdout.splitlines()[-1] == (
-        "LANE FAIL host: apt could not install ovmf: /bin/sh: 1: sudo: not found; the lane may not become root here, or install by hand: "
+        "LANE FAIL host: apt could not install ovmf: /bin/sh: 1: sudo: not found; "
+        "the lane may not become root here, or install by hand: "
         "su - -c 'apt-get update && apt-get install -y --no-install-recommends ovmf'"
     )

@@ -35,10 +35,8 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     mine = f"-e lane_id={lane.id}"
     _, word, verdict = red.text.splitlines()[-3:]
     same = f"-e lane_guest=pocket {mine}"
-    assert (
-        word
-        == f"lane {lane.id} keeps running: ./lane logs {mine}; ./lane shot {mine}; ./lane smoke {same}; ./lane --tags kerbside {same}; ./lane down {mine}"
-    )
+    verbs = f"logs {mine}", f"shot {mine}", f"smoke {same}", f"--tags kerbside {same}", f"down {mine}"
+    assert word == f"lane {lane.id} keeps running: {'; '.join(f'./lane {verb}' for verb in verbs)}"
     assert verdict.startswith("LANE FAIL kerbside: ")
 
     whole = verb(lane, "status")

@@ -85,7 +85,9 @@ def test_an_optional_package_that_cannot_be_installed_is_a_warning(
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "apt-get").write_text(
-        "#!/bin/sh\necho 'E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (apt-get)' >&2\nexit 100\n"
+        "#!/bin/sh\n"
+        "echo 'E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (apt-get)' >&2\n"
+        "exit 100\n"
     )
     (programs / "apt-get").chmod(0o755)
     table = {"debian-12": {**TABLE["debian-12"], "swtpm": ["lane-no-such-package"]}}

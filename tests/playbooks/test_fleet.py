@@ -123,7 +123,8 @@ def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first(place: Sur
     loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
     assert loser.wait(10) == 2, loser.text
     assert winner.process.poll() is None
-    words = rf"LANE FAIL lane: lane {place.id} is already running in {place.dir} since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
+    words = rf"LANE FAIL lane: lane {place.id} is already running in {place.dir} since [\d:]+, "
+    words += rf"run by ansible-playbook \(pid {winner.process.pid}\), run "
     assert re.match(words, loser.lines[-1]), loser.text
     while not (place.dir / "qmp.sock").exists():
         assert winner.process.poll() is None and time.monotonic() < end, winner.text

@@ -1,7 +1,8 @@
-"""plugins/action/normal.py: a forked module returns what one in its own Python does, and is forked only where it may."""
+"""plugins/action/normal.py: a forked module returns what one in its own Python does; only some may be forked."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -53,11 +54,12 @@ def main():
     os.umask(mask)
     module.exit_json(
         changed=not module.check_mode,
-        environment={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
-        folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask, session=os.getsid(0) != 0,
-        diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, products=errors.PRODUCT,
-        big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"], collects=gc.isenabled(),
-        handlers=[str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGCHLD)], loggers=len(logging.getLogger().handlers),
+        environment={name: os.environ.get(name) for name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
+        folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask,
+        session=os.getsid(0) != 0, diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir),
+        name=module._name, products=errors.PRODUCT, big="y" * 300_000 if end == "noisy" else "", python=sys.executable,
+        given=module.params["secret"], collects=gc.isenabled(), loggers=len(logging.getLogger().handlers),
+        handlers=[str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGCHLD)],
     )
 
 
@@ -96,7 +98,8 @@ from ansible.module_utils.common.respawn import has_respawned, respawn_module
 if __name__ == "__main__":
     if not has_respawned():
         respawn_module("/usr/bin/python3")
-    AnsibleModule(argument_spec={}).exit_json(forked="ansible.executor.module_common" in sys.modules, python=sys.executable)
+    forked = "ansible.executor.module_common" in sys.modules
+    AnsibleModule(argument_spec={}).exit_json(forked=forked, python=sys.executable)
 """
 SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\n'
 
@@ -240,10 +243,8 @@ def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dic
     if os.geteuid() == 0:
         tasks.append({"name": "become", "forked": {}, "become": True, "become_method": "ansible.builtin.su"})
     inventory = tmp_path / "hosts.yml"
-    python = "{{ ansible_playbook_python }}"
-    inventory.write_text(
-        f"all: {{vars: {{ansible_connection: local, ansible_python_interpreter: '{python}'}}, hosts: {{localhost: {{}}, other: {{}}}}}}"
-    )
+    local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    inventory.write_text(json.dumps({"all": {"vars": local, "hosts": {"localhost": {}, "other": {}}}}))
     played = lane.run(tasks, "-i", str(inventory), env={**modules, "ANSIBLE_PIPELINING": "true"})
     assert played.rc == 0, played
     assert {one["task"]: one["forked"] for one in played.results()} == {

@@ -1,4 +1,4 @@
-"""Lanes on other machines, over ssh: from bare to green, evidence, faults, the controller's end (docs/many-machines.md)."""
+"""Lanes on other machines over ssh (docs/many-machines.md): bare to green, evidence, faults, the controller's end."""
 
 from __future__ import annotations
 

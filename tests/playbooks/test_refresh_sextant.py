@@ -19,7 +19,8 @@ NEEDED = ["git", "make", "qemu-img"]
 pytestmark = pytest.mark.skipif(
     any(not shutil.which(name) for name in NEEDED), reason=f"one of {', '.join(NEEDED)} is not installed"
 )
-GOOD = "@mkdir -p release/1; qemu-img create -q -f qcow2 release/1/sextant.qcow2 1M; ln -sf 1/sextant.qcow2 release/latest.qcow2"
+IMAGE = "@mkdir -p release/1; qemu-img create -q -f qcow2 release/1/sextant.qcow2 1M"
+GOOD = f"{IMAGE}; ln -sf 1/sextant.qcow2 release/latest.qcow2"
 IDENTITY = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_AUTHOR_NAME": "t",

@@ -99,11 +99,8 @@ def opened(browser: Chrome, page: Path) -> None:
 
 def shown(browser: Chrome) -> int:
     """How many lines are to be seen."""
-    return int(
-        browser.execute_script(
-            "return [...document.querySelectorAll('#lines tr[data-part]')].filter(row => row.offsetParent !== null).length"
-        )
-    )
+    rows = "[...document.querySelectorAll('#lines tr[data-part]')]"
+    return int(browser.execute_script(f"return {rows}.filter(row => row.offsetParent !== null).length"))
 
 
 def picture(browser: Chrome, name: str) -> None:

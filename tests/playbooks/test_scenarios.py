@@ -1,4 +1,4 @@
-"""ryll_session on the real ryll, proxy and guest pocket: verbs, events, the page's scenarios, and a ryll that is ill."""
+"""ryll_session on the real ryll, proxy and guest pocket: verbs, events, the page's scenarios, and a broken ryll."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No secret of a run gets into the terminal at -vvv, the process list, syslog or the artifacts; a planted one is found."""
+"""No secret of a run is in the terminal at -vvv, the process list, syslog or the artifacts; a planted one is found."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
 
 
 def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings) -> None:
-    """Three leaks of a run that is green otherwise: base64 in a log, plain in Ansible's output and in the daemon's log."""
+    """Three leaks of a green run: in base64 in a log, plain in Ansible's output and in the log of the daemon."""
     run = Started(place.script(), place.environment())
     while not (place.dir / "logs/daemon.log").exists():
         assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]

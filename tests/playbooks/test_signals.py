@@ -56,7 +56,8 @@ class Kill:
     left: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.signal:4} {self.whom:8} {self.phase or 'before the claim':16} {self.task_name:60.60} gone after {self.seconds:5.2f} s {list(self.left)}"
+        at = f"{self.phase or 'before the claim':16} {self.task_name:60.60}"
+        return f"{self.signal:4} {self.whom:8} {at} gone after {self.seconds:5.2f} s {list(self.left)}"
 
 
 def whole_run(place: Surroundings) -> Started:

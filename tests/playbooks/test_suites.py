@@ -1,4 +1,4 @@
-"""A user's own suite on a lane that is up, red and green; a bad file; and some of the faults that suites have to see."""
+"""A user's own suite on a lane that is up, red and green; a bad file; some of the faults that suites have to see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wrong usages of docs/command-line.md, run as they stand: message, exit status, and no result of an earlier run."""
+"""The wrong usages of docs/command-line.md, run as they stand: message, exit status, no result of an earlier run."""
 
 from __future__ import annotations
 

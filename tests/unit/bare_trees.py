@@ -37,7 +37,8 @@ PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeou
 PROXIES = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
 NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 MOUNT = """
-mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount --bind "$2" "$1/root/.cache/pip" || exit 125
+mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" || exit 125
+mount --bind "$2" "$1/root/.cache/pip" || exit 125
 shift 2
 "$@"
 exit $?  # this shell stays, for it is the first process of its namespace
@@ -199,9 +200,7 @@ def furnish(release: str, root: Path) -> Path:
                 text=True,
                 timeout=600,
             )
-            assert done.returncode == 0, (
-                f"expected mmdebstrap to make a bare {release} from this machine's apt sources, but it said: {done.stdout[-2000:]}"
-            )
+            assert done.returncode == 0, f"mmdebstrap could not make a bare {release}: {done.stdout[-2000:]}"
             made.rename(store / "root.tar")
         subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
         for package in store.glob("*.deb"):

@@ -145,7 +145,7 @@ class Peer:
 
 
 class Ryll:
-    """A ryll with a guest of 8x4 pixels, as a handler for Peer. keys, pasted, clipboard and size: what the guest got."""
+    """A ryll with a guest of 8x4 pixels, as a handler for Peer. keys, pasted, clipboard, size: what the guest got."""
 
     def __init__(self) -> None:
         self.agent = False

@@ -21,7 +21,8 @@ if os.environ.get("STUB_STATUS") == "IMPORT":
     raise ImportError("broken")
 
 def main():
-    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd(), "stdin": os.path.realpath("/proc/self/fd/0")}
+    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}
+    told["stdin"] = os.path.realpath("/proc/self/fd/0")
     told["sigint"] = str(signal.getsignal(signal.SIGINT))
     with open(os.environ["STUB_TOLD"], "w") as file:
         json.dump(told, file)

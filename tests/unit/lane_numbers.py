@@ -1,4 +1,4 @@
-"""Numbers of lanes for the tests, 60 to 99, each held by one test at a time; lanes that somebody runs are left alone."""
+"""Numbers of lanes for the tests, 60 to 99, each held by one test at a time; running lanes are left alone."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class TestLane:
             "limit": 5.0,
             **more,
         }
-        return program.Program(name=name, **values)  # type: ignore[arg-type]
+        return program.Program(name=name, **values)
 
     def start(self, *programs: program.Program, **more: bool) -> dict:
         """Start programs in it."""
@@ -51,7 +51,7 @@ def options(base: str, **more: object) -> claim.Options:
         "fresh": True,
         **more,
     }
-    return claim.Options(**values)  # type: ignore[arg-type]
+    return claim.Options(**values)
 
 
 @contextmanager

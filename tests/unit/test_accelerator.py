@@ -43,7 +43,7 @@ def nobody() -> Iterator[None]:
 
 
 def checked(device: str, *ioctl: object) -> accelerator.Finding:
-    found = accelerator.check_device(device, *ioctl)  # type: ignore[arg-type]
+    found = accelerator.check_device(device, *ioctl)
     assert found
     return found
 
@@ -217,16 +217,12 @@ def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_outp
 
 
 def test_the_next_cpu_model_is_tried_when_qemu_itself_fails(tmp_path: Path) -> None:
-    qemu = fake_qemu(
-        tmp_path,
-        f'echo "$*" >>{tmp_path}/calls; echo "qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69" >&2; kill -ABRT $$',
-    )
-    found = probe(tmp_path, qemu, NO_PAIR, "kvm").first_of(["max", "qemu64"])
+    error = "error: failed to set MSR 0x10a to 0x69"
+    script = f'echo "$*" >>{tmp_path}/calls; echo "qemu-system-x86_64: {error}" >&2; kill -ABRT $$'
+    found = probe(tmp_path, fake_qemu(tmp_path, script), NO_PAIR, "kvm").first_of(["max", "qemu64"])
     assert found.state == "qemu_fails"
-    assert found.reason == "; ".join(
-        f"qemu with -cpu {cpu} was killed by signal 6 (error: failed to set MSR 0x10a to 0x69) under KVM before the firmware ran"
-        for cpu in ("max", "qemu64")
-    )
+    killed = f"was killed by signal 6 ({error}) under KVM before the firmware ran"
+    assert found.reason == "; ".join(f"qemu with -cpu {cpu} {killed}" for cpu in ("max", "qemu64"))
     calls = (tmp_path / "calls").read_text()
     assert "q35,accel=kvm -cpu max" in calls
     assert "q35,accel=kvm -cpu qemu64" in calls
@@ -234,15 +230,12 @@ def test_the_next_cpu_model_is_tried_when_qemu_itself_fails(tmp_path: Path) -> N
 
 def test_the_policy_decides_what_a_finding_means() -> None:
     dead = accelerator.Finding("firmware_dies", "the firmware dies under KVM", "use another machine", "qemu64")
-    assert accelerator.choose("auto", dead) == {
-        "chosen": "tcg", "cpu": "max", "policy": "auto", "pending": False, "reason": "the firmware dies under KVM; use another machine"
-    }  # fmt: skip
+    reason = "the firmware dies under KVM; use another machine"
+    chosen = {"chosen": "tcg", "cpu": "max", "policy": "auto", "pending": False, "reason": reason}
+    assert accelerator.choose("auto", dead) == chosen
     with pytest.raises(LaneError) as failed:
         accelerator.choose("require", dead)
-    assert (
-        failed.value.cause
-        == "KVM is required (kvm_probe_policy=require), but the firmware dies under KVM; use another machine"
-    )
+    assert failed.value.cause == f"KVM is required (kvm_probe_policy=require), but {reason}"
     alive = accelerator.choose("require", accelerator.Finding("runs", "it runs", cpu="qemu64"))
     assert (alive["chosen"], alive["cpu"]) == ("kvm", "qemu64")
     assert accelerator.choose("require", accelerator.Finding("unknown", "not yet"))["pending"]

@@ -50,5 +50,6 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
 
 def test_a_forbidden_import_is_seen() -> None:
     rules = {"checks": {"core", "lifecycle.proc"}}
-    source = "from ..core.errors import x\nfrom ..lifecycle import proc, claim\nfrom ..evidence.verdict import y\nfrom . import z\n"
+    imports = "..core.errors import x", "..lifecycle import proc, claim", "..evidence.verdict import y", ". import z"
+    source = "".join(f"from {line}\n" for line in imports)
     assert forbidden("checks", imported(source, "checks", 1), rules) == {"lifecycle.claim", "evidence.verdict"}

@@ -88,7 +88,8 @@ def test_mounts_are_the_commands_own(tree: Tree) -> None:
 def test_what_runs_in_a_tree_dies_with_the_test(tree: Tree) -> None:
     """Even with one that is killed: whatever it started is in a process namespace whose first process goes too."""
     read, write = os.pipe()  # held open by everything that lives in the tree, and by nothing else
-    code = f"import subprocess\nsubprocess.run({tree.beside(['sh', '-c', 'setsid sleep 1000 & echo begun; wait'])!r}, pass_fds=[{write}])"
+    command = tree.beside(["sh", "-c", "setsid sleep 1000 & echo begun; wait"])
+    code = f"import subprocess\nsubprocess.run({command!r}, pass_fds=[{write}])"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, pass_fds=[write]) as test:
         os.close(write)
         assert test.stdout

@@ -58,7 +58,8 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path)
 
 def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "module_utils"
-    script = f"from lane.core import command; command.run(['/bin/sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 50'], command.environment(None), 60, 'sleep')"
+    argv = ["/bin/sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 50"]
+    script = f"from lane.core import command; command.run({argv}, command.environment(None), 60, 'sleep')"
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}) as runner:
         end = time.monotonic() + 30
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < end:

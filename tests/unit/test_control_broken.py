@@ -55,7 +55,7 @@ def hello(**changed: object) -> Callable[[Connection], None]:
 
 
 def surface(**changed: object) -> Callable[[Connection], None]:
-    return status(surfaces=[STATUS["surfaces"][0] | changed])  # type: ignore[index]
+    return status(surfaces=[STATUS["surfaces"][0] | changed])
 
 
 def shot(

@@ -86,7 +86,7 @@ def test_dropped_events_become_a_warning_green_and_red(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ryll = Ryll()
-    ryll.on_status = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))  # type: ignore[method-assign]
+    ryll.on_status = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))
     for step in ({"status": {}}, {"await": {"size": "9x9"}, "within": 0.01}):
         with Peer(ryll) as peer:
             result = run(capsys, monkeypatch, socket=peer.path, steps=[H, step])
@@ -160,8 +160,9 @@ def test_a_private_text_is_in_no_result_and_no_log(
 
 
 TYPES = {
-    "str": "str", "text": "str", "keyboard_text": "str", "int": "int", "number": "float", "bool": "bool", "path": "path", "dict": "dict",
-    "names": "list", "regions": "list", "size": "str", "region": "dict", "key": "str", "keys": "list", "scancode": "int",
+    "str": "str", "text": "str", "keyboard_text": "str", "int": "int", "number": "float", "bool": "bool",
+    "path": "path", "dict": "dict", "names": "list", "regions": "list", "size": "str", "region": "dict",
+    "key": "str", "keys": "list", "scancode": "int",
 }  # fmt: skip
 
 
@@ -201,7 +202,7 @@ def test_the_examples_can_be_played(tmp_path: Path) -> None:
     ryll.agent = True
     ryll.pixels = lambda x, y: (x & 255, 0, len(ryll.keys))
     usual = ryll.on_status
-    ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")  # type: ignore[method-assign]
+    ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")
     tasks = yaml.safe_load(
         MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame")
     )

@@ -79,7 +79,7 @@ def test_a_picture_is_compared_with_a_file(tmp_path: Path) -> None:
 
 
 def test_a_picture_may_be_awaited_until_it_stands_still() -> None:
-    moving = [png(8, 4, lambda x, y, n=n: (n, x, y)) for n in range(4)]  # type: ignore[misc]
+    moving = [png(8, 4, lambda x, y, n=n: (n, x, y)) for n in range(4)]
     result = play(
         shots(*((8, 4, data) for data in moving)), H, {"screenshot": {"until_still": 0.2}, "register": "last"}
     )

@@ -132,7 +132,8 @@ def test_a_process_that_ends_before_its_socket_appears(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.1)"])
     log = tmp_path / "ryll.log"
     log.write_text(
-        "\x1b[31mError\x1b[0m: headless SPICE connection failed\n\nCaused by:\n    0: connecting to 127.0.0.1:17999\n    1: Connection refused (os error 111)\n"
+        "\x1b[31mError\x1b[0m: headless SPICE connection failed\n\nCaused by:\n"
+        "    0: connecting to 127.0.0.1:17999\n    1: Connection refused (os error 111)\n"
     )
     began = time.monotonic()
     with pytest.raises(SessionFailed) as caught:
@@ -140,8 +141,9 @@ def test_a_process_that_ends_before_its_socket_appears(tmp_path: Path) -> None:
     child.wait()
     assert time.monotonic() - began < 2 * BUSY
     assert str(caught.value).endswith(
-        'it has ended (zombie, not yet reaped); its log ends with "Error: headless SPICE connection failed / Caused by: / '
-        f'0: connecting to 127.0.0.1:17999 / 1: Connection refused (os error 111)"; look at {log}'
+        "it has ended (zombie, not yet reaped); its log ends with "
+        '"Error: headless SPICE connection failed / Caused by: / 0: connecting to 127.0.0.1:17999 / '
+        f'1: Connection refused (os error 111)"; look at {log}'
     )
     assert caught.value.evidence == f"{log}:5"
 

@@ -180,7 +180,7 @@ def test_stats_and_a_verb_of_a_newer_ryll() -> None:
 
 def test_any_minor_version_will_do_and_nothing_unlisted_is_tried() -> None:
     for version in ("1.0", "1.99"):
-        play(lambda c, version=version: c.hello(protocol_version=version), H)  # type: ignore[misc]
+        play(lambda c, version=version: c.hello(protocol_version=version), H)
     made = without(methods=["resize"])
     fail(made, H, {"resize": {"width": 8, "height": 8}})
     assert made.asked == ["hello"]

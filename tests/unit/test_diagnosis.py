@@ -265,23 +265,27 @@ def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
         assert explain(lane, "kerbside", None)[0]["code"] == "out_of_memory"
 
 
+REFUSES = ("tls", "proxy_refuses_its_certificate")
+LOADING, NO_FILE = "Error: loading TLS cert /p / key /k for it", "Error: opening TLS cert file /nowhere"
+V1 = "    1: invalid peer certificate: Other(OtherError(UnsupportedCertVersion))"
+DIED = "Rust proxy child died with exit code 1!"
+
+
 @pytest.mark.parametrize(
     ("lines", "component", "rule", "words"),
     [
-        (["Error: loading TLS cert", "    1: invalid peer certificate: Other(OtherError(UnsupportedCertVersion))", "Rust proxy child died with exit code 1!"],
-         "tls", "proxy_refuses_its_certificate", "UnsupportedCertVersion"),
-        (["Error: loading TLS cert /p / key /k for it", "    1: keys may not be consistent: KeyMismatch"],
-         "tls", "proxy_refuses_its_certificate", "KeyMismatch"),
-        (["Error: opening TLS cert file /nowhere"], "tls", "proxy_refuses_its_certificate", "key: Error: opening TLS cert file /nowhere; see"),
-        (["Error: loading TLS cert /p / key /k for it", "", "Caused by:", "    0: opening TLS key file /k", "    1: Permission denied (os error 13)"],
-         "tls", "proxy_refuses_its_certificate", "key: opening TLS key file /k: Permission denied (os error 13); see"),
-        (["Error: loading TLS cert /p / key /k for it", "", "Caused by:", "    no certificates found in /p", "Rust proxy child died with exit code 1!"],
-         "tls", "proxy_refuses_its_certificate", "key: no certificates found in /p; see"),
+        (["Error: loading TLS cert", V1, DIED], *REFUSES, "UnsupportedCertVersion"),
+        ([LOADING, "    1: keys may not be consistent: KeyMismatch"], *REFUSES, "KeyMismatch"),
+        ([NO_FILE], *REFUSES, f"key: {NO_FILE}; see"),
+        ([LOADING, "", "Caused by:", "    0: opening TLS key file /k", "    1: Permission denied (os error 13)"],
+         *REFUSES, "key: opening TLS key file /k: Permission denied (os error 13); see"),
+        ([LOADING, "", "Caused by:", "    no certificates found in /p", DIED],
+         *REFUSES, "key: no certificates found in /p; see"),
         (["RuntimeError: The kerbside-proxy binary at /bin/x does not match this kerbside version's gRPC contract."],
          "proxy", "proxy_does_not_fit", "/bin/x does not know its contract"),
         (['{"message": "Rust proxy child died with exit code 1!"}'], "proxy", "proxy_ended", "ended with status 1"),
         (['{"message": "Rust proxy child died with exit code -9!"}'], "proxy", "proxy_ended", "was killed by SIGKILL"),
-        (["    0: binding secure SPICE listener on 127.0.0.1:1", "    1: Address already in use (os error 98)", "Rust proxy child died with exit code 1!"],
+        (["    0: binding secure SPICE listener on 127.0.0.1:1", "    1: Address already in use (os error 98)", DIED],
          "environment", "port_was_taken", "port 1, which kerbside-proxy needs, was taken by"),
     ],
 )  # fmt: skip

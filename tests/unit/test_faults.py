@@ -26,12 +26,15 @@ BLAME = {"component": "qemu", "code": "program_ended", "cause": CAUSE}
 PAGE = f"<html>run-7 <b>qemu</b> {html.escape(CAUSE)}</html>"
 PASSED = {"verdict": "pass", "checks_planned": 1, "checks": [{"name": "hello", "result": "pass"}]}
 #: What has to be in it whatever else is.
-ASKED = """kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing firmware-cut image-missing image-not-qcow2
-image-changed image-empty guest-without-agent vga-none port-taken dead-http-proxy work-dir-full work-dir-read-only work-dir-of-somebody-else
-work-dir-path-too-long database-ends-at-once database-killed database-stopped database-grant-wrong daemon-killed proxy-exits-at-once ticket-wrong
-console-uuid-unknown token-of-another-seed certificate-expired certificate-v1 certificate-of-another-ca certificate-of-another-subject vv-points-at-qemu
-ryll-missing ryll-exits-at-once ryll-opens-no-socket ryll-silent ryll-killed-mid-check one-colour-screen guest-frozen firewall-denies-channel
-fixture-read-only stale-lane""".split()
+ASKED = """
+kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing firmware-cut
+image-missing image-not-qcow2 image-changed image-empty guest-without-agent vga-none port-taken dead-http-proxy
+work-dir-full work-dir-read-only work-dir-of-somebody-else work-dir-path-too-long database-ends-at-once database-killed
+database-stopped database-grant-wrong daemon-killed proxy-exits-at-once ticket-wrong console-uuid-unknown
+token-of-another-seed certificate-expired certificate-v1 certificate-of-another-ca certificate-of-another-subject
+vv-points-at-qemu ryll-missing ryll-exits-at-once ryll-opens-no-socket ryll-silent ryll-killed-mid-check
+one-colour-screen guest-frozen firewall-denies-channel fixture-read-only stale-lane
+""".split()
 
 
 def judged(

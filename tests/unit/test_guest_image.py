@@ -24,7 +24,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     files = {
         "PKG-INFO": b"Metadata-Version: 2.1\nName: sextant-kit\nVersion: 1.2\n",
-        "pyproject.toml": b'[build-system]\nrequires = ["no-such-build-tool"]\nbuild-backend = "setuptools.build_meta"\n',
+        "pyproject.toml": b'[build-system]\nrequires = ["no-such-tool"]\nbuild-backend = "setuptools.build_meta"\n',
         "setup.py": SETUP.encode(),
         MEMBER: IMAGE,
     }

@@ -33,7 +33,8 @@ import os, sys
 from lane.lifecycle import claim
 os.environ["LANE_OWNER"] = f"{{os.getpid()}}-race"
 base = sys.argv[1]
-options = claim.Options({ID}, base + "/l", base + "/artifacts", {{}}, (), ("spice_ticket",), True, stay=False, keeper=True)
+folders = base + "/l", base + "/artifacts"
+options = claim.Options({ID}, *folders, {{}}, (), ("spice_ticket",), True, stay=False, keeper=True)
 print("there", flush=True)
 sys.stdin.readline()
 try:
@@ -113,7 +114,8 @@ def test_the_owners_end_is_the_lanes_end(base: str, monkeypatch: pytest.MonkeyPa
     result = kept.result()
     assert result["verdict"] == "error"
     assert (result["blame"]["component"], result["blame"]["phase"]) == ("lane", "kerbside")
-    words = f"the run was aborted in phase kerbside: ansible-playbook (pid {kept.owner.pid}) was killed or ended; the lane's keeper took it down"
+    words = f"the run was aborted in phase kerbside: ansible-playbook (pid {kept.owner.pid}) was killed or ended; "
+    words += "the lane's keeper took it down"
     assert (result["blame"]["code"], result["blame"]["cause"]) == ("aborted", words)
     assert [p["name"] for p in result["phases"]] == ["tls", "kerbside", "teardown"]
     assert [(check["name"], check["result"]) for check in result["checks"]] == [("hello", "not run")]
@@ -127,7 +129,8 @@ def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(
     kept = claimed(base, monkeypatch)
     mark = {run_state.OWNER: f"{kept.owner.pid}-test"}
     notes = Path(base, "notes")
-    script = f"import time; note = open({str(notes)!r}, 'w', 1); note.write('at work\\n')\ntry: time.sleep(600)\nfinally: note.write('cleaned\\n')"
+    script = f"import time; note = open({str(notes)!r}, 'w', 1); note.write('at work\\n')\n"
+    script += "try: time.sleep(600)\nfinally: note.write('cleaned\\n')"
     command = [
         "env",
         "--default-signal=INT",
@@ -269,7 +272,7 @@ def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_
             if pid != winner and not (said.startswith("lost lane: ") and named in said)
         ] == []
         assert private_dir.read_run(f"{base}/l").run_id == run_id
-        assert [keeper.order_of(one).run_id for one in run_state.keepers(ID)] == [run_id]  # type: ignore[union-attr]
+        assert [keeper.order_of(one).run_id for one in run_state.keepers(ID)] == [run_id]
     finally:
         for racer in racers:
             racer.communicate()
@@ -297,7 +300,8 @@ def test_a_run_that_goes_on_without_a_run_json_is_left_alone(base: str, monkeypa
     kept.lane.start(kept.lane.program("database", "exec sleep 600"))
     monkeypatch.setattr(keeper, "MAKE_LIMIT", 0.2)
     Path(kept.lane.dir, "run.json").unlink()
-    words = rf"run {kept.lane.run.run_id} of ansible-playbook \(pid {kept.owner.pid}\) that goes on although {kept.lane.dir} has no run.json; end that run"
+    words = rf"run {kept.lane.run.run_id} of ansible-playbook \(pid {kept.owner.pid}\) that goes on "
+    words += f"although {kept.lane.dir} has no run.json; end that run"
     with pytest.raises(LaneError, match=words):
         claim.claim(options(base, lane_id=ID))
     assert {p.name for p in proc.marked(ID)} >= {"sleep"}

@@ -20,7 +20,7 @@ requires = []
 build-backend = "backend"
 backend-path = ["."]
 """
-#: A small build backend, so that no test needs a registry: it leaves files behind as setuptools does, and writes a wheel.
+#: A small build backend, so that no test needs a registry. It leaves files behind as setuptools does; it makes a wheel.
 BACKEND = """
 import pathlib, zipfile
 VERSION = open("VERSION").read().strip()

@@ -8,7 +8,8 @@ import pytest
 from test_lint import load
 
 errors = load("errors")
-CODES = 'CODES: dict[str, tuple[str, str]] = {"lane_taken": ("It is taken.", "Use another."), "no_room": ("It is full.", "Free some.")}\n'
+TABLE = {"lane_taken": ("It is taken.", "Use another."), "no_room": ("It is full.", "Free some.")}
+CODES = f"CODES: dict[str, tuple[str, str]] = {TABLE}\n"
 RAISES = 'raise LaneError("lane_taken", "lane", "x")\nFound(code="no_room")\n'
 
 

@@ -40,7 +40,7 @@ def seen(folder: Path, blame: dict[str, Any] | None = None, **logs: str) -> Evid
             "counters": {},
             "oneshot": False,
         }
-        made.records[name] = SimpleNamespace(**entry, ready_seconds=1.0, members=list, exit_status=lambda lane_dir: 1)  # type: ignore[assignment]
+        made.records[name] = SimpleNamespace(**entry, ready_seconds=1.0, members=list, exit_status=lambda lane_dir: 1)
     vars(made).update(lost=[], qmp={}, serial="")
     return made
 

@@ -12,11 +12,13 @@ from ansible.module_utils.lane.prepare import pip
 
 RETRY = (
     "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by "
-    "'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: "
-    "[Errno -3] Temporary failure in name resolution')': /simple/kerbside/\n"
+    "'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: "
+    "Failed to establish a new connection: [Errno -3] Temporary failure in name resolution')': /simple/kerbside/\n"
 )
-NONE = "ERROR: Could not find a version that satisfies the requirement kerbside==9 (from versions: {})\nERROR: No matching distribution found for kerbside==9\n"
-BOX = "  error: subprocess-exited-with-error\n  \u00d7 Building wheel did not run successfully.\n  \u2570\u2500> [3 lines of output]\n{}\n      [end of output]\n"
+NONE = "ERROR: Could not find a version that satisfies the requirement kerbside==9 (from versions: {})\n"
+NONE += "ERROR: No matching distribution found for kerbside==9\n"
+BOX = "  error: subprocess-exited-with-error\n  \u00d7 Building wheel did not run successfully.\n"
+BOX += "  \u2570\u2500> [3 lines of output]\n{}\n      [end of output]\n"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,8 @@ def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest
 def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "pip.conf"
     config.write_text(
-        "[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n[install]\nuser = true\ndry-run = true\ntrusted-host = i.test\n"
+        "[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n"
+        "[install]\nuser = true\ndry-run = true\ntrusted-host = i.test\n"
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     for name in ("PIP_ROOT", "PIP_TARGET", "PIP_DRY_RUN", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_CONSTRAINT"):

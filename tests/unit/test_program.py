@@ -156,7 +156,8 @@ def test_what_is_not_what_it_says(
     ("script", "code", "component"),
     [
         (
-            "echo 'x: error while loading shared libraries: libasound.so.2: cannot open shared object file' >&2; exit 127",
+            "echo 'x: error while loading shared libraries: libasound.so.2: cannot open shared object file' >&2; "
+            "exit 127",
             "missing_library",
             "host",
         ),
@@ -222,7 +223,8 @@ def test_the_process_tells_what_runs(tmp_path: Path) -> None:
 # --- builds: cargo itself is asked, with packages of a few lines ---
 
 MAIN = 'fn main() { println!("ryll v9.9.9 (%s)"); }\n'
-MANIFEST = '[package]\nname = "ryll"\nversion = "9.9.9"\nedition = "2021"\n[features]\ndefault = ["gui"]\ngui = []\nloud = []\n'
+MANIFEST = '[package]\nname = "ryll"\nversion = "9.9.9"\nedition = "2021"\n'
+MANIFEST += '[features]\ndefault = ["gui"]\ngui = []\nloud = []\n'
 needs_cargo = pytest.mark.skipif(not command.find_program("cargo"), reason="cargo is not installed")
 
 
@@ -246,7 +248,7 @@ def test_a_tree_is_built_as_it_is_whatever_the_caller_has_set(
     home = tmp_path / "cargo-home"  # the real one by HOME, and a configuration there that breaks any build
     home.mkdir()
     (home / "config.toml").write_text(
-        '[build]\ntarget = "no-such-target"\nrustc-wrapper = "/no/wrapper"\nrustflags = ["--no-flag"]\ntarget-dir = "/no"\n'
+        '[build]\ntarget = "no-target"\nrustc-wrapper = "/no/wrapper"\nrustflags = ["--no-flag"]\ntarget-dir = "/no"\n'
     )
     for name, value in {
         "CARGO_HOME": home,
@@ -329,13 +331,15 @@ def cargo_said(text: str) -> LaneError:
     [
         ("error: linker `cc` not found\n  |\n  = note: No such file or directory (os error 2)", "no_compiler", "host"),
         (
-            "thread 'main' panicked:\nfailed to execute command: No such file or directory\nis `cmake` not installed?\nerror: failed to run",
+            "thread 'main' panicked:\nfailed to execute command: No such file or directory\n"
+            "is `cmake` not installed?\nerror: failed to run",
             "no_compiler",
             "host",
         ),
         ("error occurred: Failed to find tool. Is `c++` installed?", "no_compiler", "host"),
         (
-            "error: failed to get `x`\nCaused by:\n  [6] Could not resolve hostname (Could not resolve host: index.test)",
+            "error: failed to get `x`\nCaused by:\n"
+            "  [6] Could not resolve hostname (Could not resolve host: index.test)",
             "crates_unreachable",
             "environment",
         ),
@@ -372,7 +376,8 @@ def test_of_the_callers_cargo_only_the_registries_count(tmp_path: Path, monkeypa
     monkeypatch.setenv("CARGO_NET_OFFLINE", "true")
     monkeypatch.setenv("CARGO_PROFILE_RELEASE_DEBUG", "true")
     assert rust.environment(None, work)["CARGO_HOME"] == str(home)
-    reach = '[source.crates-io]\nreplace-with = "mirror"\n[source.mirror]\ndirectory = "vendor"\n[net]\nretry = 3\ngit-fetch-with-cli = true\n'
+    reach = '[source.crates-io]\nreplace-with = "mirror"\n[source.mirror]\ndirectory = "vendor"\n'
+    reach += "[net]\nretry = 3\ngit-fetch-with-cli = true\n"
     (home / "config.toml").write_text(reach)
     assert rust.environment(None, work)["CARGO_HOME"] == str(home)
     (home / "config.toml").write_text(reach + '[build]\nrustc-wrapper = "x"\n[profile.release]\nopt-level = 0\n')

@@ -18,8 +18,8 @@ from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_opt
 from ansible.module_utils.lane.programs.readiness import Ready
 from lanes import TestLane
 
-LISTENER = "import socket,time; s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('127.0.0.1', {})); s.listen(); time.sleep(60)"
-SERVER = "import http.server; http.server.HTTPServer(('127.0.0.1', {}), http.server.SimpleHTTPRequestHandler).serve_forever()"
+LISTENER = "import socket,time; s=socket.create_server(('127.0.0.1', {})); time.sleep(60)"
+SERVER = "from http.server import *; HTTPServer(('127.0.0.1', {}), SimpleHTTPRequestHandler).serve_forever()"
 SLOW_SERVER = (
     "import socket,time; s=socket.create_server(('127.0.0.1', {0})); time.sleep(1.5); s.close(); "
     + SERVER.replace("{}", "{0}")
@@ -90,7 +90,8 @@ def test_a_stranger_on_its_port_is_named_and_is_not_readiness(lane: TestLane, po
 
 def test_a_missed_limit_names_the_limit_its_variable_and_how_busy_the_machine_was(lane: TestLane) -> None:
     error = failure(lane, lane.program("sleeper", FOREVER, ready=Ready(log="never"), limit=0.3))
-    words = r"sleeper did not write 'never' to its log within 0\.3 s .*; the machine's load is [\d.]+ on \d+ processor.*; see .* lane_start_limit"
+    words = r"sleeper did not write 'never' to its log within 0\.3 s .*; the machine's load is [\d.]+ on \d+ processor"
+    words += ".*; see .* lane_start_limit"
     assert error.code == "program_not_ready"
     with pytest.raises(LaneError, match=words):
         raise error
@@ -183,7 +184,8 @@ def test_after_waits_and_the_others_run_side_by_side(lane: TestLane) -> None:
 def test_a_program_whose_first_thread_is_gone_has_not_ended(lane: TestLane) -> None:
     """The kernel calls it a zombie while its other threads go on and hold its sockets."""
     number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # exit(2) of this thread alone
-    code = f"import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); ctypes.CDLL(None).syscall({number}, 0)"
+    code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+    code += f"ctypes.CDLL(None).syscall({number}, 0)"
     pid = lane.start(lane.program("half", "", argv=python(code)))["programs"]["half"]["pid"]
     until = time.monotonic() + 5
     while (found := proc.read(pid)) and found.state != "Z" and time.monotonic() < until:

@@ -191,8 +191,8 @@ def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> No
     assert (failure.code, failure.component) == ("program_ended", "kerbside")
 
 
-#: (code, component) of a failure; whether ryll has a picture, or the end of its log when it has ended; whether the second ryll's picture
-#: is right, look by look; and code and component after that look, None where there is no reason for one.
+#: (code, component) of a failure; whether ryll has a picture, or the end of its log when it has ended; whether the
+#: second ryll's picture is right, look by look; code and component after that look, None where none is needed.
 LOOKS: dict[str, tuple[tuple[str, str], bool | str | None, list[bool], tuple[str, str] | None]] = {
     "a picture that is right without the proxy": (
         ("picture_differs", "ryll"),

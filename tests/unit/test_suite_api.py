@@ -158,9 +158,8 @@ def test_api_and_database_have_the_same_audit(
     failure: tuple[str | None, str | None],
 ) -> None:
     python = Path(lane.place.database_python)
-    python.write_text(
-        f"#!/bin/sh\n[ $5 = UUID ] || exit 3\n{'exit 1' if stored is None else f'echo {json.dumps(json.dumps(stored))}'}\n"
-    )
+    answer = "exit 1" if stored is None else f"echo {json.dumps(json.dumps(stored))}"
+    python.write_text(f"#!/bin/sh\n[ $5 = UUID ] || exit 3\n{answer}\n")
     python.chmod(0o700)
     audited(lane, ROWS, total)
     assert outcome(lane, {"audit": {"same_in_database": True}, **SOON}) == failure

@@ -26,7 +26,8 @@ KERBSIDE = f"""#!{sys.executable}
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
 (here / "asked").write_text(pathlib.Path(sys.argv[3]).read_text())
-sys.exit(here.joinpath("reply").read_text() if here.joinpath("fails").exists() else print(here.joinpath("reply").read_text()))
+reply = (here / "reply").read_text()
+sys.exit(reply if (here / "fails").exists() else print(reply))
 """
 
 

@@ -36,7 +36,7 @@ def lane(tmp_path: Path) -> Lane:
         "KERBSIDE_B": "2",
         "KERBSIDE_PROXY_BIN": "/proxy",
     }
-    made.described = {"daemon": Program("daemon", "kerbside", ("x",), "x", env=env)}  # type: ignore[attr-defined]
+    made.described = {"daemon": Program("daemon", "kerbside", ("x",), "x", env=env)}
     made.run.lane_id = 1
     return made
 

@@ -38,8 +38,8 @@ for one in json.loads({does!r}):
 time.sleep(60)
 """
 RED, BLUE, TLS = [255, 0, 0], [0, 0, 255], "error-tls"
-#: What the client does, how it is to be refused, within how many seconds; code and words of what comes of it, and whether the guest has a
-#: digest that fits.
+#: What the client does, how it is to be refused, within how many seconds; code and words of what comes of it, and
+#: whether the guest has a digest that fits.
 DOES: dict[str, tuple[list[Any], str | None, float, tuple[str | None, str, bool | None]]] = {
     "qemu's picture": ([RED], None, 30, (None, "4x2, right", None)),
     "another picture": ([BLUE], None, 30, ("picture_differs", "a picture of 4x2, and qemu draws another", None)),

@@ -195,20 +195,20 @@ def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, monke
     monkeypatch.setattr(FakeLink, "kept", [])
     monkeypatch.setattr(latency, "Link", Mouse)
     play = SimpleNamespace(lane=lane)
-    found = latency.acknowledgements(play, True, 2)  # type: ignore[arg-type]
+    found = latency.acknowledgements(play, True, 2)
     main, inputs = FakeLink.kept
     assert len(found) == 2 and all(0 <= one < 5 for one in found)
     assert (main.port, main.ca, main.did) == (17900, "CA", [("link", 1, "good", 0)])
     assert inputs.did == [("link", 3, "good", 77), *([("send", 111, bytes(10), None)] * 4 + ["receive"] * 2) * 2]
-    latency.acknowledgements(play, False, 1)  # type: ignore[arg-type]
+    latency.acknowledgements(play, False, 1)
     assert (FakeLink.kept[2].port, FakeLink.kept[2].ca, FakeLink.kept[2].did) == (17904, None, [("link", 1, TICKET, 0)])
-    latency.acknowledgements(play, False, 1, port=9)  # type: ignore[arg-type]
+    latency.acknowledgements(play, False, 1, port=9)
     assert FakeLink.kept[4].port == 9
     monkeypatch.setattr(Mouse, "sending", LinkClosed("x"))
     assert outcome(lane, {"acknowledged": {}}) == ("link_wrong", "proxy")
     for proxied, words in ((True, "through the proxy"), (False, "directly to qemu")):
         with pytest.raises(Unmet, match=words):
-            latency.acknowledgements(play, proxied, 1)  # type: ignore[arg-type]
+            latency.acknowledgements(play, proxied, 1)
 
 
 @pytest.mark.parametrize(

@@ -216,8 +216,8 @@ def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane: LaneStage
         SimpleNamespace(lane=lane),
         suite.checks[0].steps[0],
     )
-    control.remove_console(play, step, {"of": "k"}, 0)  # type: ignore[arg-type]
-    control.move_console(play, step, {"of": "m", "to": "b"}, 0)  # type: ignore[arg-type]
+    control.remove_console(play, step, {"of": "k"}, 0)
+    control.move_console(play, step, {"of": "m", "to": "b"}, 0)
     first, moved = text(lane, "sources.yaml").splitlines()
     (console,) = json.loads(moved[2:])["consoles"]
     assert first == "# - lane" and (console["name"], console["insecure_port"]) == ("m", 17906)
@@ -235,7 +235,7 @@ def test_without_a_daemon_nobody_would_reread_the_sources(lane: LaneStage) -> No
     lane.settle(suite, "pocket")
     records.remove(lane.place.lane_dir, ["daemon"])
     with pytest.raises(LaneError) as caught:
-        control.remove_console(SimpleNamespace(lane=lane), suite.checks[0].steps[0], {"of": "k"}, 0)  # type: ignore[arg-type]
+        control.remove_console(SimpleNamespace(lane=lane), suite.checks[0].steps[0], {"of": "k"}, 0)
     assert caught.value.code == "program_not_running"
     lane.stop_machines()
 
@@ -365,7 +365,7 @@ def test_a_check_fails_by_the_program_that_is_lost_meanwhile(
             time.sleep(0.01)
 
     steps = ({"connect": {"direct": True}}, {"kill": {}}, {"serial": {"line": "no"}, "within": 0.01})
-    assert outcome(lane, *steps, actors={"kill": plan.Actor({}, kill)}) == failure  # type: ignore[arg-type]
+    assert outcome(lane, *steps, actors={"kill": plan.Actor({}, kill)}) == failure
 
 
 WRONG, LOST = ("program_end_wrong", "lane"), ("program_ended", "kerbside")
@@ -395,7 +395,7 @@ def test_a_program_runs_or_has_ended_as_asked(
         if failure == LOST
         else ({"process": options, "within": 0.3},)
     )
-    assert outcome(lane, *steps, actors={"kill": kill}) == failure  # type: ignore[arg-type]
+    assert outcome(lane, *steps, actors={"kill": kill}) == failure
 
 
 def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane: LaneStage) -> None:
@@ -405,7 +405,7 @@ def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane: LaneStage) ->
         {"process": {"name": "daemon", "exits": 143}, "within": 30},
         {"serial": {"line": "no"}, "within": 0.01},
     )
-    assert outcome(lane, *steps, actors={"kill": kill}) == ("serial_line_missing", "guest")  # type: ignore[arg-type]
+    assert outcome(lane, *steps, actors={"kill": kill}) == ("serial_line_missing", "guest")
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:

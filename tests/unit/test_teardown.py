@@ -222,13 +222,13 @@ def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) 
     while (found := proc.read(child)) and found.alive:
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
+    assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL
 
 
 def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane: TestLane) -> None:
     done = lane.start(lane.program("daemon", "exec sleep 60"))
     pid = done["programs"]["daemon"]["pid"]
-    os.kill(records.record(lane.dir, "daemon").group, signal.SIGKILL)  # type: ignore[union-attr]
+    os.kill(records.record(lane.dir, "daemon").group, signal.SIGKILL)
     time.sleep(0.1)
     assert proc.read(pid)
     assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["daemon"]

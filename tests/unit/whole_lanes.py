@@ -242,7 +242,7 @@ class Started:
         return [at for line, at in zip(self.lines, self.times, strict=False) if line.startswith("TASK [")]
 
     def wait_for_task(self, number: int, limit: float, log: Callable[[], str] = lambda: "") -> bool:
-        """True when task `number` (from 1) has begun, by output or Ansible's log; False when the command ended before."""
+        """True when task `number` (from 1) has begun, by output or Ansible's log; False when the command has ended."""
         end = time.monotonic() + limit
         with self._new:
             while max(len(self.tasks()), log().count("TASK [")) < number:
