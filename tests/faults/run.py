@@ -199,9 +199,8 @@ class Runner:
         evidence = self.artifacts / f"between-{lane.id}"
         played = lane.play("lane.yml", evidence, tags)
         self.good_runs += 1
-        if (
-            smoke := played.when(r"TASK .smoke : Get a fresh")
-        ) and played.green:  # the start of Ansible and a repair take their time before it
+        # The start of Ansible and a repair take their time before it.
+        if (smoke := played.when(r"TASK .smoke : Get a fresh")) and played.green:
             self.slowness[lane.id] = max(1.0, (played.verdict_at - smoke) / USUAL)
             self.slowest = max(self.slowest, self.slowness[lane.id])
         if played.green:
@@ -265,9 +264,8 @@ class Runner:
         it.
         """
         while time.time() < begun + 120:
-            for root in (
-                f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]
-            ):  # in whatever mount namespace the lane has
+            # In whatever mount namespace the lane has.
+            for root in (f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]):
                 entry = records.record(root + lane_dir, program)
                 said = (
                     replace(entry, log=root + entry.log).log_lines()

@@ -126,9 +126,8 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
         if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
             yield f"expected {option} to have no_log in argument_spec, true or false, for its name sounds like a secret"
         facts = ["required", "default", "choices", "aliases"]
-        if not callable(
-            real.get("type")
-        ):  # a function takes such a value apart; its own tests hold it to its documentation
+        # A function takes such a value apart; its own tests hold it to its documentation.
+        if not callable(real.get("type")):
             facts += ["type", "elements"]
             yield from compare(
                 real.get("options") or {},

@@ -123,9 +123,9 @@ class Lane:
                 else [{"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}]
             )
             path = self.scratch / f"play{len(self.played)}.yml"
-            path.write_text(json.dumps(plays), encoding="utf-8")  # JSON is YAML
+            path.write_text(json.dumps(plays))  # JSON is YAML
         given = self.scratch / f"vars{len(self.played)}.json"
-        given.write_text(json.dumps({**self.vars, **extra_vars}), encoding="utf-8")
+        given.write_text(json.dumps({**self.vars, **extra_vars}))
         command = around([sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args])
         with subprocess.Popen(
             command,
@@ -225,9 +225,8 @@ def parse(rc: int, stdout: str, stderr: str) -> Played:
 def own_lane(scratch: Path) -> Iterator[Lane]:
     """A lane that may be left up: it is taken down at the end, and what stays in spite of that is a failure."""
     with lane_ids(1) as (number,):
-        home = Path(
-            tempfile.mkdtemp(prefix="kl-", dir="/tmp")
-        )  # a unix socket's path holds 107 bytes; pytest's own folders are too long
+        # A unix socket's path holds 107 bytes; pytest's own folders are too long.
+        home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))
         made = Lane(number, home / "d", home / "artifacts", scratch)
         try:
             yield made

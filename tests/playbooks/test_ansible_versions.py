@@ -24,13 +24,11 @@ def checkout_on(version: str, home: Path) -> Path:
     copy_checkout(home)
     other = {
         found[1]: found[0]
-        for found in PACKAGE.finditer((ROOT / f"tests/requirements/ansible-{version}.txt").read_text(encoding="utf-8"))
+        for found in PACKAGE.finditer((ROOT / f"tests/requirements/ansible-{version}.txt").read_text())
     }
-    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    pinned = (ROOT / "requirements.txt").read_text()
     assert set(other) <= {found[1] for found in PACKAGE.finditer(pinned)}
-    (home / "requirements.txt").write_text(
-        PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned), encoding="utf-8"
-    )
+    (home / "requirements.txt").write_text(PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned))
     return home
 
 
@@ -75,9 +73,8 @@ def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
         ]
         result = json.loads((tree.path / f"srv/lane/artifacts/lane-{number}/result.json").read_text())
         assert result["versions"]["ansible"].startswith(f"{NEWEST}.")
-        assert tree.chosen() - had == packages_of_a_lane("debian-13") | {
-            "python3-apt"
-        }  # which Ansible's apt module brings along
+        # Which Ansible's apt module brings along.
+        assert tree.chosen() - had == packages_of_a_lane("debian-13") | {"python3-apt"}
         assert tree.run("dpkg", "--purge", spice).returncode == 0
         red = tree.run(*command, "-e", "lane_guest=nobody", limit=300)
         assert red.returncode == 2 and red.stdout.splitlines()[-1].startswith("LANE FAIL environment: "), red.stdout[

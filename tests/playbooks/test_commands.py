@@ -91,7 +91,7 @@ NOT_HERE = {
     r"uv pip compile \S+ requirements(-dev)?\.in -o .*": "needs uv and the package index, when a requirement changes",
 }
 #: Refused, as tests/playbooks/test_usage.py sees.
-WRONG = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| ", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"))
+WRONG = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| ", (ROOT / "docs/command-line.md").read_text())
 #: Programs that begin a command though a machine need not have them.
 ELSEWHERE = ("source", "docker", "git", "pre-commit", "uv")
 
@@ -144,9 +144,7 @@ def unlisted(found: Iterable[Command]) -> list[str]:
     return [f"{command.place}: {command.text}" for command in found if not listed(command.text)]
 
 
-FOUND = [
-    command for page in PAGES for command in commands(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)))
-]
+FOUND = [command for page in PAGES for command in commands(page.read_text(), str(page.relative_to(ROOT)))]
 TEXTS = list(dict.fromkeys(command.text for command in FOUND))
 
 
@@ -164,7 +162,7 @@ def test_the_lists_have_nothing_that_no_page_has() -> None:
 def test_the_test_that_is_named_is_there(named: str) -> None:
     file, name = named.split("::")
     found = [path for folder in ("tests", "tools") for path in (ROOT / folder).rglob(file)]
-    assert any(f"\ndef {name}(" in path.read_text(encoding="utf-8") for path in found)
+    assert any(f"\ndef {name}(" in path.read_text() for path in found)
 
 
 @pytest.mark.parametrize(
@@ -247,5 +245,5 @@ def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
 def written(lane: Any, folder: Path) -> Path:
     """A file with what makes a command the lane of this test."""
     file = folder / "vars.json"
-    file.write_text(json.dumps(lane.vars), encoding="utf-8")
+    file.write_text(json.dumps(lane.vars))
     return file

@@ -116,9 +116,8 @@ def see_logs(lane: Any) -> subprocess.Popen[str]:
     assert "Starting gunicorn" in api and "kerbside_proxy" not in api
     wrong = verb(lane, "logs", "nobody")
     assert wrong.returncode == 2
-    made = (
-        ["database_install", "database_made", "schema"] if (lane.dir / "logs/schema.log").exists() else []
-    )  # the database, when the cache had none
+    # The database, when the cache had none.
+    made = ["database_install", "database_made", "schema"] if (lane.dir / "logs/schema.log").exists() else []
     said, _, parts = wrong.stderr.strip().partition("; use one of ")
     assert said == "lane: there is no part nobody"
     assert {"api", "daemon", "database", "proxy", "qemu", "serial", "token", *made} <= set(parts.split(", "))

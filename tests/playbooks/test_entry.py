@@ -51,7 +51,7 @@ def few(tmp_path: Path) -> Path:
 def fake(folder: Path, name: str, script: str) -> None:
     path = folder / name
     path.unlink(missing_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
 
 
@@ -176,7 +176,7 @@ def test_a_log_of_ones_own_is_left_to_ansible(ready: Checkout, tmp_path: Path) -
 def test_no_stdin_no_home_and_another_folder_with_packages_of_the_same_names(ready: Checkout, tmp_path: Path) -> None:
     for name in ("tools", "ansible"):
         tmp_path.joinpath(name).mkdir()
-        tmp_path.joinpath(name, "__init__.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
+        tmp_path.joinpath(name, "__init__.py").write_text("raise SystemExit('not this one')")
     ran = ready.run(around=("env", "-u", "HOME", "sh", "-c", 'exec "$0" "$@" <&-'), cwd=tmp_path, STUB_VERDICT="pass")
     assert ran.returncode == 0, ran.stderr
     told = ready.tell()
@@ -219,7 +219,7 @@ def test_a_signal_reaches_ansible_and_the_last_line_says_so(
         command, env=ready.environment(STUB_WAIT="1"), text=True, start_new_session=True, **out
     ) as process:
         limit = time.monotonic() + 60
-        while not ready.told.exists() or not ready.told.read_text(encoding="utf-8").endswith("}"):
+        while not ready.told.exists() or not ready.told.read_text().endswith("}"):
             assert time.monotonic() < limit and process.poll() is None
             time.sleep(0.02)
         told = ready.tell()
@@ -273,7 +273,7 @@ def test_what_is_not_whole_or_not_current_is_made_anew(fresh: Checkout) -> None:
     assert "making .venv" in fresh.run(STUB_VERDICT="pass").stderr
     # Other requirements; what the old ones installed is gone.
     (fresh.venv / "left-over").touch()
-    with (fresh.path / "requirements.txt").open("a", encoding="utf-8") as file:
+    with (fresh.path / "requirements.txt").open("a") as file:
         file.write("# changed\n")
     assert "making .venv" in fresh.run(STUB_VERDICT="pass").stderr
     assert not (fresh.venv / "left-over").exists()
@@ -294,7 +294,7 @@ def test_what_is_not_whole_or_not_current_is_made_anew(fresh: Checkout) -> None:
 )
 def test_a_wrong_or_missing_hash_is_refused_and_not_kept(fresh: Checkout, old: str, new: str, words: str) -> None:
     requirements = fresh.path / "requirements.txt"
-    requirements.write_text(re.sub(old, new, requirements.read_text(encoding="utf-8")), encoding="utf-8")
+    requirements.write_text(re.sub(old, new, requirements.read_text()))
     ran = fresh.run()
     assert ran.returncode == 2
     assert words in ran.stderr
@@ -327,7 +327,7 @@ def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: 
         ("raise OSError('no room')", "internal error: OSError: no room\n"),
     )
     for more, words in broken:
-        with (fresh.path / "tools/venv.py").open("a", encoding="utf-8") as file:
+        with (fresh.path / "tools/venv.py").open("a") as file:
             file.write(f"\ndef clean_environment(was=clean_environment):\n    {more or 'was()'}\n")
         ran = fresh.run(PATH=str(few))
         assert (ran.returncode, ran.stdout) == (2, "")
@@ -402,7 +402,7 @@ def test_python_without_venv_is_completed_by_apt(fresh: Checkout, few: Path, tmp
     ran = fresh.run(PATH=str(few), STUB_VERDICT="pass")
     assert ran.returncode == 0, ran.stderr
     assert "lane: installing python3-venv by apt-get\n" in ran.stderr
-    said = asked.read_text(encoding="utf-8").splitlines()
+    said = asked.read_text().splitlines()
     assert [line for line in said if line != "sudo"] == [
         "-q update",
         "install -y python3-venv -q -o DPkg::Lock::Timeout=300",

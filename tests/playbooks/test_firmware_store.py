@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TAGS = ("--tags", "kvm_probe,deps,sextant_vm")
 STORE = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-BANNER = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]["pocket"]["banner"]
+BANNER = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text())["guests"]["pocket"]["banner"]
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from machines import Machine, machine
 from whole_lanes import ROOT, SIGNALS, Started
 
 pytestmark = pytest.mark.slow
-PACKAGES = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
+PACKAGES = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text())["__deps_packages"]
 NEEDS = ("qemu", "qemu_img", "spice", "firmware", "mariadbd", "mariadb", "venv", "libasound")
 GONE = 30.0  #: seconds from the end of the controller until nothing of a lane is left on another machine
 BUSY = 2  #: a busy machine
@@ -48,7 +48,7 @@ class Command:
             "lane_artifacts_dir": f"{folder}/artifacts/{{{{ inventory_hostname }}}}",
             "lane_summary_dir": f"{folder}/artifacts",
         }
-        self.inventory.write_text(json.dumps({"lane": {"vars": self.common, "hosts": hosts}}), encoding="utf-8")
+        self.inventory.write_text(json.dumps({"lane": {"vars": self.common, "hosts": hosts}}))
 
     def start(self, *words: str) -> Started:
         kept = {
@@ -175,7 +175,7 @@ def test_a_lane_is_gone_soon_after_its_controller(two: tuple[Machine, Machine], 
     with lane_ids(2) as (one, other):
         command = Command(tmp_path, {})
         given = tmp_path / "vars.json"
-        given.write_text(json.dumps({**command.common, **bookworm.ssh}), encoding="utf-8")
+        given.write_text(json.dumps({**command.common, **bookworm.ssh}))
         machines = ",".join(f"{place.user}@127.0.0.1:{place.port}" for place in two)
         run = command.start(
             "fleet",

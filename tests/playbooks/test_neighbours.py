@@ -88,9 +88,8 @@ def open_in(lane_dir: Path) -> set[str]:
     """What others than the owner have rights on, but for PUBLIC."""
     found: set[str] = set()
     for root, folders, names in os.walk(lane_dir):
-        folders[:] = [
-            name for name in folders if name not in ("db", "tmp")
-        ]  # mariadbd's and Ansible's own affair, behind a door that is closed
+        # mariadbd's and Ansible's own affair, behind a door that is closed.
+        folders[:] = [name for name in folders if name not in ("db", "tmp")]
         with suppress(OSError):  # it is gone meanwhile
             paths = [Path(root), *(Path(root, name) for name in names if name not in PUBLIC)]
             found |= {str(path) for path in paths if path.lstat().st_mode & 0o077 and not path.is_socket()}

@@ -87,7 +87,7 @@ def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> 
         name: {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
         for name in ("one", "two")
     }
-    inventory.write_text(json.dumps({"lane": {"hosts": hosts}}), encoding="utf-8")
+    inventory.write_text(json.dumps({"lane": {"hosts": hosts}}))
     own = f"{lane.artifacts}/{{{{ inventory_hostname }}}}"
     both = lane.run("playbooks/lane.yml", "-i", str(inventory), lane_artifacts_dir=own)
     assert both.rc == 2, both
@@ -205,9 +205,8 @@ def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
         run = Started(["timeout", "--signal=INT", str(delay), *place.script("--check")], place.environment())
         status = run.wait(60)
         assert "Traceback" not in run.text, f"after {delay} s: {run.text}"
-        assert status in (0, 124), (
-            run.text
-        )  # done before, or timeout's own; without a line if sh had not read the script yet
+        # Done before, or timeout's own; without a line if sh had not read the script yet.
+        assert status in (0, 124), run.text
         assert (
             status == 0
             or not run.lines

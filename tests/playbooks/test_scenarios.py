@@ -22,7 +22,7 @@ UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 SCENARIOS = [
     yaml.safe_load(block)[0]
     for block in re.findall(
-        r"<!-- scenario -->\n```yaml\n(.*?)```", (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8"), re.DOTALL
+        r"<!-- scenario -->\n```yaml\n(.*?)```", (ROOT / "docs/ryll_session.md").read_text(), re.DOTALL
     )
 ]
 pytestmark = pytest.mark.slow
@@ -70,9 +70,7 @@ def fresh_ryll(lane) -> list[dict]:
 
 def examples(pictures: Path) -> list[dict]:
     """The module's own, on the lane's socket."""
-    text = re.search(
-        r'EXAMPLES = r"""\n(.*?)"""', (ROOT / "library/ryll_session.py").read_text(encoding="utf-8"), re.DOTALL
-    )[1]
+    text = re.search(r'EXAMPLES = r"""\n(.*?)"""', (ROOT / "library/ryll_session.py").read_text(), re.DOTALL)[1]
     return yaml.safe_load(
         text.replace("/tmp/lane/ryll.sock", "'{{ lane_control_socket }}'").replace("/tmp/lane", str(pictures))
     )

@@ -109,10 +109,8 @@ def carry_out(kill: Kill, number: int) -> Kill:
             result = json.loads((place.artifacts / "result.json").read_text())
             kill.phase = result["blame"]["phase"] if result["blame"] else "after teardown"
             code = (result["blame"] or {}).get("code")
-            if result["verdict"] == "error" and code not in (
-                "aborted",
-                "owner_gone",
-            ):  # owner_gone: the claim saw that the script was killed
+            # owner_gone: the claim saw that the script was killed.
+            if result["verdict"] == "error" and code not in ("aborted", "owner_gone"):
                 left.append(f"result.json blames {result['blame']}")
         elif claimed:
             left.append("no result.json")
@@ -124,9 +122,8 @@ def carry_out(kill: Kill, number: int) -> Kill:
             and "TASK [" not in (log.read_text() if log.exists() else "")
         ):
             left.append(f"no word of Ansible in the artifacts, but {result['blame']}")
-        if (
-            not claimed or result.get("verdict") == "pass"
-        ):  # there was no lane yet, or none any more: what is left is Ansible's and the script's
+        # There was no lane yet, or none any more: what is left is Ansible's and the script's.
+        if not claimed or result.get("verdict") == "pass":
             left = [
                 trace
                 for trace in left

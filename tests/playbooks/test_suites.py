@@ -13,9 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
-EXAMPLE = re.search(
-    r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(encoding="utf-8"), re.DOTALL
-)
+EXAMPLE = re.search(r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(), re.DOTALL)
 #: All its steps are as wanted, and qemu is gone.
 QUIT = (
     "{suite: mine, guests: [pocket], checks: [{name: hello, steps: [{qemu: {execute: quit}}, {wait: {seconds: 1}}]}]}"

@@ -97,9 +97,8 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
     assert "kerbside" in {name for name, _, _ in live}
     assert all(len(f"{name:11} {seconds:>6} s ...  {said}") < 80 for name, seconds, said in live)
     assert any(said.endswith(": tables") for _, _, said in live), live
-    assert not [
-        said for name, _, said in live if name == "kerbside" and "pocket-sextant" in said
-    ]  # the guest speaks meanwhile
+    # The guest speaks meanwhile.
+    assert not [said for name, _, said in live if name == "kerbside" and "pocket-sextant" in said]
     assert re.fullmatch(rf"\x1b\[0;32mLANE PASS lane {place.id}: .* s\x1b\[0m", run.lines[-1])
     assert len(seen) == len(expected) + 2
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROWS = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| (.+) \|$", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"))
+ROWS = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| (.+) \|$", (ROOT / "docs/command-line.md").read_text())
 WRITES = re.compile(r"\./lane( -.*| (up|smoke|suites)\b.*)")
 
 

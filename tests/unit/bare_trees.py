@@ -60,7 +60,7 @@ def obstacle() -> str:
 
 def apt_knows() -> tuple[str, str]:
     """(the machine's codename, its apt sources as lines of address, suite and component)."""
-    codename = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(encoding="utf-8"))
+    codename = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text())
     command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
     return codename[1] if codename else "", subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -108,9 +108,7 @@ def pip_cache() -> str:
 
 def packages_of_a_lane(release: str) -> set[str]:
     """The packages of a lane that builds no product and plays no suite."""
-    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))[
-        "__deps_packages"
-    ]
+    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text())["__deps_packages"]
     return {
         package
         for need, packages in table[release].items()
@@ -180,9 +178,8 @@ def furnish(release: str, root: Path) -> Path:
     listed = sources(codename, *apt_knows())
     said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
     settings = [line for line in said.splitlines() if APT_SETTINGS.match(line)]
-    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + [
-        "--dpkgopt=force-unsafe-io"
-    ]  # a tree whose power is cut is of no use
+    # A tree whose power is cut is of no use.
+    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + ["--dpkgopt=force-unsafe-io"]
     command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=python3", *options, codename]
     key = sha256("\n".join([*command, listed, time.strftime("%G-%V")]).encode()).hexdigest()[:12]
     store = KEPT / f"{release}-{key}"
@@ -210,7 +207,7 @@ def furnish(release: str, root: Path) -> Path:
     if trusted := certificates():
         shutil.copyfile(trusted, root / CERTIFICATES[1:])
         lines.append(f"cert = {CERTIFICATES}\n")
-    (root / "etc/pip.conf").write_text("".join(["[global]\n", *lines]), encoding="utf-8")
+    (root / "etc/pip.conf").write_text("".join(["[global]\n", *lines]))
     (root / "root/.cache/pip").mkdir(parents=True)
     return store
 
@@ -247,7 +244,7 @@ def sweep() -> None:
 
 def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
     """Remove a tree, unless something is mounted in it: that would be emptied as well."""
-    places = [line.split()[4] for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
+    places = [line.split()[4] for line in Path(mounts).read_text().splitlines()]
     places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
     inside = [place for place in places if place.startswith(f"{base}/")]
     assert not inside, (

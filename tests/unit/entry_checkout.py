@@ -75,15 +75,13 @@ class Checkout:
         shutil.copy2(ROOT / "lane", self.path)
         for name in ("tools", "module_utils", "roles"):
             shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
-        self.path.joinpath("requirements-dev.txt").write_text(
-            wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8"
-        )
+        self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS))
+        self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}))
         self.path.joinpath("tests/faults").mkdir(parents=True)
         shutil.copy2(ROOT / "tests/faults/catalogue.yml", self.path / "tests/faults")
         for script in ("tests/faults/run.py", "tools/bench.py", "tools/run_tests.py"):
             needed = ", devstub" if script == "tools/run_tests.py" else ""
-            self.path.joinpath(script).write_text(f"import sys{needed}; print('ran', sys.argv)\n", encoding="utf-8")
+            self.path.joinpath(script).write_text(f"import sys{needed}; print('ran', sys.argv)\n")
 
     @property
     def venv(self) -> Path:
@@ -110,5 +108,5 @@ class Checkout:
 
     def tell(self) -> dict[str, Any]:
         """What the stub was called with."""
-        told: dict[str, Any] = json.loads(self.told.read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads(self.told.read_text())
         return told

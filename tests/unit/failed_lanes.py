@@ -28,7 +28,7 @@ def stamp(seconds: float = 0.0) -> str:
 
 def write(lane: TestLane, name: str, *lines: str) -> None:
     """Lines at the end of a program's log."""
-    with open(f"{lane.dir}/logs/{name}.log", "a", encoding="utf-8") as file:
+    with open(f"{lane.dir}/logs/{name}.log", "a") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import Run
 from ansible.module_utils.lane.lifecycle import claim, proc
 from ansible.module_utils.lane.programs import program, start, stop
@@ -52,6 +54,16 @@ def options(base: str, **more: object) -> claim.Options:
         **more,
     }
     return claim.Options(**values)
+
+
+@contextmanager
+def lane_error(
+    code: str, component: str | None = None, match: str | None = None
+) -> Iterator[pytest.ExceptionInfo[LaneError]]:
+    """Expect a LaneError of this code, which blames this component, if one is given."""
+    with pytest.raises(LaneError, match=match) as caught:
+        yield caught
+    assert (caught.value.code, caught.value.component) == (code, component or caught.value.component)
 
 
 @contextmanager

@@ -91,9 +91,8 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
     with bare_tree(release) as tree:
         install(tree, "openssh-server", *packages)
         if user != "root":
-            tree.run(
-                "useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user
-            )  # without one the account is locked for sshd
+            # Without one the account is locked for sshd.
+            tree.run("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user)
         key = folder / "key"
         if not key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -106,8 +105,8 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         hosts = folder / "known_hosts"
-        public = (tree.path / "etc/ssh/ssh_host_ed25519_key.pub").read_text(encoding="utf-8")
-        with hosts.open("a", encoding="utf-8") as file:
+        public = (tree.path / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
+        with hosts.open("a") as file:
             file.write(f"[127.0.0.1]:{port} {public}")
         options = ["-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password"]
         command = tree.beside(["chroot", str(tree.path), "/usr/sbin/sshd", "-D", "-p", str(port), *options])

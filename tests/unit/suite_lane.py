@@ -199,7 +199,7 @@ def says(lane: Lane, *lines: str) -> plan.Actor:
     """An actor that has the guest say these lines."""
 
     def speak(*_: Any) -> None:
-        with open(lane.place.serial_log, "a", encoding="utf-8") as file:
+        with open(lane.place.serial_log, "a") as file:
             file.write("".join(f"{line}\r\n" for line in lines))
 
     return plan.Actor({}, speak)

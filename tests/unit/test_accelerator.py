@@ -172,11 +172,8 @@ for line in f:
 @pytest.mark.parametrize(
     ("states", "state", "words"),
     [
-        (
-            ("running", "internal-error"),
-            "firmware_dies",
-            "the firmware dies under KVM: QMP says internal-error ",
-        ),  # as seen with qemu 7.2 under broken KVM
+        # As seen with qemu 7.2 under broken KVM.
+        (("running", "internal-error"), "firmware_dies", "the firmware dies under KVM: QMP says internal-error "),
         (("prelaunch",), "not_running", "KVM never started the processor: QMP says prelaunch "),
         (
             ("prelaunch", "running", "guest-panicked"),
@@ -208,9 +205,8 @@ def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_outp
         found.reason
         == "qemu with -cpu max did not answer within 0.5 s (still loading) under KVM before the firmware ran"
     )
-    assert (tmp_path / "probe.log").read_text().count(
-        "still loading"
-    ) == 2  # no other model: qemu's output and the reason
+    # No other model: qemu's output and the reason.
+    assert (tmp_path / "probe.log").read_text().count("still loading") == 2
     with pytest.raises(LaneError) as failed:
         accelerator.choose("require", found)
     assert (failed.value.code, failed.value.component, failed.value.evidence) == ("kvm_unusable", "host", found.log)

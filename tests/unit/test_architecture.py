@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LANE = ROOT / "module_utils/lane"
-PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/architecture.md").read_text()
 PACKAGES = sorted(path.name for path in LANE.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 
@@ -43,9 +43,7 @@ def test_every_package_has_its_row() -> None:
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     for path in (LANE / package).rglob("*.py"):
         depth = len(path.relative_to(LANE).parts) - 1
-        assert forbidden(package, imported(path.read_text(encoding="utf-8"), package, depth), allowed(PAGE)) == set(), (
-            path
-        )
+        assert forbidden(package, imported(path.read_text(), package, depth), allowed(PAGE)) == set(), path
 
 
 def test_a_forbidden_import_is_seen() -> None:

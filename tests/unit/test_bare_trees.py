@@ -52,13 +52,11 @@ def test_nothing_is_removed_while_something_is_mounted_in_it(tmp_path: Path) -> 
     base = tmp_path / "run 1"
     (base / "root/dev").mkdir(parents=True)
     mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n", encoding="utf-8"
-    )
+    mounts.write_text(f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n")
     with pytest.raises(AssertionError, match=f"expected nothing to be mounted in {base}, but {base}/root/dev is"):
         remove(base, str(mounts))
     assert (base / "root/dev").is_dir()
-    mounts.write_text(f"36 35 0:5 / {base}-not rw - devtmpfs devtmpfs rw\n", encoding="utf-8")
+    mounts.write_text(f"36 35 0:5 / {base}-not rw - devtmpfs devtmpfs rw\n")
     remove(base, str(mounts))
     assert not base.exists()
 
@@ -78,7 +76,7 @@ def test_mounts_are_the_commands_own(tree: Tree) -> None:
     """The command has proc, dev, sys and pip's cache in the tree; the machine's own mounts never have them."""
     look = subprocess.run(tree.beside(["cat", "/proc/self/mountinfo"]), capture_output=True, text=True, check=True)
     assert all(f" {tree.path}/{name} " in look.stdout for name in ("proc", "dev", "sys", "root/.cache/pip"))
-    assert str(tree.path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    assert str(tree.path) not in Path("/proc/self/mountinfo").read_text()
     failed = subprocess.run(tree.beside(["sh", "-c", "exit 7"]))
     assert failed.returncode == 7
     shutil.rmtree(tree.path / "sys")

@@ -77,11 +77,8 @@ def blame(name: str | None, component: str, code: str, phase: str = "smoke") -> 
             blame(None, "kerbside", "api_refused"),
             ["follows from: phase smoke", "", "follows from: phase smoke", "follows from: phase smoke"],
         ),
-        (
-            [check("s", "fail"), check("f", "fail")],
-            blame("s", "qemu", "program_ended"),
-            ["", ""],
-        ),  # without a component nothing is known
+        # Without a component nothing is known.
+        ([check("s", "fail"), check("f", "fail")], blame("s", "qemu", "program_ended"), ["", ""]),
         # a suite
         (
             [

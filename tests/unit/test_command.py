@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
+from lanes import lane_error
 
 
 def gone(pid: int, seconds: float = 30) -> bool:
@@ -69,6 +70,5 @@ def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
 
 
 def test_a_program_that_cannot_be_started() -> None:
-    with pytest.raises(LaneError) as failed:
+    with lane_error("command_not_started", "host"):
         command.run(["/none/git"], {}, 1, "clone", component="host")
-    assert (failed.value.code, failed.value.component) == ("command_not_started", "host")

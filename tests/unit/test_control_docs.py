@@ -16,7 +16,7 @@ from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, chunk, header
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text()
 SCENARIOS: list[dict[str, Any]] = [
     yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
 ]

@@ -38,9 +38,8 @@ STEP: dict[str, Any] = yaml.safe_load(FRAGMENT.DOCUMENTATION)["options"]["steps"
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **args: Any) -> dict[str, Any]:
     """What the module prints; what it writes to the system's log goes to `logged` in it."""
     logged: list[str] = []
-    monkeypatch.setattr(
-        "ansible.module_utils._internal.is_controller", False
-    )  # where tests of Ansible's own side are collected it would be true
+    # Where tests of Ansible's own side are collected it would be true.
+    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
     monkeypatch.setattr(
         "ansible.module_utils.basic.AnsibleModule.log",
         lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"),

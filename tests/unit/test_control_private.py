@@ -112,9 +112,8 @@ def test_a_private_text_is_hidden_before_its_step_and_where_the_guest_sends_it()
     failed = fail(made, H, {"clipboard_set": {"text": long}, "private": True}, {"paste": {"text": "x"}})
     assert failed.cause.endswith("ryll could not paste the text (paste_failed)")
     assert "sesame" not in json.dumps(failed.result)
-    assert (
-        'bad_params: "cannot do' in fail(leaky, H, {"clipboard_set": {"text": "x"}}).cause
-    )  # without private the peer is quoted
+    # Without private the peer is quoted.
+    assert 'bad_params: "cannot do' in fail(leaky, H, {"clipboard_set": {"text": "x"}}).cause
 
 
 def test_a_private_answer_of_many_texts_takes_little_time() -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import BadSteps, SessionFailed
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import HELLO, STATUS, Peer, Ryll
 from control_play import PRESS, ROOT, SUBSCRIBE, H, dancing, fail, play, ryll, seen, silent_after_status
+from lanes import lane_error
 
 
 def test_pause_before_hello_just_waits() -> None:
@@ -104,9 +104,8 @@ def test_files_that_cannot_be_written_are_the_machines_fault(tmp_path: Path) -> 
     failed = fail(Ryll(), H, {"stats": {"marks": 5}}, transcript_file=str(file))
     assert failed.code == "ryll_unmet"
     assert failed.result["notices"] == [f"the transcript could not be written to {file}: Is a directory"]
-    with pytest.raises(LaneError) as caught:
+    with lane_error("session_file_unwritten", "environment") as caught:
         play(Ryll(), H, transcript_file=str(file))
-    assert (caught.value.code, caught.value.component) == ("session_file_unwritten", "environment")
     assert [entry["result"] for entry in caught.value.result["transcript"]] == ["ok"]
     failed = fail(Ryll(), H, {"screenshot": {"file": str(file)}})
     assert (failed.code, failed.component, failed.kind) == ("session_file_unwritten", "environment", "environment")
@@ -171,7 +170,7 @@ def test_large_answers_are_cut_in_the_transcript() -> None:
 
 def test_the_page_shows_how_to_use_it_from_plain_python() -> None:
     """Its block, in a Python without site-packages, and so without Ansible."""
-    page = (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/ryll_session.md").read_text()
     found = re.search(r"## From plain Python\n.*?```python\n(.*?)```", page, re.DOTALL)
     assert found
     with Peer(Ryll()) as peer:

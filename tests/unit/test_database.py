@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import database
 from ansible.module_utils.lane.programs import records
-from lanes import TestLane
+from lanes import TestLane, lane_error
 
 SERVER = (
     "echo $$ > {0}/data; trap 'echo closed >> {0}/data; exit {1}' TERM; touch {0}/ready; while :; do sleep 0.02; done"
@@ -107,21 +106,18 @@ def test_the_key_changes_with_a_text_a_file_behind_a_path_and_a_migration(
 
 def test_a_failure_while_it_is_made_has_a_code_and_leaves_nothing_in_the_cache(lane: TestLane, tmp_path: Path) -> None:
     wanted = options(lane, status=3)
-    with pytest.raises(LaneError) as failed:
+    with lane_error("database_not_closed", "database"):
         database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
-    assert (failed.value.code, failed.value.component) == ("database_not_closed", "database")
     assert not wanted.home(str(tmp_path)).exists()
 
 
 def test_half_a_copy_is_removed_and_the_machine_is_blamed(lane: TestLane, tmp_path: Path) -> None:
     wanted = options(lane)
     database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
-    elsewhere = database.Options(
-        wanted.programs, "/proc/nowhere", wanted.inputs, wanted.kerbside
-    )  # no folder can be made there
-    with pytest.raises(LaneError) as failed:
+    # No folder can be made there.
+    elsewhere = database.Options(wanted.programs, "/proc/nowhere", wanted.inputs, wanted.kerbside)
+    with lane_error("database_not_copied", "host"):
         database.copy(str(tmp_path), elsewhere)
-    assert (failed.value.code, failed.value.component) == ("database_not_copied", "host")
 
 
 @pytest.mark.parametrize(
@@ -148,12 +144,10 @@ def test_the_running_schema_has_to_be_kerbsides_newest(
     if code is None:
         assert database.check_schema(wanted, str(client), "/s", "me", lane.run) == "c"
         return
-    with pytest.raises(LaneError) as failed:
+    with lane_error(code, component):
         database.check_schema(wanted, str(client), "/s", "me", lane.run)
-    assert (failed.value.code, failed.value.component) == (code, component)
 
 
 def test_a_kerbside_without_migrations_cannot_be_compared(lane: TestLane) -> None:
-    with pytest.raises(LaneError) as failed:
+    with lane_error("database_schema_unknown", "lane"):
         database.check_schema(options(lane), "/bin/true", "/s", "me", lane.run)
-    assert (failed.value.code, failed.value.component) == ("database_schema_unknown", "lane")

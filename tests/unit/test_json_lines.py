@@ -191,10 +191,8 @@ def test_an_end_is_reported_after_the_last_line() -> None:
         assert made.receive(soon()) == {"a": 1}
         with pytest.raises(Closed, match="in the middle of a line, 1 bytes after the last whole one"):
             made.receive(soon())
-    with (
-        Peer(lambda c: c.raw(b"{}\n")) as peer,
-        connected(peer.path) as made,
-    ):  # closing with unread bytes resets a unix connection
+    # Closing with unread bytes resets a unix connection.
+    with Peer(lambda c: c.raw(b"{}\n")) as peer, connected(peer.path) as made:
         made.send({"a": "x" * 100}, soon())
         assert made.receive(soon()) == {}
         with pytest.raises(Closed, match=r"ryll closed the connection$"):

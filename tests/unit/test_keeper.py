@@ -21,7 +21,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import claim, keeper, keeper_end, proc, run_state, teardown
 from ansible.module_utils.lane.programs import stop
-from lanes import TestLane, options
+from lanes import TestLane, lane_error, options
 
 ID = 97
 COMMAND = "20261125T180000Z-0000beef"
@@ -131,14 +131,8 @@ def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(
     notes = Path(base, "notes")
     script = f"import time; note = open({str(notes)!r}, 'w', 1); note.write('at work\\n')\n"
     script += "try: time.sleep(600)\nfinally: note.write('cleaned\\n')"
-    command = [
-        "env",
-        "--default-signal=INT",
-        sys.executable,
-        "-I",
-        "-c",
-        script,
-    ]  # a shell lets its background jobs ignore it
+    # A shell lets its background jobs ignore it.
+    command = ["env", "--default-signal=INT", sys.executable, "-I", "-c", script]
     module = subprocess.Popen(
         command, env={**mark, "PATH": os.environ["PATH"]}, start_new_session=True, stderr=subprocess.DEVNULL
     )
@@ -226,9 +220,8 @@ def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cl
     evidence = Path(kept.lane.artifacts, "result.json")
     evidence.write_text("of the run that goes on")
     for more in ({}, {"fresh": False, "existing": True}):  # the run of another command is no lane to check either
-        with pytest.raises(LaneError) as caught:
+        with lane_error("lane_running") as caught:
             claim.claim(replace(again, **more))
-        assert caught.value.code == "lane_running"
         assert f", run by ansible-playbook (pid {kept.owner.pid}), run {kept.lane.run.run_id}: database (pid " in str(
             caught.value
         )

@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import kerbside, origin, program, python_env
 from ansible.module_utils.lane.prepare.source import Place
+from lanes import lane_error
 
 PROJECT = """
 [build-system]
@@ -161,9 +161,8 @@ def test_a_package_that_does_not_build_is_the_products_fault(
     place: Place, checkout: Path, proxy: str, file: str, text: str, code: str, component: str
 ) -> None:
     (checkout / file).write_text(text)
-    with pytest.raises(LaneError) as caught:
+    with lane_error(code, component):
         install(place, checkout, proxy)
-    assert (caught.value.code, caught.value.component) == (code, component)
     assert not list(Path(place.cache_dir, "venvs").glob("[!.]*"))
 
 

@@ -66,5 +66,5 @@ def test_everything_that_is_left_out_has_its_reason() -> None:
     for key in ("left_out", "equivalent"):
         import yaml
 
-        entries = yaml.safe_load(kerbside_lines.LISTED.read_text(encoding="utf-8"))[key]
+        entries = yaml.safe_load(kerbside_lines.LISTED.read_text())[key]
         assert all(one["reason"] for one in entries)

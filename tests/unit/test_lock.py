@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.lane.core import lock, private_dir
 from ansible.module_utils.lane.core.errors import LaneError
+from lanes import lane_error
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -100,9 +101,8 @@ def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path: Path, mon
         os.chown(foreign, 12345, 12345)
         assert lock.folder() == mine
         monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "foreign"), (tmp_path, "link.locks")]))
-        with pytest.raises(LaneError) as caught:
+        with lane_error("no_lock_directory", "environment") as caught:
             lock.folder()
-        assert (caught.value.code, caught.value.component) == ("no_lock_directory", "environment")
         assert "uid 12345" in str(caught.value)
     else:
         monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "link.locks"), (tmp_path, "mine")]))

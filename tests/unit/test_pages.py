@@ -9,10 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PAGES = {
-    str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-}
+PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
 FOLDERS = (
     "docs|tests|playbooks|roles|library|module_utils|plugins|inventory|fixtures|meta|tasks|defaults|\\.github|\\.ci"
 )
@@ -51,7 +48,7 @@ SOURCES = [
     for path in sorted((ROOT / top).rglob("*"))
     if path.suffix in SUFFIXES and path.is_file() and path != Path(__file__)
 ]
-SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in [*SOURCES, ROOT / "ansible.cfg"])
+SOURCE = "\n".join(path.read_text() for path in [*SOURCES, ROOT / "ansible.cfg"])
 FILES = {path.name for path in [*SOURCES, *ROOT.iterdir()]}
 
 
@@ -65,7 +62,7 @@ def unknown(text: str) -> list[str]:
 def defined(name: str) -> bool:
     """Whether it is MODULE.NAME, of a module here."""
     stem, _, attribute = name.partition(".")
-    texts = [path.read_text(encoding="utf-8") for path in SOURCES if path.name == f"{stem}.py"]
+    texts = [path.read_text() for path in SOURCES if path.name == f"{stem}.py"]
     return any(re.search(rf"^(?:def |class |){attribute}\b", text, re.MULTILINE) for text in texts)
 
 
@@ -115,14 +112,14 @@ def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
     assert block
     job = yaml.safe_load(block[0])["jobs"]["spice"]
     file = job["uses"].split("@")[0].removeprefix("OWNER/LANE/")
-    called = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    called = yaml.safe_load((ROOT / file).read_text())
     assert set(job["with"]) <= set(called[True]["workflow_call"]["inputs"])  # YAML takes `on` for true
     assert job["permissions"] == called["permissions"]
 
 
 def test_the_playbooks_own_variables_are_told() -> None:
     for playbook, page in (("refresh_sextant", "docs/refresh.md"), ("rebuild_guest", "docs/guests.md")):
-        given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))[0]["vars"]
+        given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text())[0]["vars"]
         assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == {
             name for name in given if not name.startswith("__")
         }

@@ -18,7 +18,7 @@ from ansible.module_utils.lane.protocols.ryll.client import Client
 from ansible.module_utils.lane.protocols.ryll.errors import Malformed
 from ansible.module_utils.lane.protocols.ryll.pictures import FAR, LOSSY_MEAN, Region, compare, one_colour, read, to_png
 from control_peer import Connection, Peer, Ryll, chunk, header, monitor, png, rgba
-from lanes import TestLane
+from lanes import TestLane, lane_error
 from PIL import Image
 
 START, END = b"\x89PNG\r\n\x1a\n", chunk(b"IEND", b"")
@@ -151,9 +151,8 @@ def ppm(picture: Image.Image) -> bytes:
 
 @pytest.mark.parametrize("data", [b"", b"P5\n8 4\n255\n" + bytes(32), b"P6\n8 4\n255\n" + bytes(95), b"\x89PNG"])
 def test_what_is_no_ppm_is_qemus_fault(data: bytes) -> None:
-    with pytest.raises(LaneError) as caught:
+    with lane_error("qemu_bad_screendump", "qemu"):
         picture_compare.read_screendump(data)
-    assert (caught.value.code, caught.value.component) == ("qemu_bad_screendump", "qemu")
     assert picture_compare.read_screendump(ppm(drawn())).tobytes() == drawn().tobytes()
 
 
@@ -297,9 +296,8 @@ def test_wrong_frames(
 ) -> None:
     qemu = Qemu(*dumps)
     vars(qemu).update(more)
-    with scene(lane, qemu, showing(shown)) as context, pytest.raises(LaneError) as caught:
+    with scene(lane, qemu, showing(shown)) as context, lane_error(code, component) as caught:
         outside_checks.frames(context)
-    assert (caught.value.code, caught.value.component) == (code, component)
     sizes = (
         "their sizes are 50x50, 100x100, 50x50"
         if dumps[0] and dumps[0].width == 50

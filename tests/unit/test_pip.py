@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import pip
+from lanes import lane_error
 
 RETRY = (
     "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by "
@@ -25,12 +25,8 @@ BOX += "  \u2570\u2500> [3 lines of output]\n{}\n      [end of output]\n"
     ("said", "code", "component", "words"),
     [
         (RETRY + NONE.format("none"), "no_package_index", "environment", "Temporary failure in name resolution"),
-        (
-            RETRY + NONE.format("0.7.0"),
-            "no_package_index",
-            "environment",
-            "",
-        ),  # some other source of packages has others
+        # Some other source of packages has others.
+        (RETRY + NONE.format("0.7.0"), "no_package_index", "environment", ""),
         (BOX.format(RETRY + NONE.format("none")), "no_package_index", "environment", ""),  # what the build needs
         (NONE.format("none"), "no_such_version", "kerbside", "newest is none"),
         (NONE.format("0.7.0, 0.8.0"), "no_such_version", "kerbside", "newest is 0.8.0"),
@@ -77,7 +73,7 @@ def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest
         "PIP_NO_INDEX": "0",
     }.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(LaneError) as caught:
+    with lane_error("no_package_index", "environment"):
         pip.run(
             pip.program(),
             ["download", "--dest", str(tmp_path), "nothing==1"],
@@ -87,7 +83,6 @@ def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest
             str(tmp_path / "log"),
             "ryll",
         )
-    assert (caught.value.code, caught.value.component) == ("no_package_index", "environment")
 
 
 def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,14 +116,12 @@ def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytes
 def test_a_project_file_that_is_broken_is_the_products_fault(tmp_path: Path) -> None:
     pip.check_project(tmp_path, "kerbside")
     (tmp_path / "pyproject.toml").write_text("[project\n")
-    with pytest.raises(LaneError) as caught:
+    with lane_error("package_broken", "kerbside"):
         pip.check_project(tmp_path, "kerbside")
-    assert (caught.value.code, caught.value.component) == ("package_broken", "kerbside")
 
 
 def test_without_any_pip_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pip.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(pip.command, "find_program", lambda name: None)
-    with pytest.raises(LaneError, match="python3-pip") as caught:
+    with lane_error("no_pip", "host", match="python3-pip"):
         pip.program()
-    assert (caught.value.code, caught.value.component) == ("no_pip", "host")

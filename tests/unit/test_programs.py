@@ -16,7 +16,7 @@ from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_options
 from ansible.module_utils.lane.programs.readiness import Ready
-from lanes import TestLane
+from lanes import TestLane, lane_error
 
 LISTENER = "import socket,time; s=socket.create_server(('127.0.0.1', {})); time.sleep(60)"
 SERVER = "from http.server import *; HTTPServer(('127.0.0.1', {}), SimpleHTTPRequestHandler).serve_forever()"
@@ -154,9 +154,8 @@ def test_an_end_before_it_is_ready_is_reported_at_once(lane: TestLane, script: s
 
 
 def test_an_end_right_after_it_was_ready_is_reported_as_well(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        records.Record, "pid", None
-    )  # as when the program has ended, and its supervisor has not noted it yet
+    # As when the program has ended, and its supervisor has not noted it yet.
+    monkeypatch.setattr(records.Record, "pid", None)
     error = failure(lane, lane.program("brief", "echo up; sleep 0.3; exit 3", ready=Ready(log="up")))
     assert (error.code, error.problem.partition(":")[0]) == ("program_ended", "brief ended with status 3")
 
@@ -254,7 +253,7 @@ def test_stop_takes_the_whole_group_and_kills_what_ignores_the_signal(lane: Test
     os.kill(started["programs"]["frozen"]["pid"], signal.SIGSTOP)
     time.sleep(0.2)
     assert stop.stop(lane.run, records.records(lane.dir), 2) == ["frozen", "polite", "stubborn"]
-    with open(f"{lane.dir}/logs/lane.log", encoding="utf-8") as log:
+    with open(f"{lane.dir}/logs/lane.log") as log:
         assert [line.partition("Z  INFO lane: ")[2] for line in log] == [
             f"sends SIGTERM to {name}\n" for name in ("frozen", "polite", "stubborn")
         ]
@@ -304,6 +303,5 @@ def test_shared_options_go_to_those_that_ask_and_give_way_to_their_own() -> None
     ],
 )
 def test_incomplete_options_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(LaneError) as caught:
+    with lane_error("invalid_program"):
         described(**wrong)
-    assert caught.value.code == "invalid_program"

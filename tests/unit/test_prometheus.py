@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols import proxy_counters
 from http_api import api
+from lanes import lane_error
 
 TEXT = """# HELP kerbside_proxy_authorized_total x
 # TYPE kerbside_proxy_authorized_total counter
@@ -50,14 +50,12 @@ def test_scrape(status: int, body: str, words: str) -> None:
                 == 312
             )
             return
-        with pytest.raises(LaneError, match=words) as caught:
+        with lane_error("counters_unreadable", "proxy", match=words):
             proxy_counters.scrape("127.0.0.1", port)
-        assert (caught.value.code, caught.value.component) == ("counters_unreadable", "proxy")
 
 
 def test_scrape_of_a_port_that_is_closed() -> None:
     with api(lambda n, auth: (200, "")) as port:
         pass
-    with pytest.raises(LaneError) as caught:
+    with lane_error("counters_unreadable", "proxy"):
         proxy_counters.scrape("127.0.0.1", port, 1)
-    assert (caught.value.code, caught.value.component) == ("counters_unreadable", "proxy")

@@ -36,14 +36,14 @@ def numbers(outcome: object) -> tuple[int, int, int]:
     ],
 )
 def test_pytest_is_counted(tmp_path: Path, source: str, expected: tuple[int, int, int]) -> None:
-    (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
+    (tmp_path / "test_it.py").write_text(source)
     outcome = run.pytest_job(str(tmp_path), ["-p", "no:cacheprovider"], 60).work()
     assert numbers(outcome) == expected, outcome.text
 
 
 def test_failures_are_named_first_and_skips_always(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = "import pytest\ndef test_a(): assert 0, 'the guest\\nis cold'\ndef test_b(): pytest.skip('no guest')\n"
-    (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
+    (tmp_path / "test_it.py").write_text(source)
     run.run_stage(run.Stage("unit", [run.pytest_job(str(tmp_path), [], 60)]), verbose=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("FAIL unit") and lines[0].endswith(" s  0 passed, 1 failed, 1 skipped")
@@ -52,7 +52,7 @@ def test_failures_are_named_first_and_skips_always(tmp_path: Path, capsys: pytes
 
 
 def test_pytest_that_hangs_is_a_failure(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(600)\n", encoding="utf-8")
+    (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(600)\n")
     outcome = run.pytest_job(str(tmp_path), [], 2).work()
     assert numbers(outcome)[1] == 1
     assert "stopped after 2 s" in outcome.text
@@ -92,7 +92,7 @@ def test_the_full_lane_is_judged(
 ) -> None:
     result = tmp_path / "result.json"
     if changes is not None:
-        result.write_text(json.dumps({**GOOD, **changes}), encoding="utf-8")
+        result.write_text(json.dumps({**GOOD, **changes}))
     wrong = run.judge_lane(status, f"PLAY\n{last}\n", result)
     assert len(wrong) == len(words), wrong
     assert all(word in found for word, found in zip(words, wrong, strict=True))

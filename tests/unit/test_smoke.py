@@ -86,11 +86,8 @@ def silently(ryll: bool, qemu: bool) -> Change:
 
 @pytest.mark.parametrize(
     ("agent", "change"),
-    [
-        (True, None),
-        (False, None),
-        (True, events(True)),
-    ],  # an agent that was open before the client came is reported once
+    # An agent that was open before the client came is reported once.
+    [(True, None), (False, None), (True, events(True))],
     ids=["agent", "no agent", "a late event"],
 )
 def test_an_agent_that_stays_as_promised_passes(lane: TestLane, agent: bool, change: Change | None) -> None:

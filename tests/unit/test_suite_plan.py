@@ -10,6 +10,7 @@ import yaml
 from ansible.module_utils.lane.checks.suites import plan, selection
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
+from lanes import lane_error
 from suite_lane import GOOD, GUESTS, changed, read
 
 ROOT = Path(__file__).parents[2]
@@ -22,19 +23,18 @@ WITNESSES = set(ACTORS) - {"burst", "console", "wait", "stop", "clipboard"} | {
     "clipboard_get",
     "screenshot",
 }
-FAULTS = yaml.safe_load((ROOT / "tests/faults/suites.yml").read_text(encoding="utf-8"))["faults"]
+FAULTS = yaml.safe_load((ROOT / "tests/faults/suites.yml").read_text())["faults"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path) -> None:
-    suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
+    suite = plan.read(str(path), path.read_text(), ACTORS, GUESTS)
     assert suite.name == path.stem and suite.description
     caught = {name for fault in FAULTS if fault["suite"] == suite.name for name in fault["expect"]}
     for one in suite.checks:
         seen = [step for step in one.steps if step.actor in WITNESSES]
-        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), (
-            one.name
-        )  # a digest is two: its pixels and what it tells
+        # A digest is two: its pixels and what it tells.
+        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), one.name
     assert caught <= {one.name for one in suite.checks}
 
 
@@ -42,11 +42,11 @@ LINK = {"link": {}, "register": "l"}
 
 
 def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
-    page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/suites.md").read_text()
     example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
     assert plan.read("/tmp/mine.yml", example, ACTORS, GUESTS).name == "mine"
     for path in FILES:
-        suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
+        suite = plan.read(str(path), path.read_text(), ACTORS, GUESTS)
         assert f"| {suite.name} |" in page
         assert suite.name in ("picture", "modes") or all(f"`{check.name}`" in page for check in suite.checks)
     assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
@@ -296,6 +296,5 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
         (lambda: selection.named(suites, ["d"]), "suite_unknown"),
         (lambda: selection.named([*suites, suites[0]], ["all"]), "suite_file_invalid"),
     ):
-        with pytest.raises(LaneError) as caught:
+        with lane_error(code):
             wrong()
-        assert caught.value.code == code

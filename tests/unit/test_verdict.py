@@ -313,9 +313,8 @@ def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane: TestLane) ->
 
 
 def test_only_the_command_that_wrote_a_result_completes_it(lane: TestLane) -> None:
-    assert (
-        verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None) is None
-    )  # there is none
+    # There is none.
+    assert verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None) is None
     write(lane)
     before = Path(lane.artifacts, "result.json").read_bytes()
     assert verdict.close(lane.artifacts, lane.run, "another", {"name": "teardown", "seconds": 1.0}, None) is None

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/direct-qemu-functional.yml").read_text(encoding="utf-8"))
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/direct-qemu-functional.yml").read_text())
 STEPS = {step["name"]: step for step in WORKFLOW["jobs"]["lane"]["steps"]}
 INPUTS = STEPS["Write the inputs as extra vars"]["env"]
 ON = WORKFLOW[True]  # what YAML 1.1 makes of the word on
@@ -57,7 +57,7 @@ def write_vars(folder: Path, **inputs: str) -> tuple[int, str, Path]:
 def test_inputs_become_extra_vars(tmp_path: Path, inputs: dict[str, str], expected: dict[str, Any]) -> None:
     status, words, file = write_vars(tmp_path, **inputs)
     assert status == 0, words
-    assert json.loads(file.read_text(encoding="utf-8")) == expected
+    assert json.loads(file.read_text()) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,15 @@ def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path: Path) 
     shared = set(ON["workflow_dispatch"]["inputs"])
     assert shared - {"runner"} == {name.lower() for name in INPUTS}
     assert shared < set(ON["workflow_call"]["inputs"])
-    known = yaml.safe_load((ROOT / "roles/lane/defaults/main.yml").read_text(encoding="utf-8"))
+    known = yaml.safe_load((ROOT / "roles/lane/defaults/main.yml").read_text())
     _, _, file = write_vars(tmp_path, **{name: "x" for name in INPUTS if name not in ("VARIABLES", "SUITES")})
-    assert set(json.loads(file.read_text(encoding="utf-8"))) <= set(known)
+    assert set(json.loads(file.read_text())) <= set(known)
 
 
 def test_the_limits_fit_each_other() -> None:
     """Two builds, each to its limit, and the lane fit into its step, and all steps into the job."""
     builds = [
-        yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
-        for role in ("ryll_build", "kerbside")
+        yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text()) for role in ("ryll_build", "kerbside")
     ]
     seconds = builds[0]["ryll_build_limit"] + builds[1]["kerbside_install_limit"]
     assert STEPS["Run the lane"]["timeout-minutes"] >= seconds / 60 + 15
@@ -122,6 +121,5 @@ def test_what_must_happen_always_does() -> None:
         STEPS["Run the lane"]["run"].replace("./lane", "./lane down")
     )  # of the same lane_id
     assert STEPS["Keep the evidence"]["with"]["retention-days"] == 90
-    assert (
-        STEPS["Keep the evidence"]["with"]["path"] == "artifacts/"
-    )  # nothing else: no lane_dir, which holds the secrets
+    # Nothing else: no lane_dir, which holds the secrets.
+    assert STEPS["Keep the evidence"]["with"]["path"] == "artifacts/"

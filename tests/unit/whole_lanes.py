@@ -25,10 +25,8 @@ from pathlib import Path
 from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
-SIGNALS = (
-    "env",
-    "--default-signal=HUP,INT,TERM",
-)  #: as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored
+#  as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored.
+SIGNALS = ("env", "--default-signal=HUP,INT,TERM")
 GONE_LIMIT = 10.0  #: seconds in which all of a lane has to be gone
 
 
@@ -132,9 +130,8 @@ class Surroundings:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 environ, command = b"\0" + (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
-                if (
-                    mark in environ or place in environ or place in command
-                ) and command:  # a zombie has no command line
+                # A zombie has no command line.
+                if (mark in environ or place in environ or place in command) and command:
                     found.append(
                         f"{process.name} {command.replace(bytes(1), b' ').decode(errors='replace').strip()[:300]}"
                     )
@@ -151,9 +148,8 @@ class Surroundings:
         found = [p for p in self.programs() if not but or but not in p] + [f"port {port}" for port in self.listeners()]
         found += [str(self.dir)] if os.path.lexists(self.dir) else []
         for place in (self.base / "tmp", self.base / "home/.ansible/tmp"):
-            paths = [
-                Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names
-            ]  # passes over what vanishes meanwhile
+            # Passes over what vanishes meanwhile.
+            paths = [Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names]
             found += [str(path) for path in paths if not pythons_own(path)]
         return found
 
