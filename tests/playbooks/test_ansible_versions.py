@@ -22,10 +22,8 @@ PACKAGE = re.compile(r"^([\w-]+)==.*(?:\n +--hash=.*)+\n", re.MULTILINE)
 def checkout_on(version: str, home: Path) -> Path:
     """A copy of this checkout that requires another ansible-core."""
     copy_checkout(home)
-    other = {
-        found[1]: found[0]
-        for found in PACKAGE.finditer((ROOT / f"tests/requirements/ansible-{version}.txt").read_text())
-    }
+    listed = (ROOT / f"tests/requirements/ansible-{version}.txt").read_text()
+    other = {found[1]: found[0] for found in PACKAGE.finditer(listed)}
     pinned = (ROOT / "requirements.txt").read_text()
     assert set(other) <= {found[1] for found in PACKAGE.finditer(pinned)}
     (home / "requirements.txt").write_text(PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned))
@@ -47,10 +45,8 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
     assert not [line for line in lines if line.startswith(("TASK", "warning: ", "[WARNING]", "[DEPRECATION"))], lines
     result = json.loads((place.artifacts / "result.json").read_text())
     assert result["versions"]["ansible"].startswith(f"{OLDEST}.")
-    assert (
-        "TASK [smoke : Check what ryll sees, and the lane from outside]"
-        in (place.artifacts / "logs/ansible.log").read_text()
-    )
+    log = (place.artifacts / "logs/ansible.log").read_text()
+    assert "TASK [smoke : Check what ryll sees, and the lane from outside]" in log
 
     status, lines = play("-e", "lane_guest=nobody")
     assert status == 2 and lines[-1].startswith("LANE FAIL environment: "), "\n".join(lines[-30:])
@@ -68,16 +64,14 @@ def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
         had, spice = tree.chosen(), "qemu-system-modules-spice"
         green = tree.run(*command, limit=1200)
         assert green.returncode == 0, green.stdout[-3000:]
-        assert green.stdout.splitlines()[-1].startswith(f"LANE PASS lane {number}: 15 of 15 checks"), green.stdout[
-            -3000:
-        ]
+        words = f"LANE PASS lane {number}: 15 of 15 checks"
+        assert green.stdout.splitlines()[-1].startswith(words), green.stdout[-3000:]
         result = json.loads((tree.path / f"srv/lane/artifacts/lane-{number}/result.json").read_text())
         assert result["versions"]["ansible"].startswith(f"{NEWEST}.")
         # Which Ansible's apt module brings along.
         assert tree.chosen() - had == packages_of_a_lane("debian-13") | {"python3-apt"}
         assert tree.run("dpkg", "--purge", spice).returncode == 0
         red = tree.run(*command, "-e", "lane_guest=nobody", limit=300)
-        assert red.returncode == 2 and red.stdout.splitlines()[-1].startswith("LANE FAIL environment: "), red.stdout[
-            -3000:
-        ]
+        last = red.stdout.splitlines()[-1]
+        assert red.returncode == 2 and last.startswith("LANE FAIL environment: "), red.stdout[-3000:]
         assert spice in tree.installed()

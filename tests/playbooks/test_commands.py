@@ -116,11 +116,8 @@ def commands(text: str, page: str) -> Iterator[Command]:
                 yield Command(f"{page}:{number}", said)
         elif fence is None:
             found = re.findall(r"`([^`]+)`", line)
-            yield from (
-                Command(f"{page}:{number}", said)
-                for said in found
-                if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said)
-            )
+            told = [said for said in found if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said)]
+            yield from (Command(f"{page}:{number}", said) for said in told)
 
 
 def is_command(said: str) -> bool:
@@ -131,13 +128,8 @@ def is_command(said: str) -> bool:
 
 
 def listed(text: str) -> bool:
-    return (
-        text in WRONG
-        or text in ALONE
-        or text in ON_A_LANE
-        or bool(LOOKS.match(text))
-        or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
-    )
+    known = text in WRONG or text in ALONE or text in ON_A_LANE or LOOKS.match(text)
+    return bool(known) or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
 
 
 def unlisted(found: Iterable[Command]) -> list[str]:
@@ -187,14 +179,8 @@ def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> N
 def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run it as it stands, from the checkout, with the programs of .venv on PATH as the pages presume."""
     path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
-    return subprocess.run(
-        [*command.split(), *more],
-        cwd=ROOT,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    env, argv = {**os.environ, "PATH": path}, [*command.split(), *more]
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
 def good(command: str, words: str, *more: str) -> None:
@@ -219,19 +205,11 @@ def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
     try:
         for command in order:
             if command.endswith(" -f"):  # until the lane is down
-                followers.append(
-                    subprocess.Popen(
-                        [*command.split(), *mine], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-                    )
-                )
+                pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+                followers.append(subprocess.Popen([*command.split(), *mine], cwd=ROOT, **pipes))
                 continue
-            more = (
-                given
-                if re.match(r"\./lane (up|smoke|down|-)", command)
-                else mine
-                if LOOKS.match(command) and command != "./lane ps"
-                else []
-            )
+            more = mine if LOOKS.match(command) and command != "./lane ps" else []
+            more = given if re.match(r"\./lane (up|smoke|down|-)", command) else more
             good(command.replace("[FOLDER]", str(lane.artifacts)), ON_A_LANE.get(command, "").format(id=lane.id), *more)
         said = [(follower.communicate(timeout=20)[0], follower.returncode) for follower in followers]
     finally:

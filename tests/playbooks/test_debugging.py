@@ -23,9 +23,8 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 
 def verb(lane: Any, *words: str) -> subprocess.CompletedProcess[str]:
     """`./lane VERB` of this lane."""
-    return subprocess.run(
-        [ROOT / "lane", *words, "-e", f"lane_id={lane.id}"], capture_output=True, text=True, timeout=60, cwd=ROOT
-    )
+    command = [ROOT / "lane", *words, "-e", f"lane_id={lane.id}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
 
 
 @pytest.mark.slow
@@ -65,10 +64,8 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     assert follower.returncode == 0
     assert "ryll " in followed and "kerbside_proxy::relay: relay starting" in followed
     gone = verb(lane, "status")
-    assert (gone.returncode, gone.stderr) == (
-        2,
-        f"lane: lane {lane.id} is not running; start it with ./lane up {mine}\n",
-    )
+    assert gone.returncode == 2
+    assert gone.stderr == f"lane: lane {lane.id} is not running; start it with ./lane up {mine}\n"
     none = verb(lane, "shot")
     assert (none.returncode, none.stderr) == (gone.returncode, gone.stderr)
     assert lane.run("playbooks/teardown.yml").text.splitlines()[-1] == f"lane {lane.id} was not running"
@@ -104,14 +101,8 @@ def see_picture(lane: Any, whose: str) -> None:
 def see_logs(lane: Any) -> subprocess.Popen[str]:
     """All parts on one clock, one part alone, an unknown one; returns one that follows."""
     everything = verb(lane, "logs").stdout
-    assert {line.split()[0] for line in everything.splitlines()} >= {
-        "serial",
-        "database",
-        "api",
-        "daemon",
-        "proxy",
-        "token",
-    }
+    parts = {line.split()[0] for line in everything.splitlines()}
+    assert parts >= {"serial", "database", "api", "daemon", "proxy", "token"}
     api = verb(lane, "logs", "api").stdout
     assert "Starting gunicorn" in api and "kerbside_proxy" not in api
     wrong = verb(lane, "logs", "nobody")
@@ -121,12 +112,7 @@ def see_logs(lane: Any) -> subprocess.Popen[str]:
     said, _, parts = wrong.stderr.strip().partition("; use one of ")
     assert said == "lane: there is no part nobody"
     assert {"api", "daemon", "database", "proxy", "qemu", "serial", "token", *made} <= set(parts.split(", "))
-    follower = subprocess.Popen(
-        [ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"],
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        cwd=ROOT,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+    follower = subprocess.Popen([ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"], cwd=ROOT, **pipes)
     assert proc.read(follower.pid)
     return follower

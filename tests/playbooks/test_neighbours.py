@@ -53,24 +53,12 @@ def system_database(place: Surroundings) -> Iterator[None]:
     Path("/run/mysqld").mkdir(exist_ok=True)
     data = place.base / "var-lib-mysql"
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run(
-        ["mariadb-install-db", "--no-defaults", f"--user={user}", f"--datadir={data}", "--force"],
-        capture_output=True,
-        check=True,
-    )
-    options = [
-        f"--user={user}",
-        f"--datadir={data}",
-        "--socket=/run/mysqld/mysqld.sock",
-        "--port=3306",
-        "--bind-address=127.0.0.1",
-    ]
-    server = subprocess.Popen(
-        ["mariadbd", "--no-defaults", *options],
-        env={"PATH": os.environ["PATH"]},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = ["mariadb-install-db", "--no-defaults", f"--user={user}", f"--datadir={data}", "--force"]
+    subprocess.run(command, capture_output=True, check=True)
+    options = [f"--user={user}", f"--datadir={data}", "--socket=/run/mysqld/mysqld.sock"]
+    options += ["--port=3306", "--bind-address=127.0.0.1"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": {"PATH": os.environ["PATH"]}}
+    server = subprocess.Popen(["mariadbd", "--no-defaults", *options], **quiet)
     try:
         end = time.monotonic() + 60
         while not Path("/run/mysqld/mysqld.sock").is_socket():
@@ -139,14 +127,10 @@ def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack
         elif os.getuid() == 0:  # only root can put a file there for one program
             assert name == "/etc/kerbside/kerbside.ini"
             stack.enter_context(folder_of_kerbside())
-            settings = {
-                key.removeprefix("KERBSIDE_").lower(): value
-                for key, value in KERBSIDE.items()
-                if key != "KERBSIDE_PROXY_BIN"
-            }
-            (place.base / "kerbside.ini").write_text(
-                "[kerbside]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
-            )
+            settings = {key.removeprefix("KERBSIDE_").lower(): value for key, value in KERBSIDE.items()}
+            del settings["proxy_bin"]
+            lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
+            (place.base / "kerbside.ini").write_text(f"[kerbside]\n{lines}")
             inside = f'mount -t tmpfs none /etc/kerbside && cp "{place.base}/kerbside.ini" /etc/kerbside/ && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", inside, "sh", *command]
     return command

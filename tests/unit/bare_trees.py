@@ -34,6 +34,7 @@ CERTIFICATES = "/etc/this-machine.pem"  # in the tree; a path that its own ca-ce
 #: What of this machine's settings says how to reach the registries, and nothing else.
 APT_SETTINGS = re.compile(r"Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])\b")
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
+OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 PROXIES = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
 NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 MOUNT = """
@@ -68,16 +69,10 @@ def apt_knows() -> tuple[str, str]:
 def sources(codename: str, here: str, known: str) -> str:
     """The sources of Debian's main archive that a machine knows, for another release."""
     found = [line.split() for line in dict.fromkeys(known.splitlines())]
-    ours = [
-        (address, suite.removeprefix(here))
-        for address, suite, component in found
-        if component == "main" and here and suite.startswith(here)
-    ]
-    return "".join(
-        f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n"
-        for address, pocket in ours
-        if pocket in ("", "-updates", "-security")
-    )
+    mains = [(address, suite) for address, suite, component in found if component == "main" and here]
+    ours = [(address, suite.removeprefix(here)) for address, suite in mains if suite.startswith(here)]
+    kept = [(address, pocket) for address, pocket in ours if pocket in ("", "-updates", "-security")]
+    return "".join(f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n" for address, pocket in kept)
 
 
 def certificates() -> str:
@@ -89,9 +84,7 @@ def certificates() -> str:
 @cache
 def pip_settings() -> dict[str, str]:
     """What pip is set to here, by files or the environment, whatever the section."""
-    said = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
+    said = subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True)
     lines = [line.partition("=") for line in said.splitlines()]
     lines.sort(key=lambda line: line[0].startswith(":env:"))  # the environment has the last word
     return {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in lines}
@@ -99,9 +92,7 @@ def pip_settings() -> dict[str, str]:
 
 @cache
 def pip_cache() -> str:
-    said = subprocess.run(
-        [sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    said = subprocess.check_output([sys.executable, "-m", "pip", "cache", "dir"], text=True).strip()
     os.makedirs(said, exist_ok=True)
     return said
 
@@ -109,12 +100,8 @@ def pip_cache() -> str:
 def packages_of_a_lane(release: str) -> set[str]:
     """The packages of a lane that builds no product and plays no suite."""
     table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text())["__deps_packages"]
-    return {
-        package
-        for need, packages in table[release].items()
-        if need not in {*BUILD, *SUITE_FEATURES}
-        for package in packages
-    }
+    needed = [packages for need, packages in table[release].items() if need not in {*BUILD, *SUITE_FEATURES}]
+    return {package for packages in needed for package in packages}
 
 
 @dataclass
@@ -132,15 +119,7 @@ class Tree:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
         inside = ["env", f"PATH={path}", "HOME=/root", "chroot", str(self.path), *command]
-        return subprocess.run(
-            self.beside(inside),
-            env=given,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=limit,
-        )
+        return subprocess.run(self.beside(inside), env=given, stdin=subprocess.DEVNULL, timeout=limit, **OUTPUT)
 
     def chosen(self) -> set[str]:
         """The packages that somebody asked for, as apt knows it."""
@@ -189,14 +168,7 @@ def furnish(release: str, root: Path) -> Path:
                 shutil.rmtree(old)
             store.mkdir()
             made = store / "made.tar"
-            done = subprocess.run(
-                [*command, str(made), "-"],
-                input=listed,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=600,
-            )
+            done = subprocess.run([*command, str(made), "-"], input=listed, timeout=600, **OUTPUT)
             assert done.returncode == 0, f"mmdebstrap could not make a bare {release}: {done.stdout[-2000:]}"
             made.rename(store / "root.tar")
         subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
@@ -247,7 +219,5 @@ def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
     places = [line.split()[4] for line in Path(mounts).read_text().splitlines()]
     places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
     inside = [place for place in places if place.startswith(f"{base}/")]
-    assert not inside, (
-        f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
-    )
+    assert not inside, f"{', '.join(inside)} is mounted in {base}; unmount it, then remove the folder"
     shutil.rmtree(base)

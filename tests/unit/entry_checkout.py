@@ -38,12 +38,8 @@ def main():
         os.kill(os.getpid(), signal.SIGKILL)
     sys.exit(int(os.environ.get("STUB_STATUS", "0")))
 """
-STUBS = {
-    "ansible/__init__.py": "",
-    "ansible/cli/__init__.py": "",
-    "ansible/cli/playbook.py": STUB,
-    "ansible/module_utils/__init__.py": "",
-}
+EMPTY = ("ansible/__init__.py", "ansible/cli/__init__.py", "ansible/module_utils/__init__.py")
+STUBS = {**dict.fromkeys(EMPTY, ""), "ansible/cli/playbook.py": STUB}
 
 
 def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
@@ -53,10 +49,8 @@ def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
         f"{name}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
         f"{name}-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = [
-        f"{at},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},"
-        for at, text in files.items()
-    ]
+    sums = {at: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode() for at, text in files.items()}
+    record = [f"{at},sha256={digest.rstrip('=')}," for at, digest in sums.items()]
     files[f"{name}-1.dist-info/RECORD"] = "\n".join([*record, f"{name}-1.dist-info/RECORD,,", ""])
     path = folder / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as made:
@@ -96,15 +90,8 @@ class Checkout:
         """Run `./lane ARGS` with only PATH, HOME, what the stub needs, and env. around: words before the command."""
         self.told.unlink(missing_ok=True)
         command = [*around, str(self.path / "lane"), *args]
-        return subprocess.run(
-            command,
-            env=self.environment(**env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        more = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}
+        return subprocess.run(command, env=self.environment(**env), cwd=cwd, **more)
 
     def tell(self) -> dict[str, Any]:
         """What the stub was called with."""

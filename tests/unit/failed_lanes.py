@@ -36,15 +36,8 @@ def explain(
     lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "it failed", **more: Any
 ) -> tuple[dict, str | None]:
     """The blame after the diagnosis, and the rule that decided."""
-    blame = {
-        "component": component,
-        "phase": "smoke",
-        "check": check,
-        "cause": cause,
-        "evidence": None,
-        "code": "check_failed",
-        **more,
-    }
+    blame = {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None}
+    blame |= {"code": "check_failed", **more}
     found, notes = diagnosis.explain(lane.dir, blame)
     assert found["code"] in CODES
     assert notes["first"]["component"] == component
@@ -77,11 +70,8 @@ def qemu(
 def daemon(lane: TestLane) -> program.Program:
     """A stand-in for kerbside's daemon, which has a child of the proxy's name."""
     shutil.copy("/bin/sleep", f"{lane.dir}/tmp/kerbside-proxy")
-    return lane.program(
-        "daemon",
-        f"tmp/kerbside-proxy 60 & until grep -q kerbside /proc/$!/comm; do :; done; echo up; {FOREVER}",
-        ready=Ready(log="up"),
-    )
+    script = f"tmp/kerbside-proxy 60 & until grep -q kerbside /proc/$!/comm; do :; done; echo up; {FOREVER}"
+    return lane.program("daemon", script, ready=Ready(log="up"))
 
 
 def whole(lane: TestLane, *others: program.Program) -> None:

@@ -27,13 +27,8 @@ class TestLane:
 
     def program(self, name: str, script: str, **more: object) -> program.Program:
         """A shell script as a program of this lane."""
-        values = {
-            "component": "kerbside",
-            "argv": ("/bin/sh", "-c", script),
-            "log": f"{self.dir}/logs/{name}.log",
-            "limit": 5.0,
-            **more,
-        }
+        values = {"component": "kerbside", "argv": ("/bin/sh", "-c", script), "limit": 5.0}
+        values |= {"log": f"{self.dir}/logs/{name}.log", **more}
         return program.Program(name=name, **values)
 
     def start(self, *programs: program.Program, **more: bool) -> dict:
@@ -43,16 +38,8 @@ class TestLane:
 
 def options(base: str, **more: object) -> claim.Options:
     """How a test lane is claimed."""
-    values = {
-        "lane_id": 98,
-        "lane_dir": f"{base}/l",
-        "artifacts_dir": f"{base}/artifacts",
-        "ports": {},
-        "sockets": (f"{base}/l/x.sock",),
-        "secrets": ("spice_ticket", "api_seed"),
-        "fresh": True,
-        **more,
-    }
+    values = {"lane_id": 98, "lane_dir": f"{base}/l", "artifacts_dir": f"{base}/artifacts", "ports": {}, "fresh": True}
+    values |= {"sockets": (f"{base}/l/x.sock",), "secrets": ("spice_ticket", "api_seed"), **more}
     return claim.Options(**values)
 
 

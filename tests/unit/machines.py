@@ -43,10 +43,8 @@ class Machine:
     @property
     def ssh(self) -> dict[str, Any]:
         """How ssh gets there; the same for all machines with keys in one folder."""
-        return {
-            "ansible_ssh_private_key_file": str(self.key),
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.known_hosts} -o IdentitiesOnly=yes -F none",
-        }
+        options = f"-o UserKnownHostsFile={self.known_hosts} -o IdentitiesOnly=yes -F none"
+        return {"ansible_ssh_private_key_file": str(self.key), "ansible_ssh_common_args": options}
 
     @property
     def home(self) -> Path:
@@ -65,11 +63,8 @@ class Machine:
 
     def left(self, number: int) -> list[str]:
         """What is there of a lane: its processes and its directory."""
-        marks = [
-            f"{one.name} (pid {one.pid})"
-            for one in self.processes()
-            if (proc.environ(one.pid, "KERBSIDE_LANE") or "").startswith(f"{number}/")
-        ]
+        found = [(one, proc.environ(one.pid, "KERBSIDE_LANE") or "") for one in self.processes()]
+        marks = [f"{one.name} (pid {one.pid})" for one, mark in found if mark.startswith(f"{number}/")]
         folder = self.tree.path / f"tmp/kerbside-lane-{number}"
         return marks + ([str(folder)] if folder.exists() else [])
 
@@ -111,9 +106,8 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
         options = ["-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password"]
         command = tree.beside(["chroot", str(tree.path), "/usr/sbin/sshd", "-D", "-p", str(port), *options])
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
-        process = subprocess.Popen(
-            command, env=given, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=given, **quiet)
         try:
             wait_for(port, process)
             yield Machine(tree, user, port, key, hosts, process)

@@ -54,10 +54,8 @@ def test_what_is_not_a_kvm_node(tmp_path: Path) -> None:
     assert (missing.state, plain.state, null.state) == ("missing", "not_a_device", "not_kvm")
     assert "modprobe kvm_intel" in missing.fix
     assert plain.reason == f"{tmp_path}/kvm is not a character device"
-    assert (
-        null.reason
-        == "/dev/null is not KVM: device 1:3 answers KVM_GET_API_VERSION with 'Inappropriate ioctl for device'"
-    )
+    words = "/dev/null is not KVM: device 1:3 answers KVM_GET_API_VERSION with 'Inappropriate ioctl for device'"
+    assert null.reason == words
     assert checked("/dev/null", lambda *_: 11).state == "not_kvm"
 
 
@@ -127,7 +125,7 @@ RESET, HANG = bytes.fromhex("baf90cb006eef4ebfe"), bytes.fromhex("ebfe")
 
 @needs_qemu
 @pytest.mark.parametrize(("code", "state", "limit"), [(RESET, "firmware_dies", 60), (HANG, "no_life", 1.0)])
-def test_firmware_that_resets_is_dead_and_one_that_hangs_shows_no_life(
+def test_firmware_that_resets_is_dead_and_one_that_hangs_is_not(
     tmp_path: Path, code: bytes, state: str, limit: float
 ) -> None:
     path = tmp_path / "code"
@@ -169,26 +167,22 @@ for line in f:
     )
 
 
+DIES = "the firmware dies under KVM: QMP says"
+
+
 @pytest.mark.parametrize(
     ("states", "state", "words"),
     [
         # As seen with qemu 7.2 under broken KVM.
-        (("running", "internal-error"), "firmware_dies", "the firmware dies under KVM: QMP says internal-error "),
+        (("running", "internal-error"), "firmware_dies", f"{DIES} internal-error "),
         (("prelaunch",), "not_running", "KVM never started the processor: QMP says prelaunch "),
-        (
-            ("prelaunch", "running", "guest-panicked"),
-            "firmware_dies",
-            "the firmware dies under KVM: QMP says guest-panicked ",
-        ),
+        (("prelaunch", "running", "guest-panicked"), "firmware_dies", f"{DIES} guest-panicked "),
         (("running", "io-error"), "not_running", "KVM does not keep the processor running: QMP says io-error "),
     ],
 )
-def test_only_what_the_firmware_did_is_its_death_and_is_kept(
-    tmp_path: Path, states: tuple[str, ...], state: str, words: str
-) -> None:
-    found = probe(
-        tmp_path, answering(tmp_path, *states), NO_PAIR, "kvm", limit=1.0 if states == ("prelaunch",) else 60
-    ).boot("qemu64")
+def test_only_what_the_firmware_did_is_its_death(tmp_path: Path, states: tuple, state: str, words: str) -> None:
+    limit = 1.0 if states == ("prelaunch",) else 60
+    found = probe(tmp_path, answering(tmp_path, *states), NO_PAIR, "kvm", limit=limit).boot("qemu64")
     assert found.state == state
     assert found.reason.startswith(words)
     assert found.reason.endswith("with -cpu qemu64 (KVM internal error. Suberror: 1, emulation failure)")
@@ -201,10 +195,8 @@ def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_outp
     qemu = fake_qemu(tmp_path, "echo 'qemu: still loading' >&2; exec sleep 50")
     found = probe(tmp_path, qemu, NO_PAIR, "kvm", start_limit=0.5).first_of(["max", "qemu64"])
     assert (found.state, found.log) == ("qemu_hangs", str(tmp_path / "probe.log"))
-    assert (
-        found.reason
-        == "qemu with -cpu max did not answer within 0.5 s (still loading) under KVM before the firmware ran"
-    )
+    words = "qemu with -cpu max did not answer within 0.5 s (still loading) under KVM before the firmware ran"
+    assert found.reason == words
     # No other model: qemu's output and the reason.
     assert (tmp_path / "probe.log").read_text().count("still loading") == 2
     with pytest.raises(LaneError) as failed:
@@ -249,10 +241,8 @@ def test_the_cache_keeps_a_result_until_something_that_it_depends_on_changes(tmp
         if path:
             os.utime(path, ns=(1, 1))
         keys.append(accelerator.cache_key("/dev/null", files[0], pair, ["max"]))
-    keys += [
-        accelerator.cache_key("/dev/null", files[0], pair, ["max", "qemu64"]),
-        accelerator.cache_key("/dev/zero", files[0], pair, ["max"]),
-    ]
+    keys += [accelerator.cache_key("/dev/null", files[0], pair, ["max", "qemu64"])]
+    keys += [accelerator.cache_key("/dev/zero", files[0], pair, ["max"])]
     assert len(set(keys)) == len(keys)
     assert accelerator.read_cache(str(tmp_path), keys[0]) is None
     accelerator.write_cache(str(tmp_path), keys[0], alive)

@@ -16,15 +16,8 @@ from http_api import api
 from lanes import lane_error
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
-GOOD = {
-    "type": "spice",
-    "host": "127.0.0.1",
-    "port": "17901",
-    "tls-port": "17900",
-    "password": "s3cret",
-    "ca": CA.replace("\n", "\\n"),
-    "host-subject": "C=US,O=Kerbside CI,CN=x",
-}
+GOOD = {"type": "spice", "host": "127.0.0.1", "port": "17901", "tls-port": "17900", "password": "s3cret"}
+GOOD |= {"ca": CA.replace("\n", "\\n"), "host-subject": "C=US,O=Kerbside CI,CN=x"}
 
 
 def vv(**changes: str | None) -> str:
@@ -44,9 +37,7 @@ def token(tmp_path: Path) -> str:
     return str(tmp_path / "token")
 
 
-def test_the_file_is_fetched_with_the_token_whatever_the_proxy_variables_say(
-    token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_is_fetched_with_the_token_without_a_proxy(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with api(lambda n, auth: (200, auth)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 1) == "Bearer eyJ0"
@@ -56,16 +47,9 @@ def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
     unknown = json.dumps({"error": "console not found", "status": 404})
     with api(lambda n, auth: (200, "ok") if n > 3 else (404, unknown)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 5) == "ok"
-    with (
-        api(lambda n, auth: (404, unknown)) as port,
-        pytest.raises(LaneError, match="404: console not found") as caught,
-    ):
+    with api(lambda n, auth: (404, unknown)) as port, lane_error("api_refused", match="console not found") as caught:
         kerbside_api.get("127.0.0.1", port, "/c", token, 0.2)
-    assert (caught.value.code, caught.value.component, caught.value.evidence) == (
-        "api_refused",
-        "kerbside",
-        "logs/daemon.log",
-    )
+    assert caught.value.evidence == "logs/daemon.log"
 
 
 @pytest.mark.parametrize(

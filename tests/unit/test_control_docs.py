@@ -17,9 +17,8 @@ from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, chunk, header
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text()
-SCENARIOS: list[dict[str, Any]] = [
-    yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
-]
+FOUND = re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
+SCENARIOS: list[dict[str, Any]] = [yaml.safe_load(block)[0] for block in FOUND]
 
 
 class Guest(Ryll):

@@ -9,23 +9,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.protocols.ryll import verbs
 from control_peer import STATUS, Connection, Ryll, png
-from control_play import (
-    BUSY,
-    FLAT,
-    PRESS,
-    SHOT,
-    STEEP,
-    SUBSCRIBE,
-    H,
-    Handler,
-    dancing,
-    events_after_subscribe,
-    fail,
-    ryll,
-    shots,
-    steep,
-    without,
-)
+from control_play import BUSY, PRESS, SHOT, STEEP, SUBSCRIBE, H, dancing, fail, ryll, shots, steep, subscribed, without
 
 
 def pasted(event: str = "paste_completed", **data: int) -> Ryll:
@@ -59,12 +43,12 @@ FULL = ryll(on_resize=lambda c, r, p: c.refuse(r, "queue_full"))
 SHORT_RGBA = shots((8, 4, bytes(5)), form="rgba")
 COLOURED_ROW = [{"screenshot": {"not_one_colour": True, "region": ROW}}]
 STILL = {"quiet": DRAWN | {"seconds": 0.05, "since": "p"}}
-STRIPES = png(8, 4, lambda x, y: (y, 0, 0))
-ONE_LATENCY = events_after_subscribe(("latency", {}), later=0.05)
-TWO_LATENCIES = events_after_subscribe(("latency", {"n": 1}), ("latency", {"n": 2}), later=0.02)
-TWO_PICTURES = events_after_subscribe(("surface_drawn", {}), ("surface_drawn", {}), later=0.02)
-DROPPED = events_after_subscribe(("dropped", {"count": 5}), later=0.05)
-FAILS: dict[str, dict[str, tuple[Handler, list[dict[str, Any]], str]]] = {
+FLAT, STRIPES = png(8, 4, lambda x, y: (1, 2, 3)), png(8, 4, lambda x, y: (y, 0, 0))
+ONE_LATENCY = subscribed(("latency", {}), later=0.05)
+TWO_LATENCIES = subscribed(("latency", {"n": 1}), ("latency", {"n": 2}), later=0.02)
+TWO_PICTURES = subscribed(("surface_drawn", {}), ("surface_drawn", {}), later=0.02)
+DROPPED = subscribed(("dropped", {"count": 5}), later=0.05)
+FAILS: dict[str, dict[str, tuple[Any, list[dict[str, Any]], str]]] = {
     "unmet": {
         "no agent": (Ryll(), [{"await": {"agent": True}}], "agent connected; last seen: agent not connected, surf"),
         "an agent": (ryll(agent=True), [{"await": {"agent": False}}], "no agent connected; last seen: agent connected"),
@@ -115,9 +99,7 @@ FAILS: dict[str, dict[str, tuple[Handler, list[dict[str, Any]], str]]] = {
         "no such surface": (Ryll(), [{"screenshot": {"surface_id": 7}}], 'with no_such_surface: "no"'),
         "a full queue": (FULL, [{"resize": BIG}], "with queue_full"),
     },
-    "timeout": {
-        "typing that takes too long": (Ryll(), [{"type": {"text": "a" * 100, "delay_ms": 50}}], r"only \d+ of 100")
-    },
+    "timeout": {"slow typing": (Ryll(), [{"type": {"text": "a" * 100, "delay_ms": 50}}], r"only \d+ of 100 keys")},
     "unsupported": {
         "a verb that is not listed": (without(methods=["resize"]), [{"resize": BIG}], "`resize`; it lists hello"),
         "a call that is not listed": (Ryll(), [{"call": {"method": "dance"}}], "no verb `dance`"),
@@ -125,9 +107,7 @@ FAILS: dict[str, dict[str, tuple[Handler, list[dict[str, Any]], str]]] = {
         "an unlisted event": (Ryll(), [{"subscribe": {"events": ["digest_updated"]}}], "no event `digest_updated`"),
         "a paste's events": (ryll(events=[]), [{"paste": {"text": "x"}}], "no event `paste_completed`; it lists none"),
     },
-    "closed": {
-        "an end in a pause": (lambda c: (c.hello(), time.sleep(0.1)), [{"pause": {"seconds": 5}}], "ryll closed the")
-    },
+    "closed": {"an end": (lambda c: (c.hello(), time.sleep(0.1)), [{"pause": {"seconds": 5}}], "ryll closed the c")},
 }
 
 

@@ -58,9 +58,8 @@ def test_a_private_text_is_nowhere(step: dict[str, Any], kind: str, tmp_path: Pa
     file, log = tmp_path / "t.json", tmp_path / "ryll.log"
     log.write_text(f"inputs: got {SECRET}\n")
     try:
-        result = play(
-            PEERS[kind], H, step | {"private": True, "register": "r"}, transcript_file=str(file), log_file=str(log)
-        )
+        files = {"transcript_file": str(file), "log_file": str(log)}
+        result = play(PEERS[kind], H, step | {"private": True, "register": "r"}, **files)
         if kind == "good":
             assert "(private" in str(seen(result))
     except SessionFailed as failed:
@@ -84,12 +83,8 @@ def test_a_private_text_is_searched_for_by_its_lines_and_in_quotes(tmp_path: Pat
                 return
             c.accept(request, {"text": "sesame"})
 
-    steps = [
-        H,
-        {"clipboard_set": {"text": "sesame\n"}, "private": True},
-        {"clipboard_set": {"text": 'se"sa\\me\n'}, "private": True},
-        {"clipboard_get": {}},
-    ]
+    copied = [{"clipboard_set": {"text": text}, "private": True} for text in ("sesame\n", 'se"sa\\me\n')]
+    steps = [H, *copied, {"clipboard_get": {}}]
     failed = fail(serve, *steps, transcript_file=str(file), log_file=str(log))
     assert 'its log ends with "typing (private, 6 characters)"' in str(failed)
     assert len(failed.result["events"]) == 3

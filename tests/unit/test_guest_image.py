@@ -59,9 +59,8 @@ def test_the_image_is_fetched_once_and_made_good_again(index: Path, tmp_path: Pa
 
 
 def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path: Path) -> None:
-    assert guest_image.ensure({"name": "p", "image": "p.qcow2", "sha256": None}, "/fixtures", str(tmp_path)) == Path(
-        "/fixtures/p.qcow2"
-    )
+    given = {"name": "p", "image": "p.qcow2", "sha256": None}
+    assert guest_image.ensure(given, "/fixtures", str(tmp_path)) == Path("/fixtures/p.qcow2")
     assert not list(tmp_path.iterdir())
 
 

@@ -51,7 +51,7 @@ def test_each_change_is_made_once_and_is_python(source: str, expected: list[str]
 
 
 def test_a_mutant_that_is_listed_as_equivalent_is_there() -> None:
-    listed = yaml.safe_load((ROOT / "tests/mutation/equivalent.yml").read_text())
+    listed = yaml.safe_load((ROOT / "tests/mutation/equivalent.yml").read_text(encoding="utf-8"))
     there = set()
     for module in {one["module"] for one in listed}:
         source = (ROOT / module).read_bytes()
@@ -75,7 +75,7 @@ class FakeLane(Lane):
         self.artifacts.mkdir(exist_ok=True)
         blame = {"component": verb, "check": None, "cause": "x"} if self.statuses.get(verb) else None
         if verb != "down":
-            (self.artifacts / "result.json").write_text(json.dumps({"blame": blame}))
+            (self.artifacts / "result.json").write_text(json.dumps({"blame": blame}), encoding="utf-8")
         return subprocess.CompletedProcess([], self.statuses.get(verb, 0))
 
 

@@ -75,26 +75,19 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lane:
 
 @pytest.mark.parametrize(("does", "refused", "within", "wanted"), DOES.values(), ids=DOES)
 def test_spice_gtk_shows_the_right_picture_or_is_refused(
-    lane: Lane,
-    monkeypatch: pytest.MonkeyPatch,
-    does: list[Any],
-    refused: str | None,
-    within: float,
-    wanted: tuple[str | None, str, bool | None],
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, does: list, refused: str | None, within: float, wanted: tuple
 ) -> None:
     code, words, fits = wanted
     if fits is not None:
         lane.guest["digest"] = "yes"
-        monkeypatch.setattr(
-            sextant_digest, "decode", lambda picture: SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1)
-        )
+        digest = SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1)
+        monkeypatch.setattr(sextant_digest, "decode", lambda picture: digest)
         monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: 1)
     judge, judged = gtk.wrong, []
     if code == "picture_differs":  # its time is over when its picture was looked at
         monkeypatch.setattr(gtk, "wrong", lambda *what: judged.append(what) or judge(*what))
-        monkeypatch.setattr(
-            gtk, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged))
-        )
+        clock = SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged))
+        monkeypatch.setattr(gtk, "time", clock)
     monkeypatch.setattr(gtk, "program", lambda: CLIENT.replace("{does!r}", repr(json.dumps(does))))
     (entry,) = played(lane, check({"spice_gtk": {"refused": refused} if refused else {}, "within": within}))
     assert entry["detail"].get("code") == code, entry

@@ -40,9 +40,7 @@ def member(name: str, **more: object) -> tarfile.TarInfo:
         None,
     ],
 )
-def test_an_archive_that_no_lane_made_is_refused(
-    tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_of_no_lane(tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "MOST", 50)
     archive = tmp_path / "evidence.tar"
     archive.write_bytes(b"no archive" * 100)

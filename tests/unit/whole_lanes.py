@@ -32,12 +32,8 @@ GONE_LIMIT = 10.0  #: seconds in which all of a lane has to be gone
 
 def copy_checkout(home: Path) -> Path:
     """The checkout in another place, as git has it and as it stands."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -84,40 +80,20 @@ class Surroundings:
     @property
     def options(self) -> list[str]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-        values = {
-            "lane_id": self.id,
-            "lane_dir": self.dir,
-            "lane_artifacts_dir": self.artifacts,
-            "lane_cache_dir": cache,
-        }
+        values = {"lane_id": self.id, "lane_dir": self.dir, "lane_artifacts_dir": self.artifacts}
+        values["lane_cache_dir"] = cache
         return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + self.variables
 
     def environment(self) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))
-        }
-        places = {
-            "HOME": str(self.base / "home"),
-            "TMPDIR": str(self.base / "tmp"),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        }
+        foreign = "ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        places = {"HOME": str(self.base / "home"), "TMPDIR": str(self.base / "tmp"), "LC_ALL": "C.UTF-8"}
+        places["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
         return {**kept, **places, **self.env}
 
     def playbook(self, *options: str, name: str = "lane.yml") -> list[str]:
-        return [
-            *SIGNALS,
-            sys.executable,
-            "-m",
-            "ansible",
-            "playbook",
-            str(ROOT / "playbooks" / name),
-            *POCKET,
-            *self.options,
-            *options,
-        ]
+        command = [*SIGNALS, sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name)]
+        return [*command, *POCKET, *self.options, *options]
 
     def script(self, *options: str) -> list[str]:
         verb = [word for word in options[:1] if not word.startswith("-")]
@@ -132,9 +108,8 @@ class Surroundings:
                 environ, command = b"\0" + (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
                 # A zombie has no command line.
                 if (mark in environ or place in environ or place in command) and command:
-                    found.append(
-                        f"{process.name} {command.replace(bytes(1), b' ').decode(errors='replace').strip()[:300]}"
-                    )
+                    words = command.replace(bytes(1), b" ").decode(errors="replace").strip()
+                    found.append(f"{process.name} {words[:300]}")
         return found
 
     def listeners(self) -> list[int]:
@@ -205,15 +180,8 @@ class Started:
             )
         else:
             self._read, theirs = os.pipe()
-            self.process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=theirs,
-                stderr=theirs,
-                start_new_session=True,
-            )
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs}
+            self.process = subprocess.Popen(command, env=env, cwd=cwd, start_new_session=True, **pipes)
         os.close(theirs)
         self.all.append(self)
         self._stop_read, self._stop = os.pipe()
@@ -223,9 +191,8 @@ class Started:
     def _follow(self) -> None:
         rest = b""
         with suppress(OSError):
-            while self._stop_read not in select.select([self._read, self._stop_read], [], [])[0] and (
-                data := os.read(self._read, 65536)
-            ):
+            watched = [self._read, self._stop_read]
+            while self._stop_read not in select.select(watched, [], [])[0] and (data := os.read(self._read, 65536)):
                 *whole, rest = (rest + data).split(b"\n")
                 with self._new:
                     for line in whole:
