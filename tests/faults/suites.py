@@ -3,8 +3,8 @@ the right component.
 
     .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [--proxy CHECKOUT] [NAME...]
 
-LANE_DIR is that of a lane that is up, CHECKOUT one of kerbside or its unpacked source distribution; without it the faults of
-kerbside-proxy's own source are passed over. The faults are in suites.yml, whose head says what they may be.
+LANE_DIR is that of a lane that is up, CHECKOUT one of kerbside or its unpacked source distribution; without it the
+faults of kerbside-proxy's own source are passed over. The faults are in suites.yml, whose head says what they may be.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Rig:
 
     def __init__(self, lane_dir: str, proxy: Proxy | None = None) -> None:
         self.lane_dir, self.proxy = Path(lane_dir), proxy
-        known = {name: json.loads((self.lane_dir / f"handover/{name}.json").read_text()) for name in ("guest", "ryll", "kerbside", "deps")}
+        names = ("guest", "ryll", "kerbside", "deps")
+        known = {name: json.loads((self.lane_dir / f"handover/{name}.json").read_text()) for name in names}
         run = json.loads((self.lane_dir / "run.json").read_text())
         self.kerbside = Path(known["kerbside"]["python"])
         first = 17900 + 10 * run["lane_id"]
@@ -137,7 +138,8 @@ class Rig:
             wrapper, first = self.lane_dir / "tmp/ryll", self.lane_dir / "tmp/first-picture"
             first.unlink(missing_ok=True)
             rules = {**rules, **({"stale": str(first)} if rules.get("stale") else {})}
-            wrapper.write_text(f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}' {place.ryll} \"$@\"\n")
+            harness = f"{sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}'"
+            wrapper.write_text(f'#!/bin/sh\nexec {harness} {place.ryll} "$@"\n')
             wrapper.chmod(0o700)
             place = replace(place, ryll=str(wrapper))
         place = replace(place, **{name: getattr(place, other) for name, other in fault.get("place", {}).items()})
@@ -149,9 +151,11 @@ class Rig:
 
     def _program(self, program: Any, fault: dict[str, Any], stack: ExitStack) -> Any:
         if edits := fault.get("kerbside"):
-            copy = self.lane_dir / f"tmp/kerbside-{fault['name']}"  # the path tells whether API and daemon have to be started anew
+            # The path tells whether API and daemon have to be started anew.
+            copy = self.lane_dir / f"tmp/kerbside-{fault['name']}"
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")), copy / "kerbside")
+            packages = self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")
+            shutil.copytree(next(packages), copy / "kerbside")
             for edit in edits:
                 file = copy / "kerbside" / edit["file"]
                 file.write_text(edited(file, [edit]), encoding="utf-8")
@@ -168,7 +172,8 @@ class Rig:
 
     def _proxy(self, name: str) -> Path:
         """kerbside-proxy with an edit of tests/mutation/proxy.yml, built once for the lane."""
-        program = self.lane_dir / f"tmp/kerbside-proxy-{name}"  # the path tells whether the daemon has to be started anew
+        # The path tells whether the daemon has to be started anew.
+        program = self.lane_dir / f"tmp/kerbside-proxy-{name}"
         if not program.exists():
             assert self.proxy is not None
             (edit,) = (one for one in yaml.safe_load(PROXY_EDITS.read_text(encoding="utf-8")) if one["name"] == name)
@@ -212,7 +217,8 @@ def counters(real: int, wrong: dict[str, Any]) -> Iterator[int]:
 
 def verdicts(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
     """check -> [component, code] of those that failed."""
-    return {one["name"]: [one["detail"]["component"], one["detail"]["code"]] for one in entries if one["result"] == "fail"}
+    failed = [one for one in entries if one["result"] == "fail"]
+    return {one["name"]: [one["detail"]["component"], one["detail"]["code"]] for one in failed}
 
 
 def main(words: list[str]) -> int:
@@ -247,7 +253,8 @@ def judge(rig: Rig, chosen: list[dict[str, Any]]) -> int:
         good = found == fault["expect"]
         wrong += not good
         seconds = sum(one["seconds"] for one in entries)
-        print(f"{'ok ' if good else 'BAD'} {fault['name']:34} {fault['suite']:10} {seconds:5.1f} s  {'' if good else found}", flush=True)
+        mark = f"{'ok ' if good else 'BAD'} {fault['name']:34} {fault['suite']:10}"
+        print(f"{mark} {seconds:5.1f} s  {'' if good else found}", flush=True)
         for one in entries:
             if one["result"] == "fail":
                 print(f"      {one['name']}: {one['detail']['component']}: {one['detail']['cause']}", flush=True)

@@ -1,6 +1,6 @@
-"""Runs pytest in a fork for each line of stdin, a JSON list of its arguments, and prints its exit status; -1 when it takes too long.
+"""Run pytest in a fork for each line of stdin, a JSON list of arguments, and print its exit status; -1 when too late.
 
-The imports that each run needs are made once; those of the lane itself are left to the fork. argv: the limit in seconds.
+The imports that each run needs are made once; those of the lane itself are left to the fork. argv: limit in seconds.
 """
 
 from __future__ import annotations
