@@ -5,15 +5,20 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import Run
 from ansible.module_utils.lane.lifecycle import claim, proc
 from ansible.module_utils.lane.programs import program, start, stop
+
+#: A script that begins with it goes on when the test says so, however long its start takes on a busy machine.
+HELD = "until [ -e released ]; do sleep 0.02; done; "
 
 
 @dataclass
@@ -33,7 +38,14 @@ class TestLane:
 
     def start(self, *programs: program.Program, **more: bool) -> dict:
         """Start programs in it."""
+        Path(self.dir, "released").unlink(missing_ok=True)
         return start.start(self.dir, self.run, list(programs), **more)
+
+    def release(self, after: float = 0.0) -> None:
+        """Let the programs whose scripts begin with HELD go on, in `after` seconds."""
+        timer = threading.Timer(after, Path(self.dir, "released").touch)
+        timer.daemon = True
+        timer.start()
 
 
 def options(base: str, **more: object) -> claim.Options:

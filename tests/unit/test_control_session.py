@@ -66,7 +66,8 @@ def test_a_wait_that_the_session_has_no_time_for_is_refused(step: dict[str, Any]
     assert failed.result["transcript"][2]["seconds"] < 1
 
 
-def test_the_transcript_is_written_in_any_case(tmp_path: Path) -> None:
+def test_the_transcript_is_written_in_any_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LANE_COMMAND_ID", raising=False)
     file = tmp_path / "t.json"
     result = play(Ryll(), H, transcript_file=str(file))
     assert json.loads(file.read_text()) == {"command_id": "", "files": [], **result}

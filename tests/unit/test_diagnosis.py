@@ -22,7 +22,7 @@ from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.programs.readiness import Ready
 from failed_lanes import FOREVER, await_end, explain, qemu, ryll, whole, write
-from lanes import TestLane
+from lanes import HELD, TestLane
 
 CATALOGUE = Path(__file__).parents[1] / "faults/catalogue.yml"
 NO_FAULT = "; no other part shows a fault"
@@ -80,7 +80,8 @@ def test_no_other_part_shows_a_fault_after_a_whole_search(lane: TestLane, monkey
 
 @pytest.mark.parametrize("component", ["host", "environment", "lane", "artifacts"])
 def test_a_named_fault_of_machine_or_lane_stays_as_it_is(lane: TestLane, component: str) -> None:
-    lane.start(lane.program("daemon", "sleep 0.1; exit 3"))
+    lane.start(lane.program("daemon", f"{HELD}exit 3"))
+    lane.release()
     await_end(lane, "daemon")
     blame, _ = explain(lane, component, None)
     assert (blame["component"], blame["cause"]) == (component, "it failed")

@@ -16,7 +16,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import loss, records, stop
 from ansible.module_utils.lane.programs.program import Fatal
 from ansible.module_utils.lane.programs.readiness import Ready
-from lanes import TestLane, lane_error
+from lanes import HELD, TestLane, lane_error
 
 FOREVER = "exec sleep 60"
 #: As kerbside 0.8.0's daemon wrote it when a row of consoletokens had no `expires`; the process and its proxy went on.
@@ -57,14 +57,15 @@ def test_programs_that_work_are_not_lost_and_a_oneshot_that_ended_well_is_not(la
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
-        ("sleep 0.2", "one ended with status 0 and wrote nothing to its log"),
-        ("sleep 0.2; echo an error; exit 7", "one ended with status 7: an error"),
-        ("sleep 0.2; echo an error; kill -TERM $$", "one was killed by SIGTERM"),
-        ("sleep 0.2; kill -KILL 0", "one was killed with its whole process group (no exit status)"),
+        ("true", "one ended with status 0 and wrote nothing to its log"),
+        ("echo an error; exit 7", "one ended with status 7: an error"),
+        ("echo an error; kill -TERM $$", "one was killed by SIGTERM"),
+        ("kill -KILL 0", "one was killed with its whole process group (no exit status)"),
     ],
 )
 def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None:
-    lane.start(lane.program("one", script))
+    lane.start(lane.program("one", HELD + script))
+    lane.release()
     [gone] = lost(lane)
     assert (gone.code, gone.component, gone.problem) == ("program_ended", "kerbside", problem)
     with lane_error("program_ended"):
@@ -176,7 +177,8 @@ def test_a_record_of_a_group_that_is_a_strangers_counts_as_ended(lane: TestLane)
 
 
 def test_a_wait_on_a_silent_socket_ends_when_a_program_is_lost(lane: TestLane) -> None:
-    lane.start(lane.program("one", "sleep 0.4; exit 3"))
+    lane.start(lane.program("one", f"{HELD}exit 3"))
+    lane.release(0.3)
     mine, silent = socket.socketpair()
     mine.settimeout(60)
     with mine, silent, pytest.raises(LaneError, match="one ended with status 3"), loss.watched(lane.dir):
@@ -188,9 +190,10 @@ def test_a_wait_on_a_silent_socket_ends_when_a_program_is_lost(lane: TestLane) -
 
 
 def test_a_start_that_watches_ends_when_another_program_is_lost(lane: TestLane) -> None:
-    lane.start(lane.program("one", "sleep 0.5; exit 3"))
+    lane.start(lane.program("one", f"{HELD}exit 3"))
+    two = lane.program("two", f"touch released; {FOREVER}", ready=Ready(log="never"), limit=60.0)
     with pytest.raises(LaneError, match="kerbside: one ended with status 3"):
-        lane.start(lane.program("two", FOREVER, ready=Ready(log="never"), limit=60.0), watch=True)
+        lane.start(two, watch=True)
     with pytest.raises(LaneError, match="kerbside: three did not write 'never'"):
         lane.start(lane.program("three", FOREVER, ready=Ready(log="never"), limit=0.6))
 

@@ -15,7 +15,7 @@ from ansible.module_utils.lane.checks import outside_checks, sextant_digest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols import serial_log
 from http_api import api
-from lanes import TestLane, lane_error
+from lanes import HELD, TestLane, lane_error
 from PIL import Image
 
 CONNECT = "import socket,time; s=[socket.create_connection(('127.0.0.1', int(p))) for p in {!r}]; time.sleep(60)"
@@ -94,10 +94,12 @@ def test_a_banner_that_does_not_come(lane: TestLane, text: str, banner: str, cod
 def test_a_qemu_that_ends_and_a_program_that_is_lost(lane: TestLane) -> None:
     with lane_error("guest_not_started", "lane"):
         outside_checks.banner(where(lane))
-    lane.start(lane.program("qemu", "sleep 0.6; exit 7"))
+    lane.start(lane.program("qemu", f"{HELD}exit 7"))
+    lane.release(0.3)
     with lane_error("qemu_ended", "qemu", match="qemu ended with status 7"):
         outside_checks.banner(where(lane, banner_limit=60))
-    lane.start(lane.program("qemu", "exec sleep 60"), lane.program("api", "sleep 0.5; exit 3"))
+    lane.start(lane.program("qemu", "exec sleep 60"), lane.program("api", f"{HELD}exit 3"))
+    lane.release(0.3)
     with pytest.raises(LaneError) as caught:
         outside_checks.banner(where(lane, banner_limit=60))
     assert caught.value.component == "kerbside"

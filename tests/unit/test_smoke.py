@@ -16,7 +16,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.session import Settings
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, monitor
-from lanes import TestLane
+from lanes import HELD, TestLane
 
 Change = Callable[[Ryll, "Qemu", Connection], None]
 STATUS = {"name": "status", "await": {"surfaces": 1}, "within": 1, "blame": "guest"}
@@ -173,7 +173,8 @@ def test_a_banner_comes_first(lane: TestLane, monkeypatch: pytest.MonkeyPatch, a
 
 
 def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> None:
-    lane.start(lane.program("api", "sleep 0.3; exit 3"))
+    lane.start(lane.program("api", f"{HELD}exit 3"))
+    lane.release(0.3)
     steps = [{"hello": {}}, {**STATUS, "await": {"surfaces": 2}, "within": 20}]
     failure = check(lane, True, steps=steps)[1]
     assert (failure.code, failure.component) == ("program_ended", "kerbside")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ def token(**claims: Any) -> str:
         (token(sub="you"), {"sub": "me"}, "suite_command_token"),
         (token(), {"iss": "here"}, "suite_command_token"),
         ("no token", {}, "suite_command_token"),
+        (token(iat=60, exp=240), {"minutes": 3}, None),
+        (token(exp=240), {"minutes": 4}, "suite_command_token"),
     ],
 )
 def test_a_token_is_for_whom_it_has_to_be(lane: Lane, said: str, claims: dict[str, Any], wanted: str | None) -> None:
@@ -141,3 +144,14 @@ def test_a_program_of_the_suites_own_is_executable(lane: Lane) -> None:
 def test_a_file_is_empty_or_a_program(lane: Lane) -> None:
     with pytest.raises(LaneError, match="exactly one of bytes, program"):
         outcome(lane, {"file": {"name": "x", "bytes": 1, "program": "y"}}, actors=gives("file", {}))
+
+
+def test_what_to_run_has_to_be_said(lane: Lane) -> None:
+    with pytest.raises(LaneError, match="`run` is missing"):
+        outcome(lane, {"command": {"exits": 0}})
+
+
+@pytest.mark.parametrize(("made", "mode"), [({"bytes": 1}, 0o600), ({"program": "#!/bin/sh"}, 0o700)])
+def test_a_file_of_the_suite_is_its_owners_alone(lane: Lane, made: dict[str, Any], mode: int) -> None:
+    assert outcome(lane, {"file": {"name": "x", **made}}) == (None, None)
+    assert stat.S_IMODE(Path(lane.place.lane_dir, "tmp/x").stat().st_mode) == mode
