@@ -39,7 +39,7 @@ from lane.prepare import guest_image
 from lane.protocols.link_relay import LinkRelay
 from spice_relay import Relay, change
 
-from tools.mutants import PROXY_EDITS, Proxy
+from tools.rust_edits import PROXY, RustEdits
 
 SUITES = ROOT / "roles/suites/files"
 
@@ -60,7 +60,7 @@ def edited(file: Path, edits: list[dict[str, str]]) -> str:
 class Rig:
     """A lane that is up, and its suites. proxy: the source of kerbside-proxy, if there is one."""
 
-    def __init__(self, lane_dir: str, proxy: Proxy | None = None) -> None:
+    def __init__(self, lane_dir: str, proxy: RustEdits | None = None) -> None:
         self.lane_dir, self.proxy = Path(lane_dir), proxy
         known = {name: json.loads((self.lane_dir / f"handover/{name}.json").read_text()) for name in ("guest", "ryll", "kerbside", "deps")}
         run = json.loads((self.lane_dir / "run.json").read_text())
@@ -171,7 +171,7 @@ class Rig:
         program = self.lane_dir / f"tmp/kerbside-proxy-{name}"  # the path tells whether the daemon has to be started anew
         if not program.exists():
             assert self.proxy is not None
-            (edit,) = (one for one in yaml.safe_load(PROXY_EDITS.read_text(encoding="utf-8")) if one["name"] == name)
+            (edit,) = PROXY.edits(name)
             with self.proxy.edited(edit):
                 shutil.copy(self.proxy.binary, program)
         return program
@@ -231,7 +231,7 @@ def main(words: list[str]) -> int:
     if not Path(given.lane_dir, "handover/kerbside.json").exists():
         parser.error(f"no lane is running in {given.lane_dir}; start one with ./lane up")
     with tempfile.TemporaryDirectory(prefix="lane-faults-") as scratch:
-        rig = Rig(given.lane_dir, Proxy(given.proxy, Path(scratch)) if given.proxy else None)
+        rig = Rig(given.lane_dir, RustEdits(PROXY, given.proxy, Path(scratch)) if given.proxy else None)
         return judge(rig, [fault for fault in known if not given.names or fault["name"] in given.names])
 
 
