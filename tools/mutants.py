@@ -308,6 +308,6 @@ def main(asked: argparse.Namespace) -> None:
                 f"{one.text[:70]}",
                 flush=True,
             )
+            if asked.json:  # so that a command that is stopped keeps what it has found
+                asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
     print(table(outcomes, component))
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")

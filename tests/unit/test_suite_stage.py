@@ -28,12 +28,14 @@ QEMU = """echo "$0" >>starts
 case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
 echo "guest: ready" >>logs/serial.log
 exec sleep 60"""
-#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, or stays without a picture.
+#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, stays without a picture, keeps the file.
 RYLL = f"""#!{sys.executable}
-import socket, sys, time
+import os, socket, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from control_peer import Connection, Ryll
 words = open(sys.argv[3]).read()
+if "delete-this-file=1" in words and "host=keeper" not in words:
+    os.unlink(sys.argv[3])
 if "host=refused" in words:
     sys.exit("Error: PermissionDenied by the proxy")
 server = socket.socket(socket.AF_UNIX)
@@ -278,6 +280,14 @@ def test_a_client_that_is_not_let_in(lane: LaneStage, host: str, code: str, comp
     with pytest.raises(LaneError) as caught:
         lane.connect("ryll", {"host": host}, ())
     assert (caught.value.code, caught.value.component) == (code, component)
+
+
+def test_a_client_has_to_delete_the_console_file_that_says_so(lane: LaneStage) -> None:
+    lane.connect("ryll", {"host": "x", "delete-this-file": "1"}, ()).close()
+    lane.connect("ryll", {"host": "keeper", "delete-this-file": "0"}, ()).close()
+    with pytest.raises(LaneError) as caught:
+        lane.connect("ryll", {"host": "keeper", "delete-this-file": "1"}, ())
+    assert (caught.value.code, caught.value.component) == ("console_file_kept", "ryll")
 
 
 def test_why_a_client_was_not_let_in_is_known_when_its_status_is(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
