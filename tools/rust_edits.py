@@ -18,7 +18,7 @@ import yaml
 from tools import ROOT
 
 BUILD_LIMIT = 1800.0  # seconds for one build
-OPTIMISED = "profile.release.package.{}.opt-level=1"  # so that it is built again in seconds
+OPTIMISED = "profile.release.package.{}.opt-level=0"  # so that each edit is built in seconds
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Product:
 
 
 PROXY = Product("proxy", "kerbside-proxy", "rust/kerbside-proxy", "rust/kerbside-proxy/src", "mutants-target")
-#: Without its default features (the window), as the lane builds it; its own two large crates are optimised little.
+#: Without its default features (the window), as the lane builds it; its own two large crates are not optimised.
 RYLL = Product(
     "ryll",
     "ryll",
