@@ -204,6 +204,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "api_answer_wrong": ("kerbside's API did not answer as expected.", "Read logs/api.log."),
     "clipboard_wrong": ("The clipboard does not hold what the guest was to give back.", "Read in the serial log what the guest got and sent."),
+    "picture_equal": ("ryll shows what qemu draws, where a check expects that it does not.", "Read the check's other steps."),
     "picture_empty": ("The guest has drawn nothing.", "Read the serial log."),
     "latency_ratio": ("Messages take far longer through kerbside-proxy than without it.", "Find out what holds them back in the proxy."),
     "link_relay_wrong": (
