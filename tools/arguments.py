@@ -48,7 +48,7 @@ SUMMARIES = {
     "test": "run lint, unit tests, playbook tests and one full lane",
     "faults": "break a good lane in every way that tests/faults knows, and check that each fault is found",
     "bench": "time warm lanes against a bare shell script",
-    "mutants": "plant bugs in kerbside, one at a time, and see which ones a lane catches",
+    "mutants": "plant bugs in kerbside or ryll, one at a time, and see which ones a lane catches",
     "help": "show this, or the help of a verb (./lane help suites)",
 }
 STATUSES = (

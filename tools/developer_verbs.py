@@ -124,14 +124,24 @@ def _add_mutants(mutants: Parser) -> None:
         metavar="CHECKOUT",
         help="instead: the bugs of tests/mutation/proxy.yml, in the proxy of this checkout of kerbside",
     )
-    mutants.add_argument("--smoke-only", action="store_true", help="with --proxy: run no suite, only the smoke check")
+    mutants.add_argument(
+        "--ryll",
+        type=existing,
+        metavar="CHECKOUT",
+        help="instead: the bugs of tests/mutation/ryll.yml, in this checkout of ryll",
+    )
+    mutants.add_argument(
+        "--smoke-only", action="store_true", help="with --proxy or --ryll: run no suite, only the smoke check"
+    )
     mutants.add_argument(
         "--sample", type=number(0), default=40, metavar="N", help="mutants of the Python to try (%(default)s; 0: all)"
     )
     mutants.add_argument("--seed", type=number(0), default=1, metavar="N", help="which sample (%(default)s)")
     _add_lane_id(mutants, 57, "which lane")
     mutants.add_argument(
-        "--file", metavar="TEXT", help="only files whose path contains this; with --proxy a file or the name of an edit"
+        "--file",
+        metavar="TEXT",
+        help="only files whose path contains this; with --proxy or --ryll a file or the name of an edit",
     )
     mutants.add_argument("--json", type=Path, metavar="FILE", help="also write the outcomes to FILE")
     more = mutants.add_argument(
@@ -154,5 +164,7 @@ def check(asked: argparse.Namespace) -> None:
         raise UsageError(
             f"./lane bench: {max(asked.lanes)} lanes from --lane-id {asked.lane_id} on: lane ids end at 99"
         )
+    elif asked.verb == "mutants" and asked.proxy and asked.ryll:
+        raise UsageError("./lane mutants: --proxy and --ryll exclude each other")
     elif asked.verb == "mutants" and asked.names:
         check_known("verb", asked.names[0], JUDGES, f"a mutant is judged by {' or '.join(JUDGES)}, or by a whole lane")

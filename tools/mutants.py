@@ -1,10 +1,10 @@
-"""`./lane mutants`: plants bugs in kerbside's Python or in its proxy, one at a time, and reports which of them the lane
-catches.
+"""`./lane mutants`: plants bugs in kerbside's Python, in its proxy or in ryll, one at a time, and reports which of them
+the lane catches.
 
 Python: the installed package is copied, and the lane's kerbside imports the copy (PYTHONPATH in kerbside_environment).
-Only lines that a lane runs are mutated; a first run with coverage finds them. Proxy: the edits of
-tests/mutation/proxy.yml are built from a checkout's rust/kerbside-proxy, and KERBSIDE_PROXY_BIN names the program. What
-a green lane proves is how many of these bugs it would have caught, and whom it would have blamed.
+Only lines that a lane runs are mutated; a first run with coverage finds them. Proxy and ryll: the edits of
+tests/mutation/proxy.yml and ryll.yml, built from a checkout (rust_edits.py). What a green lane proves is how many of
+these bugs it would have caught, and whom it would have blamed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.module_utils.lane.core.private_dir import handed_over, read_run
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records
@@ -33,10 +32,9 @@ from ansible.module_utils.lane.programs import records
 from tools import ROOT, inputs, kerbside_lines
 
 from .mutation import Mutant, mutants
+from .rust_edits import PROXY, RYLL, RustEdits
 
 JUDGE = ROOT / "tests/mutation/judge.py"
-PROXY_EDITS = ROOT / "tests/mutation/proxy.yml"
-BUILD_LIMIT = 1800.0  # seconds for one build of the proxy
 SITECUSTOMIZE = "import coverage\ncoverage.process_startup()\n"
 COVERAGE = """[run]
 branch = false
@@ -81,12 +79,10 @@ class Lane:
         self.artifacts = scratch / "artifacts"
         self.judged = 0
 
-    def run(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """`./lane WORDS` on this lane, with more settings for kerbside's environment."""
+    def run(self, *words: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        """`./lane WORDS` on this lane, with more variables."""
         given = self.scratch / "variables.json"
-        variables: dict[str, Any] = {"lane_id": self.lane_id, "lane_artifacts_dir": str(self.artifacts)}
-        if settings:
-            variables["kerbside_environment"] = settings
+        variables |= {"lane_id": self.lane_id, "lane_artifacts_dir": str(self.artifacts)}
         given.write_text(json.dumps(variables), encoding="utf-8")
         command = [str(ROOT / "lane"), *words, "-e", f"@{given}", *self.options]
         return subprocess.run(
@@ -129,11 +125,11 @@ class Lane:
         settings = self.scratch / "coverage.ini"
         settings.write_text(COVERAGE.format(package=self.package, data=data), encoding="utf-8")
         environment = {"PYTHONPATH": f"{self.package.parent}:{cover}", "COVERAGE_PROCESS_START": str(settings)}
-        done = self.run("up", **environment)
+        done = self.run("up", kerbside_environment=environment)
         try:
             for words in [[], *([self.words] if self.words else [])]:
                 if not done.returncode:
-                    done = self.run(*(words or ["smoke"]), **environment)
+                    done = self.run(*(words or ["smoke"]), kerbside_environment=environment)
             if done.returncode:
                 raise SystemExit(
                     f"lane: the lane is not green without a mutant (status {done.returncode}): {done.stdout[-500:]}"
@@ -170,7 +166,8 @@ class Lane:
         try:
             if self.words[:1] == ["suites"]:
                 return self.judge_standing(outcome)
-            return self.judge(outcome, self.words, PYTHONPATH=str(self.package.parent))
+            environment = {"PYTHONPATH": str(self.package.parent)}
+            return self.judge(outcome, self.words, kerbside_environment=environment)
         finally:
             path.write_bytes(source)
             shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
@@ -213,14 +210,14 @@ class Lane:
         outcome.seconds = round(time.monotonic() - begun, 1)
         return outcome
 
-    def judge(self, outcome: Outcome, words: list[str], **settings: str) -> Outcome:
+    def judge(self, outcome: Outcome, words: list[str], **variables: Any) -> Outcome:
         """Run a lane and note in the outcome what it says; a verb that needs a running lane gets one."""
         begun = time.monotonic()
         starts = words[:1] in (["smoke"], ["suites"])
         try:
-            done = self.run(*(["up"] if starts else words), **settings)
+            done = self.run(*(["up"] if starts else words), **variables)
             if starts and done.returncode == 0:
-                done = self.run(*words, **settings)
+                done = self.run(*words, **variables)
             outcome.verdict = {0: "pass", 1: "fail"}.get(done.returncode, "error")
             result = json.loads((self.artifacts / "result.json").read_text(encoding="utf-8"))
             if blame := result["blame"]:
@@ -251,55 +248,6 @@ def candidates(package: Path, covered: dict[str, set[int]]) -> list[tuple[str, M
     return [one for one in found if (one[0], one[2], one[1].what) not in equivalent]
 
 
-class Proxy:
-    """kerbside-proxy's source in a copy of a checkout of kerbside, built after each edit of
-    tests/mutation/proxy.yml.
-    """
-
-    def __init__(self, checkout: Path, scratch: Path) -> None:
-        self.tree = scratch / "checkout"
-        shutil.copytree(checkout, self.tree, ignore=shutil.ignore_patterns(".git", "target"))
-        self.crate = self.tree / "rust/kerbside-proxy"
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-        self.target = cache / "mutants-target"
-
-    def build(self) -> str:
-        """Build the crate; the compiler's last words when that fails, else ""."""
-        environment = {**os.environ, "CARGO_TARGET_DIR": str(self.target)}
-        command = ["cargo", "build", "--release", "--quiet"]
-        done = subprocess.run(
-            command, cwd=self.crate, env=environment, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False
-        )
-        return done.stderr[-500:] if done.returncode else ""
-
-    @property
-    def binary(self) -> str:
-        return str(self.target / "release/kerbside-proxy")
-
-    @contextmanager
-    def edited(self, edit: dict[str, str]) -> Iterator[int]:
-        """Build the proxy with an edit, for as long as the block runs. Yields the line that it changes."""
-        path = self.crate / "src" / edit["file"]
-        source = path.read_text(encoding="utf-8")
-        if edit["find"] not in source:
-            raise SystemExit(f"lane: {PROXY_EDITS}: {edit['name']}: its text is not in {edit['file']} of this kerbside")
-        path.write_text(source.replace(edit["find"], edit["put"], 1), encoding="utf-8")
-        try:
-            if said := self.build():
-                raise SystemExit(f"lane: {edit['name']} does not compile: {said}")
-            yield source[: source.index(edit["find"])].count("\n") + 1
-        finally:
-            path.write_text(source, encoding="utf-8")
-
-    def outcomes(self, lane: Lane, edits: list[dict[str, str]], smoke_only: bool) -> Iterator[Outcome]:
-        """Build the proxy with each edit, and run the lane on it."""
-        for edit in edits:
-            with self.edited(edit) as line:
-                outcome = Outcome(edit["file"], line, edit["name"], edit["needs"] or "smoke", "error")
-                words = ["suites", edit["needs"]] if edit["needs"] and not smoke_only else []
-                yield lane.judge(outcome, words, KERBSIDE_PROXY_BIN=self.binary)
-
-
 def table(outcomes: list[Outcome], component: str) -> str:
     """The outcomes for people: what was not caught first."""
     rows = []
@@ -326,14 +274,17 @@ def of_python(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
             yield lane.mutate(file, mutant, text)
 
 
-def of_proxy(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
-    """The edits of tests/mutation/proxy.yml."""
-    edits = yaml.safe_load(PROXY_EDITS.read_text(encoding="utf-8"))
-    edits = [edit for edit in edits if not asked.file or asked.file in (edit["file"], edit["name"])]
-    proxy = Proxy(asked.proxy, lane.scratch)
-    if said := proxy.build():
-        raise SystemExit(f"lane: kerbside-proxy of {asked.proxy} does not build: {said}")
-    yield from proxy.outcomes(lane, edits, asked.smoke_only)
+def of_rust(lane: Lane, asked: argparse.Namespace) -> Iterator[Outcome]:
+    """The edits of tests/mutation/proxy.yml or ryll.yml, each judged by the suite that it names."""
+    product, checkout = (PROXY, asked.proxy) if asked.proxy else (RYLL, asked.ryll)
+    rust = RustEdits(product, checkout, lane.scratch)
+    if said := rust.build():
+        raise SystemExit(f"lane: {product.program} of {checkout} does not build: {said}")
+    for edit in product.edits(asked.file):
+        with rust.edited(edit) as line:
+            outcome = Outcome(edit["file"], line, edit["name"], edit["needs"] or "smoke", "error")
+            words = ["suites", edit["needs"]] if edit["needs"] and not asked.smoke_only else []
+            yield lane.judge(outcome, words, **rust.variables())
 
 
 def _stopped(number: int, _: object) -> None:
@@ -346,17 +297,17 @@ def main(asked: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stopped)
     inputs.check(asked.judge)
-    component = "proxy" if asked.proxy else "kerbside"
+    component = "proxy" if asked.proxy else "ryll" if asked.ryll else "kerbside"
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="lane-mutants-") as scratch:
         lane = Lane(Path(scratch), asked.lane_id, asked.names, asked.judge.forward)
-        for one in of_proxy(lane, asked) if asked.proxy else of_python(lane, asked):
+        for one in of_python(lane, asked) if component == "kerbside" else of_rust(lane, asked):
             outcomes.append(one)
             print(
                 f"{len(outcomes):4}  {one.verdict:7} {one.component:12} {one.file}:{one.line} {one.what}: "
                 f"{one.text[:70]}",
                 flush=True,
             )
+            if asked.json:  # so that a command that is stopped keeps what it has found
+                asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
     print(table(outcomes, component))
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")

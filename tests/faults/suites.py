@@ -1,10 +1,11 @@
 """Plays the suites with one part of the lane wrong at a time, and sees that the right check turns red and names
 the right component.
 
-    .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [--proxy CHECKOUT] [NAME...]
+    .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [--proxy CHECKOUT] [--ryll CHECKOUT] [NAME...]
 
-LANE_DIR is that of a lane that is up, CHECKOUT one of kerbside or its unpacked source distribution; without it the
-faults of kerbside-proxy's own source are passed over. The faults are in suites.yml, whose head says what they may be.
+LANE_DIR is that of a lane that is up, CHECKOUT one of kerbside (or its unpacked source distribution) or of ryll;
+without it the faults in that product's own source are passed over. The faults are in suites.yml, whose head says what
+they may be.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ from lane.prepare import guest_image
 from lane.protocols.link_relay import LinkRelay
 from spice_relay import Relay, change
 
-from tools.mutants import PROXY_EDITS, Proxy
+from tools.rust_edits import PROXY, RYLL, RustEdits
 
 SUITES = ROOT / "roles/suites/files"
+#: The keys of a fault that name an edit of a product's source.
+BUILT = {"proxy": PROXY, "ryll_built": RYLL}
 
 
 def faults() -> list[dict[str, Any]]:
@@ -58,10 +61,10 @@ def edited(file: Path, edits: list[dict[str, str]]) -> str:
 
 
 class Rig:
-    """A lane that is up, and its suites. proxy: the source of kerbside-proxy, if there is one."""
+    """A lane that is up, and its suites. sources: those of the products in BUILT that there are."""
 
-    def __init__(self, lane_dir: str, proxy: Proxy | None = None) -> None:
-        self.lane_dir, self.proxy = Path(lane_dir), proxy
+    def __init__(self, lane_dir: str, sources: dict[str, RustEdits] | None = None) -> None:
+        self.lane_dir, self.sources = Path(lane_dir), sources or {}
         names = ("guest", "ryll", "kerbside", "deps")
         known = {name: json.loads((self.lane_dir / f"handover/{name}.json").read_text()) for name in names}
         run = json.loads((self.lane_dir / "run.json").read_text())
@@ -134,6 +137,8 @@ class Rig:
     @contextmanager
     def _place(self, fault: dict[str, Any]) -> Iterator[Place]:
         place = self.place
+        if name := fault.get("ryll_built"):
+            place = replace(place, ryll=str(self._built("ryll_built", name)))
         if rules := fault.get("ryll"):
             wrapper, first = self.lane_dir / "tmp/ryll", self.lane_dir / "tmp/first-picture"
             first.unlink(missing_ok=True)
@@ -161,7 +166,7 @@ class Rig:
                 file.write_text(edited(file, [edit]), encoding="utf-8")
             program = replace(program, env={**program.env, "PYTHONPATH": str(copy)})
         if name := fault.get("proxy"):
-            program = replace(program, env={**program.env, "KERBSIDE_PROXY_BIN": str(self._proxy(name))})
+            program = replace(program, env={**program.env, "KERBSIDE_PROXY_BIN": str(self._built("proxy", name))})
         if rule := fault.get("relay"):
             relay = Relay(self.place.spice_port, change(rule))
             stack.callback(relay.close)
@@ -170,15 +175,14 @@ class Rig:
             program = replace(program, secret_files=files)
         return program
 
-    def _proxy(self, name: str) -> Path:
-        """kerbside-proxy with an edit of tests/mutation/proxy.yml, built once for the lane."""
+    def _built(self, key: str, name: str) -> Path:
+        """The program with an edit of tests/mutation, built once for the lane."""
         # The path tells whether the daemon has to be started anew.
-        program = self.lane_dir / f"tmp/kerbside-proxy-{name}"
+        program = self.lane_dir / f"tmp/{BUILT[key].program}-{name}"
         if not program.exists():
-            assert self.proxy is not None
-            (edit,) = (one for one in yaml.safe_load(PROXY_EDITS.read_text(encoding="utf-8")) if one["name"] == name)
-            with self.proxy.edited(edit):
-                shutil.copy(self.proxy.binary, program)
+            (edit,) = BUILT[key].edits(name)
+            with self.sources[key].edited(edit):
+                shutil.copy(self.sources[key].binary, program)
         return program
 
 
@@ -226,7 +230,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("lane_dir")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--proxy", type=Path, metavar="CHECKOUT")
+    for product in BUILT.values():
+        parser.add_argument(f"--{product.component}", type=Path, metavar="CHECKOUT")
     given = parser.parse_intermixed_args(words)
     known = faults()
     if given.list:
@@ -237,16 +242,21 @@ def main(words: list[str]) -> int:
     if not Path(given.lane_dir, "handover/kerbside.json").exists():
         parser.error(f"no lane is running in {given.lane_dir}; start one with ./lane up")
     with tempfile.TemporaryDirectory(prefix="lane-faults-") as scratch:
-        rig = Rig(given.lane_dir, Proxy(given.proxy, Path(scratch)) if given.proxy else None)
-        return judge(rig, [fault for fault in known if not given.names or fault["name"] in given.names])
+        sources = {}
+        for key, product in BUILT.items():
+            if checkout := getattr(given, product.component):
+                sources[key] = RustEdits(product, checkout, Path(scratch, key))
+        return judge(
+            Rig(given.lane_dir, sources), [fault for fault in known if not given.names or fault["name"] in given.names]
+        )
 
 
 def judge(rig: Rig, chosen: list[dict[str, Any]]) -> int:
     """Play these faults; 1 when one was not seen as it has to be."""
     wrong = 0
     for fault in chosen:
-        if "proxy" in fault and rig.proxy is None:
-            print(f"--  {fault['name']:34} {fault['suite']:10} not played without --proxy CHECKOUT", flush=True)
+        if lacking := [product.component for key, product in BUILT.items() if key in fault and key not in rig.sources]:
+            print(f"--  {fault['name']:34} {fault['suite']:10} not played without --{lacking[0]} CHECKOUT", flush=True)
             continue
         entries = rig.play(fault)
         found = verdicts(entries)

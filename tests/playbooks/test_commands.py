@@ -81,7 +81,7 @@ TESTED = {
 #: Not run, and why.
 NOT_HERE = {
     r"\./lane cache": "shows the user's own cache, which a test leaves alone; tests/unit has its parts",
-    r"\./lane mutants": "takes minutes for each of many; tests/unit/test_mutation.py has its parts",
+    r"\./lane mutants( .*)?": "takes minutes for each of many; tests/unit has its parts",
     r"\./lane bench": "takes minutes; tests/unit/test_bench.py has its parts, and its --help is run here",
     r"\.venv/bin/python tests/mutation/run\.py.*": "takes an hour; tests/unit/test_mutation.py has its engine",
     r"\.venv/bin/python tests/faults/suites\.py .*": "takes half an hour; tests/playbooks/test_suites.py plays some",

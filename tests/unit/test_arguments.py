@@ -78,6 +78,8 @@ def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[s
         (["mutants", "--sample", "-1"], "--sample: -1 is"),
         (["mutants", "--lane-id", "100"], "--lane-id: 100 is"),
         (["mutants", "--proxy", "/nowhere"], "--proxy: /nowhere does not exist"),
+        (["mutants", "--ryll", "/nowhere"], "--ryll: /nowhere does not exist"),
+        (["mutants", "--ryll", "/", "--proxy", "/"], "--proxy and --ryll exclude each other"),
         (["mutants", "sutes", "session"], "no verb 'sutes' (did you mean suites?)"),
         (["mutants", "smoke", "session"], "./lane smoke does not take 'session'"),
         (["help", "tset"], "(did you mean test?)"),

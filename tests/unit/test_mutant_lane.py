@@ -43,7 +43,8 @@ def of_python(lane, asked):
         os.kill(os.getpid(), int(sys.argv[1]))
         yield
 mutants.of_python = of_python
-mutants.main(SimpleNamespace(judge=SimpleNamespace(forward=[]), proxy=None, lane_id=57, names=["suites"], json=None))
+judge = SimpleNamespace(forward=[])
+mutants.main(SimpleNamespace(judge=judge, proxy=None, ryll=None, lane_id=57, names=["suites"], json=None))
 """
 
 

@@ -28,12 +28,15 @@ QEMU = """echo "$0" >>starts
 case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
 echo "guest: ready" >>logs/serial.log
 exec sleep 60"""
-#: Serves a control socket as ryll does. The host in its console.vv: whether it refuses, or stays without a picture.
+#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, stays without a
+#: picture, keeps the file.
 RYLL = f"""#!{sys.executable}
-import socket, sys, time
+import os, socket, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from control_peer import Connection, Ryll
 words = open(sys.argv[3]).read()
+if "delete-this-file=1" in words and "host=keeper" not in words:
+    os.unlink(sys.argv[3])
 if "host=refused" in words:
     sys.exit("Error: PermissionDenied by the proxy")
 server = socket.socket(socket.AF_UNIX)
@@ -282,6 +285,13 @@ def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
 def test_a_client_that_is_not_let_in(lane: LaneStage, host: str, code: str, component: str) -> None:
     with lane_error(code, component):
         lane.connect("ryll", {"host": host}, ())
+
+
+def test_a_client_has_to_delete_the_console_file_that_says_so(lane: LaneStage) -> None:
+    lane.connect("ryll", {"host": "x", "delete-this-file": "1"}, ()).close()
+    lane.connect("ryll", {"host": "keeper", "delete-this-file": "0"}, ()).close()
+    with lane_error("console_file_kept", "ryll"):
+        lane.connect("ryll", {"host": "keeper", "delete-this-file": "1"}, ())
 
 
 def test_why_a_client_was_not_let_in_is_known(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:

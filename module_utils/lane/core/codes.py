@@ -198,8 +198,13 @@ CODES: dict[str, tuple[str, str]] = {
     "client_refused": ("A client was refused that should have been let in.", "Read the client's log and logs/daemon.log."),
     "client_not_refused": ("A client was let in that should have been refused.", "Find out which part let it in."),
     "client_refused_otherwise": ("A client was refused for another reason than expected.", "Read the client's log."),
+    "console_file_kept": (
+        "ryll left a console.vv that said that it was to be deleted, and that holds a token.",
+        "Read the client's log.",
+    ),
     "api_answer_wrong": ("kerbside's API did not answer as expected.", "Read logs/api.log."),
     "clipboard_wrong": ("The clipboard does not hold what the guest was to give back.", "Read in the serial log what the guest got and sent."),
+    "picture_equal": ("ryll shows what qemu draws, where a check expects that it does not.", "Read the check's other steps."),
     "picture_empty": ("The guest has drawn nothing.", "Read the serial log."),
     "latency_ratio": ("Messages take far longer through kerbside-proxy than without it.", "Find out what holds them back in the proxy."),
     "link_relay_wrong": (

@@ -93,17 +93,21 @@ def equal(mine: Image, truth: Image) -> bool:
 
 
 def same_picture(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """Both pictures are equal, pixel by pixel, while nothing moves."""
+    """Both pictures are equal, pixel by pixel, while nothing moves; or they are not until the end (`differs`)."""
     with play.lane.qmp() as qmp:
         while True:
             mine, truth = shown(play, step.client), drawn(play, qmp)
             if equal(mine, truth):
+                if options["differs"]:
+                    raise Unmet("picture_equal", "ryll shows what qemu draws")
                 if colour := pictures.one_colour(mine):
                     raise Unmet("picture_empty", f"qemu and ryll both show nothing but {colour}")
                 return f"{size(mine)}, equal to qemu's screendump"
             if time.monotonic() >= deadline:
                 break
             time.sleep(AGAIN)
+    if options["differs"]:
+        return f"not equal for {step.limit:g} s"
     for picture, name in ((mine, "shown"), (truth, "drawn")):
         write_private(Path(play.lane.place.logs_dir, f"suite-{play.suite.name}-{name}.png"), pictures.to_png(picture))
     problem = f"{size(mine)} and not {size(truth)}" if mine.size != truth.size else str(pictures.compare(mine, truth))
@@ -138,5 +142,5 @@ ACTORS: dict[str, Actor] = {
     "clipboard": Actor({"bytes": Option("whole", required=True)}, clipboard, "ryll"),
     "clipboard_is": Actor({"bytes": Option("whole", required=True)}, clipboard_is, "guest"),
     "relayed": Actor({"than": Option("word", refers=("relayed",))}, relayed, "proxy"),
-    "same_picture": Actor({}, same_picture, "ryll"),
+    "same_picture": Actor({"differs": Option("truth", False)}, same_picture, "ryll"),
 }

@@ -258,8 +258,11 @@ class LaneStage:
     def socket(self, client: str) -> str:
         return self.place.control_socket if client == CLIENT else os.path.join(self.place.lane_dir, f"{client}.sock")
 
+    def _file(self, client: str) -> str:
+        return os.path.join(self.place.lane_dir, f"{client}.vv")
+
     def _argv(self, client: str, keys: dict[str, str], options: tuple[str, ...]) -> tuple[str, ...]:
-        file = os.path.join(self.place.lane_dir, f"{client}.vv")
+        file = self._file(client)
         kerbside_api.write(file, keys)
         return (self.place.ryll, "--headless", "--file", file, "--control-socket", self.socket(client), *options)
 
@@ -279,9 +282,14 @@ class LaneStage:
         records.describe(self.place.lane_dir, [program])  # second_look starts the same one without the proxy
         start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
         try:
-            return self._greeted(client)
+            ryll = self._greeted(client)
         except LaneError as error:
             raise self._not_connected(client) or error from None
+        if keys.get("delete-this-file") == "1" and os.path.exists(self._file(client)):
+            ryll.close()
+            problem = f"the client {client} leaves {self._file(client)}, in which delete-this-file is 1"
+            raise LaneError("console_file_kept", "ryll", problem, evidence=program.log)
+        return ryll
 
     def conversation(self, client: str) -> Conversation:
         """A connection to a client that runs. Raises LaneError (suite_client_gone) when it does not."""
