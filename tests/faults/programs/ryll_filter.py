@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def main(rules: dict[str, Any], program: str, arguments: list[str]) -> int:
     outer, inner = arguments[at], arguments[at] + "r"
     for stale in (outer, inner):
         Path(stale).unlink(missing_ok=True)
+    signal.signal(signal.SIGINT, lambda *_: None)  # the real one gets it as well, and says how it ends
     real = subprocess.Popen([program, *arguments[:at], inner, *arguments[at + 1 :]])
     while not Path(inner).is_socket():
         if real.poll() is not None:
