@@ -41,9 +41,7 @@ class Outcome:
         return self.state in ("caught", "green", "not here")
 
 
-def judge(
-    fault: dict[str, Any], played: Played, since: float | None, fill: Callable[[Any], Any], stretch: float
-) -> Outcome:
+def judge(fault: dict[str, Any], played: Played, since: float | None, fill: Callable[[Any], Any], stretch: float) -> Outcome:
     """Compare the verdict with what the catalogue expects."""
     expect = fault["expect"]
     seconds = None if since is None else played.verdict_at - since
@@ -91,34 +89,27 @@ def _report(played: Played) -> str:
     if not played.page:
         return "NO REPORT: report.html was not made by this run"
     text = " ".join(html.unescape(played.page).split())
-    checks = [check for check in played.result["checks"] if check["suite"] == "smoke"]
-    made = {(check["guest"], check["name"]): check["result"] for check in checks}
-    unseen = {guest for (guest, name), result in made.items() if (name, result) == ("hello", "not run")}
-    passed = [(guest, name) for (guest, name), result in made.items() if name in OF_A_SESSION and result == "pass"]
-    if stale := [name for guest, name in passed if guest in unseen]:
+    made = {(check["guest"], check["name"]): check["result"] for check in played.result["checks"] if check["suite"] == "smoke"}
+    if stale := [name for (guest, name), result in made.items() if name in OF_A_SESSION and result == "pass" and made.get((guest, "hello")) == "not run"]:
         return f"PASSED WITHOUT A SESSION: {', '.join(stale)}"
-    names = (played.result["run_id"], played.component, played.cause)
-    missing = [name for name in names if " ".join(str(name).split()) not in text]
+    missing = [name for name in (played.result["run_id"], played.component, played.cause) if " ".join(str(name).split()) not in text]
     return f"WRONG REPORT: report.html does not show {missing[0]!r}" if missing else ""
 
 
 def page(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
     """docs/faults.md."""
-    rows = []
-    for o in outcomes:
-        time = f"{o.seconds or 0:.1f} of {o.fault['expect']['within'] * o.stretch:.0f}"
-        code, quick = f"`{o.code}`" if o.code else "", "yes" if o.fault.get("quick") else ""
-        cause = (o.cause if o.component else o.state).replace("|", "/")[:240]
-        row = (f"`{o.fault['name']}`", o.fault["what"], o.component or "none: green", time, code, quick, cause)
-        rows.append(f"| {' | '.join(row)} |")
+    rows = [
+        f"| `{o.fault['name']}` | {o.fault['what']} | {o.component or 'none: green'} | {o.seconds or 0:.1f} of {o.fault['expect']['within'] * o.stretch:.0f} | "
+        f"{f'`{o.code}`' if o.code else ''} | {'yes' if o.fault.get('quick') else ''} | {(o.cause if o.component else o.state).replace('|', '/')[:240]} |"
+        for o in outcomes
+    ]
     return "\n".join(
         [
             "# Faults",
             "",
-            "Which faults does the lane notice, and whom does it blame? `./lane faults` wrote this page in its last",
-            "complete run, with every fault really injected. [diagnosis.md](diagnosis.md) describes faults and rules.",
-            "Seconds count from the moment when the fault can be seen to the verdict. `./lane test` runs the faults",
-            "that are marked as quick.",
+            "Which faults does the lane notice, and whom does it blame? `./lane faults` wrote this page in its last complete run,",
+            "with every fault really injected. [diagnosis.md](diagnosis.md) describes faults and rules. Seconds count from the moment",
+            "when the fault can be seen to the verdict. `./lane test` runs the faults that are marked as quick.",
             "",
             textwrap.fill(summary(outcomes, good_runs, seconds), 120, break_on_hyphens=False),
             "",
@@ -132,16 +123,13 @@ def page(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
 
 def summary(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
     """The run in a paragraph."""
-    timed = (o for o in outcomes if o.state == "caught" and o.seconds is not None)
-    red = sorted(timed, key=lambda o: -(o.seconds or 0))
-    words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; "
-    words += f"{good_runs} green checks of the good lane between them."
+    red = sorted((o for o in outcomes if o.state == "caught" and o.seconds is not None), key=lambda o: -(o.seconds or 0))
+    words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; {good_runs} green checks of the good lane between them."
     if here := [o.fault["name"] for o in outcomes if o.state == "not here"]:
         words += f" Not here: {', '.join(here)}."
     if red:
         slowest = ", ".join(f"{o.fault['name']} {o.seconds:.1f} s" for o in red[:3])
-        median = statistics.median(o.seconds or 0 for o in red)
-        words += f" Median time to the verdict {median:.1f} s; slowest: {slowest}."
+        words += f" Median time to the verdict {statistics.median(o.seconds or 0 for o in red):.1f} s; slowest: {slowest}."
     if mid := [o.noticed for o in outcomes if o.noticed is not None and "noticed" in o.fault["expect"]]:
         words += f" A program that dies during the check is noticed within {max(mid):.1f} s."
     if (stretch := max((o.stretch for o in outcomes), default=1.0)) > 1.05:

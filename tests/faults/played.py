@@ -55,12 +55,10 @@ class Played:
 
     @property
     def green(self) -> bool:
-        """Whether exit status, last line and result.json all say pass, with every check of the plan as it then was."""
+        """Whether exit status, last line and result.json all say pass, with every check of the plan in it, or of the plan that the test changed."""
         checks = self.result.get("checks", [])
-        planned = len(checks) == self.result.get("checks_planned") or self.result.get("plan_changed")
-        whole = planned and checks and {c["result"] for c in checks} == {"pass"}
-        passed = self.rc == 0 and self.line.startswith("LANE PASS") and self.result.get("verdict") == "pass"
-        return passed and bool(whole)
+        whole = (len(checks) == self.result.get("checks_planned") or self.result.get("plan_changed")) and checks and {c["result"] for c in checks} == {"pass"}
+        return self.rc == 0 and self.line.startswith("LANE PASS") and self.result.get("verdict") == "pass" and bool(whole)
 
     def when(self, pattern: str) -> float | None:
         """The time of the first line that matches."""
@@ -94,19 +92,15 @@ class Lane:
         """Run a playbook of the checkout with these tags and variables; `before` is put before the command, `meanwhile`
         runs beside it.
         """
-        values = {"lane_id": self.id, "lane_guest": "pocket", "lane_artifacts_dir": str(artifacts)}
-        values |= {**self.plant, **(given or {})}
-        command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
-        command += ["-e", json.dumps(values)]
+        values = {"lane_id": self.id, "lane_guest": "pocket", "lane_artifacts_dir": str(artifacts), **self.plant, **(given or {})}
+        command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", json.dumps(values)]
         command += ["--tags", tags] if tags else []
-        python, foreign = ("PYTHONPATH", "PYTHONHOME"), ("ANSIBLE_", "LANE_")
-        kept = {n: v for n, v in os.environ.items() if not n.startswith(foreign) and n not in python}
-        surroundings = {**kept, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-        surroundings |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **(env or {})}
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("ANSIBLE_", "LANE_")) and n not in ("PYTHONPATH", "PYTHONHOME")}
+        surroundings = {**kept, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1", **(env or {})}
         begun = time.time()
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        output |= {"stdin": subprocess.DEVNULL, "text": True, "errors": "replace"}
-        with subprocess.Popen(command, cwd=ROOT, env=surroundings, **output) as process:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=surroundings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process:
             lines: list[tuple[float, str]] = []
             seen: list[float] = []
             over = threading.Event()

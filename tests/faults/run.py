@@ -39,8 +39,7 @@ from tools import arguments, venv
 from tools.developer_verbs import FAULTS
 
 PAGE = ROOT / "docs/faults.md"
-FIELDS = {"name", "what", "lane", "tags", "vars", "env", "mounts", "without", "no_network", "limits"}
-FIELDS |= {"do", "during", "repair", "quick", "expect"}
+FIELDS = {"name", "what", "lane", "tags", "vars", "env", "mounts", "without", "no_network", "limits", "do", "during", "repair", "quick", "expect"}
 EXPECTED = {"component", "code", "cause", "within", "noticed", "since", "not_here"}
 SMOKE = "smoke,evidence"
 #: What a fault needs afterwards -> the tag of the role that does it.
@@ -67,7 +66,7 @@ def catalogue(file: Path) -> list[dict[str, Any]]:
             *(f"unknown field {name}" for name in sorted((set(fault) - FIELDS) | (set(expect) - EXPECTED))),
             *(["lane is neither own nor standing"] if fault.get("lane") not in ("own", "standing") else []),
             *(["no such component"] if expect.get("component", "ryll") not in COMPONENTS else []),
-            *(["a component without a cause, or the other"] if ("component" in expect) != ("cause" in expect) else []),
+            *(["a component without a cause, or a cause without a component"] if ("component" in expect) != ("cause" in expect) else []),
             *(["no limit"] if not expect.get("within") else []),
             *(["twice there"] if names.count(fault["name"]) > 1 else []),
             *(["unknown repair"] if fault.get("repair", "guest") not in REPAIRS else []),
@@ -113,8 +112,7 @@ class Runner:
         for lane in (self.own, *self.standing):
             if lane.dir.exists() or proc.marked(lane.id):
                 lane.down(self.artifacts / "down")
-        lanes = (self.own, *self.standing)
-        left = [f"{p.name} (pid {p.pid}) of lane {lane.id}" for lane in lanes for p in proc.marked(lane.id)]
+        left = [f"{p.name} (pid {p.pid}) of lane {lane.id}" for lane in (self.own, *self.standing) for p in proc.marked(lane.id)]
         shutil.rmtree(self.base, ignore_errors=True)
         return left + [str(lane.dir) for lane in (self.own, *self.standing) if lane.dir.exists()]
 
@@ -177,8 +175,7 @@ class Runner:
         evidence = self.artifacts / f"between-{lane.id}"
         played = lane.play("lane.yml", evidence, tags)
         self.good_runs += 1
-        # The start of Ansible and a repair take their time before it.
-        if (smoke := played.when(r"TASK .smoke : Get a fresh")) and played.green:
+        if (smoke := played.when(r"TASK .smoke : Get a fresh")) and played.green:  # the start of Ansible and a repair take their time before it
             self.slowness[lane.id] = max(1.0, (played.verdict_at - smoke) / USUAL)
             self.slowest = max(self.slowest, self.slowness[lane.id])
         if played.green:
@@ -205,8 +202,7 @@ class Runner:
 
         def meanwhile() -> None:
             try:
-                lane_dir = str(place.fill(fault.get("vars", {})).get("lane_dir", lane.dir))
-                if self._awaited(lane.id, lane_dir, fault["during"]["when"], time.time()):
+                if self._awaited(lane.id, str(place.fill(fault.get("vars", {})).get("lane_dir", lane.dir)), fault["during"]["when"], time.time()):
                     injected.append(time.time())
                     place.do(fault["during"]["do"])
             except Exception:
@@ -238,11 +234,9 @@ class Runner:
         it.
         """
         while time.time() < begun + 120:
-            # In whatever mount namespace the lane has.
-            for root in (f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]):
+            for root in (f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]):  # in whatever mount namespace the lane has
                 entry = records.record(root + lane_dir, program)
-                ready = entry and entry.started > begun and entry.ready_seconds is not None
-                said = replace(entry, log=root + entry.log).log_lines() if ready else []
+                said = replace(entry, log=root + entry.log).log_lines() if entry and entry.started > begun and entry.ready_seconds is not None else []
                 if any("control: hello from" in line for line in said):
                     time.sleep(0.3)  # into the check that follows; there is nothing to await there
                     return True
@@ -254,8 +248,8 @@ class Runner:
         if trouble:
             outcome.state = trouble if outcome.good else f"{outcome.state}; {trouble}"
         seconds = "   -  " if outcome.seconds is None else f"{outcome.seconds:5.1f}s"
-        mark = f"{'ok ' if outcome.good else 'BAD'} {outcome.fault['name']:28} {outcome.state[:200]:8}"
-        self.say(f"{mark} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}")
+        mark = "ok " if outcome.good else "BAD"
+        self.say(f"{mark} {outcome.fault['name']:28} {outcome.state[:200]:8} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}")
         return outcome
 
 
@@ -267,8 +261,7 @@ def main() -> int:
     if unknown := [name for name in given.names if name not in known]:  # of another catalogue
         venv.say(f"there is no fault {unknown[0]!r} in {given.catalogue}")
         return 2
-    chosen = [f for f in faults if not given.names or f["name"] in given.names]
-    chosen = [f for f in chosen if not given.quick or f.get("quick")]
+    chosen = [f for f in faults if (not given.names or f["name"] in given.names) and (not given.quick or f.get("quick"))]
     if given.list:
         for fault in chosen:
             print(f"{fault['name']:28} {fault['what']}")
@@ -287,8 +280,8 @@ def main() -> int:
     seconds = time.time() - begun
     bad = [o for o in outcomes if not o.good]
     for outcome in bad:
-        name, said = outcome.fault["name"], f"{outcome.component}: {outcome.cause}"
-        print(f"\n{name}: {outcome.state}\n    said: {said}\n    see {given.artifacts / name}")
+        folder = given.artifacts / outcome.fault["name"]
+        print(f"\n{outcome.fault['name']}: {outcome.state}\n    said: {outcome.component}: {outcome.cause}\n    see {folder}")
     print(f"\n{summary(outcomes, runner.good_runs, seconds)}")
     if left:
         print(f"these stay: {', '.join(left)}")

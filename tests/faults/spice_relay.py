@@ -11,7 +11,7 @@ from typing import Any
 
 #: (to_server, channel type, message type, body) -> the bodies to pass on instead; the message's type stays.
 Change = Callable[[bool, int, int, bytes], list[bytes]]
-#: Display's messages that draw a picture of their own (SPICE_MSG_DISPLAY_DRAW_COPY), and its packing (SpiceImageType).
+#: Display's messages that draw a picture of their own (SPICE_MSG_DISPLAY_DRAW_COPY) and how it may be packed (SpiceImageType).
 DRAW_COPY = 304
 IMAGES = {"bitmap": 0, "quic": 1, "lz_palette": 100, "lz": 101, "glz": 102, "lz4": 109}
 MAIN_INIT, KEY_DOWN = 103, 101
@@ -88,7 +88,7 @@ class Link:
 
 
 def image(kind: int, body: bytes) -> int | None:
-    """How a message's image is packed: after surface, box and clip comes the offset of its descriptor (id, type)."""
+    """How the image of a message is packed: after surface, box and clip comes the offset of its descriptor (id and type)."""
     if kind != DRAW_COPY:
         return None
     at = 21 + (4 + 16 * struct.unpack_from("<I", body, 21)[0] if body[20] else 0)
@@ -108,12 +108,12 @@ def exactly(source: socket.socket, size: int) -> bytes:
 def change(rule: dict[str, Any]) -> Change:
     """What a rule does wrong.
 
-    Which messages it changes: those of `channel`, sent `to` the server or the client; of `types` only, if given; of
-    these only draws whose image is packed in one of the ways of `images`, or surfaces of `size` (width, height).
-    From when on: after `typed` keys were pressed in the session, `later` seconds after the last key, and when no such
-    message has come for `still` seconds.
-    How: `drop` (true for all, or the numbers of those to drop, counted from 1), `double` (numbers), `delay` (seconds),
-    `flip` (the lowest bit of this byte, counted from the end, where more than `longer` bytes come before it).
+    Which messages it changes: those of `channel`, sent `to` the server or the client; of `types` only, if given; of these only
+    draws whose image is packed in one of the ways of `images`, or surfaces of `size` (width, height).
+    From when on: after `typed` keys were pressed in the session, `later` seconds after the last key, and when no such message
+    has come for `still` seconds.
+    How: `drop` (true for all, or the numbers of those to drop, counted from 1), `double` (numbers), `delay` (seconds), `flip` (turn the
+    lowest bit of this byte, counted from the end, where more than `longer` bytes come before it).
     """
     counted, pressed, since, last = 0, 0, 0.0, 0.0
 
@@ -125,8 +125,7 @@ def change(rule: dict[str, Any]) -> Change:
             pressed, since = pressed + 1, time.monotonic()
         if pressed < rule.get("typed", 0) or time.monotonic() - since < rule.get("later", 0):
             return [body]
-        here = to_server == (rule["to"] == "server") and channel == CHANNELS[rule["channel"]]
-        if not here or kind not in rule.get("types", (kind,)):
+        if to_server != (rule["to"] == "server") or channel != CHANNELS[rule["channel"]] or kind not in rule.get("types", (kind,)):
             return [body]
         if "images" in rule and image(kind, body) not in [IMAGES[name] for name in rule["images"]]:
             return [body]

@@ -1,8 +1,7 @@
-"""Compare the error codes with the code that uses them, and write docs/errors.md: errors.py [--check] [CHECKOUT]
+"""Holds the error codes and the code that uses them together, and makes docs/errors.md of both: errors.py [--check] [CHECKOUT]
 
-Every code that is given to an error is in module_utils/lane/core/codes.py, and every code of that table is used
-somewhere in the product. With --check nothing is written, and a page that is not as it would be written makes the
-status 1.
+Every code that is given to an error is in module_utils/lane/core/codes.py, and every code of that table is used somewhere in the product. With --check
+nothing is written, and a page that is not as it would be written makes the status 1.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ report. Codes are stable; the words of a cause are not. This page is made from m
 def table(root: Path) -> dict[str, tuple[str, str]]:
     """CODES of a checkout, without importing it."""
     for node in ast.parse((root / TABLE).read_text(encoding="utf-8")).body:
-        assigned = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
-        if assigned and node.target.id == "CODES":
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "CODES" and node.value:
             found: dict[str, tuple[str, str]] = ast.literal_eval(node.value)
             return found
     raise SystemExit(f"{root / TABLE} has no CODES")
@@ -42,28 +40,23 @@ def given(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """(code, line) of each constant that is given to an error as its code."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            codes = [word.value for word in node.keywords if word.arg == "code"]
-            codes += node.args[:1] if name == "LaneError" else []
-            texts = [code for code in codes if isinstance(code, ast.Constant) and isinstance(code.value, str)]
-            yield from ((code.value, node.lineno) for code in texts)
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            codes = [word.value for word in node.keywords if word.arg == "code"] + (node.args[:1] if name == "LaneError" else [])
+            yield from ((code.value, node.lineno) for code in codes if isinstance(code, ast.Constant) and isinstance(code.value, str))
 
 
 def scan(root: Path) -> tuple[dict[str, set[str]], list[str]]:
     """({code: the files that use it}, what is wrong)."""
     codes = table(root)
     used: dict[str, set[str]] = {code: set() for code in codes}
-    strange = [code for code in codes if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", code)]
-    wrong = [f"{TABLE}: {code} is not in snake_case" for code in strange]
-    said = [(code, text) for code, texts in codes.items() for text in texts]
-    wrong += [f"{TABLE}: {code}: no sentence: {text!r}" for code, text in said if not re.fullmatch(r"\w.*[.]", text)]
+    wrong = [f"{TABLE}: {code} is not in snake_case" for code in codes if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", code)]
+    wrong += [f"{TABLE}: {code}: no sentence: {text!r}" for code, texts in codes.items() for text in texts if not re.fullmatch(r"\w.*[.]", text)]
     for path in sorted(path for folder in PRODUCT for path in (root / folder).rglob("*.py")):
         name = str(path.relative_to(root))
         if name == TABLE:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        unknown = [(code, line) for code, line in given(tree) if code not in codes]
-        wrong += [f"{name}:{line}: the code {code} is not in {TABLE}" for code, line in unknown]
+        wrong += [f"{name}:{line}: the code {code} is not in {TABLE}" for code, line in given(tree) if code not in codes]
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and node.value in used:
                 used[node.value].add(name)
@@ -72,8 +65,7 @@ def scan(root: Path) -> tuple[dict[str, set[str]], list[str]]:
 
 def page(root: Path, used: dict[str, set[str]]) -> str:
     """docs/errors.md."""
-    codes = sorted(table(root).items())
-    rows = [f"| `{code}` | {meaning} | {fix} | {', '.join(sorted(used[code]))} |\n" for code, (meaning, fix) in codes]
+    rows = [f"| `{code}` | {meaning} | {fix} | {', '.join(sorted(used[code]))} |\n" for code, (meaning, fix) in sorted(table(root).items())]
     return HEAD + "".join(rows)
 
 

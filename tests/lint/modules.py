@@ -1,10 +1,9 @@
-"""Compare modules' documentation and argument_spec, as `ansible-test sanity` does: modules.py [CHECKOUT]
+"""Holds each module's documentation and its argument_spec together, as `ansible-test sanity` does for collections: modules.py [CHECKOUT]
 
-The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices,
-aliases and suboptions (which an option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name
-whose arguments the spec lets through, or of ansible.builtin; RETURN tells for each value when it is returned;
-attributes are declared and check_mode is true; names that sound like a secret say in the spec whether they are one; O()
-and RV() name what there is. In the end `ansible-doc` has to show every module.
+The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices, aliases and suboptions (which an
+option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name whose arguments the spec lets through, or of ansible.builtin;
+RETURN tells for each value when it is returned; attributes are declared and check_mode is true;
+names that sound like a secret say in the spec whether they are one; O() and RV() name what there is. In the end `ansible-doc` has to show every module.
 """
 
 from __future__ import annotations
@@ -58,13 +57,13 @@ def asked_of(module: ModuleType) -> dict[str, Any]:
     def ask(**given: Any) -> None:
         raise Asked(given)
 
-    module.AnsibleModule, kept = ask, module.AnsibleModule
+    module.AnsibleModule, kept = ask, module.AnsibleModule  # type: ignore[attr-defined]
     try:
         module.main()
     except Asked as asked:
         return dict(asked.args[0])
     finally:
-        module.AnsibleModule = kept
+        module.AnsibleModule = kept  # type: ignore[attr-defined]
     raise ValueError("expected main() to make an AnsibleModule, but it ended without one")
 
 
@@ -109,7 +108,7 @@ def head(name: str, documentation: dict[str, Any], given: dict[str, Any]) -> Ite
             yield f"expected attribute {key} to have support (full, partial or none) and description"
     told, real = attributes.get("check_mode", {}).get("support"), bool(given.get("supports_check_mode"))
     if (told in ("full", "partial")) != real:
-        yield f"supports_check_mode is {real}, but the attribute check_mode has support {told}"
+        yield f"expected attribute check_mode to tell what supports_check_mode says, but that is {real} and the attribute's support is {told}"
 
 
 def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: Path) -> Iterator[str]:
@@ -122,22 +121,20 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
         if not told.get("description"):
             yield f"expected {option} to have a description"
         if unknown := set(told) - KEYS:
-            yield f"{option} of DOCUMENTATION has keys that Ansible does not know: {', '.join(sorted(unknown))}"
+            yield f"expected {option} of DOCUMENTATION to have keys that Ansible knows, but there is {', '.join(sorted(unknown))}"
         if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
             yield f"expected {option} to have no_log in argument_spec, true or false, for its name sounds like a secret"
         facts = ["required", "default", "choices", "aliases"]
-        # A function takes such a value apart; its own tests hold it to its documentation.
-        if not callable(real.get("type")):
+        if not callable(real.get("type")):  # a function takes such a value apart; its own tests hold it to its documentation
             facts += ["type", "elements"]
-            below = told.get("suboptions") or borrowed(name, told, library)
-            yield from compare(real.get("options") or {}, below, f"{place}{name}.", library)
+            yield from compare(real.get("options") or {}, told.get("suboptions") or borrowed(name, told, library), f"{place}{name}.", library)
         usual = {"type": "str", "required": False}
         for fact in facts:
             ours, theirs = real.get(fact, usual.get(fact)), told.get(fact, usual.get(fact))
             if isinstance(ours, tuple):
                 ours = list(ours)
             if ours != theirs:
-                yield f"{fact} of {option} is {ours!r} in argument_spec, but {theirs!r} in DOCUMENTATION"
+                yield f"expected {fact} of {option} to be {ours!r} as in argument_spec, but DOCUMENTATION says {theirs!r}"
 
 
 def borrowed(name: str, told: dict[str, Any], library: Path) -> dict[str, Any]:
@@ -159,18 +156,15 @@ def example(name: str, task: Any, given: dict[str, Any]) -> Iterator[str]:
         yield f"expected EXAMPLES to be tasks with a name and arguments of {name}, but there is {str(task)[:60]}"
         return
     unseen = {key for key, value in task[name].items() if isinstance(value, str) and "{{" in value}
-    raw = {key for key, value in given["argument_spec"].items() if key in unseen or callable(value.get("type"))}
-    spec = {key: {"type": "raw"} if key in raw else value for key, value in given["argument_spec"].items()}
-    cross = ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")
-    rules = {key: given[key] for key in cross if key in given}
+    spec = {key: {"type": "raw"} if key in unseen or callable(value.get("type")) else value for key, value in given["argument_spec"].items()}
+    rules = {key: given[key] for key in ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by") if key in given}
     for words in ArgumentSpecValidator(spec, **rules).validate(task[name]).error_messages:
         yield f"expected example {title!r} to be what argument_spec lets through, but {words}"
 
 
 def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
     """The options and values that O() and RV() name."""
-    marks = [("O", r"\bO\(([\w.\[\]]+)", options, "suboptions"), ("RV", r"\bRV\(([\w.\[\]]+)", returned, "contains")]
-    for mark, words, tree, below in marks:
+    for mark, words, tree, below in (("O", r"\bO\(([\w.\[\]]+)", options, "suboptions"), ("RV", r"\bRV\(([\w.\[\]]+)", returned, "contains")):
         for named in re.findall(words, text):
             level: Any = tree
             for part in named.replace("[]", "").split("."):
@@ -183,18 +177,16 @@ def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> 
 
 
 def shown(root: Path, names: list[str]) -> Iterator[str]:
-    """Whether ansible-doc shows every module. One that it cannot read hides all, so then each is asked for alone."""
+    """Whether ansible-doc can show every module to a person. One that it cannot read keeps it from showing any, so then each is asked for alone."""
     command = [str(Path(sys.executable).with_name("ansible-doc")), "-M", str(root / "library"), "-t", "module", *names]
     quiet = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
-    more = {"capture_output": True, "text": True, "timeout": 120, "stdin": subprocess.DEVNULL}
-    done = subprocess.run(command, env=quiet, check=False, **more)
+    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
     missing = [name for name in names if not re.search(rf"^> MODULE {name}\b", done.stdout, re.MULTILINE)]
     if missing and len(names) > 1:
         for name in names:
             yield from shown(root, [name])
     elif missing:
-        said = " ".join(done.stderr.split()) or "nothing"
-        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {said}"
+        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {' '.join(done.stderr.split()) or 'nothing'}"
 
 
 def main(words: list[str]) -> int:

@@ -1,8 +1,7 @@
-"""Write pages from the roles' argument specs and roles/lane/defaults/main.yml: variables.py [--check] [CHECKOUT]
+"""Write what the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml say into pages: variables.py [--check] [CHECKOUT]
 
-Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for
-everything that can be set; the table goes from there to `<!-- end -->`. With --check nothing is written, and a page
-that is not up to date makes the status 1.
+Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for everything that can be set;
+the table goes from there to `<!-- end -->`. With --check nothing is written, and a page that is not up to date makes the status 1.
 """
 
 from __future__ import annotations
@@ -77,19 +76,18 @@ def of_lane(text: str) -> list[Group]:
         if heading := re.match(r"# --- (.*?) -+$", line):
             groups.append(Group(heading[1][0].upper() + heading[1][1:], "", []))
         elif found := re.match(r"(\w+):.*?(?: # (.*))?$", line):
-            value, words = given[found[1]], found[2] or " ".join(above)
-            groups[-1].variables.append(Variable(found[1], flow(value), kind_of(value), words))
+            words = found[2] or " ".join(above)
+            groups[-1].variables.append(Variable(found[1], flow(given[found[1]]), kind_of(given[found[1]]), words))
         above = [*above, line[2:]] if line.startswith("# ") and not line.startswith("# ---") else []
     return [group for group in groups if group.variables]
 
 
 def of_role(folder: Path) -> Group:
     spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
-    options = spec["options"].items()
     return Group(
         f"Role `{folder.name}`",
         markdown(spec["short_description"]) + ".",
-        [Variable(name, flow(one.get("default")), kind(one), markdown(one["description"])) for name, one in options],
+        [Variable(name, flow(option.get("default")), kind(option), markdown(option["description"])) for name, option in spec["options"].items()],
     )
 
 
@@ -98,8 +96,7 @@ def readme(folder: Path, group: Group) -> str:
     spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
     texts = [textwrap.fill(f"{markdown(words)}.", 120, break_on_hyphens=False) for words in spec.get("description", [])]
     paragraphs = "".join(f"\n{text}\n" for text in texts)
-    title = group.words.removesuffix(".")
-    return README.format(name=folder.name, title=title, words=paragraphs, table=table(group.variables, True))
+    return README.format(name=folder.name, title=group.words.removesuffix("."), words=paragraphs, table=table(group.variables, True))
 
 
 def flow(value: Any) -> str:
@@ -120,8 +117,7 @@ def kind_of(value: Any) -> str:
     """The type of a lane_ variable, which has no spec; a template's is not known before it is run."""
     if isinstance(value, str) and "{{" in value:
         return ""
-    kinds = {bool: "bool", int: "int", float: "float", list: "list", dict: "dict", str: "str"}
-    return next(name for kind, name in kinds.items() if isinstance(value, kind))
+    return next(name for kind, name in {bool: "bool", int: "int", float: "float", list: "list", dict: "dict", str: "str"}.items() if isinstance(value, kind))
 
 
 def markdown(words: str | list[str]) -> str:
@@ -132,8 +128,7 @@ def markdown(words: str | list[str]) -> str:
 
 def table(variables: list[Variable], whole: bool) -> str:
     """The rows; the type only on the whole page."""
-    names = ["variable", *(["type"] if whole else []), "default", "what it does"]
-    head = f"| {' | '.join(names)} |\n{'|---' * len(names)}|\n"
+    head = "| variable | type | default | what it does |\n|---|---|---|---|\n" if whole else "| variable | default | what it does |\n|---|---|---|\n"
     rows = ""
     for one in variables:
         cells = [f"`{one.name}`", *([one.kind] if whole else []), f"`{one.default}`", one.words]
@@ -150,10 +145,7 @@ def written(page: str, groups: list[Group]) -> str:
         if unknown := [name for name in names if name not in known and name != "all"]:
             raise ValueError(f"{', '.join(unknown)} is neither in a role's meta/argument_specs.yml nor in {LANE}")
         if names == ["all"]:
-            parts = []
-            for one in groups:
-                words = [f"## {one.title}\n", one.words and f"{one.words}\n", table(one.variables, True)]
-                parts.append("\n".join(filter(None, words)))
+            parts = ["\n".join(filter(None, [f"## {one.title}\n", one.words and f"{one.words}\n", table(one.variables, True)])) for one in groups]
             return f"{found['asked']}\n{chr(10).join(parts)}\n{found['end']}"
         return found["asked"] + table([known[name] for name in names], False) + found["end"]
 
@@ -168,10 +160,9 @@ def main(words: list[str]) -> int:
     silent = [one.name for group in groups for one in group.variables if not one.words]
     wrong = [f"{LANE}: {name} has no comment behind or above it that says what it is" for name in silent]
     roles = [root / "roles" / group.title.split("`")[1] for group in groups if group.title.startswith("Role `")]
-    own = zip(roles, groups[-len(roles) :], strict=True)
     pages = [
         *((root / name, "") for name in PAGES),
-        *((folder / "README.md", readme(folder, group)) for folder, group in own),
+        *((folder / "README.md", readme(folder, group)) for folder, group in zip(roles, groups[-len(roles) :], strict=True)),
     ]
     for page, whole in pages:
         name = str(page.relative_to(root))
@@ -184,8 +175,7 @@ def main(words: list[str]) -> int:
         if not whole and not TABLE.search(there):
             wrong.append(f"{name}: there is no table between <!-- variables: ... --> and <!-- end -->")
         if wanted != there and check:
-            texts = there.splitlines(), wanted.splitlines()
-            lines = list(difflib.unified_diff(*texts, name, "as the specs say", n=0, lineterm=""))
+            lines = list(difflib.unified_diff(there.splitlines(), wanted.splitlines(), name, "as the specs say", n=0, lineterm=""))
             wrong.append("\n".join([f"{name} differs from the specs; write it with {WRITE}", *lines[:MOST]]))
         elif wanted != there:
             page.write_text(wanted, encoding="utf-8")

@@ -1,8 +1,7 @@
-"""Mutate the lane's own Python and report which mutants no unit test kills: run.py [--package checks] [--sample N] ...
+"""Mutates the lane's own Python, one condition at a time, and reports which mutants no unit test kills: run.py [--package checks] [--sample N] ...
 
-The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran
-its line. Not part of ./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in
-equivalent.yml, with the reason.
+The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran its line. Not part of
+./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in equivalent.yml, with the reason.
 """
 
 from __future__ import annotations
@@ -37,16 +36,24 @@ from tools.mutation import Mutant, mutants
 
 LANE = "module_utils/lane"
 LIMIT = 60.0  # seconds for the tests of one mutant, many times what they take
-#: Lanes and ports of the unit tests have fixed numbers; as root, each copy gets its own processes, network and locks.
-ALONE = "unshare --pid --fork --kill-child --mount-proc --net sh -c".split()  # sh reaps orphans
-ALONE += ['ip link set lo up; mount -t tmpfs locks "$0"; "$@"; exit $?']
+#: Lanes and ports of the unit tests have fixed numbers: each copy has its own processes, network and locks, where root may make them.
+ALONE = [
+    "unshare",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--net",
+    "sh",
+    "-c",
+    'ip link set lo up; mount -t tmpfs locks "$0"; "$@"; exit $?',
+]  # sh reaps orphans
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 def modules(packages: list[str]) -> list[Path]:
     """The modules of these packages, relative to the checkout."""
-    files = (path for name in packages for path in (ROOT / LANE / name).rglob("*.py"))
-    return sorted(path.relative_to(ROOT) for path in files if path.name != "__init__.py")
+    return sorted(path.relative_to(ROOT) for name in packages for path in (ROOT / LANE / name).rglob("*.py") if path.name != "__init__.py")
 
 
 def candidates(packages: list[str]) -> list[str]:
@@ -55,8 +62,7 @@ def candidates(packages: list[str]) -> list[str]:
     named = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
     shared = [path.stem for path, text in texts.items() if named.search(text) and not path.name.startswith("test_")]
     wanted = re.compile("|".join([named.pattern, *(rf"^from {name} import\b" for name in shared)]), re.MULTILINE)
-    named = [path for path, text in texts.items() if path.name.startswith("test_") and wanted.search(text)]
-    return [str(path.relative_to(ROOT)) for path in named]
+    return [str(path.relative_to(ROOT)) for path, text in texts.items() if path.name.startswith("test_") and wanted.search(text)]
 
 
 class Coverage:
@@ -71,7 +77,7 @@ class Coverage:
         self.data.read()
 
     def tests(self, module: Path, line: int) -> list[str]:
-        """The tests that run this line; where an import runs it, the files with a test that runs any of the module."""
+        """The tests that run this line; where an import runs it, the files with a test that runs any line of the module."""
         contexts = self.data.contexts_by_lineno(str(self.copy / module))
         ran = set(contexts.get(line) or [""])
         if "" not in ran:
@@ -80,7 +86,7 @@ class Coverage:
 
 
 def alone(command: list[str]) -> list[str]:
-    """The command in namespaces of its own. Without root it runs as it is, and two copies' tests wait in turn."""
+    """The command in namespaces of its own. Without root it runs as it is, and the tests of two copies wait for each other."""
     return [*ALONE, str(lock.folder()), *command] if os.geteuid() == 0 and shutil.which("unshare") else command
 
 
@@ -97,12 +103,10 @@ class Copy:
         self.root = root
         ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
         shutil.copytree(ROOT, root, ignore=ignore, symlinks=True)
-        # Two mutants of one size within a second would share a .pyc. No plugin is needed: hypothesis loads for 0.5 s.
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
-        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        # Two mutants of one size within one second would share a .pyc; no plugin is needed, and hypothesis takes half a second to load.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(root)}
         command = alone([sys.executable, str(HERE / "server.py"), str(LIMIT)])
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.server = subprocess.Popen(command, cwd=root, env=environment, **pipes)
+        self.server = subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def survives(self, module: Path, mutant: Mutant, tests: list[str]) -> bool:
         """Whether the tests pass in spite of the mutant."""
@@ -123,9 +127,9 @@ class Copy:
 def main() -> int:
     """Exit status 0 when at least --least per cent were killed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--package", action="append", help="a package of module_utils/lane (checks and evidence)")
-    parser.add_argument("--module", default="", metavar="PATTERN", help="only modules whose path matches this pattern")
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N mutants of a module, by --seed")
+    parser.add_argument("--package", action="append", help="a package of module_utils/lane (default: checks and evidence)")
+    parser.add_argument("--module", default="", metavar="PATTERN", help="only modules whose path matches this regular expression")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N mutants of each module, drawn by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--least", type=float, default=95.0, metavar="PERCENT")

@@ -1,6 +1,6 @@
-"""Run pytest in a fork for each line of stdin, a JSON list of arguments, and print its exit status; -1 when too late.
+"""Runs pytest in a fork for each line of stdin, a JSON list of its arguments, and prints its exit status; -1 when it takes too long.
 
-The imports that each run needs are made once; those of the lane itself are left to the fork. argv: limit in seconds.
+The imports that each run needs are made once; those of the lane itself are left to the fork. argv: the limit in seconds.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Played:
-    """What one ansible-playbook run did: status, events (of the ansible.posix.jsonl callback) and other output."""
+    """What one ansible-playbook run did: its status, its events (those of the ansible.posix.jsonl callback), its other output."""
 
     rc: int
     events: list[dict[str, Any]]
@@ -40,12 +40,11 @@ class Played:
     stderr: str
 
     def results(self, task: str = "") -> list[dict[str, Any]]:
-        """The results of every task of that name (or of all), in order, each with `task`, `host` and `event` added."""
+        """The results of every task of that name (of all tasks without one), in order; each has `task`, `host` and `event` added."""
         return [
             {**result, "task": event["task"]["name"], "host": host, "event": event["_event"]}
             for event in self.events
-            if event["_event"]
-            in ("v2_runner_on_ok", "v2_runner_on_failed", "v2_runner_on_skipped", "v2_runner_on_unreachable")
+            if event["_event"] in ("v2_runner_on_ok", "v2_runner_on_failed", "v2_runner_on_skipped", "v2_runner_on_unreachable")
             if not task or event["task"]["name"] in (task,) or event["task"]["name"].endswith(f" : {task}")
             for host, result in event["hosts"].items()
         ]
@@ -53,20 +52,18 @@ class Played:
     def result(self, task: str) -> dict[str, Any]:
         """The result of the one task of that name."""
         found = self.results(task)
-        assert len(found) == 1, f"expected one task {task!r} among {[r['task'] for r in self.results()]}"
+        assert len(found) == 1, f"expected one task {task!r}, found {len(found)} among {[r['task'] for r in self.results()]}"
         return found[0]
 
     @property
     def failures(self) -> list[str]:
         """The messages of the tasks that failed."""
-        bad = ("v2_runner_on_failed", "v2_runner_on_unreachable")
-        return [str(r.get("msg", r)) for r in self.results() if r["event"] in bad]
+        return [str(r.get("msg", r)) for r in self.results() if r["event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable")]
 
     @property
     def changed(self) -> int:
         """The number of tasks that changed something, over all hosts."""
-        last = self.events[-1] if self.events else {}
-        stats: dict[str, dict[str, int]] = last.get("stats", {})
+        stats: dict[str, dict[str, int]] = self.events[-1]["stats"] if self.events and "stats" in self.events[-1] else {}
         return sum(host["changed"] for host in stats.values())
 
     def __str__(self) -> str:
@@ -86,8 +83,13 @@ class Lane:
     @property
     def vars(self) -> dict[str, Any]:
         """The extra vars that make a playbook use this lane."""
-        values = {"lane_id": self.id, "lane_dir": str(self.dir), "lane_artifacts_dir": str(self.artifacts)}
-        return values | {"lane_guests_file": str(ROOT / "fixtures/guests.yml"), "lane_guest": "pocket"}
+        return {
+            "lane_id": self.id,
+            "lane_dir": str(self.dir),
+            "lane_artifacts_dir": str(self.artifacts),
+            "lane_guests_file": str(ROOT / "fixtures/guests.yml"),
+            "lane_guest": "pocket",
+        }
 
     def run(
         self,
@@ -98,24 +100,23 @@ class Lane:
         around: Callable[[list[str]], list[str]] = list,
         **extra_vars: Any,
     ) -> Played:
-        """Run a playbook of the checkout ("playbooks/lane.yml"), or plays given as data, for at most `limit` seconds.
+        """Run a playbook of the checkout ("playbooks/lane.yml"), or the plays given as data, and wait at most `limit` seconds for its end.
 
-        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost.
-        around: makes of a command the one that runs it in other surroundings.
+        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost. around: makes of a command
+        the one that runs it in other surroundings.
         """
         if isinstance(playbook, str):
             path = ROOT / playbook
         else:
-            play = {"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}
-            plays = playbook if "hosts" in playbook[0] else [play]
+            plays = playbook if "hosts" in playbook[0] else [{"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}]
             path = self.scratch / f"play{len(self.played)}.yml"
-            path.write_text(json.dumps(plays))  # JSON is YAML
+            path.write_text(json.dumps(plays), encoding="utf-8")  # JSON is YAML
         given = self.scratch / f"vars{len(self.played)}.json"
-        given.write_text(json.dumps({**self.vars, **extra_vars}))
+        given.write_text(json.dumps({**self.vars, **extra_vars}), encoding="utf-8")
         command = around([sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args])
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        how = {"cwd": ROOT, "env": environment(**(env or {})), "start_new_session": True, **pipes}
-        with subprocess.Popen(command, **how) as process:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        ) as process:
             try:
                 out, err = process.communicate(timeout=limit)
             except BaseException:
@@ -132,13 +133,12 @@ class Lane:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if mark in b"\0" + (process / "environ").read_bytes():
-                    command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
-                    found.append(command.decode(errors="replace").strip())
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip())
         return found
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate ansible-playbook, then kill its descendants: a worker can leave the program that it was starting."""
+    """Terminate ansible-playbook, then kill what it leaves of its descendants: a worker that is ended while it starts a program leaves that program."""
     line = {(one.pid, one.started) for one in descendants(process.pid)}
     process.terminate()  # ends Ansible's workers as well, which are in sessions of their own
     until = time.monotonic() + 10
@@ -173,10 +173,14 @@ def descendants(pid: int) -> list[proc.Process]:
 
 def environment(**more: str) -> dict[str, str]:
     """What `./lane` gives to Ansible, with a stdout that a program can read."""
-    python = ("PYTHONPATH", "PYTHONHOME")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_") and name not in python}
-    ours = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
-    return {**kept, "LC_ALL": "C.UTF-8", **ours, **more}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_") and name not in ("PYTHONPATH", "PYTHONHOME")}
+    return {
+        **kept,
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
+        **more,
+    }
 
 
 def parse(rc: int, stdout: str, stderr: str) -> Played:
@@ -196,8 +200,7 @@ def parse(rc: int, stdout: str, stderr: str) -> Played:
 def own_lane(scratch: Path) -> Iterator[Lane]:
     """A lane that may be left up: it is taken down at the end, and what stays in spite of that is a failure."""
     with lane_ids(1) as (number,):
-        # A unix socket's path holds 107 bytes; pytest's own folders are too long.
-        home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))
+        home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))  # a unix socket's path holds 107 bytes; pytest's own folders are too long
         made = Lane(number, home / "d", home / "artifacts", scratch)
         try:
             yield made

@@ -1,4 +1,4 @@
-"""Bare machines: minimal Debian systems, on which nothing is installed that the lane needs."""
+"""Bare machines: minimal Debian systems, on which nothing is installed that the lane needs. What is proved here no machine with the packages can tell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def debian_12() -> Iterator[Tree]:
 
 @pytest.mark.slow
 def test_a_whole_lane_on_a_bare_debian_12(debian_12: Tree, number: int) -> None:
-    """./lane on a machine with Python alone; then for an ordinary user who finds everything, and one who does not."""
+    """./lane on a machine that has Python alone; then by an ordinary user who finds everything there; then by one who does not."""
     tree, needed = debian_12, packages_of_a_lane("debian-12")
     copy_checkout(tree.path / "srv/lane")
     command = ["/srv/lane/lane", "-e", f"lane_id={number}", "-e", "lane_cache_dir=/srv/cache"]
@@ -52,7 +52,6 @@ def test_a_whole_lane_on_a_bare_debian_12(debian_12: Tree, number: int) -> None:
     refused = tree.run(*as_somebody, limit=300)
     assert refused.returncode == 2
     assert refused.stdout.splitlines()[-1] == (
-        "LANE FAIL host: apt could not install ovmf: /bin/sh: 1: sudo: not found; "
-        "the lane may not become root here, or install by hand: "
+        "LANE FAIL host: apt could not install ovmf: /bin/sh: 1: sudo: not found; the lane may not become root here, or install by hand: "
         "su - -c 'apt-get update && apt-get install -y --no-install-recommends ovmf'"
     )

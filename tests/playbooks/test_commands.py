@@ -1,7 +1,6 @@
-"""Every command that README.md, CONTRIBUTING.md, SECURITY.md and docs/ tell people to type is run.
+"""Every command that README.md, CONTRIBUTING.md, SECURITY.md and docs/ tell people to type is run: here, or by the test that TESTED names.
 
-It is run here or by the test that TESTED names. A command that none of the lists below has makes the first test red:
-run it here, name the test that runs it, or say why it cannot be run.
+A command that none of the lists below has makes the first test red: run it here, name the test that runs it, or say why it cannot be had.
 """
 
 from __future__ import annotations
@@ -47,51 +46,51 @@ ON_A_LANE = {
 LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b(?!.* -i )")
 #: Run by another test, or by a stage of tools/run_tests.py.
 TESTED = {
-    r"\./lane -e smoke_console_uuid=.*": "test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
-    r"\.venv/bin/mkdocs build": "run_tests.py::lint",
-    r"\./lane (-e lane_)?suites\b.*": "test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen",
-    r"\./lane faults --quick": "test_faults.py::test_the_quick_half_is_as_expected",
-    r"\.venv/bin/python tests/lint/errors\.py": "test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code",
-    r"\./lane --json": "test_usage.py::test_a_refused_command_is_json_too",
-    r"source <\(\./lane completion bash\)": "test_arguments.py::test_completion_in_bash",
-    r"\./lane suites --json \| \S+/python tests/suite_table\.py": "test_suite_table.py::test_the_tables_of_a_run",
-    r"\./lane fleet": "test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
-    r"\./lane --tags evidence": "test_lane.py::test_brought_up_checked_and_taken_down",
-    r"\./lane|\./lane -e lane_id=\d+": "run_tests.py::whole_lane",
-    r"\./lane --tags deps,teardown": "run_tests.py::setup",
-    r"\./lane test\b.*": "test_entry.py::test_test_installs_more_and_passes_words_on",
-    r"\./lane -i hosts\.yml": "test_machines.py::test_a_red_and_a_lost_lane_stop_no_other",
-    r"\./lane [a-z]+\b.* -i hosts\.yml.*": "test_machines.py::test_from_bare_to_green_and_down_with_all_evidence_here",
-    r"\./lane fleet 8 --hosts.*": "test_machines.py::test_a_lane_is_gone_soon_after_its_controller",
-    r"\./lane matrix matrix\.yml": "test_fleet.py::test_a_matrix_of_two_lanes",
-    r"\./lane fleet 4.*": "test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
-    r"\./lane faults( guest-frozen)?": "test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
-    r".* lane_kerbside_origin=\S+": "test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was",
-    r"\./lane -e lane_ryll_origin=\S+": "test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
-    r"\./lane -e lane_guest=uncalibrated": "test_lane.py::test_guests_are_checked_one_after_the_other",
-    r"\./lane -e lane_guest=NAME": "test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
-    r"\./lane -e lane_keep=on_failure": "test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
-    r"ansible-playbook playbooks/lane\.yml": "test_lane.py::test_brought_up_checked_and_taken_down",
-    r"ansible-playbook playbooks/teardown\.yml": "test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
-    r"\S+-playbook \S+/rebuild_guest\.yml": "test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
-    r"\S+-playbook \S+/refresh_sextant\.yml": "test_refresh_sextant.py::test_a_built_image_is_named",
-    r"\.venv/bin/python tests/lint/variables\.py": "test_lint.py::test_a_stale_table_is_red_until_it_is_written",
-    r"LANE_PICTURES=docs \./lane test .*": "test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
+    r"\./lane -e smoke_console_uuid=.*": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
+    r"\.venv/bin/mkdocs build": "tools/run_tests.py::lint",
+    r"\./lane suites\b.*|\./lane -e lane_suites=all": "tests/playbooks/test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen",
+    r"\./lane faults --quick": "tests/playbooks/test_faults.py::test_the_quick_half_is_as_expected",
+    r"\.venv/bin/python tests/lint/errors\.py": "tests/unit/test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code",
+    r"\./lane --json": "tests/playbooks/test_usage.py::test_a_refused_command_is_json_too",
+    r"source <\(\./lane completion bash\)": "tests/unit/test_arguments.py::test_completion_in_bash",
+    r"\./lane suites --json \| \.venv/bin/python tests/suite_table\.py": "tests/unit/test_suite_table.py::test_the_tables_of_a_run",
+    r"\./lane fleet": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
+    r"\./lane --tags evidence": "tests/playbooks/test_lane.py::test_brought_up_checked_and_taken_down",
+    r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
+    r"\./lane --tags deps,teardown": "tools/run_tests.py::setup",
+    r"\./lane test\b.*": "tests/playbooks/test_entry.py::test_test_installs_more_and_passes_words_on",
+    r"\./lane -i hosts\.yml": "tests/playbooks/test_machines.py::test_a_red_and_a_lost_lane_stop_no_other",
+    r"\./lane (up|smoke|down|ps|logs|shot)\b.* -i hosts\.yml.*": "tests/playbooks/test_machines.py::test_from_bare_to_green_and_down_with_all_evidence_here",
+    r"\./lane fleet 8 --hosts.*": "tests/playbooks/test_machines.py::test_a_lane_is_gone_soon_after_its_controller",
+    r"\./lane matrix matrix\.yml": "tests/playbooks/test_fleet.py::test_a_matrix_of_two_lanes",
+    r"\./lane fleet 4.*": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
+    r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
+    r"\./lane -e lane_kerbside_origin=\S+": "tests/unit/test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was",
+    r"\./lane -e lane_ryll_origin=\S+": "tests/playbooks/test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
+    r"\./lane -e lane_guest=uncalibrated": "tests/playbooks/test_lane.py::test_guests_are_checked_one_after_the_other",
+    r"\./lane -e lane_guest=NAME": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
+    r"\./lane -e lane_keep=on_failure": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
+    r"ansible-playbook playbooks/lane\.yml": "tests/playbooks/test_lane.py::test_brought_up_checked_and_taken_down",
+    r"ansible-playbook playbooks/teardown\.yml": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
+    r"\.venv/bin/ansible-playbook playbooks/rebuild_guest\.yml": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
+    r"\.venv/bin/ansible-playbook playbooks/refresh_sextant\.yml": "tests/playbooks/test_refresh_sextant.py::test_a_built_image_is_named",
+    r"\.venv/bin/python tests/lint/variables\.py": "tests/unit/test_lint.py::test_a_stale_table_is_red_until_it_is_written",
+    r"LANE_PICTURES=docs \./lane test playbooks -- -k browser": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
 }
 #: Not run, and why.
 NOT_HERE = {
     r"\./lane cache": "shows the user's own cache, which a test leaves alone; tests/unit has its parts",
-    r"\./lane mutants( .*)?": "takes minutes for each of many; tests/unit has its parts",
-    r"\./lane bench": "takes minutes; tests/unit/test_bench.py has its parts, and its --help is run here",
+    r"\./lane mutants( (suites|--proxy|--ryll) .*)?": "takes minutes for each of many; tests/unit/test_mutation.py and test_rust_edits.py have its parts",
+    r"\./lane bench": "takes minutes and wants the machine for itself; tests/unit/test_bench.py has its parts, and its --help is run here",
     r"\.venv/bin/python tests/mutation/run\.py.*": "takes an hour; tests/unit/test_mutation.py has its engine",
-    r"\.venv/bin/python tests/faults/suites\.py .*": "takes half an hour; tests/playbooks/test_suites.py plays some",
+    r"\.venv/bin/python tests/faults/suites\.py .*": "takes half an hour; tests/playbooks/test_suites.py plays some of its faults",
     r"\.venv/bin/python tests/upstream\.py": "builds ryll and installs tempest; docs/testing.md has its result",
     r"git clone REPOSITORY .*": "what is tested is a checkout",
     r"pre-commit install": "not among the pinned tools; tests/unit/test_lint.py compares its hook with the stage",
-    r"uv pip compile \S+ requirements(-dev)?\.in -o .*": "needs uv and the package index, when a requirement changes",
+    r"uv pip compile \S+ requirements(-dev)?\.in -o requirements(-dev)?\.txt": "needs uv and the package index, and only when a requirement changes",
 }
 #: Refused, as tests/playbooks/test_usage.py sees.
-WRONG = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| ", (ROOT / "docs/command-line.md").read_text())
+WRONG = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| ", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"))
 #: Programs that begin a command though a machine need not have them.
 ELSEWHERE = ("source", "docker", "git", "pre-commit", "uv")
 
@@ -105,7 +104,7 @@ class Command:
 
 
 def commands(text: str, page: str) -> Iterator[Command]:
-    """A page's commands: lines of indented, plain and shell blocks, and `code` that begins as the lane's commands."""
+    """Those of a page: lines of indented and of plain or shell fenced blocks, and in a paragraph the `code` that begins as a command of the lane's does."""
     fence: str | None = None
     for number, line in enumerate(text.splitlines(), 1):
         if opened := re.match(r"\s*```(\w*)", line):
@@ -116,8 +115,7 @@ def commands(text: str, page: str) -> Iterator[Command]:
                 yield Command(f"{page}:{number}", said)
         elif fence is None:
             found = re.findall(r"`([^`]+)`", line)
-            told = [said for said in found if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said)]
-            yield from (Command(f"{page}:{number}", said) for said in told)
+            yield from (Command(f"{page}:{number}", said) for said in found if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said))
 
 
 def is_command(said: str) -> bool:
@@ -128,15 +126,16 @@ def is_command(said: str) -> bool:
 
 
 def listed(text: str) -> bool:
-    known = text in WRONG or text in ALONE or text in ON_A_LANE or LOOKS.match(text)
-    return bool(known) or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
+    return (
+        text in WRONG or text in ALONE or text in ON_A_LANE or bool(LOOKS.match(text)) or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
+    )
 
 
 def unlisted(found: Iterable[Command]) -> list[str]:
     return [f"{command.place}: {command.text}" for command in found if not listed(command.text)]
 
 
-FOUND = [command for page in PAGES for command in commands(page.read_text(), str(page.relative_to(ROOT)))]
+FOUND = [command for page in PAGES for command in commands(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)))]
 TEXTS = list(dict.fromkeys(command.text for command in FOUND))
 
 
@@ -153,8 +152,7 @@ def test_the_lists_have_nothing_that_no_page_has() -> None:
 @pytest.mark.parametrize("named", sorted(set(TESTED.values())))
 def test_the_test_that_is_named_is_there(named: str) -> None:
     file, name = named.split("::")
-    found = [path for folder in ("tests", "tools") for path in (ROOT / folder).rglob(file)]
-    assert any(f"\ndef {name}(" in path.read_text() for path in found)
+    assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -165,8 +163,7 @@ def test_the_test_that_is_named_is_there(named: str) -> None:
         ("```sh\ngit push --force\n```\n", ["x.md:2: git push --force"]),
         ("run `./lane dance` and `.venv/bin/dance`\n", ["x.md:1: ./lane dance", "x.md:1: .venv/bin/dance"]),
         ("    LANE=1 ./lane up\n    sh -c 'x y'\n", ["x.md:1: LANE=1 ./lane up", "x.md:2: sh -c 'x y'"]),
-        ("    LANE PASS lane 0: 7 of 7\n    guest (UEFI)  <-  qemu\n    tests/       unit/\n", []),
-        ("```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n", []),
+        ("    LANE PASS lane 0: 7 of 7\n    guest (UEFI)  <-  qemu\n    tests/       unit/\n```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n", []),
     ],
 )
 def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> None:
@@ -179,8 +176,7 @@ def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> N
 def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run it as it stands, from the checkout, with the programs of .venv on PATH as the pages presume."""
     path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
-    env, argv = {**os.environ, "PATH": path}, [*command.split(), *more]
-    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run([*command.split(), *more], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120)
 
 
 def good(command: str, words: str, *more: str) -> None:
@@ -205,11 +201,9 @@ def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
     try:
         for command in order:
             if command.endswith(" -f"):  # until the lane is down
-                pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
-                followers.append(subprocess.Popen([*command.split(), *mine], cwd=ROOT, **pipes))
+                followers.append(subprocess.Popen([*command.split(), *mine], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True))
                 continue
-            more = mine if LOOKS.match(command) and command != "./lane ps" else []
-            more = given if re.match(r"\./lane (up|smoke|down|-)", command) else more
+            more = given if re.match(r"\./lane (up|smoke|down|-)", command) else mine if LOOKS.match(command) and command != "./lane ps" else []
             good(command.replace("[FOLDER]", str(lane.artifacts)), ON_A_LANE.get(command, "").format(id=lane.id), *more)
         said = [(follower.communicate(timeout=20)[0], follower.returncode) for follower in followers]
     finally:
@@ -223,5 +217,5 @@ def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
 def written(lane: Any, folder: Path) -> Path:
     """A file with what makes a command the lane of this test."""
     file = folder / "vars.json"
-    file.write_text(json.dumps(lane.vars))
+    file.write_text(json.dumps(lane.vars), encoding="utf-8")
     return file

@@ -1,4 +1,4 @@
-"""The migrated empty database that runs copy from the cache (docs/performance.md) equals one made by hand."""
+"""The migrated empty database that runs copy from the cache (docs/performance.md): equal to one made by hand, and nobody's."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ def content(client: list[str], **env: str) -> dict[str, Any]:
     """Every table of kerbside's as the server would make it again, its rows, and the release of its schema."""
 
     def ask(sql: str) -> str:
-        command = [*client, "-N", "-B", "-r", "-e", sql, "kerbside"]
-        return subprocess.run(command, env={**os.environ, **env}, check=True, capture_output=True, text=True).stdout
+        return subprocess.run([*client, "-N", "-B", "-r", "-e", sql, "kerbside"], env={**os.environ, **env}, check=True, capture_output=True, text=True).stdout
 
     tables = ask("SHOW TABLES").split()
     assert "alembic_version" in tables and "consoles" in tables
@@ -37,7 +36,7 @@ def content(client: list[str], **env: str) -> dict[str, Any]:
 
 
 def in_order(statement: str) -> list[str]:
-    """The lines of a CREATE TABLE with the keys sorted: the migrations make them in the order of a Python set."""
+    """The lines of a CREATE TABLE with the keys sorted: the migrations make them in the order of a Python set, which is another one each time."""
     lines = [line.rstrip(",") for line in statement.splitlines()]
     keys = iter(sorted(line for line in lines if line.lstrip().startswith("KEY ")))
     return [next(keys) if line.lstrip().startswith("KEY ") else line for line in lines]
@@ -47,8 +46,7 @@ def in_order(statement: str) -> list[str]:
 def test_a_copy_is_equal_to_a_database_made_by_hand_and_holds_no_user(lane: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o700)
-    show = {"name": "Where", "ansible.builtin.debug": {"msg": "{{ lane_cache_dir | expanduser }}"}}
-    warm = lane.run([show]).result("Where")["msg"]
+    warm = lane.run([{"name": "Where", "ansible.builtin.debug": {"msg": "{{ lane_cache_dir | expanduser }}"}}]).result("Where")["msg"]
     for entry in Path(warm).iterdir() if Path(warm).exists() else ():
         if entry.name != "databases" and not entry.name.startswith("."):
             (cache / entry.name).symlink_to(entry)
@@ -62,8 +60,7 @@ def test_a_copy_is_equal_to_a_database_made_by_hand_and_holds_no_user(lane: Any,
     assert not [path for path in kept.rglob("*") if path.is_file() and password in path.read_bytes()]
 
     deps, kerbside = handover(lane, "deps"), handover(lane, "kerbside")
-    client = [deps["mariadb"], "--no-defaults", f"--socket={lane.dir}/db.sock", "--user=kerbside"]
-    copy = content(client, MYSQL_PWD=password.decode())
+    copy = content([deps["mariadb"], "--no-defaults", f"--socket={lane.dir}/db.sock", "--user=kerbside"], MYSQL_PWD=password.decode())
     assert copy == by_hand(deps, kerbside, lane.dir.parent)
 
     assert lane.run("playbooks/teardown.yml").rc == 0
@@ -76,10 +73,10 @@ def by_hand(deps: dict[str, Any], kerbside: dict[str, Any], folder: Path) -> dic
     """The same from mariadb-install-db, a server and kerbside's own command, as an administrator would do it."""
     data, socket = folder / "hand", folder / "hand.sock"
     user = f"--user={os.environ.get('USER') or 'root'}" if os.geteuid() else "--user=root"
-    install = [deps["mariadb_install_db"], "--no-defaults", f"--datadir={data}", user]
-    subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
-    server = [deps["mariadbd"], "--no-defaults", f"--datadir={data}", user, f"--socket={socket}"]
-    server += [f"--pid-file={data}/pid", "--skip-networking"]
+    subprocess.run(
+        [deps["mariadb_install_db"], "--no-defaults", f"--datadir={data}", user, "--auth-root-authentication-method=normal"], check=True, capture_output=True
+    )
+    server = [deps["mariadbd"], "--no-defaults", f"--datadir={data}", user, f"--socket={socket}", f"--pid-file={data}/pid", "--skip-networking"]
     with subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             client = [deps["mariadb"], "--no-defaults", f"--socket={socket}", "--user=root"]
@@ -89,8 +86,7 @@ def by_hand(deps: dict[str, Any], kerbside: dict[str, Any], folder: Path) -> dic
                 time.sleep(0.05)
             url = f"mysql+pymysql://root:@localhost/kerbside?unix_socket={socket}"
             settings = {"PATH": os.environ["PATH"], "KERBSIDE_SQL_URL": url, "HOME": str(folder)}
-            upgrade = [f"{kerbside['bin']}/kerbside", "db", "upgrade"]
-            subprocess.run(upgrade, env=settings, cwd=folder, check=True, capture_output=True)
+            subprocess.run([f"{kerbside['bin']}/kerbside", "db", "upgrade"], env=settings, cwd=folder, check=True, capture_output=True)
             return content(client)
         finally:
             running.kill()

@@ -1,4 +1,4 @@
-"""The role deps: what it hands on, that a second run looks nowhere, and that --check installs nothing."""
+"""The role deps: what it hands on, that a second run looks nowhere, and that --check on a bare machine installs nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ def deps(lane: Any, *args: str, **settings: Any) -> Any:
     """Claim the lane and run the role."""
     claim = {"lane_run": {"lane_id": lane.id, "lane_dir": str(lane.dir), "artifacts_dir": str(lane.artifacts)}}
     settings.setdefault("lane_cache_dir", str(lane.scratch / "cache"))
-    install = {"name": "Install", "ansible.builtin.include_role": {"name": "deps"}}
-    return lane.run([{"name": "Claim", **claim}, install], *args, **settings)
+    return lane.run([{"name": "Claim", **claim}, {"name": "Install", "ansible.builtin.include_role": {"name": "deps"}}], *args, **settings)
 
 
 def test_what_is_there_is_proved_once_and_handed_on(lane: Any) -> None:
@@ -44,15 +43,14 @@ def bare(tmp_path: Path) -> dict[str, str]:
     root, bare = Path(__file__).parents[2], tmp_path / "module_utils"
     shutil.copytree(root / "module_utils", bare, ignore=shutil.ignore_patterns("__pycache__"))
     prepare = bare / "lane/prepare"
-    swtpm = ("packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}')
-    for name, old, new in (("firmware.py", "/usr/share/OVMF/", "/nowhere/"), swtpm):
+    for name, old, new in (("firmware.py", "/usr/share/OVMF/", "/nowhere/"), ("packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}')):
         text = (prepare / name).read_text()
         assert old in text
         (prepare / name).write_text(text.replace(old, new))
     return {"ANSIBLE_MODULE_UTILS": str(bare)}
 
 
-def test_a_missing_package_is_a_change_in_check_mode_or_a_failure(lane: Any, bare: dict[str, str]) -> None:
+def test_a_missing_package_is_a_change_in_check_mode_and_a_failure_when_apt_failed(lane: Any, bare: dict[str, str]) -> None:
     if (release := packages.release()) not in TABLE:
         assert f"{release} is not in the lane's table of packages" in str(deps(lane, "--check", env=bare).failures)
         return
@@ -66,15 +64,16 @@ def test_a_missing_package_is_a_change_in_check_mode_or_a_failure(lane: Any, bar
     assert packages.by_hand(["ovmf"]) in failed["msg"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or packages.release() != "debian-12", reason="only root on Debian 12 is asked")
-def test_an_optional_package_that_cannot_be_had_is_a_warning(lane: Any, bare: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0 or packages.release() != "debian-12", reason="only root is asked for swtpm, and only on Debian 12")
+def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane: Any, bare: dict[str, str], tmp_path: Path) -> None:
     """An apt-get that finds its lock taken, in the place of the real one."""
     firmware = tmp_path / "module_utils/lane/prepare/firmware.py"
     firmware.write_text(firmware.read_text().replace("/nowhere/", "/usr/share/OVMF/"))
     programs = tmp_path / "bin"
     programs.mkdir()
-    locked = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (apt-get)"
-    (programs / "apt-get").write_text(f"#!/bin/sh\necho '{locked}' >&2\nexit 100\n")
+    (programs / "apt-get").write_text(
+        "#!/bin/sh\necho 'E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (apt-get)' >&2\nexit 100\n"
+    )
     (programs / "apt-get").chmod(0o755)
     table = {"debian-12": {**TABLE["debian-12"], "swtpm": ["lane-no-such-package"]}}
     played = deps(lane, env={**bare, "PATH": f"{programs}:{os.environ['PATH']}"}, __deps_packages=table)

@@ -20,7 +20,6 @@ from entry_checkout import Checkout
 ROOT = Path(__file__).parents[2]
 PYTHON = os.path.realpath(sys.executable)
 NEEDED = "dirname env readlink sh".split()
-UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 SUITES = ["--tags", "suites,evidence"]
 
 
@@ -52,7 +51,7 @@ def few(tmp_path: Path) -> Path:
 def fake(folder: Path, name: str, script: str) -> None:
     path = folder / name
     path.unlink(missing_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
 
 
@@ -64,14 +63,10 @@ def fake(folder: Path, name: str, script: str) -> None:
     [
         ([], "lane.yml", []),
         (["-e", "a b=c 'd' \"e\" $f"], "lane.yml", ["-e", "a b=c 'd' \"e\" $f"]),
-        (["up", "-e", "lane_id=3"], "lane.yml", ["--tags", UP, "-e", "lane_id=3"]),
+        (["up", "-e", "lane_id=3"], "lane.yml", ["--tags", "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside", "-e", "lane_id=3"]),
         (["run", "-vv", "--limit=x"], "lane.yml", ["-v", "-v", "--limit", "x"]),
         (["smoke"], "lane.yml", ["--tags", "smoke,evidence"]),
-        (
-            ["suites", "input,agent", "-e", "x=1", "story"],
-            "lane.yml",
-            [*SUITES, "-e", "lane_suites=input,agent,story", "-e", "x=1"],
-        ),
+        (["suites", "input,agent", "-e", "suites_slow=true", "story"], "lane.yml", [*SUITES, "-e", "lane_suites=input,agent,story", "-e", "suites_slow=true"]),
         (["suites"], "lane.yml", [*SUITES, "-e", "lane_suites=all"]),
         (["down", "-v"], "teardown.yml", ["-v"]),
     ],
@@ -106,9 +101,7 @@ def test_verbs(ready: Checkout, args: list[str], playbook: str, passed: list[str
         ([], "pass", "KILL", 2, False),
     ],
 )
-def test_exit_status_and_last_line(
-    ready: Checkout, args: list, verdict: str, status: str, expected: int, ended: bool
-) -> None:
+def test_exit_status_and_last_line(ready: Checkout, args: list[str], verdict: str, status: str, expected: int, ended: bool) -> None:
     """Where no plugin of the lane came to a verdict, there is a last line all the same."""
     ran = ready.run(*args, STUB_VERDICT=verdict, STUB_STATUS=status)
     assert (ran.returncode, ran.stderr) == (expected, "")
@@ -148,10 +141,8 @@ def test_help(fresh: Checkout, few: Path, args: list[str], words: str) -> None:
 
 
 def test_environment_of_the_caller_stays_out(ready: Checkout) -> None:
-    cleared = ["ANSIBLE_LIBRARY", "ANSIBLE_STRATEGY", "ANSIBLE_KEEP_REMOTE_FILES", "PYTHONPATH", "PYTHONHOME"]
-    cleared += ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN"]
-    of_pip = "INDEX_URL EXTRA_INDEX_URL NO_INDEX PROXY CERT DEFAULT_TIMEOUT CACHE_DIR"
-    kept = dict.fromkeys(["ANSIBLE_NOCOLOR", *(f"PIP_{name}" for name in of_pip.split())], "/k")
+    cleared = "ANSIBLE_LIBRARY ANSIBLE_STRATEGY ANSIBLE_KEEP_REMOTE_FILES PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN".split()
+    kept = dict.fromkeys("ANSIBLE_NOCOLOR PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_NO_INDEX PIP_PROXY PIP_CERT PIP_DEFAULT_TIMEOUT PIP_CACHE_DIR".split(), "/k")
     foreign: dict[str, Any] = dict.fromkeys([*cleared, "ANSIBLE_CONFIG"], "/x")
     ran = ready.run(**foreign, **kept, STUB_VERDICT="pass", LC_ALL="de_DE.ISO-8859-1", LANG="C")
     assert ran.returncode == 0, ran.stderr
@@ -173,7 +164,7 @@ def test_a_log_of_ones_own_is_left_to_ansible(ready: Checkout, tmp_path: Path) -
 def test_no_stdin_no_home_and_another_folder_with_packages_of_the_same_names(ready: Checkout, tmp_path: Path) -> None:
     for name in ("tools", "ansible"):
         tmp_path.joinpath(name).mkdir()
-        tmp_path.joinpath(name, "__init__.py").write_text("raise SystemExit('not this one')")
+        tmp_path.joinpath(name, "__init__.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
     ran = ready.run(around=("env", "-u", "HOME", "sh", "-c", 'exec "$0" "$@" <&-'), cwd=tmp_path, STUB_VERDICT="pass")
     assert ran.returncode == 0, ran.stderr
     told = ready.tell()
@@ -198,18 +189,15 @@ def test_a_folder_that_is_gone_and_a_link(ready: Checkout, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("number", "whole_group", "status"),
-    [("SIGTERM", False, 143), ("SIGHUP", False, 129), ("SIGINT", True, 130), ("SIGINT", False, 130)],
+    ("number", "whole_group", "status"), [(signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129), (signal.SIGINT, True, 130), (signal.SIGINT, False, 130)]
 )
-def test_a_signal_reaches_ansible(ready: Checkout, number: str, whole_group: bool, status: int) -> None:
-    number = signal.Signals[number]
+def test_a_signal_reaches_ansible_and_the_last_line_says_so(ready: Checkout, number: int, whole_group: bool, status: int) -> None:
     ready.told.unlink(missing_ok=True)
     command = ["env", "--default-signal=INT", str(ready.path / "lane")]  # these tests may run where SIGINT is ignored
     out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    env = ready.environment(STUB_WAIT="1")
-    with subprocess.Popen(command, env=env, text=True, start_new_session=True, **out) as process:
+    with subprocess.Popen(command, env=ready.environment(STUB_WAIT="1"), text=True, start_new_session=True, **out) as process:  # type: ignore[call-overload]
         limit = time.monotonic() + 60
-        while not ready.told.exists() or not ready.told.read_text().endswith("}"):
+        while not ready.told.exists() or not ready.told.read_text(encoding="utf-8").endswith("}"):
             assert time.monotonic() < limit and process.poll() is None
             time.sleep(0.02)
         told = ready.tell()
@@ -263,7 +251,7 @@ def test_what_is_not_whole_or_not_current_is_made_anew(fresh: Checkout) -> None:
     assert "making .venv" in fresh.run(STUB_VERDICT="pass").stderr
     # Other requirements; what the old ones installed is gone.
     (fresh.venv / "left-over").touch()
-    with (fresh.path / "requirements.txt").open("a") as file:
+    with (fresh.path / "requirements.txt").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert "making .venv" in fresh.run(STUB_VERDICT="pass").stderr
     assert not (fresh.venv / "left-over").exists()
@@ -277,11 +265,14 @@ def test_what_is_not_whole_or_not_current_is_made_anew(fresh: Checkout) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "words"),
-    [(r"(?m)....$", "0000", "THESE PACKAGES DO NOT MATCH THE HASHES"), (r" --hash=\S+", "", "Hashes are required in")],
+    [
+        (r"(?m)....$", "0000", "THESE PACKAGES DO NOT MATCH THE HASHES"),
+        (r" --hash=\S+", "", "Hashes are required in --require-hashes mode"),
+    ],
 )
 def test_a_wrong_or_missing_hash_is_refused_and_not_kept(fresh: Checkout, old: str, new: str, words: str) -> None:
     requirements = fresh.path / "requirements.txt"
-    requirements.write_text(re.sub(old, new, requirements.read_text()))
+    requirements.write_text(re.sub(old, new, requirements.read_text(encoding="utf-8")), encoding="utf-8")
     ran = fresh.run()
     assert ran.returncode == 2
     assert words in ran.stderr
@@ -300,17 +291,15 @@ def test_a_checkout_of_another_user_is_not_touched() -> None:
         checkout.path.chmod(0o755 if as_other else 0o555)
         ran = checkout.run(around=as_other, PATH="/usr/bin:/bin", HOME="/tmp")
         checkout.path.chmod(0o755)
-    words = f"lane: cannot make .venv: user {other} cannot write to {checkout.path}\n"
-    assert (ran.returncode, ran.stderr) == (2, words)
+    assert (ran.returncode, ran.stderr) == (2, f"lane: cannot make .venv: user {other} cannot write to {checkout.path}\n")
 
 
 def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: Path) -> None:
     fake(few, "python3", f'case "$*" in *"-m venv"*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
     fresh.venv.symlink_to("/nowhere/at/all")
-    moved = f"lane: {fresh.venv} was not made by this script; move it away\n"
-    broken = (("", moved), ("raise OSError('no room')", "internal error: OSError: no room\n"))
+    broken = (("", f"lane: {fresh.venv} was not made by this script; move it away\n"), ("raise OSError('no room')", "internal error: OSError: no room\n"))
     for more, words in broken:
-        with (fresh.path / "tools/venv.py").open("a") as file:
+        with (fresh.path / "tools/venv.py").open("a", encoding="utf-8") as file:
             file.write(f"\ndef clean_environment(was=clean_environment):\n    {more or 'was()'}\n")
         ran = fresh.run(PATH=str(few))
         assert (ran.returncode, ran.stdout) == (2, "")
@@ -331,19 +320,15 @@ WANTED = "no python3 on PATH is Python 3.11 or newer with its venv module"
 APT = "; as root, run: apt-get install -y python3-venv\n"
 
 
-NEVER = 'echo "must not be called" >&2; exit 1'
-FAILED = "and apt-get could not install it; see its output above"
-
-
 @pytest.mark.parametrize(
     ("fakes", "words"),
     [
         (
-            {"python3": 'case "$*" in *assert*) exit 1 ;; --version) echo Python 3.9.2 ;; esac', "apt-get": NEVER},
+            {"python3": 'case "$*" in *assert*) exit 1 ;; --version) echo Python 3.9.2 ;; esac', "apt-get": 'echo "must not be called" >&2; exit 1'},
             f"{WANTED} (Python 3.9.2); install one and run this again\n",
         ),
-        ({"id": "echo 1000", "python3": "exit 1", "apt-get": NEVER, "sudo": "exit 1"}, f"{WANTED}{APT}"),
-        ({"id": "echo 0", "apt-get": 'echo "E: no network" >&2; exit 100'}, f"{WANTED}, {FAILED}{APT}"),
+        ({"id": "echo 1000", "python3": "exit 1", "apt-get": 'echo "must not be called" >&2; exit 1', "sudo": "exit 1"}, f"{WANTED}{APT}"),
+        ({"id": "echo 0", "apt-get": 'echo "E: no network" >&2; exit 100'}, f"{WANTED}, and apt-get could not install it; see its output above{APT}"),
     ],
 )
 def test_python_that_cannot_be_had(fresh: Checkout, few: Path, fakes: dict[str, str], words: str) -> None:
@@ -375,9 +360,8 @@ def test_python_without_venv_is_completed_by_apt(fresh: Checkout, few: Path, tmp
     ran = fresh.run(PATH=str(few), STUB_VERDICT="pass")
     assert ran.returncode == 0, ran.stderr
     assert "lane: installing python3-venv by apt-get\n" in ran.stderr
-    said = asked.read_text().splitlines()
-    install = "install -y python3-venv -q -o DPkg::Lock::Timeout=300"
-    assert [line for line in said if line != "sudo"] == ["-q update", install]
+    said = asked.read_text(encoding="utf-8").splitlines()
+    assert [line for line in said if line != "sudo"] == ["-q update", "install -y python3-venv -q -o DPkg::Lock::Timeout=300"]
     assert ("sudo" in said) == (uid != 0)
 
 
@@ -385,10 +369,9 @@ def test_python_without_venv_is_completed_by_apt(fresh: Checkout, few: Path, tmp
 
 
 def test_the_real_ansible_takes_the_checkouts_settings(tmp_path: Path) -> None:
-    """With a minimal environment, the pinned Ansible starts and finds this checkout's playbook, roles and modules."""
+    """With the least of an environment, the pinned Ansible starts and finds this checkout's playbook, roles and modules."""
     env = {"PATH": os.environ["PATH"], "LANG": "C", "HOME": str(tmp_path), "ANSIBLE_CONFIG": "/nowhere"}
-    more = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 300}
-    ran = subprocess.run([str(ROOT / "lane"), "--list-tags"], env=env, cwd=tmp_path, **more)
+    ran = subprocess.run([str(ROOT / "lane"), "--list-tags"], env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     assert "kvm_probe" in ran.stdout
     assert "sextant_vm" in ran.stdout

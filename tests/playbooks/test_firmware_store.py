@@ -1,4 +1,4 @@
-"""Where the firmware keeps its variables: in memory, or in a copy of a given store (docs/performance.md)."""
+"""Where the firmware keeps its variables: in memory, or in a copy of a store that is asked for (docs/performance.md)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TAGS = ("--tags", "kvm_probe,deps,sextant_vm")
 STORE = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-BANNER = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text())["guests"]["pocket"]["banner"]
+BANNER = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]["pocket"]["banner"]
 
 
 @pytest.mark.slow
 def test_the_guest_boots_with_a_store(lane: Any) -> None:
     booted = lane.run("playbooks/lane.yml", *TAGS, sextant_vm_firmware_vars=STORE)
     assert booted.rc == 0, booted
-    started = [line for line in lane.marked() if not line.startswith("/bin/sh")]
-    [qemu] = [line for line in started if "qemu-system-x86_64 " in line and "-drive" in line]
+    [qemu] = [line for line in lane.marked() if "qemu-system-x86_64 " in line and "-drive" in line and not line.startswith("/bin/sh")]
     assert "unit=1" in qemu and f"file={lane.dir}/vars.fd" in qemu
     assert (lane.dir / "vars.fd").exists()
     serial, until = lane.dir / "logs/serial.log", time.monotonic() + 20

@@ -20,17 +20,19 @@ COUNT = 4
 
 def ps(env: dict[str, str] | None = None) -> list[dict]:
     """What `./lane ps --json` says."""
-    command, environment = [str(ROOT / "lane"), "ps", "--json"], {**os.environ, **(env or {})}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([str(ROOT / "lane"), "ps", "--json"], env={**os.environ, **(env or {})}, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout))
 
 
 def fleet_options(place: Surroundings) -> list[str]:
     """As place.options, with a directory and artifacts for each lane."""
     cache = place.options[place.options.index("-e") :][-1]
-    values = {"lane_id": place.id, "lane_dir": f"{place.base}/{{{{ lane_id }}}}"}
-    values["lane_artifacts_dir"] = f"{place.base}/artifacts/lane-{{{{ lane_id }}}}"
-    values["lane_summary_dir"] = f"{place.base}/summary"
+    values = {
+        "lane_id": place.id,
+        "lane_dir": f"{place.base}/{{{{ lane_id }}}}",
+        "lane_artifacts_dir": f"{place.base}/artifacts/lane-{{{{ lane_id }}}}",
+        "lane_summary_dir": f"{place.base}/summary",
+    }
     given = [option for name, value in values.items() for option in ("-e", f"{name}={value}")]
     return ["--write", str(place.base / "fleet.yml"), *given, "-e", cache, *POCKET]
 
@@ -64,8 +66,7 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             assert (result["verdict"], result["run_id"]) == ("pass", most[number]["run_id"])
             assert re.search(rf"^lane-{number}: PASS lane {number}: 7 of 7 checks, ", run.text, re.MULTILINE), run.text
         assert run.lines[-1] == f"LANE PASS {COUNT} of {COUNT} lanes"
-        summary = json.loads((place.base / "summary/summary.json").read_text())
-        assert [row["verdict"] for row in summary["lanes"]] == ["pass"] * COUNT
+        assert [row["verdict"] for row in json.loads((place.base / "summary/summary.json").read_text())["lanes"]] == ["pass"] * COUNT
         for number in ids:
             assert Surroundings(number, place.base / "none").traces() == []
         assert place.traces() == []
@@ -92,12 +93,10 @@ def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
     """One is green, one has a ryll that cannot be had."""
     (tmp_path / "matrix.yml").write_text("axes: {ryll: [0.3.0, ./none], guest: pocket}\n")
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
-        command = [str(ROOT / "lane"), "matrix", str(tmp_path / "matrix.yml"), *fleet_options(place)]
-        run = Started(command, place.environment())
+        run = Started([str(ROOT / "lane"), "matrix", str(tmp_path / "matrix.yml"), *fleet_options(place)], place.environment())
         assert run.wait(300) == 2, run.text
         lanes = json.loads((place.base / "summary/summary.json").read_text())["lanes"]
-        found = [(row["lane"], row["verdict"]) for row in lanes]
-        assert found == [("ryll-0.3.0_guest-pocket", "pass"), ("ryll-none_guest-pocket", "error")], run.text
+        assert [(row["lane"], row["verdict"]) for row in lanes] == [("ryll-0.3.0_guest-pocket", "pass"), ("ryll-none_guest-pocket", "error")], run.text
         assert lanes[1]["component"] == "environment" and "none" in lanes[1]["cause"]
         assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
 
@@ -111,8 +110,7 @@ def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first(place: Sur
     loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
     assert loser.wait(10) == 2, loser.text
     assert winner.process.poll() is None
-    words = rf"LANE FAIL lane: lane {place.id} is already running in {place.dir} since [\d:]+, "
-    words += rf"run by ansible-playbook \(pid {winner.process.pid}\), run "
+    words = rf"LANE FAIL lane: lane {place.id} is already running in {place.dir} since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
     assert re.match(words, loser.lines[-1]), loser.text
     while not (place.dir / "qmp.sock").exists():
         assert winner.process.poll() is None and time.monotonic() < end, winner.text
@@ -120,8 +118,7 @@ def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first(place: Sur
     run_id = json.loads((place.dir / "run.json").read_text())["run_id"]
     third = Started(place.playbook(), place.environment())
     assert third.wait(60) == 2
-    words = rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)"
-    assert re.search(words, third.lines[-1]), third.lines[-1]
+    assert re.search(rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)", third.lines[-1]), third.lines[-1]
     assert json.loads((place.dir / "run.json").read_text())["run_id"] == run_id
     assert winner.process.poll() is None
     winner.process.send_signal(signal.SIGKILL)
@@ -137,8 +134,7 @@ def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:
         for run in runs:
             assert run.wait(200) == 0, run.text[-3000:]
         (ryll,) = (tmp_path / "cache/programs").glob("ryll-*/ryll")
-        version = subprocess.run([str(ryll), "--version"], capture_output=True, check=True, text=True)
-        assert version.stdout.startswith("ryll ")
+        assert subprocess.run([str(ryll), "--version"], capture_output=True, check=True, text=True).stdout.startswith("ryll ")
         before = sorted((str(p), p.stat().st_mtime_ns) for p in (tmp_path / "cache").rglob("*") if p.is_file())
         again = Started(first.playbook(), first.environment())
         assert again.wait(60) == 0

@@ -1,8 +1,7 @@
-"""plugins/action/normal.py: a forked module returns what one in its own Python does; only some may be forked."""
+"""plugins/action/normal.py: a module in a fork of Ansible's worker returns what one in a Python of its own returns, and is only forked where it may be."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -54,12 +53,11 @@ def main():
     os.umask(mask)
     module.exit_json(
         changed=not module.check_mode,
-        environment={name: os.environ.get(name) for name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
-        folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask,
-        session=os.getsid(0) != 0, diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir),
-        name=module._name, products=errors.PRODUCT, big="y" * 300_000 if end == "noisy" else "", python=sys.executable,
-        given=module.params["secret"], collects=gc.isenabled(), loggers=len(logging.getLogger().handlers),
-        handlers=[str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGCHLD)],
+        environment={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
+        folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask, session=os.getsid(0) != 0,
+        diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, products=errors.PRODUCT,
+        big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"], collects=gc.isenabled(),
+        handlers=[str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGCHLD)], loggers=len(logging.getLogger().handlers),
     )
 
 
@@ -98,42 +96,36 @@ from ansible.module_utils.common.respawn import has_respawned, respawn_module
 if __name__ == "__main__":
     if not has_respawned():
         respawn_module("/usr/bin/python3")
-    forked = "ansible.executor.module_common" in sys.modules
-    AnsibleModule(argument_spec={}).exit_json(forked=forked, python=sys.executable)
+    AnsibleModule(argument_spec={}).exit_json(forked="ansible.executor.module_common" in sys.modules, python=sys.executable)
 """
 SHELL = '#!/bin/sh\necho \'{"changed": false, "forked": false, "shell": true}\'\n'
 
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """The environment in which Ansible finds these modules too; what killed ones leave is removed with the test."""
+    """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is removed with the test."""
     library = tmp_path / "modules"
     library.mkdir()
-    texts = {"probe.py": PROBE, "forked.py": FORKED, "mortal.py": MORTAL, "respawned.py": RESPAWNED, "in_shell": SHELL}
-    for name, text in texts.items():
+    for name, text in (("probe.py", PROBE), ("forked.py", FORKED), ("mortal.py", MORTAL), ("respawned.py", RESPAWNED), ("in_shell", SHELL)):
         (library / name).write_text(text)
-    modules = f"{library}:{Path(__file__).parents[2] / 'library'}"
-    return {"ANSIBLE_LIBRARY": modules, "TMPDIR": str(tmp_path), "ANSIBLE_LOG_PATH": str(tmp_path / "log")}
+    return {"ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}", "TMPDIR": str(tmp_path), "ANSIBLE_LOG_PATH": str(tmp_path / "log")}
 
 
 def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[str, str]) -> None:
     ends = ("well", "badly", "raises", "exits", "noisy", "warns")
-    more = {"environment": {"GIVEN": "a b"}, "ignore_errors": True}
-    tasks = [{"name": end, "probe": {"end": end, "secret": "hush"}, **more} for end in ends]
-    loop = ["warns", "traces", "well", "raises", "well"]
+    tasks = [{"name": end, "probe": {"end": end, "secret": "hush"}, "environment": {"GIVEN": "a b"}, "ignore_errors": True} for end in ends]
     tasks += [
-        {"name": "one after another", "probe": {"end": "{{ item }}"}, "loop": loop, "ignore_errors": True},
+        {"name": "one after another", "probe": {"end": "{{ item }}"}, "loop": ["warns", "traces", "well", "raises", "well"], "ignore_errors": True},
         {"name": "checked", "probe": {}, "check_mode": True},
         {"name": "deprecated", "probe": {"old": "x"}},
         {"name": "unknown", "probe": {"nobody": 1}, "ignore_errors": True},
-        {"name": "another's", "community.crypto.openssl_privatekey_info": {"content": "none"}, "ignore_errors": True},
+        {"name": "a collection's", "community.crypto.openssl_privatekey_info": {"content": "none"}, "ignore_errors": True},
         {"name": "Ansible's own", "ansible.builtin.stat": {"path": "/etc/os-release"}},
     ]
     seen, temporary = [], lane.scratch / "tmp"
     temporary.mkdir(mode=0o700)
     for fork in (True, False):
-        given = {"lane_fork_modules": fork, "ansible_remote_tmp": str(temporary)}
-        played = lane.run([*tasks, {"name": "where", "forked": {}}], env=modules, **given)
+        played = lane.run([*tasks, {"name": "where", "forked": {}}], env=modules, lane_fork_modules=fork, ansible_remote_tmp=str(temporary))
         assert list(temporary.iterdir()) == []
         assert played.rc == 0, played
         assert played.result("where")["forked"] is fork
@@ -145,15 +137,13 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
 
 
 def _comparable(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without what differs between runs, or comes from how it ran: the traceback, the deprecator."""
+    """A result without what differs between two runs, and what Ansible takes from how it ran: the traceback, the deprecator."""
     for one in result.get("deprecations", []):
         one.pop("deprecator")
         one.pop("collection_name")
     gone = ("exception", "_ansible_delegated_vars", "invocation")
     result["results"] = [_comparable(one) for one in result.get("results", ())]
-    if "stat" in result and result["stat"].pop("atime", None) is None:
-        gone += ("stat",)
-    return {key: value for key, value in result.items() if key not in gone}
+    return {key: value for key, value in result.items() if key not in gone and not (key == "stat" and value.pop("atime", None) is None)}
 
 
 def test_the_child_of_a_module_does_not_go_on_as_ansible(lane: Any, modules: dict[str, str]) -> None:
@@ -168,8 +158,7 @@ def test_the_child_of_a_module_does_not_go_on_as_ansible(lane: Any, modules: dic
 def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, str], number: str) -> None:
     """`rescue` and `always` run, as they do after a module in a Python of its own."""
     killed = {"name": "killed", "probe": {"end": number}}
-    rescue, always = [{"name": "rescued", "probe": {}}], [{"name": "always", "probe": {}}]
-    block = {"block": [killed], "rescue": rescue, "always": always}
+    block = {"block": [killed], "rescue": [{"name": "rescued", "probe": {}}], "always": [{"name": "always", "probe": {}}]}
     for fork in (True, False):
         played = lane.run([block], env=modules, lane_fork_modules=fork)
         assert played.rc == 0, played
@@ -179,14 +168,12 @@ def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("given", "env"),
-    [({"ansible_pipelining": 0}, {}), ({}, {"ANSIBLE_PIPELINING": "false"}), ({}, {"ANSIBLE_KEEP_REMOTE_FILES": "1"})],
+    ("given", "env"), [({"ansible_pipelining": False}, {}), ({}, {"ANSIBLE_PIPELINING": "false"}), ({}, {"ANSIBLE_KEEP_REMOTE_FILES": "1"})]
 )
-def test_without_pipelining_a_module_runs_once(lane: Any, modules: dict[str, str], given: dict, env: dict) -> None:
+def test_without_pipelining_ansible_runs_the_module_once(lane: Any, modules: dict[str, str], given: dict[str, Any], env: dict[str, str]) -> None:
     """The archive is copied and made executable then: the command that runs the module is one of several."""
     note = lane.scratch / "note"
-    task = {"name": "run", "forked": {"note": str(note)}}
-    played = lane.run([task], env={**modules, **env}, ansible_remote_tmp=str(lane.scratch), **given)
+    played = lane.run([{"name": "run", "forked": {"note": str(note)}}], env={**modules, **env}, ansible_remote_tmp=str(lane.scratch), **given)
     assert played.rc == 0, played
     assert (played.result("run")["forked"], note.read_text()) == (False, "x")
 
@@ -206,12 +193,11 @@ def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dic
     if os.geteuid() == 0:
         tasks.append({"name": "become", "forked": {}, "become": True, "become_method": "ansible.builtin.su"})
     inventory = tmp_path / "hosts.yml"
-    local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    inventory.write_text(json.dumps({"all": {"vars": local, "hosts": {"localhost": {}, "other": {}}}}))
+    python = "{{ ansible_playbook_python }}"
+    inventory.write_text(f"all: {{vars: {{ansible_connection: local, ansible_python_interpreter: '{python}'}}, hosts: {{localhost: {{}}, other: {{}}}}}}")
     played = lane.run(tasks, "-i", str(inventory), env={**modules, "ANSIBLE_PIPELINING": "true"})
     assert played.rc == 0, played
-    forked = {one["task"]: one["forked"] for one in played.results()}
-    assert forked == {task["name"]: task["name"] == "plain" for task in tasks}
+    assert {one["task"]: one["forked"] for one in played.results()} == {task["name"]: task["name"] == "plain" for task in tasks}
     assert played.result("respawned")["python"] == "/usr/bin/python3"
 
 

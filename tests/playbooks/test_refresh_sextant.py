@@ -1,4 +1,4 @@
-"""playbooks/refresh_sextant.yml: from `make release` to a qcow2 and the command that tests it, or why there is none.
+"""playbooks/refresh_sextant.yml: from a source's `make release` to a qcow2 and the command that tests it, or the reason why not.
 
 The source is a git repository that the test makes; its Makefile makes a small qcow2 without docker.
 """
@@ -16,13 +16,9 @@ from typing import Any
 import pytest
 
 NEEDED = ["git", "make", "qemu-img"]
-lacking = any(not shutil.which(name) for name in NEEDED)
-pytestmark = pytest.mark.skipif(lacking, reason=f"one of {', '.join(NEEDED)} is not installed")
-QCOW2 = "qemu-img create -q -f qcow2"
-IMAGE = f"@mkdir -p release/1; {QCOW2} release/1/sextant.qcow2 1M"
-GOOD = f"{IMAGE}; ln -sf 1/sextant.qcow2 release/latest.qcow2"
-IDENTITY = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-IDENTITY["GIT_CONFIG_GLOBAL"] = os.devnull
+pytestmark = pytest.mark.skipif(any(not shutil.which(name) for name in NEEDED), reason=f"one of {', '.join(NEEDED)} is not installed")
+GOOD = "@mkdir -p release/1; qemu-img create -q -f qcow2 release/1/sextant.qcow2 1M; ln -sf 1/sextant.qcow2 release/latest.qcow2"
+IDENTITY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
 
 
 @pytest.fixture
@@ -36,8 +32,7 @@ def refresh(tmp_path: Path, run_playbook: Callable[..., Any]) -> Callable[..., A
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "change"]):
             subprocess.run(["git", "-C", source, *words], env={**os.environ, **IDENTITY}, check=True)
         where = {"refresh_sextant_checkout" if checkout else "refresh_sextant_repo": str(source)}
-        where["lane_cache_dir"] = str(tmp_path / "cache")
-        return run_playbook("playbooks/refresh_sextant.yml", *args, **where, **settings)
+        return run_playbook("playbooks/refresh_sextant.yml", *args, lane_cache_dir=str(tmp_path / "cache"), **where, **settings)
 
     return run
 
@@ -66,7 +61,7 @@ def test_check_mode_builds_nothing(refresh: Any, tmp_path: Path) -> None:
         ("@touch image", {}, "make release left 0 files *.qcow2 in "),
         (GOOD + "; touch old.qcow2", {}, "make release left 2 files *.qcow2 in "),
         ("@echo no disk >a.qcow2", {}, "a.qcow2 is not a qcow2 by itself"),
-        (f"@qemu-img create -q -f raw b 1M; {QCOW2} -F raw -b b a.qcow2", {}, "a.qcow2 is not a qcow2 by itself"),
+        ("@qemu-img create -q -f raw b 1M; qemu-img create -q -f qcow2 -F raw -b b a.qcow2", {}, "a.qcow2 is not a qcow2 by itself"),
         (GOOD, {"refresh_sextant_ref": "none"}, "Failed to checkout none"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Commands that cannot work are refused before anything starts: in the last line and in result.json, with a code."""
+"""Commands that cannot work are refused before anything starts: with a code, in one sentence, as the last line and in result.json."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ def kept(lane: Any) -> None:
 
 
 def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> None:
-    """Nothing was started, the last line and result.json say why, and no result of the earlier run is left."""
+    """Nothing was started; the last line and result.json say why, and nothing of the earlier run is left that could pass for this one."""
     result = json.loads((lane.artifacts / "result.json").read_text())
     assert played.rc == 2, played
-    blame = result["blame"]
-    assert (result["verdict"], blame["code"], blame["component"]) == ("error", code, component), result
+    assert (result["verdict"], result["blame"]["code"], result["blame"]["component"]) == ("error", code, component), result
     assert [word for word in words if word not in result["blame"]["cause"]] == [], result
     assert played.text.rstrip().splitlines()[-1] == f"LANE FAIL {component}: {result['blame']['cause']}"
     assert "green" not in [path.read_text(errors="replace") for path in lane.artifacts.glob("*.*")]
@@ -52,12 +51,16 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
         (["-i", "/dev/null"], "nothing_to_do", "no host of the inventory"),
         (["--tags", "smoke,evidence"], "lane_not_running", "is not running; start it with ./lane up -e lane_id="),
         (["--tags", "evidence"], "lane_not_running", "is not running"),
-        (["--tags", "smoke,evidence", "-e", "lane_suites=input"], "suites_not_played", "lane_suites asks for suites"),
-        (["--tags", "kerbside,smoke", "-e", "lane_suite_files=x.yml"], "suites_not_played", "lane_suite_files asks"),
+        (
+            ["--tags", "smoke,evidence", "-e", "lane_suites=input"],
+            "suites_not_played",
+            "lane_suites asks for suites, and this command plays none",
+        ),
+        (["--tags", "kerbside,smoke", "-e", "lane_suite_files=x.yml"], "suites_not_played", "lane_suite_files asks for suites"),
         (["--tags", "suites", "-e", "lane_suites=input"], "lane_not_running", "is not running"),
     ],
 )
-def test_options_that_skip_what_is_needed(lane: Any, options: list[str], code: str, words: str) -> None:
+def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(lane: Any, options: list[str], code: str, words: str) -> None:
     kept(lane)
     played = lane.run("playbooks/lane.yml", *options)
     refused(lane, played, code, "lane", words)
@@ -72,16 +75,14 @@ def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
 
 def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
-    local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    hosts = {name: dict(local) for name in ("one", "two")}
-    inventory.write_text(json.dumps({"lane": {"hosts": hosts}}))
+    hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"} for name in ("one", "two")}
+    inventory.write_text(json.dumps({"lane": {"hosts": hosts}}), encoding="utf-8")
     own = f"{lane.artifacts}/{{{{ inventory_hostname }}}}"
     both = lane.run("playbooks/lane.yml", "-i", str(inventory), lane_artifacts_dir=own)
     assert both.rc == 2, both
     for name in ("one", "two"):
         assert json.loads((lane.artifacts / name / "result.json").read_text())["blame"]["code"] == "same_number"
-    words = f"LANE FAIL 2 of 2 lanes: one: lane: one and two are all lane {lane.id} on one machine; give each host"
-    assert both.text.splitlines()[-1].startswith(words)
+    assert both.text.splitlines()[-1].startswith(f"LANE FAIL 2 of 2 lanes: one: lane: one and two are all lane {lane.id} on one machine; give each host")
     one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", lane_artifacts_dir=own)
     assert one.rc == 0, one
 
@@ -90,15 +91,13 @@ def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_p
     """Also its group variables in the file itself, which lose against everything but the defaults of roles."""
     inventory = tmp_path / "hosts.yml"
     host = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    given = {"hosts": {"box": host}, "vars": {"lane_guest": "nobody", "lane_lease": 0}}
-    inventory.write_text(json.dumps({"lane": given}))
+    inventory.write_text(json.dumps({"lane": {"hosts": {"box": host}, "vars": {"lane_guest": "nobody", "lane_lease": 0}}}), encoding="utf-8")
     refused(lane, lane.run("playbooks/lane.yml", "-i", str(inventory)), "bad_input", "environment", "lane_lease is 0")
 
 
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
     kept(lane)
-    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_origin": "0.8.0"}
-    wrong |= {"tls_colour": "blue", "kerbside_environment": 3}
+    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_origin": "0.8.0", "tls_colour": "blue", "kerbside_environment": 3}
     played = lane.run("playbooks/lane.yml", **wrong)
     assert [result["task"] for result in played.results()][-1] == FIRST, "something ran after it"
     words = (
@@ -140,14 +139,12 @@ def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_pla
     run_id = private_dir.read_run(str(lane.dir)).run_id
     other = lane.run("playbooks/lane.yml", "--tags", "tls", lane_proxy_port=17890)
     assert other.result(CLAIM)["lane_failure"]["code"] == "other_ports"
-    words = f"started with lane_proxy_port {17900 + 10 * lane.id}, but this command has 17890"
-    assert words in other.text.splitlines()[-1]
+    assert f"started with lane_proxy_port {17900 + 10 * lane.id}, but this command has 17890" in other.text.splitlines()[-1]
     full = lane.run("playbooks/lane.yml", "--skip-tags", "smoke")
     assert full.result(FIRST)["lane_failure"]["code"] == "skips_needed"
     elsewhere = lane.run("playbooks/teardown.yml", lane_dir=f"{lane.dir}-other")
     assert elsewhere.rc == 2
-    words = f"LANE FAIL lane: lane {lane.id} runs in {lane.dir}, not in {lane.dir}-other; "
-    assert elsewhere.text.splitlines()[-1].startswith(words)
+    assert elsewhere.text.splitlines()[-1].startswith(f"LANE FAIL lane: lane {lane.id} runs in {lane.dir}, not in {lane.dir}-other; ")
     assert private_dir.read_run(str(lane.dir)).run_id == run_id
     assert lane.marked()
 
@@ -158,13 +155,11 @@ def test_ansible_that_ends_early_has_a_last_line_and_a_result(place: Surrounding
     (place.artifacts / "result.json").write_text("green")
     commands = [place.script("--limit", "nowhere"), place.script("--forks", "many"), place.script("--no-such-option")]
     if os.getuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0:
-        hidden = 'mount -t proc none /dev/shm && exec "$@"'
-        commands.append(["unshare", "--mount", "sh", "-c", hidden, "sh", *place.script()])
+        commands.append(["unshare", "--mount", "sh", "-c", 'mount -t proc none /dev/shm && exec "$@"', "sh", *place.script()])
     for command in commands:
         run = Started(command, place.environment())
         assert run.wait(60) == 2, run.text
-        said = "ansible-playbook ended with status "
-        said = "./lane has no option --no-such-option" if "--no-such-option" in command else said
+        said = "./lane has no option --no-such-option" if "--no-such-option" in command else "ansible-playbook ended with status "
         assert run.lines[-1].startswith(f"LANE FAIL lane: {said}"), run.text
         assert "Traceback" not in run.text
         code = json.loads((place.artifacts / "result.json").read_text())["blame"]["code"]
@@ -177,7 +172,5 @@ def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
         run = Started(["timeout", "--signal=INT", str(delay), *place.script("--check")], place.environment())
         status = run.wait(60)
         assert "Traceback" not in run.text, f"after {delay} s: {run.text}"
-        # Done before, or timeout's own; without a line if sh had not read the script yet.
-        assert status in (0, 124), run.text
-        stopped = ("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal")
-        assert status == 0 or not run.lines or run.lines[-1].startswith(stopped), run.text
+        assert status in (0, 124), run.text  # done before, or timeout's own; without a line if sh had not read the script yet
+        assert status == 0 or not run.lines or run.lines[-1].startswith(("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal")), run.text

@@ -31,8 +31,7 @@ def browser() -> Iterator[Chrome]:
     """Debian's Chromium by Debian's driver, without a screen and without a network to reach."""
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    arguments = ["--headless=new", "--window-size=1280,1000", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    for argument in [*arguments, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
+    for argument in ("--headless=new", "--window-size=1280,1000", "--host-resolver-rules=MAP * ~NOTFOUND", *(["--no-sandbox"] if os.geteuid() == 0 else [])):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options, ChromeService(str(shutil.which("chromedriver"))))
@@ -55,26 +54,19 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, fetched by its hash from the package index that pip is configured for."""
     folder = tmp_path_factory.mktemp("axe")
     pinned = ["--no-deps", "--require-hashes", "-r", str(ROOT / "tests/requirements/axe.txt")]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *pinned]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *pinned], check=True, timeout=120)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         return wheel.read("axe_playwright_python/axe.min.js").decode()
-
-
-def colours(browser: Chrome, scheme: str) -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def accessible(browser: Chrome, axe: str) -> None:
     """axe-core has no findings, in light and dark."""
     for scheme in ("dark", "light"):
-        colours(browser, scheme)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
         browser.execute_script(axe)
         found = browser.execute_async_script(AXE)
         assert "failed" not in found, found
-        nodes = [(one["id"], node) for one in found["violations"] for node in one["nodes"]]
-        wrong = [f"{name} ({scheme}): {node['html'][:200]}: {node.get('failureSummary')}" for name, node in nodes]
+        wrong = [f"{one['id']} ({scheme}): {node['html'][:200]}: {node.get('failureSummary')}" for one in found["violations"] for node in one["nodes"]]
         assert wrong == [] and len(found["passes"]) > 10
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
@@ -85,16 +77,14 @@ def opened(browser: Chrome, page: Path) -> None:
     browser.get_log("browser")
     browser.get(page.as_uri())
     asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [message for message in asked if message["method"] == "Network.requestWillBeSent"]
-    urls = [message["params"]["request"]["url"] for message in sent]
+    urls = [message["params"]["request"]["url"] for message in asked if message["method"] == "Network.requestWillBeSent"]
     assert [url for url in urls if not url.startswith("data:")] == [page.as_uri()]
     assert browser.get_log("browser") == []
 
 
 def shown(browser: Chrome) -> int:
     """How many lines are to be seen."""
-    rows = "[...document.querySelectorAll('#lines tr[data-part]')]"
-    return int(browser.execute_script(f"return {rows}.filter(row => row.offsetParent !== null).length"))
+    return int(browser.execute_script("return [...document.querySelectorAll('#lines tr[data-part]')].filter(row => row.offsetParent !== null).length"))
 
 
 def picture(browser: Chrome, name: str) -> None:
@@ -105,16 +95,12 @@ def picture(browser: Chrome, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(
-    browser: Chrome, axe: str, lane: Any, tmp_path: Path
-) -> None:
+def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, axe: str, lane: Any, tmp_path: Path) -> None:
     summary = tmp_path / "summary.md"
-    env = {"GITHUB_STEP_SUMMARY": str(summary)}
-    green = lane.run("playbooks/lane.yml", env=env, lane_keep="on_failure", lane_guest="", lane_suites=["story"])
+    green = lane.run("playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, lane_keep="on_failure", lane_guest="", lane_suites=["story"])
     assert green.rc == 0, green
     assert not lane.dir.exists()
-    paths = (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png")
-    drawn, shown = (pictures.read("png", path.read_bytes(), 1280, 800) for path in paths)
+    drawn, shown = (pictures.read("png", path.read_bytes(), 1280, 800) for path in (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png"))
     clock_and_prompt = [pictures.Region(1000, 0, 280, 690), pictures.Region(0, 690, 1280, 110)]
     assert pictures.compare(drawn, shown, clock_and_prompt).accepted(False), "the screenshot is not the guest's picture"
     page = lane.artifacts / "report.html"
@@ -133,15 +119,11 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(
     accessible(browser, axe)
     picture(browser, "report-green.png")
     dark(browser)
-    copy = Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1"))
-    kept = summaries.Outcome("lane-1 (box1)", "pass", green.text.splitlines()[-1], copy)
+    kept = summaries.Outcome("lane-1 (box1)", "pass", green.text.splitlines()[-1], Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1")))
     see_difference(browser, axe, lane.artifacts)
 
     red = lane.run(
-        "playbooks/lane.yml",
-        env={"GITHUB_STEP_SUMMARY": str(summary)},
-        smoke_console_uuid="00000000-0000-0000-0000-000000000000",
-        smoke_console_max_age=0,
+        "playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, smoke_console_uuid="00000000-0000-0000-0000-000000000000", smoke_console_max_age=0
     )
     assert red.rc == 2, red
     cause = json.loads((lane.artifacts / "result.json").read_text())["blame"]["cause"]
@@ -151,16 +133,14 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(
     assert browser.find_element(By.TAG_NAME, "h1").text == f"FAIL lane {lane.id}: kerbside"
     assert browser.find_element(By.ID, "cause").text == " ".join(cause.split())
     assert "There is no picture: this command took none." in browser.find_element(By.TAG_NAME, "main").text
-    command_id = json.loads((lane.artifacts / "result.json").read_text())["command_id"]
-    assert report_page.disagreement(lane.artifacts, red.text.splitlines()[-1], command_id) == ""
+    assert report_page.disagreement(lane.artifacts, red.text.splitlines()[-1], json.loads((lane.artifacts / "result.json").read_text())["command_id"]) == ""
     see_failure(browser)
     see_filter(browser)
     see_phone_and_paper(browser)
     see_links(browser, page)
     accessible(browser, axe)
     picture(browser, "report-red.png")
-    bad = summaries.Outcome("lane-2 (box2)", "fail", red.text.splitlines()[-1], lane.artifacts)
-    see_index(browser, axe, tmp_path, [kept, bad])
+    see_index(browser, axe, tmp_path, [kept, summaries.Outcome("lane-2 (box2)", "fail", red.text.splitlines()[-1], lane.artifacts)])
 
 
 def see_index(browser: Chrome, axe: str, folder: Path, outcomes: list[summaries.Outcome]) -> None:
@@ -177,12 +157,10 @@ def see_index(browser: Chrome, axe: str, folder: Path, outcomes: list[summaries.
 
 def see_guests(browser: Chrome, result: dict[str, Any]) -> None:
     """Each guest's screen is shown with its name, and each suite on a guest has its checks together."""
-    images = browser.find_elements(By.CSS_SELECTOR, "section:has(#h-picture) img")
-    words = [str(image.get_attribute("alt")) for image in images]
+    words = [str(image.get_attribute("alt")) for image in browser.find_elements(By.CSS_SELECTOR, "section:has(#h-picture) img")]
     assert [one.partition(":")[0] for one in words] == result["guests"]
     groups = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#checks th[scope=rowgroup]")]
-    smoked = [f"smoke on {guest}" for guest in result["guests"]]
-    assert [one.partition(":")[0] for one in groups] == [*smoked, "story on uncalibrated"]
+    assert [one.partition(":")[0] for one in groups] == [*(f"smoke on {guest}" for guest in result["guests"]), "story on uncalibrated"]
     beats = browser.find_elements(By.CSS_SELECTOR, ".strip li")
     assert [beat.text for beat in beats] == [check["name"] for check in result["checks"] if check["suite"] == "story"]
     if folder := os.environ.get("LANE_PICTURES"):
@@ -216,12 +194,10 @@ def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
     whole = float(browser.find_element(By.ID, "timeline").get_attribute("data-whole") or 0)
     found = {}
     for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tbody tr"):
-        name = row.find_element(By.TAG_NAME, "th").text
-        kind = row.find_elements(By.TAG_NAME, "td")[0].text.partition(",")[0]
+        name, kind = row.find_element(By.TAG_NAME, "th").text, row.find_elements(By.TAG_NAME, "td")[0].text.partition(",")[0]
         seconds = float(row.find_elements(By.TAG_NAME, "td")[2].text)
         bar, track = row.find_element(By.CSS_SELECTOR, ".bar"), row.find_element(By.CSS_SELECTOR, ".track div")
-        width = track.rect["width"]
-        assert bar.rect["width"] == pytest.approx(max(width * seconds / whole, 2), abs=width * 0.01 / whole + 1)
+        assert bar.rect["width"] == pytest.approx(max(track.rect["width"] * seconds / whole, 2), abs=track.rect["width"] * 0.01 / whole + 1)
         assert bar.rect["x"] + bar.rect["width"] <= track.rect["x"] + track.rect["width"] + 2
         found[kind, name] = seconds
     for phase in result["phases"]:
@@ -277,15 +253,14 @@ def see_keyboard(browser: Chrome) -> None:
 
 def see_failure(browser: Chrome) -> None:
     """The phase that failed is marked, and the log opens at the failure."""
-    rows = browser.find_elements(By.CSS_SELECTOR, "#timeline tr.bad")
-    failed = [row.find_element(By.TAG_NAME, "th").text for row in rows]
+    failed = [row.find_element(By.TAG_NAME, "th").text for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tr.bad")]
     assert failed[0] == "smoke"
     log, line = browser.find_element(By.CSS_SELECTOR, ".log").rect, browser.find_element(By.ID, "failure").rect
     assert log["y"] <= line["y"] <= log["y"] + log["height"]
 
 
 def see_phone_and_paper(browser: Chrome) -> None:
-    """A window of 400 pixels does not scroll sideways; a printer gets the whole log and the details of the checks."""
+    """A window of 400 pixels needs no scrolling sideways; a printer gets the whole log and the details of the checks."""
     size = {"height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 400, **size})
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
@@ -307,8 +282,7 @@ def see_phone_and_paper(browser: Chrome) -> None:
 def see_links(browser: Chrome, page: Path) -> None:
     """Every link leads to a file beside the page, or to a place in it; each file of the run is linked."""
     links = [str(link.get_dom_attribute("href")) for link in browser.find_elements(By.TAG_NAME, "a")]
-    there = [(page.parent / link).is_file() or browser.find_elements(By.ID, link.lstrip("#")) for link in links]
-    assert all(there), links
+    assert all((page.parent / link).is_file() or browser.find_elements(By.ID, link.lstrip("#")) for link in links), links
     assert {"result.json", "junit.xml", "logs/daemon.log", "logs/serial.log"} <= set(links)
     assert page.stat().st_size <= 400_000
 
@@ -317,7 +291,7 @@ def see_light_and_dark(browser: Chrome) -> None:
     """The colours follow the reader's."""
     grounds = set()
     for scheme in ("light", "dark"):
-        colours(browser, scheme)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
         grounds.add(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
     assert len(grounds) == 2
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
@@ -325,7 +299,7 @@ def see_light_and_dark(browser: Chrome) -> None:
 
 def dark(browser: Chrome) -> None:
     """Keep a picture in dark colours."""
-    colours(browser, "dark")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
     picture(browser, "report-dark.png")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 

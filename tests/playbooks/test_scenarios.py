@@ -1,4 +1,4 @@
-"""ryll_session on the real ryll, proxy and guest pocket: verbs, events, the page's scenarios, and a broken ryll."""
+"""ryll_session on the real ryll, through the real proxy, to the built-in guest: every verb and event, the page's scenarios, and a ryll that is ill."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from control_peer import Connection, Peer, Ryll
 
 ROOT = Path(__file__).parents[2]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
-SOCKET = "{{ lane_control_socket }}"
-PAGE = (ROOT / "docs/ryll_session.md").read_text()
-SCENARIOS = [yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)]
+SCENARIOS = [
+    yaml.safe_load(block)[0]
+    for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8"), re.DOTALL)
+]
 pytestmark = pytest.mark.slow
 
 
@@ -46,12 +47,11 @@ def fresh_ryll(lane) -> list[dict]:
         "component": "ryll",
         "argv": [
             json.loads((lane.dir / "handover/ryll.json").read_text())["path"],
-            *("--headless", "--enable-paste-as-keystrokes", "--file", "{{ lane_console_file }}"),
-            *("--control-socket", SOCKET),
+            *("--headless", "--enable-paste-as-keystrokes", "--file", "{{ lane_console_file }}", "--control-socket", "{{ lane_control_socket }}"),
         ],
         "log": "{{ lane_logs_dir }}/ryll.log",
         "stop_signal": "INT",
-        "ready": {"socket": SOCKET},
+        "ready": {"socket": "{{ lane_control_socket }}"},
     }
     return [
         {"name": "Fetch", "kerbside_console": console},
@@ -61,15 +61,13 @@ def fresh_ryll(lane) -> list[dict]:
 
 def examples(pictures: Path) -> list[dict]:
     """The module's own, on the lane's socket."""
-    text = re.search(r'EXAMPLES = r"""\n(.*?)"""', (ROOT / "library/ryll_session.py").read_text(), re.DOTALL)[1]
-    text = text.replace("/tmp/lane/ryll.sock", "'{{ lane_control_socket }}'").replace("/tmp/lane", str(pictures))
-    return yaml.safe_load(text)
+    text = re.search(r'EXAMPLES = r"""\n(.*?)"""', (ROOT / "library/ryll_session.py").read_text(encoding="utf-8"), re.DOTALL)[1]
+    return yaml.safe_load(text.replace("/tmp/lane/ryll.sock", "'{{ lane_control_socket }}'").replace("/tmp/lane", str(pictures)))
 
 
 def session(*steps: dict, name: str = "Play", **more: object) -> dict:
     """A task that plays steps."""
-    given = {"socket": SOCKET, "connect_within": 10, "steps": [{"hello": {}}, *steps], **more}
-    return {"name": name, "ryll_session": given}
+    return {"name": name, "ryll_session": {"socket": "{{ lane_control_socket }}", "connect_within": 10, "steps": [{"hello": {}}, *steps], **more}}
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +79,7 @@ def up(lane_of_module):
 
 
 def test_scenarios_verbs_and_events(up, tmp_path):
-    given = {"ryll_socket": SOCKET, "pictures": str(tmp_path), "guest_password": "Aa1!"}
-    played = up.run([*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)], **given)
+    played = up.run([*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)], ryll_socket="{{ lane_control_socket }}", pictures=str(tmp_path), guest_password="Aa1!")
     assert played.rc == 0, played
     for scenario in SCENARIOS:
         transcript = played.result(scenario["name"])["transcript"]
@@ -95,10 +92,7 @@ def test_scenarios_verbs_and_events(up, tmp_path):
         {"stats": {"marks": 1}},
         {
             "subscribe": {
-                "events": [
-                    *("latency", "agent_connected", "paste_completed", "paste_failed", "dropped"),
-                    *("surface_drawn", "clipboard_changed", "input_rtt"),
-                ]
+                "events": ["latency", "agent_connected", "paste_completed", "paste_failed", "dropped", "surface_drawn", "clipboard_changed", "input_rtt"]
             }
         },
         {"send_key": {"keys": ["a", "left", "shift-b"]}, "register": "keys"},
@@ -143,16 +137,15 @@ def test_scenarios_verbs_and_events(up, tmp_path):
     with Client(str(up.dir / "ryll.sock")) as first:
         first.connect(time.monotonic() + 5)
         first.hello("first", time.monotonic() + 5)
-        task = {"ryll_session": {"socket": SOCKET, "steps": [{"hello": {}}]}, "name": "Second"}
+        task = {"ryll_session": {"socket": "{{ lane_control_socket }}", "steps": [{"hello": {}}]}, "name": "Second"}
         played = up.run([task])
         assert "another client is connected" in played.failures[0] or "busy" in played.failures[0], played
-        steps = [{"hello": {}, "refused": "busy"}]
-        refused = {"ryll_session": {"socket": SOCKET, "steps": steps}, "name": "Refused"}
+        refused = {"ryll_session": {"socket": "{{ lane_control_socket }}", "steps": [{"hello": {}, "refused": "busy"}]}, "name": "Refused"}
         assert up.run([refused]).rc == 0
 
 
 def test_ryll_tells_what_it_dropped_while_nobody_read(up):
-    """The one event that a session does not cause, since it reads all the time. The guest draws for each key."""
+    """The one event that a session does not bring about, since it reads all the time. The guest draws for each key that it gets."""
     played = up.run(fresh_ryll(up))
     assert played.rc == 0, played
     until = time.monotonic() + 60
@@ -173,7 +166,7 @@ def test_ryll_tells_what_it_dropped_while_nobody_read(up):
 
 
 def relay(path: str, harm: Callable[[], None]):
-    """A peer that passes lines between a client and ryll's socket; in place of the third `status`, ryll gets `harm`."""
+    """A peer that passes lines between a client and ryll's socket. Instead of the third `status` question, ryll gets `harm`."""
 
     def serve(connection: Connection) -> None:
         with socket.socket(socket.AF_UNIX) as link, link.makefile("rb") as answers:
@@ -193,7 +186,7 @@ def relay(path: str, harm: Callable[[], None]):
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
-    """The relay hurts ryll when the step was answered twice, so neither before nor after the step."""
+    """The relay hurts ryll when the step has asked twice and was answered twice, so that it is neither before nor after the step."""
     fresh = up.run(fresh_ryll(up))
     assert fresh.rc == 0, fresh
     pid = fresh.result("Start")["programs"]["ryll"]["pid"]
@@ -204,8 +197,7 @@ def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
         hurt.append(number)
 
     with relay(str(up.dir / "ryll.sock"), hurt_it) as peer:
-        never = {"name": "never", "await": {"surfaces": 9, "interval": 0.2}, "within": 60, "blame": "guest"}
-        task = session({"send_key": {"key": "a"}}, never, pid=pid)
+        task = session({"send_key": {"key": "a"}}, {"name": "never", "await": {"surfaces": 9, "interval": 0.2}, "within": 60, "blame": "guest"}, pid=pid)
         task["ryll_session"]["socket"] = peer.path
         played = up.run([task])
     assert hurt == [number], played
@@ -223,18 +215,12 @@ def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
 def test_a_private_text_is_in_nothing_that_ansible_says(run_playbook, end):
     """With all that it can be made to say; against a peer of the tests, which says back what it was told."""
     ryll = Ryll()
-    ryll.on_clipboard_set = lambda c, r, p: (
-        c.event("latency", echo=p["text"]),
-        c.refuse(r, "bad_params", f"no room for {p['text']}"),
-    )
-    typed = {"type": {"text": "sesame one\n", "delay_ms": 0}, "private": True}
-    texts = [typed, {"type": {"text": "open", "delay_ms": 0}}]
+    ryll.on_clipboard_set = lambda c, r, p: (c.event("latency", echo=p["text"]), c.refuse(r, "bad_params", f"no room for {p['text']}"))
+    texts = [{"type": {"text": "sesame one\n", "delay_ms": 0}, "private": True}, {"type": {"text": "open", "delay_ms": 0}}]
     bad = [{"clipboard_set": {"text": "sesame two\n"}, "private": True}]
     with Peer(ryll) as peer:
-        steps = [{"hello": {}}, *texts, *(bad if end == "bad" else [])]
-        task = {"name": "Play", "ryll_session": {"socket": peer.path, "steps": steps}}
-        steps = [{"type": {"text": "sesame four", "private": True}}]
-        wrong = {"name": "Wrong", "ryll_session": {"socket": peer.path, "steps": steps}, "ignore_errors": True}
+        task = {"name": "Play", "ryll_session": {"socket": peer.path, "steps": [{"hello": {}}, *texts, *(bad if end == "bad" else [])]}}
+        wrong = {"name": "Wrong", "ryll_session": {"socket": peer.path, "steps": [{"type": {"text": "sesame four", "private": True}}]}, "ignore_errors": True}
         played = run_playbook([wrong, task], "-vvv", "--diff")
     assert played.rc == (2 if end == "bad" else 0), played
     said = json.dumps(played.events) + played.text + played.stderr

@@ -1,4 +1,4 @@
-"""A user's own suite on a lane that is up, red and green; a bad file; some of the faults that suites have to see."""
+"""A person's own suite on a lane that is up, red and green; a bad file; and some of the faults that the suites have to see."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
-EXAMPLE = re.search(r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(), re.DOTALL)
+EXAMPLE = re.search(r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(encoding="utf-8"), re.DOTALL)
 #: All its steps are as wanted, and qemu is gone.
-STEPS = "[{qemu: {execute: quit}}, {wait: {seconds: 1}}]"
-QUIT = f"{{suite: mine, guests: [pocket], checks: [{{name: hello, steps: {STEPS}}}]}}"
+QUIT = "{suite: mine, guests: [pocket], checks: [{name: hello, steps: [{qemu: {execute: quit}}, {wait: {seconds: 1}}]}]}"
 #: One of each kind of fault; `tests/faults/suites.py LANE_DIR` plays all.
 FAULTS = ("ryll-swallows-a-key", "nbf-forgotten", "bytes-counted-twice", "messages-held-back")
 
@@ -39,14 +38,16 @@ def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path)
 def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane: Any, tmp_path: Path) -> None:
     assert lane.run("playbooks/lane.yml", "--tags", UP).rc == 0
     file = tmp_path / "mine.yml"
-    red, green = (EXAMPLE[1], "fail", "serial_line_missing"), (EXAMPLE[1].replace("hallo", "hello"), "pass", None)
-    for text, verdict, code in (red, green, (QUIT, "fail", "program_ended")):
+    for text, verdict, code in (
+        (EXAMPLE[1], "fail", "serial_line_missing"),
+        (EXAMPLE[1].replace("hallo", "hello"), "pass", None),
+        (QUIT, "fail", "program_ended"),
+    ):
         file.write_text(text)
         played = play(lane, file, "suites", "evidence")
         result = json.loads((lane.artifacts / "result.json").read_text())
         assert result["verdict"] == verdict, played
-        made = [(one["suite"], one["guest"], one["name"], one["result"]) for one in result["checks"]]
-        assert made == [("mine", "pocket", "hello", verdict)]
+        assert [(one["suite"], one["guest"], one["name"], one["result"]) for one in result["checks"]] == [("mine", "pocket", "hello", verdict)]
         assert (result["blame"] or {}).get("code") == code
         assert "console_token" not in (lane.artifacts / "result.json").read_text()
     command = [sys.executable, "tests/faults/suites.py", str(lane.dir), *FAULTS]

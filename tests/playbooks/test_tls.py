@@ -22,16 +22,18 @@ def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane: Any) -> None:
     ca, proxy = (x509.load_pem_x509_certificate((folder / name).read_bytes()) for name in ("ca.pem", "proxy.pem"))
     proxy.verify_directly_issued_by(ca)
     assert proxy.version is ca.version is x509.Version.v3
-    subject = [("countryName", "US"), ("organizationName", "Kerbside CI"), ("commonName", f"kerbside-lane-{lane.id}")]
-    assert [(part.oid._name, part.value) for part in proxy.subject] == subject
+    assert [(part.oid._name, part.value) for part in proxy.subject] == [
+        ("countryName", "US"),
+        ("organizationName", "Kerbside CI"),
+        ("commonName", f"kerbside-lane-{lane.id}"),
+    ]
     extensions = {extension.oid._name: extension for extension in (*ca.extensions, *proxy.extensions)}
     constraints = [one.extensions.get_extension_for_class(x509.BasicConstraints).value for one in (ca, proxy)]
     assert [(one.ca, one.path_length) for one in constraints] == [(True, 0), (False, None)]
-    assert extensions["keyUsage"].critical and extensions["keyUsage"].value.key_cert_sign
+    assert extensions["keyUsage"].critical and extensions["keyUsage"].value.key_cert_sign  # type: ignore[attr-defined]
     names = proxy.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
-    usage = proxy.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    assert list(usage.value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(proxy.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
     for certificate in (ca, proxy):
         assert timedelta(0) < certificate.not_valid_after_utc - datetime.now(UTC) <= timedelta(hours=2)
         assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)

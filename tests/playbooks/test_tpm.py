@@ -17,8 +17,7 @@ TAGS = ("--tags", "kvm_probe,deps,sextant_vm")
 
 def programs(lane: Any, name: str) -> list[int]:
     """The pids of the lane's programs of this name."""
-    named = [p.pid for p in proc.everyone() if p.name.startswith(name)]
-    return [pid for pid in named if (proc.environ(pid, "KERBSIDE_LANE") or "").startswith(f"{lane.id}/")]
+    return [p.pid for p in proc.everyone() if p.name.startswith(name) and (proc.environ(p.pid, "KERBSIDE_LANE") or "").startswith(f"{lane.id}/")]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The wrong usages of docs/command-line.md, run as they stand: message, exit status, no result of an earlier run."""
+"""The wrong usages of docs/command-line.md, each run as it stands: what is said, the exit status, and that nothing of an earlier run can pass for this one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROWS = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| (.+) \|$", (ROOT / "docs/command-line.md").read_text())
+ROWS = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| (.+) \|$", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"))
 WRITES = re.compile(r"\./lane( -.*| (up|smoke|suites)\b.*)")
 
 
@@ -40,8 +40,7 @@ def test_a_wrong_usage_is_one_sentence(typed: str, said: str, lane: Any) -> None
     assert (kept == "green") != writes
     if writes:
         result = json.loads(kept)
-        said = f"LANE FAIL {result['blame']['component']}: {result['blame']['cause']}"
-        assert (result["verdict"], said) == ("error", line)
+        assert (result["verdict"], f"LANE FAIL {result['blame']['component']}: {result['blame']['cause']}") == ("error", line)
 
 
 def test_a_refused_command_is_json_too(lane: Any) -> None:

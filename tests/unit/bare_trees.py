@@ -1,9 +1,8 @@
-"""Bare machines for the tests of docs/packages.md: minimal systems of Debian with only apt and Python, a folder each.
+"""Bare machines for the tests of docs/packages.md: minimal systems of Debian with nothing but apt and Python, each in a folder of its own.
 
-mmdebstrap makes a system from the apt sources of this machine, once a week and release; its archive and the packages
-that a test fetched stay in the user's cache. What has to be mounted in a tree (proc, dev, sys, pip's cache) is mounted
-in a mount namespace of the command that needs it, and gone with that command: nothing outside ever sees a mount in a
-tree that is removed. The commands are in a process namespace too, and die with the test.
+mmdebstrap makes a system from the apt sources of this machine, once a week and release; its archive and the packages that a test fetched stay in the
+user's cache. What has to be mounted in a tree (proc, dev, sys, pip's cache) is mounted in a mount namespace of the command that needs it, and gone with
+that command: nothing outside ever sees a mount in a tree that is removed. The commands are in a process namespace too, and die with the test.
 """
 
 from __future__ import annotations
@@ -34,12 +33,10 @@ CERTIFICATES = "/etc/this-machine.pem"  # in the tree; a path that its own ca-ce
 #: What of this machine's settings says how to reach the registries, and nothing else.
 APT_SETTINGS = re.compile(r"Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])\b")
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
-OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 PROXIES = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
 NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 MOUNT = """
-mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" || exit 125
-mount --bind "$2" "$1/root/.cache/pip" || exit 125
+mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount --bind "$2" "$1/root/.cache/pip" || exit 125
 shift 2
 "$@"
 exit $?  # this shell stays, for it is the first process of its namespace
@@ -61,7 +58,7 @@ def obstacle() -> str:
 
 def apt_knows() -> tuple[str, str]:
     """(the machine's codename, its apt sources as lines of address, suite and component)."""
-    codename = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text())
+    codename = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(encoding="utf-8"))
     command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
     return codename[1] if codename else "", subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -69,10 +66,8 @@ def apt_knows() -> tuple[str, str]:
 def sources(codename: str, here: str, known: str) -> str:
     """The sources of Debian's main archive that a machine knows, for another release."""
     found = [line.split() for line in dict.fromkeys(known.splitlines())]
-    mains = [(address, suite) for address, suite, component in found if component == "main" and here]
-    ours = [(address, suite.removeprefix(here)) for address, suite in mains if suite.startswith(here)]
-    kept = [(address, pocket) for address, pocket in ours if pocket in ("", "-updates", "-security")]
-    return "".join(f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n" for address, pocket in kept)
+    ours = [(address, suite.removeprefix(here)) for address, suite, component in found if component == "main" and here and suite.startswith(here)]
+    return "".join(f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n" for address, pocket in ours if pocket in ("", "-updates", "-security"))
 
 
 def certificates() -> str:
@@ -84,7 +79,7 @@ def certificates() -> str:
 @cache
 def pip_settings() -> dict[str, str]:
     """What pip is set to here, by files or the environment, whatever the section."""
-    said = subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True)
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     lines = [line.partition("=") for line in said.splitlines()]
     lines.sort(key=lambda line: line[0].startswith(":env:"))  # the environment has the last word
     return {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in lines}
@@ -92,16 +87,15 @@ def pip_settings() -> dict[str, str]:
 
 @cache
 def pip_cache() -> str:
-    said = subprocess.check_output([sys.executable, "-m", "pip", "cache", "dir"], text=True).strip()
+    said = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
     os.makedirs(said, exist_ok=True)
     return said
 
 
 def packages_of_a_lane(release: str) -> set[str]:
     """The packages of a lane that builds no product and plays no suite."""
-    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text())["__deps_packages"]
-    needed = [packages for need, packages in table[release].items() if need not in {*BUILD, *SUITE_FEATURES}]
-    return {package for packages in needed for package in packages}
+    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
+    return {package for need, packages in table[release].items() if need not in {*BUILD, *SUITE_FEATURES} for package in packages}
 
 
 @dataclass
@@ -119,7 +113,9 @@ class Tree:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
         inside = ["env", f"PATH={path}", "HOME=/root", "chroot", str(self.path), *command]
-        return subprocess.run(self.beside(inside), env=given, stdin=subprocess.DEVNULL, timeout=limit, **OUTPUT)
+        return subprocess.run(
+            self.beside(inside), env=given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit
+        )
 
     def chosen(self) -> set[str]:
         """The packages that somebody asked for, as apt knows it."""
@@ -152,13 +148,12 @@ def bare_tree(release: str) -> Iterator[Tree]:
 
 
 def furnish(release: str, root: Path) -> Path:
-    """Unpack the release's archive of this week, and tell the tree how to reach the registries. Returns its store."""
+    """Unpack the release's archive, made anew when there is none of this week, and tell the tree how to reach the registries. Returns its store."""
     codename = CODENAMES[release]
     listed = sources(codename, *apt_knows())
     said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
     settings = [line for line in said.splitlines() if APT_SETTINGS.match(line)]
-    # A tree whose power is cut is of no use.
-    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + ["--dpkgopt=force-unsafe-io"]
+    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + ["--dpkgopt=force-unsafe-io"]  # a tree whose power is cut is of no use
     command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=python3", *options, codename]
     key = sha256("\n".join([*command, listed, time.strftime("%G-%V")]).encode()).hexdigest()[:12]
     store = KEPT / f"{release}-{key}"
@@ -168,8 +163,8 @@ def furnish(release: str, root: Path) -> Path:
                 shutil.rmtree(old)
             store.mkdir()
             made = store / "made.tar"
-            done = subprocess.run([*command, str(made), "-"], input=listed, timeout=600, **OUTPUT)
-            assert done.returncode == 0, f"mmdebstrap could not make a bare {release}: {done.stdout[-2000:]}"
+            done = subprocess.run([*command, str(made), "-"], input=listed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+            assert done.returncode == 0, f"expected mmdebstrap to make a bare {release} from this machine's apt sources, but it said: {done.stdout[-2000:]}"
             made.rename(store / "root.tar")
         subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
         for package in store.glob("*.deb"):
@@ -179,7 +174,7 @@ def furnish(release: str, root: Path) -> Path:
     if trusted := certificates():
         shutil.copyfile(trusted, root / CERTIFICATES[1:])
         lines.append(f"cert = {CERTIFICATES}\n")
-    (root / "etc/pip.conf").write_text("".join(["[global]\n", *lines]))
+    (root / "etc/pip.conf").write_text("".join(["[global]\n", *lines]), encoding="utf-8")
     (root / "root/.cache/pip").mkdir(parents=True)
     return store
 
@@ -193,7 +188,7 @@ def keep_packages(root: Path, store: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else has this folder locked meanwhile, in any checkout; a process that ends in any way unlocks it."""
+    """Nobody else has this folder locked meanwhile, in whatever checkout; a process that ends in any way lets go of it."""
     held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -216,8 +211,8 @@ def sweep() -> None:
 
 def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
     """Remove a tree, unless something is mounted in it: that would be emptied as well."""
-    places = [line.split()[4] for line in Path(mounts).read_text().splitlines()]
+    places = [line.split()[4] for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
     places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
     inside = [place for place in places if place.startswith(f"{base}/")]
-    assert not inside, f"{', '.join(inside)} is mounted in {base}; unmount it, then remove the folder"
+    assert not inside, f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
     shutil.rmtree(base)

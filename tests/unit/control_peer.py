@@ -1,4 +1,4 @@
-"""Peers for tests of the control socket: a unix-socket server in a thread, and a ryll as in docs/ryll_session.md."""
+"""Peers for the tests of the control socket: a real unix-socket server in a thread, and a ryll that behaves as docs/ryll_session.md says."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-METHODS = ["hello", "status", "send_key", "paste", "screenshot", "subscribe", "unsubscribe"]
-METHODS += ["clipboard_set", "clipboard_get", "resize", "stats"]
-EVENTS = ["latency", "agent_connected", "paste_completed", "paste_failed", "dropped"]
-EVENTS += ["surface_drawn", "clipboard_changed", "input_rtt"]
+METHODS = ["hello", "status", "send_key", "paste", "screenshot", "subscribe", "unsubscribe", "clipboard_set", "clipboard_get", "resize", "stats"]
+EVENTS = ["latency", "agent_connected", "paste_completed", "paste_failed", "dropped", "surface_drawn", "clipboard_changed", "input_rtt"]
 HELLO = {"server_name": "ryll", "protocol_version": "1.5", "supported_methods": METHODS, "supported_events": EVENTS}
-SURFACE = {"channel_id": 0, "surface_id": 0, "width": 8, "height": 4}
-STATUS = {"spice_connected": True, "agent_connected": False, "surfaces": [SURFACE]}
+STATUS = {"spice_connected": True, "agent_connected": False, "surfaces": [{"channel_id": 0, "surface_id": 0, "width": 8, "height": 4}]}
 
 
 class Connection:
@@ -123,7 +120,7 @@ class Peer:
 
 
 class Ryll:
-    """A ryll with a guest of 8x4 pixels, as a handler for Peer. keys, pasted, clipboard, size: what the guest got."""
+    """A ryll with a guest of 8x4 pixels, as a handler for Peer. What the guest got is in keys, pasted, clipboard and size."""
 
     def __init__(self) -> None:
         self.agent = False
@@ -174,8 +171,7 @@ class Ryll:
             return
         width, height = self.size
         data = png(width, height, self.pixels) if params["format"] == "png" else rgba(width, height, self.pixels)
-        text = base64.b64encode(data).decode()
-        shot = {"width": width, "height": height, "format": params["format"], "data_base64": text}
+        shot = {"width": width, "height": height, "format": params["format"], "data_base64": base64.b64encode(data).decode()}
         connection.accept(request, shot)
 
     def on_send_key(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
@@ -183,14 +179,12 @@ class Ryll:
         connection.accept(request, {})
         if params["state"] == "press":
             self.marks += 1
-            drawn = {"display_channel_id": 0, "surface_id": 0, "produced_at_secs": 1.5, "wallclock_us": 1}
-            self.tell(connection, "surface_drawn", **drawn)
+            self.tell(connection, "surface_drawn", display_channel_id=0, surface_id=0, produced_at_secs=1.5, wallclock_us=1)
 
     def on_paste(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         connection.accept(request, {})
         if not params["text"].isascii():
-            reason = "cannot paste: 1 unrepresentable character(s): U+2022"
-            self.tell(connection, "paste_failed", request_id=request["id"], reason=reason)
+            self.tell(connection, "paste_failed", request_id=request["id"], reason="cannot paste: 1 unrepresentable character(s): U+2022")
             return
         self.pasted += params["text"]
         self.tell(connection, "paste_completed", request_id=request["id"], chars_sent=len(params["text"]))

@@ -12,7 +12,7 @@ import pytest
 from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
-from control_peer import STATUS, SURFACE, Connection, Peer, Ryll, png
+from control_peer import STATUS, Connection, Peer, Ryll, png
 
 ROOT = Path(__file__).parents[2]
 Result = dict[str, Any]
@@ -56,14 +56,14 @@ def dancing(answer: Callable[[Any], dict[str, Any]]) -> Ryll:
     return made
 
 
-def silent(c: Connection) -> None:
+def silent_after_status(c: Connection) -> None:
     c.hello()
     c.accept(c.request(), STATUS)
     c.wait()
 
 
 def shots(*found: tuple[int, int, bytes], form: str = "png", surfaces: list[tuple[int, int]] | None = None) -> Handler:
-    """A ryll that gives these pictures (width, height, data) and surface sizes in turn, the last of each for ever."""
+    """A ryll that gives these pictures (width, height, data) in turn, and these surface sizes to status, the last of each for ever."""
     sizes = list(surfaces or [(8, 4)])
 
     def serve(c: Connection) -> None:
@@ -72,11 +72,10 @@ def shots(*found: tuple[int, int, bytes], form: str = "png", surfaces: list[tupl
         for request in c.requests():
             if request["method"] == "status":
                 width, height = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-                c.accept(request, STATUS | {"surfaces": [SURFACE | {"width": width, "height": height}]})
+                c.accept(request, STATUS | {"surfaces": [{"channel_id": 0, "surface_id": 0, "width": width, "height": height}]})
             else:
                 width, height, data = left.pop(0) if len(left) > 1 else left[0]
-                text = base64.b64encode(data).decode()
-                c.accept(request, {"width": width, "height": height, "format": form, "data_base64": text})
+                c.accept(request, {"width": width, "height": height, "format": form, "data_base64": base64.b64encode(data).decode()})
 
     return serve
 
@@ -84,7 +83,7 @@ def shots(*found: tuple[int, int, bytes], form: str = "png", surfaces: list[tupl
 SUBSCRIBE = {"subscribe": {"events": ["surface_drawn", "latency", "dropped"]}}
 
 
-def subscribed(*events: tuple[str, dict[str, Any]], later: float = 0.0) -> Handler:
+def events_after_subscribe(*events: tuple[str, dict[str, Any]], later: float = 0.0) -> Handler:
     def serve(c: Connection) -> None:
         c.hello()
         request = c.request()

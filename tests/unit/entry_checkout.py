@@ -1,4 +1,4 @@
-"""A throw-away checkout with the real `lane` and a stub for Ansible: a wheel that notes what it was called with."""
+"""A throw-away checkout with the real `lane` and a stub for Ansible: a wheel made here that writes down what it was called with."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ if os.environ.get("STUB_STATUS") == "IMPORT":
     raise ImportError("broken")
 
 def main():
-    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}
-    told["stdin"] = os.path.realpath("/proc/self/fd/0")
+    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd(), "stdin": os.path.realpath("/proc/self/fd/0")}
     told["sigint"] = str(signal.getsignal(signal.SIGINT))
     with open(os.environ["STUB_TOLD"], "w") as file:
         json.dump(told, file)
@@ -38,8 +37,7 @@ def main():
         os.kill(os.getpid(), signal.SIGKILL)
     sys.exit(int(os.environ.get("STUB_STATUS", "0")))
 """
-EMPTY = ("ansible/__init__.py", "ansible/cli/__init__.py", "ansible/module_utils/__init__.py")
-STUBS = {**dict.fromkeys(EMPTY, ""), "ansible/cli/playbook.py": STUB}
+STUBS = {"ansible/__init__.py": "", "ansible/cli/__init__.py": "", "ansible/cli/playbook.py": STUB, "ansible/module_utils/__init__.py": ""}
 
 
 def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
@@ -49,8 +47,7 @@ def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
         f"{name}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
         f"{name}-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    sums = {at: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode() for at, text in files.items()}
-    record = [f"{at},sha256={digest.rstrip('=')}," for at, digest in sums.items()]
+    record = [f"{at},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')}," for at, text in files.items()]
     files[f"{name}-1.dist-info/RECORD"] = "\n".join([*record, f"{name}-1.dist-info/RECORD,,", ""])
     path = folder / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as made:
@@ -69,13 +66,13 @@ class Checkout:
         shutil.copy2(ROOT / "lane", self.path)
         for name in ("tools", "module_utils", "roles"):
             shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS))
-        self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}))
+        self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
+        self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8")
         self.path.joinpath("tests/faults").mkdir(parents=True)
         shutil.copy2(ROOT / "tests/faults/catalogue.yml", self.path / "tests/faults")
         for script in ("tests/faults/run.py", "tools/bench.py", "tools/run_tests.py"):
             needed = ", devstub" if script == "tools/run_tests.py" else ""
-            self.path.joinpath(script).write_text(f"import sys{needed}; print('ran', sys.argv)\n")
+            self.path.joinpath(script).write_text(f"import sys{needed}; print('ran', sys.argv)\n", encoding="utf-8")
 
     @property
     def venv(self) -> Path:
@@ -84,16 +81,13 @@ class Checkout:
     def environment(self, **env: str) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "STUB_TOLD": str(self.told), **env}
 
-    def run(
-        self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run `./lane ARGS` with only PATH, HOME, what the stub needs, and env. around: words before the command."""
+    def run(self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `./lane ARGS` with nothing in its environment but PATH, HOME, what the stub needs, and env. around: words before the command."""
         self.told.unlink(missing_ok=True)
         command = [*around, str(self.path / "lane"), *args]
-        more = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}
-        return subprocess.run(command, env=self.environment(**env), cwd=cwd, **more)
+        return subprocess.run(command, env=self.environment(**env), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
 
     def tell(self) -> dict[str, Any]:
         """What the stub was called with."""
-        told: dict[str, Any] = json.loads(self.told.read_text())
+        told: dict[str, Any] = json.loads(self.told.read_text(encoding="utf-8"))
         return told

@@ -28,16 +28,13 @@ def stamp(seconds: float = 0.0) -> str:
 
 def write(lane: TestLane, name: str, *lines: str) -> None:
     """Lines at the end of a program's log."""
-    with open(f"{lane.dir}/logs/{name}.log", "a") as file:
+    with open(f"{lane.dir}/logs/{name}.log", "a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def explain(
-    lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "it failed", **more: Any
-) -> tuple[dict, str | None]:
+def explain(lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "it failed", **more: Any) -> tuple[dict, str | None]:
     """The blame after the diagnosis, and the rule that decided."""
-    blame = {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None}
-    blame |= {"code": "check_failed", **more}
+    blame = {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None, "code": "check_failed", **more}
     found, notes = diagnosis.explain(lane.dir, blame)
     assert found["code"] in CODES
     assert notes["first"]["component"] == component
@@ -45,9 +42,7 @@ def explain(
 
 
 @contextmanager
-def qemu(
-    lane: TestLane, status: str = "running", agent: bool = True, port: int = 17914, connection: int = 0
-) -> Iterator[None]:
+def qemu(lane: TestLane, status: str = "running", agent: bool = True, port: int = 17914, connection: int = 0) -> Iterator[None]:
     """A stand-in for qemu that answers on the lane's QMP socket, and a program of that name."""
     lane.start(lane.program("qemu", FOREVER, component="qemu"))
     channels = [{"channel-type": 1, "connection-id": connection}] if connection else []
@@ -70,8 +65,7 @@ def qemu(
 def daemon(lane: TestLane) -> program.Program:
     """A stand-in for kerbside's daemon, which has a child of the proxy's name."""
     shutil.copy("/bin/sleep", f"{lane.dir}/tmp/kerbside-proxy")
-    script = f"tmp/kerbside-proxy 60 & until grep -q kerbside /proc/$!/comm; do :; done; echo up; {FOREVER}"
-    return lane.program("daemon", script, ready=Ready(log="up"))
+    return lane.program("daemon", f"tmp/kerbside-proxy 60 & until grep -q kerbside /proc/$!/comm; do :; done; echo up; {FOREVER}", ready=Ready(log="up"))
 
 
 def whole(lane: TestLane, *others: program.Program) -> None:

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import Run
 from ansible.module_utils.lane.lifecycle import claim, proc
 from ansible.module_utils.lane.programs import program, start, stop
@@ -32,9 +30,8 @@ class TestLane:
 
     def program(self, name: str, script: str, **more: object) -> program.Program:
         """A shell script as a program of this lane."""
-        values = {"component": "kerbside", "argv": ("/bin/sh", "-c", script), "limit": 5.0}
-        values |= {"log": f"{self.dir}/logs/{name}.log", **more}
-        return program.Program(name=name, **values)
+        values = {"component": "kerbside", "argv": ("/bin/sh", "-c", script), "log": f"{self.dir}/logs/{name}.log", "limit": 5.0, **more}
+        return program.Program(name=name, **values)  # type: ignore[arg-type]
 
     def start(self, *programs: program.Program, **more: bool) -> dict:
         """Start programs in it."""
@@ -50,19 +47,17 @@ class TestLane:
 
 def options(base: str, **more: object) -> claim.Options:
     """How a test lane is claimed."""
-    values = {"lane_id": 98, "lane_dir": f"{base}/l", "artifacts_dir": f"{base}/artifacts", "ports": {}, "fresh": True}
-    values |= {"sockets": (f"{base}/l/x.sock",), "secrets": ("spice_ticket", "api_seed"), **more}
-    return claim.Options(**values)
-
-
-@contextmanager
-def lane_error(
-    code: str, component: str | None = None, match: str | None = None
-) -> Iterator[pytest.ExceptionInfo[LaneError]]:
-    """Expect a LaneError of this code, which blames this component, if one is given."""
-    with pytest.raises(LaneError, match=match) as caught:
-        yield caught
-    assert (caught.value.code, caught.value.component) == (code, component or caught.value.component)
+    values = {
+        "lane_id": 98,
+        "lane_dir": f"{base}/l",
+        "artifacts_dir": f"{base}/artifacts",
+        "ports": {},
+        "sockets": (f"{base}/l/x.sock",),
+        "secrets": ("spice_ticket", "api_seed"),
+        "fresh": True,
+        **more,
+    }
+    return claim.Options(**values)  # type: ignore[arg-type]
 
 
 @contextmanager

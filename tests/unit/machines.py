@@ -1,7 +1,6 @@
-"""Machines for tests of lanes over ssh: an sshd in a bare Debian (bare_trees.py), with its own processes and mounts.
+"""Machines for tests of lanes over ssh: an sshd in a bare Debian (bare_trees.py), with namespaces of its own for processes and mounts.
 
-Only the network is this machine's: sshd listens on a free port of 127.0.0.1, and lanes need numbers that no other test
-has.
+Only the network is this machine's: sshd listens on a free port of 127.0.0.1, and lanes need numbers that no other test has.
 """
 
 from __future__ import annotations
@@ -43,8 +42,10 @@ class Machine:
     @property
     def ssh(self) -> dict[str, Any]:
         """How ssh gets there; the same for all machines with keys in one folder."""
-        options = f"-o UserKnownHostsFile={self.known_hosts} -o IdentitiesOnly=yes -F none"
-        return {"ansible_ssh_private_key_file": str(self.key), "ansible_ssh_common_args": options}
+        return {
+            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.known_hosts} -o IdentitiesOnly=yes -F none",
+        }
 
     @property
     def home(self) -> Path:
@@ -52,7 +53,7 @@ class Machine:
         return self.tree.path / ("root" if self.user == "root" else f"home/{self.user}")
 
     def processes(self) -> list[proc.Process]:
-        """All processes of the machine: each descends from `process`, the first one of its namespace."""
+        """All processes of the machine: whatever is at work there descends from `process`, the first one of its namespace."""
         children: dict[int, list[proc.Process]] = {}
         for one in proc.everyone():
             children.setdefault(one.parent, []).append(one)
@@ -63,8 +64,7 @@ class Machine:
 
     def left(self, number: int) -> list[str]:
         """What is there of a lane: its processes and its directory."""
-        found = [(one, proc.environ(one.pid, "KERBSIDE_LANE") or "") for one in self.processes()]
-        marks = [f"{one.name} (pid {one.pid})" for one, mark in found if mark.startswith(f"{number}/")]
+        marks = [f"{one.name} (pid {one.pid})" for one in self.processes() if (proc.environ(one.pid, "KERBSIDE_LANE") or "").startswith(f"{number}/")]
         folder = self.tree.path / f"tmp/kerbside-lane-{number}"
         return marks + ([str(folder)] if folder.exists() else [])
 
@@ -86,8 +86,7 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
     with bare_tree(release) as tree:
         install(tree, "openssh-server", *packages)
         if user != "root":
-            # Without one the account is locked for sshd.
-            tree.run("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user)
+            tree.run("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user)  # without one the account is locked for sshd
         key = folder / "key"
         if not key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -100,14 +99,13 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         hosts = folder / "known_hosts"
-        public = (tree.path / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
-        with hosts.open("a") as file:
+        public = (tree.path / "etc/ssh/ssh_host_ed25519_key.pub").read_text(encoding="utf-8")
+        with hosts.open("a", encoding="utf-8") as file:
             file.write(f"[127.0.0.1]:{port} {public}")
         options = ["-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password"]
         command = tree.beside(["chroot", str(tree.path), "/usr/sbin/sshd", "-D", "-p", str(port), *options])
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
-        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        process = subprocess.Popen(command, env=given, **quiet)
+        process = subprocess.Popen(command, env=given, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait_for(port, process)
             yield Machine(tree, user, port, key, hosts, process)

@@ -47,7 +47,7 @@ class _Reader(HTMLParser):
 def read(path: Path) -> ReportPage:
     """What the page says. Raises FileNotFoundError when there is none."""
     reader = _Reader()
-    reader.feed(path.read_text())
+    reader.feed(path.read_text(encoding="utf-8"))
     return reader.page
 
 

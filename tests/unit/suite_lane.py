@@ -1,4 +1,4 @@
-"""What the suites' tests share: a lane in which nothing runs, whose answers are given, and checks played on it."""
+"""What the tests of the suites share: a lane in which nothing runs, whose answers are given, and checks that are played on it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from ansible.module_utils.lane.core.command import Done
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 
 GUESTS = ("pocket", "uncalibrated")
-STEPS = [{"serial": {"line": "x"}}]
-GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": STEPS}]}
-MISSING = {"serial": {"line": "no"}, "within": 0.01}
+GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
 TICKET = "the-ticket"
 
 
@@ -34,15 +32,13 @@ def place(folder: Path, **more: Any) -> Place:
         (folder / "secrets" / name).write_text(text)
     texts = {name: f"{folder}/{name}" for name, kind in Place.__annotations__.items() if kind == "str"}
     files = {f"{name}_file": f"{folder}/secrets/{name}" for name in ("ticket", "token", "seed", "ca")}
-    names = "proxy_port", "plain_port", "api_port", "metrics_port", "spice_port"
-    ports = {name: 17900 + number for number, name in enumerate(names)}
-    said = {"lane_dir": str(folder), "logs_dir": f"{folder}/logs", "serial_log": f"{folder}/logs/serial.log"}
-    said |= {"address": "127.0.0.1", "uuid": "UUID"}
+    ports = {name: 17900 + number for number, name in enumerate(("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port"))}
+    said = {"lane_dir": str(folder), "logs_dir": f"{folder}/logs", "serial_log": f"{folder}/logs/serial.log", "address": "127.0.0.1", "uuid": "UUID"}
     return Place(**{**texts, **files, **ports, **said, **more})
 
 
 class Talk:
-    """A conversation with a client. answers: by method, each a value or a function of the parameters."""
+    """A conversation with a client. answers: of its requests, by method, each a value or a function of the parameters."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -116,7 +112,7 @@ class Lane:
     def console(self, of: str | None = None) -> dict[str, str]:
         return {**self.keys, **({"of": of} if of else {})}
 
-    def request(self, method: str, path: str, headers: dict, said: Any = None, shows_ticket: bool = False) -> tuple:
+    def request(self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False) -> tuple[int, str]:
         self.did.append(("request", method, path, headers))
         return self.answer(method, path, headers)
 
@@ -171,10 +167,10 @@ def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"name": "one", "client": "none", "steps": list(steps), **more}
 
 
-def played(lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> list[dict]:
+def played(lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> list[dict[str, Any]]:
     """The entries of these checks. actors: others than the lane's own, by name."""
     known = {**ACTORS, **(actors or {})}
-    return engine.run(lane, read(suite_of(*checks, **more), known), "pocket", known, slow=False)
+    return engine.run(lane, read(suite_of(*checks, **more), known), "pocket", known, slow=False)  # type: ignore[arg-type]
 
 
 def gives(actor: str, value: Any) -> dict[str, plan.Actor]:
@@ -186,13 +182,13 @@ def says(lane: Lane, *lines: str) -> plan.Actor:
     """An actor that has the guest say these lines."""
 
     def speak(*_: Any) -> None:
-        with open(lane.place.serial_log, "a") as file:
+        with open(lane.place.serial_log, "a", encoding="utf-8") as file:
             file.write("".join(f"{line}\r\n" for line in lines))
 
     return plan.Actor({}, speak)
 
 
-def outcome(lane: Lane, *steps: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> tuple:
+def outcome(lane: Lane, *steps: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> tuple[str | None, str | None]:
     """(code, component) of the failure of a check with these steps, (None, None) when it passes."""
     (entry,) = played(lane, check(*steps), actors=actors, **more)
     detail = entry["detail"]

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LANE = ROOT / "module_utils/lane"
-PAGE = (ROOT / "docs/architecture.md").read_text()
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 PACKAGES = sorted(path.name for path in LANE.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 
@@ -22,7 +22,7 @@ def allowed(page: str) -> dict[str, set[str]]:
 
 
 def imported(source: str, package: str, depth: int) -> set[str]:
-    """What a module imports from other packages of the lane, as package.module. depth: of its package."""
+    """What a module imports from other packages of the lane, as package.module. depth: of the module's package below module_utils/lane."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.level == depth + 1 and node.module:
@@ -43,11 +43,10 @@ def test_every_package_has_its_row() -> None:
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     for path in (LANE / package).rglob("*.py"):
         depth = len(path.relative_to(LANE).parts) - 1
-        assert forbidden(package, imported(path.read_text(), package, depth), allowed(PAGE)) == set(), path
+        assert forbidden(package, imported(path.read_text(encoding="utf-8"), package, depth), allowed(PAGE)) == set(), path
 
 
 def test_a_forbidden_import_is_seen() -> None:
     rules = {"checks": {"core", "lifecycle.proc"}}
-    imports = "..core.errors import x", "..lifecycle import proc, claim", "..evidence.verdict import y", ". import z"
-    source = "".join(f"from {line}\n" for line in imports)
+    source = "from ..core.errors import x\nfrom ..lifecycle import proc, claim\nfrom ..evidence.verdict import y\nfrom . import z\n"
     assert forbidden("checks", imported(source, "checks", 1), rules) == {"lifecycle.claim", "evidence.verdict"}

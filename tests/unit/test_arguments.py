@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from lanes import lane_error
+from ansible.module_utils.lane.core.errors import LaneError
 
 from tools import ROOT, arguments, developer_verbs, inputs
 from tools.parsing import UsageError
 
 
 def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
-    help_ = [ROOT / ".venv/bin/ansible-playbook", "--help"]
-    told = subprocess.run(help_, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([ROOT / ".venv/bin/ansible-playbook", "--help"], capture_output=True, text=True, check=True).stdout
     theirs = set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*(?=[ ,\n])", told.split("\noptions:")[1])) - {"-h", "--help"}
-    common = {name for names, _ in arguments.COMMON for name in names}
-    ours = common | set(arguments.WITH_VALUE) | set(arguments.WITHOUT)
+    ours = {name for names, _ in arguments.COMMON for name in names} | set(arguments.WITH_VALUE) | set(arguments.WITHOUT)
     assert {name for name in theirs if name.startswith("--")} <= ours
     assert not {name for name in ours if name.startswith("--")} - theirs
     for name in ("-k", "-K", "-b", "-J", "-C", "-D", "--step", "--become"):  # take no value, and the others do
@@ -119,8 +117,9 @@ def test_what_is_given_is_looked_at_before_anything_starts(words: list[str], cod
     if not code:
         inputs.check(asked)
         return
-    with lane_error(code):
+    with pytest.raises(LaneError) as caught:
         inputs.check(asked)
+    assert caught.value.code == code
 
 
 def test_what_follows_two_dashes_goes_to_pytest() -> None:
@@ -133,20 +132,15 @@ def test_what_follows_two_dashes_goes_to_pytest() -> None:
 def test_words_of_mutants_are_a_command_of_their_own() -> None:
     asked = arguments.parse(["mutants", "--sample", "0", "suites", "-e", "lane_guest=pocket", "session,refusal"])
     assert (asked.names, asked.sample) == (["suites", "session,refusal"], 0)
-    assert (asked.judge.verb, asked.judge.names) == ("suites", ["session,refusal"])
-    assert asked.judge.forward == ["-e", "lane_guest=pocket"]
+    assert (asked.judge.verb, asked.judge.names, asked.judge.forward) == ("suites", ["session,refusal"], ["-e", "lane_guest=pocket"])
     assert arguments.parse(["mutants"]).judge.verb == "run"
 
 
 def test_the_names_of_faults_are_those_of_the_catalogue() -> None:
-    faults = yaml.safe_load(developer_verbs.FAULTS.read_text())["faults"]
+    faults = yaml.safe_load(developer_verbs.FAULTS.read_text(encoding="utf-8"))["faults"]
     assert developer_verbs.fault_names() == [fault["name"] for fault in faults]
     asked = arguments.parse(["faults", "mine", "--catalogue", "/dev/null"])  # tests/faults/run.py looks into that one
     assert asked.names == ["mine"]
-
-
-def run(*command: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **more)
 
 
 @pytest.mark.parametrize(
@@ -159,16 +153,15 @@ def run(*command: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_programs_without_lane_have_the_same_command_line(script: str, words: list[str], said: str) -> None:
-    ran = run(ROOT / ".venv/bin/python", script, *words)
+    ran = subprocess.run([ROOT / ".venv/bin/python", script, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("lane: ") and said in ran.stderr and ran.stderr.count("\n") == 1
-    helped = run(ROOT / ".venv/bin/python", script, "--help")
+    helped = subprocess.run([ROOT / ".venv/bin/python", script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (helped.returncode, helped.stdout[:14]) == (0, "usage: ./lane ")
 
 
 def test_extra_variables_of_a_command_line_that_cannot_be_read() -> None:
-    words = ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]
-    assert arguments.extra_vars(words) == ["a=1", "c=3", "b=2", "d=4"]
+    assert arguments.extra_vars(["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]) == ["a=1", "c=3", "b=2", "d=4"]
 
 
 def test_every_verb_has_help_and_every_summary_is_a_verb() -> None:
@@ -203,21 +196,19 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("./lane mutants suites session,refu", {"session,refusal "}),
         ("./lane mutants suites --smok", {"--smoke-only "}),
         ("./lane bench --ro", {"--rounds "}),
-        ("./lane -e lane_gues", {f"lane_guest{end}=" for end in ["", "s", "_names", "_entry", "_catalogue", "s_file"]}),
+        ("./lane -e lane_gues", {"lane_guest=", "lane_guests=", "lane_guest_names=", "lane_guest_entry=", "lane_guest_catalogue=", "lane_guests_file="}),
         ("./lane -e lane_guest=po", {"pocket "}),
         ("./lane -e lane_keep=on", {"on_failure "}),
     ],
 )
 def test_completion_in_bash(typed: str, offered: set[str], tmp_path: Path) -> None:
     script = tmp_path / "complete.sh"
-    script.write_text(COMPLETE)
+    script.write_text(COMPLETE, encoding="utf-8")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    ran = run("bash", str(script), typed, env=environment)
-    assert ran.returncode == 0, ran.stderr
-    assert {one.strip() for one in ran.stdout.splitlines()} == {one.strip() for one in offered}, ran
+    ran = subprocess.run(["bash", str(script), typed], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert {one.strip() for one in ran.stdout.splitlines()} == {one.strip() for one in offered}, json.dumps([ran.stdout, ran.stderr])
 
 
 def test_completion_for_zsh_is_argcompletes_own() -> None:
-    ran = run("./lane", "completion", "zsh")
-    assert ran.returncode == 0, ran.stderr
+    ran = subprocess.run(["./lane", "completion", "zsh"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert "compdef" in ran.stdout

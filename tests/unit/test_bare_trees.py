@@ -1,4 +1,4 @@
-"""Bare machines (for tests/playbooks/test_bare_machines.py): their mirrors; removing one removes nothing else."""
+"""What tests/playbooks/test_bare_machines.py stands on: which mirrors a bare machine is made from, and that removing one removes nothing else."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ https://others.example/node/ nodistro main
 
 def test_the_machines_own_mirrors_for_another_release() -> None:
     signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    names = [f"debian.example/debian/ {name}" for name in ("trixie", "trixie-updates")]
-    names.append("security.example/ trixie-security")
-    assert sources("trixie", "bookworm", KNOWN).splitlines() == [f"{signed} http://{name} main" for name in names]
+    assert sources("trixie", "bookworm", KNOWN).splitlines() == [
+        f"{signed} http://debian.example/debian/ trixie main",
+        f"{signed} http://debian.example/debian/ trixie-updates main",
+        f"{signed} http://security.example/ trixie-security main",
+    ]
     assert sources("trixie", "noble", KNOWN) == sources("trixie", "", KNOWN) == ""
 
 
@@ -50,11 +52,11 @@ def test_nothing_is_removed_while_something_is_mounted_in_it(tmp_path: Path) -> 
     base = tmp_path / "run 1"
     (base / "root/dev").mkdir(parents=True)
     mounts = tmp_path / "mountinfo"
-    mounts.write_text(f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n")
-    with pytest.raises(AssertionError, match=f"{base}/root/dev is mounted in {base}; unmount it"):
+    mounts.write_text(f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match=f"expected nothing to be mounted in {base}, but {base}/root/dev is"):
         remove(base, str(mounts))
     assert (base / "root/dev").is_dir()
-    mounts.write_text(f"36 35 0:5 / {base}-not rw - devtmpfs devtmpfs rw\n")
+    mounts.write_text(f"36 35 0:5 / {base}-not rw - devtmpfs devtmpfs rw\n", encoding="utf-8")
     remove(base, str(mounts))
     assert not base.exists()
 
@@ -71,10 +73,10 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_mounts_are_the_commands_own(tree: Tree) -> None:
-    """The command has proc, dev, sys and pip's cache in the tree; the machine's own mounts never have them."""
+    """While the command runs it has proc, dev, sys and pip's cache in the tree; the machine's own mounts never had them."""
     look = subprocess.run(tree.beside(["cat", "/proc/self/mountinfo"]), capture_output=True, text=True, check=True)
     assert all(f" {tree.path}/{name} " in look.stdout for name in ("proc", "dev", "sys", "root/.cache/pip"))
-    assert str(tree.path) not in Path("/proc/self/mountinfo").read_text()
+    assert str(tree.path) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     failed = subprocess.run(tree.beside(["sh", "-c", "exit 7"]))
     assert failed.returncode == 7
     shutil.rmtree(tree.path / "sys")
@@ -84,8 +86,7 @@ def test_mounts_are_the_commands_own(tree: Tree) -> None:
 def test_what_runs_in_a_tree_dies_with_the_test(tree: Tree) -> None:
     """Even with one that is killed: whatever it started is in a process namespace whose first process goes too."""
     read, write = os.pipe()  # held open by everything that lives in the tree, and by nothing else
-    command = tree.beside(["sh", "-c", "setsid sleep 1000 & echo begun; wait"])
-    code = f"import subprocess\nsubprocess.run({command!r}, pass_fds=[{write}])"
+    code = f"import subprocess\nsubprocess.run({tree.beside(['sh', '-c', 'setsid sleep 1000 & echo begun; wait'])!r}, pass_fds=[{write}])"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, pass_fds=[write]) as test:
         os.close(write)
         assert test.stdout

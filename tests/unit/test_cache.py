@@ -23,7 +23,7 @@ def test_a_lane_waits_for_another_one_only_so_long(tmp_path: Path) -> None:
     with cache.locked(root, "x", 30), pytest.raises(LaneError) as caught, cache.locked(root, "x", 0.2):
         pass
     assert (caught.value.code, caught.value.component) == ("cache_busy", "environment")
-    with cache.locked(root, "x", 0.2), open(root / ".lock-x") as file, pytest.raises(BlockingIOError):
+    with cache.locked(root, "x", 0.2), open(root / ".lock-x", encoding="utf-8") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

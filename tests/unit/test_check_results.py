@@ -10,7 +10,7 @@ from ansible.module_utils.lane.evidence import check_results
 ENDED = {"component": "qemu", "code": "program_ended"}
 
 
-def check(name: str, result: str = "pass", suite: str = "smoke", guest: str = "pocket", **detail: Any) -> dict:
+def check(name: str, result: str = "pass", suite: str = "smoke", guest: str = "pocket", **detail: Any) -> dict[str, Any]:
     return {"suite": suite, "guest": guest, "name": name, "result": result, "detail": detail}
 
 
@@ -18,19 +18,11 @@ def blame(name: str | None, component: str, code: str, phase: str = "smoke") -> 
     return {"phase": phase, "check": name, "component": component, "code": code}
 
 
-def failed(name: str, component: str, code: str, suite: str = "smoke") -> dict:
-    return check(name, "fail", suite, component=component, code=code)
-
-
-QEMU_ENDED = ("qemu", "program_ended")
-PROGRAM, PHASE = ("kerbside", "program_ended"), "follows from: phase"
-
-
 @pytest.mark.parametrize(
     ("checks", "blamed", "words"),
     [
         ([check("a")], None, [""]),
-        ([check("a", "not run"), check("b", "not run")], blame(None, *PROGRAM, "kerbside"), [f"{PHASE} kerbside"] * 2),
+        ([check("a", "not run"), check("b", "not run")], blame(None, "kerbside", "program_ended", "kerbside"), ["follows from: phase kerbside"] * 2),
         ([check("a", "not run")], blame(None, "host", "program_ended", ""), ["follows from: phase before the first"]),
         # the smoke check: what lies further on cannot work, what lies before can
         (
@@ -43,10 +35,18 @@ PROGRAM, PHASE = ("kerbside", "program_ended"), "follows from: phase"
             blame("s", "qemu", "program_ended"),
             ["", "follows from: check s", "follows from: check s", "follows from: check s"],
         ),
-        ([failed("b", "guest", "x"), failed("s", "proxy", "y")], blame("s", "proxy", "proxy_ended"), ["", ""]),
-        ([failed("s", "guest", "c"), failed("f", "ryll", "picture_differs")], blame("s", "guest", "c"), ["", ""]),
-        ([check("h", "not run"), check("f", "fail", **ENDED)], blame(None, *QEMU_ENDED), [f"{PHASE} smoke"] * 2),
-        ([failed("b", "guest", "x"), check("f", "not run")], blame(None, "lane", "failed"), ["", f"{PHASE} smoke"]),
+        (
+            [check("b", "fail", component="guest", code="guest_no_banner"), check("s", "fail", component="proxy", code="y")],
+            blame("s", "proxy", "proxy_ended"),
+            ["", ""],
+        ),
+        (
+            [check("s", "fail", component="guest", code="agent_late"), check("f", "fail", component="ryll", code="picture_differs")],
+            blame("s", "guest", "agent_late"),
+            ["", ""],
+        ),
+        ([check("h", "not run"), check("f", "fail", **ENDED)], blame(None, "qemu", "program_ended"), ["follows from: phase smoke"] * 2),
+        ([check("b", "fail", component="guest", code="x"), check("f", "not run")], blame(None, "lane", "task_failed"), ["", "follows from: phase smoke"]),
         (
             [
                 check("hello", "not run"),
@@ -57,8 +57,7 @@ PROGRAM, PHASE = ("kerbside", "program_ended"), "follows from: phase"
             blame(None, "kerbside", "api_refused"),
             ["follows from: phase smoke", "", "follows from: phase smoke", "follows from: phase smoke"],
         ),
-        # Without a component nothing is known.
-        ([check("s", "fail"), check("f", "fail")], blame("s", "qemu", "program_ended"), ["", ""]),
+        ([check("s", "fail"), check("f", "fail")], blame("s", "qemu", "program_ended"), ["", ""]),  # without a component nothing is known
         # a suite
         (
             [
@@ -81,21 +80,12 @@ PROGRAM, PHASE = ("kerbside", "program_ended"), "follows from: phase"
         ),
         # another suite or guest begins anew, unless nothing of it ran
         (
-            [
-                check("a", "fail", "x", **ENDED),
-                check("a", "fail", "y", **ENDED),
-                check("a", "fail", "x", "two", **ENDED),
-                check("b", "not run", "z"),
-            ],
+            [check("a", "fail", "x", **ENDED), check("a", "fail", "y", **ENDED), check("a", "fail", "x", "two", **ENDED), check("b", "not run", "z")],
             blame("a", "qemu", "program_ended", "suites"),
             ["", "", "", "follows from: check a of x on pocket"],
         ),
-        (
-            [check("a", "fail", "x", **ENDED), failed("b", "ryll", "c", "x")],
-            blame("a", *QEMU_ENDED, "suites"),
-            [""] * 2,
-        ),
+        ([check("a", "fail", "x", **ENDED), check("b", "fail", "x", component="ryll", code="c")], blame("a", "qemu", "program_ended", "suites"), ["", ""]),
     ],
 )
-def test_only_what_has_to_follow_is_said_to_follow(checks: list[dict], blamed: dict | None, words: list[str]) -> None:
+def test_only_what_has_to_follow_is_said_to_follow(checks: list[dict[str, Any]], blamed: dict[str, Any] | None, words: list[str]) -> None:
     assert check_results.consequences(checks, blamed) == words

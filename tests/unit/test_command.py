@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
-from lanes import lane_error
 
 
 def gone(pid: int, seconds: float = 30) -> bool:
@@ -39,8 +38,7 @@ def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch: pytest.Monkey
 
 
 def test_status_and_words() -> None:
-    script = "echo out; echo first; echo 'error: this one' >&2; exit 3"
-    done = command.run(["/bin/sh", "-c", script], command.environment(None), 5, "sh")
+    done = command.run(["/bin/sh", "-c", "echo out; echo first; echo 'error: this one' >&2; exit 3"], command.environment(None), 5, "sh")
     assert (done.status, done.out, done.said) == (3, "out\nfirst\n", "error: this one")
 
 
@@ -55,8 +53,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path)
 
 def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
     root = Path(__file__).parents[2] / "module_utils"
-    argv = ["/bin/sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 50"]
-    script = f"from lane.core import command; command.run({argv}, command.environment(None), 60, 'sleep')"
+    script = f"from lane.core import command; command.run(['/bin/sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 50'], command.environment(None), 60, 'sleep')"
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}) as runner:
         end = time.monotonic() + 30
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < end:
@@ -66,5 +63,6 @@ def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
 
 
 def test_a_program_that_cannot_be_started() -> None:
-    with lane_error("command_not_started", "host"):
+    with pytest.raises(LaneError) as failed:
         command.run(["/none/git"], {}, 1, "clone", component="host")
+    assert (failed.value.code, failed.value.component) == ("command_not_started", "host")

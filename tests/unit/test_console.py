@@ -13,11 +13,17 @@ import pytest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols import kerbside_api
 from http_api import api
-from lanes import lane_error
 
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
-GOOD = {"type": "spice", "host": "127.0.0.1", "port": "17901", "tls-port": "17900", "password": "s3cret"}
-GOOD |= {"ca": CA.replace("\n", "\\n"), "host-subject": "C=US,O=Kerbside CI,CN=x"}
+GOOD = {
+    "type": "spice",
+    "host": "127.0.0.1",
+    "port": "17901",
+    "tls-port": "17900",
+    "password": "s3cret",
+    "ca": CA.replace("\n", "\\n"),
+    "host-subject": "C=US,O=Kerbside CI,CN=x",
+}
 
 
 def vv(**changes: str | None) -> str:
@@ -37,7 +43,7 @@ def token(tmp_path: Path) -> str:
     return str(tmp_path / "token")
 
 
-def test_the_file_is_fetched_with_the_token_without_a_proxy(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_fetched_with_the_token_whatever_the_proxy_variables_say(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with api(lambda n, auth: (200, auth)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 1) == "Bearer eyJ0"
@@ -47,9 +53,9 @@ def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
     unknown = json.dumps({"error": "console not found", "status": 404})
     with api(lambda n, auth: (200, "ok") if n > 3 else (404, unknown)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 5) == "ok"
-    with api(lambda n, auth: (404, unknown)) as port, lane_error("api_refused", match="console not found") as caught:
+    with api(lambda n, auth: (404, unknown)) as port, pytest.raises(LaneError, match="404: console not found") as caught:
         kerbside_api.get("127.0.0.1", port, "/c", token, 0.2)
-    assert caught.value.evidence == "logs/daemon.log"
+    assert (caught.value.code, caught.value.component, caught.value.evidence) == ("api_refused", "kerbside", "logs/daemon.log")
 
 
 @pytest.mark.parametrize(
@@ -72,8 +78,9 @@ def test_nobody_there_and_no_token(token: str) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     for file, code in ((token, "api_silent"), ("/no/such", "token_missing")):
-        with lane_error(code, "kerbside"):
+        with pytest.raises(LaneError) as caught:
             kerbside_api.get("127.0.0.1", port, "/c", file, 1)
+        assert (caught.value.code, caught.value.component) == (code, "kerbside")
 
 
 def test_a_good_file_passes(expected: kerbside_api.Expected) -> None:
@@ -95,15 +102,17 @@ def test_a_good_file_passes(expected: kerbside_api.Expected) -> None:
     ],
 )
 def test_every_wrong_key_is_named(expected: kerbside_api.Expected, changes: dict[str, str | None], words: str) -> None:
-    with lane_error("console_wrong", "kerbside", match=re.escape(words)) as caught:
+    with pytest.raises(LaneError, match=re.escape(words)) as caught:
         kerbside_api.check(kerbside_api.parse(vv(**changes)), expected)
+    assert (caught.value.code, caught.value.component) == ("console_wrong", "kerbside")
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[other]\na=b\n", "[virt-viewer]\na=1\na=2\n"])
 def test_what_is_no_vv_file(text: str) -> None:
-    with lane_error("console_malformed", "kerbside"):
+    with pytest.raises(LaneError) as caught:
         kerbside_api.parse(text)
+    assert (caught.value.code, caught.value.component) == ("console_malformed", "kerbside")
 
 
 def test_what_is_shown_holds_no_password_and_the_file_is_private(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/ryll_session.md's scenarios fail if the guest does not do its part (real ryll: playbooks/test_scenarios.py)."""
+"""The scenarios of docs/ryll_session.md fail where the guest does not do its part. tests/playbooks/test_scenarios.py plays them on the real ryll."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, chunk, header
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text()
-FOUND = re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
-SCENARIOS: list[dict[str, Any]] = [yaml.safe_load(block)[0] for block in FOUND]
+PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text(encoding="utf-8")
+SCENARIOS: list[dict[str, Any]] = [yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)]
 
 
 class Guest(Ryll):
@@ -58,18 +57,15 @@ def deaf(guest: Guest) -> None:
 
 def echo(guest: Guest) -> None:
     """Has an agent, but the clipboard never reaches the guest."""
-    guest.on_clipboard_set = lambda c, r, p: c.accept(r, {})
+    guest.on_clipboard_set = lambda c, r, p: c.accept(r, {})  # type: ignore[method-assign]
 
 
 def rigid(guest: Guest) -> None:
     """Says yes to a size and keeps its own."""
-    guest.on_resize = lambda c, r, p: c.accept(r, {"width": p["width"], "height": p["height"]})
+    guest.on_resize = lambda c, r, p: c.accept(r, {"width": p["width"], "height": p["height"]})  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize(
-    ("number", "fault", "step"),
-    [(0, deaf, "the picture has changed"), (1, echo, "the guest answers"), (2, rigid, "the surface follows")],
-)
+@pytest.mark.parametrize(("number", "fault", "step"), [(0, deaf, "the picture has changed"), (1, echo, "the guest answers"), (2, rigid, "the surface follows")])
 def test_a_scenario_is_red_when_the_guest_fails(number: int, fault: Any, step: str, tmp_path: Path) -> None:
     guest = Guest()
     fault(guest)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.protocols.ryll import session
 from ansible.module_utils.lane.protocols.ryll.keys import SCANCODES, chord
 from ansible.module_utils.lane.protocols.ryll.steps import AROUND, VERBS, Option, plan
 from ansible.module_utils.testing import patch_module_args
 from control_peer import Peer, Ryll
-from loading import load
 
 ROOT = Path(__file__).parents[2]
 H: dict[str, Any] = {"hello": {}}
+
+
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 MODULE = load("library/ryll_session.py")
@@ -27,72 +35,63 @@ FRAGMENT = load("plugins/doc_fragments/ryll_steps.py").ModuleDocFragment
 STEP: dict[str, Any] = yaml.safe_load(FRAGMENT.DOCUMENTATION)["options"]["steps"]["suboptions"]
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Runs the module and returns what it prints; what it writes to the system's log is `logged` in it."""
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **args: Any) -> dict[str, Any]:
+    """What the module prints; what it writes to the system's log goes to `logged` in it."""
     logged: list[str] = []
-    # Where tests of Ansible's own side are collected it would be true.
-    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
-    monkeypatch.setattr(AnsibleModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
-
-    def played(**args: Any) -> dict[str, Any]:
-        logged.clear()
-        with patch_module_args(args), pytest.raises(SystemExit):
-            MODULE.main()
-        return json.loads(capsys.readouterr().out) | {"logged": list(logged)}
-
-    return played
+    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)  # where tests of Ansible's own side are collected it would be true
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    with patch_module_args(args), pytest.raises(SystemExit):
+        MODULE.main()
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found | {"logged": logged}
 
 
-def test_a_session_is_played(run: Callable[..., dict[str, Any]]) -> None:
+def test_a_session_is_played(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ryll = Ryll()
     with Peer(ryll) as peer:
-        result = run(socket=peer.path, steps=[H, {"send_key": {"key": "a"}, "register": "r"}], client_name="me")
+        result = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"send_key": {"key": "a"}, "register": "r"}], client_name="me")
     assert result["changed"] is True
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "ok"]
     assert ryll.keys == [(0x1E, "press")]
 
 
-def test_a_failure_keeps_the_transcript_and_names_who(run: Callable[..., dict[str, Any]]) -> None:
+def test_a_failure_keeps_the_transcript_and_names_who(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with Peer(Ryll()) as peer:
         step = {"await": {"agent": True}, "name": "agent", "blame": "guest", "within": 0.1}
-        result = run(socket=peer.path, steps=[H, step, {"status": {}}])
+        result = run(capsys, monkeypatch, socket=peer.path, steps=[H, step, {"status": {}}])
     assert result["failed"] is True
-    assert result["msg"].startswith(
-        "guest: step 2 of 3 (agent): not within 0.1 s: the agent connected; last seen: agen"
-    )
+    assert result["msg"].startswith("guest: step 2 of 3 (agent): not within 0.1 s: the agent connected; last seen: agent not connected")
     expected = {"component": "guest", "check": "agent", "code": "ryll_unmet", "cause": "", "evidence": None}
     assert result["lane_failure"] | {"cause": ""} == expected
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "failed", "skipped"]
     assert "exception" not in result
 
 
-def test_dropped_events_become_a_warning_green_and_red(run: Callable[..., dict[str, Any]]) -> None:
+def test_dropped_events_become_a_warning_green_and_red(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ryll = Ryll()
-    ryll.on_status = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))
+    ryll.on_status = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))  # type: ignore[method-assign]
     for step in ({"status": {}}, {"await": {"size": "9x9"}, "within": 0.01}):
         with Peer(ryll) as peer:
-            result = run(socket=peer.path, steps=[H, step])
+            result = run(capsys, monkeypatch, socket=peer.path, steps=[H, step])
         assert "ryll dropped 3 events because they were not read in time" in str(result["warnings"])
 
 
-def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(run: Callable[..., dict[str, Any]]) -> None:
+def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ryll = Ryll()
     with Peer(ryll) as peer:
-        result = run(socket=peer.path, steps=[H, {"statsu": {}}])
+        result = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"statsu": {}}])
     assert result["msg"].startswith("lane: step 2 has the unknown key 'statsu'")
     assert result["lane_failure"]["code"] == "ryll_input"
     assert ryll.asked == []
 
 
-def test_check_mode_tells_and_touches_nothing(run: Callable[..., dict[str, Any]]) -> None:
+def test_check_mode_tells_and_touches_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a socket, without a directory for the picture: as on a bare machine."""
     steps = [H, {"type": {"text": "x"}, "name": "type it"}, {"screenshot": {"file": "/none/s.png"}}]
-    more = {"_ansible_check_mode": True, "transcript_file": "/none/t"}
-    result = run(socket="/none/r.sock", steps=steps, **more)
+    result = run(capsys, monkeypatch, socket="/none/r.sock", steps=steps, _ansible_check_mode=True, transcript_file="/none/t")
     assert result["changed"] is True
     assert result["would"] == ["1. hello", "2. type it (`type`)", "3. screenshot"]
-    bad = run(socket="/none/r.sock", steps=[{"status": {}}], _ansible_check_mode=True)
+    bad = run(capsys, monkeypatch, socket="/none/r.sock", steps=[{"status": {}}], _ansible_check_mode=True)
     assert bad["failed"] is True
 
 
@@ -106,8 +105,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG.keys())
 @pytest.mark.parametrize("check", [True, False])
-def test_wrong_options_are_told(args: dict, words: str, check: bool, run: Callable[..., dict[str, Any]]) -> None:
-    result = run(**{"socket": "/none/r.sock", "steps": [H], "_ansible_check_mode": check} | args)
+def test_wrong_options_are_told_in_one_sentence(
+    args: dict[str, Any], words: str, check: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(capsys, monkeypatch, **{"socket": "/none/r.sock", "steps": [H], "_ansible_check_mode": check} | args)
     assert result["failed"] is True
     assert words in result["msg"]
     assert "\n" not in result["msg"]
@@ -116,12 +117,11 @@ def test_wrong_options_are_told(args: dict, words: str, check: bool, run: Callab
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_private_text_is_in_no_result_and_no_log(good: bool, run: Callable[..., dict[str, Any]]) -> None:
+def test_a_private_text_is_in_no_result_and_no_log(good: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ryll = Ryll()
-    typed = {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True}
-    steps = [H, typed, {"type": {"text": "open"}}]
+    steps = [H, {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True}, {"type": {"text": "open"}}]
     with Peer(ryll) as peer:
-        result = run(socket=peer.path, steps=steps)
+        result = run(capsys, monkeypatch, socket=peer.path, steps=steps)
     assert result.get("failed", False) is not good
     assert len(ryll.keys) == (10 if good else 0)
     assert result["logged"]
@@ -131,9 +131,8 @@ def test_a_private_text_is_in_no_result_and_no_log(good: bool, run: Callable[...
 
 
 TYPES = {
-    "str": "str", "text": "str", "keyboard_text": "str", "int": "int", "number": "float", "bool": "bool",
-    "path": "path", "dict": "dict", "names": "list", "regions": "list", "size": "str", "region": "dict",
-    "key": "str", "keys": "list", "scancode": "int",
+    "str": "str", "text": "str", "keyboard_text": "str", "int": "int", "number": "float", "bool": "bool", "path": "path", "dict": "dict",
+    "names": "list", "regions": "list", "size": "str", "region": "dict", "key": "str", "keys": "list", "scancode": "int",
 }  # fmt: skip
 
 
@@ -173,9 +172,8 @@ def test_the_examples_can_be_played(tmp_path: Path) -> None:
     ryll.agent = True
     ryll.pixels = lambda x, y: (x & 255, 0, len(ryll.keys))
     usual = ryll.on_status
-    ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")
-    examples = MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/")
-    tasks = yaml.safe_load(examples.replace("{{ guest_password }}", "open sesame"))
+    ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")  # type: ignore[method-assign]
+    tasks = yaml.safe_load(MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame"))
     for task in tasks:
         assert task["name"]
         if "ryll_session" in task:
@@ -188,13 +186,13 @@ def test_the_examples_can_be_played(tmp_path: Path) -> None:
             assert "sesame" not in str(played)
 
 
-def test_what_comes_back_is_documented(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_what_comes_back_is_documented(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     documented = yaml.safe_load(MODULE.RETURN)
     file = tmp_path / "t.json"
     with Peer(Ryll()) as peer:
-        good = run(socket=peer.path, steps=[H])
-        bad = run(socket=peer.path, steps=[H, {"stats": {"marks": 9}}], transcript_file=str(file))
-    rehearsed = run(socket="/x", steps=[H], _ansible_check_mode=True)
+        good = run(capsys, monkeypatch, socket=peer.path, steps=[H])
+        bad = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"stats": {"marks": 9}}], transcript_file=str(file))
+    rehearsed = run(capsys, monkeypatch, socket="/x", steps=[H], _ansible_check_mode=True)
     assert rehearsed["changed"] is False
     usual = {"changed", "failed", "msg", "warnings", "invocation", "logged", "lane_failure"}
     assert set(documented) == (set(good) | set(bad) | set(rehearsed)) - usual

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import BadSteps, SessionFailed
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import HELLO, STATUS, Peer, Ryll
-from control_play import PRESS, ROOT, SUBSCRIBE, H, dancing, fail, play, ryll, seen, silent
-from lanes import lane_error
+from control_play import PRESS, ROOT, SUBSCRIBE, H, dancing, fail, play, ryll, seen, silent_after_status
 
 
 def test_pause_before_hello_just_waits() -> None:
@@ -39,8 +39,7 @@ def test_reconnect_says_hello_and_subscribes_again() -> None:
 def test_what_comes_after_the_steps_has_their_connection() -> None:
     made, found = ryll(agent=True), []
     with Peer(made) as peer:
-        end = time.monotonic() + 5
-        run(Settings(peer.path), plan([H]), then=lambda stage: found.append(stage.client.request("status", {}, end)))
+        run(Settings(peer.path), plan([H]), then=lambda stage: found.append(stage.client.request("status", {}, time.monotonic() + 5)))
         assert found[0]["agent_connected"] is True
         with pytest.raises(SessionFailed):
             run(Settings(peer.path), plan([H, {"stats": {"marks": 9}}]), then=found.append)
@@ -48,16 +47,15 @@ def test_what_comes_after_the_steps_has_their_connection() -> None:
 
 
 def test_the_session_has_a_limit() -> None:
-    failed = fail(silent, H, {"status": {}}, {"status": {}, "within": 30}, limit=0.3)
+    failed = fail(silent_after_status, H, {"status": {}}, {"status": {}, "within": 30}, limit=0.3)
     assert failed.code == "ryll_timeout" and "limit of 0.3 s ended the step" in failed.problem
     failed = fail(Ryll(), H, {"await": {"agent": True}, "blame": "guest", "within": 30}, limit=0.3)
-    assert (failed.component, failed.code) == ("guest", "ryll_unmet")
-    assert "limit of 0.3 s ended the step" in failed.problem
+    assert (failed.component, failed.code) == ("guest", "ryll_unmet") and "limit of 0.3 s ended the step" in failed.problem
     failed = fail(Ryll(), H, limit=1e-9)
     assert (failed.component, failed.code) == ("lane", "ryll_timeout") and "earlier steps used it up" in failed.problem
 
 
-@pytest.mark.parametrize("step", [{"pause": {"seconds": 3}}, {"quiet": {"event": "latency", "seconds": 3}}])
+@pytest.mark.parametrize("step", [{"pause": {"seconds": 3}}, {"quiet": {"event": "latency", "seconds": 3}}], ids=["pause", "quiet"])
 def test_a_wait_that_the_session_has_no_time_for_is_refused(step: dict[str, Any]) -> None:
     """A `quiet` that was cut short would prove nothing."""
     failed = fail(Ryll(), H, SUBSCRIBE, step | {"blame": "guest"}, limit=2)
@@ -76,8 +74,7 @@ def test_the_transcript_is_written_in_any_case(tmp_path: Path, monkeypatch: pyte
     written = json.loads(file.read_text())
     assert [entry["result"] for entry in written["transcript"]] == ["ok", "failed", "skipped"]
     assert written["transcript"] == failed.result["transcript"]
-    problem = "ryll counts 1 drawn marks, not 5"
-    assert written["transcript"][1]["seen"] == {"problem": problem, "kind": "unmet", "code": "ryll_unmet"}
+    assert written["transcript"][1]["seen"] == {"problem": "ryll counts 1 drawn marks, not 5", "kind": "unmet", "code": "ryll_unmet"}
     assert (written["component"], written["cause"]) == ("guest", failed.cause)
 
 
@@ -95,8 +92,9 @@ def test_files_that_cannot_be_written_are_the_machines_fault(tmp_path: Path) -> 
     failed = fail(Ryll(), H, {"stats": {"marks": 5}}, transcript_file=str(file))
     assert failed.code == "ryll_unmet"
     assert failed.result["notices"] == [f"the transcript could not be written to {file}: Is a directory"]
-    with lane_error("session_file_unwritten", "environment") as caught:
+    with pytest.raises(LaneError) as caught:
         play(Ryll(), H, transcript_file=str(file))
+    assert (caught.value.code, caught.value.component) == ("session_file_unwritten", "environment")
     assert [entry["result"] for entry in caught.value.result["transcript"]] == ["ok"]
     failed = fail(Ryll(), H, {"screenshot": {"file": str(file)}})
     assert (failed.code, failed.component, failed.kind) == ("session_file_unwritten", "environment", "environment")
@@ -124,8 +122,7 @@ SETTINGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_wrong_setting_is_refused_before_anything_starts(settings: dict[str, Any]) -> None:
     made = Ryll()
-    words = "/none/t.json" if "/none" in str(settings) else next(iter(settings))
-    with Peer(made) as peer, pytest.raises(BadSteps, match=words) as caught:
+    with Peer(made) as peer, pytest.raises(BadSteps, match=next(iter(settings)) if "/none" not in str(settings) else "/none/t.json") as caught:
         run(Settings(**{"socket": peer.path, **settings}), plan([H]))
     assert (caught.value.code, caught.value.component) == ("ryll_input", "lane")
     assert made.asked == []
@@ -145,22 +142,19 @@ def test_large_answers_are_cut_in_the_transcript() -> None:
     assert seen(result, 1)["text"] == "x" * 65536 + "... (100000 characters)"
     assert seen(result)["result"]["list"][-1] == "... (2000 entries)"
     assert seen(result)["result"]["dict"]["..."] == "(2000 entries)"
-    made = dancing(lambda p: {str(n): "x" * 60_000 for n in range(20)})
-    shown = seen(play(made, H, {"call": {"method": "dance", "result": {"19": "x" * 60_000}}}))
+    shown = seen(play(dancing(lambda p: {str(n): "x" * 60_000 for n in range(20)}), H, {"call": {"method": "dance", "result": {"19": "x" * 60_000}}}))
     assert re.fullmatch(r"\(120\d{4} characters\)", shown["..."])
 
 
 def test_the_page_shows_how_to_use_it_from_plain_python() -> None:
     """Its block, in a Python without site-packages, and so without Ansible."""
-    page = (ROOT / "docs/ryll_session.md").read_text()
+    page = (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8")
     found = re.search(r"## From plain Python\n.*?```python\n(.*?)```", page, re.DOTALL)
     assert found
     with Peer(Ryll()) as peer:
         code = found[1].replace("/tmp/lane/ryll.sock", peer.path)
         command = [sys.executable, "-S", "-c", code]
-        env = {"PYTHONPATH": str(ROOT / "module_utils")}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"PYTHONPATH": str(ROOT / "module_utils")})
     assert done.returncode == 0, done.stderr
-    end = "ryll: step 2 of 2 (stats): ryll counts 1 drawn marks, not 1000000"
-    assert done.stdout.splitlines() == ["1.5", str(STATUS["surfaces"]), end]
+    assert done.stdout.splitlines() == ["1.5", str(STATUS["surfaces"]), "ryll: step 2 of 2 (stats): ryll counts 1 drawn marks, not 1000000"]
     assert HELLO["protocol_version"] == "1.5"

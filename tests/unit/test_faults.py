@@ -5,46 +5,47 @@ catalogue is complete.
 from __future__ import annotations
 
 import html
+import importlib.util
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from loading import load
 
 FAULTS = Path(__file__).parents[1] / "faults"
-run = load("tests/faults/run.py")
+SPEC = importlib.util.spec_from_file_location("faults_run", FAULTS / "run.py")
+assert SPEC and SPEC.loader
+run = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = run
+SPEC.loader.exec_module(run)
+
 CAUSE = 'qemu was killed by SIGKILL; see "logs/qemu.log"'
 EXPECT = {"component": "qemu", "cause": "killed by SIGKILL", "within": 5, "noticed": 2, "code": "program_ended"}
 BLAME = {"component": "qemu", "code": "program_ended", "cause": CAUSE}
 PAGE = f"<html>run-7 <b>qemu</b> {html.escape(CAUSE)}</html>"
 PASSED = {"verdict": "pass", "checks_planned": 1, "checks": [{"name": "hello", "result": "pass"}]}
 #: What has to be in it whatever else is.
-ASKED = """
-kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing firmware-cut
-image-missing image-not-qcow2 image-changed image-empty guest-without-agent vga-none port-taken dead-http-proxy
-work-dir-full work-dir-read-only work-dir-of-somebody-else work-dir-path-too-long database-ends-at-once database-killed
-database-stopped database-grant-wrong daemon-killed proxy-exits-at-once ticket-wrong console-uuid-unknown
-token-of-another-seed certificate-expired certificate-v1 certificate-of-another-ca certificate-of-another-subject
-vv-points-at-qemu ryll-missing ryll-exits-at-once ryll-opens-no-socket ryll-silent ryll-killed-mid-check
-one-colour-screen guest-frozen firewall-denies-channel fixture-read-only stale-lane
-""".split()
-SMOKE = {"suite": "smoke", "guest": "pocket"}
+ASKED = """kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing firmware-cut image-missing image-not-qcow2
+image-changed image-empty guest-without-agent vga-none port-taken dead-http-proxy work-dir-full work-dir-read-only work-dir-of-somebody-else
+work-dir-path-too-long database-ends-at-once database-killed database-stopped database-grant-wrong daemon-killed proxy-exits-at-once ticket-wrong
+console-uuid-unknown token-of-another-seed certificate-expired certificate-v1 certificate-of-another-ca certificate-of-another-subject vv-points-at-qemu
+ryll-missing ryll-exits-at-once ryll-opens-no-socket ryll-silent ryll-killed-mid-check one-colour-screen guest-frozen firewall-denies-channel
+fixture-read-only stale-lane""".split()
 
 
-def judged(expect: dict | None = None, *, line: str = f"LANE FAIL qemu: {CAUSE}", rc: int = 2, **more: Any) -> Any:
-    """The outcome of a run that began at 100, whose first task failed at 101 and whose verdict came at 102."""
-    blame, made = more.get("blame", BLAME), checks(more.get("hello", "fail"), more.get("frames", "fail"))
-    result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame, "checks": made})
+def judged(expect: dict[str, Any] | None = None, *, line: str = f"LANE FAIL qemu: {CAUSE}", rc: int = 2, blame: Any = BLAME, **more: Any) -> Any:
+    """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after
+    two.
+    """
+    result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame, "checks": checks(more.get("hello", "fail"), more.get("frames", "fail"))})
     lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
     played = sys.modules["played"].Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))
-    fault, since = {"name": "x", "what": "x", "expect": expect or EXPECT}, more.get("since", 100.0)
-    return run.judge(fault, played, since, lambda value: value, more.get("stretch", 1.0))
+    return run.judge({"name": "x", "what": "x", "expect": expect or EXPECT}, played, more.get("since", 100.0), lambda value: value, more.get("stretch", 1.0))
 
 
 def checks(hello: str, frames: str) -> list[dict[str, str]]:
-    return [{**SMOKE, "name": name, "result": result} for name, result in (("hello", hello), ("frames", frames))]
+    return [{"suite": "smoke", "guest": "pocket", "name": name, "result": result} for name, result in (("hello", hello), ("frames", frames))]
 
 
 def test_a_run_that_was_refused_before_its_claim_needs_no_report() -> None:
@@ -61,21 +62,21 @@ def test_a_fault_that_is_caught_is_good() -> None:
     [
         ({"rc": 0, "line": "LANE PASS lane 1: 7 of 7", "result": PASSED}, "MISSED: LANE PASS lane 1: 7 of 7"),
         ({"line": "PLAY RECAP"}, "MISSED: "),
-        ({"line": f"LANE FAIL ryll: {CAUSE}", "blame": BLAME | {"component": "ryll"}}, "MISNAMED: ryll, expected qemu"),
+        ({"line": f"LANE FAIL ryll: {CAUSE}", "blame": {**BLAME, "component": "ryll"}}, "MISNAMED: ryll, expected qemu"),
         ({"blame": {**BLAME, "component": "ryll"}}, "the last line and result.json disagree"),
         ({"blame": {**BLAME, "cause": "expected a, but b"}}, "the last line and result.json disagree"),
         ({"line": "LANE FAIL qemu: a", "blame": {**BLAME, "cause": "a"}}, "WRONG CAUSE: expected 'killed by SIGKILL'"),
         ({"blame": {**BLAME, "code": None}}, "WRONG CODE: None, expected program_ended"),
         ({"page": ""}, "NO REPORT: "),
         ({"page": PAGE.replace("run-7", "run-6")}, "WRONG REPORT: report.html does not show 'run-7'"),
-        ({"page": PAGE.replace("qemu", "kemu")}, "WRONG REPORT: report.html does not show 'qemu'"),
+        ({"page": PAGE.replace("<b>qemu</b>", "").replace("qemu", "kemu")}, "WRONG REPORT: report.html does not show 'qemu'"),
         ({"page": PAGE.replace("SIGKILL", "SIGTERM")}, "WRONG REPORT: report.html does not show"),
         ({"hello": "not run", "frames": "pass"}, "PASSED WITHOUT A SESSION: frames"),
         ({"result": {}, "code": None}, "WRONG CODE"),
         ({"verdict_at": 105.5}, "LATE: 5.5 s, at most 5.0 s"),
         ({"verdict_at": 110.5, "stretch": 2.0}, "LATE: 10.5 s, at most 10.0 s"),
         ({"since": None}, "LATE: None s, at most 5.0 s"),
-        ({"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0}, "NOTICED LATE: 2.5 s, at most 2 s, however busy"),
+        ({"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0}, "NOTICED LATE: 2.5 s, at most 2 s, however busy the machine is"),
     ],
 )
 def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
@@ -88,7 +89,7 @@ def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
     ("more", "state", "good"),
     [
         ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED}, "green", True),
-        ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED | {"checks_planned": 2}}, "red, and ought to", False),
+        ({"rc": 0, "line": "LANE PASS lane 1", "result": {**PASSED, "checks_planned": 2}}, "red, and ought to be green", False),
         ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED, "verdict_at": 111.0}, "late: 11.0 s", False),
         ({}, "red, and ought to be green: LANE FAIL qemu", False),
     ],
@@ -126,8 +127,7 @@ def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs() -> 
     ],
 )
 def test_an_entry_that_would_mean_nothing_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    fault = {"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}
-    (tmp_path / "c.yml").write_text(str({"faults": [fault]}))
+    (tmp_path / "c.yml").write_text(str({"faults": [{"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}]}))
     with pytest.raises(SystemExit, match=words):
         run.catalogue(tmp_path / "c.yml")
 
@@ -142,8 +142,7 @@ def test_the_evidence_of_a_good_lane_that_is_red_is_kept(tmp_path: Path) -> None
 
     try:
         lane = SimpleNamespace(id=41, dir=tmp_path, play=play)
-        kept = [Path(runner._good_again(lane, None).rpartition(" ")[2]).name for _ in range(2)]
-        assert kept == ["not-good-1", "not-good-2"]
+        assert [Path(runner._good_again(lane, None).rpartition(" ")[2]).name for _ in range(2)] == ["not-good-1", "not-good-2"]
         assert all((tmp_path / name / "result.json").exists() for name in ("not-good-1", "not-good-2"))
     finally:
         runner.base.rmdir()

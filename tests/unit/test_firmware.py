@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import firmware
-from lanes import lane_error
 
 SIZES = {"C4": 3653632, "V4": 540672, "C2": 1966080, "V2": 131072}
 
@@ -37,7 +37,7 @@ def test_the_larger_family_is_preferred_and_the_smaller_one_taken(pairs: list[tu
         ("no code", "firmware_unreadable", "C4 cannot be read: No such file or directory"),
     ],
 )
-def test_a_pair_that_does_not_belong_together(pairs: list[tuple[str, str]], harm: str, code: str, words: str) -> None:
+def test_a_pair_that_does_not_belong_together_or_cannot_be_read_is_refused(pairs: list[tuple[str, str]], harm: str, code: str, words: str) -> None:
     given, variables = (Path(path) for path in pairs[0])
     firmware.check_code(str(given))
     if harm == "cut":
@@ -46,6 +46,7 @@ def test_a_pair_that_does_not_belong_together(pairs: list[tuple[str, str]], harm
         variables = Path(pairs[1][1])
     else:
         (variables if harm == "no vars" else given).unlink()
-    with lane_error(code, "firmware") as failed:
+    with pytest.raises(LaneError) as failed:
         firmware.check_code(str(given)) if harm == "no code" else firmware.find_pair([(str(given), str(variables))])
+    assert (failed.value.code, failed.value.component) == (code, "firmware")
     assert words in failed.value.problem

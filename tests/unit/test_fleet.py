@@ -1,4 +1,4 @@
-"""The inventories of `./lane fleet` and `./lane matrix`. Real lanes are in tests/playbooks/test_fleet.py."""
+"""`./lane fleet` and `./lane matrix`: the inventories that they write. Real lanes are in tests/playbooks/test_fleet.py."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ def test_lanes_take_numbers_and_machines_in_turn() -> None:
             }
         }
     }
-    hosts = fleet.inventory(fleet.fleet(1, 0), 0, fleet.machines([]), {})["lane"]["hosts"]
-    assert hosts["lane-0"]["ansible_connection"] == "local"
+    assert fleet.inventory(fleet.fleet(1, 0), 0, fleet.machines([]), {})["lane"]["hosts"]["lane-0"]["ansible_connection"] == "local"
 
 
 def test_a_matrix_has_a_lane_for_each_combination() -> None:
-    axes = {"kerbside": ["0.8.0", "0.7.0"], "ryll": ["0.3.0", "git+https://h.test/o/ryll@main"]}
-    axes |= {"accel": "tcg", "suites": [["input", "agent"]]}
+    axes = {"kerbside": ["0.8.0", "0.7.0"], "ryll": ["0.3.0", "git+https://h.test/o/ryll@main"], "accel": "tcg", "suites": [["input", "agent"]]}
     lanes = fleet.matrix({"axes": axes})
     assert len(lanes) == 4
-    given = {"lane_kerbside_origin": "0.7.0", "lane_ryll_origin": "git+https://h.test/o/ryll@main"}
-    given |= {"kvm_probe_policy": "never", "lane_suites": ["input", "agent"]}
-    assert lanes["kerbside-0.7.0_ryll-git-https-h.test-o-ryll-main_accel-tcg_suites-input-agent"] == given
+    assert lanes["kerbside-0.7.0_ryll-git-https-h.test-o-ryll-main_accel-tcg_suites-input-agent"] == {
+        "lane_kerbside_origin": "0.7.0",
+        "lane_ryll_origin": "git+https://h.test/o/ryll@main",
+        "kvm_probe_policy": "never",
+        "lane_suites": ["input", "agent"],
+    }
 
 
 def test_values_with_one_name_are_two_lanes() -> None:

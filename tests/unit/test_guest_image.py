@@ -1,4 +1,4 @@
-"""Uncalibrated Sextant's image out of a source distribution; the package index is a directory that pip looks into."""
+"""The image of Uncalibrated Sextant out of a source distribution, with a package index of the tests: a directory that pip looks into."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import guest_image
-from lanes import lane_error
 
 IMAGE = b"QFI\xfb" + bytes(1000)
 MEMBER = "tests/fixtures/s.qcow2"
@@ -24,7 +24,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     files = {
         "PKG-INFO": b"Metadata-Version: 2.1\nName: sextant-kit\nVersion: 1.2\n",
-        "pyproject.toml": b'[build-system]\nrequires = ["no-such-tool"]\nbuild-backend = "setuptools.build_meta"\n',
+        "pyproject.toml": b'[build-system]\nrequires = ["no-such-build-tool"]\nbuild-backend = "setuptools.build_meta"\n',
         "setup.py": SETUP.encode(),
         MEMBER: IMAGE,
     }
@@ -59,20 +59,16 @@ def test_the_image_is_fetched_once_and_made_good_again(index: Path, tmp_path: Pa
 
 
 def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path: Path) -> None:
-    given = {"name": "p", "image": "p.qcow2", "sha256": None}
-    assert guest_image.ensure(given, "/fixtures", str(tmp_path)) == Path("/fixtures/p.qcow2")
+    assert guest_image.ensure({"name": "p", "image": "p.qcow2", "sha256": None}, "/fixtures", str(tmp_path)) == Path("/fixtures/p.qcow2")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [
-        ({"sha256": "0" * 64}, "wrong_hash"),
-        ({"member": "no/such.qcow2"}, "guest_image_missing"),
-        ({"version": "9.9"}, "no_such_version"),
-    ],
+    [({"sha256": "0" * 64}, "wrong_hash"), ({"member": "no/such.qcow2"}, "guest_image_missing"), ({"version": "9.9"}, "no_such_version")],
 )
 def test_what_is_not_as_pinned_is_refused(index: Path, tmp_path: Path, changes: dict[str, str], code: str) -> None:
-    with lane_error(code, "environment"):
+    with pytest.raises(LaneError) as caught:
         guest_image.ensure(guest(index, **changes), "/fixtures", str(tmp_path / "cache"))
+    assert (caught.value.code, caught.value.component) == (code, "environment")
     assert not list((tmp_path / "cache").glob("images/sextant*"))

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import guests
-from lanes import lane_error
 
 IMAGE = b"QFI\xfb" + bytes(100)
 ENTRY = {"image": "g.qcow2", "sha256": hashlib.sha256(IMAGE).hexdigest(), "banner": "the guest is up", "agent": False}
-CATALOGUE = yaml.safe_load((Path(__file__).parents[2] / "fixtures/guests.yml").read_text())["guests"]
+CATALOGUE = yaml.safe_load((Path(__file__).parents[2] / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
 
 
 def test_our_guests_have_good_entries() -> None:
-    agents = {name: guests.entry(CATALOGUE, name)["agent"] for name in CATALOGUE}
-    assert agents == {"pocket": True, "uncalibrated": False}
+    assert {name: guests.entry(CATALOGUE, name)["agent"] for name in CATALOGUE} == {"pocket": True, "uncalibrated": False}
 
 
 @pytest.mark.parametrize(
@@ -34,8 +33,9 @@ def test_our_guests_have_good_entries() -> None:
     ],
 )
 def test_an_entry_that_cannot_be_used(changes: dict[str, object], name: str, code: str, words: str) -> None:
-    with lane_error(code, "environment", match=words):
+    with pytest.raises(LaneError, match=words) as caught:
         guests.entry({"g": {**ENTRY, **changes}, "a": ENTRY}, name)
+    assert (caught.value.code, caught.value.component) == (code, "environment")
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,9 @@ def test_the_image_is_the_one_that_the_entry_records(tmp_path: Path, data: bytes
         assert guests.check_image(guest, path) == ENTRY["sha256"]
         assert guests.check_image({**guest, "sha256": None}, path) == ENTRY["sha256"]
         return
-    with lane_error(code, "environment"):
+    with pytest.raises(LaneError) as caught:
         guests.check_image(guest, path)
+    assert (caught.value.code, caught.value.component) == (code, "environment")
 
 
 def test_the_variable_store_is_a_private_copy(tmp_path: Path) -> None:
@@ -65,5 +66,6 @@ def test_the_variable_store_is_a_private_copy(tmp_path: Path) -> None:
     guests.private_vars(str(tmp_path / "vars"), str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_bytes() == b"pristine"
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
-    with lane_error("firmware_vars_unreadable", "firmware", match="/no/such"):
+    with pytest.raises(LaneError, match="/no/such") as caught:
         guests.private_vars("/no/such", str(tmp_path / "copy"))
+    assert (caught.value.code, caught.value.component) == ("firmware_vars_unreadable", "firmware")

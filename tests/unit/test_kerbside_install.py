@@ -1,4 +1,4 @@
-"""kerbside's environment and proxy: made once for each content, remade when damaged, never in the user's checkout."""
+"""kerbside's environment and its proxy: made once for each content, made again when it is damaged, and never in the user's checkout."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import kerbside, origin, program, python_env
 from ansible.module_utils.lane.prepare.source import Place
-from lanes import lane_error
 
 PROJECT = """
 [build-system]
@@ -20,7 +20,7 @@ requires = []
 build-backend = "backend"
 backend-path = ["."]
 """
-#: A small build backend, so that no test needs a registry. It leaves files behind as setuptools does; it makes a wheel.
+#: A build backend of a page, so that no test needs a registry: it leaves things behind as setuptools does, and writes one wheel of all modules.
 BACKEND = """
 import pathlib, zipfile
 VERSION = open("VERSION").read().strip()
@@ -60,13 +60,18 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout of a tiny kerbside, and no package index."""
     folder = tmp_path / "src"
     (folder / "kerbside").mkdir(parents=True)
-    files = {"pyproject.toml": PROJECT, "backend.py": BACKEND, "VERSION": "1.0", ".gitignore": "build/\n_version.py\n"}
-    files |= {"kerbside/a.py": "", "kerbside/b.py": ""}
+    files = {
+        "pyproject.toml": PROJECT,
+        "backend.py": BACKEND,
+        "VERSION": "1.0",
+        ".gitignore": "build/\n_version.py\n",
+        "kerbside/a.py": "",
+        "kerbside/b.py": "",
+    }
     for name, text in files.items():
         (folder / name).write_text(text)
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull, "PIP_ROOT": "/nowhere"}
-    for name, value in {**settings, "PIP_DRY_RUN": "1"}.items():
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull, "PIP_ROOT": "/nowhere", "PIP_DRY_RUN": "1"}.items():
         monkeypatch.setenv(name, value)
     return folder
 
@@ -85,9 +90,14 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
     assert first.facts["versions"]["kerbside"] == "1.0"
     assert "mysqlclient" not in first.facts["versions"]
     assert subprocess.run([first.facts["proxy"]], capture_output=True, text=True, check=True).stdout == "usage\n"
-    known = {"kind": "file", "source": proxy, "version": "", "commit": None, "dirty": None}
-    digest = hashlib.sha256(Path(proxy).read_bytes()).hexdigest()
-    assert first.origins["proxy"] == known | {"sha256": digest}
+    assert first.origins["proxy"] == {
+        "kind": "file",
+        "source": proxy,
+        "version": "",
+        "commit": None,
+        "dirty": None,
+        "sha256": hashlib.sha256(Path(proxy).read_bytes()).hexdigest(),
+    }
     assert {path: path.stat().st_mtime_ns for path in checkout.rglob("*") if ".git" not in path.parts} == before
     again = install(place, checkout, proxy)
     assert again.cached
@@ -99,8 +109,7 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
     assert not second.cached
     assert second.origins["kerbside"]["sha256"] != first.origins["kerbside"]["sha256"]
     assert subprocess.run([second.facts["python"], "-c", "import kerbside.a"], check=True)
-    imports = [second.facts["python"], "-c", "import kerbside.b"]
-    assert subprocess.run(imports, stderr=subprocess.DEVNULL).returncode == 1
+    assert subprocess.run([second.facts["python"], "-c", "import kerbside.b"], stderr=subprocess.DEVNULL).returncode == 1
 
     module = next(Path(second.facts["bin"]).parent.rglob("kerbside/a.py"))
     module.unlink()  # a package of the cached environment loses a file: it is made anew
@@ -113,12 +122,11 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
 
 
 @pytest.mark.slow
-def test_a_wheel_is_known_by_its_bytes(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
+def test_a_wheel_is_known_by_its_bytes_and_a_given_proxy_is_named(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
     subprocess.run(["python3", "-c", "import backend; backend.build_wheel('..')"], cwd=checkout, check=True)
     [wheel] = tmp_path.glob("*.whl")
     first = install(place, wheel, proxy_bin=proxy)
-    assert first.facts["proxy"] == proxy
-    assert [first.origins[name]["kind"] for name in ("proxy", "kerbside")] == ["environment", "file"]
+    assert (first.facts["proxy"], first.origins["proxy"]["kind"], first.origins["kerbside"]["kind"]) == (proxy, "environment", "file")
     assert first.origins["proxy"]["source"] == f"KERBSIDE_PROXY_BIN={proxy}"
     assert install(place, wheel, proxy_bin=proxy).cached
     with zipfile.ZipFile(wheel, "a") as archive:
@@ -135,12 +143,11 @@ def test_a_wheel_is_known_by_its_bytes(place: Place, checkout: Path, tmp_path: P
         ("backend.py", BACKEND.replace("mysqlclient==2.3.0", "not-to-be-had==1"), "no_such_version", "kerbside"),
     ],
 )
-def test_a_package_that_does_not_build(
-    place: Place, checkout: Path, proxy: str, file: str, text: str, code: str, component: str
-) -> None:
+def test_a_package_that_does_not_build_is_the_products_fault(place: Place, checkout: Path, proxy: str, file: str, text: str, code: str, component: str) -> None:
     (checkout / file).write_text(text)
-    with lane_error(code, component):
+    with pytest.raises(LaneError) as caught:
         install(place, checkout, proxy)
+    assert (caught.value.code, caught.value.component) == (code, component)
     assert not list(Path(place.cache_dir, "venvs").glob("[!.]*"))
 
 
@@ -148,8 +155,7 @@ def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path
     def home(text: str, without: tuple[str, ...] = ()) -> Path:
         named = origin.parse(origin.KERBSIDE, text, "/")
         assert named
-        chosen = kerbside.resolve(origin.KERBSIDE, named, place, python_env.belongs)
-        return python_env.Environment(chosen, without).home(place.cache_dir)
+        return python_env.Environment(kerbside.resolve(origin.KERBSIDE, named, place, python_env.belongs), without).home(place.cache_dir)
 
     assert len({home("0.8.0"), home("0.8.1"), home("0.8.0", ("x",)), home(str(checkout))}) == 4
     assert home("kerbside==0.8.0") == home("0.8.0")
@@ -157,8 +163,7 @@ def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path
 
 def test_what_cargo_has_to_build(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
     def builds(git: bool = True, **origins: str) -> bool:
-        usual = {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/"}
-        return kerbside.builds(place, usual | origins, git)
+        return kerbside.builds(place, {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/", **origins}, git)
 
     assert not builds()
     assert not builds(kerbside=str(checkout))  # it has no proxy in it

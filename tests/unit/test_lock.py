@@ -12,9 +12,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.lane.core import lock, private_dir
 from ansible.module_utils.lane.core.errors import LaneError
-from lanes import lane_error
 
-PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
@@ -30,8 +28,9 @@ BUSY = LaneError("lane_busy", "lane", "busy")
 
 def test_another_process_has_to_wait_until_the_holder_ends_however_that_is(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(command, env={"PYTHONPATH": f"{ROOT}/module_utils"}, text=True, **PIPES) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], env={"PYTHONPATH": str(ROOT / "module_utils")}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         with pytest.raises(LaneError, match="busy"), lock.held(path, 0.1, BUSY):
             pytest.fail("held twice")
@@ -65,7 +64,7 @@ def places(monkeypatch: pytest.MonkeyPatch, home: Path, runtime: Path | None) ->
     monkeypatch.setenv("HOME", "/nowhere")
 
 
-def test_the_directory_is_private_whatever_the_environment_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_is_private_and_does_not_depend_on_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places(monkeypatch, tmp_path, tmp_path / "runtime")
     found = lock.folder()
     assert found == tmp_path / ".cache/kerbside-lane-locks"
@@ -87,15 +86,15 @@ def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path: Path, mon
     foreign, mine = tmp_path / "foreign", tmp_path / "mine"
     for folder in (foreign, mine, tmp_path / "link/.cache"):
         folder.mkdir(parents=True)
-    candidates = [(tmp_path, name) for name in ("foreign", "link.locks", "mine")]
-    monkeypatch.setattr(lock, "_candidates", lambda: iter(candidates))
+    monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "foreign"), (tmp_path, "link.locks"), (tmp_path, "mine")]))
     (tmp_path / "link.locks").symlink_to(mine)
     if os.getuid() == 0:
         os.chown(foreign, 12345, 12345)
         assert lock.folder() == mine
         monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "foreign"), (tmp_path, "link.locks")]))
-        with lane_error("no_lock_directory", "environment") as caught:
+        with pytest.raises(LaneError) as caught:
             lock.folder()
+        assert (caught.value.code, caught.value.component) == ("no_lock_directory", "environment")
         assert "uid 12345" in str(caught.value)
     else:
         monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "link.locks"), (tmp_path, "mine")]))

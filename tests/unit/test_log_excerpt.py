@@ -31,8 +31,7 @@ Caused by:
     0: opening TLS key file /k
     1: Permission denied (os error 13)
 """
-FAILED = "it failed: once\nit failed: again\n  it failed: in code\n"
-FAILED += "2026-11-25 18:41:08 0 [Note] it failed: a note\nthe end\n"
+FAILED = "it failed: once\nit failed: again\n  it failed: in code\n2026-11-25 18:41:08 0 [Note] it failed: a note\nthe end\n"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,7 @@ FAILED += "2026-11-25 18:41:08 0 [Note] it failed: a note\nthe end\n"
             "Can't start server: can't create PID file: Too many open files",
         ),
         (RUST, "Error: loading TLS cert /p ... 1: Permission denied (os error 13)"),
-        ('{"ts": "2026-11-25T03:18Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}', "k: it failed"),
+        ('{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}', "k: it failed"),
         (f"2026-11-25 18:41:08 0 [ERROR] broken\n{FAILED}", "broken ... it failed: again"),
         (f"it failed: first\n2026-11-25 18:41:08 0 [ERROR] broken\n{FAILED}", "broken ... it failed: again"),
         ("/tmp/l/processes/ryll.status: 1: /r/ryll: Exec format error\n", "/r/ryll: Exec format error"),
@@ -65,6 +64,15 @@ def test_they_fit_into_a_sentence() -> None:
 
 
 def test_a_line_of_kerbside_is_shown_with_what_its_fields_say() -> None:
-    line = {"logger_name": "a.b", "ts": "T", "level": "INFO", "pid": 1, "message": "API request parsed"}
-    line |= {"stack_trace": None, "method": "POST", "path": "/x", "uuid": None}
+    line = {
+        "logger_name": "a.b",
+        "ts": "T",
+        "level": "INFO",
+        "pid": 1,
+        "message": "API request parsed",
+        "stack_trace": None,
+        "method": "POST",
+        "path": "/x",
+        "uuid": None,
+    }
     assert log_excerpt.readable(json.dumps(line)) == "T INFO a.b: API request parsed method=POST path=/x"

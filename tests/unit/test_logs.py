@@ -52,10 +52,10 @@ def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
         "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting\n"
     )
     (tmp_path / "ryll.log").write_bytes(b"2026-11-24T03:55:58.200000Z  INFO \xff\n")
-    hello = {"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}
-    (tmp_path / "smoke.json").write_text(json.dumps({"command_id": "1", "transcript": [hello, SKIPPED]}))
-    task = {"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}
-    (tmp_path / "tasks.json").write_text(json.dumps([task]))
+    (tmp_path / "smoke.json").write_text(
+        json.dumps({"command_id": "1", "transcript": [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}, SKIPPED]})
+    )
+    (tmp_path / "tasks.json").write_text(json.dumps([{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}]))
     found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in logs.of_folder(tmp_path)]
     assert found == [
         ("ansible", 0.0, "tls : Make: begins"),
@@ -94,17 +94,19 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -
         for _ in range(2):
             local_http.get("127.0.0.1", port, "/", 5)
     assert len(set(ids)) == 2
-    form = '{"logger_name": "k", "ts": "2026-11-24T03:55:58.1Z", "level": "INFO", "message": "m", "request-id": "%s"}\n'
+    form = '{"logger_name": "k", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "m", "request-id": "%s"}\n'
     (tmp_path / "api.log").write_text(form % ids[0] + form % "another")
     (tmp_path / "ryll_direct.log").write_text("2026-11-24T03:55:58.200000Z  INFO ryll\n")
-    found = [(entry.part, entry.group) for entry in logs.of_folder(tmp_path)]
-    assert found == [("api", "api (lane)"), ("api", "api"), ("ryll_direct", "ryll_direct (lane)")]
+    assert [(entry.part, entry.group) for entry in logs.of_folder(tmp_path)] == [
+        ("api", "api (lane)"),
+        ("api", "api"),
+        ("ryll_direct", "ryll_direct (lane)"),
+    ]
 
 
 def test_each_line_names_its_place(tmp_path: Path) -> None:
     (tmp_path / "ryll.log").write_text("one\r\n\nthree\n")
-    found = [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")]
-    assert found == [("one", "ryll.log:1"), ("three", "ryll.log:3")]
+    assert [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")] == [("one", "ryll.log:1"), ("three", "ryll.log:3")]
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])

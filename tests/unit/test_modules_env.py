@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_pins_are_those_of_requirements_txt_for_what_modules_import() -> None:
-    pins = modules_env.pinned((ROOT / "requirements.txt").read_text())
+    pins = modules_env.pinned((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     names = [line.split("==")[0] for line in pins.splitlines() if not line.startswith(" ")]
     assert tuple(names) == modules_env.PACKAGES
     assert all("--hash=sha256:" in entry for entry in pins.split("\n\n") if entry.strip())

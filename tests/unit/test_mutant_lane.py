@@ -1,4 +1,4 @@
-"""How mutants are judged on a lane that stays up (tools/mutants.py), with a program for tests/mutation/judge.py."""
+"""How mutants are judged on a lane that stays up (tools/mutants.py), with a program in the place of tests/mutation/judge.py."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from tools import ROOT, mutants
 from tools.mutants import Lane, Outcome
 from tools.mutation import Mutant
 
-ENTRY = {
-    "suite": "session",
-    "name": "audit",
-    "result": "fail",
-    "detail": {"component": "kerbside", "code": "audit_wrong", "cause": "why"},
-}
+ENTRY = {"suite": "session", "name": "audit", "result": "fail", "detail": {"component": "kerbside", "code": "audit_wrong", "cause": "why"}}
 #: Says what it is told in the file beside it, and notes what it was asked and what the package held.
 JUDGE = """
 import pathlib, sys
@@ -43,8 +38,7 @@ def of_python(lane, asked):
         os.kill(os.getpid(), int(sys.argv[1]))
         yield
 mutants.of_python = of_python
-judge = SimpleNamespace(forward=[])
-mutants.main(SimpleNamespace(judge=judge, proxy=None, ryll=None, lane_id=57, names=["suites"], json=None))
+mutants.main(SimpleNamespace(judge=SimpleNamespace(forward=[]), proxy=None, ryll=None, lane_id=57, names=["suites"], json=None))
 """
 
 
@@ -65,11 +59,7 @@ def judged(lane: Lane, said: str) -> Outcome:
 
 @pytest.mark.parametrize(
     ("said", "verdict", "component", "check"),
-    [
-        ("null", "pass", "", ""),
-        (json.dumps(ENTRY), "fail", "kerbside", "session: audit"),
-        ("broken", "error", "lane", ""),
-    ],
+    [("null", "pass", "", ""), (json.dumps(ENTRY), "fail", "kerbside", "session: audit"), ("broken", "error", "lane", "")],
 )
 def test_the_first_red_check_decides(lane: Lane, said: str, verdict: str, component: str, check: str) -> None:
     outcome = judged(lane, said)
@@ -107,8 +97,6 @@ def test_the_lane_is_taken_down_whatever_happens(lane: Lane, monkeypatch: pytest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_lane_that_stays_up_is_taken_down_when_the_command_is_stopped(number: signal.Signals) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", STOPPED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split()) == (128 + number, ["up", "down"]), done.stderr
     assert "Traceback" not in done.stderr

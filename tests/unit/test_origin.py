@@ -9,24 +9,23 @@ import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import origin, source
-from lanes import lane_error
+from ansible.module_utils.lane.prepare.origin import ARCHIVE, CHECKOUT, CRATES, FILE, GIT, IMAGE, INDEX, KERBSIDE, PROXY, REQUIREMENT, RYLL
 from test_tree import git
-
-ARCHIVE, CHECKOUT, CRATES, FILE, GIT = origin.ARCHIVE, origin.CHECKOUT, origin.CRATES, origin.FILE, origin.GIT
-INDEX, REQUIREMENT, IMAGE = origin.INDEX, origin.REQUIREMENT, origin.IMAGE
-KERBSIDE, PROXY, RYLL = origin.KERBSIDE, origin.PROXY, origin.RYLL
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     """A directory with a checkout of kerbside and files beside it."""
-    packages = (
+    for name in (
         "src/pyproject.toml",
         "src/rust/kerbside-proxy/Cargo.toml",
+        "kerbside-1.whl",
+        "ryll",
         "kerbside/pyproject.toml",
         "own/pyproject.toml",
-    )
-    for name in (*packages, "kerbside-1.whl", "ryll", "0.8.0", "x"):
+        "0.8.0",
+        "x",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
@@ -60,8 +59,7 @@ def here(tmp_path: Path) -> Path:
     ],
 )
 def test_each_form(here: Path, product: origin.Product, text: str, kind: str, source: str, ref: str) -> None:
-    found = origin.Origin(kind, source.format(here=here), ref)
-    assert origin.parse(product, text.format(here=here), str(here)) == found
+    assert origin.parse(product, text.format(here=here), str(here)) == origin.Origin(kind, source.format(here=here), ref)
 
 
 def test_nothing_named_is_no_origin_and_home_is_known(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +86,9 @@ def test_nothing_named_is_no_origin_and_home_is_known(here: Path, monkeypatch: p
     ],
 )
 def test_what_cannot_be_used(here: Path, product: origin.Product, text: str, code: str) -> None:
-    with lane_error(code, "environment") as caught:
+    with pytest.raises(LaneError) as caught:
         origin.parse(product, text, str(here))
+    assert (caught.value.code, caught.value.component) == (code, "environment")
     assert product.variable in caught.value.problem
 
 
@@ -105,8 +104,9 @@ def test_what_cannot_be_used(here: Path, product: origin.Product, text: str, cod
     ],
 )
 def test_credentials_are_refused_and_not_shown(text: str) -> None:
-    with lane_error("origin_has_credentials") as caught:
+    with pytest.raises(LaneError) as caught:
         origin.parse(KERBSIDE, text, "/")
+    assert caught.value.code == "origin_has_credentials"
     assert "hu" not in str(caught.value)
 
 
@@ -119,11 +119,9 @@ def test_a_checkout_brings_its_proxy(here: Path) -> None:
 
 
 def test_inputs_of_roles(here: Path) -> None:
-    good = {"kerbside_origin": "src", "kerbside_proxy_origin": ""}
-    good |= {"ryll_build_origin": "0.3.0", "kerbside_caller_dir": str(here)}
+    good = {"kerbside_origin": "src", "kerbside_proxy_origin": "", "ryll_build_origin": "0.3.0", "kerbside_caller_dir": str(here)}
     origin.check(good)
-    bad = {"ryll_build_origin": "", "kerbside_proxy_origin": "gone/x", "sextant_vm_image_origin": "gone"}
-    for name, wrong in bad.items():
+    for name, wrong in (("ryll_build_origin", ""), ("kerbside_proxy_origin", "gone/x"), ("sextant_vm_image_origin", "gone")):
         with pytest.raises(LaneError):
             origin.check({**good, name: wrong})
 
@@ -153,8 +151,9 @@ def test_the_image_of_sextant_comes_from_where_it_is_named_or_with_kerbside(here
         assert (found[0].read_bytes(), found[1]["kind"]) == (b"one", "git")
     git(checkout, "rm", "-q", "--cached", "tests/fixtures/uncalibrated-sextant.qcow2")
     git(checkout, "commit", "-q", "-m", "second")
-    with lane_error("origin_unusable"):
+    with pytest.raises(LaneError) as caught:
         source.image(place, origin.Origin(GIT, str(checkout), "main"), None)
+    assert caught.value.code == "origin_unusable"
     assert source.image(place, None, origin.Origin(GIT, str(checkout), "main")) is None
 
 

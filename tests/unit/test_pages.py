@@ -1,4 +1,4 @@
-"""What the pages name is there (their commands: tests/playbooks/test_commands.py; their tables: test_lint.py)."""
+"""What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. Their commands are tests/playbooks/test_commands.py's, their tables test_lint.py's."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
-FOLDERS = (
-    r"docs|tests|playbooks|roles|library|module_utils|plugins|inventory|fixtures|meta|tasks|defaults|\.(?:github|ci)"
-)
+PAGES = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
+FOLDERS = "docs|tests|playbooks|roles|library|module_utils|plugins|inventory|fixtures|meta|tasks|defaults|\\.github|\\.ci"
 NAMED = re.compile(rf"(?<![\w./<>~-])((?:{FOLDERS})/[\w./-]*[\w/])|\]\(([^)#:]+)\)")
 #: What a user or a role brings, and pages of qemu and ryll.
 NOT_OURS = {
     *("fixtures/uncalibrated.qcow2", "meta/argument_specs.yml", "defaults/main.yml", "tasks/main.yml"),
-    *("docs/interop/qmp-spec", "docs/interop/qcow2.txt", "docs/control-socket-protocol.md"),
-    "tests/fixtures/uncalibrated-sextant.qcow2",
+    *("docs/interop/qmp-spec", "docs/interop/qcow2.txt", "docs/control-socket-protocol.md", "tests/fixtures/uncalibrated-sextant.qcow2"),
 }
 
 
@@ -29,32 +26,30 @@ FOREIGN = {"group_vars", "github.sha", "kerbside_lane.SUITE.GUEST"}
 SUFFIXES = (".py", ".yml", ".zig", ".txt", ".j2", ".toml", ".cfg")
 SOURCES = [
     path
-    for top in "library module_utils plugins roles playbooks tools fixtures inventory tests .github".split()
+    for top in ("library", "module_utils", "plugins", "roles", "playbooks", "tools", "fixtures", "inventory", "tests", ".github")
     for path in sorted((ROOT / top).rglob("*"))
     if path.suffix in SUFFIXES and path.is_file() and path != Path(__file__)
 ]
-SOURCE = "\n".join(path.read_text() for path in [*SOURCES, ROOT / "ansible.cfg"])
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in [*SOURCES, ROOT / "ansible.cfg"])
 FILES = {path.name for path in [*SOURCES, *ROOT.iterdir()]}
 
 
 def unknown(text: str) -> list[str]:
     """The identifiers of a page that are neither in the source nor names of files or of something in a module."""
-    unknown = set(IDENTIFIER.findall(text)) - FILES - FOREIGN
-    return sorted(name for name in unknown if name not in SOURCE and not defined(name))
+    return sorted(name for name in set(IDENTIFIER.findall(text)) - FILES - FOREIGN if name not in SOURCE and not defined(name))
 
 
 def defined(name: str) -> bool:
     """Whether it is MODULE.NAME, of a module here."""
     stem, _, attribute = name.partition(".")
-    texts = [path.read_text() for path in SOURCES if path.name == f"{stem}.py"]
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES if path.name == f"{stem}.py"]
     return any(re.search(rf"^(?:def |class |){attribute}\b", text, re.MULTILINE) for text in texts)
 
 
 def missing(text: str, folder: Path) -> list[str]:
     """The files that a page names and the tree has not; names with a placeholder in them are not looked at."""
     named = {found[1] or found[2] for found in NAMED.finditer(text)} - NOT_OURS
-    named = [name for name in named if not re.search(r"test_X|/X|NAME", name)]
-    return sorted(name for name in named if not (ROOT / name).exists() and not (folder / name).exists())
+    return sorted(name for name in named if not re.search(r"test_X|/X|NAME", name) and not (ROOT / name).exists() and not (folder / name).exists())
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -62,10 +57,7 @@ def test_what_a_page_names_is_there(name: str) -> None:
     assert missing(PAGES[name], (ROOT / name).parent) == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["see docs/nowhere.md.", "`tests/unit/test_nothing.py`", "![a picture](nowhere.png)", "    roles/nobody/ ..."],
-)
+@pytest.mark.parametrize("text", ["see docs/nowhere.md.", "`tests/unit/test_nothing.py`", "![a picture](nowhere.png)", "    roles/nobody/ ..."])
 def test_what_is_not_there_is_seen(text: str) -> None:
     assert len(missing(text, ROOT / "docs")) == 1
 
@@ -83,8 +75,7 @@ def test_a_name_that_the_code_has_not_is_seen(name: str) -> None:
 def test_every_page_can_be_found_from_another() -> None:
     for name in PAGES:
         if name.startswith("docs/"):
-            others = [text for other, text in PAGES.items() if other != name]
-            assert any(Path(name).name in text for text in others), f"nothing leads to {name}"
+            assert any(Path(name).name in text for other, text in PAGES.items() if other != name), f"nothing leads to {name}"
 
 
 def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
@@ -92,13 +83,12 @@ def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
     assert block
     job = yaml.safe_load(block[0])["jobs"]["spice"]
     file = job["uses"].split("@")[0].removeprefix("OWNER/LANE/")
-    called = yaml.safe_load((ROOT / file).read_text())
+    called = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     assert set(job["with"]) <= set(called[True]["workflow_call"]["inputs"])  # YAML takes `on` for true
     assert job["permissions"] == called["permissions"]
 
 
 def test_the_playbooks_own_variables_are_told() -> None:
     for playbook, page in (("refresh_sextant", "docs/refresh.md"), ("rebuild_guest", "docs/guests.md")):
-        given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text())[0]["vars"]
-        public = {name for name in given if not name.startswith("__")}
-        assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == public
+        given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))[0]["vars"]
+        assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == {name for name in given if not name.startswith("__")}

@@ -1,7 +1,7 @@
 """Boots the built-in guest under qemu (TCG) and talks to it: QMP on one side, the agent's protocol on the other.
 
-For the agent's protocol the port's other end is a plain socket here instead of a SPICE server, so that a test can send
-what no client would. Layouts: spice-protocol's vd_agent.h; docs/guests.md has the numbers used here.
+For the agent's protocol the port's other end is a plain socket here instead of a SPICE server, so that a test can send what no
+client would. Layouts: spice-protocol's vd_agent.h; docs/guests.md has the numbers used here.
 """
 
 from __future__ import annotations
@@ -39,14 +39,8 @@ def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
 
 
 MODERN = ("-device", "virtio-serial-pci,disable-legacy=on", "-chardev", "spicevmc,id=vdagent,name=vdagent", *PORT)
-NO_PORT = "agent: the virtio-serial device has no port com.redhat.spice.0, so no agent"
-NO_LEGACY = "agent: FAILED, the virtio-serial device has no legacy interface; give it disable-legacy=off"
-PORT_2 = "agent: FAILED, com.redhat.spice.0 is port 2, expected port 1; put it first"
-NOT_READY = "pocket-sextant 1.0: not ready, there is no screen"
-BRIDGE = ("-device", "pcie-root-port,id=bridge", "-device", "virtio-serial-pci,bus=bridge,disable-legacy=off")
-BEHIND_A_BRIDGE = (*BRIDGE, *AGENT[2:])
-OTHER = ("-chardev", "null,id=other", "-device", "virtserialport,chardev=other,name=other")
-AFTER_ANOTHER = (*AGENT[:2], *OTHER, *AGENT[2:])
+BEHIND_A_BRIDGE = ("-device", "pcie-root-port,id=bridge", "-device", "virtio-serial-pci,bus=bridge,disable-legacy=off", *AGENT[2:])
+AFTER_ANOTHER = (*AGENT[:2], "-chardev", "null,id=other", "-device", "virtserialport,chardev=other,name=other", *AGENT[2:])
 READY, SHOWN, OPEN = GUEST["banner"], "screen: 1280x800", "agent: port open"
 
 
@@ -54,14 +48,18 @@ READY, SHOWN, OPEN = GUEST["banner"], "screen: 1280x800", "agent: port open"
     ("options", "account"),
     [
         pytest.param((*SCREEN,), [SHOWN, "agent: no virtio-serial device, so no agent", READY], id="no-device"),
-        pytest.param((*SCREEN, *AGENT[:2]), [SHOWN, NO_PORT, READY], id="no-port"),
-        pytest.param((*SCREEN, *MODERN), [SHOWN, NO_LEGACY, READY], id="modern-device"),
-        pytest.param((*SCREEN, *AFTER_ANOTHER), [SHOWN, PORT_2, READY], id="second-port"),
+        pytest.param((*SCREEN, *AGENT[:2]), [SHOWN, "agent: the virtio-serial device has no port com.redhat.spice.0, so no agent", READY], id="no-port"),
+        pytest.param(
+            (*SCREEN, *MODERN),
+            [SHOWN, "agent: FAILED, the virtio-serial device has no legacy interface; give it disable-legacy=off", READY],
+            id="modern-device",
+        ),
+        pytest.param((*SCREEN, *AFTER_ANOTHER), [SHOWN, "agent: FAILED, com.redhat.spice.0 is port 2, expected port 1; put it first", READY], id="second-port"),
         pytest.param((*SCREEN, *BEHIND_A_BRIDGE), [SHOWN, OPEN, READY], id="behind-a-bridge"),
-        pytest.param(("-vga", "none", *AGENT), ["screen: FAILED, NoGraphics", OPEN, NOT_READY], id="no-screen"),
+        pytest.param(("-vga", "none", *AGENT), ["screen: FAILED, NoGraphics", OPEN, "pocket-sextant 1.0: not ready, there is no screen"], id="no-screen"),
     ],
 )
-def test_what_is_missing_is_said(machine: Callable[..., Machine], options: Sequence[str], account: list[str]) -> None:
+def test_what_is_missing_is_said_on_the_serial_port(machine: Callable[..., Machine], options: Sequence[str], account: list[str]) -> None:
     booted = machine(*options)
     assert booted.account() == account
     if "-chardev" in options:
@@ -138,10 +136,9 @@ class Client:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One machine for the tests below; each leaves it with port open, 1280x800, night, watch stopped, nothing typed."""
+    """One machine for the tests below; each leaves it with its port open, 1280x800, night, watch stopped, nothing typed."""
     folder = tmp_path_factory.mktemp("pocket")
-    socket_ = f"socket,id=vdagent,path={folder}/agent,server=on,wait=off"
-    one = Machine(folder, *SCREEN, *AGENT[:2], "-chardev", socket_, *PORT)
+    one = Machine(folder, *SCREEN, *AGENT[:2], "-chardev", f"socket,id=vdagent,path={folder}/agent,server=on,wait=off", *PORT)
     try:
         one.boot()
         assert one.account() == [SHOWN, OPEN, READY]
@@ -215,13 +212,10 @@ def test_chunks_from_the_server_may_stand_between_those_of_a_message(client: Cli
     assert client.receive() == (REQUEST, SELECTION + TEXT)
 
 
-DROP = "; it is dropped"
-
-
 @pytest.mark.parametrize(
     ("message", "line"),
     [
-        (Client.message(GRAB, SELECTION + TEXT, protocol=9), f"agent: a message of protocol 9 came, expected 1{DROP}"),
+        (Client.message(GRAB, SELECTION + TEXT, protocol=9), "agent: a message of protocol 9 came, expected 1; it is dropped"),
         (Client.message(99, b"what"), "agent: message of type 99 ignored"),
         (Client.message(ANNOUNCE, bytes(4)), "agent: ANNOUNCE_CAPABILITIES with 4 bytes is too short; it is dropped"),
         (Client.message(GRAB, b"abc"), "agent: CLIPBOARD_GRAB with 3 bytes is too short; it is dropped"),
@@ -229,7 +223,7 @@ DROP = "; it is dropped"
         (Client.message(REQUEST, SELECTION), "agent: CLIPBOARD_REQUEST with 4 bytes is too short; it is dropped"),
         (Client.message(CLIPBOARD, b""), "agent: CLIPBOARD with 0 bytes is too short; it is dropped"),
         (Client.message(CLIPBOARD, SELECTION + struct.pack("<I", 2) + b"png"), "clipboard: content of type 2 ignored"),
-        (Client.message(MONITORS_CONFIG, bytes(28)), f"agent: MONITORS_CONFIG with 28 bytes is too short{DROP}"),
+        (Client.message(MONITORS_CONFIG, bytes(28)), "agent: MONITORS_CONFIG with 28 bytes is too short; it is dropped"),
     ],
 )
 def test_a_message_that_makes_no_sense_is_told_and_dropped(client: Client, message: bytes, line: str) -> None:
@@ -285,8 +279,7 @@ def test_keys_close_and_open_the_port(shared: Machine) -> None:
 def test_the_picture_has_its_colour_bars_where_they_are_promised(shared: Machine) -> None:
     width, _, pixels = shared.picture()
     places = [((660 * width) + 72 + 48 * bar + 24) * 3 for bar in range(8)]
-    colours = ["ffffff", "ffff00", "00ffff", "00ff00", "ff00ff", "ff0000", "0000ff", "000000"]
-    assert [pixels[at : at + 3].hex() for at in places] == colours
+    assert [pixels[at : at + 3].hex() for at in places] == ["ffffff", "ffff00", "00ffff", "00ff00", "ff00ff", "ff0000", "0000ff", "000000"]
 
 
 def test_typing_is_shown_and_told_and_enter_tells_the_line(shared: Machine) -> None:
@@ -297,8 +290,7 @@ def test_typing_is_shown_and_told_and_enter_tells_the_line(shared: Machine) -> N
     shared.press("ret")
     shared.said("line: hI 7", before)
     assert shared.serial()[before:].splitlines() == [
-        *("key: h", "key: I", "key: space", "key: 7", "key: x", "key: backspace", "key: tab"),
-        *("key: scan code 0x4, character 0x0", "line: hI 7"),
+        *("key: h", "key: I", "key: space", "key: 7", "key: x", "key: backspace", "key: tab", "key: scan code 0x4, character 0x0", "line: hI 7")
     ]
     shared.until(lambda: shared.picture() == empty, "empty line on the screen")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols import proxy_counters
 from http_api import api
-from lanes import lane_error
 
 TEXT = """# HELP kerbside_proxy_authorized_total x
 # TYPE kerbside_proxy_authorized_total counter
@@ -34,20 +34,21 @@ def test_other_text_is_refused_with_its_line(line: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body", "words"),
-    [(404, "", "the answer was 404"), (200, "<html>", "line 1, '<html>', is not in the Prometheus"), (200, TEXT, "")],
+    [(404, "", "the answer was 404"), (200, "<html>", "line 1, '<html>', is not in the Prometheus text format"), (200, TEXT, "")],
 )
 def test_scrape(status: int, body: str, words: str) -> None:
     with api(lambda n, auth: (status, body)) as port:
         if not words:
-            found = proxy_counters.scrape("127.0.0.1", port)
-            assert found["kerbside_proxy_bytes_relayed_total{direction=client_to_server}"] == 312
+            assert proxy_counters.scrape("127.0.0.1", port)["kerbside_proxy_bytes_relayed_total{direction=client_to_server}"] == 312
             return
-        with lane_error("counters_unreadable", "proxy", match=words):
+        with pytest.raises(LaneError, match=words) as caught:
             proxy_counters.scrape("127.0.0.1", port)
+        assert (caught.value.code, caught.value.component) == ("counters_unreadable", "proxy")
 
 
 def test_scrape_of_a_port_that_is_closed() -> None:
     with api(lambda n, auth: (200, "")) as port:
         pass
-    with lane_error("counters_unreadable", "proxy"):
+    with pytest.raises(LaneError) as caught:
         proxy_counters.scrape("127.0.0.1", port, 1)
+    assert (caught.value.code, caught.value.component) == ("counters_unreadable", "proxy")

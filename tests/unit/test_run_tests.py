@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
-from loading import load
 
 ROOT = Path(__file__).parents[2]
-run = load("tools/run_tests.py")
+SPEC = importlib.util.spec_from_file_location("lane_run_tests", ROOT / "tools/run_tests.py")
+assert SPEC and SPEC.loader
+run = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = run
+SPEC.loader.exec_module(run)
+
 GOOD = {"verdict": "pass", "checks_planned": 2, "checks": [{"result": "pass"}, {"result": "pass"}]}
 
 
 def numbers(outcome: object) -> tuple[int, int, int]:
-    return outcome.passed, outcome.failed, outcome.skipped
+    return outcome.passed, outcome.failed, outcome.skipped  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -30,14 +36,14 @@ def numbers(outcome: object) -> tuple[int, int, int]:
     ],
 )
 def test_pytest_is_counted(tmp_path: Path, source: str, expected: tuple[int, int, int]) -> None:
-    (tmp_path / "test_it.py").write_text(source)
+    (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
     outcome = run.pytest_job(str(tmp_path), ["-p", "no:cacheprovider"], 60).work()
     assert numbers(outcome) == expected, outcome.text
 
 
 def test_failures_are_named_first_and_skips_always(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = "import pytest\ndef test_a(): assert 0, 'the guest\\nis cold'\ndef test_b(): pytest.skip('no guest')\n"
-    (tmp_path / "test_it.py").write_text(source)
+    (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
     run.run_stage(run.Stage("unit", [run.pytest_job(str(tmp_path), [], 60)]), verbose=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("FAIL unit") and lines[0].endswith(" s  0 passed, 1 failed, 1 skipped")
@@ -46,7 +52,7 @@ def test_failures_are_named_first_and_skips_always(tmp_path: Path, capsys: pytes
 
 
 def test_pytest_that_hangs_is_a_failure(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(600)\n")
+    (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(600)\n", encoding="utf-8")
     outcome = run.pytest_job(str(tmp_path), [], 2).work()
     assert numbers(outcome)[1] == 1
     assert "stopped after 2 s" in outcome.text
@@ -72,22 +78,21 @@ def test_a_tool_is_judged_by_its_status() -> None:
         (0, "LANE PASS", {"verdict": "fail"}, ["verdict fail with ['pass', 'pass'] of 2 planned checks"]),
         (0, "LANE PASS", {"checks_planned": 3}, ["of 3 planned checks"]),
         (0, "LANE PASS", {"checks": [], "checks_planned": 0}, ["verdict pass with [] of 0 planned checks"]),
-        (0, "LANE PASS", {"checks": [{"result": "pass"}, {"result": "skip"}]}, ["with ['pass', 'skip'] of 2 planned"]),
+        (0, "LANE PASS", {"checks": [{"result": "pass"}, {"result": "skip"}]}, ["with ['pass', 'skip'] of 2 planned checks"]),
         (0, "LANE PASS", None, ["FileNotFoundError"]),
     ],
 )
-def test_the_full_lane_is_judged(tmp_path: Path, status: int, last: str, changes: dict | None, words: list) -> None:
+def test_the_full_lane_is_judged(tmp_path: Path, status: int, last: str, changes: dict[str, object] | None, words: list[str]) -> None:
     result = tmp_path / "result.json"
     if changes is not None:
-        result.write_text(json.dumps({**GOOD, **changes}))
+        result.write_text(json.dumps({**GOOD, **changes}), encoding="utf-8")
     wrong = run.judge_lane(status, f"PLAY\n{last}\n", result)
     assert len(wrong) == len(words), wrong
     assert all(word in found for word, found in zip(words, wrong, strict=True))
 
 
 def test_a_failed_job_shows_its_output(capsys: pytest.CaptureFixture[str]) -> None:
-    bad = run.tool("bad", "sh", "-c", "echo loud; exit 1")
-    stage = run.Stage("lint", [run.tool("good", "sh", "-c", "echo quiet"), bad], together=2)
+    stage = run.Stage("lint", [run.tool("good", "sh", "-c", "echo quiet"), run.tool("bad", "sh", "-c", "echo loud; exit 1")], together=2)
     run.run_stage(stage, verbose=False)
     out = capsys.readouterr().out
     assert "    | loud" in out

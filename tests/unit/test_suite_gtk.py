@@ -38,8 +38,8 @@ for one in json.loads({does!r}):
 time.sleep(60)
 """
 RED, BLUE, TLS = [255, 0, 0], [0, 0, 255], "error-tls"
-#: What the client does, how it is to be refused, within how many seconds; code and words of what comes of it, and
-#: whether the guest has a digest that fits.
+#: What the client does, how it is to be refused, within how many seconds; code and words of what comes of it, and whether the guest has a
+#: digest that fits.
 DOES: dict[str, tuple[list[Any], str | None, float, tuple[str | None, str, bool | None]]] = {
     "qemu's picture": ([RED], None, 30, (None, "4x2, right", None)),
     "another picture": ([BLUE], None, 30, ("picture_differs", "a picture of 4x2, and qemu draws another", None)),
@@ -75,19 +75,17 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lane:
 
 @pytest.mark.parametrize(("does", "refused", "within", "wanted"), DOES.values(), ids=DOES)
 def test_spice_gtk_shows_the_right_picture_or_is_refused(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, does: list, refused: str | None, within: float, wanted: tuple
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, does: list[Any], refused: str | None, within: float, wanted: tuple[str | None, str, bool | None]
 ) -> None:
     code, words, fits = wanted
     if fits is not None:
         lane.guest["digest"] = "yes"
-        digest = SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1)
-        monkeypatch.setattr(sextant_digest, "decode", lambda picture: digest)
+        monkeypatch.setattr(sextant_digest, "decode", lambda picture: SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1))
         monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: 1)
     judge, judged = gtk.wrong, []
     if code == "picture_differs":  # its time is over when its picture was looked at
         monkeypatch.setattr(gtk, "wrong", lambda *what: judged.append(what) or judge(*what))
-        clock = SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged))
-        monkeypatch.setattr(gtk, "time", clock)
+        monkeypatch.setattr(gtk, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged)))
     monkeypatch.setattr(gtk, "program", lambda: CLIENT.replace("{does!r}", repr(json.dumps(does))))
     (entry,) = played(lane, check({"spice_gtk": {"refused": refused} if refused else {}, "within": within}))
     assert entry["detail"].get("code") == code, entry
@@ -98,9 +96,7 @@ def test_spice_gtk_shows_the_right_picture_or_is_refused(
 def test_a_screen_is_kept_when_it_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timers: list[str] = []
     glib = SimpleNamespace(
-        SOURCE_REMOVE=False,
-        timeout_add=lambda after, then: timers.append("set") or len(timers),
-        source_remove=lambda one: timers.append(f"off {one}"),
+        SOURCE_REMOVE=False, timeout_add=lambda after, then: timers.append("set") or len(timers), source_remove=lambda one: timers.append(f"off {one}")
     )
     monkeypatch.setattr(gtk_client, "GLib", glib, raising=False)
     screen, pixels = gtk_client.Screen(str(tmp_path / "out")), ctypes.create_string_buffer(bytes(range(32)), 32)

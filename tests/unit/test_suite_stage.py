@@ -1,4 +1,4 @@
-"""The lane that suites are played on: shell scripts as qemu, API and daemon, and a stub ryll."""
+"""The lane that suites are played on, with real programs: shell scripts as qemu, API and daemon, and a ryll of the tests."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs import records
 from http_api import api
-from lanes import TestLane, claimed_lane, lane_error
+from lanes import TestLane, claimed_lane
 from suite_lane import TICKET, check, outcome, place, read, suite_of
 
 QEMU = """echo "$0" >>starts
 case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
 echo "guest: ready" >>logs/serial.log
 exec sleep 60"""
-#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, stays without a
-#: picture, keeps the file.
+#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, stays without a picture, keeps the file.
 RYLL = f"""#!{sys.executable}
 import os, socket, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -61,8 +60,7 @@ server.listen()
 time.sleep(60)
 """
 GUESTS: dict[str, dict[str, Any]] = {
-    name: {"name": name, "banner": "guest: ready", "path": f"/images/{name}.qcow2"}
-    for name in ("pocket", "uncalibrated", "silent", "ended", "late", "com,ma")
+    name: {"name": name, "banner": "guest: ready", "path": f"/images/{name}.qcow2"} for name in ("pocket", "uncalibrated", "silent", "ended", "late", "com,ma")
 }
 
 
@@ -88,9 +86,7 @@ def lane(claimed: TestLane) -> LaneStage:
     Path(claimed.dir, "secrets/yaml").write_text("- lane\n")
     sources = {"secret_files": {f"{claimed.dir}/sources.yaml": (f"{claimed.dir}/secrets/yaml", "# {}")}}
     programs = [
-        replace(
-            claimed.program("qemu", ""), component="qemu", argv=("/bin/sh", "-c", QEMU, "file=/images/pocket.qcow2,x")
-        ),
+        replace(claimed.program("qemu", ""), component="qemu", argv=("/bin/sh", "-c", QEMU, "file=/images/pocket.qcow2,x")),
         claimed.program("daemon", "cat sources.yaml >daemon; exec sleep 60", after=("qemu",), **sources),
         claimed.program("api", 'echo "$MODE" >>api; exec sleep 60', after=("daemon",), **sources),
     ]
@@ -119,8 +115,9 @@ def test_numbers_of_a_place_may_be_texts() -> None:
 
 
 def test_a_lane_of_programs_that_nobody_described_has_no_suites(claimed: TestLane) -> None:
-    with lane_error("suite_no_lane"):
+    with pytest.raises(LaneError) as caught:
         LaneStage(where(claimed), GUESTS)
+    assert caught.value.code == "suite_no_lane"
 
 
 def test_only_what_a_suite_needs_otherwise_is_started_again(lane: LaneStage) -> None:
@@ -172,14 +169,14 @@ def test_a_guest_whose_qemu_ends_before_its_banner(lane: LaneStage) -> None:
     assert entry
     os.killpg(entry.group, 9)
     Path(lane.place.serial_log).unlink()
-    with lane_error("suite_guest_not_up", "qemu"):
+    with pytest.raises(LaneError) as caught:
         lane._banner()
+    assert (caught.value.code, caught.value.component) == ("suite_guest_not_up", "qemu")
 
 
 def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = [{"name": "paused"}, {"name": "safe", "tls": True}]
-    consoles = [{"name": "k", "machine": "paused"}]
-    consoles += [{"name": name, "machine": "safe", "ca": ca} for name, ca in (("t", "right"), ("o", "other"))]
+    consoles = [{"name": "k", "machine": "paused"}, {"name": "t", "machine": "safe", "ca": "right"}, {"name": "o", "machine": "safe", "ca": "other"}]
     suite = read(suite_of(check({"wait": {"seconds": 1}}), machines=machine, consoles=consoles))
     lane.settle(suite, "pocket")
     told = text(lane, "daemon")
@@ -191,8 +188,7 @@ def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, m
     assert wanted.items() <= plain["consoles"][0].items() and "secure_port" not in plain["consoles"][0]
     assert "ca_cert" not in plain and right["ca_cert"] == Path(lane.place.lane_dir, "tls/suite/ca-cert.pem").read_text()
     assert other["ca_cert"] != right["ca_cert"] and "BEGIN CERTIFICATE-----\n" in other["ca_cert"]
-    wanted = {"insecure_port": 17906, "secure_port": 17907, "host_subject": "C=US,O=Kerbside CI,CN=suite-qemu"}
-    assert wanted.items() <= right["consoles"][0].items()
+    assert {"insecure_port": 17906, "secure_port": 17907, "host_subject": "C=US,O=Kerbside CI,CN=suite-qemu"}.items() <= right["consoles"][0].items()
     assert {"machine_paused", "machine_safe"} <= set(pids(lane))
     monkeypatch.setattr(stage.Qmp, "connect", lambda path: path)
     assert (lane.qmp(), lane.qmp("paused")) == (lane.place.qmp_socket, f"{lane.place.lane_dir}/paused.qmp")
@@ -205,10 +201,9 @@ def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane: LaneStage
     consoles = [{"name": "k", "machine": "a"}, {"name": "m", "machine": "a"}]
     suite = read(suite_of(check({"wait": {"seconds": 1}}), machines=[{"name": "a"}, {"name": "b"}], consoles=consoles))
     lane.settle(suite, "pocket")
-    was, daemon = text(lane, "sources.yaml"), pids(lane)["daemon"]
-    play, step = SimpleNamespace(lane=lane), suite.checks[0].steps[0]
-    control.remove_console(play, step, {"of": "k"}, 0)
-    control.move_console(play, step, {"of": "m", "to": "b"}, 0)
+    was, daemon, play, step = text(lane, "sources.yaml"), pids(lane)["daemon"], SimpleNamespace(lane=lane), suite.checks[0].steps[0]
+    control.remove_console(play, step, {"of": "k"}, 0)  # type: ignore[arg-type]
+    control.move_console(play, step, {"of": "m", "to": "b"}, 0)  # type: ignore[arg-type]
     first, moved = text(lane, "sources.yaml").splitlines()
     (console,) = json.loads(moved[2:])["consoles"]
     assert first == "# - lane" and (console["name"], console["insecure_port"]) == ("m", 17906)
@@ -220,12 +215,12 @@ def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane: LaneStage
 
 
 def test_without_a_daemon_nobody_would_reread_the_sources(lane: LaneStage) -> None:
-    more = {"machines": [{"name": "a"}], "consoles": [{"name": "k", "machine": "a"}]}
-    suite = read(suite_of(check({"wait": {"seconds": 1}}), **more))
+    suite = read(suite_of(check({"wait": {"seconds": 1}}), machines=[{"name": "a"}], consoles=[{"name": "k", "machine": "a"}]))
     lane.settle(suite, "pocket")
     records.remove(lane.place.lane_dir, ["daemon"])
-    with lane_error("program_not_running"):
-        control.remove_console(SimpleNamespace(lane=lane), suite.checks[0].steps[0], {"of": "k"}, 0)
+    with pytest.raises(LaneError) as caught:
+        control.remove_console(SimpleNamespace(lane=lane), suite.checks[0].steps[0], {"of": "k"}, 0)  # type: ignore[arg-type]
+    assert caught.value.code == "program_not_running"
     lane.stop_machines()
 
 
@@ -233,35 +228,35 @@ def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane: LaneStage
     with api(lambda number, authorization: (201, f"{authorization} {TICKET if number > 1 else ''}")) as port:
         lane.place = replace(lane.place, api_port=port)
         assert lane.request("GET", "/x", {"Authorization": "A"}) == (201, "A ")
-        with lane_error("suite_ticket_shown"):
+        with pytest.raises(LaneError) as caught:
             lane.request("GET", "/x", {})
+        assert caught.value.code == "suite_ticket_shown"
         Path(lane.place.ticket_file).unlink()
         assert lane.request("GET", "/x", {})[0] == 201
-    with lane_error("suite_api_silent"):
+    with pytest.raises(LaneError) as caught:
         lane.request("GET", "/x", {})
+    assert caught.value.code == "suite_api_silent"
 
 
 def test_a_console_is_waited_for_and_its_token_is_a_secret(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {1: (404, "no console yet"), 3: (500, "broken")}
-    answers[2] = (200, "[virt-viewer]\npassword=secret-of-the-console\n")
+    answers = {1: (404, "no console yet"), 2: (200, "[virt-viewer]\npassword=secret-of-the-console\n"), 3: (500, "broken")}
     with api(lambda number, authorization: answers.get(number, (404, ""))) as port:
         lane.place = replace(lane.place, api_port=port)
         assert lane.console() == {"password": "secret-of-the-console"}
-        secrets = Path(lane.place.lane_dir, "secrets")
-        kept = [path.read_text() for path in secrets.iterdir() if path.name.startswith("console_token")]
+        kept = [path.read_text() for path in Path(lane.place.lane_dir, "secrets").iterdir() if path.name.startswith("console_token")]
         assert kept == ["secret-of-the-console"]
         for limit in (60.0, 0.1):
             monkeypatch.setattr(stage, "CONSOLE_LIMIT", limit)  # 500 is not waited for
-            with lane_error("suite_no_console"):
+            with pytest.raises(LaneError) as caught:
                 lane.console()
+            assert caught.value.code == "suite_no_console"
 
 
 def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
     lane.guest = {"name": "pocket", "agent": True}
     talk = lane.connect("ryll", {"host": "agent", "password": "p"}, ("--x",))
     like = records.described(lane.place.lane_dir, "ryll")  # what second_look starts once more, without the proxy
-    assert like is not None and like.argv[-1] == "--x"
-    assert like.argv[like.argv.index("--control-socket") + 1] == lane.place.control_socket
+    assert like is not None and like.argv[-1] == "--x" and like.argv[like.argv.index("--control-socket") + 1] == lane.place.control_socket
     file = Path(lane.place.lane_dir, "ryll.vv")
     assert file.read_text() == "[virt-viewer]\nhost=agent\npassword=p\n" and file.stat().st_mode & 0o777 == 0o600
     assert lane.clients() == ["ryll"]
@@ -275,26 +270,27 @@ def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
     lane.stop("nobody")
     lane.forget()
     assert lane.clients() == [] and records.record(lane.place.lane_dir, "second") is None
-    with lane_error("suite_client_gone"):
+    with pytest.raises(LaneError) as caught:
         lane.conversation("ryll")
+    assert caught.value.code == "suite_client_gone"
 
 
-@pytest.mark.parametrize(
-    ("host", "code", "component"), [("refused", "program_ended", "ryll"), ("gone", "client_refused", "proxy")]
-)
+@pytest.mark.parametrize(("host", "code", "component"), [("refused", "program_ended", "ryll"), ("gone", "client_refused", "proxy")])
 def test_a_client_that_is_not_let_in(lane: LaneStage, host: str, code: str, component: str) -> None:
-    with lane_error(code, component):
+    with pytest.raises(LaneError) as caught:
         lane.connect("ryll", {"host": host}, ())
+    assert (caught.value.code, caught.value.component) == (code, component)
 
 
 def test_a_client_has_to_delete_the_console_file_that_says_so(lane: LaneStage) -> None:
     lane.connect("ryll", {"host": "x", "delete-this-file": "1"}, ()).close()
     lane.connect("ryll", {"host": "keeper", "delete-this-file": "0"}, ()).close()
-    with lane_error("console_file_kept", "ryll"):
+    with pytest.raises(LaneError) as caught:
         lane.connect("ryll", {"host": "keeper", "delete-this-file": "1"}, ())
+    assert (caught.value.code, caught.value.component) == ("console_file_kept", "ryll")
 
 
-def test_why_a_client_was_not_let_in_is_known(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_client_was_not_let_in_is_known_when_its_status_is(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
     statuses: list[int | None] = [None, None, 1]
     entry = SimpleNamespace(pid=None, log="x", log_lines=lambda: ["PermissionDenied"])
     entry.exit_status = lambda _: statuses.pop(0) if len(statuses) > 1 else statuses[0]
@@ -325,23 +321,20 @@ def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane: Lane
         first = pids(lane)["ryll_direct"]
         with second_look.direct(*where) as client:  # one that an earlier command left behind is not taken for a new one
             assert pids(lane)["ryll_direct"] != first
-            direct = f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\nport=17904\npassword={ticket}\n"
-            assert text(lane, "ryll_direct.vv") == direct
+            assert text(lane, "ryll_direct.vv") == f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\nport=17904\npassword={ticket}\n"
             assert client.request("status", {}, time.monotonic() + 30)["surfaces"]
         assert "ryll_direct" not in pids(lane) and records.record(lane.place.lane_dir, "ryll_direct") is None
 
 
-@pytest.mark.parametrize(
-    ("ends", "failure"), [("daemon", ("program_ended", "kerbside")), ("ryll", ("serial_line_missing", "guest"))]
-)
-def test_a_check_fails_by_the_program_that_is_lost(lane: LaneStage, ends: str, failure: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("ends", "failure"), [("daemon", ("program_ended", "kerbside")), ("ryll", ("serial_line_missing", "guest"))])
+def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane: LaneStage, ends: str, failure: tuple[str, str]) -> None:
     def kill(*_: Any) -> None:
         os.kill(records.record(lane.place.lane_dir, ends).pid, signal.SIGKILL)
         while ends in pids(lane):
             time.sleep(0.01)
 
     steps = ({"connect": {"direct": True}}, {"kill": {}}, {"serial": {"line": "no"}, "within": 0.01})
-    assert outcome(lane, *steps, actors={"kill": plan.Actor({}, kill)}) == failure
+    assert outcome(lane, *steps, actors={"kill": plan.Actor({}, kill)}) == failure  # type: ignore[arg-type]
 
 
 WRONG, LOST = ("program_end_wrong", "lane"), ("program_ended", "kerbside")
@@ -359,20 +352,17 @@ WRONG, LOST = ("program_end_wrong", "lane"), ("program_ended", "kerbside")
         ({"name": "api", "runs": True, "seconds": 2}, LOST),
     ],
 )
-def test_a_program_runs_or_has_ended(lane: LaneStage, claimed: TestLane, options: dict, failure: tuple) -> None:
+def test_a_program_runs_or_has_ended_as_asked(lane: LaneStage, claimed: TestLane, options: dict[str, Any], failure: tuple[str | None, str | None]) -> None:
     claimed.start(claimed.program("done", "exit 0", oneshot=True))
-    # Leaves no status.
-    kill = plan.Actor({}, lambda *_: os.killpg(records.record(claimed.dir, "api").group, signal.SIGKILL))
-    ended = ({"kill": {}}, {"process": options, "within": 20})
-    steps = ended if failure == LOST else ({"process": options, "within": 0.3},)
-    assert outcome(lane, *steps, actors={"kill": kill}) == failure
+    kill = plan.Actor({}, lambda *_: os.killpg(records.record(claimed.dir, "api").group, signal.SIGKILL))  # leaves no status
+    steps = ({"kill": {}}, {"process": options, "within": 20}) if failure == LOST else ({"process": options, "within": 0.3},)
+    assert outcome(lane, *steps, actors={"kill": kill}) == failure  # type: ignore[arg-type]
 
 
 def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane: LaneStage) -> None:
     kill = plan.Actor({}, lambda *_: Timer(0.1, os.kill, (pids(lane)["daemon"], signal.SIGTERM)).start())
-    ended = {"process": {"name": "daemon", "exits": 143}, "within": 30}
-    steps = ({"kill": {}}, ended, {"serial": {"line": "no"}, "within": 0.01})
-    assert outcome(lane, *steps, actors={"kill": kill}) == ("serial_line_missing", "guest")
+    steps = ({"kill": {}}, {"process": {"name": "daemon", "exits": 143}, "within": 30}, {"serial": {"line": "no"}, "within": 0.01})
+    assert outcome(lane, *steps, actors={"kill": kill}) == ("serial_line_missing", "guest")  # type: ignore[arg-type]
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:
@@ -386,7 +376,6 @@ def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:
 
 def cmdline(pid: str) -> bytes:
     try:
-        ours = b"KERBSIDE_LANE=98/" in Path("/proc", pid, "environ").read_bytes()
-        return Path("/proc", pid, "cmdline").read_bytes() if ours else b""
+        return Path("/proc", pid, "cmdline").read_bytes() if b"KERBSIDE_LANE=98/" in Path("/proc", pid, "environ").read_bytes() else b""
     except OSError:
         return b""

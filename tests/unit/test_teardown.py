@@ -25,15 +25,7 @@ def lane() -> Iterator[TestLane]:
         os.makedirs(found.dir, exist_ok=True)
 
 
-def refused(
-    lane_id: int,
-    lane_dir: str,
-    code: str,
-    component: str,
-    *words: str,
-    ports: dict | None = None,
-    look_only: bool = False,
-) -> None:
+def refused(lane_id: int, lane_dir: str, code: str, component: str, *words: str, ports: dict[str, int] | None = None, look_only: bool = False) -> None:
     """Taking it down fails with this code, and the message has these words."""
     with pytest.raises(LaneError) as caught:
         teardown.take_down(lane_id, lane_dir, ports or {}, 1, look_only=look_only)
@@ -81,8 +73,7 @@ def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         port = stranger.getsockname()[1]
-        words = f"a listener on port {port} (", f"pid {os.getpid()}"
-        refused(98, lane.dir, "not_clean", "lane", *words, ports={"lane_api_port": port})
+        refused(98, lane.dir, "not_clean", "lane", f"a listener on port {port} (", f"pid {os.getpid()}", ports={"lane_api_port": port})
     assert not os.path.exists(lane.dir)
 
 
@@ -160,7 +151,7 @@ def test_what_a_killed_claim_left_is_removed(lane: TestLane) -> None:
 
 
 @pytest.mark.parametrize(("name", "removed"), [("ansible-tmp-1.2-3", True), ("thesis.txt", False)])
-def test_what_ansible_left_is_removed_and_nothing_else(lane: TestLane, name: str, removed: bool) -> None:
+def test_what_ansible_left_for_its_modules_is_removed_and_nothing_else(lane: TestLane, name: str, removed: bool) -> None:
     home = f"{os.path.dirname(lane.dir)}/late"
     os.makedirs(f"{home}/tmp/{name}")
     os.chmod(home, 0o700)
@@ -213,13 +204,13 @@ def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) 
     while (found := proc.read(child)) and found.alive:
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL
+    assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
 
 
 def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane: TestLane) -> None:
     done = lane.start(lane.program("daemon", "exec sleep 60"))
     pid = done["programs"]["daemon"]["pid"]
-    os.kill(records.record(lane.dir, "daemon").group, signal.SIGKILL)
+    os.kill(records.record(lane.dir, "daemon").group, signal.SIGKILL)  # type: ignore[union-attr]
     time.sleep(0.1)
     assert proc.read(pid)
     assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["daemon"]

@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import collect, transport
-from lanes import lane_error
 
 
 def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
@@ -40,15 +40,16 @@ def member(name: str, **more: object) -> tarfile.TarInfo:
         None,
     ],
 )
-def test_an_archive_of_no_lane(tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "MOST", 50)
     archive = tmp_path / "evidence.tar"
     archive.write_bytes(b"no archive" * 100)
     if bad:
         with tarfile.open(archive, "w") as tar:
             tar.addfile(bad, io.BytesIO(bytes(bad.size)))
-    with lane_error("evidence_broken"):
+    with pytest.raises(LaneError) as raised:
         transport.unpack(str(archive), tmp_path / "deep/here")
+    assert raised.value.code == "evidence_broken"
     assert not (tmp_path / "deep/out").exists()
 
 

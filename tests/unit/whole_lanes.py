@@ -1,7 +1,6 @@
-"""Whole lanes for the tests of docs/no-trace.md, each in its own surroundings, so that what it leaves can be seen.
+"""Whole lanes for the tests of docs/no-trace.md: each in surroundings of its own, so that whatever it leaves behind can be seen.
 
-HOME and TMPDIR are folders below one scratch folder, whose path stands in every command line: what is still there
-afterwards is the lane's.
+HOME and TMPDIR are folders below one scratch folder, whose path stands in every command line: what is still there afterwards is the lane's.
 """
 
 from __future__ import annotations
@@ -25,15 +24,13 @@ from pathlib import Path
 from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
-#  as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored.
-SIGNALS = ("env", "--default-signal=HUP,INT,TERM")
+SIGNALS = ("env", "--default-signal=HUP,INT,TERM")  #: as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored
 GONE_LIMIT = 10.0  #: seconds in which all of a lane has to be gone
 
 
 def copy_checkout(home: Path) -> Path:
     """The checkout in another place, as git has it and as it stands."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +39,7 @@ def copy_checkout(home: Path) -> Path:
 
 
 def pythons_own(path: Path) -> bool:
-    """Whether this is the file by which Python's tempfile, at its first use, sees whether TMPDIR can be written.
+    """Whether this is the file that Python's tempfile writes and removes at its first use, to see whether TMPDIR can be written.
 
     A SIGKILL between the two leaves it, in any Python program: CPython, Lib/tempfile.py, _get_default_tempdir.
     """
@@ -80,36 +77,30 @@ class Surroundings:
     @property
     def options(self) -> list[str]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-        values = {"lane_id": self.id, "lane_dir": self.dir, "lane_artifacts_dir": self.artifacts}
-        values["lane_cache_dir"] = cache
+        values = {"lane_id": self.id, "lane_dir": self.dir, "lane_artifacts_dir": self.artifacts, "lane_cache_dir": cache}
         return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + self.variables
 
     def environment(self) -> dict[str, str]:
-        foreign = "ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        places = {"HOME": str(self.base / "home"), "TMPDIR": str(self.base / "tmp"), "LC_ALL": "C.UTF-8"}
-        places["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))}
+        places = {"HOME": str(self.base / "home"), "TMPDIR": str(self.base / "tmp"), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         return {**kept, **places, **self.env}
 
     def playbook(self, *options: str, name: str = "lane.yml") -> list[str]:
-        command = [*SIGNALS, sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name)]
-        return [*command, *POCKET, *self.options, *options]
+        return [*SIGNALS, sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name), *POCKET, *self.options, *options]
 
     def script(self, *options: str) -> list[str]:
         verb = [word for word in options[:1] if not word.startswith("-")]
         return [*SIGNALS, str(ROOT / "lane"), *verb, *POCKET, *options[len(verb) :], *self.options]
 
     def programs(self) -> list[str]:
-        """Command lines of live processes with the lane's mark, or its scratch folder in command line or HOME."""
+        """The command lines of the live processes that carry the lane's mark, or its scratch folder in command line or HOME: ansible's own as well."""
         found = []
         mark, place = f"\0KERBSIDE_LANE={self.id}/".encode(), str(self.base).encode()
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 environ, command = b"\0" + (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
-                # A zombie has no command line.
-                if (mark in environ or place in environ or place in command) and command:
-                    words = command.replace(bytes(1), b" ").decode(errors="replace").strip()
-                    found.append(f"{process.name} {words[:300]}")
+                if (mark in environ or place in environ or place in command) and command:  # a zombie has no command line
+                    found.append(f"{process.name} {command.replace(bytes(1), b' ').decode(errors='replace').strip()[:300]}")
         return found
 
     def listeners(self) -> list[int]:
@@ -119,12 +110,11 @@ class Surroundings:
         return sorted(listening & set(range(first, first + 5)))
 
     def traces(self, but: str = "") -> list[str]:
-        """All that is there of the lane: processes, listeners, directory, files. but: a word in what does not count."""
+        """All that is there of the lane: processes, listeners, its directory, temporary files. but: a word in what does not count."""
         found = [p for p in self.programs() if not but or but not in p] + [f"port {port}" for port in self.listeners()]
         found += [str(self.dir)] if os.path.lexists(self.dir) else []
         for place in (self.base / "tmp", self.base / "home/.ansible/tmp"):
-            # Passes over what vanishes meanwhile.
-            paths = [Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names]
+            paths = [Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names]  # passes over what vanishes meanwhile
             found += [str(path) for path in paths if not pythons_own(path)]
         return found
 
@@ -157,7 +147,7 @@ def surroundings(number: int, **env: str) -> Iterator[Surroundings]:
 
 
 class Started:
-    """A command whose output is read as it comes. terminal: it has a controlling terminal, which `hang_up` closes."""
+    """A command whose output is read as it comes. terminal: it has a controlling terminal, whose closing `hang_up` is."""
 
     all: ClassVar[list[Started]] = []
 
@@ -180,8 +170,7 @@ class Started:
             )
         else:
             self._read, theirs = os.pipe()
-            pipes = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs}
-            self.process = subprocess.Popen(command, env=env, cwd=cwd, start_new_session=True, **pipes)
+            self.process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True)
         os.close(theirs)
         self.all.append(self)
         self._stop_read, self._stop = os.pipe()
@@ -191,8 +180,7 @@ class Started:
     def _follow(self) -> None:
         rest = b""
         with suppress(OSError):
-            watched = [self._read, self._stop_read]
-            while self._stop_read not in select.select(watched, [], [])[0] and (data := os.read(self._read, 65536)):
+            while self._stop_read not in select.select([self._read, self._stop_read], [], [])[0] and (data := os.read(self._read, 65536)):
                 *whole, rest = (rest + data).split(b"\n")
                 with self._new:
                     for line in whole:
@@ -205,7 +193,7 @@ class Started:
         return [at for line, at in zip(self.lines, self.times, strict=False) if line.startswith("TASK [")]
 
     def wait_for_task(self, number: int, limit: float, log: Callable[[], str] = lambda: "") -> bool:
-        """True when task `number` (from 1) has begun, by output or Ansible's log; False when the command has ended."""
+        """True when task `number` (from 1) has begun, by the output or by Ansible's log; False when the command ended before."""
         end = time.monotonic() + limit
         with self._new:
             while max(len(self.tasks()), log().count("TASK [")) < number:

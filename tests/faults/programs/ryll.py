@@ -1,10 +1,10 @@
 """A ryll that is wrong in one way: `ryll.py WAY /path/to/real/ryll ARGUMENT...`, in the place of ryll.
 
-silent: accepts on the control socket and never says a word. All others are the real ryll, but
-inverted: its screenshots are inverted. one-colour: they are grey. late: they are grey for the first LATE seconds.
-block: it paints 75 by 68 pixels of rgba screenshots white. torn: the screenshot's PNG breaks off half-way.
-no-agent: it denies that there is an agent. protocol-2: it says that its protocol is of major version 2.
-agent-closes, agent-flaps: it presses the keys by which pocket does that, when `frames` asks for a picture.
+silent: accepts on the control socket and never says a word. inverted: the real ryll, whose screenshots come out inverted.
+one-colour: the same with grey screenshots. no-agent: the real ryll, which denies that there is an agent. late: grey screenshots for the first LATE seconds.
+block: the real ryll, which paints 75 by 68 pixels of rgba screenshots white.
+agent-closes, agent-flaps: the real ryll, which presses the keys by which the guest pocket does that, when `frames` asks for a picture.
+protocol-2: the real ryll, which says that its protocol is of major version 2. torn: the screenshot's PNG breaks off half-way.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""A ryll that is wrong in one way: `ryll_filter.py RULES /path/to/real/ryll ARGUMENT...`, in the place of ryll.
+"""A ryll that is wrong in one way: `ryll_filter.py RULES /path/to/real/ryll ARGUMENT...`, in the place of ryll. RULES is JSON:
 
-RULES is JSON:
-swallow: {method: {param: value}}: such requests are answered ok and never reach the real ryll.
-answers: {method: {key: value}}: what its answers say instead. events: names of events that are not passed on.
-pixel: the first pixel of each rgba screenshot is inverted. stale: every screenshot is the first one, kept in this file.
-vv_without: keys of console.vv that the real ryll does not see. without: start options that it does not get.
-exits: the status with which it ends, whatever the real one's was.
+swallow: {method: {param: value}}: such requests are answered ok and never reach the real ryll. answers: {method: {key: value}}: what
+its answers say instead. events: names of events that are not passed on. pixel: the first pixel of each rgba screenshot is inverted.
+stale: every screenshot is the first one, kept in this file. vv_without: keys of console.vv that the real ryll does not see. without: start options that
+it does not get. exits: the status with which it ends, whatever the real one's was.
 """
 
 from __future__ import annotations
@@ -75,9 +73,7 @@ def serve(rules: dict[str, Any], client: socket.socket, inner: str) -> None:
             ryll.shutdown(socket.SHUT_RDWR)  # closing alone leaves it open as long as the thread reads
 
 
-def requests(
-    rules: dict[str, Any], client: socket.socket, ryll: socket.socket, methods: dict[Any, str], lock: threading.Lock
-) -> None:
+def requests(rules: dict[str, Any], client: socket.socket, ryll: socket.socket, methods: dict[Any, str], lock: threading.Lock) -> None:
     for line in client.makefile("rb"):
         request = json.loads(line)
         method, params = request.get("method"), request.get("params") or {}
