@@ -60,6 +60,19 @@ def test_the_line_of_a_secret_counts_the_breaks_before_it() -> None:
     assert found(b"a\nb\n" + VALUE[1:]) == []
 
 
+@pytest.mark.parametrize("offset", range(8))
+def test_the_shortest_secret_is_found_wherever_it_begins(offset: int) -> None:
+    shortest = Secret("api_seed", VALUE[: secrets.SHORTEST])
+    text = b"." * offset + shortest.value + b"."
+    assert [form for _, form, _ in secret_scan.search(text, [shortest])] == ["plain"]
+    assert list(secret_scan.search(text.replace(b"3", b"4"), [shortest])) == []
+
+
+@pytest.mark.parametrize("value", [b"ab cd ef gh", rb"ab\nc\nd\ne"])
+def test_a_secret_with_a_break_in_it_is_found_as_it_is(value: bytes) -> None:
+    assert [form for _, form, _ in secret_scan.search(b"it is " + value, [Secret("seed", value)])] == ["plain"]
+
+
 def test_links_are_not_followed_and_the_note_is_readable(lane: TestLane) -> None:
     artifacts = Path(lane.artifacts)
     artifacts.mkdir(exist_ok=True)
