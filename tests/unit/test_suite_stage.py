@@ -92,6 +92,10 @@ def lane(claimed: TestLane) -> LaneStage:
     ]
     records.describe(claimed.dir, programs)
     claimed.start(*programs)
+    end = time.monotonic() + 60
+    while not (serial := Path(made.serial_log)).exists() or not serial.stat().st_size:  # or it would write after a test has begun
+        assert time.monotonic() < end
+        time.sleep(0.01)
     Path(claimed.dir, "handover").mkdir(exist_ok=True)
     Path(claimed.dir, "handover/guest.json").write_text(json.dumps({"path": "/images/pocket.qcow2"}))
     return LaneStage(made, GUESTS)
