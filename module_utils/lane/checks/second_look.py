@@ -51,7 +51,7 @@ def blame(
                 time.sleep(AGAIN)
     except LaneError:
         return error
-    problem = f"{error.problem}; connected directly to qemu, the same ryll shows it right"
+    problem = f"{error.problem}; a new ryll, connected directly to qemu, shows it right"
     return LaneError(code or error.code, "proxy", problem, error.fix, check=error.check, evidence=error.evidence)
 
 
