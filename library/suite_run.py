@@ -86,8 +86,8 @@ lane_note:
   type: str
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, guest and whether it is the last
-      one, for each.
+    - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, file, guest and whether it is the
+      last one, for each.
     - RV(ansible_facts.lane_suite_checks) is the plan, a dict with suite, guest and name for each check.
   returned: without O(suite)
   type: dict

@@ -125,11 +125,12 @@ class Lane:
         settings = self.scratch / "coverage.ini"
         settings.write_text(COVERAGE.format(package=self.package, data=data), encoding="utf-8")
         environment = {"PYTHONPATH": f"{self.package.parent}:{cover}", "COVERAGE_PROCESS_START": str(settings)}
-        done = self.run("up", kerbside_environment=environment)
+        variables = {"kerbside_environment": environment, "lane_stop_limit": STOP_LIMIT}
+        done = self.run("up", **variables)
         try:
             for words in [[], *([self.words] if self.words else [])]:
                 if not done.returncode:
-                    done = self.run(*(words or ["smoke"]), kerbside_environment=environment)
+                    done = self.run(*(words or ["smoke"]), **variables)
             if done.returncode:
                 raise SystemExit(
                     f"lane: the lane is not green without a mutant (status {done.returncode}): {done.stdout[-500:]}"

@@ -240,6 +240,12 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
         ("a", "uncalibrated", False),
         ("c", "uncalibrated", True),
     ]
+    tokens = [{"name": "one", "steps": [{"wait": {"seconds": 1}}], "kerbside": {"KERBSIDE_A": 1}}]
+    consoles = {"machines": [{"name": "m"}], "consoles": [{"name": "c", "machine": "m"}]}
+    anew: dict[str, dict[str, Any]] = {"a": {"kerbside": {"KERBSIDE_A": 1}}, "b": {"checks": tokens}, "c": consoles}
+    mixed = [read(changed(suite=name, **given)) for name, given in {**anew, "d": {"machines": [{"name": "one"}]}}.items()]
+    assert list(selection.named(mixed, ["all"])) == ["d", "a", "b", "c"]  # kerbside is started anew for the others
+    assert list(selection.named(mixed, ["a", "d"])) == ["a", "d"]
     for wrong, code in (
         (lambda: selection.named(suites, ["d"]), "suite_unknown"),
         (lambda: selection.named([*suites, suites[0]], ["all"]), "suite_file_invalid"),

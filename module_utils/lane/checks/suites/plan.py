@@ -118,6 +118,11 @@ class Suite:
     consoles: tuple[dict[str, Any], ...] = ()
     boots: bool = False
 
+    @property
+    def changes_kerbside(self) -> bool:
+        """Whether kerbside is started anew for it."""
+        return bool(self.kerbside or self.consoles or any(check.kerbside for check in self.checks))
+
 
 def read(file: str, text: str, actors: dict[str, Actor], guests: Iterable[str]) -> Suite:
     """The suite of a file's text. Raises LaneError (suite_file_invalid) that names the place of the first mistake."""

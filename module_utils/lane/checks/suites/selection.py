@@ -10,7 +10,8 @@ from .plan import Check, Suite
 
 
 def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
-    """The suites of these names or files, in this order ("all": every one).
+    """The suites of these names or files, in this order ("all": every one, those for which kerbside is started anew
+    last).
 
     Raises LaneError for a name that is given twice or that there is not.
     """
@@ -24,7 +25,8 @@ def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
     if unknown := [name for name in only if name not in asked and name != "all"]:
         problem = f"there is no suite {unknown[0]}{near(unknown[0], known)}"
         raise LaneError("suite_unknown", "lane", problem, f"choose among {', '.join(known)}")
-    return {asked[name].name: asked[name] for name in (known if "all" in only else only)}
+    every = sorted(known, key=lambda name: known[name].changes_kerbside)
+    return {asked[name].name: asked[name] for name in (every if "all" in only else only)}
 
 
 def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:
@@ -33,7 +35,13 @@ def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:
     order = list(dict.fromkeys(guest for _, guest in pairs))
     pairs.sort(key=lambda pair: order.index(pair[1]))
     names = [
-        {"suite": suite.name, "guest": guest, "checks": [check.name for check in chosen(suite, slow)], "last": False}
+        {
+            "suite": suite.name,
+            "file": suite.file,
+            "guest": guest,
+            "checks": [check.name for check in chosen(suite, slow)],
+            "last": False,
+        }
         for suite, guest in pairs
     ]
     if names:

@@ -137,7 +137,7 @@ class LaneStage:
     def configure(self, settings: dict[str, str], others: Iterable[Program] = ()) -> None:
         """Have API and daemon run with these settings; what runs like that already is left alone."""
         self.settings = settings
-        programs = [self.kerbside(name, settings) for name in ("api", "daemon")]
+        programs = [self.kerbside(name, settings) for name in ("api", "daemon")]  # which wrote the sources last
         start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.stop_limit)
 
     def restore(self) -> None:
