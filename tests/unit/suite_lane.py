@@ -113,7 +113,7 @@ class Lane:
         return {**self.keys, **({"of": of} if of else {})}
 
     def request(self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False) -> tuple[int, str]:
-        self.did.append(("request", method, path, headers))
+        self.did.append(("request", method, path, headers, shows_ticket))
         return self.answer(method, path, headers)
 
     def token(self) -> str:

@@ -46,6 +46,13 @@ def test_an_answer_of_the_api_is_as_wanted(lane: Lane, options: dict[str, Any], 
     assert outcome(lane, {"api": {"path": "/x", **options}, **SOON})[0] == code
 
 
+@pytest.mark.parametrize(("options", "may"), [({}, False), ({"shows_ticket": False}, False), ({"shows_ticket": True}, True)])
+def test_only_an_answer_that_may_show_the_ticket_is_not_searched_for_it(lane: Lane, options: dict[str, Any], may: bool) -> None:
+    lane.answer = lambda *_: (200, "")
+    assert outcome(lane, {"api": {"path": "/x", **options}})[0] is None
+    assert asked(lane, "request")[0][4] is may
+
+
 @pytest.mark.parametrize(
     ("options", "times", "code"),
     [
@@ -67,7 +74,7 @@ def test_only_a_get_is_repeated(lane: Lane, options: dict[str, Any], times: int,
 )
 def test_a_request_has_the_token_that_is_asked_for(lane: Lane, options: dict[str, Any], authorization: str | None) -> None:
     assert outcome(lane, {"api": {"path": "/x", "accept": "text/html", **options}}) == (None, None)
-    ((_, _, _, headers),) = asked(lane, "request")
+    ((_, _, _, headers, _),) = asked(lane, "request")
     if authorization == "forged":
         assert tokens.claims(headers["Authorization"].removeprefix("Bearer ")) == {"a": 1}
     else:
