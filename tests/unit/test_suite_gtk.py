@@ -93,6 +93,14 @@ def test_spice_gtk_shows_the_right_picture_or_is_refused(
     assert Path(lane.log("spice_gtk")).stat().st_mode & 0o7777 == 0o600
 
 
+def test_the_last_line_of_a_client_without_a_picture_is_quoted(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in ("one\n", "before\none\n"):
+        Path(lane.log("spice_gtk")).unlink(missing_ok=True)
+        monkeypatch.setattr(gtk, "program", lambda said=said: f"import sys, time; sys.stderr.write({said!r}); sys.stderr.flush(); time.sleep(60)")
+        (entry,) = played(lane, check({"spice_gtk": {}, "within": 1}))
+        assert entry["detail"]["cause"].endswith("within 1 s; its last line is 'one'")
+
+
 def test_a_screen_is_kept_when_it_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timers: list[str] = []
     glib = SimpleNamespace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,7 +193,37 @@ def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, monke
             latency.acknowledgements(play, proxied, 1)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("said", "failure"), [(["key: y", "key: x"], (None, None)), ([], ("serial_line_missing", "proxy"))])
+@pytest.mark.parametrize(
+    ("actor", "measure", "proxied", "code"),
+    [
+        ("acknowledged", "acknowledgements", 20.0, None),
+        ("acknowledged", "acknowledgements", 20.5, "latency_ratio"),
+        ("key_to_serial", "serial_lines", 4.0, None),
+        ("key_to_serial", "serial_lines", 4.5, "latency_ratio"),
+    ],
+)
+def test_what_is_judged_when_a_suite_names_no_ratio(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, actor: str, measure: str, proxied: float, code: str | None
+) -> None:
+    monkeypatch.setattr(latency, measure, lambda play, through, rounds: [proxied if through else 1.0])
+    assert outcome(lane, {actor: {}})[0] == code
+
+
+@pytest.mark.parametrize(("added", "code"), [(5.0, None), (6.0, None), (4.0, None), (6.5, "link_relay_wrong"), (3.5, "link_relay_wrong")])
+def test_a_slow_link_is_compared_with_the_proxys_own_port(lane: Lane, monkeypatch: pytest.MonkeyPatch, added: float, code: str | None) -> None:
+    def acknowledgements(play: Any, proxied: bool, rounds: int, port: int | None) -> list[float]:
+        assert proxied and rounds == 3 and port in (None, 7)
+        return [1.0 + (added if port else 0.0)]
+
+    monkeypatch.setattr(latency, "acknowledgements", acknowledgements)
+    steps = {"link_relay": {"delay_ms": 10, "mbit": 1}, "register": "link"}, {"acknowledged": {"through": "link", "turns": 2, "rounds": 3}}
+    assert outcome(lane, *steps, actors=gives("link_relay", {"port": 7, "delay": 5.0}))[0] == code
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [(["key: y", "key: x"], (None, None)), (["key: y"], ("serial_line_missing", "proxy")), ([], ("serial_line_missing", "proxy"))],
+)
 def test_a_key_is_sent_and_its_line_awaited(lane: Lane, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Any) -> None:
     serial = Path(lane.place.serial_log)
     serial.write_text("key: x\r\n")  # of before
@@ -219,6 +250,46 @@ def test_a_key_is_sent_and_its_line_awaited(lane: Lane, monkeypatch: pytest.Monk
     assert FakeLink.kept[1].did[1:3] == [("send", 101, b"\x2d\0\0\0", None), ("send", 102, b"\xad\0\0\0", None)]
     assert [one.port for one in FakeLink.kept] == ([17904, 17904, 17900, 17900] if not failure[0] else [17904, 17904])
     assert failure[0] or list(entry["detail"]["latency"]) == ["through kerbside", "directly to qemu"]
+
+
+def test_a_key_whose_line_comes_later_is_waited_for(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    serial, looks = Path(lane.place.serial_log), iter([b"", b"", b"key: x\r\n", b"", b"key: x\r\n"])
+    serial.touch()
+    monkeypatch.setattr(latency, "inputs_of", lambda play, proxied: contextlib.nullcontext(SimpleNamespace(send=lambda *_: None)))
+    monkeypatch.setattr(latency, "tail", lambda path, at: next(looks).decode())
+    assert len(latency.serial_lines(SimpleNamespace(lane=lane), True, 2)) == 2  # type: ignore[arg-type]
+    assert not list(looks)
+
+
+class Clock:
+    """Time that passes when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("proxied", "code"), [(0.3125, None), (0.3126, "latency_ratio")])
+def test_the_lower_quartiles_of_keys_to_draw_are_compared(lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None) -> None:
+    clock = Clock()
+    monkeypatch.setattr(latency, "time", clock)
+    monkeypatch.setattr(latency.random, "uniform", lambda *_: 0.0)
+    # the second of seven is the lower quartile; what is less and what is more does not count
+    turns = [[0.0625, proxied, *[9.0] * 5], [0.0625, 0.125, *[0.25] * 5]]
+    takes = iter([seconds for turn in turns for seconds in turn])
+
+    def take(step: Any) -> None:
+        clock.sleep(next(takes) if getattr(step, "verb", "") == "send_key" else 0.0)
+
+    lane.talk.on_play = take
+    first, then = {"key_to_draw": {"keys": 7}, "register": "proxied"}, {"key_to_draw": {"keys": 7, "than": "proxied"}}
+    assert outcome(lane, {"connect": {}}, first, then)[0] == code
+    assert not list(takes)
 
 
 def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:

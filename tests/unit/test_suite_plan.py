@@ -217,6 +217,16 @@ def test_what_a_suite_file_need_not_say() -> None:
     assert (hello.limit, hello.number) == (10.0, 2) and hello.ryll
 
 
+@pytest.mark.parametrize(("delay", "mbit", "right"), [(0, 1000, True), (2000, 0.1, True), (-1, 1, False), (2001, 1, False), (0, 0.09, False), (0, 1001, False)])
+def test_how_slow_a_link_can_be(delay: float, mbit: float, right: bool) -> None:
+    suite = one_step({"link_relay": {"delay_ms": delay, "mbit": mbit}, "register": "link"})
+    if right:
+        read(suite)
+    else:
+        with pytest.raises(LaneError, match=r"number of (milliseconds up to 2000|Mbit/s from 0[.]1 to 1000)"):
+            read(suite)
+
+
 def test_what_a_suite_file_says_counts() -> None:
     nap = {"wait": {"seconds": 0.5}, "within": 3600, "register": "w", "client": "second", "name": "a nap"}
     steps = [{"connect": {}, "client": "second"}, nap, {"log": {"of": "api", "line": "x", "since": "w"}}]

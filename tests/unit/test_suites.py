@@ -182,10 +182,11 @@ DENIED = UNANSWERED.replace("ERROR", "WARNING")
 
 
 @pytest.mark.parametrize("blamed", ["proxy", "ryll", "guest"])
-@pytest.mark.parametrize(("before", "during"), [("", UNANSWERED), (UNANSWERED, ""), ("", DENIED)])
-def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(lane: Lane, blamed: str, before: str, during: str) -> None:
+@pytest.mark.parametrize(("before", "during"), [("", UNANSWERED), (None, UNANSWERED), (UNANSWERED, ""), ("", DENIED)])
+def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(lane: Lane, blamed: str, before: str | None, during: str) -> None:
     log = Path(lane.log("daemon"))
-    log.write_text(before)
+    if before is not None:
+        log.write_text(before)
 
     def speak(*_: Any) -> None:
         with log.open("a") as file:
@@ -198,6 +199,10 @@ def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(lane: 
         assert "did not say 'no'" in detail["cause"] and "AuthorizeConnection failed: no ticket" in detail["cause"]
     else:
         assert (detail["component"], detail["code"]) == (blamed, "serial_line_missing")
+
+
+def refuses(*_: Any) -> Any:
+    raise LaneError("client_refused", "kerbside", "the client ryll was not let in")
 
 
 SEEN = LaneError("ryll_refused", "ryll", "it refused", evidence="/its/own")
@@ -406,6 +411,12 @@ def test_a_failed_check_names_the_steps_that_were_not_reached(lane: Lane) -> Non
     wait = {"wait": {"seconds": 0.01}}
     for steps, later in (([wait, MISSING, wait, {**wait, "name": "a nap"}], ["3 wait", "4 a nap"]), ([wait, MISSING], None)):
         assert played(lane, check(*steps))[0]["detail"].get("not_reached") == later
+
+
+def test_no_step_of_a_check_is_reached_without_its_client(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "connect", refuses)
+    (entry,) = played(lane, check({"wait": {"seconds": 0.01}}, MISSING, client="fresh"))
+    assert entry["detail"]["not_reached"] == ["1 wait", "2 serial"]
 
 
 def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:
