@@ -227,6 +227,11 @@ def test_how_slow_a_link_can_be(delay: float, mbit: float, right: bool) -> None:
             read(suite)
 
 
+def test_machines_may_have_all_ports() -> None:
+    machines = [{"name": "a", "tls": True}, {"name": "b", "tls": True}, {"name": "c"}]
+    assert len(read(changed(machines=machines)).machines) == 3
+
+
 def test_what_a_suite_file_says_counts() -> None:
     nap = {"wait": {"seconds": 0.5}, "within": 3600, "register": "w", "client": "second", "name": "a nap"}
     steps = [{"connect": {}, "client": "second"}, nap, {"log": {"of": "api", "line": "x", "since": "w"}}]
