@@ -89,3 +89,16 @@ def blame(name: str | None, component: str, code: str, phase: str = "smoke") -> 
 )
 def test_only_what_has_to_follow_is_said_to_follow(checks: list[dict[str, Any]], blamed: dict[str, Any] | None, words: list[str]) -> None:
     assert check_results.consequences(checks, blamed) == words
+
+
+#: As the picture travels; those of one place stand beside each other.
+WAY = [["host"], ["firmware", "qemu", "guest"], ["database"], ["kerbside"], ["proxy"], ["ryll"]]
+
+
+def test_the_loss_of_a_part_takes_along_what_is_beside_it_and_further_on() -> None:
+    parts = [(place, part) for place, beside in enumerate(WAY) for part in beside]
+    for at, lost in parts:
+        for place, part in parts:
+            checks = [check("s", "fail", component=lost, code="program_ended"), check("f", "fail", component=part, code="x")]
+            follows = check_results.consequences(checks, blame("s", lost, "program_ended"))[1]
+            assert follows == ("follows from: check s" if place >= at else ""), (lost, part)
