@@ -145,6 +145,15 @@ def test_a_step_names_a_link_that_there_is(tmp_path: Path, step: dict[str, Any])
         outcome(Lane(tmp_path), {"console": {}, "register": "x"}, step)
 
 
+@pytest.mark.parametrize(("options", "delay"), [({"delay_ms": 10, "mbit": 50}, 0.02), ({"mbit": 50}, 0.0)])
+def test_a_link_tells_how_slow_it_is(tmp_path: Path, options: dict[str, Any], delay: float) -> None:
+    known: list[Any] = []
+    look = plan.Actor({}, lambda play, *_: known.append(play.value("l")))
+    (entry,) = played(Lane(tmp_path), check({"link_relay": options, "register": "l"}, {"look": {}}), actors={"look": look})
+    assert (known[0]["delay"], known[0]["rate"]) == (delay, 50e6)
+    assert entry["detail"]["witnesses"][0] == f"link_relay: {1000 * delay:g} ms there and back, 50 Mbit/s"
+
+
 def test_a_client_is_led_through_the_link_which_ends_with_the_suite(tmp_path: Path, echo: int) -> None:
     lane, seen = Lane(tmp_path), []
     object.__setattr__(lane.place, "proxy_port", echo)
@@ -164,17 +173,18 @@ def test_a_client_is_led_through_the_link_which_ends_with_the_suite(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("away", "failure"),
-    [(0.0205, (None, None)), (0.0238, (None, None)), (0.0247, ("link_relay_wrong", "lane")), (0.0155, ("link_relay_wrong", "lane"))],
+    [(6.0, (None, None)), (7.0, (None, None)), (5.0, (None, None)), (7.2, ("link_relay_wrong", "lane")), (4.8, ("link_relay_wrong", "lane"))],
 )
 def test_a_link_whose_delay_is_off_is_blamed_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: float, failure: Any) -> None:
     ports: list[int | None] = []
 
     def turn(play: Any, proxied: bool, rounds: int, port: int | None) -> list[float]:
+        assert proxied
         ports.append(port)
-        return [away if port else 0.0002] * rounds
+        return [away if port else 1.0] * rounds
 
     monkeypatch.setattr(latency, "acknowledgements", turn)
-    link = gives("link_relay", {"port": 7, "delay": 0.02, "rate": 1e6})
+    link = gives("link_relay", {"port": 7, "delay": 5.0, "rate": 1e6})
     (entry,) = played(Lane(tmp_path), check(LINK, {"acknowledged": {"through": "l", "turns": 2, "rounds": 5}}), actors=link)
     assert (entry["detail"].get("code"), entry["detail"].get("component")) == failure
     assert ports == [None, 7, None, 7]
@@ -185,10 +195,10 @@ def test_a_link_whose_delay_is_off_is_blamed_itself(tmp_path: Path, monkeypatch:
 def test_a_link_that_is_faster_than_its_rate_is_blamed_itself(tmp_path: Path, sent: int, failure: Any) -> None:
     lane = Lane(tmp_path)
     series = "kerbside_proxy_bytes_relayed_total{direction=server_to_client}"
-    lane.counted = {series: 500.0}
+    lane.counted = {series: 500_000.0}
 
     def send(*_: Any) -> None:
-        lane.counted = {series: 500.0 + sent}
+        lane.counted = {series: 500_000.0 + sent}
         time.sleep(0.01)  # at 1 Mbit/s 1000 bytes take 8 ms
 
     steps = (LINK, {"send_all": {}, "register": "began"}, {"paced": {"link": "l", "since": "began"}})

@@ -209,17 +209,6 @@ def test_what_is_judged_when_a_suite_names_no_ratio(
     assert outcome(lane, {actor: {}})[0] == code
 
 
-@pytest.mark.parametrize(("added", "code"), [(5.0, None), (6.0, None), (4.0, None), (6.5, "link_relay_wrong"), (3.5, "link_relay_wrong")])
-def test_a_slow_link_is_compared_with_the_proxys_own_port(lane: Lane, monkeypatch: pytest.MonkeyPatch, added: float, code: str | None) -> None:
-    def acknowledgements(play: Any, proxied: bool, rounds: int, port: int | None) -> list[float]:
-        assert proxied and rounds == 3 and port in (None, 7)
-        return [1.0 + (added if port else 0.0)]
-
-    monkeypatch.setattr(latency, "acknowledgements", acknowledgements)
-    steps = {"link_relay": {"delay_ms": 10, "mbit": 1}, "register": "link"}, {"acknowledged": {"through": "link", "turns": 2, "rounds": 3}}
-    assert outcome(lane, *steps, actors=gives("link_relay", {"port": 7, "delay": 5.0}))[0] == code
-
-
 @pytest.mark.parametrize(
     ("said", "failure"),
     [(["key: y", "key: x"], (None, None)), (["key: y"], ("serial_line_missing", "proxy")), ([], ("serial_line_missing", "proxy"))],
