@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import local_http
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import logs
 from http_api import api
 
@@ -69,6 +70,27 @@ def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
         ("serial", None, "hello\ufffd"),
         ("serial", None, "ready"),
     ]
+
+
+def test_the_lines_of_one_part_or_of_all(tmp_path: Path) -> None:
+    with pytest.raises(LaneError, match="there are no logs in"):
+        logs.lines(tmp_path, "")
+    (tmp_path / "api.log").write_text("one\n")
+    (tmp_path / "serial.log").write_text("two\n")
+    (tmp_path / "token.log").touch()
+    assert logs.lines(tmp_path, "") == ["api       one", "serial    two"]
+    assert [logs.lines(tmp_path, part) for part in ("api", "serial", "token")] == [["one"], ["two"], []]
+    for part in ("apis", "checks"):
+        with pytest.raises(LaneError, match=f"there is no part {part}.*use one of api, serial, token") as caught:
+            logs.lines(tmp_path, part)
+        assert caught.value.code == "no_logs"
+
+
+@pytest.mark.parametrize(("seconds", "texts"), [(0.5, ["a: begins", "a: ok after 0.500 s"]), (0.4, ["a: ok after 0.400 s"]), (None, ["a: ok after 0.000 s"])])
+def test_what_takes_long_has_a_line_for_its_beginning(tmp_path: Path, seconds: float | None, texts: list[str]) -> None:
+    (tmp_path / "tasks.json").write_text(json.dumps([{"name": "a", "started": ZERO, "seconds": seconds, "result": "ok"}]))
+    found = list(logs.of_folder(tmp_path))
+    assert [entry.text for entry in found] == texts and found[-1].at == ZERO + (seconds or 0.0)
 
 
 def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,13 @@ def test_a_digest_tells_of_what_has_to_have_happened(
     assert outcome(lane, {"digest": {}, "register": "first"}, {"digest": {"than": "first", **options}, **within}) == failure
 
 
+@pytest.mark.parametrize(("events", "words"), [([], "'row': 4} (frame 5)"), ([(2, struct.pack("<QH", 7, 3))], "'row': 4} but {")])
+def test_the_last_event_of_a_digest_without_the_wanted_one_is_told(lane: Lane, screens: dict[str, list[Any]], events: list[Any], words: str) -> None:
+    screens["shown"] = screens["drawn"] = [SimpleNamespace(**{**vars(FIRST), "events": events})]
+    (entry,) = played(lane, check({"digest": {"event": {"kind": "line", "row": 4}}, **SOON}))
+    assert words in entry["detail"]["cause"]
+
+
 def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: dict[str, list[Any]]) -> None:
     screens["shown"] = screens["drawn"] = [told(5, line=1)]
     assert outcome(lane, {"digest": {"moved": ["line"], "same": ["paste"]}, **SOON}) == (None, None)
