@@ -68,6 +68,13 @@ def test_the_shortest_secret_is_found_wherever_it_begins(offset: int) -> None:
     assert list(secret_scan.search(text.replace(b"3", b"4"), [shortest])) == []
 
 
+def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[bytes] = []
+    monkeypatch.setattr(secret_scan, "_find", lambda data, folded, needle: looked.append(needle) or -1)
+    assert list(secret_scan.search(b"." * 99, [TICKET])) == [] and looked == []
+    assert list(secret_scan.search(b"." * 99 + VALUE, [TICKET])) == [] and VALUE in looked
+
+
 @pytest.mark.parametrize("value", [b"ab cd ef gh", rb"ab\nc\nd\ne"])
 def test_a_secret_with_a_break_in_it_is_found_as_it_is(value: bytes) -> None:
     assert [form for _, form, _ in secret_scan.search(b"it is " + value, [Secret("seed", value)])] == ["plain"]
@@ -123,6 +130,7 @@ def test_a_compressed_file_is_withheld_unread(lane: TestLane, pack: Callable[[by
     leaks = secret_scan.withhold(lane.dir, Path(lane.artifacts))
     failure = secret_scan.failure(lane.dir, leaks)
     assert (failure.code, failure.component, failure.evidence) == ("secret_unsearched", "artifacts", "bundle.withheld")
+    assert [leak.line for leak in leaks] == [1]
     assert not Path(lane.artifacts, "bundle").exists()
 
 

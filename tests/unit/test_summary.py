@@ -35,6 +35,10 @@ def test_the_worst_decides(outcomes: list[Outcome], verdict: str, line: str) -> 
 
 def test_the_last_line_has_an_end() -> None:
     assert len(summary.of_all([BAD] * 99)[1]) == summary.LONGEST
+    rest = summary.LONGEST - len(summary.of_all([replace(BAD, line="LANE FAIL ")])[1])
+    for length in (rest, rest + 1):
+        line = summary.of_all([replace(BAD, line=f"LANE FAIL {'x' * length}")])[1]
+        assert len(line) == summary.LONGEST and line.endswith("x" if length == rest else "...")
 
 
 @pytest.mark.parametrize(("address", "label"), [(None, "one"), ("one", "one"), ("localhost", "one"), ("{{ x }}", "one"), ("box.test", "one (box.test)")])
@@ -51,10 +55,17 @@ def test_page_table_and_test_cases_of_all_lanes(tmp_path: Path) -> None:
         content = {**more, "plan_changed": None, "verdict": "fail" if blame else "pass", "checks": [check], "versions": {"kerbside": "0.8.0"}, "blame": blame}
         (folder / "result.json").write_text(json.dumps(content))
     outcomes = [replace(GOOD, artifacts=good), replace(BAD, artifacts=bad), LOST]
-    page = summary.write(tmp_path / "summary", outcomes).read_text()
+    page = summary.write(tmp_path / "new/summary", outcomes[:1]).read_text()
+    assert "1 of 1" in page and 'href="../../a%20b/report.html"' in page
+    for _ in range(2):
+        page = summary.write(tmp_path / "summary", outcomes).read_text()
+    assert "1 of 3" in page
+    assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "summary").iterdir()} == dict.fromkeys(
+        ("index.html", "summary.json", "junit.xml"), 0o644
+    )
     assert 'href="../a%20b/report.html"' in page and "&lt;no&gt; banner" in page and "kerbside 0.8.0" in page
     written = json.loads((tmp_path / "summary/summary.json").read_text())
-    assert written["verdict"] == "fail"
+    assert (written["schema"], written["verdict"]) == (1, "fail")
     assert [(row["lane"], row["component"], row["code"], row["cause"]) for row in written["lanes"]] == [
         ("one", None, None, None),
         ("two (box)", "guest", "no_banner", "<no> banner"),
@@ -62,5 +73,6 @@ def test_page_table_and_test_cases_of_all_lanes(tmp_path: Path) -> None:
     ]
     suites = ElementTree.parse(tmp_path / "summary/junit.xml").getroot()
     assert [(one.get("name"), one.get("failures")) for one in suites] == [("kerbside lane one", "0"), ("kerbside lane two (box)", "1")]
-    summary.begin(tmp_path / "summary")
+    for _ in range(2):
+        summary.begin(tmp_path / "summary")
     assert list((tmp_path / "summary").iterdir()) == []

@@ -18,9 +18,12 @@ def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
     (source / "link").symlink_to("/etc/passwd")
     archive = transport.pack(str(source), str(tmp_path / "evidence.tar"))
     assert Path(archive).stat().st_mode & 0o777 == 0o600
-    transport.unpack(archive, tmp_path / "here")
-    assert (tmp_path / "here/logs/ryll.log").read_text() == "hello"
-    assert not (tmp_path / "here/link").exists()
+    with tarfile.open(archive) as tar:
+        assert {(one.uid, one.gid, one.uname, one.gname) for one in tar} == {(0, 0, "", "")}
+    for _ in range(2):
+        transport.unpack(archive, tmp_path / "over/here")
+    assert (tmp_path / "over/here/logs/ryll.log").read_text() == "hello"
+    assert not (tmp_path / "over/here/link").exists()
 
 
 def member(name: str, **more: object) -> tarfile.TarInfo:
@@ -51,6 +54,21 @@ def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.Ta
         transport.unpack(str(archive), tmp_path / "deep/here")
     assert raised.value.code == "evidence_broken"
     assert not (tmp_path / "deep/out").exists()
+
+
+@pytest.mark.parametrize(("files", "size", "refused"), [(6, 0, False), (7, 0, True), (1, 100, False), (1, 101, True)])
+def test_as_much_as_a_lane_packs_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, size: int, refused: bool) -> None:
+    monkeypatch.setattr(collect, "MOST", 50)
+    monkeypatch.setattr(collect, "MOST_FILES", 2)
+    with tarfile.open(tmp_path / "evidence.tar", "w") as tar:
+        for number in range(files):
+            tar.addfile(member(f"file{number}", size=size), io.BytesIO(bytes(size)))
+    if refused:
+        with pytest.raises(LaneError, match="too much"):
+            transport.unpack(str(tmp_path / "evidence.tar"), tmp_path / "here")
+    else:
+        transport.unpack(str(tmp_path / "evidence.tar"), tmp_path / "here")
+        assert len(list((tmp_path / "here").iterdir())) == files
 
 
 def test_an_absolute_name_stays_below_the_folder(tmp_path: Path) -> None:
