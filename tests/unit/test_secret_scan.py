@@ -64,7 +64,8 @@ def test_the_line_of_a_secret_counts_the_breaks_before_it() -> None:
 def test_the_shortest_secret_is_found_wherever_it_begins(offset: int) -> None:
     shortest = Secret("api_seed", VALUE[: secrets.SHORTEST])
     text = b"." * offset + shortest.value + b"."
-    assert [form for _, form, _ in secret_scan.search(text, [shortest])] == ["plain"]
+    for written in (text, text.replace(b"2", b"2\n").replace(b"5", b"5\n")):
+        assert [form for _, form, _ in secret_scan.search(written, [shortest])] == ["plain"]
     assert list(secret_scan.search(text.replace(b"3", b"4"), [shortest])) == []
 
 
@@ -73,6 +74,13 @@ def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch: pytest.
     monkeypatch.setattr(secret_scan, "_find", lambda data, folded, needle: looked.append(needle) or -1)
     assert list(secret_scan.search(b"." * 99, [TICKET])) == [] and looked == []
     assert list(secret_scan.search(b"." * 99 + VALUE, [TICKET])) == [] and VALUE in looked
+
+
+@pytest.mark.parametrize("offset", range(4))
+@pytest.mark.parametrize(("value", "around"), [(b"ninecharacters", (b"\\", b".")), (b"ends-it\\", (b".", b"n"))])
+def test_a_secret_whose_end_and_neighbour_look_like_a_break(value: bytes, around: tuple[bytes, bytes], offset: int) -> None:
+    text = b"." * offset + around[0] + value + around[1]
+    assert [form for _, form, _ in secret_scan.search(text, [Secret("seed", value)])] == ["plain"]
 
 
 @pytest.mark.parametrize("value", [b"ab cd ef gh", rb"ab\nc\nd\ne"])

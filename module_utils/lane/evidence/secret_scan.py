@@ -23,7 +23,7 @@ BREAK = re.compile(rb"\s|\\[nr]")
 #: How compressed files and archives begin: gzip, bzip2, xz, zip, zstd, 7z. A tar file is not compressed, so that its
 #: content is searched.
 PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c")
-#: A needle of 7 bytes and more has at least one of the blocks of this size in it that a text consists of.
+#: A text is cut into blocks of this many bytes; whatever of 7 bytes or more is in it contains one of them whole.
 BLOCK = 4
 
 
@@ -45,7 +45,7 @@ class Leak:
 def search(data: bytes, secrets: list[Secret]) -> Iterator[tuple[Secret, str, int]]:
     """(secret, form, line) of each secret in data, the first place and form of each."""
     folded = BREAK.sub(b"", data)
-    blocks = {folded[i : i + BLOCK] for i in range(0, len(folded), BLOCK)}
+    blocks = {text[i : i + BLOCK] for text in (data, folded) for i in range(0, len(text), BLOCK)}
     for secret in secrets:
         for form, needles in secret.forms.items():
             likely = (needle for needle in needles if _may_be(needle, blocks))
@@ -56,8 +56,8 @@ def search(data: bytes, secrets: list[Secret]) -> Iterator[tuple[Secret, str, in
 
 
 def _may_be(needle: bytes, blocks: set[bytes]) -> bool:
-    """Whether a text of these blocks can have the needle in it; a look at each of hundreds would take seconds."""
-    return bool(BREAK.search(needle)) or any(needle[i : i + BLOCK] in blocks for i in range(BLOCK))
+    """Whether a text of these blocks can contain the needle; searching for each of hundreds would take seconds."""
+    return any(needle[i : i + BLOCK] in blocks for i in range(BLOCK))
 
 
 def _find(data: bytes, folded: bytes, needle: bytes) -> int:
