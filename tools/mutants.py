@@ -125,7 +125,7 @@ class Lane:
         settings = self.scratch / "coverage.ini"
         settings.write_text(COVERAGE.format(package=self.package, data=data), encoding="utf-8")
         environment = {"PYTHONPATH": f"{self.package.parent}:{cover}", "COVERAGE_PROCESS_START": str(settings)}
-        variables = {"kerbside_environment": environment, "lane_stop_limit": STOP_LIMIT}
+        variables = {"kerbside_environment": environment, "suites_kerbside_stop_limit": STOP_LIMIT}
         done = self.run("up", **variables)
         try:
             for words in [[], *([self.words] if self.words else [])]:

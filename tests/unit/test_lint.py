@@ -57,7 +57,7 @@ SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "roles/lane/defaults/m
         (SPEC, "default: auto", "default: never", "| `never` |"),
         (SPEC, "V(require) fails", "V(require) weeps", "`require` weeps"),
         (INPUTS, "lane_lease: 7200", "lane_lease: 60", "| `lane_lease` | `60` |"),
-        (INPUTS, "lane_stop_limit: 0.25", "lane_stop_limit: 7 | 5", r"`7 \| 5`"),
+        (INPUTS, "lane_stop_limit: 5", "lane_stop_limit: 7 | 5", r"`7 \| 5`"),
         ("README.md", "| `lane_keep` |", "| `lane_kept` |", "| `lane_keep` |"),
         ("roles/deps/README.md", "Role `deps`", "Roll `deps`", "# Role `deps`"),
     ],
@@ -78,7 +78,7 @@ def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.C
     [
         ("README.md", "<!-- variables: lane_kerbside_origin ", "<!-- variables: lane_kerbside_parcel ", "README.md: lane_kerbside_parcel is neither in"),
         ("README.md", "<!-- end -->", "", "README.md: there is no table between <!-- variables: ... --> and <!-- end -->"),
-        (INPUTS, " # TERM to KILL; kerbside's daemon takes 2 s more to exit after all its work is done", "", "lane_stop_limit has no comment behind or above"),
+        (INPUTS, "lane_stop_limit: 5 # TERM to KILL", "lane_stop_limit: 5", "lane_stop_limit has no comment behind or above it"),
         (INPUTS, "# the roles and tags, in the playbook's order\n", "", "lane_roles has no comment behind or above it"),
     ],
 )

@@ -136,6 +136,16 @@ def test_only_what_a_suite_needs_otherwise_is_started_again(lane: LaneStage) -> 
     assert pids(lane)["qemu"] == before["qemu"] and text(lane, "api").endswith("\n\n")
 
 
+def test_kerbside_has_a_limit_of_its_own_to_stop(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[Any] = []
+    lane.settle(SUITE, "pocket")
+    monkeypatch.setattr(stage, "start", lambda *_, stop_limit, **__: limits.append(stop_limit))
+    lane.place = replace(lane.place, stop_limit=7, kerbside_stop_limit=0.5)
+    lane.configure({"MODE": "strict"})
+    lane.restore()
+    assert limits == [0.5, 0.5]
+
+
 def test_another_guest_or_a_failed_check_boots_anew(lane: LaneStage) -> None:
     serial = Path(lane.place.serial_log)
     serial.write_text("guest: ready, said by the guest before\n")

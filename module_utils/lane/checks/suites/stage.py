@@ -74,6 +74,7 @@ class Place:
     agent_limit: float = 30
     start_limit: float = 40
     stop_limit: float = 5
+    kerbside_stop_limit: float = 5  #: for API and daemon, when they are started anew
     slowness: float = 1  #: what the limits of steps are multiplied by
 
     @classmethod
@@ -137,8 +138,9 @@ class LaneStage:
     def configure(self, settings: dict[str, str], others: Iterable[Program] = ()) -> None:
         """Have API and daemon run with these settings; what runs like that already is left alone."""
         self.settings = settings
-        programs = [self.kerbside(name, settings) for name in ("api", "daemon")]  # which wrote the sources last
-        start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.stop_limit)
+        # the daemon last: both write the sources when they are started, and it reads them
+        programs = [self.kerbside(name, settings) for name in ("api", "daemon")]
+        start(self.place.lane_dir, self.run, [*others, *programs], stop_limit=self.place.kerbside_stop_limit)
 
     def restore(self) -> None:
         """Start everything again as the roles described it, and leave no client."""
@@ -146,7 +148,7 @@ class LaneStage:
         self.stop_machines()
         self._new_serial(self.described["qemu"])
         programs = [replace(self.described[name], after=()) for name in ("qemu", "api", "daemon")]
-        start(self.place.lane_dir, self.run, programs, stop_limit=self.place.stop_limit)
+        start(self.place.lane_dir, self.run, programs, stop_limit=self.place.kerbside_stop_limit)
 
     def kerbside(self, name: str, settings: dict[str, str]) -> Program:
         program = self.described[name]
