@@ -18,6 +18,8 @@ from ansible.module_utils.lane.protocols.ryll.errors import Refused
 GUESTS = ("pocket", "uncalibrated")
 GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
 TICKET = "the-ticket"
+#: A step that fails, and is the guest's fault.
+MISSING = {"serial": {"line": "no"}, "within": 0.01}
 
 
 def read(suite: Any, actors: dict[str, plan.Actor] = ACTORS) -> plan.Suite:
