@@ -247,7 +247,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
             "--at-once",
             type=int,
             metavar="N",
-            help="lanes on one machine at the same time (default: two per processor of this one)",
+            help="lanes on one machine at the same time (default: one per processor of this one)",
         )
         many.add_argument(
             "--write",

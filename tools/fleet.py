@@ -151,4 +151,4 @@ def main(asked: argparse.Namespace) -> NoReturn:
         made = inventory(lanes, first, places, common)
     except (UseError, OSError, yaml.YAMLError) as error:
         raise LaneError("bad_usage", "lane", " ".join(str(error).split())) from None
-    start(made, asked.write, max(asked.at_once or 2 * (os.cpu_count() or 1), 1) * len(places), options)
+    start(made, asked.write, max(asked.at_once or os.cpu_count() or 1, 1) * len(places), options)
