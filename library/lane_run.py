@@ -73,6 +73,11 @@ options:
     description: Seconds since its last use after which a lane that keeps running is taken down.
     type: float
     default: 7200
+  timeline:
+    description: Where the callback plugin writes the phases, for the C(result.json) of a run that is killed. It and its
+      folder are removed then.
+    type: path
+    default: ""
   planned:
     description: The planned checks, as pairs of guest and name, for the C(result.json) of a run that is killed.
     type: list
@@ -122,7 +127,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
 #: What claim.Options takes as it is.
-UNCHANGED = "lane_id lane_dir artifacts_dir fresh existing stay lease heartbeat".split()
+UNCHANGED = "lane_id lane_dir artifacts_dir fresh existing stay lease heartbeat timeline".split()
 
 
 def main() -> None:
@@ -140,6 +145,7 @@ def main() -> None:
             "keep_running": {"type": "bool", "default": False},
             "heartbeat": {"type": "float", "default": 0},
             "lease": {"type": "float", "default": 7200},
+            "timeline": {"type": "path", "default": ""},
             "planned": {"type": "list", "elements": "raw", "default": []},
             "versions": {"type": "dict", "default": {}},
         },

@@ -19,6 +19,7 @@ requirements:
 
 import atexit
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -35,6 +36,15 @@ from ansible.release import __version__
 from ansible.template import Templar
 
 OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
+#: Modules run in forks of this process (plugins/action/normal.py): what several of them import is loaded here, once.
+SHARED_IMPORTS = (
+    "cryptography.hazmat.primitives.serialization.pkcs12",
+    "cryptography.x509",
+    "ansible.module_utils.lane.evidence.verdict",
+    "ansible.module_utils.lane.lifecycle.claim",
+    "ansible.module_utils.lane.prepare.kerbside",
+    "ansible.module_utils.lane.programs.start",
+)
 EARLY = "LANE FAIL lane: ansible-playbook ended before the playbook did"
 
 
@@ -134,6 +144,9 @@ class CallbackModule(CallbackBase):
         self._hosts = []
         self._lanes = {}
         self._summary = None  # the directory of what is written over several lanes
+        # All modules on this machine inherit these; on another one they get lane_environment.
+        # The folder is this command's own: what a killed module leaves there is removed too.
+        os.environ["TMPDIR"] = C.DEFAULT_LOCAL_TMP
         # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
         # core/check_report.py
@@ -142,6 +155,9 @@ class CallbackModule(CallbackBase):
 
         process_end.forks_with_this_process()
         process_end.by_signal(self._stopped)
+        for name in SHARED_IMPORTS:
+            with contextlib.suppress(ImportError):  # cryptography, where lanes run only on other machines
+                importlib.import_module(name)
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
         atexit.register(self._end_early)
 

@@ -82,10 +82,9 @@ def claimed(base: str, monkeypatch: pytest.MonkeyPatch, **more: object) -> Kept:
     timeline = Path(base, "ansible-local-1x/lane-timeline.json")
     timeline.parent.mkdir(exist_ok=True)
     timeline.write_text('[{"name": "tls", "seconds": 1.0}, {"name": "kerbside", "seconds": 0.0}]')
-    monkeypatch.setenv("LANE_TIMELINE", str(timeline))
     monkeypatch.setenv(check_report.COMMAND_ID, COMMAND)
     monkeypatch.setattr(keeper, "watched", lambda: (f"{owner.pid}-test", [named]))
-    _, run = claim.claim(options(base, **{"lane_id": ID, "keeper": True, "stay": False, "planned": ("hello",), **more}))
+    _, run = claim.claim(options(base, **{"lane_id": ID, "keeper": True, "stay": False, "planned": ("hello",), "timeline": str(timeline), **more}))
     (one,) = run_state.keepers(ID)
     return Kept(TestLane(f"{base}/l", f"{base}/artifacts", run), owner, one.pid)
 
@@ -349,7 +348,6 @@ def test_the_interpreter_is_this_one(base: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "watched", lambda: ("remote-1-x-0", []))
-    monkeypatch.delenv("LANE_TIMELINE", raising=False)
     settings = options(base, lane_id=ID, keeper=True, stay=False, planned=("hello",), heartbeat=3.0)
     claim.claim(settings)
     beat = Path(base, "l", run_state.HEARTBEAT)

@@ -39,8 +39,8 @@ class Options:
     fresh: only a new run will do, so that a lane that is running is refused. existing: only a lane that is running will
     do, and nothing is claimed. stay: the lane keeps running when this command ends, until `lease` seconds have passed
     since its last use; otherwise it ends with the command. heartbeat: seconds in which this command, on another
-    machine, gives a sign of life; 0: it is on this one. keeper: start one for a new run. planned, versions: what the
-    keeper writes to result.json for a run that is killed.
+    machine, gives a sign of life; 0: it is on this one. keeper: start one for a new run. timeline: the file with the
+    phases so far. planned, versions: what the keeper writes, with the phases, to result.json for a run that is killed.
     """
 
     lane_id: int
@@ -57,6 +57,7 @@ class Options:
     planned: tuple[str, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     heartbeat: float = 0.0
+    timeline: str = ""
 
     @property
     def stop_command(self) -> str:
@@ -278,7 +279,7 @@ def order_for(options: Options, run: Run) -> Order:
         lease=options.lease,
         watched=above,
         owner=owner,
-        timeline=os.environ.get("LANE_TIMELINE", ""),
+        timeline=options.timeline,
         verdict_file=os.environ.get("LANE_VERDICT_FILE", ""),
         planned=list(options.planned),
         versions=dict(options.versions),
