@@ -117,6 +117,7 @@ FILES = f"the limit of open files was reached (ulimit -n is {resource.getrlimit(
         ('[ERROR] mariadbd: Out of resources when opening file (Errcode: 24 "Too many open files")', "too_many_files", FILES),
         ("Got error 24 from storage engine", "too_many_files", FILES),
         ("error number 24", "too_many_files", FILES),
+        ("[ERROR] pipe() failed 24", "too_many_files", FILES),  # mariadbd 10.11
         ("Error: accept: os error 24", "too_many_files", FILES),
         ("RuntimeError: can't start new thread", "too_many_processes", "the limit of processes and threads was reached ("),
         ("[ERROR] Cannot create thread to handle bootstrap (errno: 11)", "too_many_processes", "pids.max is|ulimit -u is"),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 FILES = re.compile(
-    r"Too many open files|\b(?:Errcode:|error(?: number| code)?|os error|errno:|Errno) 24\b", re.IGNORECASE
+    r"Too many open files|(?:\b(?:Errcode:|error(?: number| code)?|os error|errno:|Errno)|\(\) failed) 24\b",
+    re.IGNORECASE,
 )
 PROCESSES = re.compile(
     r"can.?(?:t|not) (?:start new|create(?: a)?|fork|initialize timers)(?: thread)?\b"
