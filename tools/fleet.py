@@ -20,7 +20,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from tools import ROOT
 
 LAST = 99  #: the greatest lane_id
-HERE = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+HERE = {"ansible_connection": "local"}
 #: Axis of a matrix -> the variable that it sets.
 AXES = {
     "kerbside": "lane_kerbside_origin",

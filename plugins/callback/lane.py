@@ -24,6 +24,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -146,7 +147,7 @@ class CallbackModule(CallbackBase):
         self._summary = None  # the directory of what is written over several lanes
         # All modules on this machine inherit these; on another one they get lane_environment.
         # The folder is this command's own: what a killed module leaves there is removed too.
-        os.environ["TMPDIR"] = C.DEFAULT_LOCAL_TMP
+        os.environ["TMPDIR"] = tempfile.tempdir = C.DEFAULT_LOCAL_TMP
         # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
         # core/check_report.py

@@ -14,7 +14,7 @@ from ansible.module_utils.lane.lifecycle import proc
 
 PROBE = '''#!/usr/bin/python
 """A module that returns what it sees of its process, and ends as it is told."""
-import gc, logging, os, signal, sys
+import gc, logging, os, signal, sys, tempfile
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import errors
 
@@ -55,6 +55,7 @@ def main():
         changed=not module.check_mode,
         environment={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
         folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask, session=os.getsid(0) != 0,
+        temporary=os.path.basename(tempfile.gettempdir())[:14],
         diff=module._diff, verbosity=module._verbosity, tmp=os.path.isdir(module.tmpdir), name=module._name, products=errors.PRODUCT,
         big="y" * 300_000 if end == "noisy" else "", python=sys.executable, given=module.params["secret"], collects=gc.isenabled(),
         handlers=[str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGCHLD)], loggers=len(logging.getLogger().handlers),
@@ -132,6 +133,7 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
         assert "hush" not in played.text + played.stderr + str(played.events)
         seen.append({one["task"]: _comparable(one) for one in played.results() if one["task"] != "where"})
     assert set(seen[0]) == {task["name"] for task in tasks}
+    assert seen[0]["well"]["temporary"] == "ansible-local-"  # the folder that is removed with the command
     for task, result in seen[0].items():
         assert result == seen[1][task], task
 

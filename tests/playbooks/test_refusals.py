@@ -75,7 +75,7 @@ def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
 
 def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yml"
-    hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"} for name in ("one", "two")}
+    hosts = {name: {"ansible_connection": "local"} for name in ("one", "two")}
     inventory.write_text(json.dumps({"lane": {"hosts": hosts}}), encoding="utf-8")
     own = f"{lane.artifacts}/{{{{ inventory_hostname }}}}"
     both = lane.run("playbooks/lane.yml", "-i", str(inventory), lane_artifacts_dir=own)
@@ -90,8 +90,8 @@ def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> 
 def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_path: Path) -> None:
     """Also its group variables in the file itself, which lose against everything but the defaults of roles."""
     inventory = tmp_path / "hosts.yml"
-    host = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    inventory.write_text(json.dumps({"lane": {"hosts": {"box": host}, "vars": {"lane_guest": "nobody", "lane_lease": 0}}}), encoding="utf-8")
+    group = {"hosts": {"box": {"ansible_connection": "local"}}, "vars": {"lane_guest": "nobody", "lane_lease": 0}}
+    inventory.write_text(json.dumps({"lane": group}), encoding="utf-8")
     refused(lane, lane.run("playbooks/lane.yml", "-i", str(inventory)), "bad_input", "environment", "lane_lease is 0")
 
 

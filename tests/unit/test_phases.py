@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -228,8 +229,9 @@ def test_an_old_ansible_core_is_refused_in_one_sentence(
     monkeypatch.setattr(process_end, "forks_with_this_process", lambda: None)
     monkeypatch.setattr(process_end, "by_signal", lambda last: None)
     monkeypatch.setattr(lane_plugin.atexit, "register", lambda function: None)
-    for name in ("LANE_TIMELINE", "LANE_OWNER"):
+    for name in ("LANE_TIMELINE", "LANE_OWNER", "LANE_COMMAND_ID", "TMPDIR"):
         monkeypatch.setenv(name, "")
+    monkeypatch.setattr(lane_plugin.tempfile, "tempdir", None)
     monkeypatch.setenv("LANE_VERDICT_FILE", str(tmp_path / "verdict"))
     if refused:
         with pytest.raises(SystemExit, match="2"):
@@ -239,6 +241,11 @@ def test_an_old_ansible_core_is_refused_in_one_sentence(
     else:
         lane_plugin.CallbackModule()
         assert capsys.readouterr().out == ""
+
+
+def test_what_modules_share_is_loaded_before_they_fork() -> None:
+    for name in lane_plugin.SHARED_IMPORTS:
+        importlib.import_module(name)
 
 
 # --- Ansible's log ------------------------------------------------------------------------------
