@@ -19,6 +19,7 @@ from ansible.module_utils.lane.checks import second_look
 from ansible.module_utils.lane.checks.suites import control, plan, stage
 from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.lifecycle import run_state
 from ansible.module_utils.lane.programs import records
 from http_api import api
 from lanes import TestLane, claimed_lane
@@ -304,17 +305,17 @@ def test_a_client_has_to_delete_the_console_file_that_says_so(lane: LaneStage) -
     assert (caught.value.code, caught.value.component) == ("console_file_kept", "ryll")
 
 
-def test_why_a_client_was_not_let_in_is_known_when_its_status_is(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses: list[int | None] = [None, None, 1]
-    entry = SimpleNamespace(pid=None, log="x", log_lines=lambda: ["PermissionDenied"])
-    entry.exit_status = lambda _: statuses.pop(0) if len(statuses) > 1 else statuses[0]
-    monkeypatch.setattr(records, "record", lambda *_: entry)
-    found = lane._not_connected("ryll")
-    assert found and found.component == "kerbside"
-    entry.pid, statuses[:] = 5, [None]
-    assert lane._not_connected("ryll") is None
-    monkeypatch.setattr(records, "record", lambda *_: None)
-    assert lane._not_connected("ryll") is None
+def test_a_client_that_has_just_ended_is_none(lane: LaneStage) -> None:
+    lane.connect("ryll", {"host": "x"}, ()).close()
+    entry = records.record(lane.place.lane_dir, "ryll")
+    assert entry and entry.pid
+    os.kill(entry.group, signal.SIGSTOP)  # its supervisor shell, which has yet to write how it ended
+    os.kill(entry.pid, signal.SIGKILL)
+    assert run_state.until(lambda: entry.pid is None, 5)
+    assert (lane.clients(), entry.running(lane.run)) == ([], True)
+    Timer(0.3, os.kill, (entry.group, signal.SIGCONT)).start()
+    with pytest.raises(LaneError, match="the client ryll was killed by SIGKILL"):
+        lane.conversation("ryll")
 
 
 def test_a_client_without_the_agent_that_its_guest_has(lane: LaneStage) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from .program import Fatal, Program
 from .readiness import Ready
 
 RECORDS = "processes"
+#: Seconds from the end of a program until its exit status is written, at the most; milliseconds were seen.
+STATUS_WAIT = 2.0
+POLL = 0.02
 #: Only the end of a longer log is read.
 LOG_END = 65536
 
@@ -66,6 +70,13 @@ class Record:
         """128 + n after signal n; None while it runs, or when the supervisor shell was killed with it."""
         text = status_file(lane_dir, self.name)
         return int(text.read_text()) if text.exists() and text.stat().st_size else None
+
+    def last_status(self, lane_dir: str) -> int | None:
+        """The exit status of a program that has ended, for which its supervisor shell may need a moment yet."""
+        until = time.monotonic() + STATUS_WAIT
+        while self.pid is None and self.members() and time.monotonic() < until:
+            time.sleep(POLL)
+        return self.exit_status(lane_dir)
 
     def log_lines(self) -> list[str]:
         """The lines that the program wrote since its start, from the last LOG_END bytes."""

@@ -27,7 +27,7 @@ class Conversation:
         entry = records.record(lane_dir, client)
         pid = entry.pid if entry else None
         if pid is None:
-            how = records.ended_how(entry.exit_status(lane_dir)) if entry else "was not started"
+            how = records.ended_how(entry.last_status(lane_dir)) if entry else "was not started"
             raise LaneError("suite_client_gone", "ryll", f"the client {client} {how}", evidence=log)
         self.watch, self.slowness = Watch(pid), slowness
         self.stage = Stage(Client(socket, watch=self.watch), "kerbside-lane", Secrets([]), connect_wait=2.0)

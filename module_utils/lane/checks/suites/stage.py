@@ -39,8 +39,6 @@ NOT_CONNECTED = {
     "NotValidForName": "tls",
     "Connection refused": "proxy",
 }
-#: Seconds from the end of a program until its exit status is written.
-STATUS_WAIT = 1.0
 
 
 @dataclass(frozen=True)
@@ -255,7 +253,8 @@ class LaneStage:
     def clients(self) -> list[str]:
         """The names of the ryll processes that run."""
         found = records.records(self.place.lane_dir)
-        return [entry.name for entry in found if entry.component == "ryll" and entry.running(self.run)]
+        mine = [entry for entry in found if entry.component == "ryll" and entry.mark == self.run.mark]
+        return [entry.name for entry in mine if entry.pid]
 
     def socket(self, client: str) -> str:
         return self.place.control_socket if client == CLIENT else os.path.join(self.place.lane_dir, f"{client}.sock")
@@ -313,12 +312,7 @@ class LaneStage:
     def _not_connected(self, client: str) -> LaneError | None:
         """Why a client that has ended was not let in, by its own log; None when that does not say."""
         entry = records.record(self.place.lane_dir, client)
-        until = time.monotonic() + STATUS_WAIT
-        while (
-            entry and entry.pid is None and entry.exit_status(self.place.lane_dir) is None and time.monotonic() < until
-        ):
-            time.sleep(POLL)
-        if entry is None or entry.exit_status(self.place.lane_dir) is None:
+        if entry is None or entry.last_status(self.place.lane_dir) is None:
             return None
         said = "\n".join(entry.log_lines())
         for words, component in NOT_CONNECTED.items():
