@@ -250,6 +250,13 @@ def test_a_client_is_shared_or_fresh(lane: Lane, clients: tuple[str, str], conne
     assert lane.talk.did.count(("mark", "w")) == sum(client != "none" for client in clients)
 
 
+def test_a_check_without_a_client_does_not_talk_to_one_that_another_left(lane: Lane) -> None:
+    """Its session may end any time: whom the check lets in takes the console."""
+    lane.running.append("ryll")
+    (entry,) = played(lane, check({"wait": {"seconds": 0.001}, "register": "w"}, client="none"))
+    assert (entry["result"], lane.talk.did) == ("pass", [])
+
+
 def test_a_client_that_has_ended_is_not_talked_to_in_the_next_check(lane: Lane) -> None:
     end = plan.Actor({}, lambda *_: lane.running.clear())
     first, second = check({"end": {}}, client="shared"), {**check({"wait": {"seconds": 0.001}}), "name": "two"}

@@ -237,7 +237,8 @@ class Play:
                 one.actor in ("counters", "paced") and one.options["since"] == step.register for one in check.steps
             )
             self.marks[step.register] = self._mark(counted)
-            if not step.ryll and step.client in self.lane.clients():
+            talks = check.client != "none" or step.client in self.talks  # what another check left may end any time
+            if not step.ryll and talks and step.client in self.lane.clients():
                 self.talk(step.client).mark(step.register)
         try:
             result = self._ryll(step) if step.ryll else self._act(step)
