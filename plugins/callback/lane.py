@@ -40,11 +40,7 @@ OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
 #: Modules run in forks of this process (plugins/action/normal.py): what several of them import is loaded here, once.
 SHARED_IMPORTS = (
     "cryptography.hazmat.primitives.serialization.pkcs12",
-    "cryptography.x509",
-    "ansible.module_utils.lane.evidence.verdict",
-    "ansible.module_utils.lane.lifecycle.claim",
-    "ansible.module_utils.lane.prepare.kerbside",
-    "ansible.module_utils.lane.programs.start",
+    *(f"ansible.module_utils.lane.{name}" for name in ("lifecycle.claim", "prepare.kerbside", "programs.start")),
 )
 EARLY = "LANE FAIL lane: ansible-playbook ended before the playbook did"
 
@@ -145,12 +141,11 @@ class CallbackModule(CallbackBase):
         self._hosts = []
         self._lanes = {}
         self._summary = None  # the directory of what is written over several lanes
-        # All modules on this machine inherit these; on another one they get lane_environment.
-        # The folder is this command's own: what a killed module leaves there is removed too.
+        # Modules on this machine inherit what is set here; elsewhere they get lane_environment. What is in this folder
+        # is removed with the command, also what a killed module left there.
         os.environ["TMPDIR"] = tempfile.tempdir = C.DEFAULT_LOCAL_TMP
         # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
-        # core/check_report.py
         os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
         from ansible.module_utils.lane.core import process_end
 

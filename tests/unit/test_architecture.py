@@ -50,3 +50,9 @@ def test_a_forbidden_import_is_seen() -> None:
     rules = {"checks": {"core", "lifecycle.proc"}}
     source = "from ..core.errors import x\nfrom ..lifecycle import proc, claim\nfrom ..evidence.verdict import y\nfrom . import z\n"
     assert forbidden("checks", imported(source, "checks", 1), rules) == {"lifecycle.claim", "evidence.verdict"}
+
+
+def test_no_python_file_is_longer_than_400_lines() -> None:
+    folders = ("module_utils", "library", "plugins", "tools", "tests", ".github")
+    lines = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    assert len(lines) > 100 and {path: count for path, count in lines.items() if count > 400} == {}

@@ -74,7 +74,7 @@ class Record:
     def last_status(self, lane_dir: str) -> int | None:
         """The exit status of a program that has ended, for which its supervisor shell may need a moment yet."""
         until = time.monotonic() + STATUS_WAIT
-        while self.pid is None and self.members() and time.monotonic() < until:
+        while self.exit_status(lane_dir) is None and self.pid is None and self.members() and time.monotonic() < until:
             time.sleep(POLL)
         return self.exit_status(lane_dir)
 

@@ -25,7 +25,6 @@ from .stop import POLL, stop
 
 #: The variable that the limits of all programs are made from (roles/lane/defaults/main.yml).
 LIMIT = "lane_start_limit"
-ENDED_LIMIT = 2.0  #: seconds for the supervisor of a program that has ended; milliseconds were seen
 #: `sh` traps the signals that its group gets, waits for the program all the same, writes its status to $0, and kills
 #: whatever the program left in its group: kerbside-proxy would outlive a daemon that was killed, and keep its ports.
 SUPERVISOR = 'trap : TERM INT HUP QUIT; "$@"; echo $? >"$0"; kill -KILL 0'
@@ -101,12 +100,14 @@ def start(
 
 def _check_lasting(lane_dir: str, ended: set[str]) -> None:
     """Raise the LaneError of a program that ended as soon as it was ready: a ryll that opens its socket, and then
-    refuses the certificate. Its supervisor writes down how a moment later.
+    refuses the certificate.
     """
-    end = time.monotonic() + ENDED_LIMIT
-    while ended and time.monotonic() < end:
-        check_alive(lane_dir, {r.name for r in records(lane_dir)} - ended)
-        time.sleep(POLL)
+    known = records(lane_dir)
+    for entry in known:
+        if entry.name in ended:
+            entry.last_status(lane_dir)
+    if ended:
+        check_alive(lane_dir, {entry.name for entry in known} - ended)
 
 
 def _ready_before(entry: Record, program: Program, run: Run, lane_dir: str) -> bool:

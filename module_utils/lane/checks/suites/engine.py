@@ -237,8 +237,9 @@ class Play:
                 one.actor in ("counters", "paced") and one.options["since"] == step.register for one in check.steps
             )
             self.marks[step.register] = self._mark(counted)
-            talks = check.client != "none" or step.client in self.talks  # what another check left may end any time
-            if not step.ryll and talks and step.client in self.lane.clients():
+            # a check without a client talks to none that another left: that one may end at any moment
+            mine = check.client != "none" or step.client in self.talks
+            if not step.ryll and mine and step.client in self.lane.clients():
                 self.talk(step.client).mark(step.register)
         try:
             result = self._ryll(step) if step.ryll else self._act(step)
