@@ -16,7 +16,10 @@ def tables(result: dict[str, Any]) -> str:
         suites.setdefault(f"{check['suite']} | {check['guest']}", []).append(check)
     lines = ["| suite | guest | seconds | of them |", "|---|---|---|---|"]
     for suite, checks in suites.items():
-        each = ", ".join(f"`{one['name']}` {one['seconds']:.1f}{'' if one['result'] == 'pass' else ' (' + one['result'] + ')'}" for one in checks)
+        each = ", ".join(
+            f"`{one['name']}` {one['seconds']:.1f}{'' if one['result'] == 'pass' else ' (' + one['result'] + ')'}"
+            for one in checks
+        )
         lines.append(f"| {suite} | {sum(one['seconds'] for one in checks):.1f} | {each} |")
     lines += ["", "| check | way | p50 (ms) | p95 (ms) |", "|---|---|---|---|"]
     for check in result["checks"]:

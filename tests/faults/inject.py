@@ -100,7 +100,9 @@ def send(place: Place, given: dict[str, Any]) -> None:
         place.undoing.append(lambda: [os.kill(m.pid, signal.SIGCONT) for m in members if proc.read(m.pid)] and None)
         return
     end = time.monotonic() + 5
-    while given["signal"] == "KILL" and any((p := proc.read(m.pid)) and p.started == m.started and p.alive for m in members):
+    while given["signal"] == "KILL" and any(
+        (p := proc.read(m.pid)) and p.started == m.started and p.alive for m in members
+    ):
         if time.monotonic() > end:
             raise TimeoutError(f"{given['program']} survives SIGKILL")
         time.sleep(0.01)
@@ -139,7 +141,13 @@ def fill(place: Place, given: dict[str, Any]) -> None:
 
 def sql(place: Place, given: dict[str, Any]) -> None:
     """A statement for the lane's database, as its administrator, and another one as its undoing."""
-    command = ["mariadb", "--no-defaults", f"--socket={place.lane_dir}/db.sock", f"--user={pwd.getpwuid(os.getuid()).pw_name}", "kerbside"]
+    command = [
+        "mariadb",
+        "--no-defaults",
+        f"--socket={place.lane_dir}/db.sock",
+        f"--user={pwd.getpwuid(os.getuid()).pw_name}",
+        "kerbside",
+    ]
     subprocess.run([*command, "-e", given["execute"]], check=True, capture_output=True, timeout=20)
     if "undo" in given:
         place.undoing.append(lambda: sql(place, {"execute": given["undo"]}))
@@ -222,12 +230,26 @@ def client(place: Place, given: dict[str, Any]) -> None:
     """Another ryll on the console, with a console.vv of its own from kerbside."""
     uuid = f"6f4e2c1a-0000-4000-8000-{place.lane_id:012d}"
     url = f"http://127.0.0.1:{place.words['api_port']}/console/proxy/direct-qemu/{uuid}/console.vv"
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {(place.lane_dir / 'secrets/bearer_token').read_text().strip()}"})
+    request = urllib.request.Request(
+        url, headers={"Authorization": f"Bearer {(place.lane_dir / 'secrets/bearer_token').read_text().strip()}"}
+    )
     file = place.scratch / "other.vv"
     with urllib.request.urlopen(request, timeout=20) as answer:
         file.write_bytes(answer.read())
-    command = [place.words["ryll"], "--headless", "--file", str(file), "--control-socket", f"{place.scratch}/other.sock"]
-    other = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": str(place.scratch), "PATH": os.environ["PATH"]})
+    command = [
+        place.words["ryll"],
+        "--headless",
+        "--file",
+        str(file),
+        "--control-socket",
+        f"{place.scratch}/other.sock",
+    ]
+    other = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"HOME": str(place.scratch), "PATH": os.environ["PATH"]},
+    )
 
     def leave() -> None:
         other.terminate()
@@ -250,7 +272,9 @@ def away(place: Place, given: dict[str, Any]) -> None:
     written(place, given["until"])
     records.status_file(str(place.lane_dir), entry.name).unlink(missing_ok=True)
     with open(entry.log, "ab") as log:
-        entry.group = subprocess.Popen(argv, env=environment, cwd=place.lane_dir, stdout=log, stderr=log, start_new_session=True, umask=0o077).pid
+        entry.group = subprocess.Popen(
+            argv, env=environment, cwd=place.lane_dir, stdout=log, stderr=log, start_new_session=True, umask=0o077
+        ).pid
     entry.save(str(place.lane_dir))
     end = time.monotonic() + 20
     while not Path(given["socket"]).is_socket() or socket.socket(socket.AF_UNIX).connect_ex(given["socket"]):
@@ -336,5 +360,9 @@ def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
 
 def needs_root(fault: dict[str, Any]) -> bool:
     """Whether only root can inject it: mounts, capabilities, device nodes, cgroups, directories of others."""
-    actions = [action for action in fault.get("do", []) if {"device", "cgroup"} & set(action) or "owner" in next(iter(action.values()))]
+    actions = [
+        action
+        for action in fault.get("do", [])
+        if {"device", "cgroup"} & set(action) or "owner" in next(iter(action.values()))
+    ]
     return bool(fault.get("mounts") or fault.get("without") or fault.get("no_network") or actions)

@@ -41,7 +41,9 @@ class Outcome:
         return self.state in ("caught", "green", "not here")
 
 
-def judge(fault: dict[str, Any], played: Played, since: float | None, fill: Callable[[Any], Any], stretch: float) -> Outcome:
+def judge(
+    fault: dict[str, Any], played: Played, since: float | None, fill: Callable[[Any], Any], stretch: float
+) -> Outcome:
     """Compare the verdict with what the catalogue expects."""
     expect = fault["expect"]
     seconds = None if since is None else played.verdict_at - since
@@ -89,10 +91,22 @@ def _report(played: Played) -> str:
     if not played.page:
         return "NO REPORT: report.html was not made by this run"
     text = " ".join(html.unescape(played.page).split())
-    made = {(check["guest"], check["name"]): check["result"] for check in played.result["checks"] if check["suite"] == "smoke"}
-    if stale := [name for (guest, name), result in made.items() if name in OF_A_SESSION and result == "pass" and made.get((guest, "hello")) == "not run"]:
+    made = {
+        (check["guest"], check["name"]): check["result"]
+        for check in played.result["checks"]
+        if check["suite"] == "smoke"
+    }
+    if stale := [
+        name
+        for (guest, name), result in made.items()
+        if name in OF_A_SESSION and result == "pass" and made.get((guest, "hello")) == "not run"
+    ]:
         return f"PASSED WITHOUT A SESSION: {', '.join(stale)}"
-    missing = [name for name in (played.result["run_id"], played.component, played.cause) if " ".join(str(name).split()) not in text]
+    missing = [
+        name
+        for name in (played.result["run_id"], played.component, played.cause)
+        if " ".join(str(name).split()) not in text
+    ]
     return f"WRONG REPORT: report.html does not show {missing[0]!r}" if missing else ""
 
 
@@ -123,13 +137,17 @@ def page(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
 
 def summary(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
     """The run in a paragraph."""
-    red = sorted((o for o in outcomes if o.state == "caught" and o.seconds is not None), key=lambda o: -(o.seconds or 0))
+    red = sorted(
+        (o for o in outcomes if o.state == "caught" and o.seconds is not None), key=lambda o: -(o.seconds or 0)
+    )
     words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; {good_runs} green checks of the good lane between them."
     if here := [o.fault["name"] for o in outcomes if o.state == "not here"]:
         words += f" Not here: {', '.join(here)}."
     if red:
         slowest = ", ".join(f"{o.fault['name']} {o.seconds:.1f} s" for o in red[:3])
-        words += f" Median time to the verdict {statistics.median(o.seconds or 0 for o in red):.1f} s; slowest: {slowest}."
+        words += (
+            f" Median time to the verdict {statistics.median(o.seconds or 0 for o in red):.1f} s; slowest: {slowest}."
+        )
     if mid := [o.noticed for o in outcomes if o.noticed is not None and "noticed" in o.fault["expect"]]:
         words += f" A program that dies during the check is noticed within {max(mid):.1f} s."
     if (stretch := max((o.stretch for o in outcomes), default=1.0)) > 1.05:

@@ -97,7 +97,9 @@ def certificate(place: Place, given: dict[str, Any]) -> None:
     pem = made.public_bytes(serialization.Encoding.PEM) if wrong != "version" else version_1(made, signer)
     (place.scratch / "proxy.pem").write_bytes(pem)
     held = ec.generate_private_key(ec.SECP256R1()) if wrong == "key" else key
-    text = held.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    text = held.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     (place.scratch / "proxy-key.pem").write_bytes(text)
     if wrong == "unreadable":
         (place.scratch / "proxy-key.pem").chmod(0)
@@ -110,7 +112,11 @@ def version_1(made: x509.Certificate, signer: Any) -> bytes:
 
     def der(tag: int, body: bytes) -> bytes:
         size = len(body)
-        length = bytes([size]) if size < 128 else (b"\x81" + bytes([size]) if size < 256 else b"\x82" + size.to_bytes(2, "big"))
+        length = (
+            bytes([size])
+            if size < 128
+            else (b"\x81" + bytes([size]) if size < 256 else b"\x82" + size.to_bytes(2, "big"))
+        )
         return bytes([tag]) + length + body
 
     old = made.tbs_certificate_bytes

@@ -38,7 +38,13 @@ class Place:
         first = 17900 + 10 * self.lane_id
         ports = ("proxy_port", "proxy_plain_port", "api_port", "metrics_port", "spice_port", "unused_port")
         words = {name: str(first + n) for n, name in enumerate(ports)}
-        words |= {"scratch": str(self.scratch), "lane_dir": str(self.lane_dir), "here": str(HERE), "python": sys.executable, "lane_id": str(self.lane_id)}
+        words |= {
+            "scratch": str(self.scratch),
+            "lane_dir": str(self.lane_dir),
+            "here": str(HERE),
+            "python": sys.executable,
+            "lane_id": str(self.lane_id),
+        }
         for name, file, key in (
             ("ticket", "secrets/spice_ticket", ""),
             ("ryll", "handover/ryll.json", "path"),

@@ -57,8 +57,14 @@ class Played:
     def green(self) -> bool:
         """Whether exit status, last line and result.json all say pass, with every check of the plan in it, or of the plan that the test changed."""
         checks = self.result.get("checks", [])
-        whole = (len(checks) == self.result.get("checks_planned") or self.result.get("plan_changed")) and checks and {c["result"] for c in checks} == {"pass"}
-        return self.rc == 0 and self.line.startswith("LANE PASS") and self.result.get("verdict") == "pass" and bool(whole)
+        whole = (
+            (len(checks) == self.result.get("checks_planned") or self.result.get("plan_changed"))
+            and checks
+            and {c["result"] for c in checks} == {"pass"}
+        )
+        return (
+            self.rc == 0 and self.line.startswith("LANE PASS") and self.result.get("verdict") == "pass" and bool(whole)
+        )
 
     def when(self, pattern: str) -> float | None:
         """The time of the first line that matches."""
@@ -92,14 +98,46 @@ class Lane:
         """Run a playbook of the checkout with these tags and variables; `before` is put before the command, `meanwhile`
         runs beside it.
         """
-        values = {"lane_id": self.id, "lane_guest": "pocket", "lane_artifacts_dir": str(artifacts), **self.plant, **(given or {})}
-        command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", json.dumps(values)]
+        values = {
+            "lane_id": self.id,
+            "lane_guest": "pocket",
+            "lane_artifacts_dir": str(artifacts),
+            **self.plant,
+            **(given or {}),
+        }
+        command = [
+            *(before or []),
+            sys.executable,
+            "-m",
+            "ansible",
+            "playbook",
+            f"playbooks/{playbook}",
+            "-e",
+            json.dumps(values),
+        ]
         command += ["--tags", tags] if tags else []
-        kept = {n: v for n, v in os.environ.items() if not n.startswith(("ANSIBLE_", "LANE_")) and n not in ("PYTHONPATH", "PYTHONHOME")}
-        surroundings = {**kept, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1", **(env or {})}
+        kept = {
+            n: v
+            for n, v in os.environ.items()
+            if not n.startswith(("ANSIBLE_", "LANE_")) and n not in ("PYTHONPATH", "PYTHONHOME")
+        }
+        surroundings = {
+            **kept,
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "PYTHONUNBUFFERED": "1",
+            **(env or {}),
+        }
         begun = time.time()
         with subprocess.Popen(
-            command, cwd=ROOT, env=surroundings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command,
+            cwd=ROOT,
+            env=surroundings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         ) as process:
             lines: list[tuple[float, str]] = []
             seen: list[float] = []

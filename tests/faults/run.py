@@ -39,7 +39,23 @@ from tools import arguments, venv
 from tools.developer_verbs import FAULTS
 
 PAGE = ROOT / "docs/faults.md"
-FIELDS = {"name", "what", "lane", "tags", "vars", "env", "mounts", "without", "no_network", "limits", "do", "during", "repair", "quick", "expect"}
+FIELDS = {
+    "name",
+    "what",
+    "lane",
+    "tags",
+    "vars",
+    "env",
+    "mounts",
+    "without",
+    "no_network",
+    "limits",
+    "do",
+    "during",
+    "repair",
+    "quick",
+    "expect",
+}
 EXPECTED = {"component", "code", "cause", "within", "noticed", "since", "not_here"}
 SMOKE = "smoke,evidence"
 #: What a fault needs afterwards -> the tag of the role that does it.
@@ -66,7 +82,11 @@ def catalogue(file: Path) -> list[dict[str, Any]]:
             *(f"unknown field {name}" for name in sorted((set(fault) - FIELDS) | (set(expect) - EXPECTED))),
             *(["lane is neither own nor standing"] if fault.get("lane") not in ("own", "standing") else []),
             *(["no such component"] if expect.get("component", "ryll") not in COMPONENTS else []),
-            *(["a component without a cause, or a cause without a component"] if ("component" in expect) != ("cause" in expect) else []),
+            *(
+                ["a component without a cause, or a cause without a component"]
+                if ("component" in expect) != ("cause" in expect)
+                else []
+            ),
             *(["no limit"] if not expect.get("within") else []),
             *(["twice there"] if names.count(fault["name"]) > 1 else []),
             *(["unknown repair"] if fault.get("repair", "guest") not in REPAIRS else []),
@@ -112,7 +132,11 @@ class Runner:
         for lane in (self.own, *self.standing):
             if lane.dir.exists() or proc.marked(lane.id):
                 lane.down(self.artifacts / "down")
-        left = [f"{p.name} (pid {p.pid}) of lane {lane.id}" for lane in (self.own, *self.standing) for p in proc.marked(lane.id)]
+        left = [
+            f"{p.name} (pid {p.pid}) of lane {lane.id}"
+            for lane in (self.own, *self.standing)
+            for p in proc.marked(lane.id)
+        ]
         shutil.rmtree(self.base, ignore_errors=True)
         return left + [str(lane.dir) for lane in (self.own, *self.standing) if lane.dir.exists()]
 
@@ -175,7 +199,9 @@ class Runner:
         evidence = self.artifacts / f"between-{lane.id}"
         played = lane.play("lane.yml", evidence, tags)
         self.good_runs += 1
-        if (smoke := played.when(r"TASK .smoke : Get a fresh")) and played.green:  # the start of Ansible and a repair take their time before it
+        if (
+            smoke := played.when(r"TASK .smoke : Get a fresh")
+        ) and played.green:  # the start of Ansible and a repair take their time before it
             self.slowness[lane.id] = max(1.0, (played.verdict_at - smoke) / USUAL)
             self.slowest = max(self.slowest, self.slowness[lane.id])
         if played.green:
@@ -202,7 +228,12 @@ class Runner:
 
         def meanwhile() -> None:
             try:
-                if self._awaited(lane.id, str(place.fill(fault.get("vars", {})).get("lane_dir", lane.dir)), fault["during"]["when"], time.time()):
+                if self._awaited(
+                    lane.id,
+                    str(place.fill(fault.get("vars", {})).get("lane_dir", lane.dir)),
+                    fault["during"]["when"],
+                    time.time(),
+                ):
                     injected.append(time.time())
                     place.do(fault["during"]["do"])
             except Exception:
@@ -234,9 +265,15 @@ class Runner:
         it.
         """
         while time.time() < begun + 120:
-            for root in (f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]):  # in whatever mount namespace the lane has
+            for root in (
+                f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]
+            ):  # in whatever mount namespace the lane has
                 entry = records.record(root + lane_dir, program)
-                said = replace(entry, log=root + entry.log).log_lines() if entry and entry.started > begun and entry.ready_seconds is not None else []
+                said = (
+                    replace(entry, log=root + entry.log).log_lines()
+                    if entry and entry.started > begun and entry.ready_seconds is not None
+                    else []
+                )
                 if any("control: hello from" in line for line in said):
                     time.sleep(0.3)  # into the check that follows; there is nothing to await there
                     return True
@@ -249,7 +286,9 @@ class Runner:
             outcome.state = trouble if outcome.good else f"{outcome.state}; {trouble}"
         seconds = "   -  " if outcome.seconds is None else f"{outcome.seconds:5.1f}s"
         mark = "ok " if outcome.good else "BAD"
-        self.say(f"{mark} {outcome.fault['name']:28} {outcome.state[:200]:8} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}")
+        self.say(
+            f"{mark} {outcome.fault['name']:28} {outcome.state[:200]:8} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}"
+        )
         return outcome
 
 
@@ -261,7 +300,9 @@ def main() -> int:
     if unknown := [name for name in given.names if name not in known]:  # of another catalogue
         venv.say(f"there is no fault {unknown[0]!r} in {given.catalogue}")
         return 2
-    chosen = [f for f in faults if (not given.names or f["name"] in given.names) and (not given.quick or f.get("quick"))]
+    chosen = [
+        f for f in faults if (not given.names or f["name"] in given.names) and (not given.quick or f.get("quick"))
+    ]
     if given.list:
         for fault in chosen:
             print(f"{fault['name']:28} {fault['what']}")
@@ -281,7 +322,9 @@ def main() -> int:
     bad = [o for o in outcomes if not o.good]
     for outcome in bad:
         folder = given.artifacts / outcome.fault["name"]
-        print(f"\n{outcome.fault['name']}: {outcome.state}\n    said: {outcome.component}: {outcome.cause}\n    see {folder}")
+        print(
+            f"\n{outcome.fault['name']}: {outcome.state}\n    said: {outcome.component}: {outcome.cause}\n    see {folder}"
+        )
     print(f"\n{summary(outcomes, runner.good_runs, seconds)}")
     if left:
         print(f"these stay: {', '.join(left)}")

@@ -125,7 +125,11 @@ def change(rule: dict[str, Any]) -> Change:
             pressed, since = pressed + 1, time.monotonic()
         if pressed < rule.get("typed", 0) or time.monotonic() - since < rule.get("later", 0):
             return [body]
-        if to_server != (rule["to"] == "server") or channel != CHANNELS[rule["channel"]] or kind not in rule.get("types", (kind,)):
+        if (
+            to_server != (rule["to"] == "server")
+            or channel != CHANNELS[rule["channel"]]
+            or kind not in rule.get("types", (kind,))
+        ):
             return [body]
         if "images" in rule and image(kind, body) not in [IMAGES[name] for name in rule["images"]]:
             return [body]

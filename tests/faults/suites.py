@@ -64,7 +64,10 @@ class Rig:
 
     def __init__(self, lane_dir: str, sources: dict[str, RustEdits] | None = None) -> None:
         self.lane_dir, self.sources = Path(lane_dir), sources or {}
-        known = {name: json.loads((self.lane_dir / f"handover/{name}.json").read_text()) for name in ("guest", "ryll", "kerbside", "deps")}
+        known = {
+            name: json.loads((self.lane_dir / f"handover/{name}.json").read_text())
+            for name in ("guest", "ryll", "kerbside", "deps")
+        }
         run = json.loads((self.lane_dir / "run.json").read_text())
         self.kerbside = Path(known["kerbside"]["python"])
         first = 17900 + 10 * run["lane_id"]
@@ -141,7 +144,9 @@ class Rig:
             wrapper, first = self.lane_dir / "tmp/ryll", self.lane_dir / "tmp/first-picture"
             first.unlink(missing_ok=True)
             rules = {**rules, **({"stale": str(first)} if rules.get("stale") else {})}
-            wrapper.write_text(f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}' {place.ryll} \"$@\"\n")
+            wrapper.write_text(
+                f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}' {place.ryll} \"$@\"\n"
+            )
             wrapper.chmod(0o700)
             place = replace(place, ryll=str(wrapper))
         place = replace(place, **{name: getattr(place, other) for name, other in fault.get("place", {}).items()})
@@ -153,9 +158,13 @@ class Rig:
 
     def _program(self, program: Any, fault: dict[str, Any], stack: ExitStack) -> Any:
         if edits := fault.get("kerbside"):
-            copy = self.lane_dir / f"tmp/kerbside-{fault['name']}"  # the path tells whether API and daemon have to be started anew
+            copy = (
+                self.lane_dir / f"tmp/kerbside-{fault['name']}"
+            )  # the path tells whether API and daemon have to be started anew
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")), copy / "kerbside")
+            shutil.copytree(
+                next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")), copy / "kerbside"
+            )
             for edit in edits:
                 file = copy / "kerbside" / edit["file"]
                 file.write_text(edited(file, [edit]), encoding="utf-8")
@@ -172,7 +181,9 @@ class Rig:
 
     def _built(self, key: str, name: str) -> Path:
         """The program with an edit of tests/mutation, built once for the lane."""
-        program = self.lane_dir / f"tmp/{BUILT[key].program}-{name}"  # the path tells whether the daemon has to be started anew
+        program = (
+            self.lane_dir / f"tmp/{BUILT[key].program}-{name}"
+        )  # the path tells whether the daemon has to be started anew
         if not program.exists():
             (edit,) = BUILT[key].edits(name)
             with self.sources[key].edited(edit):
@@ -215,7 +226,9 @@ def counters(real: int, wrong: dict[str, Any]) -> Iterator[int]:
 
 def verdicts(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
     """check -> [component, code] of those that failed."""
-    return {one["name"]: [one["detail"]["component"], one["detail"]["code"]] for one in entries if one["result"] == "fail"}
+    return {
+        one["name"]: [one["detail"]["component"], one["detail"]["code"]] for one in entries if one["result"] == "fail"
+    }
 
 
 def main(words: list[str]) -> int:
@@ -239,7 +252,9 @@ def main(words: list[str]) -> int:
         for key, product in BUILT.items():
             if checkout := getattr(given, product.component):
                 sources[key] = RustEdits(product, checkout, Path(scratch, key))
-        return judge(Rig(given.lane_dir, sources), [fault for fault in known if not given.names or fault["name"] in given.names])
+        return judge(
+            Rig(given.lane_dir, sources), [fault for fault in known if not given.names or fault["name"] in given.names]
+        )
 
 
 def judge(rig: Rig, chosen: list[dict[str, Any]]) -> int:
@@ -254,7 +269,10 @@ def judge(rig: Rig, chosen: list[dict[str, Any]]) -> int:
         good = found == fault["expect"]
         wrong += not good
         seconds = sum(one["seconds"] for one in entries)
-        print(f"{'ok ' if good else 'BAD'} {fault['name']:34} {fault['suite']:10} {seconds:5.1f} s  {'' if good else found}", flush=True)
+        print(
+            f"{'ok ' if good else 'BAD'} {fault['name']:34} {fault['suite']:10} {seconds:5.1f} s  {'' if good else found}",
+            flush=True,
+        )
         for one in entries:
             if one["result"] == "fail":
                 print(f"      {one['name']}: {one['detail']['component']}: {one['detail']['cause']}", flush=True)

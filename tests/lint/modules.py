@@ -125,9 +125,16 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
         if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
             yield f"expected {option} to have no_log in argument_spec, true or false, for its name sounds like a secret"
         facts = ["required", "default", "choices", "aliases"]
-        if not callable(real.get("type")):  # a function takes such a value apart; its own tests hold it to its documentation
+        if not callable(
+            real.get("type")
+        ):  # a function takes such a value apart; its own tests hold it to its documentation
             facts += ["type", "elements"]
-            yield from compare(real.get("options") or {}, told.get("suboptions") or borrowed(name, told, library), f"{place}{name}.", library)
+            yield from compare(
+                real.get("options") or {},
+                told.get("suboptions") or borrowed(name, told, library),
+                f"{place}{name}.",
+                library,
+            )
         usual = {"type": "str", "required": False}
         for fact in facts:
             ours, theirs = real.get(fact, usual.get(fact)), told.get(fact, usual.get(fact))
@@ -156,15 +163,25 @@ def example(name: str, task: Any, given: dict[str, Any]) -> Iterator[str]:
         yield f"expected EXAMPLES to be tasks with a name and arguments of {name}, but there is {str(task)[:60]}"
         return
     unseen = {key for key, value in task[name].items() if isinstance(value, str) and "{{" in value}
-    spec = {key: {"type": "raw"} if key in unseen or callable(value.get("type")) else value for key, value in given["argument_spec"].items()}
-    rules = {key: given[key] for key in ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by") if key in given}
+    spec = {
+        key: {"type": "raw"} if key in unseen or callable(value.get("type")) else value
+        for key, value in given["argument_spec"].items()
+    }
+    rules = {
+        key: given[key]
+        for key in ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")
+        if key in given
+    }
     for words in ArgumentSpecValidator(spec, **rules).validate(task[name]).error_messages:
         yield f"expected example {title!r} to be what argument_spec lets through, but {words}"
 
 
 def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
     """The options and values that O() and RV() name."""
-    for mark, words, tree, below in (("O", r"\bO\(([\w.\[\]]+)", options, "suboptions"), ("RV", r"\bRV\(([\w.\[\]]+)", returned, "contains")):
+    for mark, words, tree, below in (
+        ("O", r"\bO\(([\w.\[\]]+)", options, "suboptions"),
+        ("RV", r"\bRV\(([\w.\[\]]+)", returned, "contains"),
+    ):
         for named in re.findall(words, text):
             level: Any = tree
             for part in named.replace("[]", "").split("."):
@@ -180,7 +197,9 @@ def shown(root: Path, names: list[str]) -> Iterator[str]:
     """Whether ansible-doc can show every module to a person. One that it cannot read keeps it from showing any, so then each is asked for alone."""
     command = [str(Path(sys.executable).with_name("ansible-doc")), "-M", str(root / "library"), "-t", "module", *names]
     quiet = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, env=quiet, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+    )
     missing = [name for name in names if not re.search(rf"^> MODULE {name}\b", done.stdout, re.MULTILINE)]
     if missing and len(names) > 1:
         for name in names:

@@ -60,7 +60,12 @@ def unfit(name: str, option: dict[str, Any], default: Any) -> str:
 
 def main(words: list[str]) -> int:
     root = Path(words[0]) if words else ROOT
-    wrong = [f"roles/{role.name}: {words}" for role in sorted((root / "roles").iterdir()) if role.name != SHARED for words in findings(role)]
+    wrong = [
+        f"roles/{role.name}: {words}"
+        for role in sorted((root / "roles").iterdir())
+        if role.name != SHARED
+        for words in findings(role)
+    ]
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return int(bool(wrong))
 

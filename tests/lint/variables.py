@@ -87,7 +87,10 @@ def of_role(folder: Path) -> Group:
     return Group(
         f"Role `{folder.name}`",
         markdown(spec["short_description"]) + ".",
-        [Variable(name, flow(option.get("default")), kind(option), markdown(option["description"])) for name, option in spec["options"].items()],
+        [
+            Variable(name, flow(option.get("default")), kind(option), markdown(option["description"]))
+            for name, option in spec["options"].items()
+        ],
     )
 
 
@@ -96,7 +99,9 @@ def readme(folder: Path, group: Group) -> str:
     spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
     texts = [textwrap.fill(f"{markdown(words)}.", 120, break_on_hyphens=False) for words in spec.get("description", [])]
     paragraphs = "".join(f"\n{text}\n" for text in texts)
-    return README.format(name=folder.name, title=group.words.removesuffix("."), words=paragraphs, table=table(group.variables, True))
+    return README.format(
+        name=folder.name, title=group.words.removesuffix("."), words=paragraphs, table=table(group.variables, True)
+    )
 
 
 def flow(value: Any) -> str:
@@ -117,7 +122,11 @@ def kind_of(value: Any) -> str:
     """The type of a lane_ variable, which has no spec; a template's is not known before it is run."""
     if isinstance(value, str) and "{{" in value:
         return ""
-    return next(name for kind, name in {bool: "bool", int: "int", float: "float", list: "list", dict: "dict", str: "str"}.items() if isinstance(value, kind))
+    return next(
+        name
+        for kind, name in {bool: "bool", int: "int", float: "float", list: "list", dict: "dict", str: "str"}.items()
+        if isinstance(value, kind)
+    )
 
 
 def markdown(words: str | list[str]) -> str:
@@ -128,7 +137,11 @@ def markdown(words: str | list[str]) -> str:
 
 def table(variables: list[Variable], whole: bool) -> str:
     """The rows; the type only on the whole page."""
-    head = "| variable | type | default | what it does |\n|---|---|---|---|\n" if whole else "| variable | default | what it does |\n|---|---|---|\n"
+    head = (
+        "| variable | type | default | what it does |\n|---|---|---|---|\n"
+        if whole
+        else "| variable | default | what it does |\n|---|---|---|\n"
+    )
     rows = ""
     for one in variables:
         cells = [f"`{one.name}`", *([one.kind] if whole else []), f"`{one.default}`", one.words]
@@ -145,7 +158,12 @@ def written(page: str, groups: list[Group]) -> str:
         if unknown := [name for name in names if name not in known and name != "all"]:
             raise ValueError(f"{', '.join(unknown)} is neither in a role's meta/argument_specs.yml nor in {LANE}")
         if names == ["all"]:
-            parts = ["\n".join(filter(None, [f"## {one.title}\n", one.words and f"{one.words}\n", table(one.variables, True)])) for one in groups]
+            parts = [
+                "\n".join(
+                    filter(None, [f"## {one.title}\n", one.words and f"{one.words}\n", table(one.variables, True)])
+                )
+                for one in groups
+            ]
             return f"{found['asked']}\n{chr(10).join(parts)}\n{found['end']}"
         return found["asked"] + table([known[name] for name in names], False) + found["end"]
 
@@ -162,7 +180,10 @@ def main(words: list[str]) -> int:
     roles = [root / "roles" / group.title.split("`")[1] for group in groups if group.title.startswith("Role `")]
     pages = [
         *((root / name, "") for name in PAGES),
-        *((folder / "README.md", readme(folder, group)) for folder, group in zip(roles, groups[-len(roles) :], strict=True)),
+        *(
+            (folder / "README.md", readme(folder, group))
+            for folder, group in zip(roles, groups[-len(roles) :], strict=True)
+        ),
     ]
     for page, whole in pages:
         name = str(page.relative_to(root))
@@ -175,7 +196,11 @@ def main(words: list[str]) -> int:
         if not whole and not TABLE.search(there):
             wrong.append(f"{name}: there is no table between <!-- variables: ... --> and <!-- end -->")
         if wanted != there and check:
-            lines = list(difflib.unified_diff(there.splitlines(), wanted.splitlines(), name, "as the specs say", n=0, lineterm=""))
+            lines = list(
+                difflib.unified_diff(
+                    there.splitlines(), wanted.splitlines(), name, "as the specs say", n=0, lineterm=""
+                )
+            )
             wrong.append("\n".join([f"{name} differs from the specs; write it with {WRITE}", *lines[:MOST]]))
         elif wanted != there:
             page.write_text(wanted, encoding="utf-8")

@@ -53,7 +53,12 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 def modules(packages: list[str]) -> list[Path]:
     """The modules of these packages, relative to the checkout."""
-    return sorted(path.relative_to(ROOT) for name in packages for path in (ROOT / LANE / name).rglob("*.py") if path.name != "__init__.py")
+    return sorted(
+        path.relative_to(ROOT)
+        for name in packages
+        for path in (ROOT / LANE / name).rglob("*.py")
+        if path.name != "__init__.py"
+    )
 
 
 def candidates(packages: list[str]) -> list[str]:
@@ -62,7 +67,11 @@ def candidates(packages: list[str]) -> list[str]:
     named = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
     shared = [path.stem for path, text in texts.items() if named.search(text) and not path.name.startswith("test_")]
     wanted = re.compile("|".join([named.pattern, *(rf"^from {name} import\b" for name in shared)]), re.MULTILINE)
-    return [str(path.relative_to(ROOT)) for path, text in texts.items() if path.name.startswith("test_") and wanted.search(text)]
+    return [
+        str(path.relative_to(ROOT))
+        for path, text in texts.items()
+        if path.name.startswith("test_") and wanted.search(text)
+    ]
 
 
 class Coverage:
@@ -104,9 +113,16 @@ class Copy:
         ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
         shutil.copytree(ROOT, root, ignore=ignore, symlinks=True)
         # Two mutants of one size within one second would share a .pyc; no plugin is needed, and hypothesis takes half a second to load.
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(root)}
+        environment = {
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": str(root),
+        }
         command = alone([sys.executable, str(HERE / "server.py"), str(LIMIT)])
-        self.server = subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.server = subprocess.Popen(
+            command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def survives(self, module: Path, mutant: Mutant, tests: list[str]) -> bool:
         """Whether the tests pass in spite of the mutant."""
@@ -127,9 +143,15 @@ class Copy:
 def main() -> int:
     """Exit status 0 when at least --least per cent were killed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--package", action="append", help="a package of module_utils/lane (default: checks and evidence)")
-    parser.add_argument("--module", default="", metavar="PATTERN", help="only modules whose path matches this regular expression")
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N mutants of each module, drawn by --seed")
+    parser.add_argument(
+        "--package", action="append", help="a package of module_utils/lane (default: checks and evidence)"
+    )
+    parser.add_argument(
+        "--module", default="", metavar="PATTERN", help="only modules whose path matches this regular expression"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=0, metavar="N", help="only N mutants of each module, drawn by --seed"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--least", type=float, default=95.0, metavar="PERCENT")

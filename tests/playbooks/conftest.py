@@ -44,7 +44,8 @@ class Played:
         return [
             {**result, "task": event["task"]["name"], "host": host, "event": event["_event"]}
             for event in self.events
-            if event["_event"] in ("v2_runner_on_ok", "v2_runner_on_failed", "v2_runner_on_skipped", "v2_runner_on_unreachable")
+            if event["_event"]
+            in ("v2_runner_on_ok", "v2_runner_on_failed", "v2_runner_on_skipped", "v2_runner_on_unreachable")
             if not task or event["task"]["name"] in (task,) or event["task"]["name"].endswith(f" : {task}")
             for host, result in event["hosts"].items()
         ]
@@ -52,18 +53,26 @@ class Played:
     def result(self, task: str) -> dict[str, Any]:
         """The result of the one task of that name."""
         found = self.results(task)
-        assert len(found) == 1, f"expected one task {task!r}, found {len(found)} among {[r['task'] for r in self.results()]}"
+        assert len(found) == 1, (
+            f"expected one task {task!r}, found {len(found)} among {[r['task'] for r in self.results()]}"
+        )
         return found[0]
 
     @property
     def failures(self) -> list[str]:
         """The messages of the tasks that failed."""
-        return [str(r.get("msg", r)) for r in self.results() if r["event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable")]
+        return [
+            str(r.get("msg", r))
+            for r in self.results()
+            if r["event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable")
+        ]
 
     @property
     def changed(self) -> int:
         """The number of tasks that changed something, over all hosts."""
-        stats: dict[str, dict[str, int]] = self.events[-1]["stats"] if self.events and "stats" in self.events[-1] else {}
+        stats: dict[str, dict[str, int]] = (
+            self.events[-1]["stats"] if self.events and "stats" in self.events[-1] else {}
+        )
         return sum(host["changed"] for host in stats.values())
 
     def __str__(self) -> str:
@@ -108,14 +117,24 @@ class Lane:
         if isinstance(playbook, str):
             path = ROOT / playbook
         else:
-            plays = playbook if "hosts" in playbook[0] else [{"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}]
+            plays = (
+                playbook
+                if "hosts" in playbook[0]
+                else [{"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}]
+            )
             path = self.scratch / f"play{len(self.played)}.yml"
             path.write_text(json.dumps(plays), encoding="utf-8")  # JSON is YAML
         given = self.scratch / f"vars{len(self.played)}.json"
         given.write_text(json.dumps({**self.vars, **extra_vars}), encoding="utf-8")
         command = around([sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args])
         with subprocess.Popen(
-            command, cwd=ROOT, env=environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment(**(env or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         ) as process:
             try:
                 out, err = process.communicate(timeout=limit)
@@ -133,7 +152,9 @@ class Lane:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if mark in b"\0" + (process / "environ").read_bytes():
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip())
+                    found.append(
+                        (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    )
         return found
 
 
@@ -173,7 +194,11 @@ def descendants(pid: int) -> list[proc.Process]:
 
 def environment(**more: str) -> dict[str, str]:
     """What `./lane` gives to Ansible, with a stdout that a program can read."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_") and name not in ("PYTHONPATH", "PYTHONHOME")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ANSIBLE_") and name not in ("PYTHONPATH", "PYTHONHOME")
+    }
     return {
         **kept,
         "LC_ALL": "C.UTF-8",
@@ -200,7 +225,9 @@ def parse(rc: int, stdout: str, stderr: str) -> Played:
 def own_lane(scratch: Path) -> Iterator[Lane]:
     """A lane that may be left up: it is taken down at the end, and what stays in spite of that is a failure."""
     with lane_ids(1) as (number,):
-        home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))  # a unix socket's path holds 107 bytes; pytest's own folders are too long
+        home = Path(
+            tempfile.mkdtemp(prefix="kl-", dir="/tmp")
+        )  # a unix socket's path holds 107 bytes; pytest's own folders are too long
         made = Lane(number, home / "d", home / "artifacts", scratch)
         try:
             yield made

@@ -21,10 +21,15 @@ PACKAGE = re.compile(r"^([\w-]+)==.*(?:\n +--hash=.*)+\n", re.MULTILINE)
 def checkout_on(version: str, home: Path) -> Path:
     """A copy of this checkout that requires another ansible-core."""
     copy_checkout(home)
-    other = {found[1]: found[0] for found in PACKAGE.finditer((ROOT / f"tests/requirements/ansible-{version}.txt").read_text(encoding="utf-8"))}
+    other = {
+        found[1]: found[0]
+        for found in PACKAGE.finditer((ROOT / f"tests/requirements/ansible-{version}.txt").read_text(encoding="utf-8"))
+    }
     pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert set(other) <= {found[1] for found in PACKAGE.finditer(pinned)}
-    (home / "requirements.txt").write_text(PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned), encoding="utf-8")
+    (home / "requirements.txt").write_text(
+        PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned), encoding="utf-8"
+    )
     return home
 
 
@@ -43,7 +48,10 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
     assert not [line for line in lines if line.startswith(("TASK", "warning: ", "[WARNING]", "[DEPRECATION"))], lines
     result = json.loads((place.artifacts / "result.json").read_text())
     assert result["versions"]["ansible"].startswith(f"{OLDEST}.")
-    assert "TASK [smoke : Check what ryll sees, and the lane from outside]" in (place.artifacts / "logs/ansible.log").read_text()
+    assert (
+        "TASK [smoke : Check what ryll sees, and the lane from outside]"
+        in (place.artifacts / "logs/ansible.log").read_text()
+    )
 
     status, lines = play("-e", "lane_guest=nobody")
     assert status == 2 and lines[-1].startswith("LANE FAIL environment: "), "\n".join(lines[-30:])
@@ -61,11 +69,17 @@ def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
         had, spice = tree.chosen(), "qemu-system-modules-spice"
         green = tree.run(*command, limit=1200)
         assert green.returncode == 0, green.stdout[-3000:]
-        assert green.stdout.splitlines()[-1].startswith(f"LANE PASS lane {number}: 15 of 15 checks"), green.stdout[-3000:]
+        assert green.stdout.splitlines()[-1].startswith(f"LANE PASS lane {number}: 15 of 15 checks"), green.stdout[
+            -3000:
+        ]
         result = json.loads((tree.path / f"srv/lane/artifacts/lane-{number}/result.json").read_text())
         assert result["versions"]["ansible"].startswith(f"{NEWEST}.")
-        assert tree.chosen() - had == packages_of_a_lane("debian-13") | {"python3-apt"}  # which Ansible's apt module brings along
+        assert tree.chosen() - had == packages_of_a_lane("debian-13") | {
+            "python3-apt"
+        }  # which Ansible's apt module brings along
         assert tree.run("dpkg", "--purge", spice).returncode == 0
         red = tree.run(*command, "-e", "lane_guest=nobody", limit=300)
-        assert red.returncode == 2 and red.stdout.splitlines()[-1].startswith("LANE FAIL environment: "), red.stdout[-3000:]
+        assert red.returncode == 2 and red.stdout.splitlines()[-1].startswith("LANE FAIL environment: "), red.stdout[
+            -3000:
+        ]
         assert spice in tree.installed()

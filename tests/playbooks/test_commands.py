@@ -115,7 +115,11 @@ def commands(text: str, page: str) -> Iterator[Command]:
                 yield Command(f"{page}:{number}", said)
         elif fence is None:
             found = re.findall(r"`([^`]+)`", line)
-            yield from (Command(f"{page}:{number}", said) for said in found if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said))
+            yield from (
+                Command(f"{page}:{number}", said)
+                for said in found
+                if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said)
+            )
 
 
 def is_command(said: str) -> bool:
@@ -127,7 +131,11 @@ def is_command(said: str) -> bool:
 
 def listed(text: str) -> bool:
     return (
-        text in WRONG or text in ALONE or text in ON_A_LANE or bool(LOOKS.match(text)) or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
+        text in WRONG
+        or text in ALONE
+        or text in ON_A_LANE
+        or bool(LOOKS.match(text))
+        or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
     )
 
 
@@ -135,7 +143,9 @@ def unlisted(found: Iterable[Command]) -> list[str]:
     return [f"{command.place}: {command.text}" for command in found if not listed(command.text)]
 
 
-FOUND = [command for page in PAGES for command in commands(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)))]
+FOUND = [
+    command for page in PAGES for command in commands(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)))
+]
 TEXTS = list(dict.fromkeys(command.text for command in FOUND))
 
 
@@ -163,7 +173,10 @@ def test_the_test_that_is_named_is_there(named: str) -> None:
         ("```sh\ngit push --force\n```\n", ["x.md:2: git push --force"]),
         ("run `./lane dance` and `.venv/bin/dance`\n", ["x.md:1: ./lane dance", "x.md:1: .venv/bin/dance"]),
         ("    LANE=1 ./lane up\n    sh -c 'x y'\n", ["x.md:1: LANE=1 ./lane up", "x.md:2: sh -c 'x y'"]),
-        ("    LANE PASS lane 0: 7 of 7\n    guest (UEFI)  <-  qemu\n    tests/       unit/\n```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n", []),
+        (
+            "    LANE PASS lane 0: 7 of 7\n    guest (UEFI)  <-  qemu\n    tests/       unit/\n```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n",
+            [],
+        ),
     ],
 )
 def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> None:
@@ -176,7 +189,14 @@ def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> N
 def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run it as it stands, from the checkout, with the programs of .venv on PATH as the pages presume."""
     path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
-    return subprocess.run([*command.split(), *more], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [*command.split(), *more],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def good(command: str, words: str, *more: str) -> None:
@@ -201,9 +221,19 @@ def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
     try:
         for command in order:
             if command.endswith(" -f"):  # until the lane is down
-                followers.append(subprocess.Popen([*command.split(), *mine], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True))
+                followers.append(
+                    subprocess.Popen(
+                        [*command.split(), *mine], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+                    )
+                )
                 continue
-            more = given if re.match(r"\./lane (up|smoke|down|-)", command) else mine if LOOKS.match(command) and command != "./lane ps" else []
+            more = (
+                given
+                if re.match(r"\./lane (up|smoke|down|-)", command)
+                else mine
+                if LOOKS.match(command) and command != "./lane ps"
+                else []
+            )
             good(command.replace("[FOLDER]", str(lane.artifacts)), ON_A_LANE.get(command, "").format(id=lane.id), *more)
         said = [(follower.communicate(timeout=20)[0], follower.returncode) for follower in followers]
     finally:

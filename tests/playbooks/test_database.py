@@ -25,7 +25,13 @@ def content(client: list[str], **env: str) -> dict[str, Any]:
     """Every table of kerbside's as the server would make it again, its rows, and the release of its schema."""
 
     def ask(sql: str) -> str:
-        return subprocess.run([*client, "-N", "-B", "-r", "-e", sql, "kerbside"], env={**os.environ, **env}, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [*client, "-N", "-B", "-r", "-e", sql, "kerbside"],
+            env={**os.environ, **env},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
 
     tables = ask("SHOW TABLES").split()
     assert "alembic_version" in tables and "consoles" in tables
@@ -46,7 +52,9 @@ def in_order(statement: str) -> list[str]:
 def test_a_copy_is_equal_to_a_database_made_by_hand_and_holds_no_user(lane: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o700)
-    warm = lane.run([{"name": "Where", "ansible.builtin.debug": {"msg": "{{ lane_cache_dir | expanduser }}"}}]).result("Where")["msg"]
+    warm = lane.run([{"name": "Where", "ansible.builtin.debug": {"msg": "{{ lane_cache_dir | expanduser }}"}}]).result(
+        "Where"
+    )["msg"]
     for entry in Path(warm).iterdir() if Path(warm).exists() else ():
         if entry.name != "databases" and not entry.name.startswith("."):
             (cache / entry.name).symlink_to(entry)
@@ -60,7 +68,10 @@ def test_a_copy_is_equal_to_a_database_made_by_hand_and_holds_no_user(lane: Any,
     assert not [path for path in kept.rglob("*") if path.is_file() and password in path.read_bytes()]
 
     deps, kerbside = handover(lane, "deps"), handover(lane, "kerbside")
-    copy = content([deps["mariadb"], "--no-defaults", f"--socket={lane.dir}/db.sock", "--user=kerbside"], MYSQL_PWD=password.decode())
+    copy = content(
+        [deps["mariadb"], "--no-defaults", f"--socket={lane.dir}/db.sock", "--user=kerbside"],
+        MYSQL_PWD=password.decode(),
+    )
     assert copy == by_hand(deps, kerbside, lane.dir.parent)
 
     assert lane.run("playbooks/teardown.yml").rc == 0
@@ -74,9 +85,25 @@ def by_hand(deps: dict[str, Any], kerbside: dict[str, Any], folder: Path) -> dic
     data, socket = folder / "hand", folder / "hand.sock"
     user = f"--user={os.environ.get('USER') or 'root'}" if os.geteuid() else "--user=root"
     subprocess.run(
-        [deps["mariadb_install_db"], "--no-defaults", f"--datadir={data}", user, "--auth-root-authentication-method=normal"], check=True, capture_output=True
+        [
+            deps["mariadb_install_db"],
+            "--no-defaults",
+            f"--datadir={data}",
+            user,
+            "--auth-root-authentication-method=normal",
+        ],
+        check=True,
+        capture_output=True,
     )
-    server = [deps["mariadbd"], "--no-defaults", f"--datadir={data}", user, f"--socket={socket}", f"--pid-file={data}/pid", "--skip-networking"]
+    server = [
+        deps["mariadbd"],
+        "--no-defaults",
+        f"--datadir={data}",
+        user,
+        f"--socket={socket}",
+        f"--pid-file={data}/pid",
+        "--skip-networking",
+    ]
     with subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             client = [deps["mariadb"], "--no-defaults", f"--socket={socket}", "--user=root"]
@@ -86,7 +113,13 @@ def by_hand(deps: dict[str, Any], kerbside: dict[str, Any], folder: Path) -> dic
                 time.sleep(0.05)
             url = f"mysql+pymysql://root:@localhost/kerbside?unix_socket={socket}"
             settings = {"PATH": os.environ["PATH"], "KERBSIDE_SQL_URL": url, "HOME": str(folder)}
-            subprocess.run([f"{kerbside['bin']}/kerbside", "db", "upgrade"], env=settings, cwd=folder, check=True, capture_output=True)
+            subprocess.run(
+                [f"{kerbside['bin']}/kerbside", "db", "upgrade"],
+                env=settings,
+                cwd=folder,
+                check=True,
+                capture_output=True,
+            )
             return content(client)
         finally:
             running.kill()

@@ -23,7 +23,9 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 
 def verb(lane: Any, *words: str) -> subprocess.CompletedProcess[str]:
     """`./lane VERB` of this lane."""
-    return subprocess.run([ROOT / "lane", *words, "-e", f"lane_id={lane.id}"], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    return subprocess.run(
+        [ROOT / "lane", *words, "-e", f"lane_id={lane.id}"], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
 
 
 @pytest.mark.slow
@@ -34,7 +36,8 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     _, word, verdict = red.text.splitlines()[-3:]
     same = f"-e lane_guest=pocket {mine}"
     assert (
-        word == f"lane {lane.id} keeps running: ./lane logs {mine}; ./lane shot {mine}; ./lane smoke {same}; ./lane --tags kerbside {same}; ./lane down {mine}"
+        word
+        == f"lane {lane.id} keeps running: ./lane logs {mine}; ./lane shot {mine}; ./lane smoke {same}; ./lane --tags kerbside {same}; ./lane down {mine}"
     )
     assert verdict.startswith("LANE FAIL kerbside: ")
 
@@ -64,7 +67,10 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     assert follower.returncode == 0
     assert "ryll " in followed and "kerbside_proxy::relay: relay starting" in followed
     gone = verb(lane, "status")
-    assert (gone.returncode, gone.stderr) == (2, f"lane: lane {lane.id} is not running; start it with ./lane up {mine}\n")
+    assert (gone.returncode, gone.stderr) == (
+        2,
+        f"lane: lane {lane.id} is not running; start it with ./lane up {mine}\n",
+    )
     none = verb(lane, "shot")
     assert (none.returncode, none.stderr) == (gone.returncode, gone.stderr)
     assert lane.run("playbooks/teardown.yml").text.splitlines()[-1] == f"lane {lane.id} was not running"
@@ -100,17 +106,30 @@ def see_picture(lane: Any, whose: str) -> None:
 def see_logs(lane: Any) -> subprocess.Popen[str]:
     """All parts on one clock, one part alone, an unknown one; returns one that follows."""
     everything = verb(lane, "logs").stdout
-    assert {line.split()[0] for line in everything.splitlines()} >= {"serial", "database", "api", "daemon", "proxy", "token"}
+    assert {line.split()[0] for line in everything.splitlines()} >= {
+        "serial",
+        "database",
+        "api",
+        "daemon",
+        "proxy",
+        "token",
+    }
     api = verb(lane, "logs", "api").stdout
     assert "Starting gunicorn" in api and "kerbside_proxy" not in api
     wrong = verb(lane, "logs", "nobody")
     assert wrong.returncode == 2
-    made = ["database_install", "database_made", "schema"] if (lane.dir / "logs/schema.log").exists() else []  # the database, when the cache had none
+    made = (
+        ["database_install", "database_made", "schema"] if (lane.dir / "logs/schema.log").exists() else []
+    )  # the database, when the cache had none
     said, _, parts = wrong.stderr.strip().partition("; use one of ")
     assert said == "lane: there is no part nobody"
     assert {"api", "daemon", "database", "proxy", "qemu", "serial", "token", *made} <= set(parts.split(", "))
     follower = subprocess.Popen(
-        [ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=ROOT
+        [ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
     )
     assert proc.read(follower.pid)
     return follower

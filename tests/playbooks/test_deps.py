@@ -19,7 +19,11 @@ def deps(lane: Any, *args: str, **settings: Any) -> Any:
     """Claim the lane and run the role."""
     claim = {"lane_run": {"lane_id": lane.id, "lane_dir": str(lane.dir), "artifacts_dir": str(lane.artifacts)}}
     settings.setdefault("lane_cache_dir", str(lane.scratch / "cache"))
-    return lane.run([{"name": "Claim", **claim}, {"name": "Install", "ansible.builtin.include_role": {"name": "deps"}}], *args, **settings)
+    return lane.run(
+        [{"name": "Claim", **claim}, {"name": "Install", "ansible.builtin.include_role": {"name": "deps"}}],
+        *args,
+        **settings,
+    )
 
 
 def test_what_is_there_is_proved_once_and_handed_on(lane: Any) -> None:
@@ -43,14 +47,19 @@ def bare(tmp_path: Path) -> dict[str, str]:
     root, bare = Path(__file__).parents[2], tmp_path / "module_utils"
     shutil.copytree(root / "module_utils", bare, ignore=shutil.ignore_patterns("__pycache__"))
     prepare = bare / "lane/prepare"
-    for name, old, new in (("firmware.py", "/usr/share/OVMF/", "/nowhere/"), ("packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}')):
+    for name, old, new in (
+        ("firmware.py", "/usr/share/OVMF/", "/nowhere/"),
+        ("packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}'),
+    ):
         text = (prepare / name).read_text()
         assert old in text
         (prepare / name).write_text(text.replace(old, new))
     return {"ANSIBLE_MODULE_UTILS": str(bare)}
 
 
-def test_a_missing_package_is_a_change_in_check_mode_and_a_failure_when_apt_failed(lane: Any, bare: dict[str, str]) -> None:
+def test_a_missing_package_is_a_change_in_check_mode_and_a_failure_when_apt_failed(
+    lane: Any, bare: dict[str, str]
+) -> None:
     if (release := packages.release()) not in TABLE:
         assert f"{release} is not in the lane's table of packages" in str(deps(lane, "--check", env=bare).failures)
         return
@@ -64,8 +73,12 @@ def test_a_missing_package_is_a_change_in_check_mode_and_a_failure_when_apt_fail
     assert packages.by_hand(["ovmf"]) in failed["msg"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or packages.release() != "debian-12", reason="only root is asked for swtpm, and only on Debian 12")
-def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane: Any, bare: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    os.geteuid() != 0 or packages.release() != "debian-12", reason="only root is asked for swtpm, and only on Debian 12"
+)
+def test_an_optional_package_that_cannot_be_installed_is_a_warning(
+    lane: Any, bare: dict[str, str], tmp_path: Path
+) -> None:
     """An apt-get that finds its lock taken, in the place of the real one."""
     firmware = tmp_path / "module_utils/lane/prepare/firmware.py"
     firmware.write_text(firmware.read_text().replace("/nowhere/", "/usr/share/OVMF/"))

@@ -19,7 +19,9 @@ CATALOGUE = yaml.safe_load((ROOT / "tests/faults/catalogue.yml").read_text())["f
 CHECKS = ["hello", "status", "screenshot", "banner", "counters", "path", "frames"]
 
 
-def faults(tmp_path: Path, *names: str, plant: dict | None = None, limit: float = 900) -> subprocess.CompletedProcess[str]:
+def faults(
+    tmp_path: Path, *names: str, plant: dict | None = None, limit: float = 900
+) -> subprocess.CompletedProcess[str]:
     """Run the catalogue's runner with lane ids that nobody else uses (46 to 48)."""
     options = ["--first-id", "46", "--artifacts", str(tmp_path / "artifacts"), "--plant", json.dumps(plant or {})]
     command = [sys.executable, "tests/faults/run.py", *options, *names]
@@ -30,12 +32,24 @@ def faults(tmp_path: Path, *names: str, plant: dict | None = None, limit: float 
 def test_the_quick_half_is_as_expected(tmp_path: Path) -> None:
     done = faults(tmp_path, "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"^ok  \S+ +caught ", done.stdout, re.MULTILINE)) == sum(bool(f.get("quick")) for f in CATALOGUE)
+    assert len(re.findall(r"^ok  \S+ +caught ", done.stdout, re.MULTILINE)) == sum(
+        bool(f.get("quick")) for f in CATALOGUE
+    )
 
 
 def test_the_quick_half_has_a_fault_of_every_kind() -> None:
     quick = [f for f in CATALOGUE if f.get("quick")]
-    assert {f["expect"]["component"] for f in quick} >= {"host", "environment", "qemu", "guest", "database", "kerbside", "tls", "ryll", "lane"}
+    assert {f["expect"]["component"] for f in quick} >= {
+        "host",
+        "environment",
+        "qemu",
+        "guest",
+        "database",
+        "kerbside",
+        "tls",
+        "ryll",
+        "lane",
+    }
     assert {f["lane"] for f in quick} == {"own", "standing"}
 
 
@@ -70,5 +84,9 @@ def test_a_planted_gap_makes_the_catalogue_fail(tmp_path: Path) -> None:
     """Without the check `frames` nobody sees that the guest is frozen; with it, the quick half above catches the same fault."""
     gap = faults(tmp_path, "--together", "1", "guest-frozen", plant={"lane_checks": CHECKS[:-1]})
     assert gap.returncode == 1, gap.stdout + gap.stderr
-    assert re.search(r"^BAD guest-frozen +MISSED: LANE PASS lane 47: 6 of 7 checks, lane_checks was changed", gap.stdout, re.MULTILINE), gap.stdout
+    assert re.search(
+        r"^BAD guest-frozen +MISSED: LANE PASS lane 47: 6 of 7 checks, lane_checks was changed",
+        gap.stdout,
+        re.MULTILINE,
+    ), gap.stdout
     assert next(fault for fault in CATALOGUE if fault["name"] == "guest-frozen")["quick"]

@@ -20,7 +20,11 @@ BANNER = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8
 def test_the_guest_boots_with_a_store(lane: Any) -> None:
     booted = lane.run("playbooks/lane.yml", *TAGS, sextant_vm_firmware_vars=STORE)
     assert booted.rc == 0, booted
-    [qemu] = [line for line in lane.marked() if "qemu-system-x86_64 " in line and "-drive" in line and not line.startswith("/bin/sh")]
+    [qemu] = [
+        line
+        for line in lane.marked()
+        if "qemu-system-x86_64 " in line and "-drive" in line and not line.startswith("/bin/sh")
+    ]
     assert "unit=1" in qemu and f"file={lane.dir}/vars.fd" in qemu
     assert (lane.dir / "vars.fd").exists()
     serial, until = lane.dir / "logs/serial.log", time.monotonic() + 20

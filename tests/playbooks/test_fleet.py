@@ -20,7 +20,13 @@ COUNT = 4
 
 def ps(env: dict[str, str] | None = None) -> list[dict]:
     """What `./lane ps --json` says."""
-    done = subprocess.run([str(ROOT / "lane"), "ps", "--json"], env={**os.environ, **(env or {})}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(ROOT / "lane"), "ps", "--json"],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return list(json.loads(done.stdout))
 
 
@@ -66,7 +72,9 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             assert (result["verdict"], result["run_id"]) == ("pass", most[number]["run_id"])
             assert re.search(rf"^lane-{number}: PASS lane {number}: 7 of 7 checks, ", run.text, re.MULTILINE), run.text
         assert run.lines[-1] == f"LANE PASS {COUNT} of {COUNT} lanes"
-        assert [row["verdict"] for row in json.loads((place.base / "summary/summary.json").read_text())["lanes"]] == ["pass"] * COUNT
+        assert [row["verdict"] for row in json.loads((place.base / "summary/summary.json").read_text())["lanes"]] == [
+            "pass"
+        ] * COUNT
         for number in ids:
             assert Surroundings(number, place.base / "none").traces() == []
         assert place.traces() == []
@@ -93,10 +101,15 @@ def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
     """One is green, one has a ryll that cannot be had."""
     (tmp_path / "matrix.yml").write_text("axes: {ryll: [0.3.0, ./none], guest: pocket}\n")
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
-        run = Started([str(ROOT / "lane"), "matrix", str(tmp_path / "matrix.yml"), *fleet_options(place)], place.environment())
+        run = Started(
+            [str(ROOT / "lane"), "matrix", str(tmp_path / "matrix.yml"), *fleet_options(place)], place.environment()
+        )
         assert run.wait(300) == 2, run.text
         lanes = json.loads((place.base / "summary/summary.json").read_text())["lanes"]
-        assert [(row["lane"], row["verdict"]) for row in lanes] == [("ryll-0.3.0_guest-pocket", "pass"), ("ryll-none_guest-pocket", "error")], run.text
+        assert [(row["lane"], row["verdict"]) for row in lanes] == [
+            ("ryll-0.3.0_guest-pocket", "pass"),
+            ("ryll-none_guest-pocket", "error"),
+        ], run.text
         assert lanes[1]["component"] == "environment" and "none" in lanes[1]["cause"]
         assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
 
@@ -118,7 +131,10 @@ def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first(place: Sur
     run_id = json.loads((place.dir / "run.json").read_text())["run_id"]
     third = Started(place.playbook(), place.environment())
     assert third.wait(60) == 2
-    assert re.search(rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)", third.lines[-1]), third.lines[-1]
+    assert re.search(
+        rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)",
+        third.lines[-1],
+    ), third.lines[-1]
     assert json.loads((place.dir / "run.json").read_text())["run_id"] == run_id
     assert winner.process.poll() is None
     winner.process.send_signal(signal.SIGKILL)
@@ -134,7 +150,9 @@ def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:
         for run in runs:
             assert run.wait(200) == 0, run.text[-3000:]
         (ryll,) = (tmp_path / "cache/programs").glob("ryll-*/ryll")
-        assert subprocess.run([str(ryll), "--version"], capture_output=True, check=True, text=True).stdout.startswith("ryll ")
+        assert subprocess.run([str(ryll), "--version"], capture_output=True, check=True, text=True).stdout.startswith(
+            "ryll "
+        )
         before = sorted((str(p), p.stat().st_mtime_ns) for p in (tmp_path / "cache").rglob("*") if p.is_file())
         again = Started(first.playbook(), first.environment())
         assert again.wait(60) == 0

@@ -107,26 +107,53 @@ def modules(tmp_path: Path) -> dict[str, str]:
     """The environment in which Ansible finds these modules beside the lane's; what killed ones leave is removed with the test."""
     library = tmp_path / "modules"
     library.mkdir()
-    for name, text in (("probe.py", PROBE), ("forked.py", FORKED), ("mortal.py", MORTAL), ("respawned.py", RESPAWNED), ("in_shell", SHELL)):
+    for name, text in (
+        ("probe.py", PROBE),
+        ("forked.py", FORKED),
+        ("mortal.py", MORTAL),
+        ("respawned.py", RESPAWNED),
+        ("in_shell", SHELL),
+    ):
         (library / name).write_text(text)
-    return {"ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}", "TMPDIR": str(tmp_path), "ANSIBLE_LOG_PATH": str(tmp_path / "log")}
+    return {
+        "ANSIBLE_LIBRARY": f"{library}:{Path(__file__).parents[2] / 'library'}",
+        "TMPDIR": str(tmp_path),
+        "ANSIBLE_LOG_PATH": str(tmp_path / "log"),
+    }
 
 
 def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[str, str]) -> None:
     ends = ("well", "badly", "raises", "exits", "noisy", "warns")
-    tasks = [{"name": end, "probe": {"end": end, "secret": "hush"}, "environment": {"GIVEN": "a b"}, "ignore_errors": True} for end in ends]
+    tasks = [
+        {"name": end, "probe": {"end": end, "secret": "hush"}, "environment": {"GIVEN": "a b"}, "ignore_errors": True}
+        for end in ends
+    ]
     tasks += [
-        {"name": "one after another", "probe": {"end": "{{ item }}"}, "loop": ["warns", "traces", "well", "raises", "well"], "ignore_errors": True},
+        {
+            "name": "one after another",
+            "probe": {"end": "{{ item }}"},
+            "loop": ["warns", "traces", "well", "raises", "well"],
+            "ignore_errors": True,
+        },
         {"name": "checked", "probe": {}, "check_mode": True},
         {"name": "deprecated", "probe": {"old": "x"}},
         {"name": "unknown", "probe": {"nobody": 1}, "ignore_errors": True},
-        {"name": "a collection's", "community.crypto.openssl_privatekey_info": {"content": "none"}, "ignore_errors": True},
+        {
+            "name": "a collection's",
+            "community.crypto.openssl_privatekey_info": {"content": "none"},
+            "ignore_errors": True,
+        },
         {"name": "Ansible's own", "ansible.builtin.stat": {"path": "/etc/os-release"}},
     ]
     seen, temporary = [], lane.scratch / "tmp"
     temporary.mkdir(mode=0o700)
     for fork in (True, False):
-        played = lane.run([*tasks, {"name": "where", "forked": {}}], env=modules, lane_fork_modules=fork, ansible_remote_tmp=str(temporary))
+        played = lane.run(
+            [*tasks, {"name": "where", "forked": {}}],
+            env=modules,
+            lane_fork_modules=fork,
+            ansible_remote_tmp=str(temporary),
+        )
         assert list(temporary.iterdir()) == []
         assert played.rc == 0, played
         assert played.result("where")["forked"] is fork
@@ -145,7 +172,11 @@ def _comparable(result: dict[str, Any]) -> dict[str, Any]:
         one.pop("collection_name")
     gone = ("exception", "_ansible_delegated_vars", "invocation")
     result["results"] = [_comparable(one) for one in result.get("results", ())]
-    return {key: value for key, value in result.items() if key not in gone and not (key == "stat" and value.pop("atime", None) is None)}
+    return {
+        key: value
+        for key, value in result.items()
+        if key not in gone and not (key == "stat" and value.pop("atime", None) is None)
+    }
 
 
 def test_the_child_of_a_module_does_not_go_on_as_ansible(lane: Any, modules: dict[str, str]) -> None:
@@ -160,7 +191,11 @@ def test_the_child_of_a_module_does_not_go_on_as_ansible(lane: Any, modules: dic
 def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, str], number: str) -> None:
     """`rescue` and `always` run, as they do after a module in a Python of its own."""
     killed = {"name": "killed", "probe": {"end": number}}
-    block = {"block": [killed], "rescue": [{"name": "rescued", "probe": {}}], "always": [{"name": "always", "probe": {}}]}
+    block = {
+        "block": [killed],
+        "rescue": [{"name": "rescued", "probe": {}}],
+        "always": [{"name": "always", "probe": {}}],
+    }
     for fork in (True, False):
         played = lane.run([block], env=modules, lane_fork_modules=fork)
         assert played.rc == 0, played
@@ -170,12 +205,24 @@ def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("given", "env"), [({"ansible_pipelining": False}, {}), ({}, {"ANSIBLE_PIPELINING": "false"}), ({}, {"ANSIBLE_KEEP_REMOTE_FILES": "1"})]
+    ("given", "env"),
+    [
+        ({"ansible_pipelining": False}, {}),
+        ({}, {"ANSIBLE_PIPELINING": "false"}),
+        ({}, {"ANSIBLE_KEEP_REMOTE_FILES": "1"}),
+    ],
 )
-def test_without_pipelining_ansible_runs_the_module_once(lane: Any, modules: dict[str, str], given: dict[str, Any], env: dict[str, str]) -> None:
+def test_without_pipelining_ansible_runs_the_module_once(
+    lane: Any, modules: dict[str, str], given: dict[str, Any], env: dict[str, str]
+) -> None:
     """The archive is copied and made executable then: the command that runs the module is one of several."""
     note = lane.scratch / "note"
-    played = lane.run([{"name": "run", "forked": {"note": str(note)}}], env={**modules, **env}, ansible_remote_tmp=str(lane.scratch), **given)
+    played = lane.run(
+        [{"name": "run", "forked": {"note": str(note)}}],
+        env={**modules, **env},
+        ansible_remote_tmp=str(lane.scratch),
+        **given,
+    )
     assert played.rc == 0, played
     assert (played.result("run")["forked"], note.read_text()) == (False, "x")
 
@@ -196,10 +243,14 @@ def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dic
         tasks.append({"name": "become", "forked": {}, "become": True, "become_method": "ansible.builtin.su"})
     inventory = tmp_path / "hosts.yml"
     python = "{{ ansible_playbook_python }}"
-    inventory.write_text(f"all: {{vars: {{ansible_connection: local, ansible_python_interpreter: '{python}'}}, hosts: {{localhost: {{}}, other: {{}}}}}}")
+    inventory.write_text(
+        f"all: {{vars: {{ansible_connection: local, ansible_python_interpreter: '{python}'}}, hosts: {{localhost: {{}}, other: {{}}}}}}"
+    )
     played = lane.run(tasks, "-i", str(inventory), env={**modules, "ANSIBLE_PIPELINING": "true"})
     assert played.rc == 0, played
-    assert {one["task"]: one["forked"] for one in played.results()} == {task["name"]: task["name"] == "plain" for task in tasks}
+    assert {one["task"]: one["forked"] for one in played.results()} == {
+        task["name"]: task["name"] == "plain" for task in tasks
+    }
     assert played.result("respawned")["python"] == "/usr/bin/python3"
 
 

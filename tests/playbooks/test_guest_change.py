@@ -28,8 +28,13 @@ def test_a_changed_banner_is_red_until_it_is_promised(lane: Any, tmp_path: Path)
     mine = {"lane_guests_file": str(guests)}
     built = lane.run("playbooks/rebuild_guest.yml", **mine, rebuild_guest_source=str(fixtures / "pocket-sextant"))
     assert built.rc == 0, built
-    assert built.result("Say what to commit")["msg"] == f"Commit {fixtures}/pocket.qcow2 and {guests} together with the source."
-    assert guest_build.image_digest(fixtures / "pocket.qcow2") != guest_build.image_digest(ROOT / "fixtures/pocket.qcow2")
+    assert (
+        built.result("Say what to commit")["msg"]
+        == f"Commit {fixtures}/pocket.qcow2 and {guests} together with the source."
+    )
+    assert guest_build.image_digest(fixtures / "pocket.qcow2") != guest_build.image_digest(
+        ROOT / "fixtures/pocket.qcow2"
+    )
 
     red = lane.run("playbooks/lane.yml", **mine, lane_keep="on_failure", lane_boot_limit=10)
     last = red.text.splitlines()[-1]

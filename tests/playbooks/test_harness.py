@@ -68,7 +68,11 @@ def test_a_process_that_is_left_is_seen(lane: Any) -> None:
 
 def test_a_run_that_takes_too_long_is_ended(lane: Any) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        lane.run([{"name": "Wait", "ansible.builtin.command": {"cmd": f"env KERBSIDE_LANE={lane.id}/x sleep 60"}}], env={"TMPDIR": str(lane.scratch)}, limit=3)
+        lane.run(
+            [{"name": "Wait", "ansible.builtin.command": {"cmd": f"env KERBSIDE_LANE={lane.id}/x sleep 60"}}],
+            env={"TMPDIR": str(lane.scratch)},
+            limit=3,
+        )
     assert lane.marked() == []  # at once: what the run left is killed before its caller hears of it
 
 

@@ -15,7 +15,11 @@ def probe(lane: Any, *args: str, **settings: Any) -> Any:
     """Claim the lane and run the role."""
     claim = {"lane_run": {"lane_id": lane.id, "lane_dir": str(lane.dir), "artifacts_dir": str(lane.artifacts)}}
     settings.setdefault("lane_cache_dir", str(lane.scratch / "cache"))
-    return lane.run([{"name": "Claim", **claim}, {"name": "Probe", "ansible.builtin.include_role": {"name": "kvm_probe"}}], *args, **settings)
+    return lane.run(
+        [{"name": "Claim", **claim}, {"name": "Probe", "ansible.builtin.include_role": {"name": "kvm_probe"}}],
+        *args,
+        **settings,
+    )
 
 
 def accel(played: Any) -> dict[str, Any]:
@@ -44,7 +48,8 @@ def test_it_falls_back_and_says_why_and_remembers(lane: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "reason"), [("/dev/null", "/dev/null is not KVM: device 1:3 answers"), ("/dev/no-such-kvm", "there is no /dev/no-such-kvm;")]
+    ("device", "reason"),
+    [("/dev/null", "/dev/null is not KVM: device 1:3 answers"), ("/dev/no-such-kvm", "there is no /dev/no-such-kvm;")],
 )
 def test_require_fails_with_reason_and_component(lane: Any, device: str, reason: str) -> None:
     played = probe(lane, kvm_probe_policy="require", kvm_probe_device=device)
@@ -56,7 +61,13 @@ def test_require_fails_with_reason_and_component(lane: Any, device: str, reason:
 
 def test_never_does_not_probe_but_measures_the_speed(lane: Any) -> None:
     played = probe(lane, kvm_probe_policy="never", kvm_probe_device="/dev/null")
-    assert accel(played) == {"chosen": "tcg", "cpu": "max", "pending": False, "policy": "never", "reason": "kvm_probe_policy is never"}
+    assert accel(played) == {
+        "chosen": "tcg",
+        "cpu": "max",
+        "pending": False,
+        "policy": "never",
+        "reason": "kvm_probe_policy is never",
+    }
     speed = played.result(CHOOSE)["ansible_facts"]["lane_speed"]
     assert speed["time_scale"] >= 1
     assert json.loads((lane.dir / "handover/speed.json").read_text()) == speed
@@ -69,7 +80,8 @@ def test_limits_grow_with_the_measured_slowness(lane: Any, accelerator: str, fac
     show = {"name": "Show", "ansible.builtin.debug": {"msg": {name: f"{{{{ {name} | float }}}}" for name in names}}}
     measure = {"name": "Measure", "ansible.builtin.set_fact": {"lane_speed": {"time_scale": 3.5}, "cacheable": True}}
     for tasks, scale in (([measure, show], 3.5), ([show], 1)):
-        found = lane.run([{"name": "Test", "hosts": "lane", "gather_facts": False, "roles": ["lane"], "tasks": tasks}], lane_accel=accelerator).result("Show")[
-            "msg"
-        ]
+        found = lane.run(
+            [{"name": "Test", "hosts": "lane", "gather_facts": False, "roles": ["lane"], "tasks": tasks}],
+            lane_accel=accelerator,
+        ).result("Show")["msg"]
         assert [float(found[name]) for name in names] == [20 * factor * scale, 30 * factor * scale, 30 * factor * scale]

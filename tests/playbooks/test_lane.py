@@ -35,7 +35,10 @@ def test_brought_up_checked_and_taken_down(run_playbook, lane):
     first = see_evidence_of_each_command(run_playbook, lane)
     refused = run_playbook("playbooks/lane.yml")
     assert refused.rc == 2
-    assert re.search(rf"LANE FAIL lane: lane {lane.id} is already running in .* run {first['run_id']}: qemu \(pid \d+\)", refused.text), refused
+    assert re.search(
+        rf"LANE FAIL lane: lane {lane.id} is already running in .* run {first['run_id']}: qemu \(pid \d+\)",
+        refused.text,
+    ), refused
     assert result(lane)["run_id"] == first["run_id"]
 
     again = run_playbook("playbooks/lane.yml", "--tags", UP)
@@ -59,7 +62,9 @@ def see_evidence_of_each_command(run_playbook, lane) -> dict:
         found.append(result(lane))
         assert 0 < found[-1]["seconds"] < time.time() - begun  # its own, not those since the lane was started
         assert found[-1]["verdict"] == "pass"
-        assert [(check["name"], check["result"]) for check in found[-1]["checks"]] == [(name, "pass") for name in checks]
+        assert [(check["name"], check["result"]) for check in found[-1]["checks"]] == [
+            (name, "pass") for name in checks
+        ]
         count = f"{len(checks)} of 7 checks, " + ("lane_checks was changed, " if len(checks) < 7 else "")
         assert smoke.text.splitlines()[-1].startswith(f"LANE PASS lane {lane.id}: {count}guest ")
     assert (lane.artifacts / "screenshot.png").exists()
@@ -84,7 +89,9 @@ def nobody_else_can_reach(lane) -> None:
         for name in names:
             path = Path(root, name)
             assert path.is_socket() or "db" in path.parts or path.stat().st_mode & 0o077 == 0, path
-    listeners = [line.split() for line in (Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()).splitlines()]
+    listeners = [
+        line.split() for line in (Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()).splitlines()
+    ]
     ports = [17900 + lane.id * 10 + n for n in range(5)]
     ours = [fields[1] for fields in listeners if fields[3:4] == ["0A"] and int(fields[1].split(":")[1], 16) in ports]
     assert ours and all(address.startswith("0100007F:") for address in ours)
@@ -96,7 +103,11 @@ def test_a_ticket_that_is_not_qemus_is_red_and_leaves_nothing(run_playbook, lane
     played = run_playbook("playbooks/lane.yml", kerbside_ticket_file=str(tmp_path / "ticket"))
     assert played.rc == 2
     verdict = result(lane)
-    assert (verdict["verdict"], verdict["blame"]["phase"], verdict["blame"]["code"]) == ("fail", "smoke", "ticket_refused")
+    assert (verdict["verdict"], verdict["blame"]["phase"], verdict["blame"]["code"]) == (
+        "fail",
+        "smoke",
+        "ticket_refused",
+    )
     assert played.text.rstrip().splitlines()[-1].startswith(f"LANE FAIL {verdict['blame']['component']}: ")
     assert (lane.artifacts / "logs/daemon.log").exists()
     assert left_over(lane) == []
@@ -116,9 +127,15 @@ def test_guests_are_checked_one_after_the_other(run_playbook, lane):
     order = ["uncalibrated", "pocket"]
     smoke = run_playbook("playbooks/lane.yml", "--tags", "smoke,evidence", lane_guest="", lane_guests=order)
     assert smoke.rc == 0, smoke
-    assert smoke.text.rstrip().splitlines()[-1].startswith(f"LANE PASS lane {lane.id}: 15 of 15 checks, guests {order[0]} and {order[1]} under")
+    assert (
+        smoke.text.rstrip()
+        .splitlines()[-1]
+        .startswith(f"LANE PASS lane {lane.id}: 15 of 15 checks, guests {order[0]} and {order[1]} under")
+    )
     planned = [("uncalibrated", name) for name in (*PLANNED, "digest")] + [("pocket", name) for name in PLANNED]
-    assert [(c["guest"], c["name"], c["result"]) for c in result(lane)["checks"]] == [(guest, name, "pass") for guest, name in planned]
+    assert [(c["guest"], c["name"], c["result"]) for c in result(lane)["checks"]] == [
+        (guest, name, "pass") for guest, name in planned
+    ]
     kept = {path.name for path in lane.artifacts.rglob("*")}
     assert kept >= {f"screenshot-{order[0]}.png", "screenshot.png", f"serial-{order[0]}.log", "serial.log"}
 
@@ -138,4 +155,9 @@ def test_check_mode_touches_nothing(run_playbook, lane, tmp_path):
     assert not (tmp_path / "cache").exists()
     assert not lane.artifacts.exists() or not list(lane.artifacts.iterdir())
     assert played.result("Provide ryll from its origin")["changed"]
-    assert played.result("Probe KVM by booting the firmware, and measure the machine's speed")["ansible_facts"]["lane_accel"]["chosen"] == "tcg"
+    assert (
+        played.result("Probe KVM by booting the firmware, and measure the machine's speed")["ansible_facts"][
+            "lane_accel"
+        ]["chosen"]
+        == "tcg"
+    )

@@ -51,7 +51,11 @@ class Command:
         self.inventory.write_text(json.dumps({"lane": {"vars": self.common, "hosts": hosts}}), encoding="utf-8")
 
     def start(self, *words: str) -> Started:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))
+        }
         return Started([*SIGNALS, str(ROOT / "lane"), *words], kept)
 
     def over(self, *words: str) -> Started:
@@ -66,7 +70,9 @@ class Command:
 def until_gone(machines: dict[Machine, list[int]], limit: float) -> list[str]:
     """What is left of the lanes after at most `limit` seconds."""
     end = time.monotonic() + limit
-    while (left := [what for one, numbers in machines.items() for number in numbers for what in one.left(number)]) and time.monotonic() < end:
+    while (
+        left := [what for one, numbers in machines.items() for number in numbers for what in one.left(number)]
+    ) and time.monotonic() < end:
         time.sleep(0.2)
     return left
 
@@ -74,7 +80,9 @@ def until_gone(machines: dict[Machine, list[int]], limit: float) -> list[str]:
 def test_from_bare_to_green_and_down_with_all_evidence_here(two: tuple[Machine, Machine], tmp_path: Path) -> None:
     bookworm, trixie = two
     with lane_ids(2) as (one, other):
-        command = Command(tmp_path, {"box-a": {"lane_id": one, **bookworm.host}, "box-b": {"lane_id": other, **trixie.host}})
+        command = Command(
+            tmp_path, {"box-a": {"lane_id": one, **bookworm.host}, "box-b": {"lane_id": other, **trixie.host}}
+        )
 
         def good(*words: str, limit: float = 300) -> Started:
             done = command.over(*words)
@@ -83,17 +91,28 @@ def test_from_bare_to_green_and_down_with_all_evidence_here(two: tuple[Machine, 
 
         good("up", limit=900)
         listed = good("ps").text
-        assert re.search(rf"(?m)^box-a:\n.*\n +{one} .* kept until ", listed) and re.search(rf"(?m)^box-b:\n.*\n +{other} .* kept until ", listed), listed
+        assert re.search(rf"(?m)^box-a:\n.*\n +{one} .* kept until ", listed) and re.search(
+            rf"(?m)^box-b:\n.*\n +{other} .* kept until ", listed
+        ), listed
         assert "pocket-sextant 1.0: ready" in good("logs", "serial", "--limit", "box-a").text
         good("shot")
         smoke = good("smoke")
         assert smoke.lines[-1] == "LANE PASS 2 of 2 lanes"
-        assert any(line.startswith(f"box-a (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket") for line in smoke.lines), smoke.text
+        assert any(
+            line.startswith(f"box-a (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket") for line in smoke.lines
+        ), smoke.text
         for name, qemu in (("box-a", "7."), ("box-b", "10.")):
             result, folder = command.result(name), tmp_path / "artifacts" / name
             assert result["verdict"] == "pass" and result["versions"]["qemu"].startswith(qemu)
             assert (folder / "shot.png").read_bytes().startswith(b"\x89PNG")
-            for file in ("report.html", "junit.xml", "screenshot.png", "logs/ryll.log", "logs/ansible.log", "logs/tasks.json"):
+            for file in (
+                "report.html",
+                "junit.xml",
+                "screenshot.png",
+                "logs/ryll.log",
+                "logs/ansible.log",
+                "logs/tasks.json",
+            ):
                 assert (folder / file).stat().st_size > 0, file
         assert command.over("logs", "none").wait(60) == 2
         good("down")
@@ -110,7 +129,11 @@ def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_p
     guests.write_text(guests.read_text().replace("pocket-sextant 1.0: ready", "never said"))
     with lane_ids(3) as (good, red, lost):
         mute = {"lane_id": red, "lane_guests_file": str(guests), "lane_boot_limit": 10}
-        hosts = {"good": {"lane_id": good, **bookworm.host}, "mute": {**mute, **bookworm.host}, "lost": {"lane_id": lost, **trixie.host}}
+        hosts = {
+            "good": {"lane_id": good, **bookworm.host},
+            "mute": {**mute, **bookworm.host},
+            "lost": {"lane_id": lost, **trixie.host},
+        }
         command = Command(tmp_path, hosts)
         run = command.over()
         while not (trixie.tree.path / f"tmp/kerbside-lane-{lost}/db.sock").exists():
@@ -125,9 +148,16 @@ def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_p
         assert (blame["component"], command.result("mute")["verdict"]) == ("guest", "fail"), blame
         assert (tmp_path / "artifacts/mute/logs/serial.log").stat().st_size > 0
         result = command.result("lost")
-        assert (result["verdict"], result["blame"]["component"], result["blame"]["code"]) == ("error", "host", "host_unreachable")
+        assert (result["verdict"], result["blame"]["component"], result["blame"]["code"]) == (
+            "error",
+            "host",
+            "host_unreachable",
+        )
         assert result["blame"]["phase"] == "kerbside" or result["blame"]["phase"] == "smoke"
-        lanes = {row["lane"].split()[0]: row for row in json.loads((tmp_path / "artifacts/summary.json").read_text())["lanes"]}
+        lanes = {
+            row["lane"].split()[0]: row
+            for row in json.loads((tmp_path / "artifacts/summary.json").read_text())["lanes"]
+        }
         assert {name: (row["verdict"], row["component"]) for name, row in lanes.items()} == {
             "good": ("pass", None),
             "mute": ("fail", "guest"),
@@ -147,8 +177,22 @@ def test_a_lane_is_gone_soon_after_its_controller(two: tuple[Machine, Machine], 
         given = tmp_path / "vars.json"
         given.write_text(json.dumps({**command.common, **bookworm.ssh}), encoding="utf-8")
         machines = ",".join(f"{place.user}@127.0.0.1:{place.port}" for place in two)
-        run = command.start("fleet", "2", "--hosts", machines, "--write", str(tmp_path / "fleet.yml"), "-e", f"lane_id={one}", "-e", f"@{given}")
-        sockets = [bookworm.tree.path / f"tmp/kerbside-lane-{one}/qmp.sock", trixie.tree.path / f"tmp/kerbside-lane-{other}/qmp.sock"]
+        run = command.start(
+            "fleet",
+            "2",
+            "--hosts",
+            machines,
+            "--write",
+            str(tmp_path / "fleet.yml"),
+            "-e",
+            f"lane_id={one}",
+            "-e",
+            f"@{given}",
+        )
+        sockets = [
+            bookworm.tree.path / f"tmp/kerbside-lane-{one}/qmp.sock",
+            trixie.tree.path / f"tmp/kerbside-lane-{other}/qmp.sock",
+        ]
         while not all(path.exists() for path in sockets):
             assert run.process.poll() is None and time.monotonic() - run.begun < 600, run.text
             time.sleep(0.1)
@@ -175,5 +219,7 @@ def test_a_lane_that_is_taken_down_by_another_command_says_so(two: tuple[Machine
         assert (tmp_path / "artifacts/one/result.json").exists(), run.text
         blame = command.result("one")["blame"]
         assert (blame["component"], blame["code"]) == ("lane", "aborted"), blame
-        assert run.lines[-1].startswith("LANE FAIL lane: the run was aborted: its keeper got SIGTERM, as from ./lane down"), run.lines[-1]
+        assert run.lines[-1].startswith(
+            "LANE FAIL lane: the run was aborted: its keeper got SIGTERM, as from ./lane down"
+        ), run.lines[-1]
         assert until_gone({trixie: [number]}, BUSY * GONE) == []

@@ -53,9 +53,24 @@ def system_database(place: Surroundings) -> Iterator[None]:
     Path("/run/mysqld").mkdir(exist_ok=True)
     data = place.base / "var-lib-mysql"
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run(["mariadb-install-db", "--no-defaults", f"--user={user}", f"--datadir={data}", "--force"], capture_output=True, check=True)
-    options = [f"--user={user}", f"--datadir={data}", "--socket=/run/mysqld/mysqld.sock", "--port=3306", "--bind-address=127.0.0.1"]
-    server = subprocess.Popen(["mariadbd", "--no-defaults", *options], env={"PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        ["mariadb-install-db", "--no-defaults", f"--user={user}", f"--datadir={data}", "--force"],
+        capture_output=True,
+        check=True,
+    )
+    options = [
+        f"--user={user}",
+        f"--datadir={data}",
+        "--socket=/run/mysqld/mysqld.sock",
+        "--port=3306",
+        "--bind-address=127.0.0.1",
+    ]
+    server = subprocess.Popen(
+        ["mariadbd", "--no-defaults", *options],
+        env={"PATH": os.environ["PATH"]},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         end = time.monotonic() + 60
         while not Path("/run/mysqld/mysqld.sock").is_socket():
@@ -73,7 +88,9 @@ def open_in(lane_dir: Path) -> set[str]:
     """What others than the owner have rights on, but for PUBLIC."""
     found: set[str] = set()
     for root, folders, names in os.walk(lane_dir):
-        folders[:] = [name for name in folders if name not in ("db", "tmp")]  # mariadbd's and Ansible's own affair, behind a door that is closed
+        folders[:] = [
+            name for name in folders if name not in ("db", "tmp")
+        ]  # mariadbd's and Ansible's own affair, behind a door that is closed
         with suppress(OSError):  # it is gone meanwhile
             paths = [Path(root), *(Path(root, name) for name in names if name not in PUBLIC)]
             found |= {str(path) for path in paths if path.lstat().st_mode & 0o077 and not path.is_socket()}
@@ -123,8 +140,14 @@ def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack
         elif os.getuid() == 0:  # only root can put a file there for one program
             assert name == "/etc/kerbside/kerbside.ini"
             stack.enter_context(folder_of_kerbside())
-            settings = {key.removeprefix("KERBSIDE_").lower(): value for key, value in KERBSIDE.items() if key != "KERBSIDE_PROXY_BIN"}
-            (place.base / "kerbside.ini").write_text("[kerbside]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+            settings = {
+                key.removeprefix("KERBSIDE_").lower(): value
+                for key, value in KERBSIDE.items()
+                if key != "KERBSIDE_PROXY_BIN"
+            }
+            (place.base / "kerbside.ini").write_text(
+                "[kerbside]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
+            )
             inside = f'mount -t tmpfs none /etc/kerbside && cp "{place.base}/kerbside.ini" /etc/kerbside/ && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", inside, "sh", *command]
     return command

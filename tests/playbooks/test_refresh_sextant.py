@@ -16,9 +16,17 @@ from typing import Any
 import pytest
 
 NEEDED = ["git", "make", "qemu-img"]
-pytestmark = pytest.mark.skipif(any(not shutil.which(name) for name in NEEDED), reason=f"one of {', '.join(NEEDED)} is not installed")
+pytestmark = pytest.mark.skipif(
+    any(not shutil.which(name) for name in NEEDED), reason=f"one of {', '.join(NEEDED)} is not installed"
+)
 GOOD = "@mkdir -p release/1; qemu-img create -q -f qcow2 release/1/sextant.qcow2 1M; ln -sf 1/sextant.qcow2 release/latest.qcow2"
-IDENTITY = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
+IDENTITY = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@t",
+    "GIT_COMMITTER_NAME": "t",
+    "GIT_COMMITTER_EMAIL": "t@t",
+}
 
 
 @pytest.fixture
@@ -32,7 +40,9 @@ def refresh(tmp_path: Path, run_playbook: Callable[..., Any]) -> Callable[..., A
         for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "change"]):
             subprocess.run(["git", "-C", source, *words], env={**os.environ, **IDENTITY}, check=True)
         where = {"refresh_sextant_checkout" if checkout else "refresh_sextant_repo": str(source)}
-        return run_playbook("playbooks/refresh_sextant.yml", *args, lane_cache_dir=str(tmp_path / "cache"), **where, **settings)
+        return run_playbook(
+            "playbooks/refresh_sextant.yml", *args, lane_cache_dir=str(tmp_path / "cache"), **where, **settings
+        )
 
     return run
 
@@ -61,7 +71,11 @@ def test_check_mode_builds_nothing(refresh: Any, tmp_path: Path) -> None:
         ("@touch image", {}, "make release left 0 files *.qcow2 in "),
         (GOOD + "; touch old.qcow2", {}, "make release left 2 files *.qcow2 in "),
         ("@echo no disk >a.qcow2", {}, "a.qcow2 is not a qcow2 by itself"),
-        ("@qemu-img create -q -f raw b 1M; qemu-img create -q -f qcow2 -F raw -b b a.qcow2", {}, "a.qcow2 is not a qcow2 by itself"),
+        (
+            "@qemu-img create -q -f raw b 1M; qemu-img create -q -f qcow2 -F raw -b b a.qcow2",
+            {},
+            "a.qcow2 is not a qcow2 by itself",
+        ),
         (GOOD, {"refresh_sextant_ref": "none"}, "Failed to checkout none"),
     ],
 )

@@ -28,7 +28,9 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
     """Nothing was started; the last line and result.json say why, and nothing of the earlier run is left that could pass for this one."""
     result = json.loads((lane.artifacts / "result.json").read_text())
     assert played.rc == 2, played
-    assert (result["verdict"], result["blame"]["code"], result["blame"]["component"]) == ("error", code, component), result
+    assert (result["verdict"], result["blame"]["code"], result["blame"]["component"]) == ("error", code, component), (
+        result
+    )
     assert [word for word in words if word not in result["blame"]["cause"]] == [], result
     assert played.text.rstrip().splitlines()[-1] == f"LANE FAIL {component}: {result['blame']['cause']}"
     assert "green" not in [path.read_text(errors="replace") for path in lane.artifacts.glob("*.*")]
@@ -56,11 +58,17 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
             "suites_not_played",
             "lane_suites asks for suites, and this command plays none",
         ),
-        (["--tags", "kerbside,smoke", "-e", "lane_suite_files=x.yml"], "suites_not_played", "lane_suite_files asks for suites"),
+        (
+            ["--tags", "kerbside,smoke", "-e", "lane_suite_files=x.yml"],
+            "suites_not_played",
+            "lane_suite_files asks for suites",
+        ),
         (["--tags", "suites", "-e", "lane_suites=input"], "lane_not_running", "is not running"),
     ],
 )
-def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(lane: Any, options: list[str], code: str, words: str) -> None:
+def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(
+    lane: Any, options: list[str], code: str, words: str
+) -> None:
     kept(lane)
     played = lane.run("playbooks/lane.yml", *options)
     refused(lane, played, code, "lane", words)
@@ -82,7 +90,9 @@ def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> 
     assert both.rc == 2, both
     for name in ("one", "two"):
         assert json.loads((lane.artifacts / name / "result.json").read_text())["blame"]["code"] == "same_number"
-    assert both.text.splitlines()[-1].startswith(f"LANE FAIL 2 of 2 lanes: one: lane: one and two are all lane {lane.id} on one machine; give each host")
+    assert both.text.splitlines()[-1].startswith(
+        f"LANE FAIL 2 of 2 lanes: one: lane: one and two are all lane {lane.id} on one machine; give each host"
+    )
     one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", lane_artifacts_dir=own)
     assert one.rc == 0, one
 
@@ -97,7 +107,13 @@ def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_p
 
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
     kept(lane)
-    wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbsid_origin": "0.8.0", "tls_colour": "blue", "kerbside_environment": 3}
+    wrong = {
+        "kvm_probe_policy": "sometimes",
+        "kerbside_start_limit": "soon",
+        "kerbsid_origin": "0.8.0",
+        "tls_colour": "blue",
+        "kerbside_environment": 3,
+    }
     played = lane.run("playbooks/lane.yml", **wrong)
     assert [result["task"] for result in played.results()][-1] == FIRST, "something ran after it"
     words = (
@@ -139,12 +155,17 @@ def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_pla
     run_id = private_dir.read_run(str(lane.dir)).run_id
     other = lane.run("playbooks/lane.yml", "--tags", "tls", lane_proxy_port=17890)
     assert other.result(CLAIM)["lane_failure"]["code"] == "other_ports"
-    assert f"started with lane_proxy_port {17900 + 10 * lane.id}, but this command has 17890" in other.text.splitlines()[-1]
+    assert (
+        f"started with lane_proxy_port {17900 + 10 * lane.id}, but this command has 17890"
+        in other.text.splitlines()[-1]
+    )
     full = lane.run("playbooks/lane.yml", "--skip-tags", "smoke")
     assert full.result(FIRST)["lane_failure"]["code"] == "skips_needed"
     elsewhere = lane.run("playbooks/teardown.yml", lane_dir=f"{lane.dir}-other")
     assert elsewhere.rc == 2
-    assert elsewhere.text.splitlines()[-1].startswith(f"LANE FAIL lane: lane {lane.id} runs in {lane.dir}, not in {lane.dir}-other; ")
+    assert elsewhere.text.splitlines()[-1].startswith(
+        f"LANE FAIL lane: lane {lane.id} runs in {lane.dir}, not in {lane.dir}-other; "
+    )
     assert private_dir.read_run(str(lane.dir)).run_id == run_id
     assert lane.marked()
 
@@ -155,11 +176,17 @@ def test_ansible_that_ends_early_has_a_last_line_and_a_result(place: Surrounding
     (place.artifacts / "result.json").write_text("green")
     commands = [place.script("--limit", "nowhere"), place.script("--forks", "many"), place.script("--no-such-option")]
     if os.getuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0:
-        commands.append(["unshare", "--mount", "sh", "-c", 'mount -t proc none /dev/shm && exec "$@"', "sh", *place.script()])
+        commands.append(
+            ["unshare", "--mount", "sh", "-c", 'mount -t proc none /dev/shm && exec "$@"', "sh", *place.script()]
+        )
     for command in commands:
         run = Started(command, place.environment())
         assert run.wait(60) == 2, run.text
-        said = "./lane has no option --no-such-option" if "--no-such-option" in command else "ansible-playbook ended with status "
+        said = (
+            "./lane has no option --no-such-option"
+            if "--no-such-option" in command
+            else "ansible-playbook ended with status "
+        )
         assert run.lines[-1].startswith(f"LANE FAIL lane: {said}"), run.text
         assert "Traceback" not in run.text
         code = json.loads((place.artifacts / "result.json").read_text())["blame"]["code"]
@@ -172,5 +199,11 @@ def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
         run = Started(["timeout", "--signal=INT", str(delay), *place.script("--check")], place.environment())
         status = run.wait(60)
         assert "Traceback" not in run.text, f"after {delay} s: {run.text}"
-        assert status in (0, 124), run.text  # done before, or timeout's own; without a line if sh had not read the script yet
-        assert status == 0 or not run.lines or run.lines[-1].startswith(("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal")), run.text
+        assert status in (0, 124), (
+            run.text
+        )  # done before, or timeout's own; without a line if sh had not read the script yet
+        assert (
+            status == 0
+            or not run.lines
+            or run.lines[-1].startswith(("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal"))
+        ), run.text

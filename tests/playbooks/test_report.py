@@ -31,7 +31,12 @@ def browser() -> Iterator[Chrome]:
     """Debian's Chromium by Debian's driver, without a screen and without a network to reach."""
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    for argument in ("--headless=new", "--window-size=1280,1000", "--host-resolver-rules=MAP * ~NOTFOUND", *(["--no-sandbox"] if os.geteuid() == 0 else [])):
+    for argument in (
+        "--headless=new",
+        "--window-size=1280,1000",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options, ChromeService(str(shutil.which("chromedriver"))))
@@ -54,7 +59,9 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, fetched by its hash from the package index that pip is configured for."""
     folder = tmp_path_factory.mktemp("axe")
     pinned = ["--no-deps", "--require-hashes", "-r", str(ROOT / "tests/requirements/axe.txt")]
-    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *pinned], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *pinned], check=True, timeout=120
+    )
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         return wheel.read("axe_playwright_python/axe.min.js").decode()
 
@@ -62,11 +69,17 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def accessible(browser: Chrome, axe: str) -> None:
     """axe-core has no findings, in light and dark."""
     for scheme in ("dark", "light"):
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
         browser.execute_script(axe)
         found = browser.execute_async_script(AXE)
         assert "failed" not in found, found
-        wrong = [f"{one['id']} ({scheme}): {node['html'][:200]}: {node.get('failureSummary')}" for one in found["violations"] for node in one["nodes"]]
+        wrong = [
+            f"{one['id']} ({scheme}): {node['html'][:200]}: {node.get('failureSummary')}"
+            for one in found["violations"]
+            for node in one["nodes"]
+        ]
         assert wrong == [] and len(found["passes"]) > 10
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
@@ -77,14 +90,20 @@ def opened(browser: Chrome, page: Path) -> None:
     browser.get_log("browser")
     browser.get(page.as_uri())
     asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [message["params"]["request"]["url"] for message in asked if message["method"] == "Network.requestWillBeSent"]
+    urls = [
+        message["params"]["request"]["url"] for message in asked if message["method"] == "Network.requestWillBeSent"
+    ]
     assert [url for url in urls if not url.startswith("data:")] == [page.as_uri()]
     assert browser.get_log("browser") == []
 
 
 def shown(browser: Chrome) -> int:
     """How many lines are to be seen."""
-    return int(browser.execute_script("return [...document.querySelectorAll('#lines tr[data-part]')].filter(row => row.offsetParent !== null).length"))
+    return int(
+        browser.execute_script(
+            "return [...document.querySelectorAll('#lines tr[data-part]')].filter(row => row.offsetParent !== null).length"
+        )
+    )
 
 
 def picture(browser: Chrome, name: str) -> None:
@@ -95,12 +114,23 @@ def picture(browser: Chrome, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, axe: str, lane: Any, tmp_path: Path) -> None:
+def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(
+    browser: Chrome, axe: str, lane: Any, tmp_path: Path
+) -> None:
     summary = tmp_path / "summary.md"
-    green = lane.run("playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, lane_keep="on_failure", lane_guest="", lane_suites=["story"])
+    green = lane.run(
+        "playbooks/lane.yml",
+        env={"GITHUB_STEP_SUMMARY": str(summary)},
+        lane_keep="on_failure",
+        lane_guest="",
+        lane_suites=["story"],
+    )
     assert green.rc == 0, green
     assert not lane.dir.exists()
-    drawn, shown = (pictures.read("png", path.read_bytes(), 1280, 800) for path in (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png"))
+    drawn, shown = (
+        pictures.read("png", path.read_bytes(), 1280, 800)
+        for path in (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png")
+    )
     clock_and_prompt = [pictures.Region(1000, 0, 280, 690), pictures.Region(0, 690, 1280, 110)]
     assert pictures.compare(drawn, shown, clock_and_prompt).accepted(False), "the screenshot is not the guest's picture"
     page = lane.artifacts / "report.html"
@@ -119,11 +149,16 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, a
     accessible(browser, axe)
     picture(browser, "report-green.png")
     dark(browser)
-    kept = summaries.Outcome("lane-1 (box1)", "pass", green.text.splitlines()[-1], Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1")))
+    kept = summaries.Outcome(
+        "lane-1 (box1)", "pass", green.text.splitlines()[-1], Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1"))
+    )
     see_difference(browser, axe, lane.artifacts)
 
     red = lane.run(
-        "playbooks/lane.yml", env={"GITHUB_STEP_SUMMARY": str(summary)}, smoke_console_uuid="00000000-0000-0000-0000-000000000000", smoke_console_max_age=0
+        "playbooks/lane.yml",
+        env={"GITHUB_STEP_SUMMARY": str(summary)},
+        smoke_console_uuid="00000000-0000-0000-0000-000000000000",
+        smoke_console_max_age=0,
     )
     assert red.rc == 2, red
     cause = json.loads((lane.artifacts / "result.json").read_text())["blame"]["cause"]
@@ -133,14 +168,26 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser: Chrome, a
     assert browser.find_element(By.TAG_NAME, "h1").text == f"FAIL lane {lane.id}: kerbside"
     assert browser.find_element(By.ID, "cause").text == " ".join(cause.split())
     assert "There is no picture: this command took none." in browser.find_element(By.TAG_NAME, "main").text
-    assert report_page.disagreement(lane.artifacts, red.text.splitlines()[-1], json.loads((lane.artifacts / "result.json").read_text())["command_id"]) == ""
+    assert (
+        report_page.disagreement(
+            lane.artifacts,
+            red.text.splitlines()[-1],
+            json.loads((lane.artifacts / "result.json").read_text())["command_id"],
+        )
+        == ""
+    )
     see_failure(browser)
     see_filter(browser)
     see_phone_and_paper(browser)
     see_links(browser, page)
     accessible(browser, axe)
     picture(browser, "report-red.png")
-    see_index(browser, axe, tmp_path, [kept, summaries.Outcome("lane-2 (box2)", "fail", red.text.splitlines()[-1], lane.artifacts)])
+    see_index(
+        browser,
+        axe,
+        tmp_path,
+        [kept, summaries.Outcome("lane-2 (box2)", "fail", red.text.splitlines()[-1], lane.artifacts)],
+    )
 
 
 def see_index(browser: Chrome, axe: str, folder: Path, outcomes: list[summaries.Outcome]) -> None:
@@ -157,10 +204,16 @@ def see_index(browser: Chrome, axe: str, folder: Path, outcomes: list[summaries.
 
 def see_guests(browser: Chrome, result: dict[str, Any]) -> None:
     """Each guest's screen is shown with its name, and each suite on a guest has its checks together."""
-    words = [str(image.get_attribute("alt")) for image in browser.find_elements(By.CSS_SELECTOR, "section:has(#h-picture) img")]
+    words = [
+        str(image.get_attribute("alt"))
+        for image in browser.find_elements(By.CSS_SELECTOR, "section:has(#h-picture) img")
+    ]
     assert [one.partition(":")[0] for one in words] == result["guests"]
     groups = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#checks th[scope=rowgroup]")]
-    assert [one.partition(":")[0] for one in groups] == [*(f"smoke on {guest}" for guest in result["guests"]), "story on uncalibrated"]
+    assert [one.partition(":")[0] for one in groups] == [
+        *(f"smoke on {guest}" for guest in result["guests"]),
+        "story on uncalibrated",
+    ]
     beats = browser.find_elements(By.CSS_SELECTOR, ".strip li")
     assert [beat.text for beat in beats] == [check["name"] for check in result["checks"] if check["suite"] == "story"]
     if folder := os.environ.get("LANE_PICTURES"):
@@ -194,10 +247,15 @@ def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
     whole = float(browser.find_element(By.ID, "timeline").get_attribute("data-whole") or 0)
     found = {}
     for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tbody tr"):
-        name, kind = row.find_element(By.TAG_NAME, "th").text, row.find_elements(By.TAG_NAME, "td")[0].text.partition(",")[0]
+        name, kind = (
+            row.find_element(By.TAG_NAME, "th").text,
+            row.find_elements(By.TAG_NAME, "td")[0].text.partition(",")[0],
+        )
         seconds = float(row.find_elements(By.TAG_NAME, "td")[2].text)
         bar, track = row.find_element(By.CSS_SELECTOR, ".bar"), row.find_element(By.CSS_SELECTOR, ".track div")
-        assert bar.rect["width"] == pytest.approx(max(track.rect["width"] * seconds / whole, 2), abs=track.rect["width"] * 0.01 / whole + 1)
+        assert bar.rect["width"] == pytest.approx(
+            max(track.rect["width"] * seconds / whole, 2), abs=track.rect["width"] * 0.01 / whole + 1
+        )
         assert bar.rect["x"] + bar.rect["width"] <= track.rect["x"] + track.rect["width"] + 2
         found[kind, name] = seconds
     for phase in result["phases"]:
@@ -253,7 +311,9 @@ def see_keyboard(browser: Chrome) -> None:
 
 def see_failure(browser: Chrome) -> None:
     """The phase that failed is marked, and the log opens at the failure."""
-    failed = [row.find_element(By.TAG_NAME, "th").text for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tr.bad")]
+    failed = [
+        row.find_element(By.TAG_NAME, "th").text for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tr.bad")
+    ]
     assert failed[0] == "smoke"
     log, line = browser.find_element(By.CSS_SELECTOR, ".log").rect, browser.find_element(By.ID, "failure").rect
     assert log["y"] <= line["y"] <= log["y"] + log["height"]
@@ -282,7 +342,9 @@ def see_phone_and_paper(browser: Chrome) -> None:
 def see_links(browser: Chrome, page: Path) -> None:
     """Every link leads to a file beside the page, or to a place in it; each file of the run is linked."""
     links = [str(link.get_dom_attribute("href")) for link in browser.find_elements(By.TAG_NAME, "a")]
-    assert all((page.parent / link).is_file() or browser.find_elements(By.ID, link.lstrip("#")) for link in links), links
+    assert all((page.parent / link).is_file() or browser.find_elements(By.ID, link.lstrip("#")) for link in links), (
+        links
+    )
     assert {"result.json", "junit.xml", "logs/daemon.log", "logs/serial.log"} <= set(links)
     assert page.stat().st_size <= 400_000
 
@@ -291,7 +353,9 @@ def see_light_and_dark(browser: Chrome) -> None:
     """The colours follow the reader's."""
     grounds = set()
     for scheme in ("light", "dark"):
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
         grounds.add(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
     assert len(grounds) == 2
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
@@ -299,7 +363,9 @@ def see_light_and_dark(browser: Chrome) -> None:
 
 def dark(browser: Chrome) -> None:
     """Keep a picture in dark colours."""
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
     picture(browser, "report-dark.png")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 

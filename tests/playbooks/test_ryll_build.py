@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 MAIN = 'fn main() { println!("ryll v9.9.9 (%s)"); }\n'
-needs_cargo = pytest.mark.skipif(not (shutil.which("cargo") and shutil.which("git")), reason="cargo or git is not installed")
+needs_cargo = pytest.mark.skipif(
+    not (shutil.which("cargo") and shutil.which("git")), reason="cargo or git is not installed"
+)
 
 
 def ryll(lane: Any, *args: str, **settings: Any) -> Any:
@@ -26,14 +28,26 @@ def ryll(lane: Any, *args: str, **settings: Any) -> Any:
 def facts(played: Any) -> dict[str, Any]:
     """What the role handed on."""
     assert played.rc == 0, played
-    found = [result["ansible_facts"]["lane_ryll"] for result in played.results() if "lane_ryll" in result.get("ansible_facts", {})]
+    found = [
+        result["ansible_facts"]["lane_ryll"]
+        for result in played.results()
+        if "lane_ryll" in result.get("ansible_facts", {})
+    ]
     return dict(found[-1])  # the claim gives back what an earlier command handed on
 
 
 def git(folder: Path, *arguments: str) -> str:
     """One git command as a person without settings of their own."""
-    who = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t"}
-    return subprocess.run(["git", "-C", str(folder), *arguments], env={**os.environ, **who}, check=True, capture_output=True, text=True).stdout.strip()
+    who = {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@t",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@t",
+    }
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], env={**os.environ, **who}, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -42,7 +56,9 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "ryll repository"
     (folder / "ryll/src").mkdir(parents=True)
     (folder / "Cargo.toml").write_text('[workspace]\nmembers = ["ryll"]\nresolver = "2"\n')
-    (folder / "ryll/Cargo.toml").write_text('[package]\nname = "ryll"\nversion = "9.9.9"\nedition = "2021"\n[features]\nloud = []\n')
+    (folder / "ryll/Cargo.toml").write_text(
+        '[package]\nname = "ryll"\nversion = "9.9.9"\nedition = "2021"\n[features]\nloud = []\n'
+    )
     (folder / "ryll/src/main.rs").write_text(MAIN % "first")
     git(folder, "init", "-q", "-b", "trunk")
     git(folder, "add", ".")
@@ -65,14 +81,20 @@ def test_a_branch_is_followed_and_each_commit_built_once(lane: Any, repository: 
     git(repository, "commit", "-q", "-a", "-m", "second")
     moved = ryll(lane, **default)
     assert moved.changed == 1
-    assert subprocess.run([facts(moved)["path"]], capture_output=True, text=True, check=True).stdout == "ryll v9.9.9 (second)\n"
+    assert (
+        subprocess.run([facts(moved)["path"]], capture_output=True, text=True, check=True).stdout
+        == "ryll v9.9.9 (second)\n"
+    )
     old = ryll(lane, lane_ryll_origin=f"git+{repository}@{commit}")
     assert (facts(old)["path"], old.changed) == (facts(first)["path"], 0)
     assert facts(ryll(lane, ryll_build_features=["loud"], **default))["path"] != facts(moved)["path"]
 
     (repository / "ryll/src/main.rs").write_text(MAIN % "not committed")
     tree = ryll(lane, lane_ryll_origin=repository.name, lane_caller_dir=str(repository.parent))
-    assert subprocess.run([facts(tree)["path"]], capture_output=True, text=True, check=True).stdout == "ryll v9.9.9 (not committed)\n"
+    assert (
+        subprocess.run([facts(tree)["path"]], capture_output=True, text=True, check=True).stdout
+        == "ryll v9.9.9 (not committed)\n"
+    )
     assert '"dirty": true' in (lane.dir / "handover/origins.json").read_text()
 
 
@@ -92,15 +114,22 @@ def test_the_pinned_release_comes_once(lane: Any) -> None:
         ({"lane_proxy_origin": "git+https://example.invalid/x@--upload-pack=x"}, "no_such_ref"),
     ],
 )
-def test_an_origin_that_cannot_be_is_refused_before_anything_starts(lane: Any, wrong: dict[str, str], code: str) -> None:
+def test_an_origin_that_cannot_be_is_refused_before_anything_starts(
+    lane: Any, wrong: dict[str, str], code: str
+) -> None:
     played = lane.run("playbooks/lane.yml", **wrong)
     assert played.results()[-1]["lane_failure"]["code"] == code
     assert next(iter(wrong)) in played.text
     assert not lane.dir.exists()
 
 
-@pytest.mark.parametrize("text", ["git+https://me:hush-hush@example.invalid/ryll", "https://hush-hush@example.invalid/ryll.git"])
+@pytest.mark.parametrize(
+    "text", ["git+https://me:hush-hush@example.invalid/ryll", "https://hush-hush@example.invalid/ryll.git"]
+)
 def test_credentials_are_refused_and_never_shown(lane: Any, text: str) -> None:
-    for played in (lane.run("playbooks/lane.yml", "-vvv", lane_ryll_origin=text), ryll(lane, "-vvv", lane_ryll_origin=text)):
+    for played in (
+        lane.run("playbooks/lane.yml", "-vvv", lane_ryll_origin=text),
+        ryll(lane, "-vvv", lane_ryll_origin=text),
+    ):
         assert played.results()[-1]["lane_failure"]["code"] == "origin_has_credentials"
         assert "hush-hush" not in played.text + played.stderr + str(played.events)

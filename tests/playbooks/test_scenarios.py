@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 SCENARIOS = [
     yaml.safe_load(block)[0]
-    for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8"), re.DOTALL)
+    for block in re.findall(
+        r"<!-- scenario -->\n```yaml\n(.*?)```", (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8"), re.DOTALL
+    )
 ]
 pytestmark = pytest.mark.slow
 
@@ -47,7 +49,14 @@ def fresh_ryll(lane) -> list[dict]:
         "component": "ryll",
         "argv": [
             json.loads((lane.dir / "handover/ryll.json").read_text())["path"],
-            *("--headless", "--enable-paste-as-keystrokes", "--file", "{{ lane_console_file }}", "--control-socket", "{{ lane_control_socket }}"),
+            *(
+                "--headless",
+                "--enable-paste-as-keystrokes",
+                "--file",
+                "{{ lane_console_file }}",
+                "--control-socket",
+                "{{ lane_control_socket }}",
+            ),
         ],
         "log": "{{ lane_logs_dir }}/ryll.log",
         "stop_signal": "INT",
@@ -61,13 +70,25 @@ def fresh_ryll(lane) -> list[dict]:
 
 def examples(pictures: Path) -> list[dict]:
     """The module's own, on the lane's socket."""
-    text = re.search(r'EXAMPLES = r"""\n(.*?)"""', (ROOT / "library/ryll_session.py").read_text(encoding="utf-8"), re.DOTALL)[1]
-    return yaml.safe_load(text.replace("/tmp/lane/ryll.sock", "'{{ lane_control_socket }}'").replace("/tmp/lane", str(pictures)))
+    text = re.search(
+        r'EXAMPLES = r"""\n(.*?)"""', (ROOT / "library/ryll_session.py").read_text(encoding="utf-8"), re.DOTALL
+    )[1]
+    return yaml.safe_load(
+        text.replace("/tmp/lane/ryll.sock", "'{{ lane_control_socket }}'").replace("/tmp/lane", str(pictures))
+    )
 
 
 def session(*steps: dict, name: str = "Play", **more: object) -> dict:
     """A task that plays steps."""
-    return {"name": name, "ryll_session": {"socket": "{{ lane_control_socket }}", "connect_within": 10, "steps": [{"hello": {}}, *steps], **more}}
+    return {
+        "name": name,
+        "ryll_session": {
+            "socket": "{{ lane_control_socket }}",
+            "connect_within": 10,
+            "steps": [{"hello": {}}, *steps],
+            **more,
+        },
+    }
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +100,12 @@ def up(lane_of_module):
 
 
 def test_scenarios_verbs_and_events(up, tmp_path):
-    played = up.run([*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)], ryll_socket="{{ lane_control_socket }}", pictures=str(tmp_path), guest_password="Aa1!")
+    played = up.run(
+        [*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)],
+        ryll_socket="{{ lane_control_socket }}",
+        pictures=str(tmp_path),
+        guest_password="Aa1!",
+    )
     assert played.rc == 0, played
     for scenario in SCENARIOS:
         transcript = played.result(scenario["name"])["transcript"]
@@ -92,7 +118,16 @@ def test_scenarios_verbs_and_events(up, tmp_path):
         {"stats": {"marks": 1}},
         {
             "subscribe": {
-                "events": ["latency", "agent_connected", "paste_completed", "paste_failed", "dropped", "surface_drawn", "clipboard_changed", "input_rtt"]
+                "events": [
+                    "latency",
+                    "agent_connected",
+                    "paste_completed",
+                    "paste_failed",
+                    "dropped",
+                    "surface_drawn",
+                    "clipboard_changed",
+                    "input_rtt",
+                ]
             }
         },
         {"send_key": {"keys": ["a", "left", "shift-b"]}, "register": "keys"},
@@ -140,7 +175,10 @@ def test_scenarios_verbs_and_events(up, tmp_path):
         task = {"ryll_session": {"socket": "{{ lane_control_socket }}", "steps": [{"hello": {}}]}, "name": "Second"}
         played = up.run([task])
         assert "another client is connected" in played.failures[0] or "busy" in played.failures[0], played
-        refused = {"ryll_session": {"socket": "{{ lane_control_socket }}", "steps": [{"hello": {}, "refused": "busy"}]}, "name": "Refused"}
+        refused = {
+            "ryll_session": {"socket": "{{ lane_control_socket }}", "steps": [{"hello": {}, "refused": "busy"}]},
+            "name": "Refused",
+        }
         assert up.run([refused]).rc == 0
 
 
@@ -197,7 +235,11 @@ def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
         hurt.append(number)
 
     with relay(str(up.dir / "ryll.sock"), hurt_it) as peer:
-        task = session({"send_key": {"key": "a"}}, {"name": "never", "await": {"surfaces": 9, "interval": 0.2}, "within": 60, "blame": "guest"}, pid=pid)
+        task = session(
+            {"send_key": {"key": "a"}},
+            {"name": "never", "await": {"surfaces": 9, "interval": 0.2}, "within": 60, "blame": "guest"},
+            pid=pid,
+        )
         task["ryll_session"]["socket"] = peer.path
         played = up.run([task])
     assert hurt == [number], played
@@ -215,12 +257,25 @@ def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
 def test_a_private_text_is_in_nothing_that_ansible_says(run_playbook, end):
     """With all that it can be made to say; against a peer of the tests, which says back what it was told."""
     ryll = Ryll()
-    ryll.on_clipboard_set = lambda c, r, p: (c.event("latency", echo=p["text"]), c.refuse(r, "bad_params", f"no room for {p['text']}"))
-    texts = [{"type": {"text": "sesame one\n", "delay_ms": 0}, "private": True}, {"type": {"text": "open", "delay_ms": 0}}]
+    ryll.on_clipboard_set = lambda c, r, p: (
+        c.event("latency", echo=p["text"]),
+        c.refuse(r, "bad_params", f"no room for {p['text']}"),
+    )
+    texts = [
+        {"type": {"text": "sesame one\n", "delay_ms": 0}, "private": True},
+        {"type": {"text": "open", "delay_ms": 0}},
+    ]
     bad = [{"clipboard_set": {"text": "sesame two\n"}, "private": True}]
     with Peer(ryll) as peer:
-        task = {"name": "Play", "ryll_session": {"socket": peer.path, "steps": [{"hello": {}}, *texts, *(bad if end == "bad" else [])]}}
-        wrong = {"name": "Wrong", "ryll_session": {"socket": peer.path, "steps": [{"type": {"text": "sesame four", "private": True}}]}, "ignore_errors": True}
+        task = {
+            "name": "Play",
+            "ryll_session": {"socket": peer.path, "steps": [{"hello": {}}, *texts, *(bad if end == "bad" else [])]},
+        }
+        wrong = {
+            "name": "Wrong",
+            "ryll_session": {"socket": peer.path, "steps": [{"type": {"text": "sesame four", "private": True}}]},
+            "ignore_errors": True,
+        }
         played = run_playbook([wrong, task], "-vvv", "--diff")
     assert played.rc == (2 if end == "bad" else 0), played
     said = json.dumps(played.events) + played.text + played.stderr

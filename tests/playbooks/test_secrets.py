@@ -85,18 +85,24 @@ def machine_log(since: float) -> bytes:
     """What the machine's own journal got since a unix time."""
     if not shutil.which("journalctl"):
         return b""
-    return subprocess.run(["journalctl", "--since", f"@{int(since)}", "--output", "cat"], capture_output=True, check=False).stdout
+    return subprocess.run(
+        ["journalctl", "--since", f"@{int(since)}", "--output", "cat"], capture_output=True, check=False
+    ).stdout
 
 
 def plant(place: Surroundings) -> None:
     """Show one secret on the run's terminal, put another on a command line, and log a third."""
-    token, seed, ticket = ((place.dir / "secrets" / name).read_bytes().strip() for name in ("bearer_token", "api_seed", "spice_ticket"))
+    token, seed, ticket = (
+        (place.dir / "secrets" / name).read_bytes().strip() for name in ("bearer_token", "api_seed", "spice_ticket")
+    )
     told = subprocess.Popen(["sh", "-c", "sleep 1.5; :", "curl", b"Authorization: Bearer " + token])
     if os.path.lexists("/dev/log"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.connect("/dev/log")
             log.send(b"<13>kerbside: seed " + seed)
-    terminals = {os.readlink(f"/proc/{program.split()[0]}/fd/1") for program in place.programs() if "ansible" in program}
+    terminals = {
+        os.readlink(f"/proc/{program.split()[0]}/fd/1") for program in place.programs() if "ansible" in program
+    }
     (terminal,) = {name for name in terminals if name.startswith("/dev/pts/")}
     Path(terminal).write_bytes(base64.b64encode(ticket) + b"\n")
     assert told.wait(10) == 0
@@ -108,7 +114,15 @@ def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
     began = time.time()
     with lane_ids(1) as (number,), surroundings(number, ANSIBLE_FORCE_COLOR="1") as place, syslog(lines) as listening:
         typescript = place.base / "typescript"
-        command = ["script", "--quiet", "--return", "--flush", "--command", shlex.join(place.playbook("-vvv")), str(typescript)]
+        command = [
+            "script",
+            "--quiet",
+            "--return",
+            "--flush",
+            "--command",
+            shlex.join(place.playbook("-vvv")),
+            str(typescript),
+        ]
         with Watcher(place) as watcher:
             run = Started(command, place.environment())
             while not (place.dir / "secrets/bearer_token").exists():
@@ -120,9 +134,21 @@ def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
         assert json.loads((place.artifacts / "result.json").read_text())["verdict"] == "pass"
         assert watcher.samples > 50
         known = list(watcher.known.values())
-        files = {"spice_ticket", "api_seed", "database_password", "bearer_token", "console_token-1", "tls/proxy-key.pem", "tls/ca-key.pem"}
+        files = {
+            "spice_ticket",
+            "api_seed",
+            "database_password",
+            "bearer_token",
+            "console_token-1",
+            "tls/proxy-key.pem",
+            "tls/ca-key.pem",
+        }
         assert files | {"bearer_token's signature"} <= {secret.name for secret in known}
-        told = {"terminal": typescript.read_bytes(), "process list": b"\n".join(watcher.commands), "syslog": b"\n".join(lines) + machine_log(began)}
+        told = {
+            "terminal": typescript.read_bytes(),
+            "process list": b"\n".join(watcher.commands),
+            "syslog": b"\n".join(lines) + machine_log(began),
+        }
         assert len(told["terminal"]) > 50_000, "-vvv says more than that"
         assert b"qemu-system" in told["process list"]
         assert b"ansible" in told["syslog"] or not listening, "Ansible's modules say what they were invoked with"
@@ -130,7 +156,9 @@ def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
         assert {name for name, _ in heard(told["process list"], known)} == {"bearer_token", "bearer_token's signature"}
         assert all(b"curl" in line for line in told["process list"].split(b"\n") if heard(line, known))
         assert [name for name, _ in heard(told["syslog"], known)] == (["api_seed"] if listening else [])
-        assert [leak for folder in ("artifacts", "home") for leak in secret_scan.find_leaks(place.base / folder, known)] == []
+        assert [
+            leak for folder in ("artifacts", "home") for leak in secret_scan.find_leaks(place.base / folder, known)
+        ] == []
 
 
 def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
@@ -155,7 +183,9 @@ def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings)
     assert (status, blame["component"], blame["code"]) == (1, "kerbside", "secret_in_log"), run.text[-3000:]
     assert run.lines[-1] == "LANE FAIL kerbside: kerbside wrote its SPICE ticket to daemon.log; the file is withheld"
     for name in ("planted", "ansible", "daemon"):
-        assert (place.artifacts / f"logs/{name}.log.withheld").exists() and not (place.artifacts / f"logs/{name}.log").exists()
+        assert (place.artifacts / f"logs/{name}.log.withheld").exists() and not (
+            place.artifacts / f"logs/{name}.log"
+        ).exists()
     assert (place.artifacts / "logs/api.log").exists()
     known = [Secret("spice_ticket", ticket)]
     assert secret_scan.find_leaks(place.artifacts, known) == []

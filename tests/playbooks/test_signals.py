@@ -107,15 +107,29 @@ def carry_out(kill: Kill, number: int) -> Kill:
             result = json.loads((place.artifacts / "result.json").read_text())
             kill.phase = result["blame"]["phase"] if result["blame"] else "after teardown"
             code = (result["blame"] or {}).get("code")
-            if result["verdict"] == "error" and code not in ("aborted", "owner_gone"):  # owner_gone: the claim saw that the script was killed
+            if result["verdict"] == "error" and code not in (
+                "aborted",
+                "owner_gone",
+            ):  # owner_gone: the claim saw that the script was killed
                 left.append(f"result.json blames {result['blame']}")
         elif claimed:
             left.append("no result.json")
         log = place.artifacts / "logs/ansible.log"
-        if result and kill.whom == "script" and code != "owner_gone" and "TASK [" not in (log.read_text() if log.exists() else ""):
+        if (
+            result
+            and kill.whom == "script"
+            and code != "owner_gone"
+            and "TASK [" not in (log.read_text() if log.exists() else "")
+        ):
             left.append(f"no word of Ansible in the artifacts, but {result['blame']}")
-        if not claimed or result.get("verdict") == "pass":  # there was no lane yet, or none any more: what is left is Ansible's and the script's
-            left = [trace for trace in left if ".ansible/tmp" not in trace and not trace.startswith(str(place.base / "tmp/tmp."))]
+        if (
+            not claimed or result.get("verdict") == "pass"
+        ):  # there was no lane yet, or none any more: what is left is Ansible's and the script's
+            left = [
+                trace
+                for trace in left
+                if ".ansible/tmp" not in trace and not trace.startswith(str(place.base / "tmp/tmp."))
+            ]
         kill.left = tuple(left)
     return kill
 
@@ -123,7 +137,12 @@ def carry_out(kill: Kill, number: int) -> Kill:
 def cached() -> set[str]:
     """What lanes share, whole and ready: other checkouts' lanes add to it, and hold locks in it, but nobody takes any of it away."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-    return {str(p) for folder in ("accel", "databases", "deps", "ryll", "venvs") for p in cache.glob(f"{folder}/[!.]*") if p.suffix != ".log"}
+    return {
+        str(p)
+        for folder in ("accel", "databases", "deps", "ryll", "venvs")
+        for p in cache.glob(f"{folder}/[!.]*")
+        if p.suffix != ".log"
+    }
 
 
 @pytest.mark.slow
@@ -140,7 +159,10 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
             ways = itertools.cycle(WAYS)
             kills = [Kill(*next(ways), task, delay) for task, delay in moments(run, KILLS)]
             with ThreadPoolExecutor(2) as pool:
-                halves = [pool.submit(lambda n, id=number: [carry_out(k, id) for k in kills[n::2]], n) for n, number in enumerate(ids[:2])]
+                halves = [
+                    pool.submit(lambda n, id=number: [carry_out(k, id) for k in kills[n::2]], n)
+                    for n, number in enumerate(ids[:2])
+                ]
                 done = [kill for half in halves for kill in half.result()]
             assert all(s.poll() is None for s in strangers)
             assert listener.getsockname()[1] == 17900 + 10 * ids[0] + 9
@@ -179,7 +201,14 @@ def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
     assert "qemu" in words
     assert not [p for p in place.programs() if "qemu-system" in p]
     assert json.loads((place.dir / "run.json").read_text())["run_id"] != record["run_id"]
-    down = subprocess.run(place.playbook(name="teardown.yml"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    down = subprocess.run(
+        place.playbook(name="teardown.yml"),
+        env=place.environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert down.returncode == 0, down.stdout
     assert not place.programs()
     assert not place.dir.exists()
@@ -204,7 +233,9 @@ def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(plac
     while not (place.dir / "db.sock").exists():  # most of the run is to come, however long ./lane down takes to start
         assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
         time.sleep(0.05)
-    down = subprocess.run(place.script("down"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    down = subprocess.run(
+        place.script("down"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert down.returncode == 0, down.stdout
     assert f"lane {place.id} is down: ended ansible-playbook (pid " in down.stdout
     assert run.wait(30) == 2, run.text

@@ -13,9 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
-EXAMPLE = re.search(r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(encoding="utf-8"), re.DOTALL)
+EXAMPLE = re.search(
+    r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(encoding="utf-8"), re.DOTALL
+)
 #: All its steps are as wanted, and qemu is gone.
-QUIT = "{suite: mine, guests: [pocket], checks: [{name: hello, steps: [{qemu: {execute: quit}}, {wait: {seconds: 1}}]}]}"
+QUIT = (
+    "{suite: mine, guests: [pocket], checks: [{name: hello, steps: [{qemu: {execute: quit}}, {wait: {seconds: 1}}]}]}"
+)
 #: One of each kind of fault; `tests/faults/suites.py LANE_DIR` plays all.
 FAULTS = ("ryll-swallows-a-key", "nbf-forgotten", "bytes-counted-twice", "messages-held-back")
 
@@ -47,7 +51,9 @@ def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane: Any, tmp_p
         played = play(lane, file, "suites", "evidence")
         result = json.loads((lane.artifacts / "result.json").read_text())
         assert result["verdict"] == verdict, played
-        assert [(one["suite"], one["guest"], one["name"], one["result"]) for one in result["checks"]] == [("mine", "pocket", "hello", verdict)]
+        assert [(one["suite"], one["guest"], one["name"], one["result"]) for one in result["checks"]] == [
+            ("mine", "pocket", "hello", verdict)
+        ]
         assert (result["blame"] or {}).get("code") == code
         assert "console_token" not in (lane.artifacts / "result.json").read_text()
     command = [sys.executable, "tests/faults/suites.py", str(lane.dir), *FAULTS]

@@ -66,13 +66,20 @@ def test_with_v_ansible_speaks_itself(place: Surroundings) -> None:
 def test_a_terminal_is_coloured_unless_it_is_wanted_plain(place: Surroundings, env: dict[str, str]) -> None:
     status, run = play(place, *RED, terminal=True, **{"TERM": "xterm-256color", **env})
     assert status == 2, run.text
-    assert re.search(r"[\x1b\r]", run.text) is None if env else run.lines[-1].startswith("\x1b[0;31mLANE FAIL environment: ")
+    assert (
+        re.search(r"[\x1b\r]", run.text) is None
+        if env
+        else run.lines[-1].startswith("\x1b[0;31mLANE FAIL environment: ")
+    )
     assert len(run.lines) == 7 or not env
 
 
 @pytest.mark.slow
 def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
-    cache, usual = place.base / "cache", Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kerbside-lane"
+    cache, usual = (
+        place.base / "cache",
+        Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kerbside-lane",
+    )
     cache.mkdir(mode=0o700)
     for name in ("venvs", "ryll"):  # and no database: it is made, by one that takes its time
         (cache / name).symlink_to(usual / name)
@@ -90,7 +97,9 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
     assert "kerbside" in {name for name, _, _ in live}
     assert all(len(f"{name:11} {seconds:>6} s ...  {said}") < 80 for name, seconds, said in live)
     assert any(said.endswith(": tables") for _, _, said in live), live
-    assert not [said for name, _, said in live if name == "kerbside" and "pocket-sextant" in said]  # the guest speaks meanwhile
+    assert not [
+        said for name, _, said in live if name == "kerbside" and "pocket-sextant" in said
+    ]  # the guest speaks meanwhile
     assert re.fullmatch(rf"\x1b\[0;32mLANE PASS lane {place.id}: .* s\x1b\[0m", run.lines[-1])
     assert len(seen) == len(expected) + 2
 
@@ -98,16 +107,38 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "words", "last"),
     [
-        (("--forks", "many"), 2, "usage: ansible-playbook", "LANE FAIL lane: ansible-playbook ended with status 2 and no verdict"),
-        (("--limit", "nobody"), 2, "leaves us with no hosts to target", "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict"),
-        (("-i", "/nowhere"), 2, "Unable to parse /nowhere", "LANE FAIL lane: no host of the inventory is in the group lane"),
+        (
+            ("--forks", "many"),
+            2,
+            "usage: ansible-playbook",
+            "LANE FAIL lane: ansible-playbook ended with status 2 and no verdict",
+        ),
+        (
+            ("--limit", "nobody"),
+            2,
+            "leaves us with no hosts to target",
+            "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict",
+        ),
+        (
+            ("-i", "/nowhere"),
+            2,
+            "Unable to parse /nowhere",
+            "LANE FAIL lane: no host of the inventory is in the group lane",
+        ),
         (("-e", "@/nowhere"), 2, "/nowhere", "LANE FAIL lane: ansible-playbook ended "),
-        (("-e", "lane_logs_dir={{ nobody }}"), 2, "ERROR| [ERROR]: Task failed: 'nobody' is undefined", "LANE FAIL lane: Task failed: 'nobody' is undefined"),
+        (
+            ("-e", "lane_logs_dir={{ nobody }}"),
+            2,
+            "ERROR| [ERROR]: Task failed: 'nobody' is undefined",
+            "LANE FAIL lane: Task failed: 'nobody' is undefined",
+        ),
         (("--syntax-check",), 0, "playbook: ", "playbook: "),
         (("--list-tags",), 0, "TASK TAGS: [", "      TASK TAGS: ["),
     ],
 )
-def test_the_last_line_when_ansible_ends_early(place: Surroundings, options: tuple[str, ...], status: int, words: str, last: str) -> None:
+def test_the_last_line_when_ansible_ends_early(
+    place: Surroundings, options: tuple[str, ...], status: int, words: str, last: str
+) -> None:
     ended, run = play(place, *options)
     assert words in run.text
     assert ended == status
@@ -122,7 +153,9 @@ def test_the_last_line_when_ansible_gives_up_in_the_middle(place: Surroundings) 
     command = [str(playbook) if word.endswith("playbooks/lane.yml") else word for word in place.playbook()]
     run = Started(command, place.environment())
     assert run.wait(60) in (1, 4), run.text  # 4 from ansible-core 2.19 on
-    assert run.lines[-1] == "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above", run.text
+    assert run.lines[-1] == "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above", (
+        run.text
+    )
 
 
 def test_a_warning_of_a_module_is_a_line(place: Surroundings) -> None:
@@ -131,4 +164,6 @@ def test_a_warning_of_a_module_is_a_line(place: Surroundings) -> None:
     record = json.loads((place.dir / "run.json").read_text())
     os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
     _, run = play(place, *RED)
-    assert run.lines[0].startswith(f"warning: lane {place.id}: removed what run {record['run_id']} had left: "), run.text
+    assert run.lines[0].startswith(f"warning: lane {place.id}: removed what run {record['run_id']} had left: "), (
+        run.text
+    )

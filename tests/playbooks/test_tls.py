@@ -33,7 +33,9 @@ def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane: Any) -> None:
     assert extensions["keyUsage"].critical and extensions["keyUsage"].value.key_cert_sign  # type: ignore[attr-defined]
     names = proxy.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
-    assert list(proxy.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(proxy.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
+        ExtendedKeyUsageOID.SERVER_AUTH
+    ]
     for certificate in (ca, proxy):
         assert timedelta(0) < certificate.not_valid_after_utc - datetime.now(UTC) <= timedelta(hours=2)
         assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)

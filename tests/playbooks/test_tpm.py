@@ -17,7 +17,11 @@ TAGS = ("--tags", "kvm_probe,deps,sextant_vm")
 
 def programs(lane: Any, name: str) -> list[int]:
     """The pids of the lane's programs of this name."""
-    return [p.pid for p in proc.everyone() if p.name.startswith(name) and (proc.environ(p.pid, "KERBSIDE_LANE") or "").startswith(f"{lane.id}/")]
+    return [
+        p.pid
+        for p in proc.everyone()
+        if p.name.startswith(name) and (proc.environ(p.pid, "KERBSIDE_LANE") or "").startswith(f"{lane.id}/")
+    ]
 
 
 @pytest.mark.slow

@@ -40,7 +40,10 @@ def test_a_wrong_usage_is_one_sentence(typed: str, said: str, lane: Any) -> None
     assert (kept == "green") != writes
     if writes:
         result = json.loads(kept)
-        assert (result["verdict"], f"LANE FAIL {result['blame']['component']}: {result['blame']['cause']}") == ("error", line)
+        assert (result["verdict"], f"LANE FAIL {result['blame']['component']}: {result['blame']['cause']}") == (
+            "error",
+            line,
+        )
 
 
 def test_a_refused_command_is_json_too(lane: Any) -> None:

@@ -66,8 +66,16 @@ def apt_knows() -> tuple[str, str]:
 def sources(codename: str, here: str, known: str) -> str:
     """The sources of Debian's main archive that a machine knows, for another release."""
     found = [line.split() for line in dict.fromkeys(known.splitlines())]
-    ours = [(address, suite.removeprefix(here)) for address, suite, component in found if component == "main" and here and suite.startswith(here)]
-    return "".join(f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n" for address, pocket in ours if pocket in ("", "-updates", "-security"))
+    ours = [
+        (address, suite.removeprefix(here))
+        for address, suite, component in found
+        if component == "main" and here and suite.startswith(here)
+    ]
+    return "".join(
+        f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n"
+        for address, pocket in ours
+        if pocket in ("", "-updates", "-security")
+    )
 
 
 def certificates() -> str:
@@ -79,7 +87,9 @@ def certificates() -> str:
 @cache
 def pip_settings() -> dict[str, str]:
     """What pip is set to here, by files or the environment, whatever the section."""
-    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
     lines = [line.partition("=") for line in said.splitlines()]
     lines.sort(key=lambda line: line[0].startswith(":env:"))  # the environment has the last word
     return {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in lines}
@@ -87,15 +97,24 @@ def pip_settings() -> dict[str, str]:
 
 @cache
 def pip_cache() -> str:
-    said = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     os.makedirs(said, exist_ok=True)
     return said
 
 
 def packages_of_a_lane(release: str) -> set[str]:
     """The packages of a lane that builds no product and plays no suite."""
-    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
-    return {package for need, packages in table[release].items() if need not in {*BUILD, *SUITE_FEATURES} for package in packages}
+    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))[
+        "__deps_packages"
+    ]
+    return {
+        package
+        for need, packages in table[release].items()
+        if need not in {*BUILD, *SUITE_FEATURES}
+        for package in packages
+    }
 
 
 @dataclass
@@ -114,7 +133,13 @@ class Tree:
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
         inside = ["env", f"PATH={path}", "HOME=/root", "chroot", str(self.path), *command]
         return subprocess.run(
-            self.beside(inside), env=given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit
+            self.beside(inside),
+            env=given,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=limit,
         )
 
     def chosen(self) -> set[str]:
@@ -153,7 +178,9 @@ def furnish(release: str, root: Path) -> Path:
     listed = sources(codename, *apt_knows())
     said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
     settings = [line for line in said.splitlines() if APT_SETTINGS.match(line)]
-    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + ["--dpkgopt=force-unsafe-io"]  # a tree whose power is cut is of no use
+    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + [
+        "--dpkgopt=force-unsafe-io"
+    ]  # a tree whose power is cut is of no use
     command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=python3", *options, codename]
     key = sha256("\n".join([*command, listed, time.strftime("%G-%V")]).encode()).hexdigest()[:12]
     store = KEPT / f"{release}-{key}"
@@ -163,8 +190,17 @@ def furnish(release: str, root: Path) -> Path:
                 shutil.rmtree(old)
             store.mkdir()
             made = store / "made.tar"
-            done = subprocess.run([*command, str(made), "-"], input=listed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
-            assert done.returncode == 0, f"expected mmdebstrap to make a bare {release} from this machine's apt sources, but it said: {done.stdout[-2000:]}"
+            done = subprocess.run(
+                [*command, str(made), "-"],
+                input=listed,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=600,
+            )
+            assert done.returncode == 0, (
+                f"expected mmdebstrap to make a bare {release} from this machine's apt sources, but it said: {done.stdout[-2000:]}"
+            )
             made.rename(store / "root.tar")
         subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
         for package in store.glob("*.deb"):
@@ -214,5 +250,7 @@ def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
     places = [line.split()[4] for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
     places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
     inside = [place for place in places if place.startswith(f"{base}/")]
-    assert not inside, f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
+    assert not inside, (
+        f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
+    )
     shutil.rmtree(base)

@@ -21,7 +21,9 @@ def lanes_of_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
         end = time.monotonic() + LIMIT
         for number in IDS if {"TestLane", "claimed_lane", "options"} & set(vars(request.module)) else ():
             while (one := hold(number)) is None:
-                assert time.monotonic() < end, f"lane {number} is used by another test, or somebody keeps it running (./lane ps)"
+                assert time.monotonic() < end, (
+                    f"lane {number} is used by another test, or somebody keeps it running (./lane ps)"
+                )
                 time.sleep(0.05)
             held.enter_context(one)
         yield

@@ -14,10 +14,35 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-METHODS = ["hello", "status", "send_key", "paste", "screenshot", "subscribe", "unsubscribe", "clipboard_set", "clipboard_get", "resize", "stats"]
-EVENTS = ["latency", "agent_connected", "paste_completed", "paste_failed", "dropped", "surface_drawn", "clipboard_changed", "input_rtt"]
+METHODS = [
+    "hello",
+    "status",
+    "send_key",
+    "paste",
+    "screenshot",
+    "subscribe",
+    "unsubscribe",
+    "clipboard_set",
+    "clipboard_get",
+    "resize",
+    "stats",
+]
+EVENTS = [
+    "latency",
+    "agent_connected",
+    "paste_completed",
+    "paste_failed",
+    "dropped",
+    "surface_drawn",
+    "clipboard_changed",
+    "input_rtt",
+]
 HELLO = {"server_name": "ryll", "protocol_version": "1.5", "supported_methods": METHODS, "supported_events": EVENTS}
-STATUS = {"spice_connected": True, "agent_connected": False, "surfaces": [{"channel_id": 0, "surface_id": 0, "width": 8, "height": 4}]}
+STATUS = {
+    "spice_connected": True,
+    "agent_connected": False,
+    "surfaces": [{"channel_id": 0, "surface_id": 0, "width": 8, "height": 4}],
+}
 
 
 class Connection:
@@ -171,7 +196,12 @@ class Ryll:
             return
         width, height = self.size
         data = png(width, height, self.pixels) if params["format"] == "png" else rgba(width, height, self.pixels)
-        shot = {"width": width, "height": height, "format": params["format"], "data_base64": base64.b64encode(data).decode()}
+        shot = {
+            "width": width,
+            "height": height,
+            "format": params["format"],
+            "data_base64": base64.b64encode(data).decode(),
+        }
         connection.accept(request, shot)
 
     def on_send_key(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
@@ -179,12 +209,19 @@ class Ryll:
         connection.accept(request, {})
         if params["state"] == "press":
             self.marks += 1
-            self.tell(connection, "surface_drawn", display_channel_id=0, surface_id=0, produced_at_secs=1.5, wallclock_us=1)
+            self.tell(
+                connection, "surface_drawn", display_channel_id=0, surface_id=0, produced_at_secs=1.5, wallclock_us=1
+            )
 
     def on_paste(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         connection.accept(request, {})
         if not params["text"].isascii():
-            self.tell(connection, "paste_failed", request_id=request["id"], reason="cannot paste: 1 unrepresentable character(s): U+2022")
+            self.tell(
+                connection,
+                "paste_failed",
+                request_id=request["id"],
+                reason="cannot paste: 1 unrepresentable character(s): U+2022",
+            )
             return
         self.pasted += params["text"]
         self.tell(connection, "paste_completed", request_id=request["id"], chars_sent=len(params["text"]))

@@ -72,10 +72,16 @@ def shots(*found: tuple[int, int, bytes], form: str = "png", surfaces: list[tupl
         for request in c.requests():
             if request["method"] == "status":
                 width, height = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-                c.accept(request, STATUS | {"surfaces": [{"channel_id": 0, "surface_id": 0, "width": width, "height": height}]})
+                c.accept(
+                    request,
+                    STATUS | {"surfaces": [{"channel_id": 0, "surface_id": 0, "width": width, "height": height}]},
+                )
             else:
                 width, height, data = left.pop(0) if len(left) > 1 else left[0]
-                c.accept(request, {"width": width, "height": height, "format": form, "data_base64": base64.b64encode(data).decode()})
+                c.accept(
+                    request,
+                    {"width": width, "height": height, "format": form, "data_base64": base64.b64encode(data).decode()},
+                )
 
     return serve
 

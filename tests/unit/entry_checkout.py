@@ -37,7 +37,12 @@ def main():
         os.kill(os.getpid(), signal.SIGKILL)
     sys.exit(int(os.environ.get("STUB_STATUS", "0")))
 """
-STUBS = {"ansible/__init__.py": "", "ansible/cli/__init__.py": "", "ansible/cli/playbook.py": STUB, "ansible/module_utils/__init__.py": ""}
+STUBS = {
+    "ansible/__init__.py": "",
+    "ansible/cli/__init__.py": "",
+    "ansible/cli/playbook.py": STUB,
+    "ansible/module_utils/__init__.py": "",
+}
 
 
 def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
@@ -47,7 +52,10 @@ def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
         f"{name}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
         f"{name}-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = [f"{at},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')}," for at, text in files.items()]
+    record = [
+        f"{at},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},"
+        for at, text in files.items()
+    ]
     files[f"{name}-1.dist-info/RECORD"] = "\n".join([*record, f"{name}-1.dist-info/RECORD,,", ""])
     path = folder / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as made:
@@ -67,7 +75,9 @@ class Checkout:
         for name in ("tools", "module_utils", "roles"):
             shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
-        self.path.joinpath("requirements-dev.txt").write_text(wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8")
+        self.path.joinpath("requirements-dev.txt").write_text(
+            wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8"
+        )
         self.path.joinpath("tests/faults").mkdir(parents=True)
         shutil.copy2(ROOT / "tests/faults/catalogue.yml", self.path / "tests/faults")
         for script in ("tests/faults/run.py", "tools/bench.py", "tools/run_tests.py"):
@@ -81,11 +91,21 @@ class Checkout:
     def environment(self, **env: str) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "STUB_TOLD": str(self.told), **env}
 
-    def run(self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `./lane ARGS` with nothing in its environment but PATH, HOME, what the stub needs, and env. around: words before the command."""
         self.told.unlink(missing_ok=True)
         command = [*around, str(self.path / "lane"), *args]
-        return subprocess.run(command, env=self.environment(**env), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            command,
+            env=self.environment(**env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     def tell(self) -> dict[str, Any]:
         """What the stub was called with."""

@@ -32,9 +32,19 @@ def write(lane: TestLane, name: str, *lines: str) -> None:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def explain(lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "it failed", **more: Any) -> tuple[dict, str | None]:
+def explain(
+    lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "it failed", **more: Any
+) -> tuple[dict, str | None]:
     """The blame after the diagnosis, and the rule that decided."""
-    blame = {"component": component, "phase": "smoke", "check": check, "cause": cause, "evidence": None, "code": "check_failed", **more}
+    blame = {
+        "component": component,
+        "phase": "smoke",
+        "check": check,
+        "cause": cause,
+        "evidence": None,
+        "code": "check_failed",
+        **more,
+    }
     found, notes = diagnosis.explain(lane.dir, blame)
     assert found["code"] in CODES
     assert notes["first"]["component"] == component
@@ -42,7 +52,9 @@ def explain(lane: TestLane, component: str = "ryll", check: str | None = "status
 
 
 @contextmanager
-def qemu(lane: TestLane, status: str = "running", agent: bool = True, port: int = 17914, connection: int = 0) -> Iterator[None]:
+def qemu(
+    lane: TestLane, status: str = "running", agent: bool = True, port: int = 17914, connection: int = 0
+) -> Iterator[None]:
     """A stand-in for qemu that answers on the lane's QMP socket, and a program of that name."""
     lane.start(lane.program("qemu", FOREVER, component="qemu"))
     channels = [{"channel-type": 1, "connection-id": connection}] if connection else []
@@ -65,7 +77,11 @@ def qemu(lane: TestLane, status: str = "running", agent: bool = True, port: int 
 def daemon(lane: TestLane) -> program.Program:
     """A stand-in for kerbside's daemon, which has a child of the proxy's name."""
     shutil.copy("/bin/sleep", f"{lane.dir}/tmp/kerbside-proxy")
-    return lane.program("daemon", f"tmp/kerbside-proxy 60 & until grep -q kerbside /proc/$!/comm; do :; done; echo up; {FOREVER}", ready=Ready(log="up"))
+    return lane.program(
+        "daemon",
+        f"tmp/kerbside-proxy 60 & until grep -q kerbside /proc/$!/comm; do :; done; echo up; {FOREVER}",
+        ready=Ready(log="up"),
+    )
 
 
 def whole(lane: TestLane, *others: program.Program) -> None:

@@ -21,7 +21,9 @@ def hold(number: int) -> socket.socket | None:
     """Hold a number until the socket is closed, also against tests of other checkouts; None when it is not free."""
     held = socket.socket(socket.AF_UNIX)
     with suppress(OSError):
-        held.bind(f"\0kerbside-lane-test-{number}")  # an abstract name (unix(7)): free again as soon as this process has ended
+        held.bind(
+            f"\0kerbside-lane-test-{number}"
+        )  # an abstract name (unix(7)): free again as soon as this process has ended
         if not in_use(number):
             return held
     held.close()

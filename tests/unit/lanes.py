@@ -30,7 +30,13 @@ class TestLane:
 
     def program(self, name: str, script: str, **more: object) -> program.Program:
         """A shell script as a program of this lane."""
-        values = {"component": "kerbside", "argv": ("/bin/sh", "-c", script), "log": f"{self.dir}/logs/{name}.log", "limit": 5.0, **more}
+        values = {
+            "component": "kerbside",
+            "argv": ("/bin/sh", "-c", script),
+            "log": f"{self.dir}/logs/{name}.log",
+            "limit": 5.0,
+            **more,
+        }
         return program.Program(name=name, **values)  # type: ignore[arg-type]
 
     def start(self, *programs: program.Program, **more: bool) -> dict:

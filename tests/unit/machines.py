@@ -64,7 +64,11 @@ class Machine:
 
     def left(self, number: int) -> list[str]:
         """What is there of a lane: its processes and its directory."""
-        marks = [f"{one.name} (pid {one.pid})" for one in self.processes() if (proc.environ(one.pid, "KERBSIDE_LANE") or "").startswith(f"{number}/")]
+        marks = [
+            f"{one.name} (pid {one.pid})"
+            for one in self.processes()
+            if (proc.environ(one.pid, "KERBSIDE_LANE") or "").startswith(f"{number}/")
+        ]
         folder = self.tree.path / f"tmp/kerbside-lane-{number}"
         return marks + ([str(folder)] if folder.exists() else [])
 
@@ -86,7 +90,9 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
     with bare_tree(release) as tree:
         install(tree, "openssh-server", *packages)
         if user != "root":
-            tree.run("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user)  # without one the account is locked for sshd
+            tree.run(
+                "useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user
+            )  # without one the account is locked for sshd
         key = folder / "key"
         if not key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -105,7 +111,9 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
         options = ["-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password"]
         command = tree.beside(["chroot", str(tree.path), "/usr/sbin/sshd", "-D", "-p", str(port), *options])
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
-        process = subprocess.Popen(command, env=given, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=given, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             wait_for(port, process)
             yield Machine(tree, user, port, key, hosts, process)

@@ -28,9 +28,31 @@ class Machine:
         pair = firmware.find_pair()
         assert pair is not None
         shutil.copyfile(pair.vars, folder / "vars.fd")
-        command = ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256", "-nodefaults", "-display", "none"]
-        command += ["-drive", f"if=pflash,format=raw,readonly=on,file={pair.code}", "-drive", f"if=pflash,format=raw,file={folder}/vars.fd"]
-        command += ["-drive", f"file={self.image},format=qcow2,if=virtio,snapshot=on", "-serial", f"file:{self.serial_log}", "-no-reboot"]
+        command = [
+            "qemu-system-x86_64",
+            "-machine",
+            "q35,accel=tcg",
+            "-cpu",
+            "max",
+            "-m",
+            "256",
+            "-nodefaults",
+            "-display",
+            "none",
+        ]
+        command += [
+            "-drive",
+            f"if=pflash,format=raw,readonly=on,file={pair.code}",
+            "-drive",
+            f"if=pflash,format=raw,file={folder}/vars.fd",
+        ]
+        command += [
+            "-drive",
+            f"file={self.image},format=qcow2,if=virtio,snapshot=on",
+            "-serial",
+            f"file:{self.serial_log}",
+            "-no-reboot",
+        ]
         self.process = subprocess.Popen([*command, "-qmp", f"unix:{folder}/qmp,server=on,wait=off", *options])
         self.qmp: Qmp | None = None
 
@@ -38,7 +60,9 @@ class Machine:
         end = time.monotonic() + limit
         while not done():
             assert self.process.poll() is None, f"qemu ended with {self.process.returncode} before {what}"
-            assert time.monotonic() < end, f"no {what} within {limit} s; the serial log ends with {self.serial()[-600:]!r}"
+            assert time.monotonic() < end, (
+                f"no {what} within {limit} s; the serial log ends with {self.serial()[-600:]!r}"
+            )
             time.sleep(0.02)
 
     def serial(self) -> str:

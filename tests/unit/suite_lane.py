@@ -16,7 +16,11 @@ from ansible.module_utils.lane.core.command import Done
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 
 GUESTS = ("pocket", "uncalibrated")
-GOOD: dict[str, Any] = {"suite": "mine", "guests": ["pocket"], "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}]}
+GOOD: dict[str, Any] = {
+    "suite": "mine",
+    "guests": ["pocket"],
+    "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}],
+}
 TICKET = "the-ticket"
 #: A step that fails, and is the guest's fault.
 MISSING = {"serial": {"line": "no"}, "within": 0.01}
@@ -34,8 +38,17 @@ def place(folder: Path, **more: Any) -> Place:
         (folder / "secrets" / name).write_text(text)
     texts = {name: f"{folder}/{name}" for name, kind in Place.__annotations__.items() if kind == "str"}
     files = {f"{name}_file": f"{folder}/secrets/{name}" for name in ("ticket", "token", "seed", "ca")}
-    ports = {name: 17900 + number for number, name in enumerate(("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port"))}
-    said = {"lane_dir": str(folder), "logs_dir": f"{folder}/logs", "serial_log": f"{folder}/logs/serial.log", "address": "127.0.0.1", "uuid": "UUID"}
+    ports = {
+        name: 17900 + number
+        for number, name in enumerate(("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port"))
+    }
+    said = {
+        "lane_dir": str(folder),
+        "logs_dir": f"{folder}/logs",
+        "serial_log": f"{folder}/logs/serial.log",
+        "address": "127.0.0.1",
+        "uuid": "UUID",
+    }
     return Place(**{**texts, **files, **ports, **said, **more})
 
 
@@ -114,7 +127,9 @@ class Lane:
     def console(self, of: str | None = None) -> dict[str, str]:
         return {**self.keys, **({"of": of} if of else {})}
 
-    def request(self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False) -> tuple[int, str]:
+    def request(
+        self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False
+    ) -> tuple[int, str]:
         self.did.append(("request", method, path, headers, shows_ticket))
         return self.answer(method, path, headers)
 
@@ -169,7 +184,9 @@ def check(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"name": "one", "client": "none", "steps": list(steps), **more}
 
 
-def played(lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> list[dict[str, Any]]:
+def played(
+    lane: Lane, *checks: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any
+) -> list[dict[str, Any]]:
     """The entries of these checks. actors: others than the lane's own, by name."""
     known = {**ACTORS, **(actors or {})}
     return engine.run(lane, read(suite_of(*checks, **more), known), "pocket", known, slow=False)  # type: ignore[arg-type]
@@ -190,7 +207,9 @@ def says(lane: Lane, *lines: str) -> plan.Actor:
     return plan.Actor({}, speak)
 
 
-def outcome(lane: Lane, *steps: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any) -> tuple[str | None, str | None]:
+def outcome(
+    lane: Lane, *steps: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any
+) -> tuple[str | None, str | None]:
     """(code, component) of the failure of a check with these steps, (None, None) when it passes."""
     (entry,) = played(lane, check(*steps), actors=actors, **more)
     detail = entry["detail"]

@@ -54,7 +54,10 @@ def test_what_is_not_a_kvm_node(tmp_path: Path) -> None:
     assert (missing.state, plain.state, null.state) == ("missing", "not_a_device", "not_kvm")
     assert "modprobe kvm_intel" in missing.fix
     assert plain.reason == f"{tmp_path}/kvm is not a character device"
-    assert null.reason == "/dev/null is not KVM: device 1:3 answers KVM_GET_API_VERSION with 'Inappropriate ioctl for device'"
+    assert (
+        null.reason
+        == "/dev/null is not KVM: device 1:3 answers KVM_GET_API_VERSION with 'Inappropriate ioctl for device'"
+    )
     assert checked("/dev/null", lambda *_: 11).state == "not_kvm"
 
 
@@ -76,7 +79,9 @@ def test_a_node_that_may_not_be_opened_gets_a_udev_rule_only_where_the_group_is_
     assert found.fix.endswith("sudo usermod -aG kvm nobody, then log in again")
 
 
-@pytest.mark.parametrize(("number", "advice"), [(16, "stop what else uses the processor's virtualization"), (12, "sudo dmesg | grep -i kvm")])
+@pytest.mark.parametrize(
+    ("number", "advice"), [(16, "stop what else uses the processor's virtualization"), (12, "sudo dmesg | grep -i kvm")]
+)
 def test_a_vm_that_cannot_be_made(number: int, advice: str) -> None:
     def refuse(descriptor: int, request: int, argument: int) -> int:
         if request == accelerator.KVM_GET_API_VERSION:
@@ -102,7 +107,9 @@ def test_a_vm_that_the_kernel_refuses() -> None:
     assert found.state == "no_vm"
 
 
-def probe(folder: Path, qemu: str | None, pair: firmware.Pair, kind: str, limit: float = 60, start_limit: float = 60) -> accelerator.Probe:
+def probe(
+    folder: Path, qemu: str | None, pair: firmware.Pair, kind: str, limit: float = 60, start_limit: float = 60
+) -> accelerator.Probe:
     assert qemu
     return accelerator.Probe(qemu, pair, str(folder), str(folder / "probe.log"), "99/t", limit, start_limit, kind)
 
@@ -120,7 +127,9 @@ RESET, HANG = bytes.fromhex("baf90cb006eef4ebfe"), bytes.fromhex("ebfe")
 
 @needs_qemu
 @pytest.mark.parametrize(("code", "state", "limit"), [(RESET, "firmware_dies", 60), (HANG, "no_life", 1.0)])
-def test_firmware_that_resets_is_dead_and_one_that_hangs_shows_no_life(tmp_path: Path, code: bytes, state: str, limit: float) -> None:
+def test_firmware_that_resets_is_dead_and_one_that_hangs_shows_no_life(
+    tmp_path: Path, code: bytes, state: str, limit: float
+) -> None:
     path = tmp_path / "code"
     path.write_bytes(b"\0" * (3653632 - 16) + code.ljust(16, b"\0"))
     assert PAIR
@@ -163,14 +172,26 @@ for line in f:
 @pytest.mark.parametrize(
     ("states", "state", "words"),
     [
-        (("running", "internal-error"), "firmware_dies", "the firmware dies under KVM: QMP says internal-error "),  # as seen with qemu 7.2 under broken KVM
+        (
+            ("running", "internal-error"),
+            "firmware_dies",
+            "the firmware dies under KVM: QMP says internal-error ",
+        ),  # as seen with qemu 7.2 under broken KVM
         (("prelaunch",), "not_running", "KVM never started the processor: QMP says prelaunch "),
-        (("prelaunch", "running", "guest-panicked"), "firmware_dies", "the firmware dies under KVM: QMP says guest-panicked "),
+        (
+            ("prelaunch", "running", "guest-panicked"),
+            "firmware_dies",
+            "the firmware dies under KVM: QMP says guest-panicked ",
+        ),
         (("running", "io-error"), "not_running", "KVM does not keep the processor running: QMP says io-error "),
     ],
 )
-def test_only_what_the_firmware_did_is_its_death_and_is_kept(tmp_path: Path, states: tuple[str, ...], state: str, words: str) -> None:
-    found = probe(tmp_path, answering(tmp_path, *states), NO_PAIR, "kvm", limit=1.0 if states == ("prelaunch",) else 60).boot("qemu64")
+def test_only_what_the_firmware_did_is_its_death_and_is_kept(
+    tmp_path: Path, states: tuple[str, ...], state: str, words: str
+) -> None:
+    found = probe(
+        tmp_path, answering(tmp_path, *states), NO_PAIR, "kvm", limit=1.0 if states == ("prelaunch",) else 60
+    ).boot("qemu64")
     assert found.state == state
     assert found.reason.startswith(words)
     assert found.reason.endswith("with -cpu qemu64 (KVM internal error. Suberror: 1, emulation failure)")
@@ -183,19 +204,28 @@ def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_outp
     qemu = fake_qemu(tmp_path, "echo 'qemu: still loading' >&2; exec sleep 50")
     found = probe(tmp_path, qemu, NO_PAIR, "kvm", start_limit=0.5).first_of(["max", "qemu64"])
     assert (found.state, found.log) == ("qemu_hangs", str(tmp_path / "probe.log"))
-    assert found.reason == "qemu with -cpu max did not answer within 0.5 s (still loading) under KVM before the firmware ran"
-    assert (tmp_path / "probe.log").read_text().count("still loading") == 2  # no other model: qemu's output and the reason
+    assert (
+        found.reason
+        == "qemu with -cpu max did not answer within 0.5 s (still loading) under KVM before the firmware ran"
+    )
+    assert (tmp_path / "probe.log").read_text().count(
+        "still loading"
+    ) == 2  # no other model: qemu's output and the reason
     with pytest.raises(LaneError) as failed:
         accelerator.choose("require", found)
     assert (failed.value.code, failed.value.component, failed.value.evidence) == ("kvm_unusable", "host", found.log)
 
 
 def test_the_next_cpu_model_is_tried_when_qemu_itself_fails(tmp_path: Path) -> None:
-    qemu = fake_qemu(tmp_path, f'echo "$*" >>{tmp_path}/calls; echo "qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69" >&2; kill -ABRT $$')
+    qemu = fake_qemu(
+        tmp_path,
+        f'echo "$*" >>{tmp_path}/calls; echo "qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69" >&2; kill -ABRT $$',
+    )
     found = probe(tmp_path, qemu, NO_PAIR, "kvm").first_of(["max", "qemu64"])
     assert found.state == "qemu_fails"
     assert found.reason == "; ".join(
-        f"qemu with -cpu {cpu} was killed by signal 6 (error: failed to set MSR 0x10a to 0x69) under KVM before the firmware ran" for cpu in ("max", "qemu64")
+        f"qemu with -cpu {cpu} was killed by signal 6 (error: failed to set MSR 0x10a to 0x69) under KVM before the firmware ran"
+        for cpu in ("max", "qemu64")
     )
     calls = (tmp_path / "calls").read_text()
     assert "q35,accel=kvm -cpu max" in calls
@@ -209,7 +239,10 @@ def test_the_policy_decides_what_a_finding_means() -> None:
     }  # fmt: skip
     with pytest.raises(LaneError) as failed:
         accelerator.choose("require", dead)
-    assert failed.value.cause == "KVM is required (kvm_probe_policy=require), but the firmware dies under KVM; use another machine"
+    assert (
+        failed.value.cause
+        == "KVM is required (kvm_probe_policy=require), but the firmware dies under KVM; use another machine"
+    )
     alive = accelerator.choose("require", accelerator.Finding("runs", "it runs", cpu="qemu64"))
     assert (alive["chosen"], alive["cpu"]) == ("kvm", "qemu64")
     assert accelerator.choose("require", accelerator.Finding("unknown", "not yet"))["pending"]
@@ -227,7 +260,10 @@ def test_the_cache_keeps_a_result_until_something_that_it_depends_on_changes(tmp
         if path:
             os.utime(path, ns=(1, 1))
         keys.append(accelerator.cache_key("/dev/null", files[0], pair, ["max"]))
-    keys += [accelerator.cache_key("/dev/null", files[0], pair, ["max", "qemu64"]), accelerator.cache_key("/dev/zero", files[0], pair, ["max"])]
+    keys += [
+        accelerator.cache_key("/dev/null", files[0], pair, ["max", "qemu64"]),
+        accelerator.cache_key("/dev/zero", files[0], pair, ["max"]),
+    ]
     assert len(set(keys)) == len(keys)
     assert accelerator.read_cache(str(tmp_path), keys[0]) is None
     accelerator.write_cache(str(tmp_path), keys[0], alive)

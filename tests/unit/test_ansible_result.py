@@ -36,13 +36,17 @@ def told(error: Exception, **params: str) -> dict[str, Any]:
 def disks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Free KiB by folder, instead of what this machine has."""
     free: dict[str, int] = {}
-    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_bavail=free.get(str(folder), 1 << 20), f_frsize=1024))
+    monkeypatch.setattr(
+        os, "statvfs", lambda folder: SimpleNamespace(f_bavail=free.get(str(folder), 1 << 20), f_frsize=1024)
+    )
     return free
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("named", [True, False])
-def test_of_a_full_disk_the_folder_that_is_full_is_named(tmp_path: Path, disks: dict[str, int], number: int, named: bool) -> None:
+def test_of_a_full_disk_the_folder_that_is_full_is_named(
+    tmp_path: Path, disks: dict[str, int], number: int, named: bool
+) -> None:
     """Whatever says that there is no room: an error that names its file, or a write(2) that does not."""
     (tmp_path / "lane").mkdir()
     artifacts = tmp_path / "artifacts"
@@ -56,7 +60,11 @@ def test_of_a_full_disk_the_folder_that_is_full_is_named(tmp_path: Path, disks: 
 
 def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
     failure = told(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
-    assert (failure["component"], failure["code"], failure["cause"]) == ("environment", "system_refused", "lane_check failed: words (/x)")
+    assert (failure["component"], failure["code"], failure["cause"]) == (
+        "environment",
+        "system_refused",
+        "lane_check failed: words (/x)",
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ def test_every_package_has_its_row() -> None:
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     for path in (LANE / package).rglob("*.py"):
         depth = len(path.relative_to(LANE).parts) - 1
-        assert forbidden(package, imported(path.read_text(encoding="utf-8"), package, depth), allowed(PAGE)) == set(), path
+        assert forbidden(package, imported(path.read_text(encoding="utf-8"), package, depth), allowed(PAGE)) == set(), (
+            path
+        )
 
 
 def test_a_forbidden_import_is_seen() -> None:
@@ -54,5 +56,9 @@ def test_a_forbidden_import_is_seen() -> None:
 
 def test_no_python_file_is_longer_than_400_lines() -> None:
     folders = ("module_utils", "library", "plugins", "tools", "tests", ".github")
-    lines = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    lines = {
+        str(path): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+    }
     assert len(lines) > 100 and {path: count for path, count in lines.items() if count > 400} == {}

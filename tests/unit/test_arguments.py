@@ -18,9 +18,13 @@ from tools.parsing import UsageError
 
 
 def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
-    told = subprocess.run([ROOT / ".venv/bin/ansible-playbook", "--help"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [ROOT / ".venv/bin/ansible-playbook", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     theirs = set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*(?=[ ,\n])", told.split("\noptions:")[1])) - {"-h", "--help"}
-    ours = {name for names, _ in arguments.COMMON for name in names} | set(arguments.WITH_VALUE) | set(arguments.WITHOUT)
+    ours = (
+        {name for names, _ in arguments.COMMON for name in names} | set(arguments.WITH_VALUE) | set(arguments.WITHOUT)
+    )
     assert {name for name in theirs if name.startswith("--")} <= ours
     assert not {name for name in ours if name.startswith("--")} - theirs
     for name in ("-k", "-K", "-b", "-J", "-C", "-D", "--step", "--become"):  # take no value, and the others do
@@ -132,7 +136,11 @@ def test_what_follows_two_dashes_goes_to_pytest() -> None:
 def test_words_of_mutants_are_a_command_of_their_own() -> None:
     asked = arguments.parse(["mutants", "--sample", "0", "suites", "-e", "lane_guest=pocket", "session,refusal"])
     assert (asked.names, asked.sample) == (["suites", "session,refusal"], 0)
-    assert (asked.judge.verb, asked.judge.names, asked.judge.forward) == ("suites", ["session,refusal"], ["-e", "lane_guest=pocket"])
+    assert (asked.judge.verb, asked.judge.names, asked.judge.forward) == (
+        "suites",
+        ["session,refusal"],
+        ["-e", "lane_guest=pocket"],
+    )
     assert arguments.parse(["mutants"]).judge.verb == "run"
 
 
@@ -153,15 +161,21 @@ def test_the_names_of_faults_are_those_of_the_catalogue() -> None:
     ],
 )
 def test_programs_without_lane_have_the_same_command_line(script: str, words: list[str], said: str) -> None:
-    ran = subprocess.run([ROOT / ".venv/bin/python", script, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        [ROOT / ".venv/bin/python", script, *words], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("lane: ") and said in ran.stderr and ran.stderr.count("\n") == 1
-    helped = subprocess.run([ROOT / ".venv/bin/python", script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    helped = subprocess.run(
+        [ROOT / ".venv/bin/python", script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (helped.returncode, helped.stdout[:14]) == (0, "usage: ./lane ")
 
 
 def test_extra_variables_of_a_command_line_that_cannot_be_read() -> None:
-    assert arguments.extra_vars(["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]) == ["a=1", "c=3", "b=2", "d=4"]
+    assert arguments.extra_vars(
+        ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]
+    ) == ["a=1", "c=3", "b=2", "d=4"]
 
 
 def test_every_verb_has_help_and_every_summary_is_a_verb() -> None:
@@ -196,7 +210,17 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("./lane mutants suites session,refu", {"session,refusal "}),
         ("./lane mutants suites --smok", {"--smoke-only "}),
         ("./lane bench --ro", {"--rounds "}),
-        ("./lane -e lane_gues", {"lane_guest=", "lane_guests=", "lane_guest_names=", "lane_guest_entry=", "lane_guest_catalogue=", "lane_guests_file="}),
+        (
+            "./lane -e lane_gues",
+            {
+                "lane_guest=",
+                "lane_guests=",
+                "lane_guest_names=",
+                "lane_guest_entry=",
+                "lane_guest_catalogue=",
+                "lane_guests_file=",
+            },
+        ),
         ("./lane -e lane_guest=po", {"pocket "}),
         ("./lane -e lane_keep=on", {"on_failure "}),
     ],
@@ -205,10 +229,16 @@ def test_completion_in_bash(typed: str, offered: set[str], tmp_path: Path) -> No
     script = tmp_path / "complete.sh"
     script.write_text(COMPLETE, encoding="utf-8")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    ran = subprocess.run(["bash", str(script), typed], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert {one.strip() for one in ran.stdout.splitlines()} == {one.strip() for one in offered}, json.dumps([ran.stdout, ran.stderr])
+    ran = subprocess.run(
+        ["bash", str(script), typed], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert {one.strip() for one in ran.stdout.splitlines()} == {one.strip() for one in offered}, json.dumps(
+        [ran.stdout, ran.stderr]
+    )
 
 
 def test_completion_for_zsh_is_argcompletes_own() -> None:
-    ran = subprocess.run(["./lane", "completion", "zsh"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        ["./lane", "completion", "zsh"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
     assert "compdef" in ran.stdout

@@ -52,7 +52,9 @@ def test_nothing_is_removed_while_something_is_mounted_in_it(tmp_path: Path) -> 
     base = tmp_path / "run 1"
     (base / "root/dev").mkdir(parents=True)
     mounts = tmp_path / "mountinfo"
-    mounts.write_text(f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n", encoding="utf-8")
+    mounts.write_text(
+        f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n", encoding="utf-8"
+    )
     with pytest.raises(AssertionError, match=f"expected nothing to be mounted in {base}, but {base}/root/dev is"):
         remove(base, str(mounts))
     assert (base / "root/dev").is_dir()

@@ -27,7 +27,9 @@ def bench() -> ModuleType:
 
 def measure(tmp_path: Path, *command: str) -> Any:
     result = tmp_path / "result.json"
-    done = subprocess.run([sys.executable, str(TOOLS / "measure.py"), str(result), *command], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(TOOLS / "measure.py"), str(result), *command], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(result.read_text())
 
@@ -50,7 +52,9 @@ def test_memory_is_that_of_everything_at_its_peak(tmp_path: Path) -> None:
     assert 80_000 * 1000 / 1024 < found["programs_kib"] <= found["all_kib"] < 120_000
 
 
-@pytest.mark.parametrize(("lane", "judged"), [(4.5, "0.90 | at most 0.9 | met |"), (4.6, "0.92 | at most 0.9 | not met |")])
+@pytest.mark.parametrize(
+    ("lane", "judged"), [(4.5, "0.90 | at most 0.9 | met |"), (4.6, "0.92 | at most 0.9 | not met |")]
+)
 def test_the_table_judges_by_the_goals(bench: ModuleType, lane: float, judged: str) -> None:
     seconds = {name: bench.summary([value] * 3) for name, value in (("lane", lane), ("shell", 5.0), ("plain", 6.0))}
     figures = {
@@ -67,7 +71,9 @@ def test_the_table_judges_by_the_goals(bench: ModuleType, lane: float, judged: s
     assert "| peak memory with Ansible and its workers | 500 MB | | |" in table
 
 
-def test_many_lanes_do_what_the_one_does_that_they_are_compared_with(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_lanes_do_what_the_one_does_that_they_are_compared_with(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commands: list[tuple[str, ...]] = []
 
     def measured(self: Any, *command: str, **how: Any) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def test_a_guest_that_floods_its_serial_port_gets_a_result(lane: TestLane, make:
         sparse(logs / f"other-{number}.log")
     limit = 1 << 30
     command = [sys.executable, "-c", JUDGE, lane.dir, lane.artifacts]
-    subprocess.run(command, check=True, timeout=120, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    subprocess.run(
+        command, check=True, timeout=120, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    )
     kept = [path for path in Path(lane.artifacts).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in kept) <= collect.MOST
     assert all(path.stat().st_blocks * 512 < 8 << 20 for path in kept)
@@ -88,7 +90,9 @@ def test_a_long_file_is_cut_at_lines_and_says_so(tmp_path: Path, size: int, left
     if not left_out:
         assert data == file.read_bytes()
     else:
-        assert data.decode() == "".join(lines[:9]) + "\n[10 of 401 bytes are left out here]\n" + "".join(lines[10:]) + "x"
+        assert (
+            data.decode() == "".join(lines[:9]) + "\n[10 of 401 bytes are left out here]\n" + "".join(lines[10:]) + "x"
+        )
 
 
 def test_what_came_since_a_place_has_a_limit_too(tmp_path: Path) -> None:
@@ -103,7 +107,10 @@ def test_what_came_since_a_place_has_a_limit_too(tmp_path: Path) -> None:
     assert bounded.since(tmp_path / "endless", 0, 3) == ""
 
 
-@pytest.mark.parametrize(("limit", "found"), [(100, (0, b"one\ntwo\nthree")), (10, (4, b"two\nthree")), (5, (8, b"three")), (3, (10, b"ree"))])
+@pytest.mark.parametrize(
+    ("limit", "found"),
+    [(100, (0, b"one\ntwo\nthree")), (10, (4, b"two\nthree")), (5, (8, b"three")), (3, (10, b"ree"))],
+)
 def test_the_tail_begins_at_a_line(tmp_path: Path, limit: int, found: tuple[int, bytes]) -> None:
     file = tmp_path / "x.log"
     file.write_bytes(b"one\ntwo\nthree")

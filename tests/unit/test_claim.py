@@ -66,14 +66,29 @@ def test_a_lane_without_programs_is_found_by_a_role_and_replaced_by_a_full_run_w
     assert len(first) == 40 and first.isalnum()
 
 
-def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_to_other_places(lane: TestLane, base: str) -> None:
+def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_to_other_places(
+    lane: TestLane, base: str
+) -> None:
     lane.start(lane.program("database", "exec sleep 60"))
     home = os.path.dirname(lane.dir)
     for more in ({"fresh": False}, {"fresh": False, "existing": True}):
         assert claim.claim(options(home, **more)) == (False, lane.run)
-    refused(options(home), "lane_running", "lane", f"run {lane.run.run_id}: database (pid ", "./lane down -e lane_id=98", f"in {lane.dir} since ")
+    refused(
+        options(home),
+        "lane_running",
+        "lane",
+        f"run {lane.run.run_id}: database (pid ",
+        "./lane down -e lane_id=98",
+        f"in {lane.dir} since ",
+    )
     assert private_dir.read_run(lane.dir) == lane.run
-    refused(options(base), "lane_elsewhere", "lane", f"lane 98 runs in {lane.dir}, not in {base}/l", f"-e lane_dir={lane.dir}")
+    refused(
+        options(base),
+        "lane_elsewhere",
+        "lane",
+        f"lane 98 runs in {lane.dir}, not in {base}/l",
+        f"-e lane_dir={lane.dir}",
+    )
     refused(options(base, fresh=False, existing=True), "lane_elsewhere", "lane")
     assert result(base)["blame"]["code"] == "lane_elsewhere"
     assert not os.path.exists(f"{base}/l")
@@ -83,7 +98,12 @@ def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_to_othe
 def test_without_a_running_lane_nothing_is_claimed_for_a_check(base: str, made: bool) -> None:
     if made:  # its programs and its keeper have ended
         claim.claim(options(base))
-    refused(options(base, fresh=False, existing=True, keeper=True), "lane_not_running", "lane", "start it with ./lane up -e lane_id=98")
+    refused(
+        options(base, fresh=False, existing=True, keeper=True),
+        "lane_not_running",
+        "lane",
+        "start it with ./lane up -e lane_id=98",
+    )
     assert os.path.exists(f"{base}/l") == made
     assert keeper.keepers(98) == []
     assert result(base)["blame"]["code"] == "lane_not_running"
@@ -128,7 +148,14 @@ def test_options_that_cannot_work(base: str, more: dict[str, object], code: str,
 
 @pytest.mark.parametrize(
     "more",
-    [{"sockets": ("/tmp/" + "x" * 102,)}, {"lease": 1}, {"lease": keeper.LONGEST_LEASE}, {"ports": {"a": 1024, "b": 65535}}, {"lane_id": 0}, {"lane_id": 99}],
+    [
+        {"sockets": ("/tmp/" + "x" * 102,)},
+        {"lease": 1},
+        {"lease": keeper.LONGEST_LEASE},
+        {"ports": {"a": 1024, "b": 65535}},
+        {"lane_id": 0},
+        {"lane_id": 99},
+    ],
 )
 def test_options_at_their_limits(base: str, more: dict[str, object]) -> None:
     claim.check(options(base, **more))
@@ -165,23 +192,42 @@ def test_empty_directories_and_half_written_ones_are_taken(base: str) -> None:
     os.mkdir(f"{base}/l", 0o700)
     Path(base, "l/.new-abc").write_text("")
     assert claim.claim(options(base))[0]
-    assert sorted(os.listdir(f"{base}/l")) == ["handover", "logs", "processes", "run.json", "secrets", "tls", "tmp", "tpm"]
+    assert sorted(os.listdir(f"{base}/l")) == [
+        "handover",
+        "logs",
+        "processes",
+        "run.json",
+        "secrets",
+        "tls",
+        "tmp",
+        "tpm",
+    ]
 
 
 @pytest.mark.parametrize("mark", ["", "7/run"])
 def test_a_taken_port_is_refused_before_anything_is_made_and_names_the_lane_that_has_it(base: str, mark: str) -> None:
     script = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
     env = {"PATH": os.environ["PATH"], **({private_dir.MARK: mark} if mark else {})}
-    with subprocess.Popen(["python3", "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stranger:
+    with subprocess.Popen(
+        ["python3", "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as stranger:
         assert stranger.stdout
         port = int(stranger.stdout.readline())
         whose = " of lane 7" if mark else ""
-        refused(options(base, ports={"lane_api_port": port}), "port_taken", "environment", f"port {port} (lane_api_port)", f"{whose}, pid {stranger.pid}")
+        refused(
+            options(base, ports={"lane_api_port": port}),
+            "port_taken",
+            "environment",
+            f"port {port} (lane_api_port)",
+            f"{whose}, pid {stranger.pid}",
+        )
         stranger.kill()
     assert not os.path.exists(f"{base}/l")
 
 
-def test_programs_that_cannot_reach_each_other_are_a_fault_of_the_machine(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_cannot_reach_each_other_are_a_fault_of_the_machine(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError(101, "Network is unreachable")
 
@@ -198,7 +244,12 @@ def test_of_two_claims_in_the_same_moment_one_is_refused(base: str, monkeypatch:
 
 def test_a_place_that_cannot_be_written_is_named(base: str) -> None:
     Path(base, "file").write_text("")
-    refused(options(base, artifacts_dir=f"{base}/file/artifacts"), "not_writable", "environment", f"{base}/file/artifacts: Not a directory")
+    refused(
+        options(base, artifacts_dir=f"{base}/file/artifacts"),
+        "not_writable",
+        "environment",
+        f"{base}/file/artifacts: Not a directory",
+    )
     assert not Path(base, "l").exists()
 
 
@@ -210,7 +261,9 @@ def test_what_was_handed_over_is_found_again(lane: TestLane) -> None:
     assert (facts["lane_run"]["run_id"], facts["lane_run"]["uid"]) == (lane.run.run_id, os.getuid())
 
 
-@pytest.mark.parametrize(("text", "code"), [(None, "lane_not_running"), ('{"lane_id": 98}', "run_file_broken"), ("{", "run_file_broken")])
+@pytest.mark.parametrize(
+    ("text", "code"), [(None, "lane_not_running"), ('{"lane_id": 98}', "run_file_broken"), ("{", "run_file_broken")]
+)
 def test_no_run_and_a_broken_run_are_named(lane: TestLane, text: str | None, code: str) -> None:
     Path(lane.dir, "run.json").unlink() if text is None else Path(lane.dir, "run.json").write_text(text)
     with pytest.raises(LaneError) as caught:
@@ -229,17 +282,31 @@ def kept(base: str, *names: str, run: private_dir.Run | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
     if run is None:
-        Path(base, "artifacts/.lane").write_text("Made by the kerbside lane, run ended-long-ago; replaced by the next run.\n")
+        Path(base, "artifacts/.lane").write_text(
+            "Made by the kerbside lane, run ended-long-ago; replaced by the next run.\n"
+        )
 
 
 def left(base: str, folder: str) -> list[str]:
-    return sorted(name for name in os.listdir(f"{base}/{folder}") if name[0] != "." and name != "junit.xml") if os.path.isdir(f"{base}/{folder}") else []
+    return (
+        sorted(name for name in os.listdir(f"{base}/{folder}") if name[0] != "." and name != "junit.xml")
+        if os.path.isdir(f"{base}/{folder}")
+        else []
+    )
 
 
 @pytest.mark.parametrize(
-    ("more", "code"), [({}, ""), ({"lane_id": 100}, "bad_input"), ({"fresh": False, "existing": True}, "lane_not_running"), ({"lane_dir": "x"}, "bad_input")]
+    ("more", "code"),
+    [
+        ({}, ""),
+        ({"lane_id": 100}, "bad_input"),
+        ({"fresh": False, "existing": True}, "lane_not_running"),
+        ({"lane_dir": "x"}, "bad_input"),
+    ],
 )
-def test_results_of_an_earlier_run_are_moved_away_whatever_becomes_of_the_claim(base: str, more: dict[str, object], code: str) -> None:
+def test_results_of_an_earlier_run_are_moved_away_whatever_becomes_of_the_claim(
+    base: str, more: dict[str, object], code: str
+) -> None:
     kept(base)
     if code:
         refused(options(base, **more), code, "lane" if code == "lane_not_running" else "environment")
@@ -267,7 +334,9 @@ def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches
     everything = left(base, "artifacts")
     refused(options(base), "lane_running", "lane")
     for fresh in (True, False):  # another lane with the same artifacts
-        refused(options(base, lane_id=97, lane_dir=f"{base}/m", ports={"a": 1}, fresh=fresh), "bad_input", "environment")
+        refused(
+            options(base, lane_id=97, lane_dir=f"{base}/m", ports={"a": 1}, fresh=fresh), "bad_input", "environment"
+        )
     assert left(base, "artifacts") == everything
     assert result_text(base) == "old"
     assert claim.claim(options(base, fresh=False, existing=True)) == (False, lane.run)

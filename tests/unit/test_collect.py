@@ -17,10 +17,16 @@ STEP = {"name": "status", "result": "failed", "seconds": 2.0, "started": 5.0, "s
 @pytest.mark.parametrize(
     ("report", "entry"),
     [
-        ({"transcript": [STEP], "cause": "a was b", "component": "ryll"}, ("fail", 5.0, 2.0, {"cause": "a was b", "component": "ryll", **STEP["seen"]})),
+        (
+            {"transcript": [STEP], "cause": "a was b", "component": "ryll"},
+            ("fail", 5.0, 2.0, {"cause": "a was b", "component": "ryll", **STEP["seen"]}),
+        ),
         ({"transcript": [STEP]}, ("fail", 5.0, 2.0, STEP["seen"])),
         ({"transcript": [{**STEP, "result": "ok", "seen": None}], "cause": "of another step"}, ("pass", 5.0, 2.0, {})),
-        ({"transcript": [{**STEP, "result": "skipped", "started": None, "seconds": None, "seen": {}}]}, ("not run", None, 0.0, {})),
+        (
+            {"transcript": [{**STEP, "result": "skipped", "started": None, "seconds": None, "seen": {}}]},
+            ("not run", None, 0.0, {}),
+        ),
         ({"checks": [{"name": "status", "result": "pass", "detail": {"a": 1}}]}, ("pass", None, 0.0, {"a": 1})),
         ({"checks": [{"name": "other", "result": "pass"}]}, ("not run", None, 0.0, {})),
         ({"guest": "uncalibrated", "checks": [{"name": "status", "result": "pass"}]}, ("not run", None, 0.0, {})),
@@ -46,7 +52,9 @@ def lane_dir(tmp_path: Path) -> Path:
     return tmp_path / "lane"
 
 
-def test_reports_of_other_commands_are_left_out_and_other_json_is_kept(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_of_other_commands_are_left_out_and_other_json_is_kept(
+    lane_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for command in ("mine", "other"):
         monkeypatch.setenv(check_report.COMMAND_ID, command)
         check_report.write(lane_dir / f"logs/{command}.json", {"checks": []})
@@ -77,7 +85,9 @@ def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: 
     assert list(artifacts.rglob("*.png")) == []
 
 
-def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(
+    lane_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(collect, "HEAD", 20)
     monkeypatch.setattr(collect, "TAIL", 20)
     (lane_dir / "logs/outside.json").write_text('{"command_id":"c","files":["screenshot.png","screendump.png"]}')

@@ -38,7 +38,12 @@ def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch: pytest.Monkey
 
 
 def test_status_and_words() -> None:
-    done = command.run(["/bin/sh", "-c", "echo out; echo first; echo 'error: this one' >&2; exit 3"], command.environment(None), 5, "sh")
+    done = command.run(
+        ["/bin/sh", "-c", "echo out; echo first; echo 'error: this one' >&2; exit 3"],
+        command.environment(None),
+        5,
+        "sh",
+    )
     assert (done.status, done.out, done.said) == (3, "out\nfirst\n", "error: this one")
 
 

@@ -43,7 +43,9 @@ def token(tmp_path: Path) -> str:
     return str(tmp_path / "token")
 
 
-def test_the_file_is_fetched_with_the_token_whatever_the_proxy_variables_say(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_fetched_with_the_token_whatever_the_proxy_variables_say(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with api(lambda n, auth: (200, auth)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 1) == "Bearer eyJ0"
@@ -53,9 +55,16 @@ def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
     unknown = json.dumps({"error": "console not found", "status": 404})
     with api(lambda n, auth: (200, "ok") if n > 3 else (404, unknown)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 5) == "ok"
-    with api(lambda n, auth: (404, unknown)) as port, pytest.raises(LaneError, match="404: console not found") as caught:
+    with (
+        api(lambda n, auth: (404, unknown)) as port,
+        pytest.raises(LaneError, match="404: console not found") as caught,
+    ):
         kerbside_api.get("127.0.0.1", port, "/c", token, 0.2)
-    assert (caught.value.code, caught.value.component, caught.value.evidence) == ("api_refused", "kerbside", "logs/daemon.log")
+    assert (caught.value.code, caught.value.component, caught.value.evidence) == (
+        "api_refused",
+        "kerbside",
+        "logs/daemon.log",
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, chunk, header
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text(encoding="utf-8")
-SCENARIOS: list[dict[str, Any]] = [yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)]
+SCENARIOS: list[dict[str, Any]] = [
+    yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
+]
 
 
 class Guest(Ryll):
@@ -65,7 +67,10 @@ def rigid(guest: Guest) -> None:
     guest.on_resize = lambda c, r, p: c.accept(r, {"width": p["width"], "height": p["height"]})  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize(("number", "fault", "step"), [(0, deaf, "the picture has changed"), (1, echo, "the guest answers"), (2, rigid, "the surface follows")])
+@pytest.mark.parametrize(
+    ("number", "fault", "step"),
+    [(0, deaf, "the picture has changed"), (1, echo, "the guest answers"), (2, rigid, "the surface follows")],
+)
 def test_a_scenario_is_red_when_the_guest_fails(number: int, fault: Any, step: str, tmp_path: Path) -> None:
     guest = Guest()
     fault(guest)

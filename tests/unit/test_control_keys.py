@@ -55,7 +55,18 @@ def test_what_is_no_key_is_said(text: str, words: str) -> None:
 
 def test_text_becomes_keys_of_a_us_keyboard() -> None:
     shift = 0x2A
-    assert strokes("aB1!\n\t _-~") == [(0x1E,), (shift, 0x30), (0x02,), (shift, 0x02), (0x1C,), (0x0F,), (0x39,), (shift, 0x0C), (0x0C,), (shift, 0x29)]
+    assert strokes("aB1!\n\t _-~") == [
+        (0x1E,),
+        (shift, 0x30),
+        (0x02,),
+        (shift, 0x02),
+        (0x1C,),
+        (0x0F,),
+        (0x39,),
+        (shift, 0x0C),
+        (0x0C,),
+        (shift, 0x29),
+    ]
     assert len(strokes("".join(map(chr, range(32, 127))))) == 95
 
 

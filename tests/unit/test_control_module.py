@@ -38,8 +38,13 @@ STEP: dict[str, Any] = yaml.safe_load(FRAGMENT.DOCUMENTATION)["options"]["steps"
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **args: Any) -> dict[str, Any]:
     """What the module prints; what it writes to the system's log goes to `logged` in it."""
     logged: list[str] = []
-    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)  # where tests of Ansible's own side are collected it would be true
-    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+    monkeypatch.setattr(
+        "ansible.module_utils._internal.is_controller", False
+    )  # where tests of Ansible's own side are collected it would be true
+    monkeypatch.setattr(
+        "ansible.module_utils.basic.AnsibleModule.log",
+        lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"),
+    )
     with patch_module_args(args), pytest.raises(SystemExit):
         MODULE.main()
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -49,25 +54,37 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **a
 def test_a_session_is_played(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     ryll = Ryll()
     with Peer(ryll) as peer:
-        result = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"send_key": {"key": "a"}, "register": "r"}], client_name="me")
+        result = run(
+            capsys,
+            monkeypatch,
+            socket=peer.path,
+            steps=[H, {"send_key": {"key": "a"}, "register": "r"}],
+            client_name="me",
+        )
     assert result["changed"] is True
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "ok"]
     assert ryll.keys == [(0x1E, "press")]
 
 
-def test_a_failure_keeps_the_transcript_and_names_who(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_keeps_the_transcript_and_names_who(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Peer(Ryll()) as peer:
         step = {"await": {"agent": True}, "name": "agent", "blame": "guest", "within": 0.1}
         result = run(capsys, monkeypatch, socket=peer.path, steps=[H, step, {"status": {}}])
     assert result["failed"] is True
-    assert result["msg"].startswith("guest: step 2 of 3 (agent): not within 0.1 s: the agent connected; last seen: agent not connected")
+    assert result["msg"].startswith(
+        "guest: step 2 of 3 (agent): not within 0.1 s: the agent connected; last seen: agent not connected"
+    )
     expected = {"component": "guest", "check": "agent", "code": "ryll_unmet", "cause": "", "evidence": None}
     assert result["lane_failure"] | {"cause": ""} == expected
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "failed", "skipped"]
     assert "exception" not in result
 
 
-def test_dropped_events_become_a_warning_green_and_red(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropped_events_become_a_warning_green_and_red(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ryll = Ryll()
     ryll.on_status = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))  # type: ignore[method-assign]
     for step in ({"status": {}}, {"await": {"size": "9x9"}, "within": 0.01}):
@@ -76,7 +93,9 @@ def test_dropped_events_become_a_warning_green_and_red(capsys: pytest.CaptureFix
         assert "ryll dropped 3 events because they were not read in time" in str(result["warnings"])
 
 
-def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ryll = Ryll()
     with Peer(ryll) as peer:
         result = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"statsu": {}}])
@@ -85,10 +104,14 @@ def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(capsys: pytest.Capture
     assert ryll.asked == []
 
 
-def test_check_mode_tells_and_touches_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_mode_tells_and_touches_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a socket, without a directory for the picture: as on a bare machine."""
     steps = [H, {"type": {"text": "x"}, "name": "type it"}, {"screenshot": {"file": "/none/s.png"}}]
-    result = run(capsys, monkeypatch, socket="/none/r.sock", steps=steps, _ansible_check_mode=True, transcript_file="/none/t")
+    result = run(
+        capsys, monkeypatch, socket="/none/r.sock", steps=steps, _ansible_check_mode=True, transcript_file="/none/t"
+    )
     assert result["changed"] is True
     assert result["would"] == ["1. hello", "2. type it (`type`)", "3. screenshot"]
     bad = run(capsys, monkeypatch, socket="/none/r.sock", steps=[{"status": {}}], _ansible_check_mode=True)
@@ -117,9 +140,15 @@ def test_wrong_options_are_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_private_text_is_in_no_result_and_no_log(good: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_private_text_is_in_no_result_and_no_log(
+    good: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ryll = Ryll()
-    steps = [H, {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True}, {"type": {"text": "open"}}]
+    steps = [
+        H,
+        {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True},
+        {"type": {"text": "open"}},
+    ]
     with Peer(ryll) as peer:
         result = run(capsys, monkeypatch, socket=peer.path, steps=steps)
     assert result.get("failed", False) is not good
@@ -173,7 +202,9 @@ def test_the_examples_can_be_played(tmp_path: Path) -> None:
     ryll.pixels = lambda x, y: (x & 255, 0, len(ryll.keys))
     usual = ryll.on_status
     ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")  # type: ignore[method-assign]
-    tasks = yaml.safe_load(MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame"))
+    tasks = yaml.safe_load(
+        MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame")
+    )
     for task in tasks:
         assert task["name"]
         if "ryll_session" in task:
@@ -186,7 +217,9 @@ def test_the_examples_can_be_played(tmp_path: Path) -> None:
             assert "sesame" not in str(played)
 
 
-def test_what_comes_back_is_documented(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_comes_back_is_documented(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     documented = yaml.safe_load(MODULE.RETURN)
     file = tmp_path / "t.json"
     with Peer(Ryll()) as peer:

@@ -29,7 +29,10 @@ def leaky(c: Connection) -> None:
 
 def pasting(clipboard: str, answer: str, end: str, **data: Any) -> Ryll:
     made = ryll(clipboard=clipboard)
-    vars(made)["on_paste"] = lambda c, r, p: (c.accept(r, {"text": answer}), made.tell(c, end, request_id=r["id"], **data))
+    vars(made)["on_paste"] = lambda c, r, p: (
+        c.accept(r, {"text": answer}),
+        made.tell(c, end, request_id=r["id"], **data),
+    )
     return made
 
 
@@ -55,7 +58,9 @@ def test_a_private_text_is_nowhere(step: dict[str, Any], kind: str, tmp_path: Pa
     file, log = tmp_path / "t.json", tmp_path / "ryll.log"
     log.write_text(f"inputs: got {SECRET}\n")
     try:
-        result = play(PEERS[kind], H, step | {"private": True, "register": "r"}, transcript_file=str(file), log_file=str(log))
+        result = play(
+            PEERS[kind], H, step | {"private": True, "register": "r"}, transcript_file=str(file), log_file=str(log)
+        )
         if kind == "good":
             assert "(private" in str(seen(result))
     except SessionFailed as failed:
@@ -79,7 +84,12 @@ def test_a_private_text_is_searched_for_by_its_lines_and_in_quotes(tmp_path: Pat
                 return
             c.accept(request, {"text": "sesame"})
 
-    steps = [H, {"clipboard_set": {"text": "sesame\n"}, "private": True}, {"clipboard_set": {"text": 'se"sa\\me\n'}, "private": True}, {"clipboard_get": {}}]
+    steps = [
+        H,
+        {"clipboard_set": {"text": "sesame\n"}, "private": True},
+        {"clipboard_set": {"text": 'se"sa\\me\n'}, "private": True},
+        {"clipboard_get": {}},
+    ]
     failed = fail(serve, *steps, transcript_file=str(file), log_file=str(log))
     assert 'its log ends with "typing (private, 6 characters)"' in str(failed)
     assert len(failed.result["events"]) == 3
@@ -102,7 +112,9 @@ def test_a_private_text_is_hidden_before_its_step_and_where_the_guest_sends_it()
     failed = fail(made, H, {"clipboard_set": {"text": long}, "private": True}, {"paste": {"text": "x"}})
     assert failed.cause.endswith("ryll could not paste the text (paste_failed)")
     assert "sesame" not in json.dumps(failed.result)
-    assert 'bad_params: "cannot do' in fail(leaky, H, {"clipboard_set": {"text": "x"}}).cause  # without private the peer is quoted
+    assert (
+        'bad_params: "cannot do' in fail(leaky, H, {"clipboard_set": {"text": "x"}}).cause
+    )  # without private the peer is quoted
 
 
 def test_a_private_answer_of_many_texts_takes_little_time() -> None:

@@ -41,7 +41,9 @@ PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
 @contextlib.contextmanager
 def process(kind: str = "good") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A ryll of the tests in a process of its own, which stays a zombie after its end, as this process does not wait for it."""
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(HERE), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(HERE), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout
     assert child.stdin
     try:
@@ -73,14 +75,18 @@ ENDS = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("step", [PAUSE, {"await": {"agent": True}, "within": 5, "blame": "guest"}], ids=["between", "in mid-step"])
+@pytest.mark.parametrize(
+    "step", [PAUSE, {"await": {"agent": True}, "within": 5, "blame": "guest"}], ids=["between", "in mid-step"]
+)
 def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signals, step: dict[str, Any]) -> None:
     with process() as (child, path):
         timer = threading.Timer(0.1, child.send_signal, [how])
         timer.start()
         told, took, kind = fail(child.pid, path, step, {"status": {}})
         timer.join()
-    assert told.startswith(f"ryll: step 2 of 3 ({'pause' if step is PAUSE else 'await'}): ryll (process {child.pid}) is lost: {ENDS[how]}")
+    assert told.startswith(
+        f"ryll: step 2 of 3 ({'pause' if step is PAUSE else 'await'}): ryll (process {child.pid}) is lost: {ENDS[how]}"
+    )
     assert took < 1 * BUSY
     assert kind == "process"
 
@@ -142,7 +148,12 @@ def test_a_process_that_ends_before_its_socket_appears(tmp_path: Path) -> None:
 
 def test_a_process_that_lives_on_after_closing_is_not_called_dead() -> None:
     with process() as (child, path):
-        told, _, kind = fail(child.pid, path, {"hello": {"protocol_version": "2.0"}, "refused": "protocol_version_mismatch"}, {"status": {}})
+        told, _, kind = fail(
+            child.pid,
+            path,
+            {"hello": {"protocol_version": "2.0"}, "refused": "protocol_version_mismatch"},
+            {"status": {}},
+        )
     assert "ryll closed the connection" in told
     assert kind == "closed"
 
@@ -219,7 +230,13 @@ def test_routine_lines_at_the_end_of_a_log_do_not_hide_the_cause(tmp_path: Path)
         "headless: surface mirror task exiting (broadcast closed)",
         "Headless mode finished",
     ]
-    told = ["display: channel disconnected", "display: run loop exited cleanly", "Main channel disconnected, exiting", "Connection task completed", *routine]
+    told = [
+        "display: channel disconnected",
+        "display: run loop exited cleanly",
+        "Main channel disconnected, exiting",
+        "Connection task completed",
+        *routine,
+    ]
     log.write_text("".join(f"2026-11-23T12:58:51.669126Z  INFO {line}\n" for line in told))
     assert log_end(str(log)) == ("INFO display: channel disconnected / INFO Main channel disconnected, exiting", 3)
     log.write_text("".join(f"2026-11-23T12:58:51.669126Z  INFO {line}\n" for line in routine))

@@ -39,7 +39,11 @@ def test_reconnect_says_hello_and_subscribes_again() -> None:
 def test_what_comes_after_the_steps_has_their_connection() -> None:
     made, found = ryll(agent=True), []
     with Peer(made) as peer:
-        run(Settings(peer.path), plan([H]), then=lambda stage: found.append(stage.client.request("status", {}, time.monotonic() + 5)))
+        run(
+            Settings(peer.path),
+            plan([H]),
+            then=lambda stage: found.append(stage.client.request("status", {}, time.monotonic() + 5)),
+        )
         assert found[0]["agent_connected"] is True
         with pytest.raises(SessionFailed):
             run(Settings(peer.path), plan([H, {"stats": {"marks": 9}}]), then=found.append)
@@ -50,12 +54,17 @@ def test_the_session_has_a_limit() -> None:
     failed = fail(silent_after_status, H, {"status": {}}, {"status": {}, "within": 30}, limit=0.3)
     assert failed.code == "ryll_timeout" and "limit of 0.3 s ended the step" in failed.problem
     failed = fail(Ryll(), H, {"await": {"agent": True}, "blame": "guest", "within": 30}, limit=0.3)
-    assert (failed.component, failed.code) == ("guest", "ryll_unmet") and "limit of 0.3 s ended the step" in failed.problem
+    assert (failed.component, failed.code) == (
+        "guest",
+        "ryll_unmet",
+    ) and "limit of 0.3 s ended the step" in failed.problem
     failed = fail(Ryll(), H, limit=1e-9)
     assert (failed.component, failed.code) == ("lane", "ryll_timeout") and "earlier steps used it up" in failed.problem
 
 
-@pytest.mark.parametrize("step", [{"pause": {"seconds": 3}}, {"quiet": {"event": "latency", "seconds": 3}}], ids=["pause", "quiet"])
+@pytest.mark.parametrize(
+    "step", [{"pause": {"seconds": 3}}, {"quiet": {"event": "latency", "seconds": 3}}], ids=["pause", "quiet"]
+)
 def test_a_wait_that_the_session_has_no_time_for_is_refused(step: dict[str, Any]) -> None:
     """A `quiet` that was cut short would prove nothing."""
     failed = fail(Ryll(), H, SUBSCRIBE, step | {"blame": "guest"}, limit=2)
@@ -74,7 +83,11 @@ def test_the_transcript_is_written_in_any_case(tmp_path: Path, monkeypatch: pyte
     written = json.loads(file.read_text())
     assert [entry["result"] for entry in written["transcript"]] == ["ok", "failed", "skipped"]
     assert written["transcript"] == failed.result["transcript"]
-    assert written["transcript"][1]["seen"] == {"problem": "ryll counts 1 drawn marks, not 5", "kind": "unmet", "code": "ryll_unmet"}
+    assert written["transcript"][1]["seen"] == {
+        "problem": "ryll counts 1 drawn marks, not 5",
+        "kind": "unmet",
+        "code": "ryll_unmet",
+    }
     assert (written["component"], written["cause"]) == ("guest", failed.cause)
 
 
@@ -122,7 +135,12 @@ SETTINGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_wrong_setting_is_refused_before_anything_starts(settings: dict[str, Any]) -> None:
     made = Ryll()
-    with Peer(made) as peer, pytest.raises(BadSteps, match=next(iter(settings)) if "/none" not in str(settings) else "/none/t.json") as caught:
+    with (
+        Peer(made) as peer,
+        pytest.raises(
+            BadSteps, match=next(iter(settings)) if "/none" not in str(settings) else "/none/t.json"
+        ) as caught,
+    ):
         run(Settings(**{"socket": peer.path, **settings}), plan([H]))
     assert (caught.value.code, caught.value.component) == ("ryll_input", "lane")
     assert made.asked == []
@@ -142,7 +160,13 @@ def test_large_answers_are_cut_in_the_transcript() -> None:
     assert seen(result, 1)["text"] == "x" * 65536 + "... (100000 characters)"
     assert seen(result)["result"]["list"][-1] == "... (2000 entries)"
     assert seen(result)["result"]["dict"]["..."] == "(2000 entries)"
-    shown = seen(play(dancing(lambda p: {str(n): "x" * 60_000 for n in range(20)}), H, {"call": {"method": "dance", "result": {"19": "x" * 60_000}}}))
+    shown = seen(
+        play(
+            dancing(lambda p: {str(n): "x" * 60_000 for n in range(20)}),
+            H,
+            {"call": {"method": "dance", "result": {"19": "x" * 60_000}}},
+        )
+    )
     assert re.fullmatch(r"\(120\d{4} characters\)", shown["..."])
 
 
@@ -154,7 +178,18 @@ def test_the_page_shows_how_to_use_it_from_plain_python() -> None:
     with Peer(Ryll()) as peer:
         code = found[1].replace("/tmp/lane/ryll.sock", peer.path)
         command = [sys.executable, "-S", "-c", code]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"PYTHONPATH": str(ROOT / "module_utils")})
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={"PYTHONPATH": str(ROOT / "module_utils")},
+        )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["1.5", str(STATUS["surfaces"]), "ryll: step 2 of 2 (stats): ryll counts 1 drawn marks, not 1000000"]
+    assert done.stdout.splitlines() == [
+        "1.5",
+        str(STATUS["surfaces"]),
+        "ryll: step 2 of 2 (stats): ryll counts 1 drawn marks, not 1000000",
+    ]
     assert HELLO["protocol_version"] == "1.5"

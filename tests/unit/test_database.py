@@ -11,7 +11,9 @@ from ansible.module_utils.lane.prepare import database
 from ansible.module_utils.lane.programs import records
 from lanes import TestLane
 
-SERVER = "echo $$ > {0}/data; trap 'echo closed >> {0}/data; exit {1}' TERM; touch {0}/ready; while :; do sleep 0.02; done"
+SERVER = (
+    "echo $$ > {0}/data; trap 'echo closed >> {0}/data; exit {1}' TERM; touch {0}/ready; while :; do sleep 0.02; done"
+)
 #: Three migrations in the three ways in which alembic writes one; the last is the newest.
 MIGRATIONS = {
     "a.py": "revision: str = 'a'\ndown_revision = None\n",
@@ -26,7 +28,9 @@ def kerbside(tmp_path: Path) -> str:
     folder = tmp_path / "venv/lib/python3.11/site-packages/kerbside/migrations/versions"
     folder.mkdir(parents=True)
     for name, text in MIGRATIONS.items():
-        (folder / name).write_text(f'"""Revises: nothing\n\ndown_revision is below.\n"""\n{text}\n\ndef upgrade():\n    pass\n')
+        (folder / name).write_text(
+            f'"""Revises: nothing\n\ndown_revision is below.\n"""\n{text}\n\ndef upgrade():\n    pass\n'
+        )
     return str(tmp_path / "venv/bin")
 
 
@@ -36,7 +40,9 @@ def options(lane: TestLane, *inputs: str, status: int = 0, kerbside: str = "/non
     script = f"mkdir -p {folder}/kerbside && echo user > {folder}/kerbside/user && echo x >> {lane.artifacts}.made"
     install = lane.program("database_install", script, oneshot=True)
     server = lane.program("database_made", SERVER.format(folder, status), after=("database_install",))
-    schema = lane.program("schema", f"until [ -e {folder}/ready ]; do sleep 0.02; done", after=("database_made",), oneshot=True)
+    schema = lane.program(
+        "schema", f"until [ -e {folder}/ready ]; do sleep 0.02; done", after=("database_made",), oneshot=True
+    )
     return database.Options((install, server, schema), folder, inputs, kerbside)
 
 
@@ -84,7 +90,9 @@ def test_one_that_was_changed_is_made_again(lane: TestLane, tmp_path: Path, harm
     assert made(lane) == 2
 
 
-def test_the_key_changes_with_a_text_a_file_behind_a_path_and_a_migration(lane: TestLane, tmp_path: Path, kerbside: str) -> None:
+def test_the_key_changes_with_a_text_a_file_behind_a_path_and_a_migration(
+    lane: TestLane, tmp_path: Path, kerbside: str
+) -> None:
     program = tmp_path / "mariadbd"
     keys = set()
     for text in (None, "a", "ab"):
@@ -108,7 +116,9 @@ def test_a_failure_while_it_is_made_has_a_code_and_leaves_nothing_in_the_cache(l
 def test_half_a_copy_is_removed_and_the_machine_is_blamed(lane: TestLane, tmp_path: Path) -> None:
     wanted = options(lane)
     database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
-    elsewhere = database.Options(wanted.programs, "/proc/nowhere", wanted.inputs, wanted.kerbside)  # no folder can be made there
+    elsewhere = database.Options(
+        wanted.programs, "/proc/nowhere", wanted.inputs, wanted.kerbside
+    )  # no folder can be made there
     with pytest.raises(LaneError) as failed:
         database.copy(str(tmp_path), elsewhere)
     assert (failed.value.code, failed.value.component) == ("database_not_copied", "host")
@@ -121,7 +131,11 @@ def test_half_a_copy_is_removed_and_the_machine_is_blamed(lane: TestLane, tmp_pa
         ("echo a", "database_schema_old", "database"),
         ("echo b; echo c", "database_schema_old", "database"),
         (":", "database_schema_old", "database"),
-        ("echo \"ERROR 1146 (42S02): Table 'kerbside.alembic_version' doesn't exist\" >&2; exit 1", "database_query_failed", "database"),
+        (
+            "echo \"ERROR 1146 (42S02): Table 'kerbside.alembic_version' doesn't exist\" >&2; exit 1",
+            "database_query_failed",
+            "database",
+        ),
     ],
 )
 def test_the_running_schema_has_to_be_kerbsides_newest(

@@ -46,15 +46,24 @@ def test_every_rule_has_a_fault_that_needs_it_and_every_code_is_known() -> None:
 # --- what is said when no rule finds anything ---
 
 
-def test_that_no_other_part_shows_a_fault_is_said_only_after_every_log_was_searched(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_no_other_part_shows_a_fault_is_said_only_after_every_log_was_searched(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with qemu(lane):
         whole(lane, ryll(lane))
         write(lane, "serial", "guest: ready")
         write(lane, "ryll", "2026-11-25T18:39:43.509226Z ERROR main: its own words")
-        write(lane, "daemon", '{"ts": "2026", "level": "WARNING", "logger_name": "k", "message": "an error that was none"}', "INFO relay ended with error")
+        write(
+            lane,
+            "daemon",
+            '{"ts": "2026", "level": "WARNING", "logger_name": "k", "message": "an error that was none"}',
+            "INFO relay ended with error",
+        )
         blame, rule = explain(lane)
         assert (blame["component"], blame["cause"], rule) == ("ryll", f"it failed{NO_FAULT}", None)
-        assert explain(lane, "guest", "status")[0]["cause"].endswith("no rule explains it, but ryll.log:1 says: main: its own words")
+        assert explain(lane, "guest", "status")[0]["cause"].endswith(
+            "no rule explains it, but ryll.log:1 says: main: its own words"
+        )
         with monkeypatch.context() as patch:
             patch.setattr(observed, "SEARCHED_BYTES", 60)
             assert explain(lane)[0]["cause"] == "it failed; daemon.log could not be searched for errors"
@@ -71,7 +80,9 @@ def test_that_no_other_part_shows_a_fault_is_said_only_after_every_log_was_searc
             path = Path(lane.dir, "logs", f"{name}.log")
             before = path.read_text() if path.exists() else ""
             write(lane, name, line)
-            assert f"no rule explains it, but {name}.log:{before.count(chr(10)) + 1} says: " in explain(lane)[0]["cause"], line
+            assert (
+                f"no rule explains it, but {name}.log:{before.count(chr(10)) + 1} says: " in explain(lane)[0]["cause"]
+            ), line
             path.write_text(before)
 
 
@@ -89,14 +100,27 @@ def test_a_missed_limit_is_told_with_its_variable_and_how_busy_the_machine_is(la
         whole(lane)
         write(lane, "serial", "guest: starting")
         cause = explain(lane, "guest", "banner", "no banner within 30 s")[0]["cause"]
-        assert re.search(r"within 30 s; the limit is lane_boot_limit, and the machine's load is [\d.]+ on \d+ processor", cause)
-        assert re.search(r"within 30 s; the machine's load is ", explain(lane, check="path", cause="no answer within 30 s")[0]["cause"])
+        assert re.search(
+            r"within 30 s; the limit is lane_boot_limit, and the machine's load is [\d.]+ on \d+ processor", cause
+        )
+        assert re.search(
+            r"within 30 s; the machine's load is ",
+            explain(lane, check="path", cause="no answer within 30 s")[0]["cause"],
+        )
 
 
 # --- the machine ---
 
 
-@pytest.mark.parametrize("words", ["No space left on device", 'mkdir failed (Errcode: 28 "x")', "write: os error 28", "OSError: [Errno 28] x, errno: 28"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "No space left on device",
+        'mkdir failed (Errcode: 28 "x")',
+        "write: os error 28",
+        "OSError: [Errno 28] x, errno: 28",
+    ],
+)
 def test_a_full_disk_by_any_of_its_names(lane: TestLane, words: str) -> None:
     lane.start(lane.program("database", f"echo '{words}'; {FOREVER}", component="database"))
     time.sleep(0.1)
@@ -104,7 +128,9 @@ def test_a_full_disk_by_any_of_its_names(lane: TestLane, words: str) -> None:
     assert (rule, blame["component"], blame["code"]) == ("disk_full", "host", "disk_full")
     assert blame["evidence"].endswith("logs/database.log:1")
     other = {"component": "environment", "phase": "kerbside", "check": None, "cause": "c", "evidence": None}
-    assert diagnosis.explain(lane.dir, other, named=False)[1]["rule"] == "disk_full", "a task that named nobody is examined"
+    assert diagnosis.explain(lane.dir, other, named=False)[1]["rule"] == "disk_full", (
+        "a task that named nobody is examined"
+    )
 
 
 FILES = f"the limit of open files was reached (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"
@@ -113,15 +139,35 @@ FILES = f"the limit of open files was reached (ulimit -n is {resource.getrlimit(
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ("qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory", "memory_refused", "did not give a program the memory"),
-        ('[ERROR] mariadbd: Out of resources when opening file (Errcode: 24 "Too many open files")', "too_many_files", FILES),
+        (
+            "qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory",
+            "memory_refused",
+            "did not give a program the memory",
+        ),
+        (
+            '[ERROR] mariadbd: Out of resources when opening file (Errcode: 24 "Too many open files")',
+            "too_many_files",
+            FILES,
+        ),
         ("Got error 24 from storage engine", "too_many_files", FILES),
         ("error number 24", "too_many_files", FILES),
         ("[ERROR] pipe() failed 24", "too_many_files", FILES),  # mariadbd 10.11
         ("Error: accept: os error 24", "too_many_files", FILES),
-        ("RuntimeError: can't start new thread", "too_many_processes", "the limit of processes and threads was reached ("),
-        ("[ERROR] Cannot create thread to handle bootstrap (errno: 11)", "too_many_processes", "pids.max is|ulimit -u is"),
-        ("BlockingIOError: [Errno 11] Resource temporarily unavailable", "too_many_processes", "pids.max is|ulimit -u is"),
+        (
+            "RuntimeError: can't start new thread",
+            "too_many_processes",
+            "the limit of processes and threads was reached (",
+        ),
+        (
+            "[ERROR] Cannot create thread to handle bootstrap (errno: 11)",
+            "too_many_processes",
+            "pids.max is|ulimit -u is",
+        ),
+        (
+            "BlockingIOError: [Errno 11] Resource temporarily unavailable",
+            "too_many_processes",
+            "pids.max is|ulimit -u is",
+        ),
         ("sh: 1: Cannot fork", "too_many_processes", "pids.max is|ulimit -u is"),
         ("Can't initialize timers", "too_many_processes", "pids.max is|ulimit -u is"),
     ],
@@ -179,7 +225,9 @@ def test_a_guest_that_ends_qemu_by_itself_is_not_qemus_fault(lane: TestLane) -> 
 
 
 def test_a_program_that_was_never_ready_is_blamed_in_the_check_that_follows(lane: TestLane) -> None:
-    lane.start(lane.program("qemu", FOREVER, component="qemu"), lane.program("database", FOREVER), lane.program("api", FOREVER))
+    lane.start(
+        lane.program("qemu", FOREVER, component="qemu"), lane.program("database", FOREVER), lane.program("api", FOREVER)
+    )
     blame, rule = explain(lane, "proxy", None)
     assert (rule, blame["component"], blame["code"]) == ("never_started", "lane", "never_started")
     assert blame["cause"].startswith("the lane is not complete: never started: daemon; run ./lane up")
@@ -193,12 +241,22 @@ def test_a_program_that_was_never_ready_is_blamed_in_the_check_that_follows(lane
 def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
     with qemu(lane):
         whole(lane)
-        write(lane, "api", "[2026-11-25 03:16:13 +0000] [7] [ERROR] Worker (pid:8) was sent SIGKILL! Perhaps out of memory?")
+        write(
+            lane,
+            "api",
+            "[2026-11-25 03:16:13 +0000] [7] [ERROR] Worker (pid:8) was sent SIGKILL! Perhaps out of memory?",
+        )
         assert explain(lane, "kerbside", None)[1] is None, "the next may answer"
-        write(lane, "api", "[2026-11-25 03:16:14 +0000] [7] [ERROR] Worker (pid:9) was sent SIGKILL! Perhaps out of memory?")
+        write(
+            lane,
+            "api",
+            "[2026-11-25 03:16:14 +0000] [7] [ERROR] Worker (pid:9) was sent SIGKILL! Perhaps out of memory?",
+        )
         blame, rule = explain(lane, "kerbside", None)
         assert (rule, blame["component"], blame["code"]) == ("workers_die", "kerbside", "api_workers_die")
-        assert blame["cause"].startswith("2 workers of kerbside's API were killed one after another, the last with: Worker (pid:9)")
+        assert blame["cause"].startswith(
+            "2 workers of kerbside's API were killed one after another, the last with: Worker (pid:9)"
+        )
         assert blame["evidence"].endswith("logs/api.log:2")
         assert explain(lane, "ryll", None)[1] is None
         entry = records.record(lane.dir, "api")
@@ -239,7 +297,12 @@ def test_why_the_daemon_does_not_start(lane: TestLane, lines: list[str], compone
 
 
 @pytest.mark.parametrize(
-    "text", ["(1142, \"INSERT command denied to user 'kerbside'@'localhost'\")", '(1045, \\"Access denied for user\\")', "(1044, 'Access denied')"]
+    "text",
+    [
+        "(1142, \"INSERT command denied to user 'kerbside'@'localhost'\")",
+        '(1045, \\"Access denied for user\\")',
+        "(1044, 'Access denied')",
+    ],
 )
 def test_a_database_that_denies_access(lane: TestLane, text: str) -> None:
     with qemu(lane):
@@ -258,8 +321,14 @@ def test_a_bug_in_a_rule_does_not_cost_the_verdict(lane: TestLane, monkeypatch: 
         raise OSError(errno.EIO, "broken")
 
     monkeypatch.setitem(rules.RULES, "disk_full", broken)
-    failure = {"role": "smoke", "task": "t", "result": {"lane_failure": {"component": "ryll", "check": None, "cause": "c", "evidence": None}}}
-    result = verdict.write(lane.dir, lane.artifacts, lane.run, command="1", planned=["hello"], failure=failure, phases=[], versions={})
+    failure = {
+        "role": "smoke",
+        "task": "t",
+        "result": {"lane_failure": {"component": "ryll", "check": None, "cause": "c", "evidence": None}},
+    }
+    result = verdict.write(
+        lane.dir, lane.artifacts, lane.run, command="1", planned=["hello"], failure=failure, phases=[], versions={}
+    )
     assert result["blame"]["cause"] == "c"
     assert "OSError" in json.loads(Path(lane.artifacts, "logs/diagnosis.json").read_text())["broken"]
 
@@ -270,8 +339,14 @@ def test_the_diagnosis_is_kept_with_the_verdict(lane: TestLane) -> None:
         write(lane, "ryll", "    1: invalid peer certificate: Expired")
         failed = {"component": "ryll", "check": "hello", "code": "check_failed", "cause": "it ended", "evidence": None}
         failure = {"role": "smoke", "task": "t", "result": {"lane_failure": failed}}
-        result = verdict.write(lane.dir, lane.artifacts, lane.run, command="1", planned=["hello"], failure=failure, phases=[], versions={})
-    assert [result["blame"][key] for key in ("component", "code", "evidence")] == ["tls", "certificate_refused", "logs/ryll.log:1"]
+        result = verdict.write(
+            lane.dir, lane.artifacts, lane.run, command="1", planned=["hello"], failure=failure, phases=[], versions={}
+        )
+    assert [result["blame"][key] for key in ("component", "code", "evidence")] == [
+        "tls",
+        "certificate_refused",
+        "logs/ryll.log:1",
+    ]
     notes = json.loads(Path(lane.artifacts, "logs/diagnosis.json").read_text())
     assert notes["rule"] == "certificate_refused"
     assert notes["first"] == {"component": "ryll", "cause": "it ended", "evidence": None}

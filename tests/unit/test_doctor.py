@@ -15,7 +15,9 @@ from tools import doctor
 NAMES = ["kvm", "packages", "root", "python", "rust", "limits", "disk", "index", "ports", "leftovers", "cache"]
 
 
-def test_its_lines_and_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_lines_and_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """On an empty cache and with an index that nobody serves, which is then missing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")

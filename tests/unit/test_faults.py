@@ -34,18 +34,42 @@ ryll-missing ryll-exits-at-once ryll-opens-no-socket ryll-silent ryll-killed-mid
 fixture-read-only stale-lane""".split()
 
 
-def judged(expect: dict[str, Any] | None = None, *, line: str = f"LANE FAIL qemu: {CAUSE}", rc: int = 2, blame: Any = BLAME, **more: Any) -> Any:
+def judged(
+    expect: dict[str, Any] | None = None,
+    *,
+    line: str = f"LANE FAIL qemu: {CAUSE}",
+    rc: int = 2,
+    blame: Any = BLAME,
+    **more: Any,
+) -> Any:
     """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after
     two.
     """
-    result = more.get("result", {"verdict": "fail", "run_id": "run-7", "blame": blame, "checks": checks(more.get("hello", "fail"), more.get("frames", "fail"))})
+    result = more.get(
+        "result",
+        {
+            "verdict": "fail",
+            "run_id": "run-7",
+            "blame": blame,
+            "checks": checks(more.get("hello", "fail"), more.get("frames", "fail")),
+        },
+    )
     lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
     played = sys.modules["played"].Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))
-    return run.judge({"name": "x", "what": "x", "expect": expect or EXPECT}, played, more.get("since", 100.0), lambda value: value, more.get("stretch", 1.0))
+    return run.judge(
+        {"name": "x", "what": "x", "expect": expect or EXPECT},
+        played,
+        more.get("since", 100.0),
+        lambda value: value,
+        more.get("stretch", 1.0),
+    )
 
 
 def checks(hello: str, frames: str) -> list[dict[str, str]]:
-    return [{"suite": "smoke", "guest": "pocket", "name": name, "result": result} for name, result in (("hello", hello), ("frames", frames))]
+    return [
+        {"suite": "smoke", "guest": "pocket", "name": name, "result": result}
+        for name, result in (("hello", hello), ("frames", frames))
+    ]
 
 
 def test_a_run_that_was_refused_before_its_claim_needs_no_report() -> None:
@@ -62,21 +86,30 @@ def test_a_fault_that_is_caught_is_good() -> None:
     [
         ({"rc": 0, "line": "LANE PASS lane 1: 7 of 7", "result": PASSED}, "MISSED: LANE PASS lane 1: 7 of 7"),
         ({"line": "PLAY RECAP"}, "MISSED: "),
-        ({"line": f"LANE FAIL ryll: {CAUSE}", "blame": {**BLAME, "component": "ryll"}}, "MISNAMED: ryll, expected qemu"),
+        (
+            {"line": f"LANE FAIL ryll: {CAUSE}", "blame": {**BLAME, "component": "ryll"}},
+            "MISNAMED: ryll, expected qemu",
+        ),
         ({"blame": {**BLAME, "component": "ryll"}}, "the last line and result.json disagree"),
         ({"blame": {**BLAME, "cause": "expected a, but b"}}, "the last line and result.json disagree"),
         ({"line": "LANE FAIL qemu: a", "blame": {**BLAME, "cause": "a"}}, "WRONG CAUSE: expected 'killed by SIGKILL'"),
         ({"blame": {**BLAME, "code": None}}, "WRONG CODE: None, expected program_ended"),
         ({"page": ""}, "NO REPORT: "),
         ({"page": PAGE.replace("run-7", "run-6")}, "WRONG REPORT: report.html does not show 'run-7'"),
-        ({"page": PAGE.replace("<b>qemu</b>", "").replace("qemu", "kemu")}, "WRONG REPORT: report.html does not show 'qemu'"),
+        (
+            {"page": PAGE.replace("<b>qemu</b>", "").replace("qemu", "kemu")},
+            "WRONG REPORT: report.html does not show 'qemu'",
+        ),
         ({"page": PAGE.replace("SIGKILL", "SIGTERM")}, "WRONG REPORT: report.html does not show"),
         ({"hello": "not run", "frames": "pass"}, "PASSED WITHOUT A SESSION: frames"),
         ({"result": {}, "code": None}, "WRONG CODE"),
         ({"verdict_at": 105.5}, "LATE: 5.5 s, at most 5.0 s"),
         ({"verdict_at": 110.5, "stretch": 2.0}, "LATE: 10.5 s, at most 10.0 s"),
         ({"since": None}, "LATE: None s, at most 5.0 s"),
-        ({"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0}, "NOTICED LATE: 2.5 s, at most 2 s, however busy the machine is"),
+        (
+            {"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0},
+            "NOTICED LATE: 2.5 s, at most 2 s, however busy the machine is",
+        ),
     ],
 )
 def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
@@ -89,7 +122,11 @@ def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
     ("more", "state", "good"),
     [
         ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED}, "green", True),
-        ({"rc": 0, "line": "LANE PASS lane 1", "result": {**PASSED, "checks_planned": 2}}, "red, and ought to be green", False),
+        (
+            {"rc": 0, "line": "LANE PASS lane 1", "result": {**PASSED, "checks_planned": 2}},
+            "red, and ought to be green",
+            False,
+        ),
         ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED, "verdict_at": 111.0}, "late: 11.0 s", False),
         ({}, "red, and ought to be green: LANE FAIL qemu", False),
     ],
@@ -127,7 +164,9 @@ def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs() -> 
     ],
 )
 def test_an_entry_that_would_mean_nothing_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    (tmp_path / "c.yml").write_text(str({"faults": [{"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}]}))
+    (tmp_path / "c.yml").write_text(
+        str({"faults": [{"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}]})
+    )
     with pytest.raises(SystemExit, match=words):
         run.catalogue(tmp_path / "c.yml")
 
@@ -142,7 +181,10 @@ def test_the_evidence_of_a_good_lane_that_is_red_is_kept(tmp_path: Path) -> None
 
     try:
         lane = SimpleNamespace(id=41, dir=tmp_path, play=play)
-        assert [Path(runner._good_again(lane, None).rpartition(" ")[2]).name for _ in range(2)] == ["not-good-1", "not-good-2"]
+        assert [Path(runner._good_again(lane, None).rpartition(" ")[2]).name for _ in range(2)] == [
+            "not-good-1",
+            "not-good-2",
+        ]
         assert all((tmp_path / name / "result.json").exists() for name in ("not-good-1", "not-good-2"))
     finally:
         runner.base.rmdir()

@@ -37,7 +37,9 @@ def test_the_larger_family_is_preferred_and_the_smaller_one_taken(pairs: list[tu
         ("no code", "firmware_unreadable", "C4 cannot be read: No such file or directory"),
     ],
 )
-def test_a_pair_that_does_not_belong_together_or_cannot_be_read_is_refused(pairs: list[tuple[str, str]], harm: str, code: str, words: str) -> None:
+def test_a_pair_that_does_not_belong_together_or_cannot_be_read_is_refused(
+    pairs: list[tuple[str, str]], harm: str, code: str, words: str
+) -> None:
     given, variables = (Path(path) for path in pairs[0])
     firmware.check_code(str(given))
     if harm == "cut":

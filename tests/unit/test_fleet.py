@@ -20,11 +20,19 @@ def test_lanes_take_numbers_and_machines_in_turn() -> None:
             }
         }
     }
-    assert fleet.inventory(fleet.fleet(1, 0), 0, fleet.machines([]), {})["lane"]["hosts"]["lane-0"]["ansible_connection"] == "local"
+    assert (
+        fleet.inventory(fleet.fleet(1, 0), 0, fleet.machines([]), {})["lane"]["hosts"]["lane-0"]["ansible_connection"]
+        == "local"
+    )
 
 
 def test_a_matrix_has_a_lane_for_each_combination() -> None:
-    axes = {"kerbside": ["0.8.0", "0.7.0"], "ryll": ["0.3.0", "git+https://h.test/o/ryll@main"], "accel": "tcg", "suites": [["input", "agent"]]}
+    axes = {
+        "kerbside": ["0.8.0", "0.7.0"],
+        "ryll": ["0.3.0", "git+https://h.test/o/ryll@main"],
+        "accel": "tcg",
+        "suites": [["input", "agent"]],
+    }
     lanes = fleet.matrix({"axes": axes})
     assert len(lanes) == 4
     assert lanes["kerbside-0.7.0_ryll-git-https-h.test-o-ryll-main_accel-tcg_suites-input-agent"] == {

@@ -59,13 +59,19 @@ def test_the_image_is_fetched_once_and_made_good_again(index: Path, tmp_path: Pa
 
 
 def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path: Path) -> None:
-    assert guest_image.ensure({"name": "p", "image": "p.qcow2", "sha256": None}, "/fixtures", str(tmp_path)) == Path("/fixtures/p.qcow2")
+    assert guest_image.ensure({"name": "p", "image": "p.qcow2", "sha256": None}, "/fixtures", str(tmp_path)) == Path(
+        "/fixtures/p.qcow2"
+    )
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"sha256": "0" * 64}, "wrong_hash"), ({"member": "no/such.qcow2"}, "guest_image_missing"), ({"version": "9.9"}, "no_such_version")],
+    [
+        ({"sha256": "0" * 64}, "wrong_hash"),
+        ({"member": "no/such.qcow2"}, "guest_image_missing"),
+        ({"version": "9.9"}, "no_such_version"),
+    ],
 )
 def test_what_is_not_as_pinned_is_refused(index: Path, tmp_path: Path, changes: dict[str, str], code: str) -> None:
     with pytest.raises(LaneError) as caught:

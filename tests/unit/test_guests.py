@@ -16,7 +16,10 @@ CATALOGUE = yaml.safe_load((Path(__file__).parents[2] / "fixtures/guests.yml").r
 
 
 def test_our_guests_have_good_entries() -> None:
-    assert {name: guests.entry(CATALOGUE, name)["agent"] for name in CATALOGUE} == {"pocket": True, "uncalibrated": False}
+    assert {name: guests.entry(CATALOGUE, name)["agent"] for name in CATALOGUE} == {
+        "pocket": True,
+        "uncalibrated": False,
+    }
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ UNREACHABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 @pytest.mark.parametrize(("make", "name", "words"), UNREACHABLE.values(), ids=UNREACHABLE)
 @pytest.mark.parametrize("connect_wait", [0.0, 0.2])
-def test_a_socket_that_cannot_be_reached(tmp_path: Path, make: Callable[[Path], object], name: str, words: str, connect_wait: float) -> None:
+def test_a_socket_that_cannot_be_reached(
+    tmp_path: Path, make: Callable[[Path], object], name: str, words: str, connect_wait: float
+) -> None:
     make(tmp_path / name)
     made = lines(str(tmp_path / name))
     began = time.monotonic()
@@ -113,7 +115,11 @@ def received(*pieces: bytes, count: int, pause: float = 0.0, **settings: int) ->
 
 def test_lines_arrive_whole_however_they_are_cut() -> None:
     assert received(*(bytes([byte]) for byte in b'{"a":1}\n{}\n'), count=2, pause=0.001) == [{"a": 1}, {}]
-    assert received(b'{"a":1}\r\n\n \n{"a":"\\u0000"}\n{"a":[1.5,null,true]}\n', count=3) == [{"a": 1}, {"a": "\0"}, {"a": [1.5, None, True]}]
+    assert received(b'{"a":1}\r\n\n \n{"a":"\\u0000"}\n{"a":[1.5,null,true]}\n', count=3) == [
+        {"a": 1},
+        {"a": "\0"},
+        {"a": [1.5, None, True]},
+    ]
     assert received(b'{"a":"' + b"x" * (8 << 20) + b'"}\n{}\n', count=2) == [{"a": "x" * (8 << 20)}, {}]
     assert received(b'{"a":"' + b"x" * 1016 + b'"}\n', count=1, max_line_bytes=1024) == [{"a": "x" * 1016}]
 
@@ -185,7 +191,10 @@ def test_an_end_is_reported_after_the_last_line() -> None:
         assert made.receive(soon()) == {"a": 1}
         with pytest.raises(Closed, match="in the middle of a line, 1 bytes after the last whole one"):
             made.receive(soon())
-    with Peer(lambda c: c.raw(b"{}\n")) as peer, connected(peer.path) as made:  # closing with unread bytes resets a unix connection
+    with (
+        Peer(lambda c: c.raw(b"{}\n")) as peer,
+        connected(peer.path) as made,
+    ):  # closing with unread bytes resets a unix connection
         made.send({"a": "x" * 100}, soon())
         assert made.receive(soon()) == {}
         with pytest.raises(Closed, match=r"ryll closed the connection$"):
@@ -263,7 +272,11 @@ def test_a_whole_conversation_with_split_lines_events_and_a_late_answer() -> Non
         assert client.event({"RTC_CHANGE"}, 0.05) is None  # it came before STOP and was dropped with it
         with pytest.raises(qmp.QmpRefused, match="The command nope has not been found") as caught:
             client.execute("nope")
-        assert (caught.value.code, caught.value.component, caught.value.error_class) == ("qmp_refused", "qemu", "CommandNotFound")
+        assert (caught.value.code, caught.value.component, caught.value.error_class) == (
+            "qmp_refused",
+            "qemu",
+            "CommandNotFound",
+        )
         assert client.execute("cont", {"a": 1}) == {}
 
 
@@ -285,7 +298,9 @@ QEMUS: dict[str, tuple[Callable[[Connection], object], str]] = {
 
 
 @pytest.mark.parametrize(("handler", "code"), QEMUS.values(), ids=QEMUS)
-def test_a_peer_that_is_not_a_good_qemu_costs_no_more_than_the_limit(handler: Callable[[Connection], object], code: str) -> None:
+def test_a_peer_that_is_not_a_good_qemu_costs_no_more_than_the_limit(
+    handler: Callable[[Connection], object], code: str
+) -> None:
     began = time.monotonic()
     with Peer(handler) as peer, pytest.raises(LaneError) as caught:
         qmp.Qmp.connect(peer.path, 0.5)
@@ -298,7 +313,10 @@ def test_a_monitor_over_a_socket_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = threading.Thread(target=monitor({"flood": [b"x" * 200_000]}), args=(Connection(theirs),), daemon=True)
     thread.start()
     monkeypatch.setattr(qmp, "MAX_LINE", 100_000)
-    with qmp.Qmp(ours, "a qemu of the tests", 10) as client, pytest.raises(qmp.QmpGarbage, match="more than 100000 bytes"):
+    with (
+        qmp.Qmp(ours, "a qemu of the tests", 10) as client,
+        pytest.raises(qmp.QmpGarbage, match="more than 100000 bytes"),
+    ):
         client.execute("flood")
     theirs.close()
     thread.join(5)

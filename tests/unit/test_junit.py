@@ -19,7 +19,10 @@ def result(*checks: tuple[str, str], blame: dict[str, Any] | None = None, verdic
         "verdict": verdict,
         "started": "2026-11-24T03:55:51.806Z",
         "seconds": 9.75,
-        "checks": [{"suite": "smoke", "guest": "pocket", "name": name, "result": word, "seconds": 0.25, "detail": detail} for name, word in checks],
+        "checks": [
+            {"suite": "smoke", "guest": "pocket", "name": name, "result": word, "seconds": 0.25, "detail": detail}
+            for name, word in checks
+        ],
         "guests": ["pocket"],
         "phases": [{"name": "tls", "seconds": 1.25}],
         "accel": {"chosen": "tcg"},
@@ -28,7 +31,14 @@ def result(*checks: tuple[str, str], blame: dict[str, Any] | None = None, verdic
 
 
 def blamed(check: str | None, cause: str = "a was not b", component: str = "proxy") -> dict[str, Any]:
-    return {"component": component, "phase": "smoke", "check": check, "code": "a_code", "cause": cause, "evidence": "logs/ryll.log:3"}
+    return {
+        "component": component,
+        "phase": "smoke",
+        "check": check,
+        "code": "a_code",
+        "cause": cause,
+        "evidence": "logs/ryll.log:3",
+    }
 
 
 def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
@@ -41,7 +51,11 @@ def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str,
         marks = [child for child in case if child.tag in ("failure", "error", "skipped")]
         name = f"{case.get('classname')}.{case.get('name')}".removeprefix("kerbside_lane.")
         cases[name] = (marks[0].tag, marks[0].get("message", "")) if marks else ("pass", "")
-        blamed_here = bool(marks) and found["blame"] is not None and marks[0].get("message") == junit._clean(found["blame"]["cause"])
+        blamed_here = (
+            bool(marks)
+            and found["blame"] is not None
+            and marks[0].get("message") == junit._clean(found["blame"]["cause"])
+        )
         assert not marks or marks[0].text == (None if marks[0].tag == "skipped" else marks[0].get("message"))
         assert (case.findtext("system-out") or "").startswith('{"seen": ') is (name != "run")
         assert not marks or marks[0].get("type") == ("proxy.a_code" if blamed_here else None)
@@ -59,13 +73,35 @@ OK = ("pass", "")
     ("checks", "blame", "verdict", "marks"),
     [
         ("pass pass", None, "pass", [OK, OK, OK]),
-        ("fail not-run", blamed("hello", "<a> & b, but \x00"), "fail", [("failure", "<a> & b, but \ufffd"), ("skipped", "the check did not run"), OK]),
-        ("not-run not-run", blamed(None), "fail", [("skipped", "the check did not run")] * 2 + [("failure", "a was not b")]),
-        ("not-run not-run", blamed(None), "error", [("skipped", "the check did not run")] * 2 + [("error", "a was not b")]),
-        ("pass fail", blamed(None, "a process died"), "fail", [OK, ("failure", "the check failed"), ("failure", "a process died")]),
+        (
+            "fail not-run",
+            blamed("hello", "<a> & b, but \x00"),
+            "fail",
+            [("failure", "<a> & b, but \ufffd"), ("skipped", "the check did not run"), OK],
+        ),
+        (
+            "not-run not-run",
+            blamed(None),
+            "fail",
+            [("skipped", "the check did not run")] * 2 + [("failure", "a was not b")],
+        ),
+        (
+            "not-run not-run",
+            blamed(None),
+            "error",
+            [("skipped", "the check did not run")] * 2 + [("error", "a was not b")],
+        ),
+        (
+            "pass fail",
+            blamed(None, "a process died"),
+            "fail",
+            [OK, ("failure", "the check failed"), ("failure", "a process died")],
+        ),
     ],
 )
-def test_the_names_of_the_cases_are_the_same_whatever_failed(checks: str, blame: dict[str, Any] | None, verdict: str, marks: list[tuple[str, str]]) -> None:
+def test_the_names_of_the_cases_are_the_same_whatever_failed(
+    checks: str, blame: dict[str, Any] | None, verdict: str, marks: list[tuple[str, str]]
+) -> None:
     words = [word.replace("-", " ") for word in checks.split()]
     suite, cases = read(result(*zip(("hello", "banner"), words, strict=True), blame=blame, verdict=verdict))
     assert cases == dict(zip(("smoke.pocket.hello", "smoke.pocket.banner", "run"), marks, strict=True))
@@ -89,7 +125,9 @@ def attached(found: dict[str, Any], folder: Path, *files: str) -> list[list[str]
         (folder / name).touch()
     cases = ElementTree.fromstring(junit.xml(found, folder))[0]
     texts = [case.findtext("system-out") or "" for case in cases]
-    return [[name.removeprefix(f"{folder}/") for name in re.findall(r"\[\[ATTACHMENT\|(.*?)\]\]", text)] for text in texts]
+    return [
+        [name.removeprefix(f"{folder}/") for name in re.findall(r"\[\[ATTACHMENT\|(.*?)\]\]", text)] for text in texts
+    ]
 
 
 def test_files_that_are_there_are_attached(tmp_path: Path) -> None:
@@ -100,7 +138,9 @@ def test_files_that_are_there_are_attached(tmp_path: Path) -> None:
 
 def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
     found = result(("screenshot", "pass"), ("frames", "pass")) | {"guests": ["uncalibrated", "pocket"]}
-    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [{**found["checks"][0], "suite": "mine"}]
+    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [
+        {**found["checks"][0], "suite": "mine"}
+    ]
     both, sextant = ["screenshot.png", "screendump.png"], ["pictures/screenshot-uncalibrated.png"]
     assert attached(found, tmp_path, *both, *sextant) == [both[:1], both, sextant, sextant, [], []]
 
@@ -121,11 +161,15 @@ def test_the_picture_of_a_suites_check_is_attached(tmp_path: Path) -> None:
 
 
 def test_the_summary_shows_text_as_text() -> None:
-    told = github.summary(result(("hello", "pass"), ("status", "fail")), "LANE FAIL proxy: <script>alert(1)</script> `x` | y")
+    told = github.summary(
+        result(("hello", "pass"), ("status", "fail")), "LANE FAIL proxy: <script>alert(1)</script> `x` | y"
+    )
     assert told.startswith("## ❌ LANE FAIL proxy: \\<script\\>alert(1)\\</script\\> \\`x\\` \\| y\n")
     assert "| status | ❌ fail | 0.250 |" in told
     assert "tls 1.2 s" in told
-    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in github.summary(result(("hello", "pass")) | {"guests": ["pocket", "uncalibrated"]}, "LANE PASS")
+    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in github.summary(
+        result(("hello", "pass")) | {"guests": ["pocket", "uncalibrated"]}, "LANE PASS"
+    )
     assert github.summary(None, "LANE FAIL lane: a") == "## ❌ LANE FAIL lane: a\n\n"
     assert github.summary(result(), "LANE PASS lane 3").startswith("## ✅ LANE PASS lane 3\n\n| check")
 

@@ -71,7 +71,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (folder / name).write_text(text)
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull, "PIP_ROOT": "/nowhere", "PIP_DRY_RUN": "1"}.items():
+    for name, value in {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_ROOT": "/nowhere",
+        "PIP_DRY_RUN": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     return folder
 
@@ -109,7 +115,9 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
     assert not second.cached
     assert second.origins["kerbside"]["sha256"] != first.origins["kerbside"]["sha256"]
     assert subprocess.run([second.facts["python"], "-c", "import kerbside.a"], check=True)
-    assert subprocess.run([second.facts["python"], "-c", "import kerbside.b"], stderr=subprocess.DEVNULL).returncode == 1
+    assert (
+        subprocess.run([second.facts["python"], "-c", "import kerbside.b"], stderr=subprocess.DEVNULL).returncode == 1
+    )
 
     module = next(Path(second.facts["bin"]).parent.rglob("kerbside/a.py"))
     module.unlink()  # a package of the cached environment loses a file: it is made anew
@@ -122,11 +130,17 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
 
 
 @pytest.mark.slow
-def test_a_wheel_is_known_by_its_bytes_and_a_given_proxy_is_named(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
+def test_a_wheel_is_known_by_its_bytes_and_a_given_proxy_is_named(
+    place: Place, checkout: Path, tmp_path: Path, proxy: str
+) -> None:
     subprocess.run(["python3", "-c", "import backend; backend.build_wheel('..')"], cwd=checkout, check=True)
     [wheel] = tmp_path.glob("*.whl")
     first = install(place, wheel, proxy_bin=proxy)
-    assert (first.facts["proxy"], first.origins["proxy"]["kind"], first.origins["kerbside"]["kind"]) == (proxy, "environment", "file")
+    assert (first.facts["proxy"], first.origins["proxy"]["kind"], first.origins["kerbside"]["kind"]) == (
+        proxy,
+        "environment",
+        "file",
+    )
     assert first.origins["proxy"]["source"] == f"KERBSIDE_PROXY_BIN={proxy}"
     assert install(place, wheel, proxy_bin=proxy).cached
     with zipfile.ZipFile(wheel, "a") as archive:
@@ -143,7 +157,9 @@ def test_a_wheel_is_known_by_its_bytes_and_a_given_proxy_is_named(place: Place, 
         ("backend.py", BACKEND.replace("mysqlclient==2.3.0", "not-to-be-had==1"), "no_such_version", "kerbside"),
     ],
 )
-def test_a_package_that_does_not_build_is_the_products_fault(place: Place, checkout: Path, proxy: str, file: str, text: str, code: str, component: str) -> None:
+def test_a_package_that_does_not_build_is_the_products_fault(
+    place: Place, checkout: Path, proxy: str, file: str, text: str, code: str, component: str
+) -> None:
     (checkout / file).write_text(text)
     with pytest.raises(LaneError) as caught:
         install(place, checkout, proxy)
@@ -155,7 +171,9 @@ def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path
     def home(text: str, without: tuple[str, ...] = ()) -> Path:
         named = origin.parse(origin.KERBSIDE, text, "/")
         assert named
-        return python_env.Environment(kerbside.resolve(origin.KERBSIDE, named, place, python_env.belongs), without).home(place.cache_dir)
+        return python_env.Environment(
+            kerbside.resolve(origin.KERBSIDE, named, place, python_env.belongs), without
+        ).home(place.cache_dir)
 
     assert len({home("0.8.0"), home("0.8.1"), home("0.8.0", ("x",)), home(str(checkout))}) == 4
     assert home("kerbside==0.8.0") == home("0.8.0")
@@ -163,7 +181,9 @@ def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path
 
 def test_what_cargo_has_to_build(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
     def builds(git: bool = True, **origins: str) -> bool:
-        return kerbside.builds(place, {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/", **origins}, git)
+        return kerbside.builds(
+            place, {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/", **origins}, git
+        )
 
     assert not builds()
     assert not builds(kerbside=str(checkout))  # it has no proxy in it

@@ -53,7 +53,11 @@ def test_the_share_is_of_what_counts(package: Path) -> None:
 def test_no_mutant_is_made_in_what_does_not_count(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = mutants.candidates(package, {"page.py": set(range(1, 15))})
     assert {mutant.line for _, mutant, _ in found} == {3, 7, 14}
-    equivalent = [{"file": "page.py", "line": "return 7 < 8", "change": mutant.what} for _, mutant, _ in found if mutant.line == 14]
+    equivalent = [
+        {"file": "page.py", "line": "return 7 < 8", "change": mutant.what}
+        for _, mutant, _ in found
+        if mutant.line == 14
+    ]
     monkeypatch.setattr(kerbside_lines, "listed", lambda key: equivalent if key == "equivalent" else [])
     assert 14 not in {mutant.line for _, mutant, _ in mutants.candidates(package, {"page.py": set(range(1, 15))})}
 

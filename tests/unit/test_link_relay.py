@@ -76,7 +76,9 @@ def test_every_byte_comes_there_and_back_in_order_and_the_end_after_them(relay: 
     text = bytes(range(256)) * 800
     with connected(relay(delay=0.005)) as one, connected(relay(delay=0.005)) as other:
         for peer in (one, other):
-            threading.Thread(target=lambda peer=peer: (peer.sendall(text), peer.shutdown(socket.SHUT_WR)), daemon=True).start()
+            threading.Thread(
+                target=lambda peer=peer: (peer.sendall(text), peer.shutdown(socket.SHUT_WR)), daemon=True
+            ).start()
         assert received(one, len(text) + 1) == received(other, len(text) + 1) == text
 
 
@@ -114,7 +116,9 @@ def test_its_end_ends_its_connections_its_port_and_its_thread(relay: Any) -> Non
         assert ended(peer)
     with pytest.raises(ConnectionRefusedError):
         connected(one)
-    assert "link_relay" not in [thread.name for thread in threading.enumerate()] and threading.active_count() <= before + 1
+    assert (
+        "link_relay" not in [thread.name for thread in threading.enumerate()] and threading.active_count() <= before + 1
+    )
 
 
 # --- the steps of a suite ----------------------------------------------------------------------------
@@ -149,7 +153,9 @@ def test_a_step_names_a_link_that_there_is(tmp_path: Path, step: dict[str, Any])
 def test_a_link_tells_how_slow_it_is(tmp_path: Path, options: dict[str, Any], delay: float) -> None:
     known: list[Any] = []
     look = plan.Actor({}, lambda play, *_: known.append(play.value("l")))
-    (entry,) = played(Lane(tmp_path), check({"link_relay": options, "register": "l"}, {"look": {}}), actors={"look": look})
+    (entry,) = played(
+        Lane(tmp_path), check({"link_relay": options, "register": "l"}, {"look": {}}), actors={"look": look}
+    )
     assert (known[0]["delay"], known[0]["rate"]) == (delay, 50e6)
     assert entry["detail"]["witnesses"][0] == f"link_relay: {1000 * delay:g} ms there and back, 50 Mbit/s"
 
@@ -173,9 +179,17 @@ def test_a_client_is_led_through_the_link_which_ends_with_the_suite(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("away", "failure"),
-    [(6.0, (None, None)), (7.0, (None, None)), (5.0, (None, None)), (7.2, ("link_relay_wrong", "lane")), (4.8, ("link_relay_wrong", "lane"))],
+    [
+        (6.0, (None, None)),
+        (7.0, (None, None)),
+        (5.0, (None, None)),
+        (7.2, ("link_relay_wrong", "lane")),
+        (4.8, ("link_relay_wrong", "lane")),
+    ],
 )
-def test_a_link_whose_delay_is_off_is_blamed_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: float, failure: Any) -> None:
+def test_a_link_whose_delay_is_off_is_blamed_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: float, failure: Any
+) -> None:
     ports: list[int | None] = []
 
     def turn(play: Any, proxied: bool, rounds: int, port: int | None) -> list[float]:
@@ -185,7 +199,9 @@ def test_a_link_whose_delay_is_off_is_blamed_itself(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(latency, "acknowledgements", turn)
     link = gives("link_relay", {"port": 7, "delay": 5.0, "rate": 1e6})
-    (entry,) = played(Lane(tmp_path), check(LINK, {"acknowledged": {"through": "l", "turns": 2, "rounds": 5}}), actors=link)
+    (entry,) = played(
+        Lane(tmp_path), check(LINK, {"acknowledged": {"through": "l", "turns": 2, "rounds": 5}}), actors=link
+    )
     assert (entry["detail"].get("code"), entry["detail"].get("component")) == failure
     assert ports == [None, 7, None, 7]
     assert failure[0] or list(entry["detail"]["latency"]) == ["over the slow link", "through kerbside"]

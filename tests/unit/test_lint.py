@@ -62,7 +62,9 @@ SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "roles/lane/defaults/m
         ("roles/deps/README.md", "Role `deps`", "Roll `deps`", "# Role `deps`"),
     ],
 )
-def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, row: str) -> None:
+def test_a_stale_table_is_red_until_it_is_written(
+    copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, row: str
+) -> None:
     assert variables.main(["--check", str(copied)]) == 0
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
@@ -76,13 +78,30 @@ def test_a_stale_table_is_red_until_it_is_written(copied: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
-        ("README.md", "<!-- variables: lane_kerbside_origin ", "<!-- variables: lane_kerbside_parcel ", "README.md: lane_kerbside_parcel is neither in"),
-        ("README.md", "<!-- end -->", "", "README.md: there is no table between <!-- variables: ... --> and <!-- end -->"),
-        (INPUTS, "lane_stop_limit: 5 # TERM to KILL", "lane_stop_limit: 5", "lane_stop_limit has no comment behind or above it"),
+        (
+            "README.md",
+            "<!-- variables: lane_kerbside_origin ",
+            "<!-- variables: lane_kerbside_parcel ",
+            "README.md: lane_kerbside_parcel is neither in",
+        ),
+        (
+            "README.md",
+            "<!-- end -->",
+            "",
+            "README.md: there is no table between <!-- variables: ... --> and <!-- end -->",
+        ),
+        (
+            INPUTS,
+            "lane_stop_limit: 5 # TERM to KILL",
+            "lane_stop_limit: 5",
+            "lane_stop_limit has no comment behind or above it",
+        ),
         (INPUTS, "# the roles and tags, in the playbook's order\n", "", "lane_roles has no comment behind or above it"),
     ],
 )
-def test_what_no_table_can_be_made_of_is_told(copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str) -> None:
+def test_what_no_table_can_be_made_of_is_told(
+    copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str
+) -> None:
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
     assert words in capsys.readouterr().out
@@ -90,7 +109,11 @@ def test_what_no_table_can_be_made_of_is_told(copied: Path, capsys: pytest.Captu
 
 def test_the_whole_page_has_every_variable() -> None:
     page = (ROOT / "docs/variables.md").read_text(encoding="utf-8")
-    inputs = [name for role in (ROOT / "roles").iterdir() for name in yaml.safe_load((role / "defaults/main.yml").read_text(encoding="utf-8"))]
+    inputs = [
+        name
+        for role in (ROOT / "roles").iterdir()
+        for name in yaml.safe_load((role / "defaults/main.yml").read_text(encoding="utf-8"))
+    ]
     for name in [*inputs, *yaml.safe_load((ROOT / INPUTS).read_text(encoding="utf-8"))]:
         assert page.count(f"| `{name}` |") == 1, name
 
@@ -119,7 +142,12 @@ def test_the_roles_are_held_together(copied: Path, capsys: pytest.CaptureFixture
             "tls_hours: 6\ntls_new: 1",
             "expected tls_new of defaults/main.yml to be described in meta/argument_specs.yml, but it is not",
         ),
-        (DEFAULTS, "tls_hours: 6", "tls_hours: 7", "expected tls_hours to have one default, but it is 6 in meta/argument_specs.yml and 7 in defaults/main.yml"),
+        (
+            DEFAULTS,
+            "tls_hours: 6",
+            "tls_hours: 7",
+            "expected tls_hours to have one default, but it is 6 in meta/argument_specs.yml and 7 in defaults/main.yml",
+        ),
         (
             "roles/tls/meta/argument_specs.yml",
             "description: Hours for which the two certificates are valid.",
@@ -128,7 +156,9 @@ def test_the_roles_are_held_together(copied: Path, capsys: pytest.CaptureFixture
         ),
     ],
 )
-def test_names_and_defaults_that_differ_are_told(copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str) -> None:
+def test_names_and_defaults_that_differ_are_told(
+    copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str
+) -> None:
     change(copied / file, old, new)
     assert roles.main([str(copied)]) == 1
     assert f"roles/tls: {words}" in capsys.readouterr().out
@@ -139,20 +169,38 @@ def test_names_and_defaults_that_differ_are_told(copied: Path, capsys: pytest.Ca
     [
         ("tls", "tls_hours: 6", "tls_hours: soon", "of type str and we were unable to convert to int"),
         ("tls", "tls_hours: 6", 'tls_hours: "6"', "but it is '6' and would be taken as 6"),
-        ("kvm_probe", "kvm_probe_cpus: [max, qemu64]", "kvm_probe_cpus: {}", "of type dict and we were unable to convert to list"),
-        ("kvm_probe", "kvm_probe_policy: auto", "kvm_probe_policy: maybe", "value of kvm_probe_policy must be one of: auto, require, never, got: maybe"),
+        (
+            "kvm_probe",
+            "kvm_probe_cpus: [max, qemu64]",
+            "kvm_probe_cpus: {}",
+            "of type dict and we were unable to convert to list",
+        ),
+        (
+            "kvm_probe",
+            "kvm_probe_policy: auto",
+            "kvm_probe_policy: maybe",
+            "value of kvm_probe_policy must be one of: auto, require, never, got: maybe",
+        ),
     ],
 )
-def test_a_default_that_its_own_spec_refuses_is_told(copied: Path, capsys: pytest.CaptureFixture[str], role: str, old: str, new: str, words: str) -> None:
+def test_a_default_that_its_own_spec_refuses_is_told(
+    copied: Path, capsys: pytest.CaptureFixture[str], role: str, old: str, new: str, words: str
+) -> None:
     change(copied / f"roles/{role}/defaults/main.yml", old, new)
-    change(copied / f"roles/{role}/meta/argument_specs.yml", f"default: {old.split(': ')[1]}", f"default: {new.split(': ')[1]}")
+    change(
+        copied / f"roles/{role}/meta/argument_specs.yml",
+        f"default: {old.split(': ')[1]}",
+        f"default: {new.split(': ')[1]}",
+    )
     assert roles.main([str(copied)]) == 1
     said = capsys.readouterr().out
     assert f"roles/{role}: expected the default of {old.split(':')[0]} to be what its spec lets through" in said
     assert words in said
 
 
-def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (copied / "roles/tls/meta/argument_specs.yml").unlink()
     for file in ("defaults/main.yml", "meta/argument_specs.yml"):
         change(copied / "roles/deps" / file, "deps_lock_limit:", "lock_limit:")
@@ -169,20 +217,55 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
     ("name", "old", "new", "words"),
     [
         ("guest_build", "  guest:\n", "  guests:\n", "expected option guest of argument_spec in DOCUMENTATION as well"),
-        ("guest_build", "  guest:\n", "  guests:\n", "expected option guests of DOCUMENTATION in argument_spec as well"),
-        ("guest_build", "    type: path\n", "    type: str\n", "expected type of option source to be 'path' as in argument_spec, but DOCUMENTATION says 'str'"),
-        ("guest_build", "    required: true\n", "", "expected required of option guest to be True as in argument_spec, but DOCUMENTATION says False"),
-        ("guest_build", "module: guest_build", "module: guest", "expected DOCUMENTATION to be of module guest_build, but it is of guest"),
+        (
+            "guest_build",
+            "  guest:\n",
+            "  guests:\n",
+            "expected option guests of DOCUMENTATION in argument_spec as well",
+        ),
+        (
+            "guest_build",
+            "    type: path\n",
+            "    type: str\n",
+            "expected type of option source to be 'path' as in argument_spec, but DOCUMENTATION says 'str'",
+        ),
+        (
+            "guest_build",
+            "    required: true\n",
+            "",
+            "expected required of option guest to be True as in argument_spec, but DOCUMENTATION says False",
+        ),
+        (
+            "guest_build",
+            "module: guest_build",
+            "module: guest",
+            "expected DOCUMENTATION to be of module guest_build, but it is of guest",
+        ),
         ("guest_build", "  idempotent:", "  idempotence:", "expected attributes to declare idempotent"),
-        ("guest_build", "support: full", "support: none", "expected attribute check_mode to tell what supports_check_mode says, but that is True"),
-        ("guest_build", "repository\ndescription", "repository.\ndescription", "expected short_description to end without a full stop"),
+        (
+            "guest_build",
+            "support: full",
+            "support: none",
+            "expected attribute check_mode to tell what supports_check_mode says, but that is True",
+        ),
+        (
+            "guest_build",
+            "repository\ndescription",
+            "repository.\ndescription",
+            "expected short_description to end without a full stop",
+        ),
         (
             "guest_build",
             "    guest: pocket\n",
             "",
             "expected example 'Build the guest pocket' to be what argument_spec lets through, but missing required arguments: guest",
         ),
-        ("guest_build", "    guest: pocket\n", "    guest: pocket\n    colour: 1\n", "but colour. Supported parameters include"),
+        (
+            "guest_build",
+            "    guest: pocket\n",
+            "    guest: pocket\n    colour: 1\n",
+            "but colour. Supported parameters include",
+        ),
         (
             "guest_build",
             "- name: Build the guest pocket\n  guest_build",
@@ -191,8 +274,18 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
         ),
         ("guest_build", "  returned: success\n", "", "expected image of RETURN to have returned"),
         ("guest_build", "DOCUMENTATION", "DOCUMENTS", "expected DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
-        ("lane_run", '"default": [], "no_log": False}', '"default": []}', "expected option secrets to have no_log in argument_spec, true or false"),
-        ("lane_run", "    default: 7200", "    default: 60", "expected default of option lease to be 7200 as in argument_spec, but DOCUMENTATION says 60"),
+        (
+            "lane_run",
+            '"default": [], "no_log": False}',
+            '"default": []}',
+            "expected option secrets to have no_log in argument_spec, true or false",
+        ),
+        (
+            "lane_run",
+            "    default: 7200",
+            "    default: 60",
+            "expected default of option lease to be 7200 as in argument_spec, but DOCUMENTATION says 60",
+        ),
         (
             "lane_run",
             "    elements: path",
@@ -206,14 +299,24 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, c
             "choices: [TERM, KILL]",
             "expected choices of option programs.stop_signal to be ['TERM', 'INT', 'KILL']",
         ),
-        ("lane_process", "          greeting:\n", "          grunting:\n", "expected option programs.ready.greeting of argument_spec in DOCUMENTATION as well"),
+        (
+            "lane_process",
+            "          greeting:\n",
+            "          grunting:\n",
+            "expected option programs.ready.greeting of argument_spec in DOCUMENTATION as well",
+        ),
         (
             "lane_process",
             "          port:\n",
             "          port:\n            secret: 1\n",
             "expected option programs.ready.port of DOCUMENTATION to have keys that Ansible knows",
         ),
-        ("kerbside_database", "each as in M(lane_process)", "each a mapping", "expected option programs.argv of argument_spec in DOCUMENTATION as well"),
+        (
+            "kerbside_database",
+            "each as in M(lane_process)",
+            "each a mapping",
+            "expected option programs.argv of argument_spec in DOCUMENTATION as well",
+        ),
         ("ryll_session", "RETURN = r", "RETURNS = r", "expected DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
     ],
 )
@@ -246,13 +349,19 @@ def test_pre_commit_runs_what_the_stage_lint_runs() -> None:
     given = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert [repo["repo"] for repo in given["repos"]] == ["local"]
     hooks = given["repos"][0]["hooks"]
-    assert [(hook["entry"], hook["language"], hook["always_run"], hook["pass_filenames"]) for hook in hooks] == [("./lane test lint", "system", True, False)]
+    assert [(hook["entry"], hook["language"], hook["always_run"], hook["pass_filenames"]) for hook in hooks] == [
+        ("./lane test lint", "system", True, False)
+    ]
 
 
 # --- no looking away ----------------------------------------------------------------------------
 
-EXCEPTION = re.compile(r"#\s*(noqa|type: ignore|nosec|pragma: no cover|shellcheck disable|zizmor: ignore|yamllint disable|mypy: ignore-errors)(.*)")
-NAMED = re.compile(r"(: [A-Z]+\d+( - .+)?|\[[a-z-]+\].*|=SC\d+ # .+)$")  # which rule it is about; shellcheck's with a reason behind it
+EXCEPTION = re.compile(
+    r"#\s*(noqa|type: ignore|nosec|pragma: no cover|shellcheck disable|zizmor: ignore|yamllint disable|mypy: ignore-errors)(.*)"
+)
+NAMED = re.compile(
+    r"(: [A-Z]+\d+( - .+)?|\[[a-z-]+\].*|=SC\d+ # .+)$"
+)  # which rule it is about; shellcheck's with a reason behind it
 
 
 def looks_away(text: str) -> list[str]:
@@ -261,15 +370,26 @@ def looks_away(text: str) -> list[str]:
 
 
 def test_no_linter_is_told_to_look_away_without_a_rule() -> None:
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    texts = {name: (ROOT / name).read_text(encoding="utf-8", errors="replace") for name in files if name and (ROOT / name).is_file()}
+    files = (
+        subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    )
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8", errors="replace")
+        for name in files
+        if name and (ROOT / name).is_file()
+    }
     assert "lane" in texts
-    assert {name: found for name, text in texts.items() if (found := looks_away(text)) and name != "tests/unit/test_lint.py"} == {}
+    assert {
+        name: found for name, text in texts.items() if (found := looks_away(text)) and name != "tests/unit/test_lint.py"
+    } == {}
     given = yaml.safe_load(texts[".ansible-lint"])
     assert given["profile"] == "production" and given["strict"]
     assert not {"skip_list", "warn_list", "mock_modules", "mock_roles"} & set(given)
 
 
-@pytest.mark.parametrize("line", ["import x  # noqa", "a = b  # type: ignore", "# shellcheck disable=SC2086", "# nosec", "# mypy: ignore-errors"])
+@pytest.mark.parametrize(
+    "line",
+    ["import x  # noqa", "a = b  # type: ignore", "# shellcheck disable=SC2086", "# nosec", "# mypy: ignore-errors"],
+)
 def test_a_bare_exception_is_seen(line: str) -> None:
     assert looks_away(f"first\n{line}\nlast") == [line[line.index("#") :]]

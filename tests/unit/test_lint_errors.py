@@ -33,8 +33,16 @@ def test_the_checkout_has_no_unknown_or_unused_code() -> None:
         ("library/a.py", RAISES + 'LaneError("no_such", "lane", "x")', ["library/a.py:3: the code no_such is not in"]),
         ("library/a.py", RAISES + 'errors.LaneError("typo", "lane", "x")', ["library/a.py:3: the code typo is not in"]),
         ("library/a.py", RAISES + 'Found(code="no_rom")', ["library/a.py:3: the code no_rom is not in"]),
-        ("library/a.py", 'LaneError("lane_taken", "lane", "x")\n', ["nothing raises no_room", "docs/errors.md is out of date"]),
-        (errors.TABLE, CODES.replace("It is full.", "full"), ["no_room: no sentence: 'full'", "docs/errors.md is out of date"]),
+        (
+            "library/a.py",
+            'LaneError("lane_taken", "lane", "x")\n',
+            ["nothing raises no_room", "docs/errors.md is out of date"],
+        ),
+        (
+            errors.TABLE,
+            CODES.replace("It is full.", "full"),
+            ["no_room: no sentence: 'full'", "docs/errors.md is out of date"],
+        ),
         (
             errors.TABLE,
             CODES.replace("no_room", "noRoom"),
@@ -43,7 +51,14 @@ def test_the_checkout_has_no_unknown_or_unused_code() -> None:
         (errors.PAGE, "", ["docs/errors.md is out of date"]),
     ],
 )
-def test_each_gap_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, text: str, wrong: list[str]) -> None:
+def test_each_gap_is_named(
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    text: str,
+    wrong: list[str],
+) -> None:
     monkeypatch.setattr("sys.argv", ["errors.py", "--check", str(tree)])
     assert errors.main() == 0
     (tree / file).write_text(text)

@@ -29,7 +29,11 @@ BUSY = LaneError("lane_busy", "lane", "busy")
 def test_another_process_has_to_wait_until_the_holder_ends_however_that_is(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)], env={"PYTHONPATH": str(ROOT / "module_utils")}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, str(path)],
+        env={"PYTHONPATH": str(ROOT / "module_utils")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as holder:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         with pytest.raises(LaneError, match="busy"), lock.held(path, 0.1, BUSY):
@@ -64,7 +68,9 @@ def places(monkeypatch: pytest.MonkeyPatch, home: Path, runtime: Path | None) ->
     monkeypatch.setenv("HOME", "/nowhere")
 
 
-def test_the_directory_is_private_and_does_not_depend_on_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_is_private_and_does_not_depend_on_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     places(monkeypatch, tmp_path, tmp_path / "runtime")
     found = lock.folder()
     assert found == tmp_path / ".cache/kerbside-lane-locks"
@@ -86,7 +92,9 @@ def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path: Path, mon
     foreign, mine = tmp_path / "foreign", tmp_path / "mine"
     for folder in (foreign, mine, tmp_path / "link/.cache"):
         folder.mkdir(parents=True)
-    monkeypatch.setattr(lock, "_candidates", lambda: iter([(tmp_path, "foreign"), (tmp_path, "link.locks"), (tmp_path, "mine")]))
+    monkeypatch.setattr(
+        lock, "_candidates", lambda: iter([(tmp_path, "foreign"), (tmp_path, "link.locks"), (tmp_path, "mine")])
+    )
     (tmp_path / "link.locks").symlink_to(mine)
     if os.getuid() == 0:
         os.chown(foreign, 12345, 12345)

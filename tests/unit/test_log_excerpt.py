@@ -31,7 +31,9 @@ Caused by:
     0: opening TLS key file /k
     1: Permission denied (os error 13)
 """
-FAILED = "it failed: once\nit failed: again\n  it failed: in code\n2026-11-25 18:41:08 0 [Note] it failed: a note\nthe end\n"
+FAILED = (
+    "it failed: once\nit failed: again\n  it failed: in code\n2026-11-25 18:41:08 0 [Note] it failed: a note\nthe end\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,10 @@ FAILED = "it failed: once\nit failed: again\n  it failed: in code\n2026-11-25 18
             "Can't start server: can't create PID file: Too many open files",
         ),
         (RUST, "Error: loading TLS cert /p ... 1: Permission denied (os error 13)"),
-        ('{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}', "k: it failed"),
+        (
+            '{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}',
+            "k: it failed",
+        ),
         (f"2026-11-25 18:41:08 0 [ERROR] broken\n{FAILED}", "broken ... it failed: again"),
         (f"it failed: first\n2026-11-25 18:41:08 0 [ERROR] broken\n{FAILED}", "broken ... it failed: again"),
         ("/tmp/l/processes/ryll.status: 1: /r/ryll: Exec format error\n", "/r/ryll: Exec format error"),

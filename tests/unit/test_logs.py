@@ -54,9 +54,16 @@ def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
     )
     (tmp_path / "ryll.log").write_bytes(b"2026-11-24T03:55:58.200000Z  INFO \xff\n")
     (tmp_path / "smoke.json").write_text(
-        json.dumps({"command_id": "1", "transcript": [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}, SKIPPED]})
+        json.dumps(
+            {
+                "command_id": "1",
+                "transcript": [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}, SKIPPED],
+            }
+        )
     )
-    (tmp_path / "tasks.json").write_text(json.dumps([{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}]))
+    (tmp_path / "tasks.json").write_text(
+        json.dumps([{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}])
+    )
     found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in logs.of_folder(tmp_path)]
     assert found == [
         ("ansible", 0.0, "tls : Make: begins"),
@@ -86,9 +93,14 @@ def test_the_lines_of_one_part_or_of_all(tmp_path: Path) -> None:
         assert caught.value.code == "no_logs"
 
 
-@pytest.mark.parametrize(("seconds", "texts"), [(0.5, ["a: begins", "a: ok after 0.500 s"]), (0.4, ["a: ok after 0.400 s"]), (None, ["a: ok after 0.000 s"])])
+@pytest.mark.parametrize(
+    ("seconds", "texts"),
+    [(0.5, ["a: begins", "a: ok after 0.500 s"]), (0.4, ["a: ok after 0.400 s"]), (None, ["a: ok after 0.000 s"])],
+)
 def test_what_takes_long_has_a_line_for_its_beginning(tmp_path: Path, seconds: float | None, texts: list[str]) -> None:
-    (tmp_path / "tasks.json").write_text(json.dumps([{"name": "a", "started": ZERO, "seconds": seconds, "result": "ok"}]))
+    (tmp_path / "tasks.json").write_text(
+        json.dumps([{"name": "a", "started": ZERO, "seconds": seconds, "result": "ok"}])
+    )
     found = list(logs.of_folder(tmp_path))
     assert [entry.text for entry in found] == texts and found[-1].at == ZERO + (seconds or 0.0)
 
@@ -116,7 +128,9 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -
         for _ in range(2):
             local_http.get("127.0.0.1", port, "/", 5)
     assert len(set(ids)) == 2
-    form = '{"logger_name": "k", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "m", "request-id": "%s"}\n'
+    form = (
+        '{"logger_name": "k", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "m", "request-id": "%s"}\n'
+    )
     (tmp_path / "api.log").write_text(form % ids[0] + form % "another")
     (tmp_path / "ryll_direct.log").write_text("2026-11-24T03:55:58.200000Z  INFO ryll\n")
     assert [(entry.part, entry.group) for entry in logs.of_folder(tmp_path)] == [
@@ -128,7 +142,10 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -
 
 def test_each_line_names_its_place(tmp_path: Path) -> None:
     (tmp_path / "ryll.log").write_text("one\r\n\nthree\n")
-    assert [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")] == [("one", "ryll.log:1"), ("three", "ryll.log:3")]
+    assert [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")] == [
+        ("one", "ryll.log:1"),
+        ("three", "ryll.log:3"),
+    ]
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])

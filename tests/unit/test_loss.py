@@ -74,7 +74,9 @@ def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None
     loss.check_alive(lane.dir, {"one"})
 
 
-def test_what_is_killed_for_memory_is_the_machines_fault(lane: TestLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_killed_for_memory_is_the_machines_fault(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     events = tmp_path / "memory.events"
     events.write_text("low 0\noom 1\noom_kill 3\n")
     monkeypatch.setattr(limits, "_cgroup_file", lambda *_: events)
@@ -98,7 +100,9 @@ def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
     assert (gone.code, gone.problem) == ("program_stopped", f"one (pid {pid}) is stopped (state T, as after SIGSTOP)")
     os.kill(pid, signal.SIGCONT)
     os.kill(entry(lane).group, signal.SIGSTOP)
-    assert [gone.problem.partition(" (")[0] for gone in lost(lane) if "stopped" in gone.code] == ["the shell that started one"]
+    assert [gone.problem.partition(" (")[0] for gone in lost(lane) if "stopped" in gone.code] == [
+        "the shell that started one"
+    ]
     os.kill(entry(lane).group, signal.SIGCONT)
     until = time.monotonic() + 5
     while loss.lost(lane.dir) and time.monotonic() < until:
@@ -109,11 +113,19 @@ def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "pattern", "words", "line"),
     [
-        ("kerbside", "up\n" + DEAD_THREAD, r'^Traceback.*\n +File "[^"]+/bin/kerbside", line \d+, in <module>\n(?: .*\n)*(\S.*)\n', "TypeError: '>' not", 9),
+        (
+            "kerbside",
+            "up\n" + DEAD_THREAD,
+            r'^Traceback.*\n +File "[^"]+/bin/kerbside", line \d+, in <module>\n(?: .*\n)*(\S.*)\n',
+            "TypeError: '>' not",
+            9,
+        ),
         ("sextant_vm", EXCEPTION, r"!!!! (\w+ Exception Type.*)\n", "X64 Exception Type - 06(#UD", 1),
     ],
 )
-def test_a_program_that_runs_and_is_broken(lane: TestLane, name: str, text: str, pattern: str, words: str, line: int) -> None:
+def test_a_program_that_runs_and_is_broken(
+    lane: TestLane, name: str, text: str, pattern: str, words: str, line: int
+) -> None:
     """The pattern is the one of the role."""
     assert any(pattern in file.read_text() for file in (ROLES / name / "vars").rglob("*.yml"))
     file = f"{lane.dir}/logs/one.log"
@@ -151,7 +163,10 @@ def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane: TestLane) 
     with pytest.raises(LaneError):
         lane.start(lane.program("once", "exit 4", oneshot=True))
     found = {gone.entry.name: (gone.code, gone.problem) for gone in loss.lost(lane.dir)}
-    assert found["ended"] == ("program_ended", "ended ended with status 3 before it was ready and wrote nothing to its log")
+    assert found["ended"] == (
+        "program_ended",
+        "ended ended with status 3 before it was ready and wrote nothing to its log",
+    )
     assert found["late"] == ("program_not_ready", "late did not become ready within 0.3 s and wrote nothing to its log")
     assert found["once"] == ("program_ended", "once ended with status 4 and wrote nothing to its log")
     late = entry(lane, "late")

@@ -27,7 +27,9 @@ from ansible.module_utils.lane.prepare import machine
         (machine.REFERENCE * 999, 0.1, machine.MOST_SCALE),
     ],
 )
-def test_time_limits_grow_with_slowness_and_load(monkeypatch: pytest.MonkeyPatch, loop: float, load: float, scale: float) -> None:
+def test_time_limits_grow_with_slowness_and_load(
+    monkeypatch: pytest.MonkeyPatch, loop: float, load: float, scale: float
+) -> None:
     monkeypatch.setattr(machine, "_loop", lambda: loop)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
@@ -49,7 +51,9 @@ def test_the_loop_is_short_and_measures_the_processor_not_the_waiting() -> None:
 def limits(monkeypatch: pytest.MonkeyPatch, **given: int) -> None:
     """These soft limits (NOFILE, NPROC, AS), and none else."""
     names = {getattr(resource, f"RLIMIT_{name}"): value for name, value in given.items()}
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (names.get(which, resource.RLIM_INFINITY), resource.RLIM_INFINITY))
+    monkeypatch.setattr(
+        resource, "getrlimit", lambda which: (names.get(which, resource.RLIM_INFINITY), resource.RLIM_INFINITY)
+    )
 
 
 def refused(*folders: str) -> str:
@@ -67,17 +71,26 @@ def refused(*folders: str) -> str:
     ("name", "low", "enough", "words"),
     [
         ("NOFILE", machine.FILES - 1, machine.FILES, "ulimit -n leaves 63 open files, and a lane needs at least 64"),
-        ("AS", machine.ADDRESS_SPACE - 1, machine.ADDRESS_SPACE, "ulimit -v leaves 1199 MiB of address space, and a lane needs at least 1200 MiB"),
+        (
+            "AS",
+            machine.ADDRESS_SPACE - 1,
+            machine.ADDRESS_SPACE,
+            "ulimit -v leaves 1199 MiB of address space, and a lane needs at least 1200 MiB",
+        ),
     ],
 )
-def test_a_resource_limit_that_is_too_low_is_named(monkeypatch: pytest.MonkeyPatch, name: str, low: int, enough: int, words: str) -> None:
+def test_a_resource_limit_that_is_too_low_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, low: int, enough: int, words: str
+) -> None:
     limits(monkeypatch, **{name: low})
     assert refused() == words
     limits(monkeypatch, **{name: enough})
     assert refused() == ""
 
 
-def test_the_processes_that_a_user_has_count_against_the_limit_but_not_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processes_that_a_user_has_count_against_the_limit_but_not_for_root(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     used = machine._threads_of_user(os.geteuid())
     assert used >= 1
     monkeypatch.setattr(machine, "_threads_of_user", lambda user: 7)
@@ -91,9 +104,18 @@ def test_the_processes_that_a_user_has_count_against_the_limit_but_not_for_root(
 
 
 @pytest.mark.parametrize(
-    ("version", "file"), [(1, "pids/a/pids.max"), (2, "a/b/pids.max"), (2, "a/pids.max"), (1, "memory/m/memory.limit_in_bytes"), (2, "a/memory.max")]
+    ("version", "file"),
+    [
+        (1, "pids/a/pids.max"),
+        (2, "a/b/pids.max"),
+        (2, "a/pids.max"),
+        (1, "memory/m/memory.limit_in_bytes"),
+        (2, "a/memory.max"),
+    ],
 )
-def test_a_control_group_or_one_above_it_may_be_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, file: str) -> None:
+def test_a_control_group_or_one_above_it_may_be_the_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, file: str
+) -> None:
     """Version 1 has a tree for each controller, version 2 one for all of them; "max" means none."""
     own = {1: "8:pids:/a\n4:memory:/m\n1:cpu:/\n", 2: "0::/a/b\n"}[version]
     limits(monkeypatch)

@@ -14,7 +14,12 @@ from tools import ROOT, mutants
 from tools.mutants import Lane, Outcome
 from tools.mutation import Mutant
 
-ENTRY = {"suite": "session", "name": "audit", "result": "fail", "detail": {"component": "kerbside", "code": "audit_wrong", "cause": "why"}}
+ENTRY = {
+    "suite": "session",
+    "name": "audit",
+    "result": "fail",
+    "detail": {"component": "kerbside", "code": "audit_wrong", "cause": "why"},
+}
 #: Says what it is told in the file beside it, and notes what it was asked and what the package held.
 JUDGE = """
 import pathlib, sys
@@ -59,7 +64,11 @@ def judged(lane: Lane, said: str) -> Outcome:
 
 @pytest.mark.parametrize(
     ("said", "verdict", "component", "check"),
-    [("null", "pass", "", ""), (json.dumps(ENTRY), "fail", "kerbside", "session: audit"), ("broken", "error", "lane", "")],
+    [
+        ("null", "pass", "", ""),
+        (json.dumps(ENTRY), "fail", "kerbside", "session: audit"),
+        ("broken", "error", "lane", ""),
+    ],
 )
 def test_the_first_red_check_decides(lane: Lane, said: str, verdict: str, component: str, check: str) -> None:
     outcome = judged(lane, said)
@@ -97,6 +106,8 @@ def test_the_lane_is_taken_down_whatever_happens(lane: Lane, monkeypatch: pytest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_lane_that_stays_up_is_taken_down_when_the_command_is_stopped(number: signal.Signals) -> None:
-    done = subprocess.run([sys.executable, "-c", STOPPED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout.split()) == (128 + number, ["up", "down"]), done.stderr
     assert "Traceback" not in done.stderr

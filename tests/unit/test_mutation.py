@@ -34,7 +34,10 @@ def changed(source: str) -> list[str]:
         ("x = [a for a in b if c(a)]", ["x = [a for a in b if (not (c(a)))]"]),
         ("if a:\n    raise E", ["if (not (a)):\n    raise E", "if a:\n    pass"]),
         ("x = f(True, 2)", ["x = f(False, 2)", "x = f(True, 5)"]),
-        ("def f(a: int = 1) -> bool:\n    return g(a, strict=True)", ["def f(a: int = 3) -> bool:\n    return g(a, strict=True)"]),
+        (
+            "def f(a: int = 1) -> bool:\n    return g(a, strict=True)",
+            ["def f(a: int = 3) -> bool:\n    return g(a, strict=True)"],
+        ),
         ("@d(x=True)\nclass A:\n    y: int = 1", ["@d(x=True)\nclass A:\n    y: int = 3"]),
         ('x = f"{1 if a else 2}"', []),
         ("é = 'é' == b", ["é = ('é' != b)"]),
@@ -54,7 +57,9 @@ def test_a_mutant_that_is_listed_as_equivalent_is_there() -> None:
         source = (ROOT / module).read_bytes()
         lines = source.decode().splitlines()
         there |= {(module, lines[mutant.line - 1].strip(), mutant.what) for mutant in mutants(source)}
-    assert [one for one in listed if (one["module"], one["line"], one["change"]) not in there or not one["reason"]] == []
+    assert [
+        one for one in listed if (one["module"], one["line"], one["change"]) not in there or not one["reason"]
+    ] == []
 
 
 class FakeLane(Lane):

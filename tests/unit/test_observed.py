@@ -24,11 +24,22 @@ def at(seconds: float) -> str:
 def seen(folder: Path, blame: dict[str, Any] | None = None, **logs: str) -> Evidence:
     """Evidence of programs with these logs; ryll was started at AT."""
     (folder / "logs").mkdir(exist_ok=True)
-    made = Evidence(str(folder), {"component": "ryll", "phase": "smoke", "check": "hello", "cause": "", **(blame or {})})
+    made = Evidence(
+        str(folder), {"component": "ryll", "phase": "smoke", "check": "hello", "cause": "", **(blame or {})}
+    )
     for name in {"ryll": "", **logs}:
         path = folder / f"logs/{name}.log"
         path.write_text(logs.get(name, ""))
-        entry = {"name": name, "log": str(path), "log_start": 0, "started": AT, "component": name, "pid": None, "counters": {}, "oneshot": False}
+        entry = {
+            "name": name,
+            "log": str(path),
+            "log_start": 0,
+            "started": AT,
+            "component": name,
+            "pid": None,
+            "counters": {},
+            "oneshot": False,
+        }
         made.records[name] = SimpleNamespace(**entry, ready_seconds=1.0, members=list, exit_status=lambda lane_dir: 1)  # type: ignore[assignment]
     vars(made).update(lost=[], qmp={}, serial="")
     return made
@@ -42,7 +53,9 @@ def test_of_a_session_the_logs_since_rylls_start_count(tmp_path: Path) -> None:
     log = f"{at(-1)} before\nits rest\n{at(0)} begin\n{at(0.25)} after\nlast\n"
     of = seen(tmp_path, api=log, daemon=log, database=log)
     assert texts(of.log("api")) == texts(of.log("daemon")) == ["begin", "after", "last"]
-    assert texts(of.log("daemon", whole=True)) == texts(of.log("database")) == ["before", "rest", "begin", "after", "last"]
+    assert (
+        texts(of.log("daemon", whole=True)) == texts(of.log("database")) == ["before", "rest", "begin", "after", "last"]
+    )
     assert [line.at for line in of.log("daemon")] == [AT, AT + 0.25, AT + 0.25]
     assert of.find("daemon", "before") is None and of.find("daemon", "before", whole=True)
     assert texts(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log).log("daemon"))[0] == "before"
@@ -82,15 +95,24 @@ def test_a_port_that_was_taken_needs_both_lines(tmp_path: Path, monkeypatch: pyt
         result = rules.port_was_taken(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log))
         assert (result is not None and "the owner of 7" in result.problem) is found
     monkeypatch.setattr(rules.proc, "listener", lambda port: None)
-    result = rules.port_was_taken(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=f"{binding}\n{taken}"))
+    result = rules.port_was_taken(
+        seen(tmp_path, {"component": "kerbside", "check": None}, daemon=f"{binding}\n{taken}")
+    )
     assert result and "taken by a process that has ended since" in result.problem
 
 
 @pytest.mark.parametrize(
     ("status", "rise", "code"),
-    [(-9, "2 kills", "out_of_memory"), (137, "2 kills", "out_of_memory"), (1, "2 kills", "proxy_ended"), (-9, None, "proxy_ended")],
+    [
+        (-9, "2 kills", "out_of_memory"),
+        (137, "2 kills", "out_of_memory"),
+        (1, "2 kills", "proxy_ended"),
+        (-9, None, "proxy_ended"),
+    ],
 )
-def test_a_proxy_that_the_kernel_killed_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, rise: str | None, code: str) -> None:
+def test_a_proxy_that_the_kernel_killed_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, rise: str | None, code: str
+) -> None:
     monkeypatch.setattr(limits, "rise", lambda before: rise)
     found = rules.proxy_ended(seen(tmp_path, daemon=f"{at(-9)} Rust proxy child died with exit code {status}"))
     assert found and found.code == code
@@ -100,12 +122,19 @@ def test_a_chain_of_causes_begins_after_the_error(tmp_path: Path) -> None:
     log = "    0: of an earlier error\nError: loading TLS cert /c\n\n    0: first\n    1: root\n"
     found = rules.proxy_refuses_its_certificate(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log))
     assert found and found.problem.endswith("key: first: root")
-    alone = rules.proxy_refuses_its_certificate(seen(tmp_path, {"component": "kerbside", "check": None}, daemon="Error: loading TLS cert /c"))
+    alone = rules.proxy_refuses_its_certificate(
+        seen(tmp_path, {"component": "kerbside", "check": None}, daemon="Error: loading TLS cert /c")
+    )
     assert alone and alone.problem.endswith("key: Error: loading TLS cert /c")
 
 
-@pytest.mark.parametrize(("free", "said", "full"), [(1 << 20, "", False), ((1 << 20) - 4096, "", True), (1 << 30, "No space left on device", True)])
-def test_a_disk_is_full_by_its_room_or_by_a_programs_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str, full: bool) -> None:
+@pytest.mark.parametrize(
+    ("free", "said", "full"),
+    [(1 << 20, "", False), ((1 << 20) - 4096, "", True), (1 << 30, "No space left on device", True)],
+)
+def test_a_disk_is_full_by_its_room_or_by_a_programs_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str, full: bool
+) -> None:
     monkeypatch.setattr(rules.os, "statvfs", lambda path: SimpleNamespace(f_bavail=free // 4096, f_frsize=4096))
     found = rules.disk_full(seen(tmp_path, database=said))
     assert (found is not None) is full
@@ -122,7 +151,11 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
     "a guest that switched off": ({"name": "qemu", "exit_status": lambda lane_dir: 0}, {}, "guest_ended"),
     "another program that ended well": ({"exit_status": lambda lane_dir: 0}, {}, "program_ended"),
     "an exception before the guest": ({"code": "program_broken", "component": "firmware"}, {}, "program_broken"),
-    "an exception of the guest": ({"code": "program_broken", "component": "firmware"}, {"serial": BOOTED}, "guest_exception"),
+    "an exception of the guest": (
+        {"code": "program_broken", "component": "firmware"},
+        {"serial": BOOTED},
+        "guest_exception",
+    ),
     "a broken program of a booted guest": ({"code": "program_broken"}, {"serial": BOOTED}, "program_broken"),
     "a lost firmware of a booted guest": ({"component": "firmware"}, {"serial": BOOTED}, "program_ended"),
 }
@@ -132,7 +165,9 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
 def test_a_program_that_is_lost(tmp_path: Path, entry: dict[str, Any], more: dict[str, Any], code: str | None) -> None:
     of = seen(tmp_path, {"phase": more.get("phase", "smoke")})
     known = {"name": "api", "ready_seconds": 1.0, "oneshot": False, "exit_status": lambda lane_dir: 1, **entry}
-    gone = SimpleNamespace(entry=SimpleNamespace(**known), component="kerbside", code="program_ended", problem="p: q", evidence="x")
+    gone = SimpleNamespace(
+        entry=SimpleNamespace(**known), component="kerbside", code="program_ended", problem="p: q", evidence="x"
+    )
     vars(gone).update({key: value for key, value in entry.items() if key in ("component", "code")})
     vars(gone)["error"] = lambda: LaneError(gone.code, gone.component, "p")
     vars(of).update(lost=[gone], serial=more.get("serial", ""))
@@ -150,7 +185,9 @@ def test_a_program_that_is_lost(tmp_path: Path, entry: dict[str, Any], more: dic
         ([("a", "main", 1), ("a", "display", 2)], [2], False),
     ],
 )
-def test_a_console_is_taken_by_another_connection_or_session(tmp_path: Path, sessions: list[tuple[str, str, int]], ids: list[int], taken: bool) -> None:
+def test_a_console_is_taken_by_another_connection_or_session(
+    tmp_path: Path, sessions: list[tuple[str, str, int]], ids: list[int], taken: bool
+) -> None:
     of = seen(tmp_path)
     vars(of)["sessions"] = [(Line("daemon.log", 1, "", AT), *one) for one in sessions]
     vars(of)["qmp"] = {"query-spice": {"channels": [{"connection-id": one} for one in ids]}}

@@ -9,7 +9,19 @@ import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import origin, source
-from ansible.module_utils.lane.prepare.origin import ARCHIVE, CHECKOUT, CRATES, FILE, GIT, IMAGE, INDEX, KERBSIDE, PROXY, REQUIREMENT, RYLL
+from ansible.module_utils.lane.prepare.origin import (
+    ARCHIVE,
+    CHECKOUT,
+    CRATES,
+    FILE,
+    GIT,
+    IMAGE,
+    INDEX,
+    KERBSIDE,
+    PROXY,
+    REQUIREMENT,
+    RYLL,
+)
 from test_tree import git
 
 
@@ -59,7 +71,9 @@ def here(tmp_path: Path) -> Path:
     ],
 )
 def test_each_form(here: Path, product: origin.Product, text: str, kind: str, source: str, ref: str) -> None:
-    assert origin.parse(product, text.format(here=here), str(here)) == origin.Origin(kind, source.format(here=here), ref)
+    assert origin.parse(product, text.format(here=here), str(here)) == origin.Origin(
+        kind, source.format(here=here), ref
+    )
 
 
 def test_nothing_named_is_no_origin_and_home_is_known(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,9 +133,18 @@ def test_a_checkout_brings_its_proxy(here: Path) -> None:
 
 
 def test_inputs_of_roles(here: Path) -> None:
-    good = {"kerbside_origin": "src", "kerbside_proxy_origin": "", "ryll_build_origin": "0.3.0", "kerbside_caller_dir": str(here)}
+    good = {
+        "kerbside_origin": "src",
+        "kerbside_proxy_origin": "",
+        "ryll_build_origin": "0.3.0",
+        "kerbside_caller_dir": str(here),
+    }
     origin.check(good)
-    for name, wrong in (("ryll_build_origin", ""), ("kerbside_proxy_origin", "gone/x"), ("sextant_vm_image_origin", "gone")):
+    for name, wrong in (
+        ("ryll_build_origin", ""),
+        ("kerbside_proxy_origin", "gone/x"),
+        ("sextant_vm_image_origin", "gone"),
+    ):
         with pytest.raises(LaneError):
             origin.check({**good, name: wrong})
 

@@ -55,7 +55,11 @@ FIRMWARE = '\x1b[2J\x1b[01;01HBdsDxe: loading Boot0001 "UEFI Misc Device"\r\nBds
 BANNERS: dict[str, tuple[str, str, tuple[int, str] | None]] = {
     "in the middle of a line": ("one\nnow guest: ready 1\r\n", "guest: ready", (2, "guest: ready 1")),
     "after the firmware": (f"{FIRMWARE}\x1b[0mHello from it\r\nmore\n", "Hello from", (3, "Hello from it")),
-    "on the firmware's last line, after an escape sequence": (f"{FIRMWARE[:-2]}\x1b[03;01HHello from it\r\n", "Hello from", (2, "Hello from it")),
+    "on the firmware's last line, after an escape sequence": (
+        f"{FIRMWARE[:-2]}\x1b[03;01HHello from it\r\n",
+        "Hello from",
+        (2, "Hello from it"),
+    ),
     "of the firmware": (FIRMWARE, "starting Boot", None),
     "only before the firmware's handover": (f"Hello from it\n{FIRMWARE}", "Hello from", None),
     "only of an earlier boot": (f"{FIRMWARE}Hello from it\n{FIRMWARE}", "Hello from", None),
@@ -70,21 +74,42 @@ def test_a_banner_is_the_guests_own(text: str, banner: str, found: tuple[int, st
     assert (line and (line.line, line.text)) == found
 
 
-@pytest.mark.parametrize("banner", ["BdsDxe", "BdsDxe: starting Boot", "starting boot", "UEFI Interactive Shell", "X64 Exception", "TianoCore", "No mapping"])
+@pytest.mark.parametrize(
+    "banner",
+    [
+        "BdsDxe",
+        "BdsDxe: starting Boot",
+        "starting boot",
+        "UEFI Interactive Shell",
+        "X64 Exception",
+        "TianoCore",
+        "No mapping",
+    ],
+)
 def test_what_the_firmware_says_is_known(banner: str) -> None:
     assert serial_log.firmware_says(banner)
-    assert not serial_log.firmware_says("Hello from Uncalibrated Sextant") and not serial_log.firmware_says("pocket-sextant 1.0: ready")
+    assert not serial_log.firmware_says("Hello from Uncalibrated Sextant") and not serial_log.firmware_says(
+        "pocket-sextant 1.0: ready"
+    )
 
 
 @pytest.mark.parametrize(
     ("serial_text", "banner", "code", "line", "words"),
     [
         ("one\\nguest: starting\\n", "guest: ready", "guest_no_banner", 3, "the last line is 'guest: starting'"),
-        ("\\r\\none\\r\\nguest: ready!\\r\\nmore\\r\\n", "guest: ready?", "guest_other_banner", 3, "it says 'guest: ready!'"),
+        (
+            "\\r\\none\\r\\nguest: ready!\\r\\nmore\\r\\n",
+            "guest: ready?",
+            "guest_other_banner",
+            3,
+            "it says 'guest: ready!'",
+        ),
         ("", "guest: ready", "guest_no_banner", 1, "nothing was printed at all"),
     ],
 )
-def test_a_banner_that_does_not_come(lane: TestLane, serial_text: str, banner: str, code: str, line: int, words: str) -> None:
+def test_a_banner_that_does_not_come(
+    lane: TestLane, serial_text: str, banner: str, code: str, line: int, words: str
+) -> None:
     lane.start(lane.program("qemu", f"printf '{serial_text}' > logs/serial.log; exec sleep 60"))
     time.sleep(0.1)
     for more in ({"banner_limit": 0.4}, {"banner_limit": 60.0, "wait": False}):
@@ -110,7 +135,10 @@ def test_a_qemu_that_ends_and_a_program_that_is_lost(lane: TestLane) -> None:
     assert caught.value.component == "kerbside"
     with pytest.raises(LaneError) as caught:
         outside_checks.banner(where(lane, wait=False))
-    assert (caught.value.code, caught.value.component) == ("guest_no_banner", "guest")  # who does not wait does not watch the others
+    assert (caught.value.code, caught.value.component) == (
+        "guest_no_banner",
+        "guest",
+    )  # who does not wait does not watch the others
 
 
 def test_counters_that_moved(lane: TestLane) -> None:
@@ -122,7 +150,11 @@ def test_counters_that_moved(lane: TestLane) -> None:
 
 def test_a_counter_that_rose_by_one_is_enough_and_an_old_verdict_is_none(lane: TestLane) -> None:
     verdict = "kerbside_proxy_firewall_verdicts_total"
-    old = {"kerbside_proxy_authorized_total": 3, "kerbside_proxy_bytes_relayed_total{direction=client_to_server}": 311, verdict: 1}
+    old = {
+        "kerbside_proxy_authorized_total": 3,
+        "kerbside_proxy_bytes_relayed_total{direction=client_to_server}": 311,
+        verdict: 1,
+    }
     Path(lane.dir, "counters.json").write_text(json.dumps(old))
     with api(lambda n, auth: (200, MOVED + f"{verdict} 1")) as port:
         assert outside_checks.counters(where(lane, metrics_port=port))["before"] == old
@@ -141,8 +173,18 @@ def test_without_the_counters_of_before_nothing_can_be_said(lane: TestLane) -> N
         ({"kerbside_proxy_authorized_total": 4}, MOVED, "proxy_authorized_nothing", "did not rise"),
         ({"kerbside_proxy_authorized_total": 0}, "", "proxy_authorized_nothing", "did not rise"),
         ({}, MOVED.replace("client_to_server", "x"), "proxy_relayed_nothing", "client to server"),
-        ({"kerbside_proxy_bytes_relayed_total{direction=server_to_client}": 260643}, MOVED, "proxy_relayed_nothing", "server to client"),
-        ({}, MOVED + 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1', "proxy_firewall_verdict", "rule=size_cap"),
+        (
+            {"kerbside_proxy_bytes_relayed_total{direction=server_to_client}": 260643},
+            MOVED,
+            "proxy_relayed_nothing",
+            "server to client",
+        ),
+        (
+            {},
+            MOVED + 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1',
+            "proxy_firewall_verdict",
+            "rule=size_cap",
+        ),
     ],
 )
 def test_counters_that_did_not(lane: TestLane, before: dict[str, float], after: str, code: str, words: str) -> None:
@@ -230,7 +272,9 @@ DIGESTS: dict[str, tuple[list[tuple[int, object]], bool, tuple[str, str] | None]
 
 
 @pytest.mark.parametrize(("seen", "drawn", "expected"), DIGESTS.values(), ids=DIGESTS)
-def test_the_digest_has_to_be_that_of_the_pixels(lane: TestLane, monkeypatch: pytest.MonkeyPatch, seen: list, drawn: bool, expected: tuple | None) -> None:
+def test_the_digest_has_to_be_that_of_the_pixels(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch, seen: list, drawn: bool, expected: tuple | None
+) -> None:
     taken: list[int] = []
 
     def decode(shown: Image.Image) -> object:

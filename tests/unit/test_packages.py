@@ -47,7 +47,9 @@ def test_build_tools_are_required_only_when_something_is_built() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_an_optional_program_is_asked_for_only_by_root_or_along_with_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optional_program_is_asked_for_only_by_root_or_along_with_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = packages.survey(TABLE["debian-12"])
     assert "swtpm" in found.missing and "swtpm" not in found.required
     assert set(found.required) >= {*packages.PROGRAMS, "firmware", "spice"}
@@ -84,7 +86,14 @@ def test_each_package_is_named_once_with_what_it_provides() -> None:
     found = packages.survey()
     wanted = packages.packages_for(found.required, TABLE["debian-13"])
     assert len(wanted) == len(set(wanted))
-    assert {"qemu-system-x86", "qemu-system-modules-spice", "mariadb-server-core", "mariadb-client-core", "ovmf", "qemu-utils"} <= set(wanted)
+    assert {
+        "qemu-system-x86",
+        "qemu-system-modules-spice",
+        "mariadb-server-core",
+        "mariadb-client-core",
+        "ovmf",
+        "qemu-utils",
+    } <= set(wanted)
     said = packages.describe(found, TABLE["debian-13"])
     assert "qemu-system-x86_64 (package qemu-system-x86); qemu-img (package qemu-utils)" in said
     assert "SPICE in qemu (package qemu-system-modules-spice)" in said
@@ -121,14 +130,22 @@ NO_NAME = "E: Failed to fetch http://mirror.example/debian/pool/main/e/edk2/ovmf
         (">>> Standard Error\n/bin/sh: 1: sudo: not found\n", "apt_not_root", "/bin/sh: 1: sudo: not found"),
         ("No package matching 'ovmf' is available ", "apt_failed", "No package matching 'ovmf' is available"),
         ("frame\nE: Unable to locate package python3-apt\n", "apt_failed", "E: Unable to locate package python3-apt"),
-        (f"'/usr/bin/apt-get -y -o \"Dpkg::Options::=--force-confdef\" install 'ovmf'' failed: {LOCKED}\n{FRONTEND}\n", "apt_locked", f"{LOCKED} / {FRONTEND}"),
+        (
+            f"'/usr/bin/apt-get -y -o \"Dpkg::Options::=--force-confdef\" install 'ovmf'' failed: {LOCKED}\n{FRONTEND}\n",
+            "apt_locked",
+            f"{LOCKED} / {FRONTEND}",
+        ),
         (
             "Failed to lock apt for exclusive operation: Failed to lock directory /var/lib/apt/lists/: E:Could not get lock /var/lib/apt/lists/lock",
             "apt_locked",
             "",
         ),
         (f"'/usr/bin/apt-get -y install 'ovmf'' failed: {NO_NAME}\n", "apt_unreachable", NO_NAME.replace("  ", " ")),
-        ("E: Failed to fetch http://mirror.example/x  Could not connect to 10.0.0.1:3128 (10.0.0.1). - connect (113: No route to host)", "apt_unreachable", ""),
+        (
+            "E: Failed to fetch http://mirror.example/x  Could not connect to 10.0.0.1:3128 (10.0.0.1). - connect (113: No route to host)",
+            "apt_unreachable",
+            "",
+        ),
     ],
 )
 def test_apts_own_reason_is_given_whole(said: str, code: str, reason: str) -> None:
@@ -158,13 +175,27 @@ def test_the_proof_on_the_real_qemu(present: packages.Survey, tmp_path: Path) ->
     ("script", "code", "words"),
     [
         # What QEMU 10.0.13 of Debian 13 says without qemu-system-modules-spice.
-        ("echo \"qemu: -spice unix=on: There is no option group 'spice'\nqemu: Perhaps you want to install it\" >&2; exit 1", None, "exited with status 1"),
-        ("echo \"qemu: -chardev spicevmc: 'spicevmc' is not a valid char driver name\" >&2; exit 1", None, "exited with status 1"),
-        ("echo 'qemu: symbol lookup error' >&2; exit 127", "qemu_probe_failed", "exited with status 127 (symbol lookup error)"),
+        (
+            "echo \"qemu: -spice unix=on: There is no option group 'spice'\nqemu: Perhaps you want to install it\" >&2; exit 1",
+            None,
+            "exited with status 1",
+        ),
+        (
+            "echo \"qemu: -chardev spicevmc: 'spicevmc' is not a valid char driver name\" >&2; exit 1",
+            None,
+            "exited with status 1",
+        ),
+        (
+            "echo 'qemu: symbol lookup error' >&2; exit 127",
+            "qemu_probe_failed",
+            "exited with status 127 (symbol lookup error)",
+        ),
         ("exec sleep 50", "qemu_probe_failed", "did not answer within 0.5 s (no output)"),
     ],
 )
-def test_a_qemu_without_spice_is_not_a_broken_one(present: packages.Survey, tmp_path: Path, script: str, code: str | None, words: str) -> None:
+def test_a_qemu_without_spice_is_not_a_broken_one(
+    present: packages.Survey, tmp_path: Path, script: str, code: str | None, words: str
+) -> None:
     qemu = tmp_path / "qemu"
     qemu.write_text(f"#!/bin/sh\n{script}\n")
     qemu.chmod(0o755)

@@ -9,13 +9,23 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PAGES = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
-FOLDERS = "docs|tests|playbooks|roles|library|module_utils|plugins|inventory|fixtures|meta|tasks|defaults|\\.github|\\.ci"
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+}
+FOLDERS = (
+    "docs|tests|playbooks|roles|library|module_utils|plugins|inventory|fixtures|meta|tasks|defaults|\\.github|\\.ci"
+)
 NAMED = re.compile(rf"(?<![\w./<>~-])((?:{FOLDERS})/[\w./-]*[\w/])|\]\(([^)#:]+)\)")
 #: What a user or a role brings, and pages of qemu and ryll.
 NOT_OURS = {
     *("fixtures/uncalibrated.qcow2", "meta/argument_specs.yml", "defaults/main.yml", "tasks/main.yml"),
-    *("docs/interop/qmp-spec", "docs/interop/qcow2.txt", "docs/control-socket-protocol.md", "tests/fixtures/uncalibrated-sextant.qcow2"),
+    *(
+        "docs/interop/qmp-spec",
+        "docs/interop/qcow2.txt",
+        "docs/control-socket-protocol.md",
+        "tests/fixtures/uncalibrated-sextant.qcow2",
+    ),
 }
 
 
@@ -26,7 +36,18 @@ FOREIGN = {"group_vars", "github.sha", "kerbside_lane.SUITE.GUEST"}
 SUFFIXES = (".py", ".yml", ".zig", ".txt", ".j2", ".toml", ".cfg")
 SOURCES = [
     path
-    for top in ("library", "module_utils", "plugins", "roles", "playbooks", "tools", "fixtures", "inventory", "tests", ".github")
+    for top in (
+        "library",
+        "module_utils",
+        "plugins",
+        "roles",
+        "playbooks",
+        "tools",
+        "fixtures",
+        "inventory",
+        "tests",
+        ".github",
+    )
     for path in sorted((ROOT / top).rglob("*"))
     if path.suffix in SUFFIXES and path.is_file() and path != Path(__file__)
 ]
@@ -36,7 +57,9 @@ FILES = {path.name for path in [*SOURCES, *ROOT.iterdir()]}
 
 def unknown(text: str) -> list[str]:
     """The identifiers of a page that are neither in the source nor names of files or of something in a module."""
-    return sorted(name for name in set(IDENTIFIER.findall(text)) - FILES - FOREIGN if name not in SOURCE and not defined(name))
+    return sorted(
+        name for name in set(IDENTIFIER.findall(text)) - FILES - FOREIGN if name not in SOURCE and not defined(name)
+    )
 
 
 def defined(name: str) -> bool:
@@ -49,7 +72,11 @@ def defined(name: str) -> bool:
 def missing(text: str, folder: Path) -> list[str]:
     """The files that a page names and the tree has not; names with a placeholder in them are not looked at."""
     named = {found[1] or found[2] for found in NAMED.finditer(text)} - NOT_OURS
-    return sorted(name for name in named if not re.search(r"test_X|/X|NAME", name) and not (ROOT / name).exists() and not (folder / name).exists())
+    return sorted(
+        name
+        for name in named
+        if not re.search(r"test_X|/X|NAME", name) and not (ROOT / name).exists() and not (folder / name).exists()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -57,7 +84,10 @@ def test_what_a_page_names_is_there(name: str) -> None:
     assert missing(PAGES[name], (ROOT / name).parent) == []
 
 
-@pytest.mark.parametrize("text", ["see docs/nowhere.md.", "`tests/unit/test_nothing.py`", "![a picture](nowhere.png)", "    roles/nobody/ ..."])
+@pytest.mark.parametrize(
+    "text",
+    ["see docs/nowhere.md.", "`tests/unit/test_nothing.py`", "![a picture](nowhere.png)", "    roles/nobody/ ..."],
+)
 def test_what_is_not_there_is_seen(text: str) -> None:
     assert len(missing(text, ROOT / "docs")) == 1
 
@@ -75,7 +105,9 @@ def test_a_name_that_the_code_has_not_is_seen(name: str) -> None:
 def test_every_page_can_be_found_from_another() -> None:
     for name in PAGES:
         if name.startswith("docs/"):
-            assert any(Path(name).name in text for other, text in PAGES.items() if other != name), f"nothing leads to {name}"
+            assert any(Path(name).name in text for other, text in PAGES.items() if other != name), (
+                f"nothing leads to {name}"
+            )
 
 
 def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
@@ -91,4 +123,6 @@ def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
 def test_the_playbooks_own_variables_are_told() -> None:
     for playbook, page in (("refresh_sextant", "docs/refresh.md"), ("rebuild_guest", "docs/guests.md")):
         given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))[0]["vars"]
-        assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == {name for name in given if not name.startswith("__")}
+        assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == {
+            name for name in given if not name.startswith("__")
+        }

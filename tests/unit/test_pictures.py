@@ -182,7 +182,19 @@ class Qemu:
 def scene(lane: TestLane, qemu: Qemu, ryll: Ryll, **more: Any) -> Iterator[outside_checks.Context]:
     with Peer(qemu) as machine, Peer(ryll) as control:
         yield outside_checks.Context(
-            lane.dir, lane.run, "", "", 1, "127.0.0.1", 1, 2, 3, "", qmp_socket=machine.path, control_socket=control.path, **{"wait": False} | more
+            lane.dir,
+            lane.run,
+            "",
+            "",
+            1,
+            "127.0.0.1",
+            1,
+            2,
+            3,
+            "",
+            qmp_socket=machine.path,
+            control_socket=control.path,
+            **{"wait": False} | more,
         )
 
 
@@ -200,12 +212,20 @@ def kept(lane: TestLane) -> list[str]:
 def test_equal_frames_pass_and_are_kept(lane: TestLane) -> None:
     Path(lane.dir, "difference.png").write_bytes(b"of an earlier check")
     with scene(lane, Qemu(drawn()), showing(drawn())) as context:
-        assert outside_checks.frames(context) == {"status": "running", "size": "100x100", "compared": 10_000, "differing": 0, "mean": 0.0}
+        assert outside_checks.frames(context) == {
+            "status": "running",
+            "size": "100x100",
+            "compared": 10_000,
+            "differing": 0,
+            "mean": 0.0,
+        }
     assert kept(lane) == context.files == ["screenshot.png"]
 
 
 def test_a_ryll_that_is_late_has_some_time(lane: TestLane) -> None:
-    with scene(lane, Qemu(changed(drawn(), 9, 9), changed(drawn(), 9, 9), drawn()), showing(drawn()), wait=True) as context:
+    with scene(
+        lane, Qemu(changed(drawn(), 9, 9), changed(drawn(), 9, 9), drawn()), showing(drawn()), wait=True
+    ) as context:
         assert outside_checks.frames(context)["differing"] == 0
     with scene(lane, Qemu(drawn(50, 50), drawn()), showing(drawn())) as context:  # the size changed: taken again
         assert outside_checks.frames(context)["size"] == "100x100"
@@ -220,7 +240,10 @@ def test_a_guest_that_is_late_has_some_time(lane: TestLane) -> None:
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_a_second_client_shows_the_truth_when_its_picture_is_qemus(lane: TestLane, equal: bool) -> None:
-    with scene(lane, Qemu(changed(drawn(), int(not equal), 9)), showing(drawn())) as context, Client(context.control_socket) as client:
+    with (
+        scene(lane, Qemu(changed(drawn(), int(not equal), 9)), showing(drawn())) as context,
+        Client(context.control_socket) as client,
+    ):
         client.open("second", time.monotonic() + 30)
         assert outside_checks.shows_the_truth(context, client) is equal
 
@@ -236,7 +259,11 @@ def test_a_shot_is_of_a_ryll_that_runs_or_else_of_qemu(lane: TestLane, script: s
         Path(lane.dir, "qmp.sock").symlink_to(machine.path)
         Path(lane.dir, "ryll.sock").symlink_to(control.path)
         line = shot.take(lane.dir, file)
-    side, whose = (100, "by ryll, through kerbside") if script == "exec sleep 60" else (50, "by qemu itself (ryll is not running)")
+    side, whose = (
+        (100, "by ryll, through kerbside")
+        if script == "exec sleep 60"
+        else (50, "by qemu itself (ryll is not running)")
+    )
     assert line == f"{side}x{side}, {whose}" and file.stat().st_mode & 0o7777 == 0o644
     assert read("png", file.read_bytes(), side, side).tobytes() == drawn(side, side).tobytes()
 
@@ -252,22 +279,37 @@ WRONG: dict[str, tuple[list[Image.Image | None], Image.Image, dict[str, Any], st
     "a full disk": ([drawn()], drawn(), {"status": "io-error"}, "guest_not_running", "qemu"),
     "no console": ([None], drawn(), {}, "qemu_no_picture", "qemu"),
     "no screendump": ([Image.new("RGB", (0, 0))], drawn(), {}, "qemu_no_picture", "qemu"),
-    "late, when nobody waits": ([changed(drawn(), 1, 1), changed(drawn(), 1, 1), drawn()], drawn(), {}, "picture_differs", "ryll"),
+    "late, when nobody waits": (
+        [changed(drawn(), 1, 1), changed(drawn(), 1, 1), drawn()],
+        drawn(),
+        {},
+        "picture_differs",
+        "ryll",
+    ),
     "nothing stands still": ([drawn(), changed(drawn(), 10_000, 1)] * 4, drawn(), {}, "picture_unstable", "ryll"),
     "another size": ([drawn(50, 50)], drawn(), {}, "picture_unstable", "ryll"),
 }
 
 
 @pytest.mark.parametrize(("dumps", "shown", "more", "code", "component"), WRONG.values(), ids=WRONG)
-def test_wrong_frames(lane: TestLane, dumps: list[Image.Image | None], shown: Image.Image, more: dict[str, Any], code: str, component: str) -> None:
+def test_wrong_frames(
+    lane: TestLane, dumps: list[Image.Image | None], shown: Image.Image, more: dict[str, Any], code: str, component: str
+) -> None:
     qemu = Qemu(*dumps)
     vars(qemu).update(more)
     with scene(lane, qemu, showing(shown)) as context, pytest.raises(LaneError) as caught:
         outside_checks.frames(context)
     assert (caught.value.code, caught.value.component) == (code, component)
-    sizes = "their sizes are 50x50, 100x100, 50x50" if dumps[0] and dumps[0].width == 50 else "too little of the picture stands still"
+    sizes = (
+        "their sizes are 50x50, 100x100, 50x50"
+        if dumps[0] and dumps[0].width == 50
+        else "too little of the picture stands still"
+    )
     assert code != "picture_unstable" or sizes in caught.value.problem
-    pictures = {"picture_differs": ["difference.png", "screendump.png", "screenshot.png"], "guest_one_colour": ["screenshot.png"]}
+    pictures = {
+        "picture_differs": ["difference.png", "screendump.png", "screenshot.png"],
+        "guest_one_colour": ["screenshot.png"],
+    }
     assert kept(lane) == pictures.get(code, [])
     assert not list(Path(lane.dir, "tmp").glob("*.ppm"))
 

@@ -16,30 +16,48 @@ RETRY = (
     "[Errno -3] Temporary failure in name resolution')': /simple/kerbside/\n"
 )
 NONE = "ERROR: Could not find a version that satisfies the requirement kerbside==9 (from versions: {})\nERROR: No matching distribution found for kerbside==9\n"
-BOX = (
-    "  error: subprocess-exited-with-error\n  \u00d7 Building wheel did not run successfully.\n  \u2570\u2500> [3 lines of output]\n{}\n      [end of output]\n"
-)
+BOX = "  error: subprocess-exited-with-error\n  \u00d7 Building wheel did not run successfully.\n  \u2570\u2500> [3 lines of output]\n{}\n      [end of output]\n"
 
 
 @pytest.mark.parametrize(
     ("said", "code", "component", "words"),
     [
         (RETRY + NONE.format("none"), "no_package_index", "environment", "Temporary failure in name resolution"),
-        (RETRY + NONE.format("0.7.0"), "no_package_index", "environment", ""),  # some other source of packages has others
+        (
+            RETRY + NONE.format("0.7.0"),
+            "no_package_index",
+            "environment",
+            "",
+        ),  # some other source of packages has others
         (BOX.format(RETRY + NONE.format("none")), "no_package_index", "environment", ""),  # what the build needs
         (NONE.format("none"), "no_such_version", "kerbside", "newest is none"),
         (NONE.format("0.7.0, 0.8.0"), "no_such_version", "kerbside", "newest is 0.8.0"),
-        (RETRY + BOX.format("      x.c:3:1: error: unknown type name 'in'\n      x.c:9:1: error: other"), "package_broken", "kerbside", "error: unknown type"),
+        (
+            RETRY + BOX.format("      x.c:3:1: error: unknown type name 'in'\n      x.c:9:1: error: other"),
+            "package_broken",
+            "kerbside",
+            "error: unknown type",
+        ),
         (
             BOX.format("      Traceback\n      ValueError: invalid pyproject.toml config: `project.version`"),
             "package_broken",
             "kerbside",
             "ValueError: invalid",
         ),
-        (BOX.format("      error: command 'gcc' failed: No such file or directory"), "no_compiler", "host", "gcc is not installed"),
+        (
+            BOX.format("      error: command 'gcc' failed: No such file or directory"),
+            "no_compiler",
+            "host",
+            "gcc is not installed",
+        ),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "wrong_hash", "environment", ""),
         ("ERROR: ResolutionImpossible: for help visit", "pip_failed", "kerbside", ""),
-        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "pip_failed", "environment", "No space left"),
+        (
+            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+            "pip_failed",
+            "environment",
+            "No space left",
+        ),
     ],
 )
 def test_a_failure_has_its_kind(said: str, code: str, component: str, words: str) -> None:
@@ -50,18 +68,31 @@ def test_a_failure_has_its_kind(said: str, code: str, component: str, words: str
 
 def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real pip, a port where nobody listens."""
-    for name, value in {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_FIND_LINKS": "", "PIP_NO_INDEX": "0"}.items():
+    for name, value in {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_RETRIES": "0",
+        "PIP_FIND_LINKS": "",
+        "PIP_NO_INDEX": "0",
+    }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(LaneError) as caught:
         pip.run(
-            pip.program(), ["download", "--dest", str(tmp_path), "nothing==1"], pip.environment(None), 60, "download nothing", str(tmp_path / "log"), "ryll"
+            pip.program(),
+            ["download", "--dest", str(tmp_path), "nothing==1"],
+            pip.environment(None),
+            60,
+            "download nothing",
+            str(tmp_path / "log"),
+            "ryll",
         )
     assert (caught.value.code, caught.value.component) == ("no_package_index", "environment")
 
 
 def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "pip.conf"
-    config.write_text("[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n[install]\nuser = true\ndry-run = true\ntrusted-host = i.test\n")
+    config.write_text(
+        "[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n[install]\nuser = true\ndry-run = true\ntrusted-host = i.test\n"
+    )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     for name in ("PIP_ROOT", "PIP_TARGET", "PIP_DRY_RUN", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_CONSTRAINT"):
         monkeypatch.setenv(name, "1")
@@ -78,7 +109,9 @@ def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytes
         "PIP_RETRIES": pip.RETRIES,
         "PIP_REQUIRE_VIRTUALENV": "0",
     }
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], env=env, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], env=env, capture_output=True, text=True, check=True
+    ).stdout
     assert "root" not in listed
 
 

@@ -39,8 +39,21 @@ def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
 
 
 MODERN = ("-device", "virtio-serial-pci,disable-legacy=on", "-chardev", "spicevmc,id=vdagent,name=vdagent", *PORT)
-BEHIND_A_BRIDGE = ("-device", "pcie-root-port,id=bridge", "-device", "virtio-serial-pci,bus=bridge,disable-legacy=off", *AGENT[2:])
-AFTER_ANOTHER = (*AGENT[:2], "-chardev", "null,id=other", "-device", "virtserialport,chardev=other,name=other", *AGENT[2:])
+BEHIND_A_BRIDGE = (
+    "-device",
+    "pcie-root-port,id=bridge",
+    "-device",
+    "virtio-serial-pci,bus=bridge,disable-legacy=off",
+    *AGENT[2:],
+)
+AFTER_ANOTHER = (
+    *AGENT[:2],
+    "-chardev",
+    "null,id=other",
+    "-device",
+    "virtserialport,chardev=other,name=other",
+    *AGENT[2:],
+)
 READY, SHOWN, OPEN = GUEST["banner"], "screen: 1280x800", "agent: port open"
 
 
@@ -48,18 +61,36 @@ READY, SHOWN, OPEN = GUEST["banner"], "screen: 1280x800", "agent: port open"
     ("options", "account"),
     [
         pytest.param((*SCREEN,), [SHOWN, "agent: no virtio-serial device, so no agent", READY], id="no-device"),
-        pytest.param((*SCREEN, *AGENT[:2]), [SHOWN, "agent: the virtio-serial device has no port com.redhat.spice.0, so no agent", READY], id="no-port"),
+        pytest.param(
+            (*SCREEN, *AGENT[:2]),
+            [SHOWN, "agent: the virtio-serial device has no port com.redhat.spice.0, so no agent", READY],
+            id="no-port",
+        ),
         pytest.param(
             (*SCREEN, *MODERN),
-            [SHOWN, "agent: FAILED, the virtio-serial device has no legacy interface; give it disable-legacy=off", READY],
+            [
+                SHOWN,
+                "agent: FAILED, the virtio-serial device has no legacy interface; give it disable-legacy=off",
+                READY,
+            ],
             id="modern-device",
         ),
-        pytest.param((*SCREEN, *AFTER_ANOTHER), [SHOWN, "agent: FAILED, com.redhat.spice.0 is port 2, expected port 1; put it first", READY], id="second-port"),
+        pytest.param(
+            (*SCREEN, *AFTER_ANOTHER),
+            [SHOWN, "agent: FAILED, com.redhat.spice.0 is port 2, expected port 1; put it first", READY],
+            id="second-port",
+        ),
         pytest.param((*SCREEN, *BEHIND_A_BRIDGE), [SHOWN, OPEN, READY], id="behind-a-bridge"),
-        pytest.param(("-vga", "none", *AGENT), ["screen: FAILED, NoGraphics", OPEN, "pocket-sextant 1.0: not ready, there is no screen"], id="no-screen"),
+        pytest.param(
+            ("-vga", "none", *AGENT),
+            ["screen: FAILED, NoGraphics", OPEN, "pocket-sextant 1.0: not ready, there is no screen"],
+            id="no-screen",
+        ),
     ],
 )
-def test_what_is_missing_is_said_on_the_serial_port(machine: Callable[..., Machine], options: Sequence[str], account: list[str]) -> None:
+def test_what_is_missing_is_said_on_the_serial_port(
+    machine: Callable[..., Machine], options: Sequence[str], account: list[str]
+) -> None:
     booted = machine(*options)
     assert booted.account() == account
     if "-chardev" in options:
@@ -138,7 +169,9 @@ class Client:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """One machine for the tests below; each leaves it with its port open, 1280x800, night, watch stopped, nothing typed."""
     folder = tmp_path_factory.mktemp("pocket")
-    one = Machine(folder, *SCREEN, *AGENT[:2], "-chardev", f"socket,id=vdagent,path={folder}/agent,server=on,wait=off", *PORT)
+    one = Machine(
+        folder, *SCREEN, *AGENT[:2], "-chardev", f"socket,id=vdagent,path={folder}/agent,server=on,wait=off", *PORT
+    )
     try:
         one.boot()
         assert one.account() == [SHOWN, OPEN, READY]
@@ -215,7 +248,10 @@ def test_chunks_from_the_server_may_stand_between_those_of_a_message(client: Cli
 @pytest.mark.parametrize(
     ("message", "line"),
     [
-        (Client.message(GRAB, SELECTION + TEXT, protocol=9), "agent: a message of protocol 9 came, expected 1; it is dropped"),
+        (
+            Client.message(GRAB, SELECTION + TEXT, protocol=9),
+            "agent: a message of protocol 9 came, expected 1; it is dropped",
+        ),
         (Client.message(99, b"what"), "agent: message of type 99 ignored"),
         (Client.message(ANNOUNCE, bytes(4)), "agent: ANNOUNCE_CAPABILITIES with 4 bytes is too short; it is dropped"),
         (Client.message(GRAB, b"abc"), "agent: CLIPBOARD_GRAB with 3 bytes is too short; it is dropped"),
@@ -223,7 +259,10 @@ def test_chunks_from_the_server_may_stand_between_those_of_a_message(client: Cli
         (Client.message(REQUEST, SELECTION), "agent: CLIPBOARD_REQUEST with 4 bytes is too short; it is dropped"),
         (Client.message(CLIPBOARD, b""), "agent: CLIPBOARD with 0 bytes is too short; it is dropped"),
         (Client.message(CLIPBOARD, SELECTION + struct.pack("<I", 2) + b"png"), "clipboard: content of type 2 ignored"),
-        (Client.message(MONITORS_CONFIG, bytes(28)), "agent: MONITORS_CONFIG with 28 bytes is too short; it is dropped"),
+        (
+            Client.message(MONITORS_CONFIG, bytes(28)),
+            "agent: MONITORS_CONFIG with 28 bytes is too short; it is dropped",
+        ),
     ],
 )
 def test_a_message_that_makes_no_sense_is_told_and_dropped(client: Client, message: bytes, line: str) -> None:
@@ -279,7 +318,16 @@ def test_keys_close_and_open_the_port(shared: Machine) -> None:
 def test_the_picture_has_its_colour_bars_where_they_are_promised(shared: Machine) -> None:
     width, _, pixels = shared.picture()
     places = [((660 * width) + 72 + 48 * bar + 24) * 3 for bar in range(8)]
-    assert [pixels[at : at + 3].hex() for at in places] == ["ffffff", "ffff00", "00ffff", "00ff00", "ff00ff", "ff0000", "0000ff", "000000"]
+    assert [pixels[at : at + 3].hex() for at in places] == [
+        "ffffff",
+        "ffff00",
+        "00ffff",
+        "00ff00",
+        "ff00ff",
+        "ff0000",
+        "0000ff",
+        "000000",
+    ]
 
 
 def test_typing_is_shown_and_told_and_enter_tells_the_line(shared: Machine) -> None:
@@ -290,7 +338,17 @@ def test_typing_is_shown_and_told_and_enter_tells_the_line(shared: Machine) -> N
     shared.press("ret")
     shared.said("line: hI 7", before)
     assert shared.serial()[before:].splitlines() == [
-        *("key: h", "key: I", "key: space", "key: 7", "key: x", "key: backspace", "key: tab", "key: scan code 0x4, character 0x0", "line: hI 7")
+        *(
+            "key: h",
+            "key: I",
+            "key: space",
+            "key: 7",
+            "key: x",
+            "key: backspace",
+            "key: tab",
+            "key: scan code 0x4, character 0x0",
+            "line: hI 7",
+        )
     ]
     shared.until(lambda: shared.picture() == empty, "empty line on the screen")
 

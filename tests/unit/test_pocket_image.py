@@ -96,7 +96,9 @@ def test_a_rebuild_elsewhere_writes_what_differs_and_then_nothing(copied: Path) 
     (copied / "pocket.qcow2").unlink()
     first = guest_build.rebuild(pocket(copied), cache_dir())
     assert first["files"] == [str(copied / "pocket.qcow2"), str(copied / "guests.yml")]
-    assert (copied / "pocket.qcow2").read_bytes() == (FIXTURES / "pocket.qcow2").read_bytes()  # a comment changes no program
+    assert (copied / "pocket.qcow2").read_bytes() == (
+        FIXTURES / "pocket.qcow2"
+    ).read_bytes()  # a comment changes no program
     assert pocket(copied).as_recorded()
     second = guest_build.rebuild(pocket(copied), cache_dir())
     assert (second["changed"], second["files"]) == (False, [])
@@ -112,7 +114,9 @@ def test_a_mistake_in_the_source_is_told_in_the_compilers_words(copied: Path) ->
     assert failure.value.code == "guest_build_failed"
 
 
-@pytest.mark.parametrize("file", ["pocket-sextant/main.zig", "pocket-sextant/font.txt", "pocket-sextant/requirements.txt", "pocket.qcow2"])
+@pytest.mark.parametrize(
+    "file", ["pocket-sextant/main.zig", "pocket-sextant/font.txt", "pocket-sextant/requirements.txt", "pocket.qcow2"]
+)
 def test_a_change_of_source_or_image_alone_is_seen(copied: Path, file: str) -> None:
     assert pocket(copied).as_recorded()
     with (copied / file).open("ab") as changed:
@@ -174,7 +178,9 @@ def test_a_field_is_replaced_in_its_guest_alone_and_comments_stay() -> None:
     assert guest_build.field(changed, "last", "sha256") == "3"
 
 
-@pytest.mark.parametrize(("guest", "key"), [("other", "source_sha256"), ("none", "sha256"), ("min", "sha256"), ("last", "image")])
+@pytest.mark.parametrize(
+    ("guest", "key"), [("other", "source_sha256"), ("none", "sha256"), ("min", "sha256"), ("last", "image")]
+)
 def test_a_field_that_is_not_there_is_told(guest: str, key: str) -> None:
     with pytest.raises(LaneError, match=f"guest {guest} has no field {key} ") as failure:
         guest_build.field(RECORD, guest, key)
@@ -204,7 +210,9 @@ def test_the_largest_program_fits_and_one_byte_more_does_not() -> None:
 
 
 def test_qcow2_keeps_any_pattern_of_empty_clusters(tmp_path: Path) -> None:
-    blocks = [bytes(4096) if i % 3 else bytes([i % 256]) * 4096 for i in range(1100)]  # three L2 tables, the last one short
+    blocks = [
+        bytes(4096) if i % 3 else bytes([i % 256]) * 4096 for i in range(1100)
+    ]  # three L2 tables, the last one short
     image = tmp_path / "image"
     image.write_bytes(disk_image.qcow2(b"".join(blocks)))
     assert raw(image) == b"".join(blocks)

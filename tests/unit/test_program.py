@@ -42,8 +42,12 @@ def wheel(folder: Path, version: str, says: str | None = None, script: str = "ry
     path = folder / f"ryll-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"ryll-{version}.data/scripts/{script}", PROGRAM.format(says or version))
-        archive.writestr(f"ryll-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: ryll\nVersion: {version}\n")
-        archive.writestr(f"ryll-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"ryll-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: ryll\nVersion: {version}\n"
+        )
+        archive.writestr(
+            f"ryll-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"ryll-{version}.dist-info/RECORD", "")
     return path
 
@@ -68,7 +72,14 @@ def test_a_release_is_fetched_once(place: Place, index: Path) -> None:
     digest = sha(packed)
     first = provide("1.2.3", place, (digest,))
     assert (first.version, first.cached) == ("1.2.3", False)
-    assert first.origin == {"kind": "index", "source": "1.2.3", "version": "1.2.3", "commit": "0123abcd", "dirty": None, "sha256": sha(Path(first.path))}
+    assert first.origin == {
+        "kind": "index",
+        "source": "1.2.3",
+        "version": "1.2.3",
+        "commit": "0123abcd",
+        "dirty": None,
+        "sha256": sha(Path(first.path)),
+    }
     packed.unlink()
     again = provide("1.2.3", place, (digest,))
     assert again.cached
@@ -127,19 +138,28 @@ def test_a_file_is_known_by_its_bytes(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "says", "script", "code"), [("1.2.3", "1.2.4", "ryll", "wrong_program"), ("1.2.5", None, "other", "wrong_program"), ("9.9", None, "", "")]
+    ("version", "says", "script", "code"),
+    [("1.2.3", "1.2.4", "ryll", "wrong_program"), ("1.2.5", None, "other", "wrong_program"), ("9.9", None, "", "")],
 )
-def test_what_is_not_what_it_says(place: Place, index: Path, version: str, says: str | None, script: str, code: str) -> None:
+def test_what_is_not_what_it_says(
+    place: Place, index: Path, version: str, says: str | None, script: str, code: str
+) -> None:
     wheel(index, version if code else "1.0", says, script)
     with pytest.raises(LaneError) as caught:
         provide(version, place)
-    assert (caught.value.code, caught.value.component) == ((code, "ryll") if code else ("no_such_version", "environment"))
+    assert (caught.value.code, caught.value.component) == (
+        (code, "ryll") if code else ("no_such_version", "environment")
+    )
 
 
 @pytest.mark.parametrize(
     ("script", "code", "component"),
     [
-        ("echo 'x: error while loading shared libraries: libasound.so.2: cannot open shared object file' >&2; exit 127", "missing_library", "host"),
+        (
+            "echo 'x: error while loading shared libraries: libasound.so.2: cannot open shared object file' >&2; exit 127",
+            "missing_library",
+            "host",
+        ),
         ("echo no; exit 4", "program_unusable", "ryll"),
         ("echo other 1.0", "program_unusable", "ryll"),
     ],
@@ -211,18 +231,30 @@ def crate(tmp_path: Path) -> Path:
     """A cargo package ryll, whose default feature does not compile."""
     folder = tmp_path / "ryll source"
     (folder / "src").mkdir(parents=True)
-    (folder / "src/main.rs").write_text('#[cfg(feature = "gui")]\ncompile_error!("default features are on");\n' + MAIN % "first")
+    (folder / "src/main.rs").write_text(
+        '#[cfg(feature = "gui")]\ncompile_error!("default features are on");\n' + MAIN % "first"
+    )
     (folder / "Cargo.toml").write_text(MANIFEST)
     return folder
 
 
 @needs_cargo
 @pytest.mark.slow
-def test_a_tree_is_built_as_it_is_whatever_the_caller_has_set(place: Place, crate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tree_is_built_as_it_is_whatever_the_caller_has_set(
+    place: Place, crate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "cargo-home"  # the real one by HOME, and a configuration there that breaks any build
     home.mkdir()
-    (home / "config.toml").write_text('[build]\ntarget = "no-such-target"\nrustc-wrapper = "/no/wrapper"\nrustflags = ["--no-flag"]\ntarget-dir = "/no"\n')
-    for name, value in {"CARGO_HOME": home, "RUSTFLAGS": "--no-flag", "CARGO_BUILD_TARGET": "no", "CARGO_TARGET_DIR": "/no", "RUSTC_WRAPPER": "/no"}.items():
+    (home / "config.toml").write_text(
+        '[build]\ntarget = "no-such-target"\nrustc-wrapper = "/no/wrapper"\nrustflags = ["--no-flag"]\ntarget-dir = "/no"\n'
+    )
+    for name, value in {
+        "CARGO_HOME": home,
+        "RUSTFLAGS": "--no-flag",
+        "CARGO_BUILD_TARGET": "no",
+        "CARGO_TARGET_DIR": "/no",
+        "RUSTC_WRAPPER": "/no",
+    }.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("PATH", f"{Path.home()}/.cargo/bin:{os.environ['PATH']}")
     before = sorted(crate.rglob("*"))
@@ -239,16 +271,36 @@ def test_a_tree_is_built_as_it_is_whatever_the_caller_has_set(place: Place, crat
 @pytest.mark.parametrize(
     ("file", "text", "code", "component", "words"),
     [
-        ("src/main.rs", "fn main() { nothing(); }\n", "build_failed", "ryll", "cannot find function `nothing` in this scope (src/main.rs:1:13)"),
+        (
+            "src/main.rs",
+            "fn main() { nothing(); }\n",
+            "build_failed",
+            "ryll",
+            "cannot find function `nothing` in this scope (src/main.rs:1:13)",
+        ),
         ("Cargo.toml", "[package\n", "build_failed", "ryll", ""),
         ("Cargo.toml", MANIFEST + '[dependencies]\nx = { path = "../gone" }\n', "build_failed", "ryll", ""),
         ("Cargo.toml", MANIFEST.replace('"ryll"', '"other"'), "build_incomplete", "ryll", "it has other"),
         ("Cargo.toml", MANIFEST.replace("2021", "2999"), "rust_too_old", "host", ""),
-        ("Cargo.toml", MANIFEST.replace('"2021"', '"2021"\nrust-version = "1.999"'), "rust_too_old", "host", "needs rustc 1.999"),
-        (".cargo/config.toml", '[build]\nrustc = "/no/rustc"\n', "build_failed", "ryll", ""),  # the source's own configuration counts
+        (
+            "Cargo.toml",
+            MANIFEST.replace('"2021"', '"2021"\nrust-version = "1.999"'),
+            "rust_too_old",
+            "host",
+            "needs rustc 1.999",
+        ),
+        (
+            ".cargo/config.toml",
+            '[build]\nrustc = "/no/rustc"\n',
+            "build_failed",
+            "ryll",
+            "",
+        ),  # the source's own configuration counts
     ],
 )
-def test_a_source_that_does_not_build(place: Place, crate: Path, file: str, text: str, code: str, component: str, words: str) -> None:
+def test_a_source_that_does_not_build(
+    place: Place, crate: Path, file: str, text: str, code: str, component: str, words: str
+) -> None:
     (crate / file).parent.mkdir(exist_ok=True)
     (crate / file).write_text(text)
     with pytest.raises(LaneError) as caught:
@@ -267,7 +319,9 @@ def test_a_toolchain_file_asks_too(crate: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def cargo_said(text: str) -> LaneError:
-    return rust.failure(rust.Cargo("cargo", (1, 80, 0), {}, (), "log", "proxy"), command.Done(101, "", text), "build it")
+    return rust.failure(
+        rust.Cargo("cargo", (1, 80, 0), {}, (), "log", "proxy"), command.Done(101, "", text), "build it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,8 +334,16 @@ def cargo_said(text: str) -> LaneError:
             "host",
         ),
         ("error occurred: Failed to find tool. Is `c++` installed?", "no_compiler", "host"),
-        ("error: failed to get `x`\nCaused by:\n  [6] Could not resolve hostname (Could not resolve host: index.test)", "crates_unreachable", "environment"),
-        ("error: failed to download from `https://i.test`\nCaused by:\n  [28] Timeout was reached", "crates_unreachable", "environment"),
+        (
+            "error: failed to get `x`\nCaused by:\n  [6] Could not resolve hostname (Could not resolve host: index.test)",
+            "crates_unreachable",
+            "environment",
+        ),
+        (
+            "error: failed to download from `https://i.test`\nCaused by:\n  [28] Timeout was reached",
+            "crates_unreachable",
+            "environment",
+        ),
         ("error: failed to select a version for `x`.", "build_failed", "proxy"),
         ("error: failed to parse manifest at `/x/Cargo.toml`", "build_failed", "proxy"),
     ],
@@ -292,7 +354,9 @@ def test_a_failure_of_cargo_has_its_kind(said: str, code: str, component: str, m
 
 
 def test_a_compiler_that_is_installed_is_not_missing() -> None:
-    assert cargo_said("error: linker `cc` not found").code == ("build_failed" if command.find_program("cc") else "no_compiler")
+    assert cargo_said("error: linker `cc` not found").code == (
+        "build_failed" if command.find_program("cc") else "no_compiler"
+    )
 
 
 def test_without_rust_it_is_said_how_to_get_it(tmp_path: Path) -> None:
@@ -325,6 +389,12 @@ def test_of_the_callers_cargo_only_the_registries_count(tmp_path: Path, monkeypa
 
 
 def test_the_proxy_depends_on_all_but_python_and_pages() -> None:
-    files = ("rust/kerbside-proxy/src/main.rs", "rust/x.py", "kerbside/rpc/kerbside.proto", "kerbside/api/__init__.py", "README.md")
+    files = (
+        "rust/kerbside-proxy/src/main.rs",
+        "rust/x.py",
+        "kerbside/rpc/kerbside.proto",
+        "kerbside/api/__init__.py",
+        "README.md",
+    )
     assert [program.belongs_to_proxy(name) for name in files] == [True, True, True, False, False]
     assert json.dumps(PROXY.markers)

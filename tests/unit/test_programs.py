@@ -18,12 +18,15 @@ from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_opt
 from ansible.module_utils.lane.programs.readiness import Ready
 from lanes import TestLane
 
-LISTENER = (
-    "import socket,time; s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('127.0.0.1', {})); s.listen(); time.sleep(60)"
-)
+LISTENER = "import socket,time; s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('127.0.0.1', {})); s.listen(); time.sleep(60)"
 SERVER = "import http.server; http.server.HTTPServer(('127.0.0.1', {}), http.server.SimpleHTTPRequestHandler).serve_forever()"
-SLOW_SERVER = "import socket,time; s=socket.create_server(('127.0.0.1', {0})); time.sleep(1.5); s.close(); " + SERVER.replace("{}", "{0}")
-UNIX = "import socket,time; s=socket.socket(socket.AF_UNIX); s.bind('{}'); s.listen(); c=s.accept()[0]; {}; time.sleep(60)"
+SLOW_SERVER = (
+    "import socket,time; s=socket.create_server(('127.0.0.1', {0})); time.sleep(1.5); s.close(); "
+    + SERVER.replace("{}", "{0}")
+)
+UNIX = (
+    "import socket,time; s=socket.socket(socket.AF_UNIX); s.bind('{}'); s.listen(); c=s.accept()[0]; {}; time.sleep(60)"
+)
 FOREVER = "exec sleep 60"
 
 
@@ -68,12 +71,16 @@ def test_a_program_is_started_again_only_when_asked_for_described_anew_or_lost(l
 @pytest.mark.parametrize("kind", ["port", "http"])
 def test_ready_when_its_own_group_serves(lane: TestLane, port: int, kind: str) -> None:
     ready = Ready(port=port) if kind == "port" else Ready(http=f"http://127.0.0.1:{port}/")
-    lane.start(lane.program("server", "", argv=python((LISTENER if kind == "port" else SERVER).format(port)), ready=ready))
+    lane.start(
+        lane.program("server", "", argv=python((LISTENER if kind == "port" else SERVER).format(port)), ready=ready)
+    )
     assert proc.listener(port)
 
 
 def test_a_stranger_on_its_port_is_named_and_is_not_readiness(lane: TestLane, port: int) -> None:
-    other = lane.program("other", "", argv=python(f"import socket,time; time.sleep(0.3); exec({LISTENER.format(port)!r})"))
+    other = lane.program(
+        "other", "", argv=python(f"import socket,time; time.sleep(0.3); exec({LISTENER.format(port)!r})")
+    )
     error = failure(lane, other, lane.program("waiter", FOREVER, ready=Ready(port=port), limit=1.5))
     assert (error.code, error.component) == ("program_not_ready", "kerbside")
     error = failure(lane, lane.program("listener", FOREVER, ready=Ready(port=port)))
@@ -90,15 +97,22 @@ def test_a_missed_limit_names_the_limit_its_variable_and_how_busy_the_machine_wa
 
 
 def test_a_slow_probe_delays_no_other_program_and_no_failure(lane: TestLane, port: int) -> None:
-    slow = lane.program("slow", "", argv=python(SLOW_SERVER.format(port)), ready=Ready(http=f"http://127.0.0.1:{port}/"))
+    slow = lane.program(
+        "slow", "", argv=python(SLOW_SERVER.format(port)), ready=Ready(http=f"http://127.0.0.1:{port}/")
+    )
     first = lane.program("first", "sleep 0.2; echo up; exec sleep 60", ready=Ready(log="up"))
     lane.start(slow, first, lane.program("second", FOREVER, after=("first",)))
     started = {entry.name: entry.started for entry in records.records(lane.dir)}
     ready = {entry.name: entry.started + (entry.ready_seconds or 0) for entry in records.records(lane.dir)}
     assert started["second"] < ready["slow"]
-    mute = lane.program("mute", "", argv=python(LISTENER.format(port + 1)), ready=Ready(http=f"http://127.0.0.1:{port + 1}/"), limit=20)
+    mute = lane.program(
+        "mute", "", argv=python(LISTENER.format(port + 1)), ready=Ready(http=f"http://127.0.0.1:{port + 1}/"), limit=20
+    )
     begun = time.monotonic()
-    assert failure(lane, mute, lane.program("failer", "sleep 0.3; exit 3", ready=Ready(log="never"))).code == "program_ended"
+    assert (
+        failure(lane, mute, lane.program("failer", "sleep 0.3; exit 3", ready=Ready(log="never"))).code
+        == "program_ended"
+    )
     assert time.monotonic() - begun < 15
 
 
@@ -106,12 +120,17 @@ def test_a_socket_that_accepts_but_sends_no_greeting_is_not_ready(lane: TestLane
     path = f"{lane.dir}/x.sock"
     ready = Ready(socket=path, greeting=True)
     lane.start(lane.program("greeter", "", argv=python(UNIX.format(path, "c.send(b'hi')")), ready=ready))
-    assert failure(lane, lane.program("mute", "", argv=python(UNIX.format(path, "0")), ready=ready, limit=1.5)).code == "program_not_ready"
+    assert (
+        failure(lane, lane.program("mute", "", argv=python(UNIX.format(path, "0")), ready=ready, limit=1.5)).code
+        == "program_not_ready"
+    )
 
 
 def test_ready_by_its_log_counts_only_lines_of_this_start(lane: TestLane) -> None:
     lane.start(lane.program("talker", "echo ready; exec sleep 60", ready=Ready(log="^ready")))
-    assert failure(lane, lane.program("talker", FOREVER, ready=Ready(log="^ready"), limit=0.3)).code == "program_not_ready"
+    assert (
+        failure(lane, lane.program("talker", FOREVER, ready=Ready(log="^ready"), limit=0.3)).code == "program_not_ready"
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +153,9 @@ def test_an_end_before_it_is_ready_is_reported_at_once(lane: TestLane, script: s
 
 
 def test_an_end_right_after_it_was_ready_is_reported_as_well(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records.Record, "pid", None)  # as when the program has ended, and its supervisor has not noted it yet
+    monkeypatch.setattr(
+        records.Record, "pid", None
+    )  # as when the program has ended, and its supervisor has not noted it yet
     error = failure(lane, lane.program("brief", "echo up; sleep 0.3; exit 3", ready=Ready(log="up")))
     assert (error.code, error.problem.partition(":")[0]) == ("program_ended", "brief ended with status 3")
 
@@ -178,7 +199,11 @@ def test_environment_is_clean_and_secrets_come_from_files(lane: TestLane, monkey
     monkeypatch.setenv("KERBSIDE_SQL_URL", "somebody else's")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     ticket, made = f"{lane.dir}/secrets/spice_ticket", f"{lane.dir}/made"
-    given: dict[str, Any] = {"env": {"GIVEN": "1"}, "secret_env": {"URL": (ticket, "db://{}@x")}, "secret_files": {made: (ticket, "<{}>")}}
+    given: dict[str, Any] = {
+        "env": {"GIVEN": "1"},
+        "secret_env": {"URL": (ticket, "db://{}@x")},
+        "secret_files": {made: (ticket, "<{}>")},
+    }
     lane.start(lane.program("printer", f"env > {lane.dir}/env", oneshot=True, **given))
     with open(ticket) as file:
         secret = file.read()
@@ -186,7 +211,20 @@ def test_environment_is_clean_and_secrets_come_from_files(lane: TestLane, monkey
         seen = dict(line.rstrip("\n").split("=", 1) for line in file)
     assert seen["URL"] == f"db://{secret}@x"
     assert seen["KERBSIDE_LANE"] == lane.run.mark
-    assert set(seen) <= {"PATH", "HOME", "TMPDIR", "LANG", "SPT_NOENV", "KERBSIDE_LANE", "GIVEN", "URL", "PWD", "OLDPWD", "SHLVL", "_"}
+    assert set(seen) <= {
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "SPT_NOENV",
+        "KERBSIDE_LANE",
+        "GIVEN",
+        "URL",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+    }
     with open(made) as file:
         assert file.read() == f"<{secret}>"
     assert os.stat(made).st_mode & 0o777 == 0o600
@@ -218,7 +256,9 @@ def test_stop_takes_the_whole_group_and_kills_what_ignores_the_signal(lane: Test
     time.sleep(0.2)
     assert stop.stop(lane.run, records.records(lane.dir), 2) == ["frozen", "polite", "stubborn"]
     with open(f"{lane.dir}/logs/lane.log", encoding="utf-8") as log:
-        assert [line.partition("Z  INFO lane: ")[2] for line in log] == [f"sends SIGTERM to {name}\n" for name in ("frozen", "polite", "stubborn")]
+        assert [line.partition("Z  INFO lane: ")[2] for line in log] == [
+            f"sends SIGTERM to {name}\n" for name in ("frozen", "polite", "stubborn")
+        ]
     assert os.stat(f"{lane.dir}/logs/lane.log").st_mode & 0o077 == 0
     assert not proc.marked(98)
     assert os.path.exists(f"{lane.dir}/bye")
@@ -238,18 +278,31 @@ def described(shared: dict[str, Any] | None = None, **options: Any) -> Any:
 
 
 def test_shared_options_go_to_those_that_ask_and_give_way_to_their_own() -> None:
-    shared = {"env": {"A": 1, "B": 2}, "secret_env": {"T": {"file": "/other"}, "U": TICKET}, "secret_files": {"/f": TICKET}}
+    shared = {
+        "env": {"A": 1, "B": 2},
+        "secret_env": {"T": {"file": "/other"}, "U": TICKET},
+        "secret_files": {"/f": TICKET},
+    }
     asking = described(shared, shared_env=True, env={"B": 3}, secret_env={"T": TICKET})
     assert asking.env == {"A": "1", "B": "3"}
     assert asking.secret_env == {"T": ("/secret", "x:{}"), "U": ("/secret", "x:{}")}
     assert asking.secret_files == {"/f": ("/secret", "x:{}")}
-    other = described(shared, env={"B": 3}, fatal={"file": "/s", "pattern": "p", "component": "firmware", "problem": "x: {}"})
+    other = described(
+        shared, env={"B": 3}, fatal={"file": "/s", "pattern": "p", "component": "firmware", "problem": "x: {}"}
+    )
     assert (other.env, other.secret_env, other.secret_files, other.fatal.component) == ({"B": "3"}, {}, {}, "firmware")
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"argv": []}, {"log": None}, *({"secret_env": {"T": source}} for source in ("/secret", {}, {"format": "{}"}, {"file": "/secret", "mode": "0600"}))],
+    [
+        {"argv": []},
+        {"log": None},
+        *(
+            {"secret_env": {"T": source}}
+            for source in ("/secret", {}, {"format": "{}"}, {"file": "/secret", "mode": "0600"})
+        ),
+    ],
 )
 def test_incomplete_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(LaneError) as caught:

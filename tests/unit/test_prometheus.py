@@ -34,12 +34,21 @@ def test_other_text_is_refused_with_its_line(line: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body", "words"),
-    [(404, "", "the answer was 404"), (200, "<html>", "line 1, '<html>', is not in the Prometheus text format"), (200, TEXT, "")],
+    [
+        (404, "", "the answer was 404"),
+        (200, "<html>", "line 1, '<html>', is not in the Prometheus text format"),
+        (200, TEXT, ""),
+    ],
 )
 def test_scrape(status: int, body: str, words: str) -> None:
     with api(lambda n, auth: (status, body)) as port:
         if not words:
-            assert proxy_counters.scrape("127.0.0.1", port)["kerbside_proxy_bytes_relayed_total{direction=client_to_server}"] == 312
+            assert (
+                proxy_counters.scrape("127.0.0.1", port)[
+                    "kerbside_proxy_bytes_relayed_total{direction=client_to_server}"
+                ]
+                == 312
+            )
             return
         with pytest.raises(LaneError, match=words) as caught:
             proxy_counters.scrape("127.0.0.1", port)

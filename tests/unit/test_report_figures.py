@@ -27,7 +27,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_each_picture_has_its_guest(folder: Path) -> None:
-    for name in ("screenshot.png", "pictures/screenshot-uncalibrated.png", "pictures/screendump-uncalibrated.png", "pictures/difference-uncalibrated.png"):
+    for name in (
+        "screenshot.png",
+        "pictures/screenshot-uncalibrated.png",
+        "pictures/screendump-uncalibrated.png",
+        "pictures/difference-uncalibrated.png",
+    ):
         png(folder / name)
     found = report_figures.screens(report_figures.Room(folder), ["uncalibrated", "pocket"])
     assert [(screen.guest, list(screen.pictures), screen.compared) for screen in found] == [
@@ -57,7 +62,15 @@ def test_the_pictures_of_a_suite_are_a_strip_in_order(folder: Path) -> None:
     checks = []
     for name in ("awaiting", "enter"):
         png(folder / f"pictures/story-uncalibrated-{name}.png")
-        checks.append({**CHECK, "suite": "story", "guest": "uncalibrated", "name": name, "detail": {"picture": f"pictures/story-uncalibrated-{name}.png"}})
+        checks.append(
+            {
+                **CHECK,
+                "suite": "story",
+                "guest": "uncalibrated",
+                "name": name,
+                "detail": {"picture": f"pictures/story-uncalibrated-{name}.png"},
+            }
+        )
     page = report.page(result(checks=[CHECK, *checks, {**CHECK, "detail": {"picture": "/etc/passwd"}}]), folder)
     strip = page.partition('<ol class="strip">')[2].partition("</ol>")[0]
     assert re.findall(r">(\w+)</a>", strip) == ["awaiting", "enter"]

@@ -78,11 +78,18 @@ def test_a_tool_is_judged_by_its_status() -> None:
         (0, "LANE PASS", {"verdict": "fail"}, ["verdict fail with ['pass', 'pass'] of 2 planned checks"]),
         (0, "LANE PASS", {"checks_planned": 3}, ["of 3 planned checks"]),
         (0, "LANE PASS", {"checks": [], "checks_planned": 0}, ["verdict pass with [] of 0 planned checks"]),
-        (0, "LANE PASS", {"checks": [{"result": "pass"}, {"result": "skip"}]}, ["with ['pass', 'skip'] of 2 planned checks"]),
+        (
+            0,
+            "LANE PASS",
+            {"checks": [{"result": "pass"}, {"result": "skip"}]},
+            ["with ['pass', 'skip'] of 2 planned checks"],
+        ),
         (0, "LANE PASS", None, ["FileNotFoundError"]),
     ],
 )
-def test_the_full_lane_is_judged(tmp_path: Path, status: int, last: str, changes: dict[str, object] | None, words: list[str]) -> None:
+def test_the_full_lane_is_judged(
+    tmp_path: Path, status: int, last: str, changes: dict[str, object] | None, words: list[str]
+) -> None:
     result = tmp_path / "result.json"
     if changes is not None:
         result.write_text(json.dumps({**GOOD, **changes}), encoding="utf-8")
@@ -92,7 +99,11 @@ def test_the_full_lane_is_judged(tmp_path: Path, status: int, last: str, changes
 
 
 def test_a_failed_job_shows_its_output(capsys: pytest.CaptureFixture[str]) -> None:
-    stage = run.Stage("lint", [run.tool("good", "sh", "-c", "echo quiet"), run.tool("bad", "sh", "-c", "echo loud; exit 1")], together=2)
+    stage = run.Stage(
+        "lint",
+        [run.tool("good", "sh", "-c", "echo quiet"), run.tool("bad", "sh", "-c", "echo loud; exit 1")],
+        together=2,
+    )
     run.run_stage(stage, verbose=False)
     out = capsys.readouterr().out
     assert "    | loud" in out

@@ -20,7 +20,10 @@ mkdir -p $CARGO_TARGET_DIR/release && cat {source} > $CARGO_TARGET_DIR/release/{
 chmod +x $CARGO_TARGET_DIR/release/{program}
 """
 #: Where each product has the file that is edited: as an edit names it, in the checkout, and from the crate.
-PLACES = {"proxy": ("a.rs", "rust/kerbside-proxy/src/a.rs", "src/a.rs"), "ryll": ("lib/src/a.rs", "lib/src/a.rs", "../lib/src/a.rs")}
+PLACES = {
+    "proxy": ("a.rs", "rust/kerbside-proxy/src/a.rs", "src/a.rs"),
+    "ryll": ("lib/src/a.rs", "lib/src/a.rs", "../lib/src/a.rs"),
+}
 
 
 @pytest.fixture(params=[PROXY, RYLL], ids=lambda product: product.component)
@@ -32,7 +35,12 @@ def product(request: pytest.FixtureRequest) -> Product:
 def rust(product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RustEdits:
     _, where, from_crate = PLACES[product.component]
     bin_dir = tmp_path / "bin"
-    for folder in ((tmp_path / "checkout" / where).parent, tmp_path / "checkout" / product.crate, tmp_path / "scratch", bin_dir):
+    for folder in (
+        (tmp_path / "checkout" / where).parent,
+        tmp_path / "checkout" / product.crate,
+        tmp_path / "scratch",
+        bin_dir,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
     (tmp_path / "checkout" / where).write_text("#!/bin/sh\n\necho right\n")
     (bin_dir / "cargo").write_text(CARGO.replace("{source}", from_crate).replace("{program}", product.program))
@@ -44,7 +52,14 @@ def rust(product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
 
 
 def edit(product: Product, **more: str) -> dict[str, str]:
-    return {"name": "wrong-word", "file": PLACES[product.component][0], "needs": "", "find": "right", "put": "wrong", **more}
+    return {
+        "name": "wrong-word",
+        "file": PLACES[product.component][0],
+        "needs": "",
+        "find": "right",
+        "put": "wrong",
+        **more,
+    }
 
 
 def started(variables: dict[str, Any]) -> str:
@@ -53,14 +68,20 @@ def started(variables: dict[str, Any]) -> str:
     return subprocess.run([program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_an_edit_is_built_and_undone_and_the_checkout_is_left_alone(product: Product, rust: RustEdits, tmp_path: Path) -> None:
+def test_an_edit_is_built_and_undone_and_the_checkout_is_left_alone(
+    product: Product, rust: RustEdits, tmp_path: Path
+) -> None:
     with rust.edited(edit(product)) as line:
         assert (line, started(rust.variables())) == (3, "wrong")
     assert rust.build() == ""
     assert started(rust.variables()) == "right"
     assert "right" in (tmp_path / "checkout" / PLACES[product.component][1]).read_text()
     folder, target, incremental, *arguments = (tmp_path / "asked").read_text().splitlines()[0].split()
-    assert (folder, target, incremental) == (str(rust.tree / product.crate), str(tmp_path / "cache/kerbside-lane" / product.target), "true")
+    assert (folder, target, incremental) == (
+        str(rust.tree / product.crate),
+        str(tmp_path / "cache/kerbside-lane" / product.target),
+        "true",
+    )
     assert arguments[:2] == ["build", "--release"]
     assert ("--no-default-features" in arguments) is (product is RYLL)
 
@@ -75,8 +96,13 @@ def test_ryll_is_started_by_the_same_script_each_time(product: Product, rust: Ru
     assert scripts[0] == scripts[1]  # one entry of the lane's cache
 
 
-@pytest.mark.parametrize(("more", "said"), [({"find": "nowhere"}, "its text is not in"), ({"put": "broken"}, "does not compile: error: broken")])
-def test_an_edit_that_cannot_be_planted_ends_the_command(product: Product, rust: RustEdits, more: dict[str, str], said: str) -> None:
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [({"find": "nowhere"}, "its text is not in"), ({"put": "broken"}, "does not compile: error: broken")],
+)
+def test_an_edit_that_cannot_be_planted_ends_the_command(
+    product: Product, rust: RustEdits, more: dict[str, str], said: str
+) -> None:
     with pytest.raises(SystemExit, match=said), rust.edited(edit(product, **more)):
         pass
     assert rust.build() == ""  # it is undone

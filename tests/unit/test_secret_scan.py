@@ -78,7 +78,9 @@ def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch: pytest.
 
 @pytest.mark.parametrize("offset", range(4))
 @pytest.mark.parametrize(("value", "around"), [(b"ninecharacters", (b"\\", b".")), (b"ends-it\\", (b".", b"n"))])
-def test_a_secret_whose_end_and_neighbour_look_like_a_break(value: bytes, around: tuple[bytes, bytes], offset: int) -> None:
+def test_a_secret_whose_end_and_neighbour_look_like_a_break(
+    value: bytes, around: tuple[bytes, bytes], offset: int
+) -> None:
     text = b"." * offset + around[0] + value + around[1]
     assert [form for _, form, _ in secret_scan.search(text, [Secret("seed", value)])] == ["plain"]
 
@@ -160,7 +162,11 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
     secrets.register(lane.dir, "console_token", "first-console-token")
     secrets.register(lane.dir, "console_token", "second-console-token")
     key = f"{lane.dir}/tls/proxy-key.pem"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key], check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key],
+        check=True,
+        capture_output=True,
+    )
     known = {c.name: c.value for c in secrets.of_lane(lane.dir)}
     assert sorted(known) == [
         "api_seed",
@@ -183,7 +189,9 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
         ),
     ]
     for text in other_forms:
-        assert [c.name for c, _, _ in secret_scan.search(text, secrets.of_lane(lane.dir))] == ["tls/proxy-key.pem"], text
+        assert [c.name for c, _, _ in secret_scan.search(text, secrets.of_lane(lane.dir))] == ["tls/proxy-key.pem"], (
+            text
+        )
     public = subprocess.run(["openssl", "pkey", "-pubout", "-in", key], check=True, capture_output=True).stdout
     assert list(secret_scan.search(public, secrets.of_lane(lane.dir))) == []
 
@@ -193,10 +201,18 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
     [
         ("daemon.log", "spice_ticket", "kerbside", "secret_in_log", "kerbside wrote its SPICE ticket to daemon.log"),
         ("serial.log", "spice_ticket", "guest", "secret_in_log", "guest wrote its SPICE ticket to serial.log"),
-        ("ansible.log", "api_seed", "artifacts", "secret_in_artifacts", "the artifacts hold a secret of the run: logs/ansible.log:3 (plain: api_seed, "),
+        (
+            "ansible.log",
+            "api_seed",
+            "artifacts",
+            "secret_in_artifacts",
+            "the artifacts hold a secret of the run: logs/ansible.log:3 (plain: api_seed, ",
+        ),
     ],
 )
-def test_a_leak_is_blamed_on_who_wrote_the_file_and_the_file_is_withheld(lane: TestLane, file: str, name: str, component: str, code: str, problem: str) -> None:
+def test_a_leak_is_blamed_on_who_wrote_the_file_and_the_file_is_withheld(
+    lane: TestLane, file: str, name: str, component: str, code: str, problem: str
+) -> None:
     lane.start(lane.program("daemon", "exec sleep 60"))
     value = Path(lane.dir, "secrets", name).read_text()
     logs = Path(lane.artifacts, "logs")
@@ -233,7 +249,10 @@ def test_a_program_that_wrote_a_secret_comes_first(tmp_path: Path, leaks: list[s
     assert secret_scan.failure(str(tmp_path), leaks).code == code
 
 
-@pytest.mark.parametrize(("name", "words"), [("api_seed", "API seed"), ("console_token-2", "console token"), ("tls/ca-key.pem", "private key tls/ca-key.pem")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("api_seed", "API seed"), ("console_token-2", "console token"), ("tls/ca-key.pem", "private key tls/ca-key.pem")],
+)
 def test_the_name_of_a_secret_in_a_sentence(name: str, words: str) -> None:
     assert Secret(name, VALUE).words == words
 

@@ -25,7 +25,9 @@ def lane(lane: TestLane) -> TestLane:
 # --- the connection ---
 
 FAILED = ' WARN kerbside_proxy::backend: hypervisor connection failed connection_ref=a hypervisor=localhost channel_type="main" error='
-SERVICER = '{"logger_name": "kerbside.rpc.servicer", "ts": "STAMP", "level": "ERROR", "message": "AuthorizeConnection failed"}'
+SERVICER = (
+    '{"logger_name": "kerbside.rpc.servicer", "ts": "STAMP", "level": "ERROR", "message": "AuthorizeConnection failed"}'
+)
 SESSION = [
     ("ticket_refused", "kerbside", FAILED + "Authentication failed: PermissionDenied"),
     ("spice_unreachable", "kerbside", FAILED + "connecting to 127.0.0.1:17919: Connection refused (os error 111)"),
@@ -33,12 +35,18 @@ SESSION = [
     ("spice_connection_failed", "qemu", FAILED + "Server requires TLS connection. Use tls-port in config."),
     ("channel_denied", "kerbside", ' WARN x: channel type not permitted by firewall policy; denying channel="inputs"'),
     ("control_service_failed", "kerbside", SERVICER),
-    ("console_token_denied", "kerbside", " INFO x: connection denied by control service peer=1 reason=client token invalid"),
+    (
+        "console_token_denied",
+        "kerbside",
+        " INFO x: connection denied by control service peer=1 reason=client token invalid",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("rule", "component", "line"), SESSION)
-def test_what_the_daemon_says_of_this_session_and_not_of_another(lane: TestLane, rule: str, component: str, line: str) -> None:
+def test_what_the_daemon_says_of_this_session_and_not_of_another(
+    lane: TestLane, rule: str, component: str, line: str
+) -> None:
     def at(seconds: float) -> str:
         return line.replace("STAMP", stamp(seconds)) if "STAMP" in line else stamp(seconds) + line
 
@@ -61,12 +69,18 @@ def test_what_the_daemon_says_of_this_session_and_not_of_another(lane: TestLane,
         (SESSION[0][2], '      ticket: "mine"', "sources.yaml has qemu's"),
         (SESSION[0][2], '      ticket: "other"', "sources.yaml has another"),
         (SESSION[0][2], "", "sources.yaml has another"),
-        (SESSION[1][2], "      insecure_port: 17914\n", "port 17919, where nothing listens; qemu's SPICE port is 17914, and sources.yaml says 17914"),
+        (
+            SESSION[1][2],
+            "      insecure_port: 17914\n",
+            "port 17919, where nothing listens; qemu's SPICE port is 17914, and sources.yaml says 17914",
+        ),
         (SESSION[1][2], "      insecure_port: 17919\n", "and sources.yaml says 17919"),
         (SESSION[1][2], "", "and sources.yaml says nothing"),
     ],
 )
-def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_ones(lane: TestLane, line: str, sources: str, words: str) -> None:
+def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_ones(
+    lane: TestLane, line: str, sources: str, words: str
+) -> None:
     Path(lane.dir, "secrets/spice_ticket").write_text("mine\n")
     Path(lane.dir, "sources.yaml").write_text(sources)
     with qemu(lane):
@@ -84,15 +98,34 @@ CONNECTED = (
 @pytest.mark.parametrize(
     ("sessions", "connection", "taken"),
     [
-        ([("41Pp", "main", 0), ("41Pp", "display", 3323597429)], -971369867, False),  # ryll's own, as qemu and the daemon of a good lane showed it
+        (
+            [("41Pp", "main", 0), ("41Pp", "display", 3323597429)],
+            -971369867,
+            False,
+        ),  # ryll's own, as qemu and the daemon of a good lane showed it
         ([("41Pp", "main", 0), ("41Pp", "display", 3323597429)], 0, False),  # nobody is connected any more
         ([("41Pp", "main", 0), ("41Pp", "display", 3323597429), ("NSO8", "main", 0)], 0, True),
-        ([("41Pp", "main", 0), ("41Pp", "display", 3323597429), ("NSO8", "main", 0), ("NSO8", "display", 4047920258)], -247047038, True),
-        ([("41Pp", "main", 0), ("41Pp", "display", 3323597429), ("41Pp", "main", 0)], 0, True),  # with the same console.vv
+        (
+            [
+                ("41Pp", "main", 0),
+                ("41Pp", "display", 3323597429),
+                ("NSO8", "main", 0),
+                ("NSO8", "display", 4047920258),
+            ],
+            -247047038,
+            True,
+        ),
+        (
+            [("41Pp", "main", 0), ("41Pp", "display", 3323597429), ("41Pp", "main", 0)],
+            0,
+            True,
+        ),  # with the same console.vv
         ([("41Pp", "main", 0), ("41Pp", "display", 3323597429)], -247047038, True),  # not through kerbside
     ],
 )
-def test_another_client_that_takes_the_console(lane: TestLane, sessions: list[tuple[str, str, int]], connection: int, taken: bool) -> None:
+def test_another_client_that_takes_the_console(
+    lane: TestLane, sessions: list[tuple[str, str, int]], connection: int, taken: bool
+) -> None:
     with qemu(lane, connection=connection):
         whole(lane, ryll(lane))
         write(lane, "daemon", *(stamp() + CONNECTED.format(*one) for one in sessions))
@@ -125,7 +158,10 @@ def test_what_ryll_says_of_the_certificate(lane: TestLane, said: str, meaning: s
 # --- the guest ---
 
 
-@pytest.mark.parametrize(("status", "component"), [("paused", "guest"), ("guest-panicked", "guest"), ("internal-error", "qemu"), ("io-error", "qemu")])
+@pytest.mark.parametrize(
+    ("status", "component"),
+    [("paused", "guest"), ("guest-panicked", "guest"), ("internal-error", "qemu"), ("io-error", "qemu")],
+)
 def test_a_processor_that_does_not_run(lane: TestLane, status: str, component: str) -> None:
     with qemu(lane, status):
         whole(lane)
@@ -152,14 +188,20 @@ def test_how_far_the_guest_came(lane: TestLane, serial: str, rule: str | None, c
     assert (found, blame["component"]) == (rule, component)
 
 
-@pytest.mark.parametrize(("kind", "why"), [("empty", "it is empty"), ("missing", "No such file"), ("device", "it is not a regular file")])
+@pytest.mark.parametrize(
+    ("kind", "why"), [("empty", "it is empty"), ("missing", "No such file"), ("device", "it is not a regular file")]
+)
 def test_a_guest_that_was_seen_drawing_has_firmware(lane: TestLane, kind: str, why: str) -> None:
     serial = Path(lane.dir, "logs/serial.log")
-    {"empty": lambda: serial.write_text(""), "missing": lambda: None, "device": lambda: serial.symlink_to("/dev/full")}[kind]()
+    {"empty": lambda: serial.write_text(""), "missing": lambda: None, "device": lambda: serial.symlink_to("/dev/full")}[
+        kind
+    ]()
     with qemu(lane):
         whole(lane)
         assert explain(lane, "guest", "banner")[0]["code"] == "firmware_silent"
-        Path(lane.dir, "logs/smoke.json").write_text(json.dumps({"command_id": "1", "transcript": [{"name": "screenshot", "result": "ok"}]}))
+        Path(lane.dir, "logs/smoke.json").write_text(
+            json.dumps({"command_id": "1", "transcript": [{"name": "screenshot", "result": "ok"}]})
+        )
         blame, rule = explain(lane, "guest", "banner")
         assert (rule, blame["component"], blame["code"]) == ("serial_not_written", "host", "serial_not_written")
         assert why in blame["cause"]
@@ -167,9 +209,15 @@ def test_a_guest_that_was_seen_drawing_has_firmware(lane: TestLane, kind: str, w
 
 @pytest.mark.parametrize(
     ("is_open", "now", "code", "component"),
-    [(False, False, "agent_port_closed", "guest"), (True, False, "agent_not_seen", "ryll"), (True, True, "agent_late", "guest")],
+    [
+        (False, False, "agent_port_closed", "guest"),
+        (True, False, "agent_not_seen", "ryll"),
+        (True, True, "agent_late", "guest"),
+    ],
 )
-def test_which_side_of_the_agents_port_is_missing(lane: TestLane, monkeypatch: pytest.MonkeyPatch, is_open: bool, now: bool, code: str, component: str) -> None:
+def test_which_side_of_the_agents_port_is_missing(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch, is_open: bool, now: bool, code: str, component: str
+) -> None:
     Path(lane.dir, "logs/serial.log").write_text("guest: ready\n")
     monkeypatch.setattr(observed.Evidence, "agent_seen_now", lambda _: now)
     with qemu(lane, agent=is_open):
@@ -178,11 +226,15 @@ def test_which_side_of_the_agents_port_is_missing(lane: TestLane, monkeypatch: p
         assert explain(lane, "guest", "status", "no surface")[1] is None
     assert (blame["component"], blame["code"]) == (component, code)
     if component == "guest":
-        assert re.search(r"within 2 s of ryll's start.*the limit is lane_agent_limit, and the machine's load is", blame["cause"])
+        assert re.search(
+            r"within 2 s of ryll's start.*the limit is lane_agent_limit, and the machine's load is", blame["cause"]
+        )
 
 
 @pytest.mark.parametrize(("connected", "seen"), [([False, False, True], True), ([False], False)])
-def test_ryll_is_asked_whether_it_sees_the_agent_by_now(lane: TestLane, monkeypatch: pytest.MonkeyPatch, connected: list[bool], seen: bool) -> None:
+def test_ryll_is_asked_whether_it_sees_the_agent_by_now(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch, connected: list[bool], seen: bool
+) -> None:
     class Client:
         def __init__(self, _: str) -> None: ...
         def __enter__(self) -> Client:
@@ -210,7 +262,10 @@ def test_what_the_checks_from_outside_show(lane: TestLane) -> None:
         Path(lane.dir, "logs/serial.log").write_text("guest: ready\n")
         assert explain(lane, "guest", "status")[1] == "no_display"
         report(lane, frames={"component": "ryll", "cause": "9 of 10 pixels differ"})
-        assert [explain(lane, "guest", "screenshot")[0][key] for key in ("component", "code")] == ["ryll", "picture_differs"]
+        assert [explain(lane, "guest", "screenshot")[0][key] for key in ("component", "code")] == [
+            "ryll",
+            "picture_differs",
+        ]
         assert explain(lane, "guest", "status")[1] is None
         report(lane, frames={"component": "guest", "cause": "qemu and ryll both show nothing but #000000"})
         assert explain(lane, "guest", "screenshot")[0]["code"] == "one_colour_screen"

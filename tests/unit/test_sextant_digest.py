@@ -64,7 +64,9 @@ VALUES = {
 def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
     digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
     actors = {**gives("digest", {"digest": digest}), "say": says(lane, *lines)}
-    (entry,) = played(lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors)
+    (entry,) = played(
+        lane, check({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last"}}), actors=actors
+    )
     assert entry["detail"].get("code") == code, entry
     told = "drain: 7 events: 2 keypress, 1 line, 1 transition, 1 bootloader_decision, 1 paste, 1 mode_switch"
     assert code or entry["detail"]["witnesses"][-1] == told
@@ -128,15 +130,21 @@ def raw(record: bytes) -> bytes:
 def screen(width: int, height: int, corner: tuple[int, int], data: bytes) -> Image.Image:
     """A picture with this digest in the region with that upper left corner."""
     code = zxingcpp.write_barcode_to_image(
-        zxingcpp.create_barcode(data, zxingcpp.BarcodeFormat.QRCode, options="ecLevel=L,version=5"), scale=4, add_quiet_zones=False
+        zxingcpp.create_barcode(data, zxingcpp.BarcodeFormat.QRCode, options="ecLevel=L,version=5"),
+        scale=4,
+        add_quiet_zones=False,
     )
     made = Image.new("RGB", (width, height), (90, 120, 200))
     made.paste((255, 255, 255), (*corner, corner[0] + 180, corner[1] + 180))
-    made.paste(Image.frombytes("L", code.shape, bytes(memoryview(code))).convert("RGB"), (corner[0] + 16, corner[1] + 16))
+    made.paste(
+        Image.frombytes("L", code.shape, bytes(memoryview(code))).convert("RGB"), (corner[0] + 16, corner[1] + 16)
+    )
     return made
 
 
-@pytest.mark.parametrize(("size", "corner"), [((640, 480), (460, 300)), ((640, 480), (440, 280)), ((200, 190), (10, 5))])
+@pytest.mark.parametrize(
+    ("size", "corner"), [((640, 480), (460, 300)), ((640, 480), (440, 280)), ((200, 190), (10, 5))]
+)
 def test_a_digest_is_read_from_the_lower_right_of_the_screen(size: tuple[int, int], corner: tuple[int, int]) -> None:
     found = sextant_digest.decode(screen(*size, corner, digest()))
     assert found is not None and (found.frame, found.corner) == (7, corner)
@@ -179,9 +187,14 @@ def test_the_pixels_crc_leaves_the_digest_out() -> None:
     inside[3 * (5 * 200 + 10)] ^= 1
     outside[3 * (4 * 200 + 10)] ^= 1
     plain = b"".join(
-        bytes((pixels[3 * at + 2], pixels[3 * at + 1], pixels[3 * at], 0)) for at in range(200 * 190) if not (10 <= at % 200 < 190 and 5 <= at // 200 < 185)
+        bytes((pixels[3 * at + 2], pixels[3 * at + 1], pixels[3 * at], 0))
+        for at in range(200 * 190)
+        if not (10 <= at % 200 < 190 and 5 <= at // 200 < 185)
     )
-    found = [sextant_digest.crc(Image.frombytes("RGB", (200, 190), bytes(each)), (10, 5)) for each in (pixels, inside, outside)]
+    found = [
+        sextant_digest.crc(Image.frombytes("RGB", (200, 190), bytes(each)), (10, 5))
+        for each in (pixels, inside, outside)
+    ]
     assert [one == google_crc32c.value(plain) for one in found] == [True, True, False]
 
 
@@ -224,7 +237,11 @@ SOON = {"within": 0.01}
 FIRST = told(5, line=1, paste=2)
 DIGESTS: dict[str, tuple[list[Any], dict[str, Any], tuple[str | None, str | None]]] = {
     "as it was": ([FIRST], {}, (None, None)),
-    "of a later frame": ([told(6, line=1, paste=2)], {"moved": [], "same": ["line", "paste"]} | {"moved": None}, (None, None)),
+    "of a later frame": (
+        [told(6, line=1, paste=2)],
+        {"moved": [], "same": ["line", "paste"]} | {"moved": None},
+        (None, None),
+    ),
     "of an earlier frame": ([told(4, line=1, paste=2)], {}, ("digest_of_the_past", "guest")),
     "moved": ([told(6, line=9, paste=2)], {"moved": ["line"], "same": ["paste"]}, (None, None)),
     "moved in the end": ([FIRST, told(6, line=9)], {"moved": ["line"]}, (None, None)),
@@ -243,17 +260,28 @@ DIGESTS: dict[str, tuple[list[Any], dict[str, Any], tuple[str | None, str | None
 
 @pytest.mark.parametrize(("after", "options", "failure"), DIGESTS.values(), ids=DIGESTS)
 def test_a_digest_tells_of_what_has_to_have_happened(
-    lane: Lane, screens: dict[str, list[Any]], after: list[Any], options: dict[str, Any], failure: tuple[str | None, str | None]
+    lane: Lane,
+    screens: dict[str, list[Any]],
+    after: list[Any],
+    options: dict[str, Any],
+    failure: tuple[str | None, str | None],
 ) -> None:
     screens["shown"] = [FIRST, *after]
     screens["drawn"] = [after[-1]]
     within = {"within": 5} if failure[0] is None else SOON
     options = {key: value for key, value in options.items() if value is not None}
-    assert outcome(lane, {"digest": {}, "register": "first"}, {"digest": {"than": "first", **options}, **within}) == failure
+    assert (
+        outcome(lane, {"digest": {}, "register": "first"}, {"digest": {"than": "first", **options}, **within})
+        == failure
+    )
 
 
-@pytest.mark.parametrize(("events", "words"), [([], "'row': 4} (frame 5)"), ([(2, struct.pack("<QH", 7, 3))], "'row': 4} but {")])
-def test_the_last_event_of_a_digest_without_the_wanted_one_is_told(lane: Lane, screens: dict[str, list[Any]], events: list[Any], words: str) -> None:
+@pytest.mark.parametrize(
+    ("events", "words"), [([], "'row': 4} (frame 5)"), ([(2, struct.pack("<QH", 7, 3))], "'row': 4} but {")]
+)
+def test_the_last_event_of_a_digest_without_the_wanted_one_is_told(
+    lane: Lane, screens: dict[str, list[Any]], events: list[Any], words: str
+) -> None:
     screens["shown"] = screens["drawn"] = [SimpleNamespace(**{**vars(FIRST), "events": events})]
     (entry,) = played(lane, check({"digest": {"event": {"kind": "line", "row": 4}}, **SOON}))
     assert words in entry["detail"]["cause"]
@@ -287,7 +315,9 @@ def test_a_picture_of_qemu_in_the_middle_of_a_refresh_says_nothing(lane: Lane, s
     assert outcome(lane, {"digest": {"moved": ["line"]}, **SOON}) == ("digest_crc_wrong", "guest")
 
 
-def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_between_two_sizes_ryll_has_no_surface(
+    lane: Lane, screens: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = [Refused("screenshot", "no_such_surface", "none")] * 2
     take = sextant.shown
 
@@ -312,4 +342,7 @@ def test_a_kind_of_events_settles(lane: Lane, screens: dict[str, list[Any]]) -> 
     assert "frame 4 of 8x4, 1 events" in entry["detail"]["witnesses"][0]
     for seconds in (0.05, 5):
         screens["shown"] = [told(number, line=number) for number in range(1, 20_000)]
-        assert outcome(lane, {"settled": {"kind": "line", "seconds": seconds}, "within": 0.1}) == ("digest_not_moved", "guest")
+        assert outcome(lane, {"settled": {"kind": "line", "seconds": seconds}, "within": 0.1}) == (
+            "digest_not_moved",
+            "guest",
+        )

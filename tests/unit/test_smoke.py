@@ -30,7 +30,9 @@ class Qemu:
 
     def __call__(self, connection: Connection) -> None:
         ports = {"serial0": lambda: not self.open, "vdagent": lambda: self.open}
-        monitor(lambda request: {"return": [{"label": name, "frontend-open": is_open()} for name, is_open in ports.items()]})(connection)
+        monitor(
+            lambda request: {"return": [{"label": name, "frontend-open": is_open()} for name, is_open in ports.items()]}
+        )(connection)
 
 
 @pytest.fixture
@@ -43,7 +45,9 @@ def context(lane: TestLane, **more: Any) -> outside_checks.Context:
     return outside_checks.Context(lane.dir, lane.run, "", "x", 1, "127.0.0.1", 1, 2, 3, "", **more)
 
 
-def check(lane: TestLane, agent: bool, change: Change | None = None, steps: list[dict[str, Any]] | None = None, **peer: Any) -> Any:
+def check(
+    lane: TestLane, agent: bool, change: Change | None = None, steps: list[dict[str, Any]] | None = None, **peer: Any
+) -> Any:
     """Play the smoke check of a guest that promises an agent or none. change: what happens between the steps and the last look."""
     ryll, qemu = Ryll(), Qemu(agent)
     ryll.agent = agent
@@ -51,7 +55,11 @@ def check(lane: TestLane, agent: bool, change: Change | None = None, steps: list
     seen: list[Connection] = []
     usual = ryll.on_subscribe
     vars(ryll)["on_subscribe"] = lambda c, r, p: (seen.append(c), usual(c, r, p))
-    given = steps if steps is not None else [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}, STATUS]
+    given = (
+        steps
+        if steps is not None
+        else [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}, STATUS]
+    )
     with Peer(qemu) as machine, Peer(ryll) as control:
         if change:
             outside_checks.CHECKS["path"] = lambda context: change(ryll, qemu, *seen[:1]) or {}
@@ -78,7 +86,11 @@ def silently(ryll: bool, qemu: bool) -> Change:
 
 @pytest.mark.parametrize(
     ("agent", "change"),
-    [(True, None), (False, None), (True, events(True))],  # an agent that was open before the client came is reported once
+    [
+        (True, None),
+        (False, None),
+        (True, events(True)),
+    ],  # an agent that was open before the client came is reported once
     ids=["agent", "no agent", "a late event"],
 )
 def test_an_agent_that_stays_as_promised_passes(lane: TestLane, agent: bool, change: Change | None) -> None:
@@ -102,7 +114,9 @@ WRONG: dict[str, tuple[bool, Change, str, str]] = {
 
 
 @pytest.mark.parametrize(("agent", "change", "code", "component"), WRONG.values(), ids=WRONG)
-def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(lane: TestLane, agent: bool, change: Change, code: str, component: str) -> None:
+def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(
+    lane: TestLane, agent: bool, change: Change, code: str, component: str
+) -> None:
     entries, failure, _ = check(lane, agent, change)
     assert (failure.code, failure.component, failure.check) == (code, component, "status")
     assert [entry["name"] for entry in entries] == ["banner", "path", "status"]
@@ -136,10 +150,14 @@ def test_without_the_check_status_the_agent_is_not_looked_at(lane: TestLane) -> 
     assert check(lane, True, events(False), steps)[1] is None
 
 
-def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[tuple[bool, float]] = []
     for name in ("banner", "path"):
-        monkeypatch.setitem(outside_checks.CHECKS, name, lambda context: waits.append((context.wait, context.limit)) or {})
+        monkeypatch.setitem(
+            outside_checks.CHECKS, name, lambda context: waits.append((context.wait, context.limit)) or {}
+        )
     steps = [{"hello": {}}, {**STATUS, "await": {"surfaces": 2}, "within": 0.1}]
     assert check(lane, True, steps=steps, on_hello=None)[1].code == "ryll_refused"
     entries, failure, _ = check(lane, True, steps=steps)
@@ -149,13 +167,17 @@ def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane: TestL
 
 
 @pytest.mark.parametrize(("agent", "asked"), [(True, True), (False, False)])
-def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane: TestLane, monkeypatch: pytest.MonkeyPatch, agent: bool, asked: bool) -> None:
+def test_a_guest_without_an_agent_has_to_show_its_banner_first(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch, agent: bool, asked: bool
+) -> None:
     def missing(context: outside_checks.Context) -> dict[str, Any]:
         raise LaneError("guest_no_banner", "guest", "no banner")
 
     monkeypatch.setitem(outside_checks.CHECKS, "banner", missing)
     session: list[object] = []
-    monkeypatch.setitem(outside_checks.CHECKS, "path", lambda context: session.extend(filter(None, [context.client])) or {})
+    monkeypatch.setitem(
+        outside_checks.CHECKS, "path", lambda context: session.extend(filter(None, [context.client])) or {}
+    )
     entries, failure, _ = check(lane, agent)
     assert failure.code == "guest_no_banner"
     assert sorted((entry["name"], entry["result"]) for entry in entries) == [("banner", "fail"), ("path", "pass")]
@@ -173,9 +195,19 @@ def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> No
 #: (code, component) of a failure; whether ryll has a picture, or the end of its log when it has ended; whether the second ryll's picture
 #: is right, look by look; and code and component after that look, None where there is no reason for one.
 LOOKS: dict[str, tuple[tuple[str, str], bool | str | None, list[bool], tuple[str, str] | None]] = {
-    "a picture that is right without the proxy": (("picture_differs", "ryll"), True, [True], ("picture_differs", "proxy")),
+    "a picture that is right without the proxy": (
+        ("picture_differs", "ryll"),
+        True,
+        [True],
+        ("picture_differs", "proxy"),
+    ),
     "and a moment later": (("digest_crc_wrong", "ryll"), True, [False, True], ("digest_crc_wrong", "proxy")),
-    "a picture that is wrong without the proxy": (("picture_differs", "ryll"), True, [False], ("picture_differs", "ryll")),
+    "a picture that is wrong without the proxy": (
+        ("picture_differs", "ryll"),
+        True,
+        [False],
+        ("picture_differs", "ryll"),
+    ),
     "a picture that the guest draws": (("picture_differs", "guest"), True, [True], None),
     "another failure of ryll": (("picture_unstable", "ryll"), True, [True], None),
     "no surface": (("ryll_unmet", "guest"), False, [], ("session_dropped", "proxy")),
@@ -183,7 +215,12 @@ LOOKS: dict[str, tuple[tuple[str, str], bool | str | None, list[bool], tuple[str
     "no surface, blamed on another": (("ryll_unmet", "kerbside"), False, [], None),
     "another failure without a surface": (("ryll_refused", "ryll"), False, [], None),
     "a surface": (("ryll_unmet", "guest"), True, [], None),
-    "ended before its session began": (("ryll_process", "ryll"), f"x\n{smoke.DROPPED}", [], ("session_dropped", "proxy")),
+    "ended before its session began": (
+        ("ryll_process", "ryll"),
+        f"x\n{smoke.DROPPED}",
+        [],
+        ("session_dropped", "proxy"),
+    ),
     "ended otherwise": (("ryll_process", "ryll"), "x\ny", [], None),
     "never started": (("ryll_process", "ryll"), None, [], None),
 }
@@ -191,12 +228,19 @@ LOOKS: dict[str, tuple[tuple[str, str], bool | str | None, list[bool], tuple[str
 
 @pytest.mark.parametrize(("failed", "shows", "right", "after"), LOOKS.values(), ids=LOOKS)
 def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch, failed: tuple[str, str], shows: bool | str | None, right: list[bool], after: tuple[str, str] | None
+    lane: TestLane,
+    monkeypatch: pytest.MonkeyPatch,
+    failed: tuple[str, str],
+    shows: bool | str | None,
+    right: list[bool],
+    after: tuple[str, str] | None,
 ) -> None:
     looks, answers = [], list(right)
     monkeypatch.setattr(second_look, "direct", lambda *where: looks.append(where[2:]) or nullcontext("the second ryll"))
     monkeypatch.setattr(second_look, "SETTLE", 30 if True in right else 0.1)
-    monkeypatch.setattr(outside_checks, "shows_the_truth", lambda context, client: answers.pop(0) if len(answers) > 1 else answers[0])
+    monkeypatch.setattr(
+        outside_checks, "shows_the_truth", lambda context, client: answers.pop(0) if len(answers) > 1 else answers[0]
+    )
     ryll = Ryll()
     ryll.surfaces = shows is True
     if isinstance(shows, str):
@@ -209,11 +253,17 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
     assert looks == ([("ryll", "127.0.0.1", 3)] if after else [])
 
 
-def test_the_entry_of_the_first_failure_says_what_the_second_look_found(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_entry_of_the_first_failure_says_what_the_second_look_found(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(code: str) -> Any:
         raise LaneError(code, "ryll", "it is wrong")
 
-    checks = {"banner": lambda context: {}, "frames": lambda context: fail("picture_differs"), "path": lambda context: fail("proxy_not_connected")}
+    checks = {
+        "banner": lambda context: {},
+        "frames": lambda context: fail("picture_differs"),
+        "path": lambda context: fail("proxy_not_connected"),
+    }
     monkeypatch.setattr(outside_checks, "CHECKS", checks)
     monkeypatch.setattr(second_look, "direct", lambda *_: nullcontext())
     monkeypatch.setattr(outside_checks, "shows_the_truth", lambda context, client: True)
@@ -223,15 +273,21 @@ def test_the_entry_of_the_first_failure_says_what_the_second_look_found(lane: Te
     assert [entry["detail"].get("component") for entry in entries] == [None, "proxy", "ryll"]
 
 
-def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report, picture = Path(lane.dir, "logs/smoke.json"), Path(lane.dir, "screenshot.png")
     for command, guest, kept in (("c1", "other", True), ("c0", "other", False), ("c1", "g", False)):
         monkeypatch.setenv("LANE_COMMAND_ID", command)
         picture.write_bytes(b"its picture")
         Path(lane.dir, "screendump.png").touch()
-        check_report.write(report, {"suite": "smoke", "guest": guest, "checks": [], "files": [str(picture), "screendump.png", "x.txt"]})
+        check_report.write(
+            report, {"suite": "smoke", "guest": guest, "checks": [], "files": [str(picture), "screendump.png", "x.txt"]}
+        )
         monkeypatch.setenv("LANE_COMMAND_ID", "c1")
-        smoke.set_aside(lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"], ["screenshot.png", "screendump.png"])
+        smoke.set_aside(
+            lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"], ["screenshot.png", "screendump.png"]
+        )
         assert report.exists() is not kept
         if kept:
             moved = json.loads(Path(lane.dir, "logs/smoke-other.json").read_text())

@@ -46,7 +46,9 @@ def test_a_console_gives_its_token_and_two_wrong_ones(lane: Lane) -> None:
         ({"direct": True}, {"type": "spice", "host": "127.0.0.1", "port": "17904", "password": TICKET}, ("--suite",)),
     ],
 )
-def test_a_client_connects_as_asked(lane: Lane, options: dict[str, Any], keys: dict[str, str], ryll: tuple[str, ...]) -> None:
+def test_a_client_connects_as_asked(
+    lane: Lane, options: dict[str, Any], keys: dict[str, str], ryll: tuple[str, ...]
+) -> None:
     given = gives("console", {"keys": {"password": "of c"}})
     assert outcome(lane, CONSOLE, {"connect": options}, actors=given, ryll=["--suite"]) == (None, None)
     assert asked(lane, "connect") == [("connect", "ryll", keys, ryll)]
@@ -112,7 +114,9 @@ def test_a_burst_has_windows_of_six_keys(lane: Lane) -> None:
 
 
 def test_what_an_actor_cannot_do_without() -> None:
-    required = {name: {key for key, option in actor.options.items() if option.required} for name, actor in ACTORS.items()}
+    required = {
+        name: {key for key, option in actor.options.items() if option.required} for name, actor in ACTORS.items()
+    }
     assert {name: keys for name, keys in required.items() if keys} == {
         "api": {"path"},
         "burst": {"text"},
@@ -140,7 +144,9 @@ def test_what_an_actor_cannot_do_without() -> None:
     ("told", "failure"),
     [(1, (None, None)), (0, ("serial_line_missing", "guest")), (2, ("serial_line_unexpected", "guest"))],
 )
-def test_a_burst_of_keys_waits_for_the_guest_to_tell_of_each(lane: Lane, told: int, failure: tuple[str | None, str | None]) -> None:
+def test_a_burst_of_keys_waits_for_the_guest_to_tell_of_each(
+    lane: Lane, told: int, failure: tuple[str | None, str | None]
+) -> None:
     typed: list[str] = []
 
     def play(step: Any) -> dict[str, Any]:
@@ -160,7 +166,13 @@ def test_the_clipboard_gets_a_text_of_the_size_and_gives_it_back_in_capitals(lan
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("ABCDEFGHIJABC", None), ("abcdefghijabc", "clipboard_wrong"), ("ABC", "clipboard_wrong"), (None, "clipboard_wrong")]
+    ("text", "code"),
+    [
+        ("ABCDEFGHIJABC", None),
+        ("abcdefghijabc", "clipboard_wrong"),
+        ("ABC", "clipboard_wrong"),
+        (None, "clipboard_wrong"),
+    ],
 )
 def test_a_clipboard_is_compared_whole(lane: Lane, text: str | None, code: str | None) -> None:
     lane.talk.answers["clipboard_get"] = {"text": text}
@@ -185,7 +197,11 @@ def picture(width: int, height: int, odd: int = 0) -> Image.Image:
     ],
 )
 def test_pictures_have_to_be_equal_and_not_empty(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, mine: Image.Image, truth: Image.Image, failure: tuple[str | None, str | None]
+    lane: Lane,
+    monkeypatch: pytest.MonkeyPatch,
+    mine: Image.Image,
+    truth: Image.Image,
+    failure: tuple[str | None, str | None],
 ) -> None:
     lane.monitor = Monitor(None)
     monkeypatch.setattr(pictures, "shown", lambda *_: mine)
@@ -215,7 +231,12 @@ def test_what_is_shown_and_drawn_is_read_from_ryll_and_from_qemu(lane: Lane) -> 
 
     def screenshot(params: dict[str, Any]) -> dict[str, Any]:
         taken.append(params)
-        return {"width": 2, "height": 1, "format": "rgba", "data_base64": base64.b64encode(bytes((1, 2, 3, 255, 4, 5, 6, 255))).decode()}
+        return {
+            "width": 2,
+            "height": 1,
+            "format": "rgba",
+            "data_base64": base64.b64encode(bytes((1, 2, 3, 255, 4, 5, 6, 255))).decode(),
+        }
 
     class Screen(Monitor):
         def execute(self, command: str, arguments: Any = None) -> Any:
@@ -231,7 +252,15 @@ RELAYED = "kerbside_proxy_bytes_relayed_total{direction=server_to_client}"
 
 @pytest.mark.parametrize(
     ("proxy", "client", "good"),
-    [(100, 100, True), (300, 100, True), (301, 100, False), (99, 100, False), (0, 0, False), (200, 0, False), (1, 1, True)],
+    [
+        (100, 100, True),
+        (300, 100, True),
+        (301, 100, False),
+        (99, 100, False),
+        (0, 0, False),
+        (200, 0, False),
+        (1, 1, True),
+    ],
 )
 def test_the_proxy_counts_what_the_client_got(lane: Lane, proxy: int, client: int, good: bool) -> None:
     def draw(*_: Any) -> None:
@@ -239,7 +268,12 @@ def test_the_proxy_counts_what_the_client_got(lane: Lane, proxy: int, client: in
         lane.talk.answers["stats"] = {"display": {"bytes_in": 500 + client}}
 
     lane.counted, lane.talk.answers["stats"] = {RELAYED: 1000.0}, {"display": {"bytes_in": 500}}
-    steps = ({"connect": {}}, {"relayed": {}, "register": "before"}, {"draw": {}}, {"relayed": {"than": "before"}, **SOON})
+    steps = (
+        {"connect": {}},
+        {"relayed": {}, "register": "before"},
+        {"draw": {}},
+        {"relayed": {"than": "before"}, **SOON},
+    )
     expected = (None, None) if good else ("relayed_bytes_differ", "proxy")
     assert outcome(lane, *steps, actors={"draw": plan.Actor({}, draw)}) == expected
 

@@ -41,13 +41,19 @@ def lane(tmp_path: Path) -> Lane:
         ({"holds": ["x"]}, (200, "<html>"), "api_answer_wrong"),
     ],
 )
-def test_an_answer_of_the_api_is_as_wanted(lane: Lane, options: dict[str, Any], answer: tuple[int, str], code: str | None) -> None:
+def test_an_answer_of_the_api_is_as_wanted(
+    lane: Lane, options: dict[str, Any], answer: tuple[int, str], code: str | None
+) -> None:
     lane.answer = lambda *_: answer
     assert outcome(lane, {"api": {"path": "/x", **options}, **SOON})[0] == code
 
 
-@pytest.mark.parametrize(("options", "may"), [({}, False), ({"shows_ticket": False}, False), ({"shows_ticket": True}, True)])
-def test_only_an_answer_that_may_show_the_ticket_is_not_searched_for_it(lane: Lane, options: dict[str, Any], may: bool) -> None:
+@pytest.mark.parametrize(
+    ("options", "may"), [({}, False), ({"shows_ticket": False}, False), ({"shows_ticket": True}, True)]
+)
+def test_only_an_answer_that_may_show_the_ticket_is_not_searched_for_it(
+    lane: Lane, options: dict[str, Any], may: bool
+) -> None:
     lane.answer = lambda *_: (200, "")
     assert outcome(lane, {"api": {"path": "/x", **options}})[0] is None
     assert asked(lane, "request")[0][4] is may
@@ -70,9 +76,16 @@ def test_only_a_get_is_repeated(lane: Lane, options: dict[str, Any], times: int,
 
 @pytest.mark.parametrize(
     ("options", "authorization"),
-    [({}, "Bearer x.e30.y"), ({"token": "none"}, None), ({"token": "mine"}, "Bearer mine"), ({"jwt": {"set": {"a": 1}}}, "forged")],
+    [
+        ({}, "Bearer x.e30.y"),
+        ({"token": "none"}, None),
+        ({"token": "mine"}, "Bearer mine"),
+        ({"jwt": {"set": {"a": 1}}}, "forged"),
+    ],
 )
-def test_a_request_has_the_token_that_is_asked_for(lane: Lane, options: dict[str, Any], authorization: str | None) -> None:
+def test_a_request_has_the_token_that_is_asked_for(
+    lane: Lane, options: dict[str, Any], authorization: str | None
+) -> None:
     assert outcome(lane, {"api": {"path": "/x", "accept": "text/html", **options}}) == (None, None)
     ((_, _, _, headers, _),) = asked(lane, "request")
     if authorization == "forged":
@@ -82,7 +95,10 @@ def test_a_request_has_the_token_that_is_asked_for(lane: Lane, options: dict[str
     assert headers["Accept"] == "text/html"
 
 
-ROWS = [{"session_id": "s", "channel": None, "message": "came"}, {"session_id": None, "channel": "main", "message": "went"}]
+ROWS = [
+    {"session_id": "s", "channel": None, "message": "came"},
+    {"session_id": None, "channel": "main", "message": "went"},
+]
 STORED = [["s", None, "came"], [None, "main", "went"]]
 
 
@@ -150,10 +166,16 @@ def test_the_audit_of_another_console_is_asked_for_by_its_own_name(lane: Lane) -
     ],
 )
 def test_api_and_database_have_the_same_audit(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, stored: list[Any] | None, total: int, failure: tuple[str | None, str | None]
+    lane: Lane,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: list[Any] | None,
+    total: int,
+    failure: tuple[str | None, str | None],
 ) -> None:
     python = Path(lane.place.database_python)
-    python.write_text(f"#!/bin/sh\n[ $5 = UUID ] || exit 3\n{'exit 1' if stored is None else f'echo {json.dumps(json.dumps(stored))}'}\n")
+    python.write_text(
+        f"#!/bin/sh\n[ $5 = UUID ] || exit 3\n{'exit 1' if stored is None else f'echo {json.dumps(json.dumps(stored))}'}\n"
+    )
     python.chmod(0o700)
     audited(lane, ROWS, total)
     assert outcome(lane, {"audit": {"same_in_database": True}, **SOON}) == failure

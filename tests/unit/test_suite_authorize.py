@@ -44,7 +44,14 @@ def lane(tmp_path: Path) -> Lane:
 def told(lane: Lane, of: str | None) -> dict[str, Any]:
     """What kerbside hands out when all is well."""
     if of is None:
-        return FIREWALL | {"hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET, "secure_port": 0, "ca_cert": "", "host_subject": ""}
+        return FIREWALL | {
+            "hypervisor_ip": "127.0.0.1",
+            "insecure_port": 17904,
+            "ticket": TICKET,
+            "secure_port": 0,
+            "ca_cert": "",
+            "host_subject": "",
+        }
     source = lane.machines.source(of)
     console = {"secure_port": 0, "host_subject": "", **source["consoles"][0]}
     names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
@@ -66,10 +73,18 @@ def test_a_machine_has_tls_where_the_suite_asks_for_it(lane: Lane) -> None:
     assert ["tls-port=" in " ".join(program.argv) for program in lane.machines.programs()] == [True, False]
 
 
-@pytest.mark.parametrize(("reply", "words"), [({}, "what its sources and settings say"), ({"ticket": "x", "ca_cert": "y"}, "another ticket, ca_cert")])
-def test_the_parts_that_differ_are_named_and_their_values_are_not(lane: Lane, reply: dict[str, str], words: str) -> None:
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [({}, "what its sources and settings say"), ({"ticket": "x", "ca_cert": "y"}, "another ticket, ca_cert")],
+)
+def test_the_parts_that_differ_are_named_and_their_values_are_not(
+    lane: Lane, reply: dict[str, str], words: str
+) -> None:
     Path(lane.place.lane_dir, "reply").write_text(json.dumps({**told(lane, "good"), **reply}))
-    steps = ({"console": {}, "register": "token"}, {"handed_out": {"console": "token", "of": "good", "wrong": bool(reply)}})
+    steps = (
+        {"console": {}, "register": "token"},
+        {"handed_out": {"console": "token", "of": "good", "wrong": bool(reply)}},
+    )
     (entry,) = played(lane, check(*steps), **MACHINES)
     assert entry["detail"]["witnesses"][-1] == f"handed_out: kerbside hands out {words}"
 
@@ -84,7 +99,9 @@ def test_what_kerbside_hands_out_is_what_its_sources_say(lane: Lane, of: str | N
     assert not Path(lane.place.lane_dir, "secrets/suite_question").exists()  # it held the token
 
 
-@pytest.mark.parametrize("name", ["hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject", "mode", "channels"])
+@pytest.mark.parametrize(
+    "name", ["hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject", "mode", "channels"]
+)
 def test_each_part_that_differs_is_wrong(lane: Lane, name: str) -> None:
     other = {**told(lane, "good"), name: "another"}
     assert asked(lane, other, "good", wrong=False) == ("suite_not_handed_out", "kerbside")

@@ -31,7 +31,12 @@ def lane(tmp_path: Path) -> Lane:
     Path(tmp_path, "sources.yaml").write_text(SOURCES)
     Path(made.place.database_python).symlink_to(sys.executable)
     Path(tmp_path, "play").write_text(PLAY)
-    env = {"KERBSIDE_SOURCES_PATH": f"{tmp_path}/sources.yaml", "KERBSIDE_A": "1", "KERBSIDE_B": "2", "KERBSIDE_PROXY_BIN": "/proxy"}
+    env = {
+        "KERBSIDE_SOURCES_PATH": f"{tmp_path}/sources.yaml",
+        "KERBSIDE_A": "1",
+        "KERBSIDE_B": "2",
+        "KERBSIDE_PROXY_BIN": "/proxy",
+    }
     made.described = {"daemon": Program("daemon", "kerbside", ("x",), "x", env=env)}  # type: ignore[attr-defined]
     made.run.lane_id = 1
     return made
@@ -66,14 +71,19 @@ WRONG = ("suite_command_said", "kerbside")
         ({"cases": [{"run": ["play", "two"], "says": ["\\['two'\\]"]}]}, (None, None)),
     ],
 )
-def test_a_program_has_to_end_and_speak_as_the_step_says(lane: Lane, options: dict[str, Any], wanted: tuple[str | None, str | None]) -> None:
+def test_a_program_has_to_end_and_speak_as_the_step_says(
+    lane: Lane, options: dict[str, Any], wanted: tuple[str | None, str | None]
+) -> None:
     assert ended(lane, **options) == wanted
     left = [path.name for path in Path(lane.place.lane_dir, "secrets").glob("command*")]
     assert left == []  # they hold the settings, the sources and what was said
 
 
 def token(**claims: Any) -> str:
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "HS256"}, claims, {"a": 1}))
+    return ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in ({"alg": "HS256"}, claims, {"a": 1})
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,8 +98,12 @@ def token(**claims: Any) -> str:
         (token(exp=240), {"minutes": 4}, "suite_command_token"),
     ],
 )
-def test_a_token_is_for_whom_it_has_to_be_and_becomes_a_secret(lane: Lane, said: str, claims: dict[str, Any], wanted: str | None) -> None:
-    (entry,) = played(lane, check({"command": {"run": ["play"], "settings": {"KERBSIDE_SAYS": said}, "claims": claims}}))
+def test_a_token_is_for_whom_it_has_to_be_and_becomes_a_secret(
+    lane: Lane, said: str, claims: dict[str, Any], wanted: str | None
+) -> None:
+    (entry,) = played(
+        lane, check({"command": {"run": ["play"], "settings": {"KERBSIDE_SAYS": said}, "claims": claims}})
+    )
     assert entry["detail"].get("code") == wanted
     assert said not in json.dumps(entry) or said == "no token"
     kept = [path.read_text() for path in Path(lane.place.lane_dir, "secrets").glob("bearer_token-*")]
@@ -98,7 +112,10 @@ def test_a_token_is_for_whom_it_has_to_be_and_becomes_a_secret(lane: Lane, said:
 
 def test_the_last_line_of_the_first_can_be_used_by_later_steps(lane: Lane) -> None:
     cases = [{"settings": {"KERBSIDE_SAYS": "first"}}, {"settings": {"KERBSIDE_SAYS": "second"}}]
-    steps = ({"command": {"run": ["play"], "cases": cases}, "register": "said"}, {"api": {"path": "/{said.out}/{console_name}{proxy}"}})
+    steps = (
+        {"command": {"run": ["play"], "cases": cases}, "register": "said"},
+        {"api": {"path": "/{said.out}/{console_name}{proxy}"}},
+    )
     assert outcome(lane, *steps) == (None, None)
     assert ("request", "GET", "/first/first/proxy") in [one[:3] for one in lane.did]
 

@@ -26,7 +26,11 @@ def conversation(path: str, monkeypatch: pytest.MonkeyPatch) -> Conversation:
 def test_a_step_has_more_time_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     lefts: list[float] = []
     limits: list[float] = []
-    monkeypatch.setattr(of_client, "play", lambda of, step, deadline: (lefts.append(deadline - time.monotonic()), limits.append(step.limit)))
+    monkeypatch.setattr(
+        of_client,
+        "play",
+        lambda of, step, deadline: (lefts.append(deadline - time.monotonic()), limits.append(step.limit)),
+    )
     conversation("/nowhere", monkeypatch).play(ryll_steps.plan([{"hello": {}}], 100.0)[0])
     assert 100 < lefts[0] <= 200 and limits == [200]  # a failure says how long it waited
 

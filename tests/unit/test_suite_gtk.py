@@ -75,17 +75,26 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lane:
 
 @pytest.mark.parametrize(("does", "refused", "within", "wanted"), DOES.values(), ids=DOES)
 def test_spice_gtk_shows_the_right_picture_or_is_refused(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, does: list[Any], refused: str | None, within: float, wanted: tuple[str | None, str, bool | None]
+    lane: Lane,
+    monkeypatch: pytest.MonkeyPatch,
+    does: list[Any],
+    refused: str | None,
+    within: float,
+    wanted: tuple[str | None, str, bool | None],
 ) -> None:
     code, words, fits = wanted
     if fits is not None:
         lane.guest["digest"] = "yes"
-        monkeypatch.setattr(sextant_digest, "decode", lambda picture: SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1))
+        monkeypatch.setattr(
+            sextant_digest, "decode", lambda picture: SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1)
+        )
         monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: 1)
     judge, judged = gtk.wrong, []
     if code == "picture_differs":  # its time is over when its picture was looked at
         monkeypatch.setattr(gtk, "wrong", lambda *what: judged.append(what) or judge(*what))
-        monkeypatch.setattr(gtk, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged)))
+        monkeypatch.setattr(
+            gtk, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged))
+        )
     monkeypatch.setattr(gtk, "program", lambda: CLIENT.replace("{does!r}", repr(json.dumps(does))))
     (entry,) = played(lane, check({"spice_gtk": {"refused": refused} if refused else {}, "within": within}))
     assert entry["detail"].get("code") == code, entry
@@ -96,7 +105,11 @@ def test_spice_gtk_shows_the_right_picture_or_is_refused(
 def test_the_last_line_of_a_client_without_a_picture_is_quoted(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     for said in ("one\n", "before\none\n"):
         Path(lane.log("spice_gtk")).unlink(missing_ok=True)
-        monkeypatch.setattr(gtk, "program", lambda said=said: f"import sys, time; sys.stderr.write({said!r}); sys.stderr.flush(); time.sleep(60)")
+        monkeypatch.setattr(
+            gtk,
+            "program",
+            lambda said=said: f"import sys, time; sys.stderr.write({said!r}); sys.stderr.flush(); time.sleep(60)",
+        )
         (entry,) = played(lane, check({"spice_gtk": {}, "within": 1}))
         assert entry["detail"]["cause"].endswith("within 1 s; its last line is 'one'")
 
@@ -104,7 +117,9 @@ def test_the_last_line_of_a_client_without_a_picture_is_quoted(lane: Lane, monke
 def test_a_screen_is_kept_when_it_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timers: list[str] = []
     glib = SimpleNamespace(
-        SOURCE_REMOVE=False, timeout_add=lambda after, then: timers.append("set") or len(timers), source_remove=lambda one: timers.append(f"off {one}")
+        SOURCE_REMOVE=False,
+        timeout_add=lambda after, then: timers.append("set") or len(timers),
+        source_remove=lambda one: timers.append(f"off {one}"),
     )
     monkeypatch.setattr(gtk_client, "GLib", glib, raising=False)
     screen, pixels = gtk_client.Screen(str(tmp_path / "out")), ctypes.create_string_buffer(bytes(range(32)), 32)

@@ -84,7 +84,9 @@ def links(monkeypatch: pytest.MonkeyPatch) -> type[FakeLink]:
         ({"as_far_as": "hello", "channel": "inputs"}, 17900, "CA", [("hello", 3)]),
     ],
 )
-def test_a_link_is_opened_as_far_as_asked(lane: Lane, links: Any, options: dict[str, Any], port: int, ca: str | None, did: list[Any]) -> None:
+def test_a_link_is_opened_as_far_as_asked(
+    lane: Lane, links: Any, options: dict[str, Any], port: int, ca: str | None, did: list[Any]
+) -> None:
     assert outcome(lane, CONSOLE, {"link": options}, actors=gives("console", {"password": "token"})) == (None, None)
     (made,) = links.kept
     assert (made.port, made.ca, made.did, made.open) == (port, ca, did, False)
@@ -93,7 +95,12 @@ def test_a_link_is_opened_as_far_as_asked(lane: Lane, links: Any, options: dict[
 def test_a_registered_link_stays_open_until_the_end_of_the_suite(lane: Lane, links: Any) -> None:
     states: list[bool] = []
     look = plan.Actor({}, lambda *_: states.extend(one.open for one in links.kept))
-    steps = ({"link": {}}, {"link": {}, "register": "m"}, {"link": {"channel": "display", "main": "m"}, "register": "d"}, {"look": {}})
+    steps = (
+        {"link": {}},
+        {"link": {}, "register": "m"},
+        {"link": {"channel": "display", "main": "m"}, "register": "d"},
+        {"look": {}},
+    )
     assert outcome(lane, *steps, actors={"look": look}) == (None, None)
     assert states == [False, True, True] and not any(one.open for one in links.kept)
     assert links.kept[2].did == [("link", 2, "", 77)]
@@ -134,7 +141,9 @@ def test_links_that_fail(lane: Lane, links: Any) -> None:
         ({"open": {"link": "l"}}, {"ends": True}, "link_wrong"),
     ],
 )
-def test_a_peer_stays_or_hangs_up_as_it_has_to(lane: Lane, links: Any, step: dict[str, Any], peer: dict[str, Any], code: str | None) -> None:
+def test_a_peer_stays_or_hangs_up_as_it_has_to(
+    lane: Lane, links: Any, step: dict[str, Any], peer: dict[str, Any], code: str | None
+) -> None:
     links.ends = peer.get("ends", False)
     links.sending = LinkClosed("x") if peer.get("sending") else None
     assert outcome(lane, {"link": {}, "register": "l"}, step)[0] == code
@@ -142,19 +151,29 @@ def test_a_peer_stays_or_hangs_up_as_it_has_to(lane: Lane, links: Any, step: dic
 
 def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
     send = {"link": "l", "type": 5}
-    sent = [{"send": {**send, **more}} for more in ({"hex": "00ff", "says": 9, "times": 2}, {"bytes": 3, "before": "01"}, {})]
+    sent = [
+        {"send": {**send, **more}}
+        for more in ({"hex": "00ff", "says": 9, "times": 2}, {"bytes": 3, "before": "01"}, {})
+    ]
     assert outcome(lane, {"link": {"as_far_as": "tls"}, "register": "l"}, *sent) == (None, None)
-    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [("send", 5, b"\1\0\0\0", None), ("send", 5, b"", None)]
+    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [
+        ("send", 5, b"\1\0\0\0", None),
+        ("send", 5, b"", None),
+    ]
 
 
-@pytest.mark.parametrize(("step", "missing"), [({"send": {"link": "l"}}, "type"), ({"send": {"type": 5}}, "link"), ({"open": {}}, "link")])
+@pytest.mark.parametrize(
+    ("step", "missing"), [({"send": {"link": "l"}}, "type"), ({"send": {"type": 5}}, "link"), ({"open": {}}, "link")]
+)
 def test_what_a_step_on_a_link_cannot_do_without(lane: Lane, step: dict[str, Any], missing: str) -> None:
     with pytest.raises(LaneError, match=f"`{missing}` is missing"):
         outcome(lane, {"link": {}, "register": "l"}, step)
 
 
 @pytest.mark.parametrize(("proxied", "code"), [(3.0, None), (3.1, "latency_ratio")])
-def test_the_ratio_of_the_fastest_medians_is_the_gate(lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None) -> None:
+def test_the_ratio_of_the_fastest_medians_is_the_gate(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None
+) -> None:
     turns = {False: iter([[1.0] * 5, [2.0] * 5]), True: iter([[proxied] * 5, [60.0] * 5])}
     monkeypatch.setattr(latency, "acknowledgements", lambda play, through, rounds: next(turns[through]))
     (entry,) = played(lane, check({"acknowledged": {"turns": 2, "rounds": 5, "most": 3}}))
@@ -211,9 +230,15 @@ def test_what_is_judged_when_a_suite_names_no_ratio(
 
 @pytest.mark.parametrize(
     ("said", "failure"),
-    [(["key: y", "key: x"], (None, None)), (["key: y"], ("serial_line_missing", "proxy")), ([], ("serial_line_missing", "proxy"))],
+    [
+        (["key: y", "key: x"], (None, None)),
+        (["key: y"], ("serial_line_missing", "proxy")),
+        ([], ("serial_line_missing", "proxy")),
+    ],
 )
-def test_a_key_is_sent_and_its_line_awaited(lane: Lane, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Any) -> None:
+def test_a_key_is_sent_and_its_line_awaited(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Any
+) -> None:
     serial = Path(lane.place.serial_log)
     serial.write_text("key: x\r\n")  # of before
 
@@ -244,7 +269,9 @@ def test_a_key_is_sent_and_its_line_awaited(lane: Lane, monkeypatch: pytest.Monk
 def test_a_key_whose_line_comes_later_is_waited_for(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     serial, looks = Path(lane.place.serial_log), iter([b"", b"", b"key: x\r\n", b"", b"key: x\r\n"])
     serial.touch()
-    monkeypatch.setattr(latency, "inputs_of", lambda play, proxied: contextlib.nullcontext(SimpleNamespace(send=lambda *_: None)))
+    monkeypatch.setattr(
+        latency, "inputs_of", lambda play, proxied: contextlib.nullcontext(SimpleNamespace(send=lambda *_: None))
+    )
     monkeypatch.setattr(latency, "tail", lambda path, at: next(looks).decode())
     assert len(latency.serial_lines(SimpleNamespace(lane=lane), True, 2)) == 2  # type: ignore[arg-type]
     assert not list(looks)
@@ -264,7 +291,9 @@ class Clock:
 
 
 @pytest.mark.parametrize(("proxied", "code"), [(0.3125, None), (0.3126, "latency_ratio")])
-def test_the_lower_quartiles_of_keys_to_draw_are_compared(lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None) -> None:
+def test_the_lower_quartiles_of_keys_to_draw_are_compared(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None
+) -> None:
     clock = Clock()
     monkeypatch.setattr(latency, "time", clock)
     monkeypatch.setattr(latency.random, "uniform", lambda *_: 0.0)
@@ -289,7 +318,9 @@ def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize(("held_back", "failure"), [(0.0, (None, None)), (0.2, ("latency_ratio", "proxy"))])
-def test_a_picture_that_comes_much_later_through_the_proxy(lane: Lane, held_back: float, failure: tuple[str | None, str | None]) -> None:
+def test_a_picture_that_comes_much_later_through_the_proxy(
+    lane: Lane, held_back: float, failure: tuple[str | None, str | None]
+) -> None:
     waits = iter([held_back] * 8)  # two plays a key, of the first four keys
     lane.talk.on_play = lambda step: time.sleep(0.02 + next(waits, 0.0)) or {}
     first, then = {"key_to_draw": {"keys": 4}, "register": "proxied"}, {"key_to_draw": {"keys": 4, "than": "proxied"}}

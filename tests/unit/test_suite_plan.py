@@ -15,7 +15,13 @@ from suite_lane import GOOD, GUESTS, changed, read
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "roles/suites/files").glob("*.yml"))
 #: Steps that see something; each check has to have two of them.
-WITNESSES = set(ACTORS) - {"burst", "console", "wait", "stop", "clipboard"} | {"expect_event", "quiet", "await", "clipboard_get", "screenshot"}
+WITNESSES = set(ACTORS) - {"burst", "console", "wait", "stop", "clipboard"} | {
+    "expect_event",
+    "quiet",
+    "await",
+    "clipboard_get",
+    "screenshot",
+}
 FAULTS = yaml.safe_load((ROOT / "tests/faults/suites.yml").read_text(encoding="utf-8"))["faults"]
 
 
@@ -26,7 +32,9 @@ def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path
     caught = {name for fault in FAULTS if fault["suite"] == suite.name for name in fault["expect"]}
     for one in suite.checks:
         seen = [step for step in one.steps if step.actor in WITNESSES]
-        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), one.name  # a digest is two: its pixels and what it tells
+        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), (
+            one.name
+        )  # a digest is two: its pixels and what it tells
     assert caught <= {one.name for one in suite.checks}
 
 
@@ -57,7 +65,10 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (changed(speed=1), "'speed' is not one of"),
         (changed(kerbside={"MODE": 1}), "kerbside"),
         (changed(checks=[]), "`checks` is not a list"),
-        (changed(consoles=[{"name": "c", "machine": "m"}]), "console c: `machine` is not the name of one of `machines`"),
+        (
+            changed(consoles=[{"name": "c", "machine": "m"}]),
+            "console c: `machine` is not the name of one of `machines`",
+        ),
         (changed(checks=GOOD["checks"] * 2), "two checks are named one"),
         (changed(suite="My"), "`suite` is not a name"),
         (changed(suite=1), "`suite` is not a name"),
@@ -83,7 +94,10 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (changed(machines=[{"name": 1}]), "machines: `name` is not a name"),
         (changed(machines=[{"tls": True}]), "`name` is missing"),
         (changed(machines=[{"name": "a", "devices": "x"}]), "`devices` is not a list of texts"),
-        (changed(machines=[{"name": "a"}], consoles=[{"name": f"c{n}", "machine": "a"} for n in range(21)]), "list of at most 20"),
+        (
+            changed(machines=[{"name": "a"}], consoles=[{"name": f"c{n}", "machine": "a"} for n in range(21)]),
+            "list of at most 20",
+        ),
         ({"suite": "mine", "guests": ["pocket"]}, "`checks` is missing"),
         (changed(checks=["x"]), "check 1: it is not a mapping"),
         (changed(checks=[{"name": "N", "steps": []}]), "check 1: `name` is not a name"),
@@ -97,7 +111,10 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (one_step({"wait": {"seconds": 1}}, kerbside={"OTHER": 1}), "its settings are named KERBSIDE_SOMETHING"),
         (one_step({"wait": {"seconds": 1}}, expected_failure={"code": "task_failed"}), "`reason` is missing"),
         (one_step({"wait": {"seconds": 1}}, if_failed=[{"blame": "ryll", "steps": []}]), "`instead_of` is missing"),
-        (one_step({"wait": {"seconds": 1}}, if_failed=[{"instead_of": "x", "blame": "ryll", "steps": []}]), "`instead_of` is not one of"),
+        (
+            one_step({"wait": {"seconds": 1}}, if_failed=[{"instead_of": "x", "blame": "ryll", "steps": []}]),
+            "`instead_of` is not one of",
+        ),
         (one_step({"wait": {"seconds": 1}, "client": "A"}), "`client` is not a name"),
         (one_step({"wait": {"seconds": 1}, "client": 1}), "`client` is not a name"),
         (one_step({"wait": {"seconds": 1}, "since": 1}), "'since' is not one of name, within"),
@@ -126,10 +143,16 @@ def one_step(step: Any, **more: Any) -> dict[str, Any]:
         (one_step({"connect": {"options": "x"}}), "`options` is not a list"),
         (one_step({"counters": {"grow": {}}}), "`grow` is not a mapping of counters"),
         (one_step({"audit": {"than": "x"}}), "`than` is 'x', which no audit step before it registered"),
-        (changed(checks=[{"name": "one", "steps": [LINK, {"send": {"link": "l", "type": 1, "hex": "f"}}]}]), "is not bytes as hexadecimal"),
+        (
+            changed(checks=[{"name": "one", "steps": [LINK, {"send": {"link": "l", "type": 1, "hex": "f"}}]}]),
+            "is not bytes as hexadecimal",
+        ),
         (one_step({"serial": {"line": "x", "match": "y"}}), "it does not have exactly one of line, match, never"),
         (one_step({"serial": {"line": "x"}}, client="many"), "check one: `client` is not shared, fresh or none"),
-        (one_step({"serial": {"line": "x"}}, expected_failure={"code": "nonsense", "reason": "x"}), "'nonsense' is not a code"),
+        (
+            one_step({"serial": {"line": "x"}}, expected_failure={"code": "nonsense", "reason": "x"}),
+            "'nonsense' is not a code",
+        ),
         (one_step({"serial": {"line": "x"}, "wait": {"seconds": 1}}), "check one: step 1: it has serial and wait"),
         (one_step({"serial": {"lime": "x"}}), "check one: step 1 (serial): 'lime' is not one of"),
         (one_step({"serial": {}}), "step 1 (serial): it does not have exactly one of line, match, never"),
@@ -211,13 +234,22 @@ def test_what_a_suite_file_need_not_say() -> None:
     suite = read({**GOOD, "checks": [{"name": "one", "steps": [{"wait": {"seconds": 1}}, {"hello": {}}]}]})
     (one,) = suite.checks
     assert (suite.boots, suite.ryll, suite.kerbside, suite.machines, suite.description) == (False, (), {}, (), "")
-    assert (one.slow, one.client, one.expected_failure, one.events, one.culprits) == (False, "shared", None, plan.EVENTS, [])
+    assert (one.slow, one.client, one.expected_failure, one.events, one.culprits) == (
+        False,
+        "shared",
+        None,
+        plan.EVENTS,
+        [],
+    )
     wait, hello = one.steps
     assert (wait.limit, wait.name, wait.client, wait.number, wait.ryll) == (10.0, "wait", "ryll", 1, None)
     assert (hello.limit, hello.number) == (10.0, 2) and hello.ryll
 
 
-@pytest.mark.parametrize(("delay", "mbit", "right"), [(0, 1000, True), (2000, 0.1, True), (-1, 1, False), (2001, 1, False), (0, 0.09, False), (0, 1001, False)])
+@pytest.mark.parametrize(
+    ("delay", "mbit", "right"),
+    [(0, 1000, True), (2000, 0.1, True), (-1, 1, False), (2001, 1, False), (0, 0.09, False), (0, 1001, False)],
+)
 def test_how_slow_a_link_can_be(delay: float, mbit: float, right: bool) -> None:
     suite = one_step({"link_relay": {"delay_ms": delay, "mbit": mbit}, "register": "link"})
     if right:
@@ -236,16 +268,39 @@ def test_what_a_suite_file_says_counts() -> None:
     nap = {"wait": {"seconds": 0.5}, "within": 3600, "register": "w", "client": "second", "name": "a nap"}
     steps = [{"connect": {}, "client": "second"}, nap, {"log": {"of": "api", "line": "x", "since": "w"}}]
     more = {"slow": True, "client": "none", "events": ["latency"], "kerbside": {"KERBSIDE_A": 1}}
-    given = {"boots": True, "ryll": ["--x"], "kerbside": {"KERBSIDE_B": True}, "machines": [{"name": "a"}, {"name": "b"}]}
+    given = {
+        "boots": True,
+        "ryll": ["--x"],
+        "kerbside": {"KERBSIDE_B": True},
+        "machines": [{"name": "a"}, {"name": "b"}],
+    }
     suite = read(changed(**given, checks=[{"name": "one", "steps": steps, **more}]))
     (one,) = suite.checks
-    assert (suite.boots, suite.ryll, suite.kerbside, [each["name"] for each in suite.machines]) == (True, ("--x",), {"KERBSIDE_B": "True"}, ["a", "b"])
-    assert (one.slow, one.client, one.events, one.kerbside) == (True, "none", (*plan.EVENTS, "latency"), {"KERBSIDE_A": "1"})
-    assert (one.steps[1].limit, one.steps[1].register, one.steps[1].client, one.steps[1].name) == (3600.0, "w", "second", "a nap")
+    assert (suite.boots, suite.ryll, suite.kerbside, [each["name"] for each in suite.machines]) == (
+        True,
+        ("--x",),
+        {"KERBSIDE_B": "True"},
+        ["a", "b"],
+    )
+    assert (one.slow, one.client, one.events, one.kerbside) == (
+        True,
+        "none",
+        (*plan.EVENTS, "latency"),
+        {"KERBSIDE_A": "1"},
+    )
+    assert (one.steps[1].limit, one.steps[1].register, one.steps[1].client, one.steps[1].name) == (
+        3600.0,
+        "w",
+        "second",
+        "a nap",
+    )
 
 
 def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
-    suites = [read(changed(suite=name, guests=list(guests))) for name, guests in (("a", GUESTS), ("b", GUESTS[:1]), ("c", GUESTS[1:]))]
+    suites = [
+        read(changed(suite=name, guests=list(guests)))
+        for name, guests in (("a", GUESTS), ("b", GUESTS[:1]), ("c", GUESTS[1:]))
+    ]
     assert list(selection.named(suites, ["c", "a"])) == ["c", "a"]
     assert list(selection.named([read(changed(suite="mine"))], ["/my/suite.yml"])) == ["mine"]
     played = selection.plays(selection.named(suites, ["all"]), slow=False)
@@ -258,7 +313,9 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
     tokens = [{"name": "one", "steps": [{"wait": {"seconds": 1}}], "kerbside": {"KERBSIDE_A": 1}}]
     consoles = {"machines": [{"name": "m"}], "consoles": [{"name": "c", "machine": "m"}]}
     anew: dict[str, dict[str, Any]] = {"a": {"kerbside": {"KERBSIDE_A": 1}}, "b": {"checks": tokens}, "c": consoles}
-    mixed = [read(changed(suite=name, **given)) for name, given in {**anew, "d": {"machines": [{"name": "one"}]}}.items()]
+    mixed = [
+        read(changed(suite=name, **given)) for name, given in {**anew, "d": {"machines": [{"name": "one"}]}}.items()
+    ]
     assert list(selection.named(mixed, ["all"])) == ["d", "a", "b", "c"]  # kerbside is started anew for the others
     assert list(selection.named(mixed, ["a", "d"])) == ["a", "d"]
     for wrong, code in (

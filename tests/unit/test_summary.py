@@ -17,7 +17,10 @@ LOST = Outcome("three", "error", "LANE FAIL host: three cannot be reached")
 
 
 def test_each_lane_has_a_line() -> None:
-    assert [one.text for one in (GOOD, BAD)] == ["one: PASS lane 1: 7 of 7 checks, guest pocket under tcg, 16.2 s", "two (box): FAIL guest: no banner"]
+    assert [one.text for one in (GOOD, BAD)] == [
+        "one: PASS lane 1: 7 of 7 checks, guest pocket under tcg, 16.2 s",
+        "two (box): FAIL guest: no banner",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -25,8 +28,16 @@ def test_each_lane_has_a_line() -> None:
     [
         ([GOOD, GOOD], "pass", "LANE PASS 2 of 2 lanes"),
         ([GOOD, LOST], "error", "LANE FAIL 1 of 2 lanes: three: host: three cannot be reached"),
-        ([LOST, GOOD, BAD], "fail", "LANE FAIL 2 of 3 lanes: two (box): guest: no banner; three: host: three cannot be reached"),
-        ([GOOD, Outcome("four", *summary.NONE)], "error", "LANE FAIL 1 of 2 lanes: four: lane: ansible-playbook ended without a verdict of this lane"),
+        (
+            [LOST, GOOD, BAD],
+            "fail",
+            "LANE FAIL 2 of 3 lanes: two (box): guest: no banner; three: host: three cannot be reached",
+        ),
+        (
+            [GOOD, Outcome("four", *summary.NONE)],
+            "error",
+            "LANE FAIL 1 of 2 lanes: four: lane: ansible-playbook ended without a verdict of this lane",
+        ),
     ],
 )
 def test_the_worst_decides(outcomes: list[Outcome], verdict: str, line: str) -> None:
@@ -41,18 +52,45 @@ def test_the_last_line_has_an_end() -> None:
         assert len(line) == summary.LONGEST and line.endswith("x" if length == rest else "...")
 
 
-@pytest.mark.parametrize(("address", "label"), [(None, "one"), ("one", "one"), ("localhost", "one"), ("{{ x }}", "one"), ("box.test", "one (box.test)")])
+@pytest.mark.parametrize(
+    ("address", "label"),
+    [(None, "one"), ("one", "one"), ("localhost", "one"), ("{{ x }}", "one"), ("box.test", "one (box.test)")],
+)
 def test_a_label_names_the_machine_where_the_name_does_not(address: str | None, label: str) -> None:
     assert summary.label("one", address) == label
 
 
 def test_page_table_and_test_cases_of_all_lanes(tmp_path: Path) -> None:
     good, bad = tmp_path / "a b", tmp_path / "bad"
-    for folder, blame in ((good, None), (bad, {"component": "guest", "check": "banner", "code": "no_banner", "cause": "<no> banner", "evidence": None})):
+    for folder, blame in (
+        (good, None),
+        (bad, {"component": "guest", "check": "banner", "code": "no_banner", "cause": "<no> banner", "evidence": None}),
+    ):
         folder.mkdir()
-        check = {"suite": "smoke", "guest": "pocket", "name": "banner", "result": "fail" if blame else "pass", "seconds": 1.0, "detail": {}}
-        more = {"lane_id": 1, "started": "2026-11-25T00:00:00Z", "seconds": 2.0, "guests": ["pocket"], "accel": {"chosen": "tcg"}, "checks_planned": 1}
-        content = {**more, "plan_changed": None, "verdict": "fail" if blame else "pass", "checks": [check], "versions": {"kerbside": "0.8.0"}, "blame": blame}
+        check = {
+            "suite": "smoke",
+            "guest": "pocket",
+            "name": "banner",
+            "result": "fail" if blame else "pass",
+            "seconds": 1.0,
+            "detail": {},
+        }
+        more = {
+            "lane_id": 1,
+            "started": "2026-11-25T00:00:00Z",
+            "seconds": 2.0,
+            "guests": ["pocket"],
+            "accel": {"chosen": "tcg"},
+            "checks_planned": 1,
+        }
+        content = {
+            **more,
+            "plan_changed": None,
+            "verdict": "fail" if blame else "pass",
+            "checks": [check],
+            "versions": {"kerbside": "0.8.0"},
+            "blame": blame,
+        }
         (folder / "result.json").write_text(json.dumps(content))
     outcomes = [replace(GOOD, artifacts=good), replace(BAD, artifacts=bad), LOST]
     page = summary.write(tmp_path / "new/summary", outcomes[:1]).read_text()
@@ -72,7 +110,10 @@ def test_page_table_and_test_cases_of_all_lanes(tmp_path: Path) -> None:
         ("three", "host", None, "three cannot be reached"),
     ]
     suites = ElementTree.parse(tmp_path / "summary/junit.xml").getroot()
-    assert [(one.get("name"), one.get("failures")) for one in suites] == [("kerbside lane one", "0"), ("kerbside lane two (box)", "1")]
+    assert [(one.get("name"), one.get("failures")) for one in suites] == [
+        ("kerbside lane one", "0"),
+        ("kerbside lane two (box)", "1"),
+    ]
     for _ in range(2):
         summary.begin(tmp_path / "summary")
     assert list((tmp_path / "summary").iterdir()) == []

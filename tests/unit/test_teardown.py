@@ -25,7 +25,15 @@ def lane() -> Iterator[TestLane]:
         os.makedirs(found.dir, exist_ok=True)
 
 
-def refused(lane_id: int, lane_dir: str, code: str, component: str, *words: str, ports: dict[str, int] | None = None, look_only: bool = False) -> None:
+def refused(
+    lane_id: int,
+    lane_dir: str,
+    code: str,
+    component: str,
+    *words: str,
+    ports: dict[str, int] | None = None,
+    look_only: bool = False,
+) -> None:
     """Taking it down fails with this code, and the message has these words."""
     with pytest.raises(LaneError) as caught:
         teardown.take_down(lane_id, lane_dir, ports or {}, 1, look_only=look_only)
@@ -73,7 +81,15 @@ def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         port = stranger.getsockname()[1]
-        refused(98, lane.dir, "not_clean", "lane", f"a listener on port {port} (", f"pid {os.getpid()}", ports={"lane_api_port": port})
+        refused(
+            98,
+            lane.dir,
+            "not_clean",
+            "lane",
+            f"a listener on port {port} (",
+            f"pid {os.getpid()}",
+            ports={"lane_api_port": port},
+        )
     assert not os.path.exists(lane.dir)
 
 
@@ -151,7 +167,9 @@ def test_what_a_killed_claim_left_is_removed(lane: TestLane) -> None:
 
 
 @pytest.mark.parametrize(("name", "removed"), [("ansible-tmp-1.2-3", True), ("thesis.txt", False)])
-def test_what_ansible_left_for_its_modules_is_removed_and_nothing_else(lane: TestLane, name: str, removed: bool) -> None:
+def test_what_ansible_left_for_its_modules_is_removed_and_nothing_else(
+    lane: TestLane, name: str, removed: bool
+) -> None:
     home = f"{os.path.dirname(lane.dir)}/late"
     os.makedirs(f"{home}/tmp/{name}")
     os.chmod(home, 0o700)

@@ -43,7 +43,9 @@ def member(name: str, **more: object) -> tarfile.TarInfo:
         None,
     ],
 )
-def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_no_lane_made_is_refused(
+    tmp_path: Path, bad: tarfile.TarInfo | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(collect, "MOST", 50)
     archive = tmp_path / "evidence.tar"
     archive.write_bytes(b"no archive" * 100)
@@ -57,7 +59,9 @@ def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.Ta
 
 
 @pytest.mark.parametrize(("files", "size", "refused"), [(6, 0, False), (7, 0, True), (1, 100, False), (1, 101, True)])
-def test_as_much_as_a_lane_packs_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, size: int, refused: bool) -> None:
+def test_as_much_as_a_lane_packs_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, size: int, refused: bool
+) -> None:
     monkeypatch.setattr(collect, "MOST", 50)
     monkeypatch.setattr(collect, "MOST_FILES", 2)
     with tarfile.open(tmp_path / "evidence.tar", "w") as tar:

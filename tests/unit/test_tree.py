@@ -15,7 +15,9 @@ WHO = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in
 def git(folder: Path, *arguments: str) -> str:
     """One git command as a person without settings of their own."""
     env = {**os.environ, **WHO, "GIT_CONFIG_GLOBAL": os.devnull}
-    return subprocess.run(["git", "-C", str(folder), *arguments], env=env, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], env=env, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -80,13 +82,17 @@ def test_a_folder_that_the_repository_around_it_ignores_has_its_files(checkout: 
     assert tree.state(checkout / "build") == ("", None)
 
 
-def test_a_copy_has_the_same_files_and_the_same_commit(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_has_the_same_files_and_the_same_commit(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hook = tmp_path / "templates/hooks/post-checkout"
     hook.parent.mkdir(parents=True)
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
     hook.chmod(0o755)
     config = tmp_path / "gitconfig"
-    config.write_text(f"[init]\ntemplateDir = {tmp_path}/templates\n[core]\nhooksPath = {tmp_path}/templates/hooks\nautocrlf = true\n")
+    config.write_text(
+        f"[init]\ntemplateDir = {tmp_path}/templates\n[core]\nhooksPath = {tmp_path}/templates/hooks\nautocrlf = true\n"
+    )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     before = sorted(path for path in checkout.rglob("*") if ".git" not in path.parts)
     (checkout / "a.py").write_text("changed")

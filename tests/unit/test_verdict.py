@@ -28,12 +28,26 @@ def report(lane: TestLane, file: str, command: str = COMMAND, **content: Any) ->
         check_report.write(f"{lane.dir}/logs/{file}", content)
 
 
-def smoke(lane: TestLane, command: str = COMMAND, steps: dict[str, str] | None = None, checks: dict[str, str] | None = None) -> None:
+def smoke(
+    lane: TestLane, command: str = COMMAND, steps: dict[str, str] | None = None, checks: dict[str, str] | None = None
+) -> None:
     """The two reports of a smoke check."""
     steps = dict.fromkeys(PLANNED[:3], "ok") if steps is None else steps
     checks = dict.fromkeys(PLANNED[3:], "pass") if checks is None else checks
-    report(lane, "smoke.json", command, transcript=[{"name": name, "result": word, "seconds": 0.1, "seen": {}, "started": 1.0} for name, word in steps.items()])
-    report(lane, "outside.json", command, checks=[{"name": name, "result": word, "seconds": 0.1, "detail": {}} for name, word in checks.items()])
+    report(
+        lane,
+        "smoke.json",
+        command,
+        transcript=[
+            {"name": name, "result": word, "seconds": 0.1, "seen": {}, "started": 1.0} for name, word in steps.items()
+        ],
+    )
+    report(
+        lane,
+        "outside.json",
+        command,
+        checks=[{"name": name, "result": word, "seconds": 0.1, "detail": {}} for name, word in checks.items()],
+    )
 
 
 @pytest.fixture
@@ -44,7 +58,9 @@ def lane(lane: TestLane) -> TestLane:
     return lane
 
 
-def write(lane: TestLane, failure: dict | None = None, planned: list[Any] | None = None, command: str = COMMAND, **more: Any) -> dict:
+def write(
+    lane: TestLane, failure: dict | None = None, planned: list[Any] | None = None, command: str = COMMAND, **more: Any
+) -> dict:
     planned = PLANNED if planned is None else planned
     values = {"failure": failure or {}, "phases": [], "versions": {"ansible": "2.19"}, **more}
     return verdict.write(lane.dir, lane.artifacts, lane.run, command=command, planned=planned, **values)
@@ -59,19 +75,37 @@ def test_green(lane: TestLane) -> None:
     assert json.loads(Path(lane.artifacts, "result.json").read_text()) == result
     assert verdict.line(result).startswith("LANE PASS lane 98: 6 of 6 checks, guest pocket under tcg, ")
     assert set(result) == {
-        *("schema", "lane_id", "run_id", "command_id", "verdict", "started", "finished", "seconds", "accel", "guests", "versions", "origins"),
+        *(
+            "schema",
+            "lane_id",
+            "run_id",
+            "command_id",
+            "verdict",
+            "started",
+            "finished",
+            "seconds",
+            "accel",
+            "guests",
+            "versions",
+            "origins",
+        ),
         *("phases", "checks_planned", "plan_changed", "checks", "blame"),
     }
 
 
 def test_what_is_written_can_be_read_by_others(lane: TestLane) -> None:
     write(lane, failure={"role": "smoke", "task": "x", "result": {"msg": "it failed"}})
-    files = [Path(lane.artifacts, name) for name in ("result.json", "junit.xml", "logs/diagnosis.json", "logs/processes.json")]
+    files = [
+        Path(lane.artifacts, name)
+        for name in ("result.json", "junit.xml", "logs/diagnosis.json", "logs/processes.json")
+    ]
     assert {path.stat().st_mode & 0o777 for path in files if path.exists()} == {0o644}
     assert files[2].exists()
 
 
-@pytest.mark.parametrize(("names", "measured"), [(["tls", "evidence"], True), (["evidence", "tls"], False), ([], False)])
+@pytest.mark.parametrize(
+    ("names", "measured"), [(["tls", "evidence"], True), (["evidence", "tls"], False), ([], False)]
+)
 def test_the_phase_evidence_lasts_until_its_result_is_written(lane: TestLane, names: list[str], measured: bool) -> None:
     phases = write(lane, phases=[{"name": name, "seconds": 99.0} for name in names])["phases"]
     assert [0 < phase["seconds"] < 60 for phase in phases] == [False] * (len(names) - measured) + [True] * measured
@@ -84,7 +118,11 @@ def test_a_run_without_any_check_is_not_said_to_lack_some(lane: TestLane) -> Non
 
 @pytest.mark.parametrize("gone", PLANNED)
 def test_a_check_that_never_ran_is_red(lane: TestLane, gone: str) -> None:
-    smoke(lane, steps={name: "ok" for name in PLANNED[:3] if name != gone}, checks={name: "pass" for name in PLANNED[3:] if name != gone})
+    smoke(
+        lane,
+        steps={name: "ok" for name in PLANNED[:3] if name != gone},
+        checks={name: "pass" for name in PLANNED[3:] if name != gone},
+    )
     result = write(lane)
     assert (result["verdict"], result["blame"]["code"], result["blame"]["check"]) == ("error", "checks_not_run", gone)
 
@@ -100,7 +138,9 @@ def test_the_reports_of_another_command_do_not_count(lane: TestLane, command: st
 
 def test_a_report_without_a_command_does_not_count(lane: TestLane) -> None:
     path = Path(lane.dir, "logs/outside.json")
-    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "command_id"}))
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "command_id"})
+    )
     assert [c["result"] for c in write(lane)["checks"]] == ["pass"] * 3 + ["not run"] * 3
 
 
@@ -111,9 +151,24 @@ def test_only_a_step_that_says_ok_has_passed(lane: TestLane, state: str | None) 
 
 
 def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane: TestLane) -> None:
-    report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": {"cause": "ryll went to qemu", "component": "kerbside"}}])
+    report(
+        lane,
+        "outside.json",
+        checks=[
+            {
+                "name": "path",
+                "result": "fail",
+                "seconds": 0.1,
+                "detail": {"cause": "ryll went to qemu", "component": "kerbside"},
+            }
+        ],
+    )
     result = write(lane, planned=["hello", "path"])
-    assert (result["verdict"], result["blame"]["component"], result["blame"]["cause"]) == ("fail", "kerbside", "ryll went to qemu")
+    assert (result["verdict"], result["blame"]["component"], result["blame"]["cause"]) == (
+        "fail",
+        "kerbside",
+        "ryll went to qemu",
+    )
 
 
 def test_paths_in_a_checks_detail_lead_to_the_artifacts(lane: TestLane) -> None:
@@ -130,15 +185,28 @@ def test_broken_reports_are_red(lane: TestLane, text: str) -> None:
 
 
 def test_checks_are_told_apart_by_suite_and_guest(lane: TestLane) -> None:
-    report(lane, "suite-clipboard.json", suite="clipboard", guest="uncalibrated", checks=[{"name": "hello", "result": "pass", "seconds": 2.0}])
+    report(
+        lane,
+        "suite-clipboard.json",
+        suite="clipboard",
+        guest="uncalibrated",
+        checks=[{"name": "hello", "result": "pass", "seconds": 2.0}],
+    )
     other = {"suite": "clipboard", "guest": "uncalibrated", "name": "hello"}
     result = write(lane, planned=["hello", other, {**other, "guest": "pocket"}])
     told = [(c["suite"], c["guest"], c["name"], c["result"]) for c in result["checks"]]
-    assert told == [("smoke", "pocket", "hello", "pass"), ("clipboard", "uncalibrated", "hello", "pass"), ("clipboard", "pocket", "hello", "not run")]
+    assert told == [
+        ("smoke", "pocket", "hello", "pass"),
+        ("clipboard", "uncalibrated", "hello", "pass"),
+        ("clipboard", "pocket", "hello", "not run"),
+    ]
     assert result["guests"] == ["pocket", "uncalibrated"]
 
 
-@pytest.mark.parametrize(("planned", "line"), [(["hello"], "1 of 6 checks, lane_checks was changed, guest"), (PLANNED[::-1], "6 of 6 checks, guest")])
+@pytest.mark.parametrize(
+    ("planned", "line"),
+    [(["hello"], "1 of 6 checks, lane_checks was changed, guest"), (PLANNED[::-1], "6 of 6 checks, guest")],
+)
 def test_a_plan_that_was_changed_is_named(lane: TestLane, planned: list[str], line: str) -> None:
     result = write(lane, planned=planned, full_plan=PLANNED)
     assert verdict.line(result).startswith(f"LANE PASS lane 98: {line} pocket")
@@ -147,11 +215,22 @@ def test_a_plan_that_was_changed_is_named(lane: TestLane, planned: list[str], li
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_component_decides_between_fail_and_error(lane: TestLane, component: str) -> None:
-    named = {"component": component, "check": "status", "code": "check_failed", "cause": "a was not b", "evidence": f"{lane.dir}/logs/ryll.log:3"}
+    named = {
+        "component": component,
+        "check": "status",
+        "code": "check_failed",
+        "cause": "a was not b",
+        "evidence": f"{lane.dir}/logs/ryll.log:3",
+    }
     result = write(lane, {"role": "kerbside", "task": "t", "result": {"lane_failure": named}})
     assert result["verdict"] == ("fail" if component in PRODUCT else "error")
     assert result["blame"]["cause"].startswith("a was not b")
-    assert {**result["blame"], "cause": ""} == {**named, "phase": "kerbside", "cause": "", "evidence": "logs/ryll.log:3"}
+    assert {**result["blame"], "cause": ""} == {
+        **named,
+        "phase": "kerbside",
+        "cause": "",
+        "evidence": "logs/ryll.log:3",
+    }
     assert verdict.line(result) == f"LANE FAIL {component}: {result['blame']['cause']}"
 
 
@@ -159,11 +238,18 @@ def test_the_component_decides_between_fail_and_error(lane: TestLane, component:
     ("role", "result", "component", "reason"),
     [
         ("deps", {"msg": "No package\nmatching"}, "environment", "No package matching"),
-        ("tls", {"msg": "One or more items failed", "results": [{"msg": "fine"}, {"failed": True, "msg": "no space left"}]}, "environment", "no space left"),
+        (
+            "tls",
+            {"msg": "One or more items failed", "results": [{"msg": "fine"}, {"failed": True, "msg": "no space left"}]},
+            "environment",
+            "no space left",
+        ),
         ("teardown", {}, "lane", "it gave no reason"),
     ],
 )
-def test_a_failed_task_that_names_nobody_is_blamed_by_its_role(lane: TestLane, role: str, result: dict, component: str, reason: str) -> None:
+def test_a_failed_task_that_names_nobody_is_blamed_by_its_role(
+    lane: TestLane, role: str, result: dict, component: str, reason: str
+) -> None:
     found = write(lane, {"role": role, "task": "a task", "result": result})["blame"]
     assert (found["component"], found["code"]) == (component, "task_failed")
     assert found["cause"].startswith(f"the task 'a task' failed: {reason}")
@@ -177,7 +263,14 @@ def test_origins_are_what_the_hand_over_says_and_else_what_is_known(lane: TestLa
     hand_over(lane.dir, "origins", {"kerbside": ORIGIN})
     found = write(lane)["origins"]
     assert found["kerbside"] == ORIGIN
-    assert found["ryll"] == {"kind": "wheel", "source": "0.3.0", "version": "0.3.0", "commit": "f12d", "dirty": None, "sha256": None}
+    assert found["ryll"] == {
+        "kind": "wheel",
+        "source": "0.3.0",
+        "version": "0.3.0",
+        "commit": "f12d",
+        "dirty": None,
+        "sha256": None,
+    }
     assert (found["image_pocket"]["sha256"], set(found)) == ("00", {"kerbside", "proxy", "ryll", "image_pocket"})
 
 
@@ -220,7 +313,9 @@ def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane: TestLane) ->
 
 
 def test_only_the_command_that_wrote_a_result_completes_it(lane: TestLane) -> None:
-    assert verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None) is None  # there is none
+    assert (
+        verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None) is None
+    )  # there is none
     write(lane)
     before = Path(lane.artifacts, "result.json").read_bytes()
     assert verdict.close(lane.artifacts, lane.run, "another", {"name": "teardown", "seconds": 1.0}, None) is None

@@ -22,7 +22,13 @@ def of(word: str, component: str, check: str | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("word", "component", "check"), [("fail", "guest", "hello"), ("fail", "kerbside", None), ("error", "environment", None), ("error", "host", "hello")]
+    ("word", "component", "check"),
+    [
+        ("fail", "guest", "hello"),
+        ("fail", "kerbside", None),
+        ("error", "environment", None),
+        ("error", "host", "hello"),
+    ],
 )
 def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: str | None, tmp_path: Path) -> None:
     values = of(word, component, check)
@@ -33,7 +39,9 @@ def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: st
     page = report_page.read(tmp_path / "report.html")
     assert (page.verdict, page.component, page.cause) == ("FAIL", component, CAUSE)
     assert f"Verdict {word}, code" in (tmp_path / "report.html").read_text()
-    marks = [mark for mark in ElementTree.fromstring(junit.xml(values, tmp_path)).iter() if mark.tag in ("failure", "error")]
+    marks = [
+        mark for mark in ElementTree.fromstring(junit.xml(values, tmp_path)).iter() if mark.tag in ("failure", "error")
+    ]
     assert [(mark.get("message"), mark.get("type")) for mark in marks] == [(CAUSE, f"{component}.{BLAME['code']}")]
     assert marks[0].tag == ("failure" if check or word == "fail" else "error")
     assert github._cell(line) in github.summary(values, line)

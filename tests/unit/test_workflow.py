@@ -21,7 +21,12 @@ ON = WORKFLOW[True]  # what YAML 1.1 makes of the word on
 
 def write_vars(folder: Path, **inputs: str) -> tuple[int, str, Path]:
     file = folder / "vars.json"
-    ran = subprocess.run([sys.executable, str(ROOT / ".github/lane_vars.py"), str(file)], env={**os.environ, **inputs}, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / ".github/lane_vars.py"), str(file)],
+        env={**os.environ, **inputs},
+        capture_output=True,
+        text=True,
+    )
     return ran.returncode, ran.stderr, file
 
 
@@ -30,10 +35,22 @@ def write_vars(folder: Path, **inputs: str) -> tuple[int, str, Path]:
     [
         ({}, {}),
         ({"KERBSIDE_ORIGIN": "", "RYLL_ORIGIN": " ", "VARIABLES": ""}, {}),
-        ({"KERBSIDE_ORIGIN": "git+https://host/o/kerbside@v1"}, {"lane_kerbside_origin": "git+https://host/o/kerbside@v1"}),
-        ({"KERBSIDE_ORIGIN": "kerbside>=0.8; echo $(id) 'x' \"y\""}, {"lane_kerbside_origin": "kerbside>=0.8; echo $(id) 'x' \"y\""}),
-        ({"RYLL_ORIGIN": "git+ssh://git@host/ryll", "PROXY_ORIGIN": "0.7.0"}, {"lane_ryll_origin": "git+ssh://git@host/ryll", "lane_proxy_origin": "0.7.0"}),
-        ({"RYLL_FEATURES": "digest-decode, x", "SUITES": "a"}, {"lane_ryll_features": ["digest-decode", "x"], "lane_suites": ["a"]}),
+        (
+            {"KERBSIDE_ORIGIN": "git+https://host/o/kerbside@v1"},
+            {"lane_kerbside_origin": "git+https://host/o/kerbside@v1"},
+        ),
+        (
+            {"KERBSIDE_ORIGIN": "kerbside>=0.8; echo $(id) 'x' \"y\""},
+            {"lane_kerbside_origin": "kerbside>=0.8; echo $(id) 'x' \"y\""},
+        ),
+        (
+            {"RYLL_ORIGIN": "git+ssh://git@host/ryll", "PROXY_ORIGIN": "0.7.0"},
+            {"lane_ryll_origin": "git+ssh://git@host/ryll", "lane_proxy_origin": "0.7.0"},
+        ),
+        (
+            {"RYLL_FEATURES": "digest-decode, x", "SUITES": "a"},
+            {"lane_ryll_features": ["digest-decode", "x"], "lane_suites": ["a"]},
+        ),
         ({"GUEST": "pocket", "VARIABLES": '{"lane_id": 3, "lane_guest": "u"}'}, {"lane_guest": "u", "lane_id": 3}),
     ],
 )
@@ -44,11 +61,26 @@ def test_inputs_become_extra_vars(tmp_path: Path, inputs: dict[str, str], expect
 
 
 @pytest.mark.parametrize(
-    "value", ["{{ lookup('pipe', 'id') }}", "{% x %}", "--upload-pack=id", "-e .", "a\nb", "a\x1b[2J", "git+https://hush@h/x", "x://u:hush@h"]
+    "value",
+    [
+        "{{ lookup('pipe', 'id') }}",
+        "{% x %}",
+        "--upload-pack=id",
+        "-e .",
+        "a\nb",
+        "a\x1b[2J",
+        "git+https://hush@h/x",
+        "x://u:hush@h",
+    ],
 )
 @pytest.mark.parametrize("name", sorted(INPUTS))
 def test_what_would_be_interpreted_or_shown_is_refused(tmp_path: Path, name: str, value: str) -> None:
-    status, words, file = write_vars(tmp_path, **{name: json.dumps({"x": value}) if name == "VARIABLES" and value[0] != "-" and value.isprintable() else value})
+    status, words, file = write_vars(
+        tmp_path,
+        **{
+            name: json.dumps({"x": value}) if name == "VARIABLES" and value[0] != "-" and value.isprintable() else value
+        },
+    )
     assert status == 1
     assert words.startswith(f"::error::{name.lower()} ")
     assert "hush" not in words
@@ -70,16 +102,26 @@ def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path: Path) 
 
 def test_the_limits_fit_each_other() -> None:
     """Two builds, each to its limit, and the lane fit into its step, and all steps into the job."""
-    builds = [yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8")) for role in ("ryll_build", "kerbside")]
+    builds = [
+        yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
+        for role in ("ryll_build", "kerbside")
+    ]
     seconds = builds[0]["ryll_build_limit"] + builds[1]["kerbside_install_limit"]
     assert STEPS["Run the lane"]["timeout-minutes"] >= seconds / 60 + 15
-    assert WORKFLOW["jobs"]["lane"]["timeout-minutes"] >= sum(step.get("timeout-minutes", 0) for step in STEPS.values()) + 10
+    assert (
+        WORKFLOW["jobs"]["lane"]["timeout-minutes"]
+        >= sum(step.get("timeout-minutes", 0) for step in STEPS.values()) + 10
+    )
 
 
 def test_what_must_happen_always_does() -> None:
     assert {"push", "pull_request", "merge_group", "schedule", "workflow_dispatch", "workflow_call"} == set(ON)
     assert STEPS["Keep the evidence"]["if"] == "always()"
     assert STEPS["Take down what is left"]["if"] == "always() && hashFiles('lane') != ''"
-    assert STEPS["Take down what is left"]["run"].endswith(STEPS["Run the lane"]["run"].replace("./lane", "./lane down"))  # of the same lane_id
+    assert STEPS["Take down what is left"]["run"].endswith(
+        STEPS["Run the lane"]["run"].replace("./lane", "./lane down")
+    )  # of the same lane_id
     assert STEPS["Keep the evidence"]["with"]["retention-days"] == 90
-    assert STEPS["Keep the evidence"]["with"]["path"] == "artifacts/"  # nothing else: no lane_dir, which holds the secrets
+    assert (
+        STEPS["Keep the evidence"]["with"]["path"] == "artifacts/"
+    )  # nothing else: no lane_dir, which holds the secrets

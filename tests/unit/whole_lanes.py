@@ -24,13 +24,21 @@ from pathlib import Path
 from typing import ClassVar
 
 ROOT = Path(__file__).parents[2]
-SIGNALS = ("env", "--default-signal=HUP,INT,TERM")  #: as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored
+SIGNALS = (
+    "env",
+    "--default-signal=HUP,INT,TERM",
+)  #: as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored
 GONE_LIMIT = 10.0  #: seconds in which all of a lane has to be gone
 
 
 def copy_checkout(home: Path) -> Path:
     """The checkout in another place, as git has it and as it stands."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,16 +85,40 @@ class Surroundings:
     @property
     def options(self) -> list[str]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-        values = {"lane_id": self.id, "lane_dir": self.dir, "lane_artifacts_dir": self.artifacts, "lane_cache_dir": cache}
+        values = {
+            "lane_id": self.id,
+            "lane_dir": self.dir,
+            "lane_artifacts_dir": self.artifacts,
+            "lane_cache_dir": cache,
+        }
         return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + self.variables
 
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))}
-        places = {"HOME": str(self.base / "home"), "TMPDIR": str(self.base / "tmp"), "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))
+        }
+        places = {
+            "HOME": str(self.base / "home"),
+            "TMPDIR": str(self.base / "tmp"),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        }
         return {**kept, **places, **self.env}
 
     def playbook(self, *options: str, name: str = "lane.yml") -> list[str]:
-        return [*SIGNALS, sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name), *POCKET, *self.options, *options]
+        return [
+            *SIGNALS,
+            sys.executable,
+            "-m",
+            "ansible",
+            "playbook",
+            str(ROOT / "playbooks" / name),
+            *POCKET,
+            *self.options,
+            *options,
+        ]
 
     def script(self, *options: str) -> list[str]:
         verb = [word for word in options[:1] if not word.startswith("-")]
@@ -99,8 +131,12 @@ class Surroundings:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 environ, command = b"\0" + (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
-                if (mark in environ or place in environ or place in command) and command:  # a zombie has no command line
-                    found.append(f"{process.name} {command.replace(bytes(1), b' ').decode(errors='replace').strip()[:300]}")
+                if (
+                    mark in environ or place in environ or place in command
+                ) and command:  # a zombie has no command line
+                    found.append(
+                        f"{process.name} {command.replace(bytes(1), b' ').decode(errors='replace').strip()[:300]}"
+                    )
         return found
 
     def listeners(self) -> list[int]:
@@ -114,7 +150,9 @@ class Surroundings:
         found = [p for p in self.programs() if not but or but not in p] + [f"port {port}" for port in self.listeners()]
         found += [str(self.dir)] if os.path.lexists(self.dir) else []
         for place in (self.base / "tmp", self.base / "home/.ansible/tmp"):
-            paths = [Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names]  # passes over what vanishes meanwhile
+            paths = [
+                Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names
+            ]  # passes over what vanishes meanwhile
             found += [str(path) for path in paths if not pythons_own(path)]
         return found
 
@@ -170,7 +208,15 @@ class Started:
             )
         else:
             self._read, theirs = os.pipe()
-            self.process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True)
+            self.process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
         os.close(theirs)
         self.all.append(self)
         self._stop_read, self._stop = os.pipe()
@@ -180,7 +226,9 @@ class Started:
     def _follow(self) -> None:
         rest = b""
         with suppress(OSError):
-            while self._stop_read not in select.select([self._read, self._stop_read], [], [])[0] and (data := os.read(self._read, 65536)):
+            while self._stop_read not in select.select([self._read, self._stop_read], [], [])[0] and (
+                data := os.read(self._read, 65536)
+            ):
                 *whole, rest = (rest + data).split(b"\n")
                 with self._new:
                     for line in whole:

@@ -73,7 +73,9 @@ def serve(rules: dict[str, Any], client: socket.socket, inner: str) -> None:
             ryll.shutdown(socket.SHUT_RDWR)  # closing alone leaves it open as long as the thread reads
 
 
-def requests(rules: dict[str, Any], client: socket.socket, ryll: socket.socket, methods: dict[Any, str], lock: threading.Lock) -> None:
+def requests(
+    rules: dict[str, Any], client: socket.socket, ryll: socket.socket, methods: dict[Any, str], lock: threading.Lock
+) -> None:
     for line in client.makefile("rb"):
         request = json.loads(line)
         method, params = request.get("method"), request.get("params") or {}
