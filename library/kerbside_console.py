@@ -172,12 +172,11 @@ def main() -> None:
         text = kerbside_api.get(given["address"], given["api_port"], path, given["token_file"], given["limit"])
         keys = kerbside_api.parse(text)
         secrets.register(given["lane_dir"], "console_token", keys.get("password", ""))
-        expected = kerbside_api.Expected(
-            given["address"], given["tls_port"], given["spice_port"], given["host_subject"], given["ca_file"]
-        )
-        shown = kerbside_api.keep(text, keys, given["file"])
+        shown = kerbside_api.shown(keys)
+        private_dir.write_private(given["file"], text.encode())
         private_dir.hand_over(given["lane_dir"], "console", shown)
-        kerbside_api.check(keys, expected)
+        needed = {name: given[name] for name in ("tls_port", "spice_port", "host_subject", "ca_file")}
+        kerbside_api.check(keys, host=given["address"], **needed)
         return {"changed": True, "lane_note": f"console.vv leads to port {given['tls_port']}", "console": shown}
 
     finish(module, work)

@@ -133,7 +133,7 @@ lane_note:
   type: str
 """
 
-import os
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -149,7 +149,6 @@ CONTEXT = (
     "lane_dir serial_log banner_limit address metrics_port proxy_port spice_port counters_file"
     " qmp_socket control_socket lossy"
 ).split()
-PICTURES = ["screenshot.png", "screendump.png", "difference.png"]
 
 
 def as_given(value: Any) -> Any:
@@ -198,14 +197,12 @@ def main() -> None:
         if missing and not given["pid"]:
             return {"changed": False}
         if missing:
-            problem = (
-                f"the entry of the guest has no {' and no '.join(missing)}, so that there is nothing to compare with"
-            )
-            raise LaneError(
-                "guest_entry_invalid", "environment", problem, "start the guest again: ./lane --tags sextant_vm"
-            )
+            lacks = " and no ".join(missing)
+            problem = f"the entry of the guest has no {lacks}, so that there is nothing to compare with"
+            fix = "start the guest again: ./lane --tags sextant_vm"
+            raise LaneError("guest_entry_invalid", "environment", problem, fix)
         whose = {"suite": smoke.SUITE, "guest": guest["name"]}
-        smoke.set_aside(given["lane_dir"], guest["name"], [given["transcript_file"], given["report_file"]], PICTURES)
+        smoke.set_aside(given["lane_dir"], guest["name"], [given["transcript_file"], given["report_file"]])
         settings = Settings(
             given["control_socket"],
             pid=given["pid"],
@@ -219,23 +216,17 @@ def main() -> None:
             session=given["pid"] is not None,
             **{name: given[name] for name in CONTEXT},
         )
-        planned = smoke.Plan(
-            guest["name"], bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None
-        )
-        if planned.session is None and os.path.exists(given["transcript_file"]):
-            os.unlink(given["transcript_file"])  # it is of an earlier check
+        planned = smoke.Plan(bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None)
+        if planned.session is None:
+            Path(given["transcript_file"]).unlink(missing_ok=True)  # it is of an earlier check
         entries, failure, notices = smoke.run(planned, context)
         check_report.write(given["report_file"], {**whose, "checks": entries, "files": context.files})
         for notice in notices:
             module.warn(notice)
         if failure and given["pid"]:
             raise failure
-        return {
-            "changed": False,
-            "lane_note": ", ".join(
-                [*(step.name for step in steps if step.verb != "subscribe"), *(e["name"] for e in entries)]
-            ),
-        }
+        done = [step.name for step in steps if step.verb != "subscribe"] + [entry["name"] for entry in entries]
+        return {"changed": False, "lane_note": ", ".join(done)}
 
     finish(module, work)
 

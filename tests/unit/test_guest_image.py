@@ -1,4 +1,4 @@
-"""The image of Uncalibrated Sextant out of a source distribution, with a package index of the tests: a directory that pip looks into."""
+"""The image of Uncalibrated Sextant out of a source distribution, with a directory as package index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible.module_utils.lane.prepare import guest_image
 
 IMAGE = b"QFI\xfb" + bytes(1000)
 MEMBER = "tests/fixtures/s.qcow2"
-SETUP = "raise SystemExit('nothing of the distribution is to be run')\n"
+SETUP = b"raise SystemExit('nothing of the distribution is to be run')\n"
 
 
 @pytest.fixture
@@ -22,12 +22,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index with the source distribution sextant-kit 1.2."""
     folder = tmp_path / "index"
     folder.mkdir()
-    files = {
-        "PKG-INFO": b"Metadata-Version: 2.1\nName: sextant-kit\nVersion: 1.2\n",
-        "pyproject.toml": b'[build-system]\nrequires = ["no-such-build-tool"]\nbuild-backend = "setuptools.build_meta"\n',
-        "setup.py": SETUP.encode(),
-        MEMBER: IMAGE,
-    }
+    build = b'[build-system]\nrequires = ["no-such-build-tool"]\nbuild-backend = "setuptools.build_meta"\n'
+    info = b"Metadata-Version: 2.1\nName: sextant-kit\nVersion: 1.2\n"
+    files = {"PKG-INFO": info, "pyproject.toml": build, "setup.py": SETUP, MEMBER: IMAGE}
     with tarfile.open(folder / "sextant_kit-1.2.tar.gz", "w:gz") as archive:
         for name, data in files.items():
             entry = tarfile.TarInfo(f"sextant_kit-1.2/{name}")
@@ -59,9 +56,8 @@ def test_the_image_is_fetched_once_and_made_good_again(index: Path, tmp_path: Pa
 
 
 def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path: Path) -> None:
-    assert guest_image.ensure({"name": "p", "image": "p.qcow2", "sha256": None}, "/fixtures", str(tmp_path)) == Path(
-        "/fixtures/p.qcow2"
-    )
+    beside = {"name": "p", "image": "p.qcow2", "sha256": None}
+    assert guest_image.ensure(beside, "/fixtures", str(tmp_path)) == Path("/fixtures/p.qcow2")
     assert not list(tmp_path.iterdir())
 
 

@@ -25,13 +25,11 @@ def lines(path: str, **settings: int) -> Lines:
 
 
 @contextlib.contextmanager
-def connected(path: str, **settings: int) -> Iterator[Lines]:
-    made = lines(path, **settings)
-    made.connect(soon())
-    try:
+def connected(serve: Callable[[Connection], object], **settings: int) -> Iterator[Lines]:
+    """A connection to a peer that serves like this."""
+    with Peer(serve) as peer, contextlib.closing(lines(peer.path, **settings)) as made:
+        made.connect(soon())
         yield made
-    finally:
-        made.close()
 
 
 def soon(seconds: float = 15.0) -> float:
@@ -62,9 +60,9 @@ def test_a_socket_that_cannot_be_reached(
     began = time.monotonic()
     with pytest.raises(Unreachable, match=words) as caught:
         made.connect(soon(), connect_wait)
-    waits = words in ("it does not exist", "nothing listens on it")
-    assert time.monotonic() - began >= (connect_wait if waits else 0)
-    assert (" after 0.2 s" in str(caught.value)) is (waits and connect_wait > 0)
+    waits = connect_wait if words in ("it does not exist", "nothing listens on it") else 0
+    assert time.monotonic() - began >= waits
+    assert (" after 0.2 s" in str(caught.value)) is (waits > 0)
     assert caught.value.code == "ryll_unreachable" and not made.connected
 
 
@@ -84,22 +82,14 @@ def test_a_queue_that_nothing_serves(tmp_path: Path) -> None:
 
 def test_a_socket_that_appears_later_is_awaited(tmp_path: Path) -> None:
     path = f"{tmp_path}/".ljust(107, "x")
-    late = socket.socket(socket.AF_UNIX)
-
-    def appear() -> None:
-        time.sleep(0.15)
-        late.bind(path)
-        time.sleep(0.1)
-        late.listen()
-
-    thread = threading.Thread(target=appear)
-    thread.start()
-    made = lines(path)
-    made.connect(soon(), connect_wait=10)
-    assert made.connected
-    thread.join()
-    made.close()
-    late.close()
+    with socket.socket(socket.AF_UNIX) as late, contextlib.closing(lines(path)) as made:
+        steps = [threading.Timer(0.15, late.bind, [path]), threading.Timer(0.25, late.listen)]
+        for step in steps:
+            step.start()
+        made.connect(soon(), connect_wait=10)
+        assert made.connected
+        for step in steps:
+            step.join()
 
 
 def received(*pieces: bytes, count: int, pause: float = 0.0, **settings: int) -> list[object]:
@@ -109,28 +99,21 @@ def received(*pieces: bytes, count: int, pause: float = 0.0, **settings: int) ->
             time.sleep(pause)
         connection.wait()
 
-    with Peer(serve) as peer, connected(peer.path, **settings) as made:
+    with connected(serve, **settings) as made:
         return [made.receive(soon()) for _ in range(count)]
 
 
 def test_lines_arrive_whole_however_they_are_cut() -> None:
     assert received(*(bytes([byte]) for byte in b'{"a":1}\n{}\n'), count=2, pause=0.001) == [{"a": 1}, {}]
-    assert received(b'{"a":1}\r\n\n \n{"a":"\\u0000"}\n{"a":[1.5,null,true]}\n', count=3) == [
-        {"a": 1},
-        {"a": "\0"},
-        {"a": [1.5, None, True]},
-    ]
+    assert received(b'{"a":1}\r\n\n \n{"a":"\\u0000"}\n', count=2) == [{"a": 1}, {"a": "\0"}]
     assert received(b'{"a":"' + b"x" * (8 << 20) + b'"}\n{}\n', count=2) == [{"a": "x" * (8 << 20)}, {}]
     assert received(b'{"a":"' + b"x" * 1016 + b'"}\n', count=1, max_line_bytes=1024) == [{"a": "x" * 1016}]
 
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "no JSON": (b"hello there", "not JSON at character 1"),
-    "escape codes": (b"\x1b[31mred", "not JSON at character 1"),
+    "no JSON": (b"\x1b[31mhello there", "not JSON at character 1"),
     "cut": (b'{"id":1', "not JSON at character 8"),
-    "two values": (b"{}{}", "not JSON at character 3"),
     "a list": (b"[1,2]", "not a JSON object"),
-    "null": (b"null", "not a JSON object"),
     "bad UTF-8": (b'{"a":"\xff"}', "byte 7 is not UTF-8"),
     "a huge number": (b'{"a":' + b"9" * 5000 + b"}", "cannot be read"),
     "deep nesting": (b"[" * 100_000, "cannot be read"),
@@ -151,7 +134,7 @@ def test_silence_and_bytes_without_end_last_until_the_deadline() -> None:
             connection.raw(b"x")
 
     for handler in (lambda c: c.wait(), drip):
-        with Peer(handler) as peer, connected(peer.path) as made:
+        with connected(handler) as made:
             began, cpu = time.monotonic(), time.process_time()
             assert made.receive(soon(0.3)) is None
             assert 0.3 <= time.monotonic() - began < 0.4 * BUSY
@@ -161,7 +144,7 @@ def test_silence_and_bytes_without_end_last_until_the_deadline() -> None:
 
 
 def test_a_deadline_that_has_passed_still_takes_what_is_there() -> None:
-    with Peer(lambda c: (c.raw(b'{"a":1}\n{"a":2}\n'), c.wait())) as peer, connected(peer.path) as made:
+    with connected(lambda c: (c.raw(b'{"a":1}\n{"a":2}\n'), c.wait())) as made:
         assert [made.receive(soon()), made.receive(0.0), made.receive(0.0)] == [{"a": 1}, {"a": 2}, None]
 
 
@@ -178,7 +161,7 @@ def test_a_flood_takes_little_memory(act: Callable[[Lines], object], error: type
         while True:
             connection.raw(b"y" * (1 << 16))
 
-    with Peer(shout) as peer, connected(peer.path, max_line_bytes=1 << 20) as made:
+    with connected(shout, max_line_bytes=1 << 20) as made:
         tracemalloc.start()
         with pytest.raises(error):
             act(made)
@@ -187,14 +170,11 @@ def test_a_flood_takes_little_memory(act: Callable[[Lines], object], error: type
 
 
 def test_an_end_is_reported_after_the_last_line() -> None:
-    with Peer(lambda c: c.raw(b'{"a":1}\nb')) as peer, connected(peer.path) as made:
+    with connected(lambda c: c.raw(b'{"a":1}\nb')) as made:
         assert made.receive(soon()) == {"a": 1}
         with pytest.raises(Closed, match="in the middle of a line, 1 bytes after the last whole one"):
             made.receive(soon())
-    with (
-        Peer(lambda c: c.raw(b"{}\n")) as peer,
-        connected(peer.path) as made,
-    ):  # closing with unread bytes resets a unix connection
+    with connected(lambda c: c.raw(b"{}\n")) as made:  # closing with unread bytes resets a unix connection
         made.send({"a": "x" * 100}, soon())
         assert made.receive(soon()) == {}
         with pytest.raises(Closed, match=r"ryll closed the connection$"):
@@ -210,12 +190,12 @@ def test_both_sides_may_write_at_once_and_one_that_never_reads_costs_the_limit()
         connection.raw(b'{"done":1}\n')
         connection.wait()
 
-    with Peer(shout_first) as peer, connected(peer.path) as made:
+    with connected(shout_first) as made:
         made.send({"a": "x" * (4 << 20)}, soon())
         assert made.receive(soon()) == {"a": "y" * (4 << 20)}
         assert made.receive(soon()) == {"done": 1}
     ready = threading.Event()
-    with Peer(lambda c: ready.wait(15)) as peer, connected(peer.path) as made:
+    with connected(lambda c: ready.wait(15)) as made:
         began = time.monotonic()
         with pytest.raises(TimedOut, match=r"ryll does not read its socket: \d+ of \d+ bytes are left"):
             made.send({"a": "x" * (16 << 20)}, soon(0.5))
@@ -224,7 +204,7 @@ def test_both_sides_may_write_at_once_and_one_that_never_reads_costs_the_limit()
 
 
 def test_what_a_closing_peer_said_is_still_read() -> None:
-    with Peer(lambda c: c.raw(b'{"busy":1}\n')) as peer, connected(peer.path) as made:
+    with connected(lambda c: c.raw(b'{"busy":1}\n')) as made:
         while not made.ready():
             time.sleep(0.01)
         time.sleep(0.05)
@@ -270,26 +250,17 @@ def test_a_whole_conversation_with_split_lines_events_and_a_late_answer() -> Non
         assert client.execute("query-status") == {"status": "running"}
         assert client.event({"STOP"}, 5) == {"event": "STOP"}
         assert client.event({"RTC_CHANGE"}, 0.05) is None  # it came before STOP and was dropped with it
-        with pytest.raises(qmp.QmpRefused, match="The command nope has not been found") as caught:
+        with pytest.raises(qmp.QmpRefused, match=r"nope has not been found \(CommandNotFound\)") as caught:
             client.execute("nope")
-        assert (caught.value.code, caught.value.component, caught.value.error_class) == (
-            "qmp_refused",
-            "qemu",
-            "CommandNotFound",
-        )
+        assert (caught.value.code, caught.value.component) == ("qmp_refused", "qemu")
         assert client.execute("cont", {"a": 1}) == {}
 
 
-def hold(c: Connection) -> None:
-    c.wait()
-
-
 QEMUS: dict[str, tuple[Callable[[Connection], object], str]] = {
-    "silent": (hold, "qmp_timeout"),
+    "silent": (lambda c: c.wait(), "qmp_timeout"),
     "gone": (lambda c: None, "qmp_closed"),
-    "something else": (lambda c: (c.raw(b"SSH-2.0-OpenSSH_9.2\r\n"), hold(c)), "qmp_garbage"),
-    "not UTF-8": (lambda c: (c.raw(b"\xff\xfe\n"), hold(c)), "qmp_garbage"),
-    "no greeting": (lambda c: (c.send({"hello": 1}), hold(c)), "qmp_garbage"),
+    "something else": (lambda c: (c.raw(b"SSH-2.0-OpenSSH_9.2\r\n"), c.wait()), "qmp_garbage"),
+    "no greeting": (lambda c: (c.send({"hello": 1}), c.wait()), "qmp_garbage"),
     "silent later": (monitor({"qmp_capabilities": []}), "qmp_timeout"),
     "no answer": (monitor({"qmp_capabilities": [b'{"id": 1}\n']}), "qmp_garbage"),
     "gone later": (lambda c: (c.send(GREETING), c.request()), "qmp_closed"),
@@ -313,10 +284,9 @@ def test_a_monitor_over_a_socket_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = threading.Thread(target=monitor({"flood": [b"x" * 200_000]}), args=(Connection(theirs),), daemon=True)
     thread.start()
     monkeypatch.setattr(qmp, "MAX_LINE", 100_000)
-    with (
-        qmp.Qmp(ours, "a qemu of the tests", 10) as client,
-        pytest.raises(qmp.QmpGarbage, match="more than 100000 bytes"),
-    ):
-        client.execute("flood")
+    with qmp.Qmp(ours, "a qemu of the tests", 10) as client:
+        with pytest.raises(qmp.QmpError, match="more than 100000 bytes") as caught:
+            client.execute("flood")
+        assert caught.value.code == "qmp_garbage"
     theirs.close()
     thread.join(5)

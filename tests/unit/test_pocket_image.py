@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import struct
@@ -67,12 +66,9 @@ def program_in(volume: bytes) -> bytes:
     return listing[:size]
 
 
-def test_the_image_is_the_one_that_is_recorded() -> None:
-    assert guest_build.image_digest(FIXTURES / "pocket.qcow2") == ENTRIES["pocket"]["sha256"], REBUILD
-
-
-def test_the_source_is_the_one_that_the_image_was_built_from() -> None:
+def test_source_and_image_are_those_that_are_recorded() -> None:
     assert guest_build.source_digest(SOURCE) == ENTRIES["pocket"]["source_sha256"], REBUILD
+    assert guest_build.image_digest(FIXTURES / "pocket.qcow2") == ENTRIES["pocket"]["sha256"], REBUILD
 
 
 def test_the_image_is_what_these_writers_make_of_its_program(tmp_path: Path) -> None:
@@ -84,21 +80,14 @@ def test_the_image_is_what_these_writers_make_of_its_program(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_rebuild_gives_the_same_bytes() -> None:
-    image = disk_image.qcow2(disk_image.boot_volume(guest_build.compile_program(SOURCE, cache_dir())))
-    assert hashlib.sha256(image).hexdigest() == ENTRIES["pocket"]["sha256"], REBUILD
-
-
-@pytest.mark.slow
-def test_a_rebuild_elsewhere_writes_what_differs_and_then_nothing(copied: Path) -> None:
+def test_a_rebuild_elsewhere_gives_the_same_bytes_and_writes_what_differs(copied: Path) -> None:
     with (copied / "pocket-sextant" / "main.zig").open("a") as source:
-        source.write("// one more line\n")
-    (copied / "pocket.qcow2").unlink()
+        source.write("// a comment changes no program\n")
+    image = copied / "pocket.qcow2"
+    image.unlink()
     first = guest_build.rebuild(pocket(copied), cache_dir())
-    assert first["files"] == [str(copied / "pocket.qcow2"), str(copied / "guests.yml")]
-    assert (copied / "pocket.qcow2").read_bytes() == (
-        FIXTURES / "pocket.qcow2"
-    ).read_bytes()  # a comment changes no program
+    assert first["files"] == [str(image), str(copied / "guests.yml")]
+    assert image.read_bytes() == (FIXTURES / "pocket.qcow2").read_bytes(), REBUILD
     assert pocket(copied).as_recorded()
     second = guest_build.rebuild(pocket(copied), cache_dir())
     assert (second["changed"], second["files"]) == (False, [])
@@ -114,22 +103,17 @@ def test_a_mistake_in_the_source_is_told_in_the_compilers_words(copied: Path) ->
     assert failure.value.code == "guest_build_failed"
 
 
-@pytest.mark.parametrize(
-    "file", ["pocket-sextant/main.zig", "pocket-sextant/font.txt", "pocket-sextant/requirements.txt", "pocket.qcow2"]
-)
-def test_a_change_of_source_or_image_alone_is_seen(copied: Path, file: str) -> None:
-    assert pocket(copied).as_recorded()
-    with (copied / file).open("ab") as changed:
-        changed.write(b"\n")
-    before = (copied / "guests.yml").read_bytes()
-    assert not pocket(copied).as_recorded()
-    assert guest_build.rebuild(pocket(copied), Path("/nonexistent"), check=True)["changed"]
-    assert (copied / "guests.yml").read_bytes() == before
-
-
-def test_a_missing_image_is_seen(copied: Path) -> None:
+def test_a_change_of_source_or_image_alone_is_seen(copied: Path) -> None:
+    record = (copied / "guests.yml").read_bytes()
+    for file in ("pocket-sextant/main.zig", "pocket-sextant/requirements.txt", "pocket.qcow2"):
+        whole = (copied / file).read_bytes()
+        assert pocket(copied).as_recorded()
+        (copied / file).write_bytes(whole + b"\n")
+        assert guest_build.rebuild(pocket(copied), Path("/nonexistent"), check=True)["changed"], file
+        (copied / file).write_bytes(whole)
     (copied / "pocket.qcow2").unlink()
     assert not pocket(copied).as_recorded()
+    assert (copied / "guests.yml").read_bytes() == record
 
 
 def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,13 +130,9 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_every_guest_says_what_the_lane_needs() -> None:
     for name in ENTRIES:
         entry = guests.entry(ENTRIES, name)
-        assert entry["format"] == "qcow2"
-        assert "smoke" in entry["scenarios"]
-        assert entry["description"]
-        assert entry["sha256"] is None or len(entry["sha256"]) == 64
-    assert {"pocket", "uncalibrated"} <= set(ENTRIES)
-    assert ENTRIES["pocket"]["agent"]
-    assert not ENTRIES["uncalibrated"]["agent"]
+        assert entry["format"] == "qcow2" and "smoke" in entry["scenarios"] and entry["description"]
+        assert len(entry["sha256"]) == 64
+    assert {name: entry["agent"] for name, entry in ENTRIES.items()} == {"pocket": True, "uncalibrated": False}
 
 
 RECORD = """---
@@ -194,7 +174,7 @@ def test_missing_source_and_record_are_told(tmp_path: Path) -> None:
         guest_build.Guest.read("pocket", str(SOURCE), str(tmp_path / "guests.yml"))
 
 
-@pytest.mark.parametrize("size", [1, 511, 512, 513, 1024, 100_001])
+@pytest.mark.parametrize("size", [1, 512, 513, 100_001])
 def test_a_program_is_read_back_from_the_volume(tmp_path: Path, size: int) -> None:
     program = bytes(1 + i % 255 for i in range(size))
     image = tmp_path / "image"
@@ -210,9 +190,8 @@ def test_the_largest_program_fits_and_one_byte_more_does_not() -> None:
 
 
 def test_qcow2_keeps_any_pattern_of_empty_clusters(tmp_path: Path) -> None:
-    blocks = [
-        bytes(4096) if i % 3 else bytes([i % 256]) * 4096 for i in range(1100)
-    ]  # three L2 tables, the last one short
+    # three L2 tables, the last one short
+    blocks = [bytes(4096) if i % 3 else bytes([i % 256]) * 4096 for i in range(1100)]
     image = tmp_path / "image"
     image.write_bytes(disk_image.qcow2(b"".join(blocks)))
     assert raw(image) == b"".join(blocks)

@@ -1,4 +1,4 @@
-"""The smoke check of one guest, with a qemu and a ryll of the tests: the agent has to be as promised from the first step to the last check."""
+"""The smoke check of one guest, with a qemu and a ryll of the tests."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from lanes import HELD, TestLane
 
 Change = Callable[[Ryll, "Qemu", Connection], None]
 STATUS = {"name": "status", "await": {"surfaces": 1}, "within": 1, "blame": "guest"}
+SUBSCRIBED = [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}]
+NO_SURFACES = [{"hello": {}}, {**STATUS, "await": {"surfaces": 2}, "within": 0.1}]
 
 
 class Qemu:
@@ -29,10 +31,11 @@ class Qemu:
         self.open = agent
 
     def __call__(self, connection: Connection) -> None:
-        ports = {"serial0": lambda: not self.open, "vdagent": lambda: self.open}
-        monitor(
-            lambda request: {"return": [{"label": name, "frontend-open": is_open()} for name, is_open in ports.items()]}
-        )(connection)
+        monitor(lambda request: {"return": self.ports()})(connection)
+
+    def ports(self) -> list[dict[str, Any]]:
+        ports = {"serial0": not self.open, "vdagent": self.open}
+        return [{"label": name, "frontend-open": is_open} for name, is_open in ports.items()]
 
 
 @pytest.fixture
@@ -46,26 +49,28 @@ def context(lane: TestLane, **more: Any) -> outside_checks.Context:
 
 
 def check(
-    lane: TestLane, agent: bool, change: Change | None = None, steps: list[dict[str, Any]] | None = None, **peer: Any
+    lane: TestLane, agent: bool, change: Change | None = None, steps: Any = (*SUBSCRIBED, STATUS), **peer: Any
 ) -> Any:
-    """Play the smoke check of a guest that promises an agent or none. change: what happens between the steps and the last look."""
+    """Play the smoke check of a guest that promises an agent or none.
+
+    change: what happens between the steps and the last look.
+    """
     ryll, qemu = Ryll(), Qemu(agent)
     ryll.agent = agent
     vars(ryll).update(peer)
     seen: list[Connection] = []
     usual = ryll.on_subscribe
     vars(ryll)["on_subscribe"] = lambda c, r, p: (seen.append(c), usual(c, r, p))
-    given = (
-        steps
-        if steps is not None
-        else [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}, STATUS]
-    )
     with Peer(qemu) as machine, Peer(ryll) as control:
         if change:
             outside_checks.CHECKS["path"] = lambda context: change(ryll, qemu, *seen[:1]) or {}
         where = context(lane, qmp_socket=machine.path, control_socket=control.path, limit=5.0)
-        planned = smoke.Plan("g", agent, plan(given), ["banner", "path"], Settings(control.path))
+        planned = smoke.Plan(agent, plan(list(steps)), ["banner", "path"], Settings(control.path))
         return smoke.run(planned, where)
+
+
+def failing(code: str, component: str) -> Any:
+    raise LaneError(code, component, "it is wrong")
 
 
 def events(*states: bool) -> Change:
@@ -84,14 +89,16 @@ def silently(ryll: bool, qemu: bool) -> Change:
     return change
 
 
+def late(ryll: Ryll, qemu: Qemu, connection: Connection) -> None:
+    ryll.agent = False
+    Timer(0.1, lambda: setattr(ryll, "agent", True)).start()
+
+
 @pytest.mark.parametrize(
     ("agent", "change"),
-    [
-        (True, None),
-        (False, None),
-        (True, events(True)),
-    ],  # an agent that was open before the client came is reported once
-    ids=["agent", "no agent", "a late event"],
+    # an agent that was open before the client came is reported once; ryll may see it a moment after the guest
+    [(True, None), (False, None), (True, events(True)), (True, late)],
+    ids=["agent", "no agent", "a late event", "a late ryll"],
 )
 def test_an_agent_that_stays_as_promised_passes(lane: TestLane, agent: bool, change: Change | None) -> None:
     entries, failure, notices = check(lane, agent, change)
@@ -99,156 +106,107 @@ def test_an_agent_that_stays_as_promised_passes(lane: TestLane, agent: bool, cha
     assert [(entry["name"], entry["result"]) for entry in entries] == [("banner", "pass"), ("path", "pass")]
 
 
+def dropping(ryll: Ryll, qemu: Qemu, connection: Connection) -> None:
+    connection.event("dropped", count=2)
+
+
+SIX = ", ".join(["connected", "gone"] * 3)
 WRONG: dict[str, tuple[bool, Change, str, str]] = {
-    "the agent goes for good": (True, events(False), "agent_changed", "guest"),
-    "the agent flaps": (True, events(False, True), "agent_changed", "guest"),
-    "the agent comes twice": (True, events(True, True), "agent_changed", "guest"),
-    "an agent that nobody promised": (False, events(True), "agent_changed", "guest"),
-    "an agent that comes and goes": (False, events(True, False), "agent_changed", "guest"),
-    "the port closes without an event": (True, silently(False, False), "agent_changed", "guest"),
-    "the port opens without an event": (False, silently(True, True), "agent_changed", "guest"),
-    "only ryll sees no agent": (True, silently(False, True), "agent_not_seen", "ryll"),
-    "only ryll sees an agent": (False, silently(True, False), "agent_not_seen", "ryll"),
-    "ryll drops events": (True, lambda r, q, c: c.event("dropped", count=2), "agent_events_dropped", "ryll"),
+    "the agent goes for good": (True, events(False), "agent_changed", "check: gone; look"),
+    "the agent flaps": (True, events(*[True, False] * 4), "agent_changed", f"check: {SIX}; look"),
+    "the agent comes twice": (True, events(True, True), "agent_changed", "check: connected, connected; look"),
+    "an agent that nobody promised": (False, events(True), "agent_changed", "check: connected; look"),
+    "an agent that comes and goes": (False, events(True, False), "agent_changed", "check: connected, gone; look"),
+    "the port closes without an event": (True, silently(False, False), "agent_changed", "is closed on the guest's"),
+    "the port opens without an event": (False, silently(True, True), "agent_changed", "is open, though"),
+    "only ryll sees no agent": (True, silently(False, True), "agent_not_seen", "ryll sees no agent, though"),
+    "only ryll sees an agent": (False, silently(True, False), "agent_not_seen", "ryll sees an agent, though"),
+    "ryll drops events": (True, dropping, "agent_events_dropped", "ryll dropped 2 events"),
 }
 
 
-@pytest.mark.parametrize(("agent", "change", "code", "component"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("agent", "change", "code", "words"), WRONG.values(), ids=WRONG)
 def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(
-    lane: TestLane, agent: bool, change: Change, code: str, component: str
+    lane: TestLane, agent: bool, change: Change, code: str, words: str
 ) -> None:
     entries, failure, _ = check(lane, agent, change)
+    component = "guest" if code == "agent_changed" else "ryll"
     assert (failure.code, failure.component, failure.check) == (code, component, "status")
+    assert words in failure.cause
     assert [entry["name"] for entry in entries] == ["banner", "path", "status"]
     assert (entries[-1]["result"], entries[-1]["seconds"], entries[-1]["detail"]["code"]) == ("fail", 0, code)
 
 
-@pytest.mark.parametrize(
-    ("agent", "change", "words"),
-    [
-        (True, events(*[True, False] * 4), "check: " + ", ".join(["connected", "gone"] * 3) + "; look"),
-        (True, silently(False, False), "is closed on the guest's side"),
-        (False, silently(True, True), "is open, though"),
-        (True, silently(False, True), "ryll sees no agent"),
-        (False, silently(True, False), "ryll sees an agent"),
-    ],
-)
-def test_the_failure_says_what_the_agent_did(lane: TestLane, agent: bool, change: Change, words: str) -> None:
-    assert words in check(lane, agent, change)[1].cause
-
-
-def test_ryll_may_see_a_moment_later_what_the_guest_did(lane: TestLane) -> None:
-    def late(ryll: Ryll, qemu: Qemu, connection: Connection) -> None:
-        ryll.agent = False
-        Timer(0.1, lambda: setattr(ryll, "agent", True)).start()
-
-    assert check(lane, True, late)[1] is None
-
-
 def test_without_the_check_status_the_agent_is_not_looked_at(lane: TestLane) -> None:
-    steps = [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}]
-    assert check(lane, True, events(False), steps)[1] is None
+    assert check(lane, True, events(False), SUBSCRIBED)[1] is None
 
 
-def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane: TestLane) -> None:
     waits: list[tuple[bool, float]] = []
     for name in ("banner", "path"):
-        monkeypatch.setitem(
-            outside_checks.CHECKS, name, lambda context: waits.append((context.wait, context.limit)) or {}
-        )
-    steps = [{"hello": {}}, {**STATUS, "await": {"surfaces": 2}, "within": 0.1}]
-    assert check(lane, True, steps=steps, on_hello=None)[1].code == "ryll_refused"
-    entries, failure, _ = check(lane, True, steps=steps)
+        outside_checks.CHECKS[name] = lambda context: waits.append((context.wait, context.limit)) or {}
+    assert check(lane, True, steps=NO_SURFACES, on_hello=None)[1].code == "ryll_refused"
+    entries, failure, _ = check(lane, True, steps=NO_SURFACES)
     assert (failure.code, failure.component, failure.check) == ("ryll_unmet", "guest", "status")
     assert [entry["name"] for entry in entries] == ["banner", "path"]
     assert waits == [(False, smoke.QUERY_TIMEOUT)] * 4
 
 
-@pytest.mark.parametrize(("agent", "asked"), [(True, True), (False, False)])
-def test_a_guest_without_an_agent_has_to_show_its_banner_first(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch, agent: bool, asked: bool
-) -> None:
-    def missing(context: outside_checks.Context) -> dict[str, Any]:
-        raise LaneError("guest_no_banner", "guest", "no banner")
-
-    monkeypatch.setitem(outside_checks.CHECKS, "banner", missing)
-    session: list[object] = []
-    monkeypatch.setitem(
-        outside_checks.CHECKS, "path", lambda context: session.extend(filter(None, [context.client])) or {}
-    )
+@pytest.mark.parametrize("agent", [True, False])
+def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane: TestLane, agent: bool) -> None:
+    clients: list[object] = []
+    outside_checks.CHECKS["banner"] = lambda context: failing("guest_no_banner", "guest")
+    outside_checks.CHECKS["path"] = lambda context: clients.append(context.client) or {}
     entries, failure, _ = check(lane, agent)
     assert failure.code == "guest_no_banner"
     assert sorted((entry["name"], entry["result"]) for entry in entries) == [("banner", "fail"), ("path", "pass")]
-    assert bool(session) is asked
+    assert [client is not None for client in clients] == [agent]
 
 
 def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> None:
     lane.start(lane.program("api", f"{HELD}exit 3"))
     lane.release(0.3)
-    steps = [{"hello": {}}, {**STATUS, "await": {"surfaces": 2}, "within": 20}]
-    failure = check(lane, True, steps=steps)[1]
+    failure = check(lane, True, steps=[NO_SURFACES[0], {**NO_SURFACES[1], "within": 20}])[1]
     assert (failure.code, failure.component) == ("program_ended", "kerbside")
 
 
-#: (code, component) of a failure; whether ryll has a picture, or the end of its log when it has ended; whether the second ryll's picture
-#: is right, look by look; and code and component after that look, None where there is no reason for one.
-LOOKS: dict[str, tuple[tuple[str, str], bool | str | None, list[bool], tuple[str, str] | None]] = {
-    "a picture that is right without the proxy": (
-        ("picture_differs", "ryll"),
-        True,
-        [True],
-        ("picture_differs", "proxy"),
-    ),
-    "and a moment later": (("digest_crc_wrong", "ryll"), True, [False, True], ("digest_crc_wrong", "proxy")),
-    "a picture that is wrong without the proxy": (
-        ("picture_differs", "ryll"),
-        True,
-        [False],
-        ("picture_differs", "ryll"),
-    ),
-    "a picture that the guest draws": (("picture_differs", "guest"), True, [True], None),
-    "another failure of ryll": (("picture_unstable", "ryll"), True, [True], None),
-    "no surface": (("ryll_unmet", "guest"), False, [], ("session_dropped", "proxy")),
-    "no surface, blamed on ryll": (("ryll_unmet", "ryll"), False, [], ("session_dropped", "proxy")),
-    "no surface, blamed on another": (("ryll_unmet", "kerbside"), False, [], None),
-    "another failure without a surface": (("ryll_refused", "ryll"), False, [], None),
-    "a surface": (("ryll_unmet", "guest"), True, [], None),
-    "ended before its session began": (
-        ("ryll_process", "ryll"),
-        f"x\n{smoke.DROPPED}",
-        [],
-        ("session_dropped", "proxy"),
-    ),
-    "ended otherwise": (("ryll_process", "ryll"), "x\ny", [], None),
-    "never started": (("ryll_process", "ryll"), None, [], None),
+#: "code component" of a failure; whether ryll has a picture, or the end of its log when it has ended; whether the
+#: second ryll's picture is right, look by look; and the failure after that look, None where there is no reason for one.
+LOOKS: dict[str, tuple[str, bool | str | None, list[bool], str | None]] = {
+    "a picture that is right without the proxy": ("picture_differs ryll", True, [True], "picture_differs proxy"),
+    "and a moment later": ("digest_crc_wrong ryll", True, [False, True], "digest_crc_wrong proxy"),
+    "a picture that is wrong without the proxy": ("picture_differs ryll", True, [False], "picture_differs ryll"),
+    "a picture that the guest draws": ("picture_differs guest", True, [True], None),
+    "another failure of ryll": ("picture_unstable ryll", True, [True], None),
+    "no surface": ("ryll_unmet guest", False, [], "session_dropped proxy"),
+    "no surface, blamed on ryll": ("ryll_unmet ryll", False, [], "session_dropped proxy"),
+    "no surface, blamed on another": ("ryll_unmet kerbside", False, [], None),
+    "another failure without a surface": ("ryll_refused ryll", False, [], None),
+    "a surface": ("ryll_unmet guest", True, [], None),
+    "ended before its session began": ("ryll_process ryll", f"x\n{smoke.DROPPED}", [], "session_dropped proxy"),
+    "ended otherwise": ("ryll_process ryll", "x\ny", [], None),
+    "never started": ("ryll_process ryll", None, [], None),
 }
 
 
 @pytest.mark.parametrize(("failed", "shows", "right", "after"), LOOKS.values(), ids=LOOKS)
 def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
-    lane: TestLane,
-    monkeypatch: pytest.MonkeyPatch,
-    failed: tuple[str, str],
-    shows: bool | str | None,
-    right: list[bool],
-    after: tuple[str, str] | None,
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch, failed: str, shows: Any, right: list[bool], after: str | None
 ) -> None:
     looks, answers = [], list(right)
     monkeypatch.setattr(second_look, "direct", lambda *where: looks.append(where[2:]) or nullcontext("the second ryll"))
     monkeypatch.setattr(second_look, "SETTLE", 30 if True in right else 0.1)
-    monkeypatch.setattr(
-        outside_checks, "shows_the_truth", lambda context, client: answers.pop(0) if len(answers) > 1 else answers[0]
-    )
+    truth = lambda context, client: answers.pop(0) if len(answers) > 1 else answers[0]  # noqa: E731
+    monkeypatch.setattr(outside_checks, "shows_the_truth", truth)
     ryll = Ryll()
     ryll.surfaces = shows is True
     if isinstance(shows, str):
         lane.start(lane.program("ryll", f"echo '{shows}'", oneshot=True))
     with Peer(ryll) as control:
         where = context(lane, control_socket=control.path if isinstance(shows, bool) else f"{lane.dir}/none")
-        found = smoke.looked_again(LaneError(*failed, "it is wrong", "look", check="frames", evidence="x.png"), where)
-    assert (found.code, found.component) == (after or failed)
+        error = LaneError(*failed.split(), "it is wrong", "look", check="frames", evidence="x.png")  # type: ignore[misc]
+        found = smoke.looked_again(error, where)
+    assert f"{found.code} {found.component}" == (after or failed)
     assert (found.check, found.fix, found.evidence) == ("frames", "look", "x.png")
     assert looks == ([("ryll", "127.0.0.1", 3)] if after else [])
 
@@ -256,18 +214,15 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
 def test_the_entry_of_the_first_failure_says_what_the_second_look_found(
     lane: TestLane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(code: str) -> Any:
-        raise LaneError(code, "ryll", "it is wrong")
-
     checks = {
         "banner": lambda context: {},
-        "frames": lambda context: fail("picture_differs"),
-        "path": lambda context: fail("proxy_not_connected"),
+        "frames": lambda context: failing("picture_differs", "ryll"),
+        "path": lambda context: failing("proxy_not_connected", "ryll"),
     }
     monkeypatch.setattr(outside_checks, "CHECKS", checks)
     monkeypatch.setattr(second_look, "direct", lambda *_: nullcontext())
     monkeypatch.setattr(outside_checks, "shows_the_truth", lambda context, client: True)
-    planned = smoke.Plan("g", True, [], list(checks), None)
+    planned = smoke.Plan(True, [], list(checks), None)
     entries, failure, _ = smoke.run(planned, context(lane))
     assert failure is not None and failure.component == "proxy"
     assert [entry["detail"].get("component") for entry in entries] == [None, "proxy", "ryll"]
@@ -281,13 +236,10 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
         monkeypatch.setenv("LANE_COMMAND_ID", command)
         picture.write_bytes(b"its picture")
         Path(lane.dir, "screendump.png").touch()
-        check_report.write(
-            report, {"suite": "smoke", "guest": guest, "checks": [], "files": [str(picture), "screendump.png", "x.txt"]}
-        )
+        files = [str(picture), "screendump.png", "x.txt"]
+        check_report.write(report, {"suite": "smoke", "guest": guest, "checks": [], "files": files})
         monkeypatch.setenv("LANE_COMMAND_ID", "c1")
-        smoke.set_aside(
-            lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"], ["screenshot.png", "screendump.png"]
-        )
+        smoke.set_aside(lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"])
         assert report.exists() is not kept
         if kept:
             moved = json.loads(Path(lane.dir, "logs/smoke-other.json").read_text())

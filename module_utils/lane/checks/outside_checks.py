@@ -21,9 +21,9 @@ from ..lifecycle import proc
 from ..programs import loss, records
 from ..protocols import proxy_counters, serial_log
 from ..protocols.qmp import Qmp, QmpRefused
+from ..protocols.ryll import shots
 from ..protocols.ryll.client import Client
-from ..protocols.ryll.pictures import Difference, one_colour, read, to_png
-from ..protocols.ryll.replies import Shot
+from ..protocols.ryll.pictures import Difference, one_colour, to_png
 from . import picture_compare
 
 if TYPE_CHECKING:
@@ -40,11 +40,8 @@ ATTEMPTS = 3
 SETTLE = 2.0
 #: QMP's words for a machine that cannot go on (qemu: qapi/run-state.json).
 MACHINE_FAULTS = ("internal-error", "io-error")
-AUTHORIZED = proxy_counters.flat("kerbside_proxy_authorized_total")
-RELAYED = {
-    way: proxy_counters.flat("kerbside_proxy_bytes_relayed_total", (("direction", way),))
-    for way in ("client_to_server", "server_to_client")
-}
+AUTHORIZED = "kerbside_proxy_authorized_total"
+RELAYED = "kerbside_proxy_bytes_relayed_total"
 VERDICTS = "kerbside_proxy_firewall_verdicts_total"
 #: SPICE's number of the display channel (spice-protocol, enums.h), as in query-spice.
 DISPLAY_CHANNEL = 2
@@ -90,26 +87,16 @@ def banner(context: Context) -> dict[str, Any]:
     """
     entry = records.record(context.lane_dir, "qemu")
     if entry is None:
-        raise LaneError(
-            "guest_not_started",
-            "lane",
-            "no guest was started in this lane",
-            "start one with ./lane up or ./lane --tags sextant_vm",
-        )
+        fix = "start one with ./lane up or ./lane --tags sextant_vm"
+        raise LaneError("guest_not_started", "lane", "no guest was started in this lane", fix)
     checked = 0.0
     while True:
-        text = _read(context.serial_log)
+        text = (bounded.ends(context.serial_log, SERIAL, SERIAL) or b"").decode(errors="replace")
         if found := serial_log.find_banner(text, context.banner):
-            return {"line": found.line, "text": one_line(found.text, 200)}
+            return {"line": found[0], "text": one_line(found[1], 200)}
         if not entry.running(context.run):
-            status = entry.exit_status(context.lane_dir)
-            raise LaneError(
-                "qemu_ended",
-                "qemu",
-                f"qemu ended with status {status} before the guest's banner",
-                f"look at {entry.log}",
-                evidence=entry.log,
-            )
+            problem = f"qemu ended with status {entry.exit_status(context.lane_dir)} before the guest's banner"
+            raise LaneError("qemu_ended", "qemu", problem, f"look at {entry.log}", evidence=entry.log)
         if context.wait and time.monotonic() - checked > loss.CHECK_EVERY:
             loss.check_alive(context.lane_dir)
             checked = time.monotonic()
@@ -123,21 +110,16 @@ def _no_banner(context: Context, text: str) -> LaneError:
         f"the guest's banner {context.banner!r} did not appear on the serial port within {context.banner_limit:g} s "
         "of its start"
     )
-    lines = [one_line(line.text, 200) for line in serial_log.lines(text)]
-    if similar := difflib.get_close_matches(context.banner, lines, 1, SIMILAR):
-        at = next(line.line for line in serial_log.lines(text) if one_line(line.text, 200) == similar[0])
+    look = f"look at {context.serial_log}"
+    said = {one_line(line, 200): number for number, line in reversed(serial_log.lines(text))}
+    if similar := difflib.get_close_matches(context.banner, said, 1, SIMILAR):
         problem = f"{missing}: it says {similar[0]!r}"
-        fix = f"look at {context.serial_log}, or correct banner in guests.yml if this is what the guest should say"
-        return LaneError("guest_other_banner", "guest", problem, fix, evidence=f"{context.serial_log}:{at}")
-    last = f"the last line is {lines[-1]!r}" if lines else "nothing was printed at all"
+        fix = f"{look}, or correct banner in guests.yml if this is what the guest should say"
+        evidence = f"{context.serial_log}:{said[similar[0]]}"
+        return LaneError("guest_other_banner", "guest", problem, fix, evidence=evidence)
+    last = f"the last line is {next(iter(said))!r}" if said else "nothing was printed at all"
     evidence = f"{context.serial_log}:{text.count(chr(10)) + 1}"
-    return LaneError(
-        "guest_no_banner", "guest", f"{missing}: {last}", f"look at {context.serial_log}", evidence=evidence
-    )
-
-
-def _read(path: str) -> str:
-    return (bounded.ends(path, SERIAL, SERIAL) or b"").decode(errors="replace")
+    return LaneError("guest_no_banner", "guest", f"{missing}: {last}", look, evidence=evidence)
 
 
 def counters(context: Context) -> dict[str, Any]:
@@ -161,14 +143,13 @@ def counters(context: Context) -> dict[str, Any]:
     if moved.get(AUTHORIZED, 0) < 1:
         problem = f"the proxy authorised no connection in this session: {still(AUTHORIZED)}"
         raise LaneError("proxy_authorized_nothing", "proxy", problem, fix)
-    for way, name in RELAYED.items():
-        if moved.get(name, 0) <= 0:
+    for way in ("client_to_server", "server_to_client"):
+        if moved.get(name := f"{RELAYED}{{direction={way}}}", 0) <= 0:
             problem = f"the proxy relayed no bytes {way.replace('_', ' ')}: {still(name)}"
             raise LaneError("proxy_relayed_nothing", "proxy", problem, fix)
     if verdicts := [name for name, count in moved.items() if name.startswith(VERDICTS) and count > 0]:
-        raise LaneError(
-            "proxy_firewall_verdict", "proxy", f"the proxy's firewall gave a verdict: {', '.join(verdicts)} rose", fix
-        )
+        problem = f"the proxy's firewall gave a verdict: {', '.join(verdicts)} rose"
+        raise LaneError("proxy_firewall_verdict", "proxy", problem, fix)
     return {"before": before, "after": after}
 
 
@@ -188,10 +169,8 @@ def path(context: Context) -> dict[str, Any]:
         problem = f"ryll is connected to qemu itself, on port {context.spice_port}, past the proxy"
         raise LaneError("proxy_bypassed", "kerbside", problem, "look at handover/console.json")
     if (context.address, context.proxy_port) not in remotes:
-        problem = (
-            f"ryll has no TCP connection to kerbside-proxy on port {context.proxy_port}; it is connected to "
-            f"{', '.join(shown) or 'nothing'}"
-        )
+        problem = f"ryll has no TCP connection to kerbside-proxy on port {context.proxy_port}"
+        problem += f"; it is connected to {', '.join(shown) or 'nothing'}"
         raise LaneError("proxy_not_connected", "ryll", problem, "look at logs/ryll.log")
     return {"remotes": shown}
 
@@ -211,12 +190,8 @@ def frames(context: Context) -> dict[str, Any]:
         status = qmp.execute("query-status")["status"]
         if status != "running":
             component = "qemu" if status in MACHINE_FAULTS else "guest"
-            raise LaneError(
-                "guest_not_running",
-                component,
-                f"the guest is not running: QMP says {status}",
-                f"ask query-status on {context.qmp_socket}",
-            )
+            problem = f"the guest is not running: QMP says {status}"
+            raise LaneError("guest_not_running", component, problem, f"ask query-status on {context.qmp_socket}")
         until = time.monotonic() + (SETTLE if context.wait else 0)
         while True:
             shown, drawn, difference = _same_moment(context, qmp)
@@ -293,12 +268,8 @@ def _same_moment(context: Context, qmp: Qmp) -> tuple[Image, Image, Difference]:
             return shown, after, difference
     sizes = [picture_compare.size(picture) for picture in (before, shown, after)]
     why = f"their sizes are {', '.join(sizes)}" if len(set(sizes)) > 1 else "too little of the picture stands still"
-    raise LaneError(
-        "picture_unstable",
-        "ryll",
-        f"ryll's picture could not be compared with qemu's in {ATTEMPTS} attempts: {why}",
-        "look at logs/ryll.log",
-    )
+    problem = f"ryll's picture could not be compared with qemu's in {ATTEMPTS} attempts: {why}"
+    raise LaneError("picture_unstable", "ryll", problem, "look at logs/ryll.log")
 
 
 def _responsible(qmp: Qmp, drawn: Image) -> str:
@@ -318,16 +289,12 @@ def screendump(lane_dir: str, qmp: Qmp) -> Image:
         qmp.execute("screendump", {"filename": str(file)})
         return picture_compare.read_screendump(file.read_bytes())
     except QmpRefused as error:
-        said = one_line(error.description, 200)
-        raise LaneError(
-            "qemu_no_picture", "qemu", f"qemu refused the screendump: {said}", "look at logs/qemu.log"
-        ) from None
+        problem = f"qemu refused the screendump: {one_line(error.description, 200)}"
     except FileNotFoundError:
-        raise LaneError(
-            "qemu_no_picture", "qemu", f"qemu wrote no screendump to {file}", "look at logs/qemu.log"
-        ) from None
+        problem = f"qemu wrote no screendump to {file}"
     finally:
         file.unlink(missing_ok=True)
+    raise LaneError("qemu_no_picture", "qemu", problem, "look at logs/qemu.log")
 
 
 def screenshot(context: Context) -> Image:
@@ -336,15 +303,10 @@ def screenshot(context: Context) -> Image:
         raise _not_running()
     deadline = time.monotonic() + context.limit
     if context.client:
-        return _shoot(context.client, deadline)
+        return shots.now(context.client, deadline)
     with Client(context.control_socket) as ryll:
         ryll.open("kerbside-lane", deadline)
-        return _shoot(ryll, deadline)
-
-
-def _shoot(ryll: Client, deadline: float) -> Image:
-    shot = Shot.read(ryll.request("screenshot", {"surface_id": 0, "format": "rgba"}, deadline))
-    return read("rgba", shot.data, shot.width, shot.height)
+        return shots.now(ryll, deadline)
 
 
 CHECKS: dict[str, Callable[[Context], dict[str, Any]]] = {

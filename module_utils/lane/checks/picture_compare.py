@@ -30,12 +30,8 @@ def read_screendump(data: bytes) -> Image:
             raise ValueError(f"its pixels are {picture.mode}")
         picture.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LaneError(
-            "qemu_bad_screendump",
-            "qemu",
-            f"qemu's screendump is not a whole PPM picture ({error})",
-            "look at logs/qemu.log",
-        ) from None
+        problem = f"qemu's screendump is not a whole PPM picture ({error})"
+        raise LaneError("qemu_bad_screendump", "qemu", problem, "look at logs/qemu.log") from None
     return picture
 
 

@@ -57,10 +57,8 @@ def read(picture: Image.Image) -> Digest:
         raise BadDigest("the picture shows no QR code with a digest")
     seen = crc(picture, found.corner)
     if seen != found.crc:
-        problem = (
-            f"the picture's pixels have CRC32C {seen:08x}, but its digest (frame {found.frame}) says {found.crc:08x}"
-        )
-        raise BadDigest(problem, "digest_crc_wrong", found)
+        said = f"its digest (frame {found.frame}) says {found.crc:08x}"
+        raise BadDigest(f"the picture's pixels have CRC32C {seen:08x}, but {said}", "digest_crc_wrong", found)
     return found
 
 

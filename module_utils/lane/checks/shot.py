@@ -34,7 +34,7 @@ def by_qemu(lane_dir: str, file: Path) -> str:
     with Qmp.connect(f"{lane_dir}/qmp.sock", LIMIT) as qmp:
         picture = outside_checks.screendump(lane_dir, qmp)
     write_private(file, to_png(picture))
-    return str(picture_compare.size(picture))
+    return picture_compare.size(picture)
 
 
 def take(lane_dir: str, file: Path) -> str:

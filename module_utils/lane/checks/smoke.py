@@ -26,6 +26,7 @@ from . import outside_checks, second_look
 from .outside_checks import Context
 
 SUITE = "smoke"
+PICTURES = ("screenshot.png", "screendump.png", "difference.png")
 #: The check that the agent's last look belongs to.
 AGENT_CHECK = "status"
 AGENT_EVENT = "agent_connected"
@@ -46,7 +47,6 @@ class Plan:
     one; session: None when there is no ryll to talk to, so that only what can be seen without waiting is checked.
     """
 
-    guest: str
     agent: bool
     steps: list[Step]
     outside: list[str]
@@ -75,9 +75,8 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
             except LaneError as error:
                 error.check = AGENT_CHECK
                 failures.append(error)
-                entries.append(
-                    {"name": AGENT_CHECK, "result": "fail", "seconds": 0.0, "detail": outside_checks.failure(error)}
-                )
+                detail = outside_checks.failure(error)
+                entries.append({"name": AGENT_CHECK, "result": "fail", "seconds": 0.0, "detail": detail})
         context.client = None
 
     # The open agent port shows that a guest has drawn its picture. One without an agent shows it by its banner only.
@@ -135,64 +134,41 @@ def agent_kept(context: Context, client: Client, promised: bool) -> None:
     changes = [event.data.get("connected") for event in client.events.kept if event.name == AGENT_EVENT]
     if changes not in ([], [True]) if promised else changes:
         shown = ", ".join("connected" if change is True else "gone" for change in changes[-6:])
-        raise LaneError(
-            "agent_changed",
-            "guest",
-            f"the guest's agent came and went during the check: {shown}",
-            "look at logs/serial.log",
-        )
-    if client.events.dropped_by_server:
-        problem = (
-            f"ryll dropped {client.events.dropped_by_server} events, so that a change of the agent may have been missed"
-        )
+        problem = f"the guest's agent came and went during the check: {shown}"
+        raise LaneError("agent_changed", "guest", problem, "look at logs/serial.log")
+    if dropped := client.events.dropped_by_server:
+        problem = f"ryll dropped {dropped} events, so that a change of the agent may have been missed"
         raise LaneError("agent_events_dropped", "ryll", problem, "look at logs/ryll.log")
     deadline = time.monotonic() + context.limit
     with Qmp.connect(context.qmp_socket, context.limit) as qmp:
-        ports = [
-            entry.get("frontend-open") for entry in qmp.execute("query-chardev") if entry.get("label") == "vdagent"
-        ]
-    if promised not in ports:
+        chardevs = qmp.execute("query-chardev")
+    if promised not in [entry.get("frontend-open") for entry in chardevs if entry.get("label") == "vdagent"]:
         said = "closed on the guest's side" if promised else "open, though the guest promises no agent"
-        raise LaneError(
-            "agent_changed",
-            "guest",
-            f"at the end of the check the agent's port is {said} (query-chardev)",
-            "look at logs/serial.log",
-        )
+        problem = f"at the end of the check the agent's port is {said} (query-chardev)"
+        raise LaneError("agent_changed", "guest", problem, "look at logs/serial.log")
     settled = time.monotonic() + AGENT_SETTLE
     while Status.read(client.request("status", {}, deadline)).agent_connected != promised:
         if time.monotonic() > settled:
-            seen = (
-                "no agent, though the guest has its port open"
-                if promised
-                else "an agent, though the guest has its port closed"
-            )
-            raise LaneError(
-                "agent_not_seen",
-                "ryll",
-                f"at the end of the check ryll sees {seen} (query-chardev)",
-                "look at logs/ryll.log",
-            )
+            seen, port = ("no agent", "open") if promised else ("an agent", "closed")
+            problem = f"at the end of the check ryll sees {seen}, though the guest has its port {port} (query-chardev)"
+            raise LaneError("agent_not_seen", "ryll", problem, "look at logs/ryll.log")
         client.pump(time.monotonic() + 0.02)
 
 
-def set_aside(lane_dir: str, guest: str, reports: list[str], pictures: list[str]) -> None:
+def set_aside(lane_dir: str, guest: str, reports: list[str]) -> None:
     """Give reports and pictures of another guest that this command has checked before names with that guest in them."""
     for file in map(Path, reports):
         report = check_report.read(file)
         other = report.get("guest")
         if not other or other == guest or report.get("command_id") != check_report.command_id():
             continue
-        renamed = {}
+        files = []
         for name in report.get("files", []):
-            short = os.path.relpath(os.path.join(lane_dir, name), lane_dir)
-            if short in pictures:
-                renamed[name] = check_report.picture(Path(name).stem, other)
-                if Path(lane_dir, short).exists():
-                    Path(lane_dir, "pictures").mkdir(mode=0o700, exist_ok=True)
-                    Path(lane_dir, short).replace(Path(lane_dir, renamed[name]))
-        check_report.write(
-            file.with_name(f"{file.stem}-{other}.json"),
-            report | {"files": [renamed.get(name, name) for name in report.get("files", [])]},
-        )
+            picture = Path(lane_dir, name)
+            mine = os.path.relpath(picture, lane_dir) in PICTURES
+            files.append(check_report.picture(picture.stem, other) if mine else name)
+            if mine and picture.exists():
+                Path(lane_dir, "pictures").mkdir(mode=0o700, exist_ok=True)
+                picture.replace(Path(lane_dir, files[-1]))
+        check_report.write(file.with_name(f"{file.stem}-{other}.json"), report | {"files": files})
         file.unlink()

@@ -18,7 +18,6 @@ from ..core.errors import LaneError
 from ..core.private_dir import write_private
 from . import cache, disk_image, pip
 
-REQUIREMENTS = "requirements.txt"
 TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")
 #: Seconds. The compiler's wheel has 100 MB and unpacks to 440; compiling takes 5 s on two cores with empty caches.
 INSTALL_LIMIT = 1800
@@ -43,9 +42,8 @@ class Guest:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise LaneError(
-                "guest_entry_invalid", "lane", f"there is no file {path}", "set lane_guests_file to a guests.yml"
-            ) from None
+            fix = "set lane_guests_file to a guests.yml"
+            raise LaneError("guest_entry_invalid", "lane", f"there is no file {path}", fix) from None
         image, sha256, source_sha256 = (field(text, name, key) for key in ("image", "sha256", "source_sha256"))
         return cls(name, Path(source), path, path.parent / image, sha256, source_sha256)
 
@@ -58,12 +56,8 @@ def source_digest(source: Path) -> str:
     """sha256 over the names and contents of the files in the source's folder, hidden ones left out."""
     files = sorted(path for path in source.glob("[!.]*") if path.is_file())
     if source / "main.zig" not in files:
-        raise LaneError(
-            "guest_build_failed",
-            "lane",
-            f"there is no main.zig in {source}",
-            "set rebuild_guest_source to the folder of the guest's source",
-        )
+        fix = "set rebuild_guest_source to the folder of the guest's source"
+        raise LaneError("guest_build_failed", "lane", f"there is no main.zig in {source}", fix)
     listing = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -97,7 +91,7 @@ def _line(text: str, guest: str, key: str) -> re.Match[str]:
 
 def compiler(source: Path, cache_dir: Path) -> Path:
     """The compiler that the source's requirements pin, installed into the cache by pip when it is not there yet."""
-    requirements = source / REQUIREMENTS
+    requirements = source / "requirements.txt"
     home = cache_dir / f"guest-compiler-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]}"
     with cache.locked(cache_dir, home.name, INSTALL_LIMIT):
         if not home.exists():

@@ -35,13 +35,12 @@ def prepare_metadata_for_build_wheel(folder, settings=None):
 def path(guest: dict[str, Any], folder: str, cache_dir: str) -> Path:
     """Where the guest's image is or, for one that is fetched, will be. folder: that of guests.yml."""
     if fetched := guest.get("fetch"):
-        return Path(
-            cache_dir, "images", f"{fetched['name']}-{fetched['version']}-{guest['sha256'][:16]}", guest["image"]
-        )
+        home = f"{fetched['name']}-{fetched['version']}-{guest['sha256'][:16]}"
+        return Path(cache_dir, "images", home, guest["image"])
     return Path(folder, guest["image"])
 
 
-def ensure(guest: dict[str, Any], folder: str, cache_dir: str, mark: str | None = None) -> Path:
+def ensure(guest: dict[str, Any], folder: str, cache_dir: str) -> Path:
     """The path of the guest's image, after it was fetched if it has to be and is not in the cache."""
     image = path(guest, folder, cache_dir)
     if not guest.get("fetch"):
@@ -51,7 +50,7 @@ def ensure(guest: dict[str, Any], folder: str, cache_dir: str, mark: str | None 
         with cache.locked(home.parent, home.name, LIMIT):
             if not _right(image, guest):
                 with cache.growing(home.parent) as new:
-                    (new / image.name).write_bytes(_download(guest, mark))
+                    (new / image.name).write_bytes(_download(guest))
                     cache.publish(new, home)
                 cache.prune(home.parent)
     cache.used(home)
@@ -62,11 +61,11 @@ def _right(image: Path, guest: dict[str, Any]) -> bool:
     return image.is_file() and hashlib.sha256(image.read_bytes()).hexdigest() == guest["sha256"]
 
 
-def _download(guest: dict[str, Any], mark: str | None) -> bytes:
+def _download(guest: dict[str, Any]) -> bytes:
     """The image out of the source distribution. Raises LaneError (environment)."""
     fetched = guest["fetch"]
     name, version, member = fetched["name"], fetched["version"], fetched["member"]
-    with source_distribution(fetched, f"which has the image of guest {guest['name']}", mark) as path:
+    with source_distribution(fetched, f"which has the image of guest {guest['name']}") as path:
         try:
             with tarfile.open(path) as archive:
                 file = archive.extractfile(f"{name}-{version}/{member}")
@@ -78,7 +77,7 @@ def _download(guest: dict[str, Any], mark: str | None) -> bytes:
 
 
 @contextmanager
-def source_distribution(fetched: dict[str, str], why: str, mark: str | None) -> Iterator[Path]:
+def source_distribution(fetched: dict[str, str], why: str, mark: str | None = None) -> Iterator[Path]:
     """A source distribution of the index, pinned by sha256, for as long as the block runs."""
     name, version = fetched["name"], fetched["version"]
     with tempfile.TemporaryDirectory(prefix="guest-image-") as folder:

@@ -27,22 +27,13 @@ def entry(guests: dict[str, Any], name: str) -> dict[str, Any]:
     for key, kind in REQUIRED.items():
         value = found.get(key)
         if not isinstance(value, kind) or (isinstance(value, str) and not value.strip()):
-            problem = (
-                f"the entry of guest {name} has no valid {key}: it is {value!r}, not "
-                f"{'a text' if kind is str else 'true or false'}"
-            )
+            wanted = "a text" if kind is str else "true or false"
+            problem = f"the entry of guest {name} has no valid {key}: it is {value!r}, not {wanted}"
             raise LaneError("guest_entry_invalid", "environment", problem, "correct guests.yml")
     if firmware_says(found["banner"]):
-        problem = (
-            f"the banner of guest {name}, {found['banner']!r}, is what the firmware itself prints, so it proves "
-            "nothing of the guest"
-        )
-        raise LaneError(
-            "guest_banner_of_firmware",
-            "environment",
-            problem,
-            "give a line that the guest's own program prints in guests.yml",
-        )
+        problem = f"the banner of guest {name}, {found['banner']!r}, is what the firmware itself prints"
+        fix = "give a line that the guest's own program prints in guests.yml"
+        raise LaneError("guest_banner_of_firmware", "environment", f"{problem}, so it proves nothing of the guest", fix)
     return {**found, "name": name}
 
 
@@ -56,25 +47,17 @@ def check_image(guest: dict[str, Any], path: Path) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        hint = (
-            "build it with playbooks/rebuild_guest.yml"
-            if guest["name"] == "pocket"
-            else "docs/guests.md says where to get it"
-        )
-        raise LaneError("guest_image_missing", "environment", f"{what} is missing", hint) from None
+        built = "build it with playbooks/rebuild_guest.yml"
+        fix = built if guest["name"] == "pocket" else "docs/guests.md says where to get it"
+        raise LaneError("guest_image_missing", "environment", f"{what} is missing", fix) from None
     if not data.startswith(QCOW2_MAGIC):
-        raise LaneError(
-            "guest_image_invalid", "environment", f"{what} is not a qcow2: it begins with {data[:4]!r}", "replace it"
-        )
+        problem = f"{what} is not a qcow2: it begins with {data[:4]!r}"
+        raise LaneError("guest_image_invalid", "environment", problem, "replace it")
     found = hashlib.sha256(data).hexdigest()
     if guest.get("sha256") and found != guest["sha256"]:
         problem = f"{what} has sha256 {found}, but guests.yml records {guest['sha256']}"
-        raise LaneError(
-            "guest_image_changed",
-            "environment",
-            problem,
-            "restore the image, or record its sha256 if the change is intended",
-        )
+        fix = "restore the image, or record its sha256 if the change is intended"
+        raise LaneError("guest_image_changed", "environment", problem, fix)
     return found
 
 
@@ -85,7 +68,6 @@ def private_vars(source: str, copy: str) -> None:
     except OSError as error:
         whose = source if error.filename == source else f"its copy {error.filename}"
         problem = f"OVMF's variable store {source} could not be copied: {whose}: {error.strerror}"
-        raise LaneError(
-            "firmware_vars_unreadable", "firmware", problem, "let the role deps install OVMF again"
-        ) from None
+        fix = "let the role deps install OVMF again"
+        raise LaneError("firmware_vars_unreadable", "firmware", problem, fix) from None
     Path(copy).chmod(0o600)

@@ -10,7 +10,6 @@ import json
 import os
 import select
 import socket
-import stat
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -24,6 +23,12 @@ LOOK_EVERY = 0.1
 #: Seconds between two attempts to connect while the socket is awaited.
 RETRY_EVERY = 0.02
 _PIECE = 1 << 18
+#: Why a connection cannot be made, as long as it may still come.
+_NOT_YET = {
+    FileNotFoundError: "it does not exist",
+    ConnectionRefusedError: "nothing listens on it",
+    BlockingIOError: "its queue is full and nothing accepts",
+}
 
 
 class Watched(Protocol):
@@ -79,7 +84,6 @@ class Lines:
 
     def attach(self, connected: socket.socket) -> None:
         """Take a socket that is connected already."""
-        self.close()
         connected.setblocking(False)
         self._socket = connected
 
@@ -110,9 +114,8 @@ class Lines:
             except (BrokenPipeError, ConnectionResetError):
                 return
             if time.monotonic() >= deadline:
-                raise self._fail(
-                    "timeout", f"{self.peer} does not read its socket: {len(rest)} of {len(line)} bytes are left", ""
-                )
+                problem = f"{self.peer} does not read its socket: {len(rest)} of {len(line)} bytes are left"
+                raise self._fail("timeout", problem, "")
             self._await(deadline, writing=True)
 
     def receive(self, deadline: float) -> dict[str, Any] | None:
@@ -132,10 +135,8 @@ class Lines:
         while True:
             at = self._buffer.find(b"\n", self._scanned)
             if at > self.max_line_bytes or (at < 0 and len(self._buffer) > self.max_line_bytes):
-                sample = self._buffer[:100].decode("utf-8", "replace")
-                raise self._fail(
-                    "malformed", f"{self.peer} sent a line of more than {self.max_line_bytes} bytes", sample
-                )
+                problem = f"{self.peer} sent a line of more than {self.max_line_bytes} bytes"
+                raise self._fail("malformed", problem, self._buffer[:100].decode("utf-8", "replace"))
             if at >= 0:
                 found = bytes(self._buffer[:at])
                 del self._buffer[: at + 1]
@@ -181,9 +182,8 @@ class Lines:
             if isinstance(message, dict):
                 return message
             why = "it is not a JSON object"
-        raise self._fail(
-            "malformed", f"{self.peer} sent a line that cannot be used: {why}", line[:200].decode("utf-8", "replace")
-        )
+        problem = f"{self.peer} sent a line that cannot be used: {why}"
+        raise self._fail("malformed", problem, line[:200].decode("utf-8", "replace"))
 
     def _unreachable(self, reason: str) -> LaneError:
         return self._fail("unreachable", f"{self.peer}'s socket {self.path} cannot be reached: {reason}", "")
@@ -196,31 +196,19 @@ class Lines:
 
     def _try_connect(self) -> str | None:
         """Connect; None when that worked, else why not. Raises "unreachable" for what waiting cannot change."""
-        try:
-            if not stat.S_ISSOCK(os.stat(self.path).st_mode):
-                raise self._unreachable("it is not a socket")
-        except FileNotFoundError:
-            return "it does not exist"
-        except OSError as error:
-            raise self._unreachable(error.strerror or str(error)) from None
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         link.setblocking(False)
         try:
             link.connect(self.path)
-        except FileNotFoundError:
-            reason = "it does not exist"
-        except ConnectionRefusedError:
-            reason = "nothing listens on it"
-        except BlockingIOError:
-            reason = "its queue is full and nothing accepts"
         except OSError as error:
             link.close()
+            if os.path.isfile(self.path):
+                raise self._unreachable("it is not a socket") from None
+            if reason := _NOT_YET.get(type(error)):
+                return reason
             raise self._unreachable(error.strerror or str(error)) from None
-        else:
-            self._socket = link
-            return None
-        link.close()
-        return reason
+        self._socket = link
+        return None
 
     def _await(self, deadline: float, writing: bool = False) -> None:
         """Wait until there is something to read or, if wanted, room to write; read what has arrived."""

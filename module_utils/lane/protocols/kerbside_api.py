@@ -8,9 +8,7 @@ from __future__ import annotations
 import configparser
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core import local_http
 from ..core.errors import LaneError, one_line
@@ -20,19 +18,6 @@ POLL = 0.05
 #: Seconds for one answer. Whether the lane's programs run is watched meanwhile (process.watched): a frozen database
 #: makes the API wait for 30.
 ANSWER_LIMIT = 12
-#: These keys of a .vv are secret; everything else may be shown.
-SECRET_KEYS = ("password",)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the .vv has to contain. spice_port is qemu's own: nothing in the file may point there."""
-
-    host: str
-    tls_port: int
-    spice_port: int
-    host_subject: str
-    ca_file: str
 
 
 def get(address: str, port: int, path: str, token_file: str, limit: float) -> str:
@@ -44,12 +29,8 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
     try:
         token = Path(token_file).read_text(encoding="ascii").strip()
     except OSError as error:
-        raise LaneError(
-            "token_missing",
-            "kerbside",
-            f"the bearer token {token_file} cannot be read: {error.strerror}",
-            "look at logs/token.log",
-        ) from None
+        problem = f"the bearer token {token_file} cannot be read: {error.strerror}"
+        raise LaneError("token_missing", "kerbside", problem, "look at logs/token.log") from None
     end = time.monotonic() + limit
     while True:
         status, body = _request(address, port, path, token)
@@ -57,9 +38,8 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
             return body
         reason = _reason(body)
         if status != 404 or reason not in ("console not found", "source not found") or time.monotonic() > end:
-            problem = (
-                f"kerbside's API refused to hand out console.vv: {status}: {reason} (http://{address}:{port}{path})"
-            )
+            answer = f"{status}: {reason} (http://{address}:{port}{path})"
+            problem = f"kerbside's API refused to hand out console.vv: {answer}"
             log = f"logs/{'daemon' if status == 404 else 'api'}.log"
             raise LaneError("api_refused", "kerbside", problem, f"look at {log}", evidence=log)
         time.sleep(POLL)
@@ -88,44 +68,30 @@ def parse(text: str) -> dict[str, str]:
         parser.read_string(text)
         return dict(parser["virt-viewer"])
     except (configparser.Error, KeyError) as error:
-        raise LaneError(
-            "console_malformed",
-            "kerbside",
-            f"console.vv is not a [virt-viewer] file ({type(error).__name__})",
-            "look at logs/api.log",
-        ) from None
+        problem = f"console.vv is not a [virt-viewer] file ({type(error).__name__})"
+        raise LaneError("console_malformed", "kerbside", problem, "look at logs/api.log") from None
 
 
-def check(keys: dict[str, str], expected: Expected) -> None:
+def check(keys: dict[str, str], *, host: str, tls_port: int, spice_port: int, host_subject: str, ca_file: str) -> None:
     """Raise LaneError (component kerbside) unless the .vv points at the proxy, with the lane's CA and subject, and
-    never at qemu.
+    never at qemu's own spice_port.
     """
 
-    def wrong(problem: str, fix: str) -> LaneError:
-        return LaneError("console_wrong", "kerbside", problem, fix)
+    def require(holds: bool, problem: str, fix: str) -> None:
+        if not holds:
+            raise LaneError("console_wrong", "kerbside", problem, fix)
 
-    ca = Path(expected.ca_file).read_text(encoding="ascii").strip()
-    required = {
-        "type": "spice",
-        "host": expected.host,
-        "tls-port": str(expected.tls_port),
-        "host-subject": expected.host_subject,
-    }
     for name in ("port", "tls-port"):
-        if keys.get(name) == str(expected.spice_port):
-            raise wrong(
-                f"{name} in console.vv is {keys[name]}, qemu's own port, not the proxy's {expected.tls_port}",
-                "look at logs/api.log",
-            )
+        problem = f"{name} in console.vv is {spice_port}, qemu's own port, not the proxy's {tls_port}"
+        require(keys.get(name) != str(spice_port), problem, "look at logs/api.log")
+    required = {"type": "spice", "host": host, "tls-port": str(tls_port), "host-subject": host_subject}
     for name, value in required.items():
-        if keys.get(name) != value:
-            raise wrong(
-                f"{name} in console.vv is {keys.get(name, 'missing')!r}, not {value!r}", "look at handover/console.json"
-            )
-    if keys.get("ca", "").replace("\\n", "\n").strip() != ca:
-        raise wrong("console.vv carries another CA than the lane's", f"compare it with {expected.ca_file}")
-    if not keys.get("password"):
-        raise wrong("console.vv has no console token as its password", "look at logs/api.log")
+        problem = f"{name} in console.vv is {keys.get(name, 'missing')!r}, not {value!r}"
+        require(keys.get(name) == value, problem, "look at handover/console.json")
+    ca = Path(ca_file).read_text(encoding="ascii").strip()
+    same = keys.get("ca", "").replace("\\n", "\n").strip() == ca
+    require(same, "console.vv carries another CA than the lane's", f"compare it with {ca_file}")
+    require(bool(keys.get("password")), "console.vv has no console token as its password", "look at logs/api.log")
 
 
 def qemu_keys(address: str, port: int, ticket: str) -> dict[str, str]:
@@ -138,7 +104,6 @@ def write(file: str, keys: dict[str, str]) -> None:
     write_private(file, ("[virt-viewer]\n" + "".join(f"{key}={value}\n" for key, value in keys.items())).encode())
 
 
-def keep(text: str, keys: dict[str, str], file: str) -> dict[str, Any]:
-    """Write the .vv for ryll (0600) and return what may be shown of it."""
-    write_private(file, text.encode())
-    return {name: ("(withheld)" if name in SECRET_KEYS else value) for name, value in keys.items() if name != "ca"}
+def shown(keys: dict[str, str]) -> dict[str, str]:
+    """What may be shown of a .vv."""
+    return {name: "(withheld)" if name == "password" else value for name, value in keys.items() if name != "ca"}

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import selectors
 import threading
-from dataclasses import dataclass
 
 #: Bytes that are passed on at once, as in one frame of an Ethernet.
 PIECE = 1460
@@ -21,13 +20,6 @@ AHEAD = 0.01
 LIMIT = 10.0
 
 
-@dataclass
-class Direction:
-    """One direction of the link, which all connections share. free: when it has sent what it was given."""
-
-    free: float = 0.0
-
-
 class LinkRelay:
     """Listens on a free port of the address and passes everything on to a port of it, and back.
 
@@ -36,10 +28,10 @@ class LinkRelay:
 
     def __init__(self, address: str, to: int, delay: float, rate: float) -> None:
         self.address, self.to, self.delay, self.rate = address, to, delay, rate
-        self.port = 0
         # epoll would round each wait up to whole milliseconds
         self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
-        self._up, self._down = Direction(), Direction()
+        #: When each direction, which all connections share, has sent what it was given.
+        self._free = {"up": 0.0, "down": 0.0}
         self._connections: set[asyncio.Task[None]] = set()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, address, 0, limit=QUEUE))
         self.port = self._server.sockets[0].getsockname()[1]
@@ -71,7 +63,7 @@ class LinkRelay:
         try:
             there, back = await asyncio.open_connection(self.address, self.to, limit=QUEUE)
             writers.append(back)
-            await asyncio.gather(self._pass(reader, back, self._up), self._pass(there, writer, self._down))
+            await asyncio.gather(self._pass(reader, back, "up"), self._pass(there, writer, "down"))
         except (OSError, asyncio.CancelledError):
             for one in writers:
                 one.transport.abort()  # that tells the other side
@@ -80,15 +72,15 @@ class LinkRelay:
             for one in writers:
                 one.close()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Direction) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
         """Each piece is sent when the link is free, for as long as its bits take, and arrives `delay` later."""
         while data := await reader.read(PIECE):
             now = self._loop.time()
-            way.free = max(way.free, now) + 8 * len(data) / self.rate
-            self._loop.call_at(way.free + self.delay, _write, writer, data)
-            await asyncio.sleep(max(0.0, way.free - now - AHEAD))
+            self._free[way] = max(self._free[way], now) + 8 * len(data) / self.rate
+            self._loop.call_at(self._free[way] + self.delay, _write, writer, data)
+            await asyncio.sleep(max(0.0, self._free[way] - now - AHEAD))
             await writer.drain()
-        await asyncio.sleep(max(0.0, way.free - self._loop.time()) + self.delay)
+        await asyncio.sleep(max(0.0, self._free[way] - self._loop.time()) + self.delay)
         with contextlib.suppress(OSError):
             writer.write_eof()
 

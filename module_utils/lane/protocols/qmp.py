@@ -13,7 +13,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Collection
-from types import TracebackType
 from typing import Any
 
 from ..core.errors import LaneError, one_line
@@ -24,9 +23,12 @@ KEPT_EVENTS = 1000
 
 
 class QmpError(LaneError):
-    """QMP did not go as the protocol says; component qemu. where: the socket, or what else says which qemu this is."""
+    """QMP did not go as the protocol says: what arrived is not QMP, or what a subclass says; component qemu.
 
-    code_of_kind = ""
+    where: the socket, or what else says which qemu this is.
+    """
+
+    code_of_kind = "qmp_garbage"
 
     def __init__(self, problem: str, where: str) -> None:
         super().__init__(self.code_of_kind, "qemu", f"{problem} (QMP on {where})", "look at logs/qemu.log")
@@ -44,24 +46,17 @@ class QmpTimeout(QmpError):
     code_of_kind = "qmp_timeout"
 
 
-class QmpGarbage(QmpError):
-    """What arrived is not QMP."""
-
-    code_of_kind = "qmp_garbage"
-
-
 class QmpRefused(QmpError):
-    """qemu answered a command with an error; error_class and description are its own words."""
+    """qemu answered a command with an error; description: in its own words."""
 
     code_of_kind = "qmp_refused"
 
     def __init__(self, command: str, error_class: str, description: str, where: str) -> None:
         super().__init__(f"qemu refused the command {command}: {one_line(description, 300)} ({error_class})", where)
-        self.error_class = error_class
         self.description = description
 
 
-_OF_KIND = {"unreachable": QmpClosed, "closed": QmpClosed, "timeout": QmpTimeout, "malformed": QmpGarbage}
+_OF_KIND = {"unreachable": QmpClosed, "closed": QmpClosed, "timeout": QmpTimeout, "malformed": QmpError}
 
 
 class Qmp:
@@ -90,7 +85,7 @@ class Qmp:
                 number = greeting["QMP"]["version"]["qemu"]
                 self.version = f"{number['major']}.{number['minor']}.{number['micro']}"
             except (KeyError, TypeError):
-                raise QmpGarbage(f"qemu did not greet but said {one_line(json.dumps(greeting), 200)}", name) from None
+                raise QmpError(f"qemu did not greet but said {one_line(json.dumps(greeting), 200)}", name) from None
             self.execute("qmp_capabilities")
         except BaseException:
             self.close()
@@ -104,30 +99,24 @@ class Qmp:
         """
         return cls(None, path, limit)
 
-    def execute(self, command: str, arguments: dict[str, Any] | None = None, limit: float | None = None) -> Any:
+    def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """The "return" value of a command.
 
-        Raises QmpRefused, or QmpClosed, QmpTimeout, QmpGarbage when there is none.
+        Raises QmpRefused, or another QmpError when there is none.
         """
         self._id += 1
-        deadline = time.monotonic() + (self.limit if limit is None else limit)
-        self._lines.send(
-            {"execute": command, "id": self._id, **({"arguments": arguments} if arguments else {})}, deadline
-        )
+        deadline = time.monotonic() + self.limit
+        self._lines.send({"execute": command, "id": self._id, "arguments": arguments or {}}, deadline)
         while True:
             message = self._receive(deadline, f"answer to {command}")
             if "event" in message:
                 self.events.append(message)
             elif "error" in message and message.get("id", self._id) == self._id:
                 refusal = message["error"] if isinstance(message["error"], dict) else {}
-                raise QmpRefused(
-                    command,
-                    str(refusal.get("class", "no class")),
-                    str(refusal.get("desc", "no reason given")),
-                    self.name,
-                )
+                kind, words = (str(refusal.get(key, f"no {key}")) for key in ("class", "desc"))
+                raise QmpRefused(command, kind, words, self.name)
             elif "return" not in message:
-                raise QmpGarbage(f"qemu answered {command} with {one_line(json.dumps(message), 200)}", self.name)
+                raise QmpError(f"qemu answered {command} with {one_line(json.dumps(message), 200)}", self.name)
             elif message.get("id") == self._id:
                 return message["return"]
             # Else: the late answer to a command that was given up.
@@ -151,15 +140,12 @@ class Qmp:
                 self.events.append(message)
 
     def close(self) -> None:
-        """Close the connection."""
         self._lines.close()
 
     def __enter__(self) -> Qmp:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _receive(self, deadline: float, what: str) -> dict[str, Any]:

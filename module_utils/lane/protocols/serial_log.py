@@ -7,7 +7,6 @@ guest's program.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 #: What OVMF prints (edk2: BdsDxe, UiApp, Shell, the exception handler). A banner that is part of one of these proves
 #: nothing of the guest.
@@ -48,21 +47,13 @@ HANDOVER = "BdsDxe: starting Boot"
 _BREAK = re.compile(r"[\r\n]|\x1b\[[0-9;=?]*[A-Za-z]")
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the log without escape sequences. line: its number, from 1."""
-
-    line: int
-    text: str
-
-
-def lines(text: str) -> list[Line]:
-    """The lines of the log that say something."""
+def lines(text: str) -> list[tuple[int, str]]:
+    """The lines of the log that say something: number, from 1, and text without escape sequences."""
     found, number, start = [], 1, 0
     for end in [*_BREAK.finditer(text), None]:
         piece = text[start : end.start() if end else len(text)].strip()
         if piece:
-            found.append(Line(number, piece))
+            found.append((number, piece))
         if end:
             start = end.end()
             number += end[0] == "\n"
@@ -79,12 +70,15 @@ def firmware_says(banner: str) -> bool:
     return of_firmware(banner) or any(banner.lower() in text.lower() for text in FIRMWARE_TEXTS)
 
 
-def find_banner(text: str, banner: str) -> Line | None:
-    """The first line with the banner that the guest itself printed: not the firmware's, and after its last handover."""
-    found = lines(text)
-    after = max((number for number, line in enumerate(found) if HANDOVER in line.text), default=-1)
-    for line in found[after + 1 :]:
-        at = line.text.find(banner)
-        if at >= 0 and not of_firmware(line.text):
-            return Line(line.line, line.text[at:])
-    return None
+def find_banner(text: str, banner: str) -> tuple[int, str] | None:
+    """The first line with the banner that the guest itself printed: not the firmware's, and after its last handover.
+
+    Returns its number and its text from the banner on.
+    """
+    found = None
+    for number, line in lines(text):
+        if HANDOVER in line:
+            found = None
+        elif not found and banner in line and not of_firmware(line):
+            found = number, line[line.index(banner) :]
+    return found

@@ -21,30 +21,11 @@ AUTH_SPICE = 1
 KEY_BYTES = 162
 #: Bytes of the largest message that is taken.
 LARGEST = 64 << 20
-CHANNELS = {
-    "main": 1,
-    "display": 2,
-    "inputs": 3,
-    "cursor": 4,
-    "playback": 5,
-    "record": 6,
-    "tunnel": 7,
-    "smartcard": 8,
-    "usbredir": 9,
-    "port": 10,
-    "webdav": 11,
-}
-#: Words for the results of a link (SpiceLinkErr).
-RESULTS = {
-    0: "ok",
-    1: "error",
-    2: "invalid magic",
-    3: "invalid data",
-    4: "version mismatch",
-    5: "TLS needed",
-    6: "no TLS needed",
-    7: "permission denied",
-}
+_NAMES = "main display inputs cursor playback record tunnel smartcard usbredir port webdav"
+CHANNELS = {name: number for number, name in enumerate(_NAMES.split(), 1)}
+#: Words for the results of a link, from 0 on (SpiceLinkErr).
+_RESULTS = "ok, error, invalid magic, invalid data, version mismatch, TLS needed, no TLS needed, permission denied"
+RESULTS = _RESULTS.split(", ")
 PERMISSION_DENIED = 7
 #: The main channel's first message, which begins with the session's id for the other channels (SpiceMsgMainInit).
 MAIN_INIT = 103
@@ -58,7 +39,8 @@ class LinkRefused(Exception):
     """The peer answered the link with an error."""
 
     def __init__(self, result: int) -> None:
-        super().__init__(f"link result {result} ({RESULTS.get(result, 'unknown')})")
+        words = RESULTS[result] if result < len(RESULTS) else "unknown"
+        super().__init__(f"link result {result} ({words})")
         self.result = result
 
 
@@ -83,7 +65,6 @@ class Link:
             except OSError as error:
                 plain.close()
                 raise LinkClosed(f"TLS failed: {error}") from None
-        self.socket.settimeout(limit)
 
     def __enter__(self) -> Link:
         return self
@@ -94,9 +75,9 @@ class Link:
     def close(self) -> None:
         self.socket.close()
 
-    def hello(self, channel: int, session: int = 0, channel_id: int = 0) -> None:
+    def hello(self, channel: int, session: int = 0) -> None:
         """Send the link message, the first of the protocol."""
-        body = struct.pack("<IBBIIII", session, channel, channel_id, 1, 0, 18, CAPABILITIES)
+        body = struct.pack("<IBBIIII", session, channel, 0, 1, 0, 18, CAPABILITIES)
         self.send_raw(MAGIC + struct.pack("<III", 2, 2, len(body)) + body)
 
     def link(self, channel: int, password: str, session: int = 0) -> None:
@@ -106,16 +87,12 @@ class Link:
         if magic != MAGIC or size > 4096:
             raise LinkClosed("the peer does not speak SPICE")
         reply = self._exactly(size)
-        (result,) = struct.unpack_from("<I", reply)
-        if result:
-            raise LinkRefused(result)
+        _accepted(reply)
         key = serialization.load_der_public_key(reply[4 : 4 + KEY_BYTES])
         assert isinstance(key, rsa.RSAPublicKey)
         scheme = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303 - the protocol has no other
         self.send_raw(struct.pack("<I", AUTH_SPICE) + key.encrypt(password.encode() + b"\0", scheme))
-        (result,) = struct.unpack("<I", self._exactly(4))
-        if result:
-            raise LinkRefused(result)
+        _accepted(self._exactly(4))
         if channel == CHANNELS["main"]:
             kind, body = self.receive(time.monotonic() + self.limit)
             if kind != MAIN_INIT or len(body) < 4:
@@ -176,3 +153,10 @@ class Link:
         if not data:
             raise LinkClosed("the peer closed the connection")
         return data
+
+
+def _accepted(reply: bytes) -> None:
+    """Raise LinkRefused unless the reply begins with the result 0."""
+    (result,) = struct.unpack_from("<I", reply)
+    if result:
+        raise LinkRefused(result)
