@@ -10,14 +10,8 @@ short_description: Run the smoke check of one guest
 description:
   - Plays O(steps) over ryll's control socket, as M(ryll_session) does, and checks the lane from outside ryll while that
     connection is open.
-  - C(banner) waits for the guest's own banner in the serial log and watches qemu meanwhile.
-  - C(counters) requires that the proxy's own counters rose since console.vv was fetched, both ways and without a
-    firewall verdict.
-  - C(path) requires that ryll is connected to the proxy and not to qemu.
-  - C(frames) requires that the guest runs and that ryll shows the picture that qemu itself draws, pixel by pixel.
-  - C(digest) requires that the pixels of ryll's picture have the CRC32C that Uncalibrated Sextant shows in its QR code.
-  - The agent has to be as the guest promises until the last check, by ryll's events and by a last look; if not, the
-    check C(status) fails.
+  - docs/smoke.md says what each check requires. The agent has to be as the guest promises until the last check, by
+    ryll's events and by a last look; if not, the check C(status) fails.
   - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with
     the first failure.
 extends_documentation_fragment:

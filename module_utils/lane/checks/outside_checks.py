@@ -210,13 +210,8 @@ def frames(context: Context) -> dict[str, Any]:
         if colour:
             problem = f"the guest has drawn nothing: qemu and ryll both show nothing but {colour}"
             raise LaneError("guest_one_colour", "guest", problem, "look at screenshot.png", evidence="screenshot.png")
-        return {
-            "status": status,
-            "size": picture_compare.size(shown),
-            "compared": difference.compared,
-            "differing": difference.differing,
-            "mean": round(difference.mean, 3),
-        }
+        seen = {"compared": difference.compared, "differing": difference.differing, "mean": round(difference.mean, 3)}
+        return {"status": status, "size": picture_compare.size(shown), **seen}
 
 
 def digest(context: Context) -> dict[str, Any]:
