@@ -18,51 +18,37 @@ BOOT_LIMIT = 90
 
 
 class Machine:
-    """One qemu with the guest; everything it writes is in `folder`."""
+    """One qemu that has booted the guest; everything it writes is in `folder`. options: more of qemu's."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, options: str) -> None:
         self.folder = folder
         self.serial_log = folder / "serial.log"
-        self.image = folder / "pocket.qcow2"
-        shutil.copyfile(FIXTURES / GUEST["image"], self.image)
+        image = shutil.copyfile(FIXTURES / GUEST["image"], folder / "pocket.qcow2")
         pair = firmware.find_pair()
         assert pair is not None
         shutil.copyfile(pair.vars, folder / "vars.fd")
-        command = [
-            "qemu-system-x86_64",
-            "-machine",
-            "q35,accel=tcg",
-            "-cpu",
-            "max",
-            "-m",
-            "256",
-            "-nodefaults",
-            "-display",
-            "none",
-        ]
-        command += [
-            "-drive",
-            f"if=pflash,format=raw,readonly=on,file={pair.code}",
-            "-drive",
-            f"if=pflash,format=raw,file={folder}/vars.fd",
-        ]
-        command += [
-            "-drive",
-            f"file={self.image},format=qcow2,if=virtio,snapshot=on",
-            "-serial",
-            f"file:{self.serial_log}",
-            "-no-reboot",
-        ]
-        self.process = subprocess.Popen([*command, "-qmp", f"unix:{folder}/qmp,server=on,wait=off", *options])
+        command = f"""
+            qemu-system-x86_64 -machine q35,accel=tcg -cpu max -m 256 -nodefaults -display none -no-reboot
+            -drive if=pflash,format=raw,readonly=on,file={pair.code}
+            -drive if=pflash,format=raw,file={folder}/vars.fd
+            -drive file={image},format=qcow2,if=virtio,snapshot=on
+            -serial file:{self.serial_log} -qmp unix:{folder}/qmp,server=on,wait=off {options}
+        """
+        self.process = subprocess.Popen(command.split())
         self.qmp: Qmp | None = None
+        try:
+            self.until(lambda: "pocket-sextant 1.0: starting\n" in self.serial(), "start of the program", BOOT_LIMIT)
+            self.until(lambda: "ready" in self.serial(), "end of the program's start", BOOT_LIMIT)
+            self.qmp = Qmp.connect(f"{folder}/qmp")
+        except BaseException:
+            self.close()
+            raise
 
     def until(self, done: Callable[[], bool], what: str, limit: float = 10.0) -> None:
         end = time.monotonic() + limit
         while not done():
             assert self.process.poll() is None, f"qemu ended with {self.process.returncode} before {what}"
-            assert time.monotonic() < end, (
-                f"no {what} within {limit} s; the serial log ends with {self.serial()[-600:]!r}"
-            )
+            assert time.monotonic() < end, f"no {what} within {limit} s; the serial log: {self.serial()[-600:]!r}"
             time.sleep(0.02)
 
     def serial(self) -> str:
@@ -71,11 +57,6 @@ class Machine:
     def said(self, line: str, before: int = 0, limit: float = 10.0) -> None:
         """Wait for a whole line in the part of the serial log that is newer than `before`."""
         self.until(lambda: f"\n{line}\n" in f"\n{self.serial()[before:]}", f"line {line!r}", limit)
-
-    def boot(self) -> None:
-        self.until(lambda: "pocket-sextant 1.0: starting\n" in self.serial(), "start of the program", BOOT_LIMIT)
-        self.until(lambda: "ready" in self.serial(), "end of the program's start", BOOT_LIMIT)
-        self.qmp = Qmp.connect(str(self.folder / "qmp"))
 
     def account(self) -> list[str]:
         """The program's lines."""
@@ -104,7 +85,7 @@ class Machine:
         assert len(pixels) == width * height * 3
         return width, height, pixels
 
-    def end(self) -> None:
+    def close(self) -> None:
         if self.qmp:
             self.qmp.close()
         self.process.terminate()
