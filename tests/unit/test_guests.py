@@ -31,16 +31,18 @@ def test_an_entry_that_cannot_be_used(changes: dict[str, object], name: str, cod
 
 
 @pytest.mark.parametrize(
-    ("data", "code"),
+    ("data", "code", "words"),
     [
-        (None, "guest_image_missing"),
-        (b"", "guest_image_invalid"),
-        (b"MZ" + IMAGE, "guest_image_invalid"),
-        (IMAGE[:-1] + b"x", "guest_image_changed"),
-        (IMAGE, None),
+        (None, "guest_image_missing", "docs/guests.md says where to get it"),
+        (b"MZ" + IMAGE, "guest_image_invalid", "it begins with b'MZQF'"),
+        (IMAGE[:-1] + b"x", "guest_image_changed", f"but guests.yml records {ENTRY['sha256']}"),
+        (IMAGE, None, ""),
     ],
+    ids=["none", "no qcow2", "another", "right"],
 )
-def test_the_image_is_the_one_that_the_entry_records(tmp_path: Path, data: bytes | None, code: str | None) -> None:
+def test_the_image_is_the_one_that_the_entry_records(
+    tmp_path: Path, data: bytes | None, code: str | None, words: str
+) -> None:
     if data is not None:
         (tmp_path / "g.qcow2").write_bytes(data)
     guest, path = {**ENTRY, "name": "g"}, tmp_path / "g.qcow2"
@@ -48,7 +50,7 @@ def test_the_image_is_the_one_that_the_entry_records(tmp_path: Path, data: bytes
         assert guests.check_image(guest, path) == ENTRY["sha256"]
         assert guests.check_image({**guest, "sha256": None}, path) == ENTRY["sha256"]
         return
-    with pytest.raises(LaneError) as caught:
+    with pytest.raises(LaneError, match=words) as caught:
         guests.check_image(guest, path)
     assert (caught.value.code, caught.value.component) == (code, "environment")
 

@@ -110,10 +110,10 @@ def dropping(ryll: Ryll, qemu: Qemu, connection: Connection) -> None:
     connection.event("dropped", count=2)
 
 
-SIX = ", ".join(["connected", "gone"] * 3)
+SIX = ", ".join(["gone", "connected"] * 3)
 WRONG: dict[str, tuple[bool, Change, str, str]] = {
     "the agent goes for good": (True, events(False), "agent_changed", "check: gone; look"),
-    "the agent flaps": (True, events(*[True, False] * 4), "agent_changed", f"check: {SIX}; look"),
+    "the agent flaps": (True, events(*[False, True] * 4), "agent_changed", f"check: {SIX}; look"),
     "the agent comes twice": (True, events(True, True), "agent_changed", "check: connected, connected; look"),
     "an agent that nobody promised": (False, events(True), "agent_changed", "check: connected; look"),
     "an agent that comes and goes": (False, events(True, False), "agent_changed", "check: connected, gone; look"),
@@ -204,7 +204,8 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
         lane.start(lane.program("ryll", f"echo '{shows}'", oneshot=True))
     with Peer(ryll) as control:
         where = context(lane, control_socket=control.path if isinstance(shows, bool) else f"{lane.dir}/none")
-        error = LaneError(*failed.split(), "it is wrong", "look", check="frames", evidence="x.png")  # type: ignore[misc]
+        code, component = failed.split()
+        error = LaneError(code, component, "it is wrong", "look", check="frames", evidence="x.png")
         found = smoke.looked_again(error, where)
     assert f"{found.code} {found.component}" == (after or failed)
     assert (found.check, found.fix, found.evidence) == ("frames", "look", "x.png")
@@ -236,7 +237,7 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
         monkeypatch.setenv("LANE_COMMAND_ID", command)
         picture.write_bytes(b"its picture")
         Path(lane.dir, "screendump.png").touch()
-        files = [str(picture), "screendump.png", "x.txt"]
+        files = [str(picture), "screendump.png", "difference.png", "x.txt"]  # one is gone
         check_report.write(report, {"suite": "smoke", "guest": guest, "checks": [], "files": files})
         monkeypatch.setenv("LANE_COMMAND_ID", "c1")
         smoke.set_aside(lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"])
@@ -244,7 +245,8 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
         if kept:
             moved = json.loads(Path(lane.dir, "logs/smoke-other.json").read_text())
             assert (moved["guest"], moved["command_id"]) == ("other", "c1")
-            assert moved["files"] == ["pictures/screenshot-other.png", "pictures/screendump-other.png", "x.txt"]
+            kinds = ("screenshot", "screendump", "difference")
+            assert moved["files"] == [*(f"pictures/{kind}-other.png" for kind in kinds), "x.txt"]
             assert Path(lane.dir, "pictures").stat().st_mode & 0o777 == 0o700
             assert Path(lane.dir, "pictures/screenshot-other.png").read_bytes() == b"its picture"
         assert picture.exists() is not kept

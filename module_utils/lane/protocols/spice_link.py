@@ -90,7 +90,8 @@ class Link:
         _accepted(reply)
         key = serialization.load_der_public_key(reply[4 : 4 + KEY_BYTES])
         assert isinstance(key, rsa.RSAPublicKey)
-        scheme = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303 - the protocol has no other
+        sha1 = hashes.SHA1()  # noqa: S303 - the protocol has no other
+        scheme = padding.OAEP(mgf=padding.MGF1(sha1), algorithm=sha1, label=None)
         self.send_raw(struct.pack("<I", AUTH_SPICE) + key.encrypt(password.encode() + b"\0", scheme))
         _accepted(self._exactly(4))
         if channel == CHANNELS["main"]:
