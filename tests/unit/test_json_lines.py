@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -215,13 +216,14 @@ GREETING = {"QMP": {"version": {"qemu": {"major": 9, "minor": 1, "micro": 2}}, "
 
 
 def monitor(replies: dict[str, list[bytes]]) -> Callable[[Connection], None]:
-    """Greets, grants qmp_capabilities, and sends these pieces for a command; @ID stands for the request's id."""
+    """Greets, and answers a command with these pieces, where @ID stands for the request's id, or else its arguments."""
 
     def serve(c: Connection) -> None:
         c.send({"event": "SPICE_INITIALIZED"})
         c.send(GREETING)
         for request in c.requests():
-            for piece in replies.get(request["execute"], [b'{"return": {}, "id": @ID}\n']):
+            echo = json.dumps({"return": request["arguments"], "id": request["id"]}).encode() + b"\n"
+            for piece in replies.get(request["execute"], [echo]):
                 c.raw(piece.replace(b"@ID", str(request["id"]).encode()))
 
     return serve
@@ -244,7 +246,7 @@ def test_a_whole_conversation_with_split_lines_events_and_a_late_answer() -> Non
         with pytest.raises(qmp.QmpRefused, match=r"nope has not been found \(CommandNotFound\)") as caught:
             client.execute("nope")
         assert (caught.value.code, caught.value.component) == ("qmp_refused", "qemu")
-        assert client.execute("cont", {"a": 1}) == {}
+        assert client.execute("cont", {"a": 1}) == {"a": 1}
 
 
 QEMUS: dict[str, tuple[Callable[[Connection], object], str]] = {
