@@ -179,16 +179,10 @@ def test_a_longer_text_is_refused_and_the_stream_goes_on(client: Client, size: i
     assert client.paste(b"after") == b"AFTER"
 
 
-@pytest.mark.parametrize("size", [1, 7])
-def test_chunks_may_be_as_small_as_they_like(client: Client, size: int) -> None:
+@pytest.mark.parametrize("size", [1, 7, 10])
+def test_chunks_may_be_small_and_the_servers_between_them(client: Client, size: int) -> None:
     client.announce()
-    client.send(GRAB, SELECTION + TEXT, size=size)
-    assert client.receive() == (REQUEST, SELECTION + TEXT)
-
-
-def test_chunks_from_the_server_may_stand_between_those_of_a_message(client: Client) -> None:
-    client.announce()
-    parts = list(client.chunks(client.message(GRAB, SELECTION + TEXT), size=10))
+    parts = list(client.chunks(client.message(GRAB, SELECTION + TEXT), size=size))
     mouse = next(client.chunks(client.message(1, bytes(13)), port=SERVER))
     client.socket.sendall(parts[0] + mouse + struct.pack("<II", CLIENT, 0) + b"".join(parts[1:]))
     assert client.receive() == (REQUEST, SELECTION + TEXT)
