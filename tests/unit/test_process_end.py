@@ -36,8 +36,16 @@ def fails(number: int, frame: object) -> None:
     raise ValueError("process object is closed")
 
 
+def kills(number: int, frame: object) -> None:
+    """What Ansible's own does."""
+    signal.signal(number, signal.SIG_DFL)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), number)
+
+
 @pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize("handler", [fails, signal.default_int_handler, lambda *_: None])
+@pytest.mark.parametrize("handler", [fails, kills, signal.default_int_handler, lambda *_: None])
 def test_a_signal_ends_the_process_after_its_last_words_whatever_its_handler_does(
     tmp_path: Path, number: signal.Signals, handler: Any
 ) -> None:

@@ -37,16 +37,17 @@ def forks_with_this_process() -> None:
 def by_signal(last: Callable[[], None]) -> None:
     """Have SIGINT and SIGTERM end this process at any moment, after its present handler and `last` have run.
 
-    Ansible's handler passes the signal on to its workers and raises KeyboardInterrupt. In the middle of a fork Python
-    swallows that, and the run would go on. While one worker replaces another, and in a fork that has no handlers of
-    its own yet, the handler fails with a traceback. Such a fork is simply ended.
+    Ansible's handler passes the signal on to its workers. For SIGTERM it then kills its own process, so it is given
+    SIGINT instead, for which it raises KeyboardInterrupt. In the middle of a fork Python swallows that, and the run
+    would go on. While one worker replaces another, and in a fork that has no handlers of its own yet, the handler fails
+    with a traceback. Such a fork is simply ended.
     """
     pid = os.getpid()
 
     def end(handler: Handler, number: int, frame: FrameType | None) -> None:
         if os.getpid() == pid:
             with contextlib.suppress(BaseException):
-                handler(number, frame)
+                handler(signal.SIGINT, frame)
             last()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
