@@ -18,6 +18,10 @@ import ansible.module_utils
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
 
+ansible.module_utils.__path__.extend(set(C.DEFAULT_MODULE_UTILS_PATH).difference(ansible.module_utils.__path__))
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.evidence import transport
+
 
 class ActionModule(ActionBase):
     """Returns changed: true and lane_fetched, the directory; or fails with msg and lane_failure."""
@@ -29,12 +33,6 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         if self._task.check_mode:
             return {**result, "skipped": True}
-        for path in C.DEFAULT_MODULE_UTILS_PATH:
-            if path not in ansible.module_utils.__path__:
-                ansible.module_utils.__path__.append(path)
-        from ansible.module_utils.lane.core.errors import LaneError
-        from ansible.module_utils.lane.evidence import transport
-
         dest = os.path.expanduser(self._task.args["dest"])
         with tempfile.TemporaryDirectory(dir=C.DEFAULT_LOCAL_TMP) as folder:
             archive = os.path.join(folder, "evidence.tar")

@@ -92,28 +92,17 @@ class ActionModule(ansible_normal.ActionModule):
         if child == 0:
             status = 1
             try:
-                _leave_ansible(
-                    output,
-                    {str(key): str(value) for key, value in environment.items()},
-                    self._loader.get_basedir(),
-                    path,
-                )
+                _leave_ansible(output, environment, self._loader.get_basedir(), path)
                 status = _run(name, params)
             finally:
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         stdout, stderr = map(_content, output)
         if status < 0:
-            stdout = json.dumps(
-                {"failed": True, "rc": status, "msg": f"the module was killed by {signal.Signals(-status).name}"}
-            )
-        return {
-            "rc": status,
-            "stdout": stdout,
-            "stdout_lines": stdout.splitlines(),
-            "stderr": stderr,
-            "stderr_lines": stderr.splitlines(),
-        }
+            problem = f"the module was killed by {signal.Signals(-status).name}"
+            stdout = json.dumps({"failed": True, "rc": status, "msg": problem})
+        lines = {"stdout_lines": stdout.splitlines(), "stderr_lines": stderr.splitlines()}
+        return {"rc": status, "stdout": stdout, "stderr": stderr, **lines}
 
 
 def _forkable(source):
@@ -154,7 +143,7 @@ def _leave_ansible(output, environment, folder, path):
     sys.stderr = open(2, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     os.chdir(folder)
     sys.argv = [path]
-    os.environ.update(environment)
+    os.environ.update({str(key): str(value) for key, value in environment.items()})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     atexit._clear()  # Ansible's exit functions are for Ansible's process

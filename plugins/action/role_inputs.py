@@ -26,10 +26,15 @@ import re
 
 import ansible.module_utils
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.utils.vars import load_extra_vars
+
+ansible.module_utils.__path__.extend(set(C.DEFAULT_MODULE_UTILS_PATH).difference(ansible.module_utils.__path__))
+from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.names import is_file, near, unknown_variables
+from ansible.module_utils.lane.lifecycle import artifacts
+from ansible.module_utils.lane.prepare import origin
 
 MAY_SKIP = {"teardown"}
 
@@ -45,12 +50,6 @@ class ActionModule(ValidateArgumentSpec):
         if judges:
             result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "planned", "summary_dir")}
             result["lane_home"]["remote"] = self._connection.transport != "local"
-        for path in C.DEFAULT_MODULE_UTILS_PATH:
-            if path not in ansible.module_utils.__path__:
-                ansible.module_utils.__path__.append(path)
-        from ansible.module_utils.lane.core.errors import LaneError
-        from ansible.module_utils.lane.lifecycle import artifacts
-
         writable = False
         if judges and not self._task.check_mode:
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
@@ -68,17 +67,12 @@ class ActionModule(ValidateArgumentSpec):
 
     def _check(self, task_vars, roles):
         """Raise the LaneError that says what is wrong with the command."""
-        from ansible.module_utils.lane.core.errors import LaneError
-        from ansible.module_utils.lane.core.names import near
-
         run, skip = task_vars["ansible_run_tags"], task_vars["ansible_skip_tags"]
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
         if unknown:
-            raise LaneError(
-                "no_such_tag",
-                "lane",
-                f"no task has the tag {', '.join(unknown)}{near(unknown[0], roles)}; tags are {', '.join(roles)}",
-            )
+            meant = near(unknown[0], roles)
+            problem = f"no task has the tag {', '.join(unknown)}{meant}; tags are {', '.join(roles)}"
+            raise LaneError("no_such_tag", "lane", problem)
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
             problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
             raise LaneError("skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped")
@@ -91,16 +85,10 @@ class ActionModule(ValidateArgumentSpec):
 
     def _wrong_inputs(self, task_vars, roles):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
-        from ansible.module_utils.lane.core.names import unknown_variables
-        from ansible.module_utils.lane.prepare import origin
-
         spec = {}
         for role in roles:
-            path = next((path for path in _spec_files(role) if os.path.exists(path)), None)
-            if path is None:
-                raise AnsibleActionFail(
-                    f"no meta/argument_specs.yml of a role {role} in {', '.join(C.DEFAULT_ROLES_PATH)}"
-                )
+            files = (os.path.join(folder, role, "meta/argument_specs.yml") for folder in C.DEFAULT_ROLES_PATH)
+            path = next(filter(os.path.exists, files))
             spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
         known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
         values = self.get_args_from_task_vars(spec, task_vars)
@@ -110,18 +98,13 @@ class ActionModule(ValidateArgumentSpec):
         if not unknown and not invalid:
             _check_suites_are_played(given, task_vars["ansible_run_tags"])
             origin.check(values)
-            _check_suite_files(
-                *self._templar.template([task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")])
-            )
-        return list(
-            dict.fromkeys(words for words in (*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)))
-        )
+            named = [task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")]
+            _check_suite_files(*self._templar.template(named))
+        return list(dict.fromkeys([*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)]))
 
 
 def _check_suites_are_played(given, run):
     """Raise LaneError for suites that are asked for on the command line of a command that plays none."""
-    from ansible.module_utils.lane.core.errors import LaneError
-
     asked = [name for name in ("lane_suites", "lane_suite_files") if given.get(name)]
     if asked and not {"all", "suites"} & set(run) and run != ["deps"]:  # which installs what a suite needs
         problem = f"{asked[0]} asks for suites, and this command plays none"
@@ -130,9 +113,6 @@ def _check_suites_are_played(given, run):
 
 def _check_suite_files(files, suites, here):
     """Raise LaneError for a suite file that is not there. here: where a relative path starts."""
-    from ansible.module_utils.lane.core.errors import LaneError
-    from ansible.module_utils.lane.core.names import is_file
-
     files, suites = (given.split(",") if isinstance(given, str) else given for given in (files, suites))
     for path in [*files, *filter(is_file, suites)]:
         if not os.path.isfile(os.path.join(here, path)):
@@ -142,8 +122,6 @@ def _check_suite_files(files, suites, here):
 
 def _check_numbers(task_vars):
     """Raise LaneError when another lane of this command has the same number on the same machine."""
-    from ansible.module_utils.lane.core.errors import LaneError
-
     mine = task_vars["inventory_hostname"]
     place = _place(task_vars, mine)
     same = [
@@ -165,10 +143,6 @@ def _place(variables, name):
         variables.get("ansible_port"),
         str(variables.get("lane_id", 0)),
     )
-
-
-def _spec_files(role):
-    return [os.path.join(folder, role, "meta/argument_specs.yml") for folder in C.DEFAULT_ROLES_PATH]
 
 
 def _as_typed(words, spec, given):

@@ -37,6 +37,13 @@ from ansible.release import __version__
 from ansible.template import Templar
 
 OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
+if tuple(map(int, __version__.split(".")[:2])) >= OLDEST:  # an older one may run on an older Python
+    ansible.module_utils.__path__.extend(set(C.DEFAULT_MODULE_UTILS_PATH).difference(ansible.module_utils.__path__))
+    from ansible.module_utils.lane.core import process_end
+    from ansible.module_utils.lane.core.errors import PRODUCT, LaneError, one_line
+    from ansible.module_utils.lane.core.private_dir import read_json
+    from ansible.module_utils.lane.evidence import ansible_log, github, report, summary, verdict
+    from ansible.module_utils.lane.lifecycle import artifacts
 #: Modules run in forks of this process (plugins/action/normal.py): what several of them import is loaded here, once.
 SHARED_IMPORTS = (
     "cryptography.hazmat.primitives.serialization.pkcs12",
@@ -53,8 +60,7 @@ def _values(result):
 class Lane:
     """What a command has seen of one lane, which is a host of the play."""
 
-    def __init__(self, name, label, timeline):
-        self.name = name
+    def __init__(self, label, timeline):
         self.label = label
         self.timeline = timeline  # the file from which the evidence role takes the phases
         self.phases = []
@@ -62,12 +68,7 @@ class Lane:
         self.since = time.monotonic()
         self.failure = None
         self.verdict = None
-        self.word = None
-        self.run = {}
-        self.kept = 0
-        self.home = {}  # its places on this machine, as role_inputs returned them
-        self.fetched = None  # the directory that its evidence was fetched to
-        self.result = None  # the completed result of a lane on another machine
+        self.returned = {}  # the last value of each lane_NAME, the fact lane_run included
         self.artifacts = None  # the directory of its evidence on this machine
         self.lost = False  # its machine could not be reached any more
 
@@ -88,12 +89,8 @@ class Lane:
         """Keep what the rest of the run needs of the result of the last task."""
         self.tasks[-1].update(result=word, seconds=time.time() - self.tasks[-1]["started"])
         self.verdict = values.get("lane_verdict") or self.verdict
-        self.word = values.get("lane_word") or self.word
-        self.kept = values.get("lane_ansible_kept") or self.kept
-        self.home = values.get("lane_home") or self.home
-        self.fetched = values.get("lane_fetched") or self.fetched
-        self.result = values.get("lane_result") or self.result
-        self.run = (values.get("ansible_facts") or {}).get("lane_run") or self.run
+        values = {**values, **(values.get("ansible_facts") or {})}
+        self.returned.update({name: values[name] for name in values if name.startswith("lane_") and values[name]})
 
     def fail(self, values):
         """Keep the first failure that names a component, or else the first: the others may be its consequence."""
@@ -134,9 +131,6 @@ class CallbackModule(CallbackBase):
                 "which brings its own",
             )
             sys.exit(2)
-        for path in C.DEFAULT_MODULE_UTILS_PATH:  # so that the lane's own code can be imported here as in modules
-            if path not in ansible.module_utils.__path__:
-                ansible.module_utils.__path__.append(path)
         self._play = None
         self._hosts = []
         self._lanes = {}
@@ -147,8 +141,6 @@ class CallbackModule(CallbackBase):
         # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
         os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        from ansible.module_utils.lane.core import process_end
-
         process_end.forks_with_this_process()
         process_end.by_signal(self._stopped)
         for name in SHARED_IMPORTS:
@@ -163,10 +155,8 @@ class CallbackModule(CallbackBase):
         """
         self._play = play
         self._hosts = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
-        start, skip = (
-            context.CLIARGS.get("start_at_task"),
-            {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ()),
-        )
+        start = context.CLIARGS.get("start_at_task")
+        skip = {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
         if context.CLIARGS.get("step") and not os.isatty(0):
             self._refuse(
                 "no_terminal",
@@ -179,25 +169,19 @@ class CallbackModule(CallbackBase):
 
     def _refuse(self, code, problem, fix):
         """End ansible-playbook with the verdict error."""
-        from ansible.module_utils.lane.core.errors import LaneError
-        from ansible.module_utils.lane.lifecycle import artifacts
-
         error = LaneError(code, "lane", problem, fix)
         line = f"LANE FAIL {error}"
         with contextlib.suppress(Exception):  # the result of an earlier command must not pass for this one's
             known = self._play.get_variable_manager().get_vars(play=self._play)
             for host in self._hosts or ["localhost"]:
-                given = {
-                    **known,
-                    "inventory_hostname": host,
-                    **(known["hostvars"].raw_get(host) if self._hosts else {}),
-                }
+                own = known["hostvars"].raw_get(host) if self._hosts else {}
+                given = {**known, "inventory_hostname": host, **own}
                 templar = Templar(self._play.get_loader(), variables=given)
                 lane_id, lane_dir, folder, planned = (
                     templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")
                 )
                 if artifacts.begin(lane_dir, folder, True):
-                    lane = Lane(host, host, "")
+                    lane = Lane(host, "")
                     lane.verdict = artifacts.refuse(folder, lane_id, error.as_dict(), planned)
                     self._judge(lane)
         self._ended = True
@@ -206,12 +190,10 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_start(self, host, task):
         """A lane begins a task."""
-        from ansible.module_utils.lane.evidence import summary
-
         name = host.get_name()
         if name not in self._lanes:
             label = summary.label(name, host.get_vars().get("ansible_host"))
-            self._lanes[name] = Lane(name, label, f"{os.environ['LANE_TIMELINE']}-{name.replace('/', '_')}.json")
+            self._lanes[name] = Lane(label, f"{os.environ['LANE_TIMELINE']}-{name.replace('/', '_')}.json")
         self._lanes[name].begin(task._role.get_name() if task._role else None, task.get_name().strip())
 
     def _lane(self, result):
@@ -226,30 +208,24 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result):
         """A task that succeeded."""
-        values = _values(result)
-        self._lane(result).end("changed" if values.get("changed") else "ok", values)
-        self._begin_summary(values)
+        self._done(result, "changed" if _values(result).get("changed") else "ok")
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """A task that failed."""
-        values = _values(result)
         if not ignore_errors:
-            self._lane(result).fail(values)
-        self._lane(result).end("failed", values)
-        self._begin_summary(values)
+            self._lane(result).fail(_values(result))
+        self._done(result, "failed")
 
-    def _begin_summary(self, values):
-        """The summary of an earlier command must not pass for this one's."""
-        from ansible.module_utils.lane.evidence import summary
-
+    def _done(self, result, word):
+        values = _values(result)
+        self._lane(result).end(word, values)
+        # the summary of an earlier command must not pass for this one's
         if "lane_home" in values and len(self._hosts) > 1 and not self._summary:
             self._summary = Path(values["lane_home"]["summary_dir"])
             summary.begin(self._summary)
 
     def v2_runner_on_unreachable(self, result):
         """A machine that cannot be reached ends its lane: Ansible runs no further task there."""
-        from ansible.module_utils.lane.core.errors import LaneError, one_line
-
         lane, values = self._lane(result), _values(result)
         why = one_line(
             str(values.get("msg", "no reason"))
@@ -283,15 +259,13 @@ class CallbackModule(CallbackBase):
         self._end()
 
     def _end(self):
-        from ansible.module_utils.lane.evidence import summary
-
         self._ended = True
         lanes = list(self._lanes.values())
         several = len(lanes) > 1
         for lane in lanes:
             self._judge(lane)
-            if lane.word:
-                self._display.display(lane.word)
+            if word := lane.returned.get("lane_word"):
+                self._display.display(word)
         if not any(lane.verdict for lane in lanes):
             return
         outcomes = []
@@ -306,39 +280,33 @@ class CallbackModule(CallbackBase):
 
     def _judge(self, lane):
         """Complete a lane's verdict and its evidence."""
-        from ansible.module_utils.lane.core.errors import PRODUCT
-        from ansible.module_utils.lane.evidence import ansible_log
-
-        if lane.home.get("remote"):
+        if lane.returned.get("lane_home", {}).get("remote"):
             self._bring_home(lane)
-        artifacts = lane.artifacts = (
-            Path(lane.verdict["file"]).parent if lane.verdict and "file" in lane.verdict else None
-        )
+        if lane.verdict and "file" in lane.verdict:
+            lane.artifacts = Path(lane.verdict["file"]).parent
         if log := os.environ.get(ansible_log.LOG):
-            ansible_log.keep(Path(log), lane.kept, lane.run, artifacts)
+            kept, run = lane.returned.get("lane_ansible_kept", 0), lane.returned.get("lane_run", {})
+            ansible_log.keep(Path(log), kept, run, lane.artifacts)
         if lane.verdict is None and lane.failure is not None:
             blame = lane.blame()
             line = f"LANE FAIL {blame['component']}: {blame['cause']}"
             lane.verdict = {"verdict": "fail" if blame["component"] in PRODUCT else "error", "line": line}
             self._write_for_github(None, blame["component"], blame["cause"], line)
-        elif artifacts:
-            self._report(lane, artifacts)
+        elif lane.artifacts:
+            self._report(lane)
 
     def _bring_home(self, lane):
         """Have the result of a lane on another machine in its directory on this one, whatever became of that
         machine.
         """
-        from ansible.module_utils.lane.core.private_dir import read_json
-        from ansible.module_utils.lane.evidence import verdict
-        from ansible.module_utils.lane.lifecycle import artifacts
-
-        folder = lane.home["artifacts_dir"]
-        result = lane.result or (read_json(Path(folder, verdict.RESULT), None) if lane.fetched else None)
+        home, folder = lane.returned["lane_home"], lane.returned["lane_home"]["artifacts_dir"]
+        fetched = "lane_fetched" in lane.returned
+        result = lane.returned.get("lane_result") or (
+            read_json(Path(folder, verdict.RESULT), None) if fetched else None
+        )
         if result is None:
             if lane.failure is not None:
-                lane.verdict = artifacts.refuse(
-                    folder, lane.home["lane_id"], lane.blame(), lane.home["planned"], lane.phases
-                )
+                lane.verdict = artifacts.refuse(folder, home["lane_id"], lane.blame(), home["planned"], lane.phases)
             return
         if lane.lost and result["verdict"] == "pass":
             result.update(verdict="error", blame=lane.blame())
@@ -365,34 +333,29 @@ class CallbackModule(CallbackBase):
         if path := os.environ.get("LANE_VERDICT_FILE"):
             Path(path).write_text(word, encoding="utf-8")
 
-    def _report(self, lane, artifacts):
+    def _report(self, lane):
         """Make the page, and print where it is. There is none when the artifacts are on another machine."""
-        from ansible.module_utils.lane.evidence import report
-
-        if not (artifacts / "result.json").exists():
+        folder = lane.artifacts
+        if not (folder / "result.json").exists():
             return
         if path := os.environ.get("LANE_RESULTS_FILE"):  # for ./lane --json
             with open(path, "a", encoding="utf-8") as file:
-                file.write(f"{artifacts}/result.json\n")
+                file.write(f"{folder}/result.json\n")
         try:
-            result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
-            (artifacts / "logs").mkdir(exist_ok=True)  # a refused command has none
-            (artifacts / "logs/tasks.json").write_text(json.dumps(lane.tasks), encoding="utf-8")
-            self._display.display(f"report: {report.write(artifacts)}")
+            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            (folder / "logs").mkdir(exist_ok=True)  # a refused command has none
+            (folder / "logs/tasks.json").write_text(json.dumps(lane.tasks), encoding="utf-8")
+            self._display.display(f"report: {report.write(folder)}")
         except Exception as error:  # the verdict stands, whatever becomes of its page
-            self._display.display(
-                f"warning: cannot make the report of {artifacts}: {type(error).__name__}: {error}", color=C.COLOR_WARN
-            )
+            words = f"warning: cannot make the report of {folder}: {type(error).__name__}: {error}"
+            self._display.display(words, color=C.COLOR_WARN)
             return
         blame = result["blame"] or {}
         self._write_for_github(result, blame.get("component"), blame.get("cause"), lane.verdict["line"])
 
     def _write_for_github(self, result, component, cause, text):
         """The job's summary and, for a red run, an annotation; nothing outside of GitHub Actions."""
-        from ansible.module_utils.lane.evidence import github
-
-        path = os.environ.get("GITHUB_STEP_SUMMARY")
-        if not path:
+        if not (path := os.environ.get("GITHUB_STEP_SUMMARY")):
             return
         with open(path, "a", encoding="utf-8") as file:
             file.write(github.summary(result, text))

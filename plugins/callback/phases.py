@@ -68,9 +68,8 @@ class Terminal:
         # Ansible forks while the thread is there. If the thread held the lock then, the lock would stay locked in the
         # child.
         self._lock = threading.Lock()
-        os.register_at_fork(
-            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
-        )
+        release = self._lock.release
+        os.register_at_fork(before=self._lock.acquire, after_in_parent=release, after_in_child=release)
         atexit.register(self.close)
         threading.Thread(target=self._update, name="progress", daemon=True).start()
 
@@ -108,17 +107,13 @@ class Terminal:
         for lane, work in self._work.items():
             phase, began, due = work
             elapsed = now - began
-            progress = self._progress(lane) if elapsed >= (PERIOD if self.live else due) else None
-            if progress is None:
-                continue
-            work[2] = (elapsed // QUIET_PERIOD + 1) * QUIET_PERIOD
-            texts.append(line(phase, f"{elapsed:.0f} s ...", progress, lane))
+            if elapsed >= (PERIOD if self.live else due) and (progress := self._progress(lane)) is not None:
+                work[2] = (elapsed // QUIET_PERIOD + 1) * QUIET_PERIOD
+                texts.append(line(phase, f"{elapsed:.0f} s ...", progress, lane))
         if self.live and texts:  # the cursor goes back, so that a message of somebody else replaces this one
-            text = (
-                texts[0]
-                if len(texts) == 1
-                else " | ".join(f"{lane} {work[0]} {now - work[1]:.0f} s" for lane, work in self._work.items())
-            )
+            text = texts[0]
+            if len(texts) > 1:
+                text = " | ".join(f"{lane} {work[0]} {now - work[1]:.0f} s" for lane, work in self._work.items())
             self._write(f"{ERASE}{text[: self._width() - 1]}\r")
             self._replaceable = True
         for text in () if self.live else texts:
@@ -157,6 +152,7 @@ class Phase:
 
     def __init__(self, lane, name, run):
         self.lane, self.name, self.run = lane, name, run
+        self.prefix = f"{lane}: " if lane else ""
         self.task, self.started = "", time.time()
         self.ended = None  # when its last task ended, unless another one has begun (time.monotonic)
         self.notes, self.failed, self.done = [], "", False
@@ -245,7 +241,7 @@ class CallbackModule(Default):
             return
         values, phase = _values(result), self._phases[_host(result)]
         if note := values.get("lane_note"):
-            self._terminal.say(f"  {phase.lane}{': ' if phase.lane else ''}{note}", colour)
+            self._terminal.say(f"  {phase.prefix}{note}", colour)
         if check := (values.get("lane_failure") or {}).get("check"):
             phase.failed = phase.failed or f"check {check}"
 
@@ -259,12 +255,10 @@ class CallbackModule(Default):
         if not self._terminal:
             return
         values, phase = _values(result), self._phases[_host(result)]
-        warnings = (
-            [one.event.msg for one in result.warnings] if hasattr(result, "warnings") else values.get("warnings", ())
-        )
         phase.done, phase.ended = True, time.monotonic()
-        for text in warnings:
-            self._terminal.say(f"{phase.lane}{': ' if phase.lane else ''}warning: {text}", "bright purple")
+        new = hasattr(result, "warnings")
+        for text in [one.event.msg for one in result.warnings] if new else values.get("warnings", ()):
+            self._terminal.say(f"{phase.prefix}warning: {text}", "bright purple")
         if self._check and values.get("changed"):
             phase.notes.append(f"would {phase.task[:1].lower()}{phase.task[1:]}")
         elif note := values.get("lane_note"):
