@@ -126,9 +126,6 @@ from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
-#: What claim.Options takes as it is.
-UNCHANGED = "lane_id lane_dir artifacts_dir fresh existing stay lease heartbeat timeline".split()
-
 
 def main() -> None:
     module = AnsibleModule(
@@ -159,15 +156,8 @@ def main() -> None:
         except (TypeError, ValueError):
             problem = f"the lane's ports are not numbers: {given['ports']}"
             raise LaneError("bad_input", "environment", problem, "check lane_port_base") from None
-        options = claim.Options(
-            ports=ports,
-            sockets=tuple(given["sockets"]),
-            secrets=tuple(given["secrets"]),
-            planned=tuple(given["planned"]),
-            versions=tuple(given["versions"].items()),
-            keeper=True,
-            **{name: given[name] for name in UNCHANGED},
-        )
+        same = {name: value for name, value in given.items() if name not in ("ports", "keep_running")}
+        options = claim.Options(ports=ports, keeper=True, **same)
         lane_dir, lane_id = options.lane_dir, options.lane_id
         if given["keep_running"]:
             run = claim.keep_running(options)

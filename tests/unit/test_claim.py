@@ -236,8 +236,7 @@ def test_programs_that_cannot_reach_each_other_are_a_fault_of_the_machine(
 
 
 def test_of_two_claims_in_the_same_moment_one_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "order_for", lambda *_: os.mkdir(f"{base}/l", 0o700))
-    monkeypatch.setattr(claim.keeper, "spawn", lambda _: None)
+    monkeypatch.setattr(claim, "start_keeper", lambda *_: os.mkdir(f"{base}/l", 0o700))
     refused(options(base, keeper=True), "lane_running", "lane", "has just been taken")
     assert os.path.isdir(f"{base}/l")
 

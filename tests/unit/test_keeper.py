@@ -352,7 +352,7 @@ def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(base: s
     claim.claim(settings)
     beat = Path(base, "l", run_state.HEARTBEAT)
     held = run_state.holder(f"{base}/l")
-    assert held and held.bound and held.alive
+    assert held and held.order.bound and held.alive
     with pytest.raises(LaneError) as raised:  # no other command may go on with it
         claim.claim(options(base, lane_id=ID, keeper=True, existing=True))
     assert raised.value.code == "lane_running"

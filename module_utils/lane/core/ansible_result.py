@@ -31,9 +31,8 @@ def finish(module: Any, work: Callable[[], dict[str, Any]]) -> NoReturn:
         module.fail_json(msg=str(failure), lane_failure=failure.as_dict(), exception=traceback.format_exc())
     except Exception as error:  # the last line of defence: no bare traceback for the user
         problem = f"the module {module._name} has a bug: {type(error).__name__}: {one_line(str(error))}"
-        failure = _limit(module, error) or LaneError(
-            "internal_error", "lane", problem, "run it again with -vvv and report the traceback"
-        )
+        fix = "run it again with -vvv and report the traceback"
+        failure = _limit(module, error) or LaneError("internal_error", "lane", problem, fix)
         module.fail_json(msg=str(failure), lane_failure=failure.as_dict(), exception=traceback.format_exc())
     module.exit_json(**result)
     raise AssertionError("exit_json returned")
@@ -49,11 +48,8 @@ def _of_the_system(module: Any, error: OSError) -> LaneError:
     """What the system refused. Of a full disk, the folder that is full."""
     named = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        paths = (
-            [error.filename]
-            if isinstance(error.filename, str)
-            else [v for v in module.params.values() if isinstance(v, str) and v.startswith("/")]
-        )
+        given = [v for v in module.params.values() if isinstance(v, str) and v.startswith("/")]
+        paths = [error.filename] if isinstance(error.filename, str) else given
         free, folder = min((_free(path) for path in paths), default=(0, "a disk"))
         problem = f"{module._name} cannot write{named}: {error.strerror}; {free // 1024} KiB are free in {folder}"
         return LaneError("disk_full", "host", problem, f"free some space there (df {folder}) or use another folder")

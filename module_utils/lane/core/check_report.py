@@ -28,9 +28,8 @@ def command_id() -> str:
 
 def write(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write a check's report, mode 0600, with the id of this command."""
-    write_private(
-        path, json.dumps({"command_id": command_id(), **content}, indent=1, ensure_ascii=False).encode() + b"\n"
-    )
+    report = {"command_id": command_id(), **content}
+    write_private(path, json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -41,12 +41,8 @@ class Done:
     def said(self) -> str:
         """What it says of a failure: the last lines with "error" or git's "fatal:" in them, else the last lines."""
         lines = [line.strip() for line in f"{self.out}\n{self.err}".splitlines() if line.strip()]
-        return (
-            " / ".join(
-                [line for line in lines if "error" in line.lower() or line.startswith("fatal:")][-2:] or lines[-2:]
-            )
-            or "nothing"
-        )
+        errors = [line for line in lines if "error" in line.lower() or line.startswith("fatal:")]
+        return " / ".join((errors or lines)[-2:]) or "nothing"
 
 
 def search_path() -> str:
@@ -62,24 +58,18 @@ def find_program(name: str) -> str | None:
 
 def environment(mark: str | None, keep: Iterable[str] = (), network: bool = False) -> dict[str, str]:
     """A fresh environment with the lane's mark; of the caller's only the names in `keep` (NAME, or PREFIX*)."""
-    exact = {name for name in keep if not name.endswith("*")} | (set(NETWORK) if network else set())
+    exact = {*keep, *(NETWORK if network else ())}
     prefixes = tuple(name[:-1] for name in keep if name.endswith("*"))
-    kept = {
-        name: value for name, value in os.environ.items() if name in exact or (prefixes and name.startswith(prefixes))
-    }
+    kept = {name: value for name, value in os.environ.items() if name in exact or name.startswith(prefixes)}
     home = os.environ.get("HOME") or os.path.expanduser("~")
     return {**kept, "PATH": search_path(), "HOME": home, "LC_ALL": "C.UTF-8", **({MARK: mark} if mark else {})}
 
 
 def spawn(argv: list[str], env: dict[str, str], **more: Any) -> subprocess.Popen[bytes]:
     """Start a program without stdin, in a session of its own. It ends with this process."""
-    # preexec_fn is for processes with one thread, which Ansible's modules are.
-    how: dict[str, Any] = {
-        "stdin": subprocess.DEVNULL,
-        "start_new_session": True,
-        "preexec_fn": process_end.with_parent,
-    }
-    return subprocess.Popen(argv, env=env, **how, **more)
+    more.update(stdin=subprocess.DEVNULL, start_new_session=True)
+    first = process_end.with_parent
+    return subprocess.Popen(argv, env=env, preexec_fn=first, **more)  # noqa: PLW1509 - Ansible's modules have one thread
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:
@@ -115,23 +105,20 @@ def run(
             stderr.write(f"$ {' '.join(argv)}\n".encode())
             stderr.flush()
             start = stderr.tell()
+        stdout = stderr if log and together else subprocess.PIPE
         try:
-            process = stack.enter_context(
-                spawn(argv, env, cwd=cwd, stdout=stderr if log and together else subprocess.PIPE, stderr=stderr)
-            )
+            process = stack.enter_context(spawn(argv, env, cwd=cwd, stdout=stdout, stderr=stderr))
         except OSError as error:
-            raise LaneError(
-                "command_not_started", component, f"{what}: {argv[0]} cannot be started ({error.strerror})"
-            ) from None
+            problem = f"{what}: {argv[0]} cannot be started ({error.strerror})"
+            raise LaneError("command_not_started", component, problem) from None
         try:
             out, err = process.communicate(timeout=limit)
         except BaseException as error:
             end_group(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 problem = f"{what}: {argv[0]} was still running after {limit:g} s and was killed"
-                raise LaneError(
-                    "command_timeout", component, problem, f"see {log}" if log else "", evidence=log
-                ) from None
+                fix = f"see {log}" if log else ""
+                raise LaneError("command_timeout", component, problem, fix, evidence=log) from None
             raise
         if log:
             with open(log, "rb") as file:

@@ -39,24 +39,17 @@ def load() -> str:
 def limit_reached(text: str) -> tuple[str, str] | None:
     """(error code, problem) when a program's words or an exception's mean that it ran into a limit of the machine."""
     if FILES.search(text):
-        return (
-            "too_many_files",
-            f"the limit of open files was reached (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})",
-        )
+        limit = f"ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
+        return "too_many_files", f"the limit of open files was reached ({limit})"
     if PROCESSES.search(text):
         file = _cgroup_file("pids", "pids.max")
-        most = _read(str(file)).strip() if file else "max"
-        limit = (
-            f"pids.max is {most} in {file}"
-            if most != "max"
-            else f"ulimit -u is {resource.getrlimit(resource.RLIMIT_NPROC)[0]}"
-        )
+        limit = f"ulimit -u is {resource.getrlimit(resource.RLIMIT_NPROC)[0]}"
+        if file and (most := _read(str(file)).strip()) != "max":
+            limit = f"pids.max is {most} in {file}"
         return "too_many_processes", f"the limit of processes and threads was reached ({limit})"
     if MEMORY.search(text):
-        return (
-            "memory_refused",
-            "the machine did not give a program the memory that it asked for (see free -m and ulimit -v)",
-        )
+        problem = "the machine did not give a program the memory that it asked for (see free -m and ulimit -v)"
+        return "memory_refused", problem
     return None
 
 

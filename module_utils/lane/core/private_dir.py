@@ -58,7 +58,7 @@ def make_folders(lane_dir: str) -> None:
     """The folders that every lane has, each 0700 whatever the umask."""
     for name in FOLDERS:
         path = Path(lane_dir, name)
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)
         path.chmod(0o700)
 
 
@@ -102,13 +102,11 @@ def read_run(lane_dir: str) -> Run:
         data = json.loads(path.read_text(encoding="utf-8"))
         return Run(int(data["lane_id"]), str(data["run_id"]), float(data["started"]))
     except FileNotFoundError:
-        raise LaneError(
-            "lane_not_running", "lane", f"no lane is running in {lane_dir}", "start it with ./lane up"
-        ) from None
+        problem = f"no lane is running in {lane_dir}"
+        raise LaneError("lane_not_running", "lane", problem, "start it with ./lane up") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise LaneError(
-            "run_file_broken", "lane", f"cannot read the run from {path}: {error}", "stop the lane and start it again"
-        ) from None
+        problem = f"cannot read the run from {path}: {error}"
+        raise LaneError("run_file_broken", "lane", problem, "stop the lane and start it again") from None
 
 
 def write_private(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) -> None:
@@ -134,7 +132,6 @@ def hand_over(lane_dir: str, name: str, value: dict[str, Any]) -> bool:
     data = json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
     if path.exists() and path.read_bytes() == data:
         return False
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(path, data)
     return True
 

@@ -55,15 +55,14 @@ class Secret:
             urllib.parse.quote_plus(self.value),
         ]
         quoted += [re.sub("%..", lambda found: found.group().lower(), text) for text in quoted]
-        texts = {
+        whole = "".join(f"%{pair}" for pair in pairs)
+        needles = [_base64(self.value, shift, alphabet) for shift in range(3) for alphabet in (b"+/", b"-_")]
+        return {
             "plain": [self.value],
             "hex": [form.encode() for text in (digits, ":".join(pairs)) for form in (text, text.upper())],
-            "percent-encoded": [
-                t.encode() for t in ("".join(f"%{p}" for p in pairs), "".join(f"%{p.upper()}" for p in pairs), *quoted)
-            ],
+            "percent-encoded": [text.encode() for text in (whole, whole.upper(), *quoted)],
+            "base64": list(dict.fromkeys(needles)),
         }
-        needles = [_base64(self.value, shift, alphabet) for shift in range(3) for alphabet in (b"+/", b"-_")]
-        return {**texts, "base64": list(dict.fromkeys(needles))}
 
 
 def _base64(value: bytes, shift: int, alphabet: bytes) -> bytes:

@@ -31,9 +31,8 @@ def check(artifacts_dir: str) -> None:
     names = os.listdir(artifacts_dir) if os.path.isdir(artifacts_dir) else []
     if names and not {MARK_FILE, verdict.RESULT} & set(names):
         problem = f"{artifacts_dir} holds {sorted(names)[0]} and was not made by a lane"
-        raise LaneError(
-            "artifacts_dir_foreign", "environment", problem, "set lane_artifacts_dir to an empty or a new directory"
-        )
+        fix = "set lane_artifacts_dir to an empty or a new directory"
+        raise LaneError("artifacts_dir_foreign", "environment", problem, fix)
 
 
 def claim(artifacts_dir: str, run: Run) -> None:
@@ -62,7 +61,7 @@ def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
         put_away(artifacts_dir)
         return True
     holder = run_state.holder(lane_dir)
-    if fresh or run_state.recorded(lane_dir).get("run_id") != live or (holder and holder.bound and holder.alive):
+    if fresh or run_state.recorded(lane_dir).get("run_id") != live or (holder and holder.order.bound and holder.alive):
         return False
     put_away(artifacts_dir, RESULTS)
     return True
@@ -74,7 +73,7 @@ def _live_run(artifacts_dir: str) -> str:
         found = re.search(r"\brun (\S+);", Path(artifacts_dir, MARK_FILE).read_text(encoding="utf-8"))
     except OSError:
         return ""
-    return found[1] if found and proc.any_marked(found[1]) else ""
+    return found[1] if found and any(mark.endswith(f"/{found[1]}") for _, mark in proc.marks()) else ""
 
 
 def put_away(artifacts_dir: str, names: tuple[str, ...] = ()) -> None:
@@ -103,7 +102,7 @@ def refuse(
     artifacts_dir: str,
     lane_id: int | str,
     failure: dict[str, Any],
-    planned: list[Any],
+    planned: Sequence[Any],
     phases: Sequence[dict[str, Any]] = (),
 ) -> dict[str, str]:
     """Write result.json for a command that was refused before it had a run, or whose machine was lost in one of these
@@ -130,7 +129,7 @@ def refuse(
         "phases": list(phases),
         "checks_planned": len(planned),
         "plan_changed": None,
-        "checks": check_results.entries([], check_results.planned_keys(planned, None), None),
+        "checks": check_results.entries([], check_results.planned_keys(list(planned), None), None),
         "blame": {"phase": "claim", "check": None, "evidence": None, **failure},
     }
     os.makedirs(artifacts_dir, exist_ok=True)

@@ -14,8 +14,8 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,15 +47,15 @@ class Options:
     lane_dir: str
     artifacts_dir: str
     ports: dict[str, int]
-    sockets: tuple[str, ...]
-    secrets: tuple[str, ...]
+    sockets: Sequence[str]
+    secrets: Sequence[str]
     fresh: bool
     existing: bool = False
     stay: bool = True
     lease: float = 7200.0
     keeper: bool = False
-    planned: tuple[str, ...] = ()
-    versions: tuple[tuple[str, str], ...] = ()
+    planned: Sequence[Any] = ()
+    versions: dict[str, str] = field(default_factory=dict)
     heartbeat: float = 0.0
     timeline: str = ""
 
@@ -72,10 +72,8 @@ def check(options: Options) -> None:
         if not 1024 <= port <= 65535:
             _bad(f"{name} is {port}", "use a port from 1024 to 65535 (lane_port_base)")
     if len(set(options.ports.values())) < len(options.ports):
-        _bad(
-            f"two of the lane's ports are the same ({', '.join(f'{n} {p}' for n, p in options.ports.items())})",
-            "give each a port of its own",
-        )
+        ports = ", ".join(f"{name} {port}" for name, port in options.ports.items())
+        _bad(f"two of the lane's ports are the same ({ports})", "give each a port of its own")
     for name, path in (("lane_dir", options.lane_dir), ("lane_artifacts_dir", options.artifacts_dir)):
         if not os.path.isabs(path):
             _bad(f"{name} is {path!r}", "use an absolute path")
@@ -89,10 +87,8 @@ def check(options: Options) -> None:
     if not 1 <= options.lease <= keeper.LONGEST_LEASE:
         _bad(f"lane_lease is {options.lease:g}", f"use 1 to {keeper.LONGEST_LEASE:g} seconds")
     if os.path.normpath(options.artifacts_dir).startswith(os.path.normpath(options.lane_dir) + os.sep):
-        _bad(
-            f"lane_artifacts_dir is {options.artifacts_dir}, which teardown removes with lane_dir",
-            "set it to a path outside lane_dir",
-        )
+        problem = f"lane_artifacts_dir is {options.artifacts_dir}, which teardown removes with lane_dir"
+        _bad(problem, "set it to a path outside lane_dir")
     artifacts.check(options.artifacts_dir)
 
 
@@ -107,9 +103,8 @@ def check_loopback() -> None:
             socket.create_connection(server.getsockname(), timeout=2).close()
     except OSError as error:
         problem = f"programs cannot reach each other on 127.0.0.1: {error.strerror or error}"
-        raise LaneError(
-            "no_loopback", "environment", problem, "bring the loopback interface up (ip link set lo up)"
-        ) from None
+        fix = "bring the loopback interface up (ip link set lo up)"
+        raise LaneError("no_loopback", "environment", problem, fix) from None
 
 
 def claim(options: Options, warn: Callable[[str], None] = lambda _: None) -> tuple[bool, Run]:
@@ -132,10 +127,9 @@ def claim(options: Options, warn: Callable[[str], None] = lambda _: None) -> tup
             return find_or_make(options, warn)
     except LaneError as error:
         if writable:
+            given = (options.artifacts_dir, options.lane_id, error.as_dict(), options.planned)
             with contextlib.suppress(OSError):
-                error.result["lane_verdict"] = artifacts.refuse(
-                    options.artifacts_dir, options.lane_id, error.as_dict(), list(options.planned)
-                )
+                error.result["lane_verdict"] = artifacts.refuse(*given)
         raise
 
 
@@ -146,17 +140,12 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         run = run_state.owned(options.lane_id, options.lane_dir)
         held = run_state.holder(options.lane_dir)
         alive = proc.marked(options.lane_id)
-        running = bool(run and alive and (held is None or held.alive))
-        if run and running and not options.fresh and not (held and held.bound):
-            check_ports(options)
-            keep_on(options, run, held)
-            return False, run
+        running = alive and (held is None or held.alive)
+        if run and running and not options.fresh and not (held and held.order.bound):
+            return keep_on(options, run, held)
         refuse_live(options, run, held, alive)
         if options.existing:
-            where = f" -e lane_id={options.lane_id}" if options.lane_id else ""
-            raise LaneError(
-                "lane_not_running", "lane", f"lane {options.lane_id} is not running", f"start it with ./lane up{where}"
-            )
+            raise run_state.not_running(options.lane_id)
         if alive or (run and options.fresh):
             removed = clear(options, run, held)
             left_by = f"run {run.run_id}" if run else "an earlier run"
@@ -168,17 +157,14 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
                 problem = f"port {port} ({name}) is taken by {owner}"
                 raise LaneError("port_taken", "environment", problem, "end that program, or use another lane_id")
         if run:
-            check_ports(options)
-            keep_on(options, run, held)
-            return False, run
+            return keep_on(options, run, held)
         if os.path.lexists(options.lane_dir):
             teardown.remove(options.lane_dir)
         return True, make(options)
     except OSError as error:
         problem = f"cannot write to {error.filename or options.lane_dir}: {error.strerror}"
-        raise LaneError(
-            "not_writable", "environment", problem, "set lane_dir and lane_artifacts_dir to paths that can be written"
-        ) from None
+        fix = "set lane_dir and lane_artifacts_dir to paths that can be written"
+        raise LaneError("not_writable", "environment", problem, fix) from None
 
 
 def wait_for_others(options: Options) -> None:
@@ -188,32 +174,25 @@ def wait_for_others(options: Options) -> None:
     for order in keeper.without_run(options.lane_id):
         if order.watched and all(w.alive for w in order.watched):
             by = ", ".join(f"{w.name} (pid {w.pid})" for w in order.watched)
-            refuse(
-                options,
-                f"has a run {order.run_id} of {by} that goes on although {order.lane_dir} has no {RUN_FILE}",
-                "end that run",
-            )
+            problem = f"has a run {order.run_id} of {by} that goes on although {order.lane_dir} has no {RUN_FILE}"
+            refuse(options, problem, "end that run")
 
 
 def refuse_live(options: Options, run: Run | None, held: Holder | None, alive: list[proc.Process]) -> None:
     """Raise the LaneError that names the run which has this lane, unless only the remains of a run are there."""
-    if not alive and not (held and held.bound and held.alive):  # a run that goes on without a program yet is live too
+    # a run that goes on without a program yet is live too
+    if not alive and not (held and held.order.bound and held.alive):
         return
     run_state.check_elsewhere(options.lane_id, options.lane_dir)
     if run is None or (held and not held.alive):
         return
     known = [entry for entry in records.records(options.lane_dir) if entry.running(run)]
-    names = (
-        ", ".join(f"{some.name} (pid {some.pid})" for some in known or run_state.programs(options.lane_id))
-        or "no program yet"
-    )
+    programs = known or run_state.programs(options.lane_id)
+    names = ", ".join(f"{some.name} (pid {some.pid})" for some in programs) or "no program yet"
     since = time.strftime("%H:%M:%S", time.localtime(run.started))
     by = f", {held.words}" if held else ""
-    refuse(
-        options,
-        f"is already running in {options.lane_dir} since {since}{by}, run {run.run_id}: {names}",
-        f"stop it ({options.stop_command})",
-    )
+    problem = f"is already running in {options.lane_dir} since {since}{by}, run {run.run_id}: {names}"
+    refuse(options, problem, f"stop it ({options.stop_command})")
 
 
 def refuse(options: Options, problem: str, fix: str) -> NoReturn:
@@ -226,29 +205,27 @@ def check_ports(options: Options) -> None:
     for name, port in options.ports.items():
         if known.get(name, port) != port:
             problem = f"lane {options.lane_id} was started with {name} {known[name]}, but this command has {port}"
-            raise LaneError(
-                "other_ports", "lane", problem, f"use the same value, or stop the lane first ({options.stop_command})"
-            )
+            fix = f"use the same value, or stop the lane first ({options.stop_command})"
+            raise LaneError("other_ports", "lane", problem, fix)
 
 
 def clear(options: Options, run: Run | None, held: Holder | None) -> tuple[str, ...]:
     """Remove what an earlier run left, and name it. A keeper that is doing so already is given the time."""
     if run is None or (held and held.keeper.alive):
-        keeper.wait_for_end(options.lane_id, run.run_id if run else "")
+        run_state.until(lambda: not run_state.keepers(options.lane_id, run.run_id if run else ""), keeper.END_LIMIT)
     done = teardown.take_down(options.lane_id, options.lane_dir, {}, STOP_LIMIT)
     keeper.dismiss(options.lane_id)
     return (*done["ended"], *done["removed"])
 
 
-def keep_on(options: Options, run: Run, held: Holder | None) -> None:
-    """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own."""
-    if not options.keeper:
-        return
-    if held and (held.bound or held.keeper.alive):
+def keep_on(options: Options, run: Run, held: Holder | None) -> tuple[bool, Run]:
+    """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own. Returns as claim."""
+    check_ports(options)
+    if held and (held.order.bound or held.keeper.alive):
         os.utime(Path(options.lane_dir, RUN_FILE))
-        return
-    order = order_for(replace(options, stay=True), run)
-    write_run(options, run, order, keeper.spawn(order))
+    elif options.keeper:
+        write_run(options, run, start_keeper(replace(options, stay=True), run))
+    return False, run
 
 
 def keep_running(options: Options) -> Run:
@@ -259,43 +236,34 @@ def keep_running(options: Options) -> Run:
     """
     run = private_dir.read_run(options.lane_dir)
     held = run_state.holder(options.lane_dir)
-    order = order_for(replace(options, stay=True), run)
-    write_run(options, run, order, keeper.spawn(order))
+    write_run(options, run, start_keeper(replace(options, stay=True), run))
     if held and held.keeper.alive:
         stop.end_groups({held.keeper.pid}, signal.SIGKILL, STOP_LIMIT)  # on SIGTERM it would take the lane down
     return run
 
 
-def order_for(options: Options, run: Run) -> Order:
-    """What the keeper of this run is started with."""
+def start_keeper(options: Options, run: Run) -> dict[str, Any]:
+    """Start the keeper of this run. Returns who holds the lane, as run.json has it."""
     owner, above = ("", []) if options.stay else keeper.watched()
-    return Order(
-        lane_id=run.lane_id,
-        run_id=run.run_id,
-        started=run.started,
-        lane_dir=options.lane_dir,
-        artifacts_dir=options.artifacts_dir,
-        ports=options.ports,
-        lease=options.lease,
+    same = "lane_dir artifacts_dir ports lease timeline planned versions".split()
+    order = Order(
+        **asdict(run),
+        **{name: getattr(options, name) for name in same},
         watched=above,
         owner=owner,
-        timeline=options.timeline,
         verdict_file=os.environ.get("LANE_VERDICT_FILE", ""),
-        planned=list(options.planned),
-        versions=dict(options.versions),
         ansible_log=os.environ.get("LANE_ANSIBLE_LOG", ""),
         command=check_report.command_id(),
         heartbeat=0.0 if options.stay else options.heartbeat,
     )
+    kept = keeper.spawn(order)
+    return {"keeper": asdict(Watched(kept.pid, kept.started, "keeper")), "order": asdict(order)}
 
 
-def write_run(options: Options, run: Run, order: Order | None, kept: proc.Process | None) -> None:
+def write_run(options: Options, run: Run, held: dict[str, Any] | None) -> None:
     """Write run.json: the run, its places and ports, and who holds it."""
-    content: dict[str, Any] = {**asdict(run), "artifacts_dir": options.artifacts_dir, "ports": options.ports}
-    if order and kept:
-        keeping = asdict(Watched(kept.pid, kept.started, "keeper"))
-        content["held"] = {"keeper": keeping, "order": asdict(order)}
-    write_private(Path(options.lane_dir, RUN_FILE), json.dumps(content).encode())
+    content = {**asdict(run), "artifacts_dir": options.artifacts_dir, "ports": options.ports}
+    write_private(Path(options.lane_dir, RUN_FILE), json.dumps({**content, "held": held}).encode())
 
 
 def make(options: Options) -> Run:
@@ -305,14 +273,13 @@ def make(options: Options) -> Run:
     the lane's.
     """
     run = Run(options.lane_id, f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}", time.time())
-    order = order_for(options, run) if options.keeper else None
-    kept = keeper.spawn(order) if order else None
+    held = start_keeper(options, run) if options.keeper else None
     made = False
     try:
         os.mkdir(options.lane_dir, 0o700)
         made = True
         os.chmod(options.lane_dir, 0o700)
-        write_run(options, run, order, kept)
+        write_run(options, run, held)
         artifacts.claim(options.artifacts_dir, run)
         private_dir.make_folders(options.lane_dir)
         for name in options.secrets:

@@ -31,7 +31,7 @@ from ..core.errors import LaneError
 from ..core.private_dir import MARK, RUN_FILE
 from ..programs import stop
 from . import keeper_end, keeper_wait, proc
-from .run_state import KEEPER, OWNER, SCRIPTS, Order, Watched, keepers, until
+from .run_state import KEEPER, OWNER, SCRIPTS, Order, Watched, keepers
 
 READY_LIMIT = 10.0  #: seconds until a new keeper must report that it watches; 0.1 were measured
 #: seconds between a keeper's start and the run.json of its run, or between the removal of run.json and the keeper's
@@ -54,9 +54,8 @@ def watched() -> tuple[str, list[Watched]]:
     owner = os.environ.get(OWNER, "")
     above = proc.own_line()
     found = []
-    for pid, name in [(owner.partition("-")[0], "ansible-playbook")] + [
-        (pid, "./lane") for pid in os.environ.get(SCRIPTS, "").split()
-    ]:
+    scripts = [(pid, "./lane") for pid in os.environ.get(SCRIPTS, "").split()]
+    for pid, name in [(owner.partition("-")[0], "ansible-playbook"), *scripts]:
         if pid.isdigit():
             process = proc.read(int(pid))
             if int(pid) not in above or process is None:
@@ -72,16 +71,10 @@ def spawn(order: Order) -> proc.Process:
     read_end, write_end = os.pipe()
     try:
         os.write(code, sources())
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "HOME": order.lane_dir,
-            "LANG": "C.UTF-8",
-            MARK: order.run.mark,
-            KEEPER: "1",
-        }
+        known = {"PATH": "/usr/bin:/bin", "HOME": order.lane_dir, "LANG": "C.UTF-8"}
         keeper = subprocess.Popen(
             [sys.executable, "-I", "-S", f"/proc/self/fd/{code}", str(write_end), json.dumps(asdict(order))],
-            env=environment,
+            env={**known, MARK: order.run.mark, KEEPER: "1"},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -118,10 +111,8 @@ def sources() -> bytes:
         for name, module in sorted(sys.modules.items()):
             loader: Any = getattr(module, "__loader__", None)
             if name.startswith(package + ".") and hasattr(loader, "get_source"):
-                path = name[len(package) + 1 :].replace(".", "/") + (
-                    "/__init__.py" if hasattr(module, "__path__") else ".py"
-                )
-                archive.writestr(f"lane/{path}", loader.get_source(name))
+                path = name[len(package) + 1 :].replace(".", "/") + ("/__init__" if hasattr(module, "__path__") else "")
+                archive.writestr(f"lane/{path}.py", loader.get_source(name))
     return out.getvalue()
 
 
@@ -157,8 +148,3 @@ def dismiss(lane_id: int, run_id: str = "") -> None:
     """End the keepers of a lane that is gone. Raises LaneError (lane) when one stays."""
     if found := keepers(lane_id, run_id):
         stop.end_groups({p.group for p in found}, signal.SIGTERM, 3.0)
-
-
-def wait_for_end(lane_id: int, run_id: str, limit: float = END_LIMIT) -> bool:
-    """True when no keeper of that run is left, after at most `limit` seconds."""
-    return until(lambda: not keepers(lane_id, run_id), limit)

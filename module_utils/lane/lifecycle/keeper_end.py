@@ -56,7 +56,9 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "
     end_owner(order)
     began = time.monotonic()
     claimed = _claimed(order)
-    fault = aborted(cause, _phase(order, phases))
+    phase = _phase(order, phases)
+    where = f" in phase {phase}" if phase else ""
+    fault = LaneError("aborted", "lane", f"the run was aborted{where}: {cause}; the lane's keeper took it down")
     if claimed:
         try:
             keep_evidence(order, fault, phases, ansible)
@@ -78,12 +80,6 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "
     _remove_files(order)
     if claimed:
         _note(order, "\n".join(words))
-
-
-def aborted(cause: str, phase: str | None) -> LaneError:
-    """The failure of a run that was killed."""
-    where = f" in phase {phase}" if phase else ""
-    return LaneError("aborted", "lane", f"the run was aborted{where}: {cause}; the lane's keeper took it down")
 
 
 def _phase(order: Order, phases: list[dict[str, Any]]) -> str | None:
@@ -111,12 +107,8 @@ def inflight(owner: str) -> Iterator[proc.Process]:
     if not owner:
         return
     for process in proc.everyone():
-        if (
-            process.alive
-            and process.pid != os.getpid()
-            and proc.environ(process.pid, OWNER) == owner
-            and proc.environ(process.pid, PACKAGES) is None
-        ):
+        mine = process.alive and process.pid != os.getpid() and proc.environ(process.pid, OWNER) == owner
+        if mine and proc.environ(process.pid, PACKAGES) is None:
             yield process
 
 
@@ -186,11 +178,7 @@ def _text(file: int) -> str:
 
 def _note(order: Order, words: str) -> None:
     """Append what the keeper did to keeper.log of the artifacts."""
-    with (
-        contextlib.suppress(OSError),
-        open(os.path.join(order.artifacts_dir, "keeper.log"), "a", encoding="utf-8") as file,
-    ):
-        file.write(
-            f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} lane {order.lane_id}, run {order.run_id}\n{words}\n"
-        )
+    now, path = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.path.join(order.artifacts_dir, "keeper.log")
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+        file.write(f"{now} lane {order.lane_id}, run {order.run_id}\n{words}\n")
         os.fchmod(file.fileno(), 0o644)

@@ -80,10 +80,8 @@ def wait(order: dict[str, Any], ready: int) -> tuple[str, bool]:
             if (now := _changed(order, "heartbeat")) != beaten:
                 beaten, since = now, time.monotonic()
             if time.monotonic() - since >= beat:
-                return (
-                    f"ansible-playbook on the other machine ended or lost its connection (no heartbeat for {beat:g} s)",
-                    False,
-                )
+                words = "ansible-playbook on the other machine ended or lost its connection"
+                return f"{words} (no heartbeat for {beat:g} s)", False
             left = beat / 8
         events = poll.poll(None if left is None else left * 1000 + 1)
         ends = [names[descriptor] for descriptor, _ in events if descriptor in names]

@@ -55,9 +55,8 @@ def read(pid: int) -> Process | None:
     if (found := proc_stat.read(pid)) is None:
         return None
     name, fields = found
-    parent, group, threads, started = (
-        int(fields[n]) for n in (proc_stat.PARENT, proc_stat.GROUP, proc_stat.THREADS, proc_stat.STARTED)
-    )
+    wanted = (proc_stat.PARENT, proc_stat.GROUP, proc_stat.THREADS, proc_stat.STARTED)
+    parent, group, threads, started = (int(fields[n]) for n in wanted)
     return Process(pid, parent, group, fields[proc_stat.STATE], started, name, threads)
 
 
@@ -100,16 +99,15 @@ def environ(pid: int, name: str) -> str | None:
 
 def marked(lane_id: int, run_id: str = "") -> list[Process]:
     """The live processes of this user with the mark of this lane, or only of one run of it."""
-    return [
-        p
-        for p in everyone()
-        if p.alive and (environ(p.pid, MARK) or "").startswith(f"{lane_id}/{run_id}") and ours(p.pid)
-    ]
+    return [p for p, mark in marks() if mark.startswith(f"{lane_id}/{run_id}")]
 
 
-def any_marked(run_id: str) -> bool:
-    """Whether a live process of this user carries the mark of this run."""
-    return any(p.alive and (environ(p.pid, MARK) or "").endswith(f"/{run_id}") and ours(p.pid) for p in everyone())
+def marks() -> Iterator[tuple[Process, str]]:
+    """The live processes of this user with a mark, and that mark."""
+    for process in everyone():
+        mark = environ(process.pid, MARK) if process.alive else None
+        if mark and ours(process.pid):
+            yield process, mark
 
 
 def ours(pid: int) -> bool:

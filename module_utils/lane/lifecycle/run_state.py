@@ -64,7 +64,7 @@ class Order:
     planned: list[str]
     versions: dict[str, str]
     ansible_log: str = ""
-    command: str = ""  #: the id of the ansible-playbook command (core/check_report.py)
+    command: str = ""
     heartbeat: float = 0.0
 
     @property
@@ -93,11 +93,6 @@ class Holder:
     order: Order
     used: float
     beaten: float
-
-    @property
-    def bound(self) -> bool:
-        """Whether the run ends with the command that made it."""
-        return self.order.bound
 
     @property
     def alive(self) -> bool:
@@ -145,21 +140,16 @@ def owned(lane_id: int, lane_dir: str) -> Run | None:
         return None
     if not Path(lane_dir, RUN_FILE).exists():
         # private_dir.write_private; a module that Ansible ran on another machine after the lane was taken down there
-        strange = [
-            name
-            for name in os.listdir(lane_dir)
-            if not name.startswith(".new-") and not _of_ansible(Path(lane_dir, name))
-        ]
-        if strange:
+        names = [name for name in os.listdir(lane_dir) if not name.startswith(".new-")]
+        if strange := [name for name in names if not _of_ansible(Path(lane_dir, name))]:
             problem = f"{lane_dir} is not a lane's directory: it holds {sorted(strange)[0]} and no {RUN_FILE}"
             raise LaneError("lane_dir_foreign", "environment", problem, "set lane_dir to another path")
         return None
     run = read_run(lane_dir)
     if run.lane_id != lane_id:
         problem = f"{lane_dir} belongs to lane {run.lane_id}, not to lane {lane_id}"
-        raise LaneError(
-            "lane_dir_foreign", "environment", problem, f"set another lane_dir, or -e lane_id={run.lane_id}"
-        )
+        fix = f"set another lane_dir, or -e lane_id={run.lane_id}"
+        raise LaneError("lane_dir_foreign", "environment", problem, fix)
     return run
 
 
@@ -176,13 +166,15 @@ def homes(lane_id: int) -> list[str]:
 
 def check_elsewhere(lane_id: int, lane_dir: str) -> None:
     """Raise LaneError (lane) when the lane runs in another directory than this one."""
-    if other := [home for home in homes(lane_id) if not _same(home, lane_dir)]:
+    if other := [home for home in homes(lane_id) if os.path.realpath(home) != os.path.realpath(lane_dir)]:
         problem = f"lane {lane_id} runs in {', '.join(other)}, not in {lane_dir}"
         raise LaneError("lane_elsewhere", "lane", problem, f"add -e lane_dir={other[0]}, or use another lane_id")
 
 
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def not_running(lane_id: int) -> LaneError:
+    """The failure of a command that needs a lane that is running."""
+    mine = f" -e lane_id={lane_id}" if lane_id else ""
+    return LaneError("lane_not_running", "lane", f"lane {lane_id} is not running", f"start it with ./lane up{mine}")
 
 
 def keepers(lane_id: int, run_id: str = "") -> list[proc.Process]:

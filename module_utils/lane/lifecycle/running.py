@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import LaneError
-from ..core.private_dir import MARK, RUN_FILE
+from ..core.private_dir import RUN_FILE
 from . import proc, run_state
 
 ROW = "{:>4}  {:23}  {:>8}  {:>5}  {:>8}  {:30}  {}"
@@ -30,9 +29,8 @@ class Running:
 def lanes() -> list[Running]:
     """Every run with a live process of this user, by lane id."""
     runs: dict[str, list[proc.Process]] = {}
-    for process in proc.everyone():
-        mark = proc.environ(process.pid, MARK) if process.alive and proc.ours(process.pid) else None
-        if mark and mark.partition("/")[0].isdigit():
+    for process, mark in proc.marks():
+        if mark.partition("/")[0].isdigit():
             runs.setdefault(mark, []).append(process)
     found = [_up(mark, processes) for mark, processes in runs.items()]
     return sorted(found, key=lambda one: (one.lane_id, one.run_id))
@@ -47,8 +45,7 @@ def running(lane_id: int) -> Running:
     """The run of a lane. Raises LaneError (lane) when it is not running."""
     if found := up(lane_id):
         return found
-    mine = f" -e lane_id={lane_id}" if lane_id else ""
-    raise LaneError("lane_not_running", "lane", f"lane {lane_id} is not running", f"start it with ./lane up{mine}")
+    raise run_state.not_running(lane_id)
 
 
 def _up(mark: str, processes: list[proc.Process]) -> Running:
@@ -84,7 +81,6 @@ def table(found: list[Running]) -> str:
     for one in found:
         ports = " ".join(map(str, one.ports)) or "none"
         age = "?" if one.age is None else f"{int(one.age) // 3600}:{int(one.age) // 60 % 60:02}:{int(one.age) % 60:02}"
-        rows.append(
-            ROW.format(one.lane_id, one.run_id, age, one.processes, f"{one.memory / 1024:.0f} MiB", ports, one.state)
-        )
+        size = f"{one.memory / 1024:.0f} MiB"
+        rows.append(ROW.format(one.lane_id, one.run_id, age, one.processes, size, ports, one.state))
     return "\n".join(rows)

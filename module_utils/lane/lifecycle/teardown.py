@@ -40,12 +40,9 @@ def take_down(
         check_elsewhere(lane_id, lane_dir)
     there = os.path.lexists(lane_dir) and (not run_id or (run is not None and run.run_id == run_id))
     mine = programs(lane_id, run_id)
+    removed = [lane_dir] if there else []
     if look_only:
-        return {
-            "changed": there or bool(mine),
-            "ended": sorted({p.name for p in mine}),
-            "removed": [lane_dir] if there else [],
-        }
+        return {"changed": there or bool(mine), "ended": sorted({p.name for p in mine}), "removed": removed}
     ended: list[str] = []
     if mine:
         ended = _names(lane_dir if there and run else "", mine)
@@ -63,7 +60,7 @@ def take_down(
     if left:
         problem = f"lane {lane_id} was taken down, but these are still there: {', '.join(left)}"
         raise LaneError("not_clean", "lane", problem, "end or remove them")
-    return {"changed": there or bool(ended), "ended": ended, "removed": [lane_dir] if there else []}
+    return {"changed": there or bool(ended), "ended": ended, "removed": removed}
 
 
 def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:

@@ -42,9 +42,8 @@ class Lost:
 
     def error(self) -> LaneError:
         """The failure as an exception."""
-        return LaneError(
-            self.code, self.component, self.problem, f"see {self.evidence.partition(':')[0]}", evidence=self.evidence
-        )
+        fix = f"see {self.evidence.partition(':')[0]}"
+        return LaneError(self.code, self.component, self.problem, fix, evidence=self.evidence)
 
 
 def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
@@ -54,16 +53,13 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     ready after its limit, is not.
     """
     watched = [r for r in records(lane_dir) if r.name not in apart]
-    groups = proc.members({entry.group for entry in watched if not entry.oneshot})
+    groups = proc.members({entry.group for entry in watched})
     found = []
     for entry in watched:
-        members = _oneshot(lane_dir, entry) if entry.oneshot else entry.members(groups.get(entry.group, []))
-        if (
-            gone := _ended(lane_dir, entry, members)
-            or _stopped(entry, members)
-            or _broken(entry)
-            or _never_ready(entry)
-        ):
+        status = entry.exit_status(lane_dir)
+        members = entry.members(groups.get(entry.group, []))
+        gone = _ended(lane_dir, entry, status, members) or _stopped(entry, members) or _broken(entry)
+        if gone := gone or _never_ready(entry, members):
             found.append(gone)
     return sorted(found, key=lambda lost: lost.at)
 
@@ -104,29 +100,18 @@ def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, st
     killed for memory is the machine's.
     """
     if status in (None, 128 + signal.SIGKILL) and (rise := limits.rise(entry.counters)):
-        return (
-            "out_of_memory",
-            "host",
-            f"{entry.name} was killed by the kernel because the machine or the cgroup ran out of memory ({rise})",
-        )
+        problem = f"{entry.name} was killed by the kernel because the machine or the cgroup ran out of memory ({rise})"
+        return "out_of_memory", "host", problem
     words = entry.said() if status is not None and status - 128 not in KILLS else ""
     return "program_ended", entry.component, f"{entry.name} {ended_how(status)}{suffix}{words}"
 
 
-def _oneshot(lane_dir: str, entry: Record) -> list[proc.Process]:
-    """Its processes; /proc is not read for one that has ended."""
-    return [] if entry.exit_status(lane_dir) is not None else entry.members()
-
-
-def _ended(lane_dir: str, entry: Record, members: list[proc.Process]) -> Lost | None:
-    status = entry.exit_status(lane_dir)
+def _ended(lane_dir: str, entry: Record, status: int | None, members: list[proc.Process]) -> Lost | None:
     if (status is None and members) or (entry.oneshot and status == 0):
         return None
     at = status_file(lane_dir, entry.name).stat().st_mtime if status is not None else time.time()
-    code, component, problem = end_of(
-        entry, status, "" if entry.ready_seconds is not None or entry.oneshot else " before it was ready"
-    )
-    return Lost(entry, code, component, problem, at, entry.evidence)
+    when = "" if entry.ready_seconds is not None or entry.oneshot else " before it was ready"
+    return Lost(entry, *end_of(entry, status, when), at, entry.evidence)
 
 
 def _stopped(entry: Record, members: list[proc.Process]) -> Lost | None:
@@ -181,12 +166,8 @@ def _search(path: str, start: int, pattern: str) -> tuple[int, str] | None:
     return found
 
 
-def _never_ready(entry: Record) -> Lost | None:
-    if (
-        entry.ready_seconds is not None
-        or time.time() - entry.started <= entry.limit
-        or (entry.oneshot and not entry.members())
-    ):
+def _never_ready(entry: Record, members: list[proc.Process]) -> Lost | None:
+    if entry.ready_seconds is not None or time.time() - entry.started <= entry.limit or not members:
         return None
     problem = f"{entry.name} did not become ready within {entry.limit:g} s{entry.said()}"
     return Lost(entry, "program_not_ready", entry.component, problem, entry.started + entry.limit, entry.evidence)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.command import SYSTEM_PATH
 from ..core.errors import COMPONENTS, LaneError
 from ..core.private_dir import MARK, Run
 from .readiness import Ready
@@ -16,7 +17,6 @@ from .readiness import Ready
 #: Without it setproctitle (gunicorn and kerbside use it) overwrites the environment with the title, and the mark with
 #: it.
 KEEP_MARK = {"SPT_NOENV": "1"}
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 READY: dict[str, Any] = {
     "port": {"type": "int"},
@@ -31,14 +31,17 @@ FATAL: dict[str, Any] = {
     "component": {"type": "str", "choices": list(COMPONENTS), "required": True},
     "problem": {"type": "str", "required": True},
 }
+SHARED: dict[str, Any] = {
+    "env": {"type": "dict", "default": {}},
+    "secret_env": {"type": "dict", "default": {}, "no_log": False},
+    "secret_files": {"type": "dict", "default": {}, "no_log": False},
+}
 PROGRAM: dict[str, Any] = {
+    **SHARED,
     "name": {"type": "str", "required": True},
     "component": {"type": "str", "choices": list(COMPONENTS), "default": "lane"},
     "argv": {"type": "list", "elements": "str", "default": []},
-    "env": {"type": "dict", "default": {}},
     "shared_env": {"type": "bool", "default": False},
-    "secret_env": {"type": "dict", "default": {}, "no_log": False},
-    "secret_files": {"type": "dict", "default": {}, "no_log": False},
     "log": {"type": "path"},
     "after": {"type": "list", "elements": "str", "default": []},
     "oneshot": {"type": "bool", "default": False},
@@ -46,11 +49,6 @@ PROGRAM: dict[str, Any] = {
     "stop_signal": {"type": "str", "choices": ["TERM", "INT", "KILL"], "default": "TERM"},
     "ready": {"type": "dict", "options": READY, "mutually_exclusive": [["port", "socket", "http", "log"]]},
     "fatal": {"type": "dict", "options": FATAL},
-}
-SHARED: dict[str, Any] = {
-    "env": {"type": "dict", "default": {}},
-    "secret_env": {"type": "dict", "default": {}, "no_log": False},
-    "secret_files": {"type": "dict", "default": {}, "no_log": False},
 }
 
 
@@ -93,17 +91,8 @@ class Program:
 
     def environment(self, run: Run, lane_dir: str) -> dict[str, str]:
         """The complete environment; nothing is inherited from the caller."""
-        values = {
-            "PATH": PATH,
-            "HOME": lane_dir,
-            "TMPDIR": f"{lane_dir}/tmp",
-            "LANG": "C.UTF-8",
-            MARK: run.mark,
-            **KEEP_MARK,
-        }
-        values.update(self.env)
-        values.update({name: filled(*source) for name, source in self.secret_env.items()})
-        return values
+        values = {"PATH": SYSTEM_PATH, "HOME": lane_dir, "TMPDIR": f"{lane_dir}/tmp", "LANG": "C.UTF-8", MARK: run.mark}
+        return {**values, **KEEP_MARK, **self.env, **{name: filled(*at) for name, at in self.secret_env.items()}}
 
     def digest(self, run: Run, lane_dir: str) -> str:
         """A digest of everything that the program is started with."""

@@ -41,18 +41,16 @@ class Ready:
         return "start"
 
     @property
-    def http_port(self) -> int | None:
-        """The port of the URL, when there is one."""
-        return urllib.parse.urlsplit(self.http).port if self.http else None
+    def tcp_port(self) -> int | None:
+        """The port that its process group has to listen on, if any."""
+        return self.port or (urllib.parse.urlsplit(self.http).port or 80 if self.http else None)
 
     def shown(self, group: int, lines: Callable[[], list[str]]) -> bool:
         """Whether the process group shows it now; lines returns those of its log. May take ANSWER seconds."""
-        if self.port:
-            return _listens(group, self.port)
+        if self.tcp_port:
+            return _listens(group, self.tcp_port) and (not self.http or _answers(self.http))
         if self.socket:
             return _accepts(self.socket, self.greeting)
-        if self.http:
-            return bool(self.http_port) and _listens(group, self.http_port or 0) and _answers(self.http)
         if self.log:
             pattern = re.compile(self.log)
             return any(pattern.search(line) for line in lines())
@@ -107,9 +105,7 @@ def _accepts(path: str, greeting: bool) -> bool:
 def _answers(url: str) -> bool:
     parts = urllib.parse.urlsplit(url)
     try:
-        status, _ = local_http.get(
-            parts.hostname or "", parts.port or 80, parts.path or "/", ANSWER, Accept="application/json"
-        )
+        place = (parts.hostname or "", parts.port or 80, parts.path or "/")
+        return local_http.get(*place, ANSWER, Accept="application/json")[0] == 200
     except local_http.NoAnswer:
         return False
-    return status == 200

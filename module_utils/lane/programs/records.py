@@ -143,9 +143,8 @@ def described(lane_dir: str, name: str) -> Program | None:
     for key in ("secret_env", "secret_files"):
         kept[key] = {what: tuple(source) for what, source in kept[key].items()}
     kept["fatal"] = Fatal(**kept["fatal"]) if kept["fatal"] else None
-    return Program(
-        **{**kept, "argv": tuple(kept["argv"]), "after": tuple(kept["after"]), "ready": Ready(**kept["ready"])}
-    )
+    kept.update(argv=tuple(kept["argv"]), after=tuple(kept["after"]), ready=Ready(**kept["ready"]))
+    return Program(**kept)
 
 
 def remove(lane_dir: str, names: Collection[str]) -> None:
@@ -159,11 +158,8 @@ def ended_how(status: int | None) -> str:
     """A clause for an exit status: "was killed by SIGKILL", "ended with status 1"."""
     if status is None:
         return "was killed with its whole process group (no exit status)"
-    if status > 128:
-        try:
-            return f"was killed by {signal.Signals(status - 128).name}"
-        except ValueError:
-            pass
+    if status - 128 in {*signal.Signals}:
+        return f"was killed by {signal.Signals(status - 128).name}"
     return f"ended with status {status}"
 
 

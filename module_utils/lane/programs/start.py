@@ -63,12 +63,8 @@ def start(
             for program in [p for p in waiting.values() if all(a in done for a in p.after)]:
                 del waiting[program.name]
                 known = record(lane_dir, program.name)
-                if (
-                    known
-                    and not restart
-                    and program.name not in broken
-                    and _ready_before(known, program, run, lane_dir)
-                ):
+                stays = known and not restart and program.name not in broken
+                if known and stays and _ready_before(known, program, run, lane_dir):
                     done[program.name] = {"pid": known.pid, "changed": False, "seconds": 0.0}
                     continue
                 if known and known.running(run):
@@ -120,7 +116,7 @@ def _ready_before(entry: Record, program: Program, run: Run, lane_dir: str) -> b
 
 
 def _spawn(lane_dir: str, run: Run, program: Program) -> tuple[Record, subprocess.Popen[bytes]]:
-    port = program.ready.port or program.ready.http_port
+    port = program.ready.tcp_port
     if port and (owner := proc.listener(port)):
         problem = f"port {port}, which {program.name} needs, is taken by {owner}"
         raise LaneError("port_taken", "environment", problem, f"see ss -ltnp 'sport = :{port}'")
@@ -189,22 +185,13 @@ def _is_ready(lane_dir: str, program: Program, entry: Record, probes: Probes) ->
         status = entry.exit_status(lane_dir)
         if program.oneshot and status == 0:
             return True
-        code, component, problem = end_of(
-            entry, status, f" after {took:.1f} s{'' if program.oneshot else ', before it was ready'}"
-        )
-        raise LaneError(code, component, problem, f"see {program.log}", evidence=entry.evidence)
+        when = f" after {took:.1f} s{'' if program.oneshot else ', before it was ready'}"
+        raise LaneError(*end_of(entry, status, when), f"see {program.log}", evidence=entry.evidence)
     if not program.oneshot and probes.shown(program.name, lambda: program.ready.shown(entry.group, entry.log_lines)):
         return True
     if took > program.limit:
-        problem = (
-            f"{program.name} did not {'end' if program.oneshot else program.ready} within {program.limit:g} "
-            f"s{entry.said()}; {limits.load()}"
-        )
-        raise LaneError(
-            "program_not_ready",
-            program.component,
-            problem,
-            f"see {program.log}, or raise {LIMIT}",
-            evidence=entry.evidence,
-        )
+        awaited = "end" if program.oneshot else program.ready
+        problem = f"{program.name} did not {awaited} within {program.limit:g} s{entry.said()}; {limits.load()}"
+        fix = f"see {program.log}, or raise {LIMIT}"
+        raise LaneError("program_not_ready", program.component, problem, fix, evidence=entry.evidence)
     return False
