@@ -11,9 +11,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.module_utils.lane.core import check_report, private_dir
@@ -27,13 +28,14 @@ ID = 97
 COMMAND = "20261125T180000Z-0000beef"
 ROOT = Path(__file__).parents[2]
 RACES = int(os.environ.get("LANE_TEST_RACES", "8"))
-#: Claims the lane when told to, says what came of it, and stays until its stdin is closed, as the ansible-playbook of that run.
+#: Claims the lane when told to, says what came of it, and stays until its stdin is closed, as the ansible-playbook of
+#: that run.
 RACER = f"""
 import os, sys
 from lane.lifecycle import claim
 os.environ["LANE_OWNER"] = f"{{os.getpid()}}-race"
-base = sys.argv[1]
-options = claim.Options({ID}, base + "/l", base + "/artifacts", {{}}, (), ("spice_ticket",), True, stay=False, keeper=True)
+place = sys.argv[1] + "/l", sys.argv[1] + "/artifacts"
+options = claim.Options({ID}, *place, {{}}, (), ("spice_ticket",), True, stay=False, keeper=True)
 print("there", flush=True)
 sys.stdin.readline()
 try:
@@ -41,6 +43,14 @@ try:
 except Exception as error:
     print("lost", error, flush=True)
 sys.stdin.readline()
+"""
+#: Notes what becomes of it, as a module with temporary files.
+MODULE = """
+import sys, time
+note = open(sys.argv[1], "w", 1)
+note.write("at work\\n")
+try: time.sleep(600)
+finally: note.write("cleaned\\n")
 """
 
 
@@ -52,6 +62,9 @@ class Kept:
     owner: subprocess.Popen[bytes]
     keeper: int
 
+    def start(self) -> None:
+        self.lane.start(self.lane.program("database", "exec sleep 600"))
+
     def gone(self, limit: float = 10) -> bool:
         return run_state.until(lambda: not proc.marked(ID) and not os.path.lexists(self.lane.dir), limit)
 
@@ -59,44 +72,58 @@ class Kept:
         return json.loads(Path(self.lane.artifacts, "result.json").read_text())
 
 
+Keep = Callable[..., Kept]
+
+
 @pytest.fixture
 def base() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="lt-", dir="/tmp")
     yield folder
-    while OWNERS:
-        end(OWNERS.pop())
     if groups := {p.group for p in proc.marked(ID)}:
         stop.end_groups(groups, signal.SIGKILL, 5)
     shutil.rmtree(folder)
 
 
-OWNERS: list[subprocess.Popen[bytes]] = []
-
-
-def claimed(base: str, monkeypatch: pytest.MonkeyPatch, **more: object) -> Kept:
-    owner = subprocess.Popen(["sleep", "600"], env={run_state.OWNER: "not-this"})
-    OWNERS.append(owner)
-    found = proc.read(owner.pid)
-    assert found
-    named = run_state.Watched(found.pid, found.started, "ansible-playbook")
+@pytest.fixture
+def keep(base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keep]:
+    """Claims the lane, with these options besides."""
     timeline = Path(base, "ansible-local-1x/lane-timeline.json")
-    timeline.parent.mkdir(exist_ok=True)
+    timeline.parent.mkdir()
     timeline.write_text('[{"name": "tls", "seconds": 1.0}, {"name": "kerbside", "seconds": 0.0}]')
     monkeypatch.setenv(check_report.COMMAND_ID, COMMAND)
-    monkeypatch.setattr(keeper, "watched", lambda: (f"{owner.pid}-test", [named]))
-    _, run = claim.claim(options(base, **{"lane_id": ID, "keeper": True, "stay": False, "planned": ("hello",), "timeline": str(timeline), **more}))
-    (one,) = run_state.keepers(ID)
-    return Kept(TestLane(f"{base}/l", f"{base}/artifacts", run), owner, one.pid)
+    owner = subprocess.Popen(["sleep", "600"], env={run_state.OWNER: "not-this"})
+    found = proc.read(owner.pid)
+    assert found
+    watched = [run_state.Watched(found.pid, found.started, "ansible-playbook")]
+    monkeypatch.setattr(keeper, "watched", lambda: (f"{owner.pid}-test", watched))
+
+    def made(**more: object) -> Kept:
+        given = {"stay": False, "planned": ("hello",), "timeline": str(timeline), **more}
+        _, run = claim.claim(again(base, **given))
+        (one,) = run_state.keepers(ID)
+        return Kept(TestLane(f"{base}/l", f"{base}/artifacts", run), owner, one.pid)
+
+    yield made
+    end(owner)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def again(base: str, **more: object) -> claim.Options:
+    return options(base, lane_id=ID, keeper=True, **more)
+
+
+def order(base: str, *watched: run_state.Watched) -> run_state.Order:
+    return run_state.Order(ID, "r", time.time(), f"{base}/l", f"{base}/a", {}, 60, [*watched], "", "", "", [], {})
+
+
+def end(process: subprocess.Popen[Any]) -> None:
     process.kill()
     process.wait()
 
 
-def test_the_owners_end_is_the_lanes_end(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
-    kept.lane.start(kept.lane.program("database", "exec sleep 600"), kept.lane.program("daemon", "sleep 600 & trap '' TERM; wait; sleep 600"))
+def test_the_owners_end_is_the_lanes_end(base: str, keep: Keep) -> None:
+    kept = keep()
+    kept.start()
+    kept.lane.start(kept.lane.program("daemon", "sleep 600 & trap '' TERM; wait; sleep 600"))
     stranger = subprocess.Popen(["sleep", "600"], env={private_dir.MARK: f"{ID}/another-run"})
     try:
         time.sleep(0.3)
@@ -108,78 +135,77 @@ def test_the_owners_end_is_the_lanes_end(base: str, monkeypatch: pytest.MonkeyPa
         end(stranger)
     result = kept.result()
     assert result["verdict"] == "error"
-    assert (result["blame"]["component"], result["blame"]["phase"]) == ("lane", "kerbside")
-    words = f"the run was aborted in phase kerbside: ansible-playbook (pid {kept.owner.pid}) was killed or ended; the lane's keeper took it down"
-    assert (result["blame"]["code"], result["blame"]["cause"]) == ("aborted", words)
+    cause = f"the run was aborted in phase kerbside: ansible-playbook (pid {kept.owner.pid}) was killed or ended"
+    blame = {"component": "lane", "phase": "kerbside", "code": "aborted", "check": None, "evidence": None}
+    assert result["blame"] == {**blame, "cause": f"{cause}; the lane's keeper took it down"}
     assert [p["name"] for p in result["phases"]] == ["tls", "kerbside", "teardown"]
     assert [(check["name"], check["result"]) for check in result["checks"]] == [("hello", "not run")]
     assert "ended database" in Path(kept.lane.artifacts, "keeper.log").read_text()
     assert not Path(base, "ansible-local-1x").exists()
 
 
-def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
-    mark = {run_state.OWNER: f"{kept.owner.pid}-test"}
-    notes = Path(base, "notes")
-    script = f"import time; note = open({str(notes)!r}, 'w', 1); note.write('at work\\n')\ntry: time.sleep(600)\nfinally: note.write('cleaned\\n')"
-    command = ["env", "--default-signal=INT", sys.executable, "-I", "-c", script]  # a shell lets its background jobs ignore it
-    module = subprocess.Popen(command, env={**mark, "PATH": os.environ["PATH"]}, start_new_session=True, stderr=subprocess.DEVNULL)
-    stubborn = subprocess.Popen(["sh", "-c", "trap '' INT; sleep 600"], env=mark, start_new_session=True)
-    apt = subprocess.Popen(["sleep", "600"], env={**mark, keeper_end.PACKAGES: "critical"}, start_new_session=True)
-    other = subprocess.Popen(["sleep", "600"], env={run_state.OWNER: "1-other"}, start_new_session=True)
+def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: str, keep: Keep) -> None:
+    kept = keep()
+    mark, notes = {run_state.OWNER: f"{kept.owner.pid}-test"}, Path(base, "notes")
+
+    def spawn(*command: str, **env: str) -> subprocess.Popen[bytes]:
+        given = {**mark, "PATH": os.environ["PATH"], **env}
+        return subprocess.Popen(command, env=given, start_new_session=True, stderr=subprocess.DEVNULL)
+
+    # a shell lets its background jobs ignore SIGINT
+    module = spawn("env", "--default-signal=INT", sys.executable, "-I", "-c", MODULE, str(notes))
+    stubborn = spawn("sh", "-c", "trap '' INT; sleep 600")
+    apt = spawn("sleep", "600", **{keeper_end.PACKAGES: "critical"})
+    other = spawn("sleep", "600", **{run_state.OWNER: "1-other"})
     try:
-        assert run_state.until(lambda: notes.exists() and notes.read_text(), 10)
+        assert run_state.until(lambda: notes.exists() and bool(notes.read_text()), 10)
         end(kept.owner)
         assert module.wait(10) == -signal.SIGINT
         assert notes.read_text() == "at work\ncleaned\n"
         assert stubborn.wait(10) == -signal.SIGKILL
         assert kept.gone()
-        assert apt.poll() is None
-        assert other.poll() is None
+        assert (apt.poll(), other.poll()) == (None, None)
     finally:
         for one in (module, stubborn, apt, other):
             end(one)
 
 
-def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
+def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(keep: Keep) -> None:
+    kept = keep()
     report = [{"name": "hello", "result": "pass", "seconds": 0.1, "detail": {}}]
     Path(kept.lane.dir, "logs/outside.json").write_text(json.dumps({"command_id": COMMAND, "checks": report}))
-    verdict.write(kept.lane.dir, kept.lane.artifacts, kept.lane.run, command=COMMAND, planned=["hello"], failure={}, phases=[], versions={})
+    known: dict[str, Any] = {"planned": ["hello"], "failure": {}, "phases": [], "versions": {}}
+    verdict.write(kept.lane.dir, kept.lane.artifacts, kept.lane.run, command=COMMAND, **known)
     assert kept.result()["verdict"] == "pass"
     end(kept.owner)
     assert kept.gone()
-    assert kept.result()["verdict"] == "error"
-    assert kept.result()["blame"]["phase"] == "teardown"
+    assert (kept.result()["verdict"], kept.result()["blame"]["phase"]) == ("error", "teardown")
 
 
-def test_teardown_ends_the_keeper_last_and_the_result_stays(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
+def test_teardown_ends_the_keeper_last_and_the_result_stays(keep: Keep) -> None:
+    kept = keep()
     assert teardown.take_down(ID, kept.lane.dir, {}, 1) == {"changed": True, "ended": [], "removed": [kept.lane.dir]}
     assert [p.pid for p in proc.marked(ID)] == [kept.keeper]
     keeper.dismiss(ID)
     assert proc.marked(ID) == []
-    assert sorted(os.listdir(kept.lane.artifacts)) == [".lane"]
-    end(kept.owner)
+    assert os.listdir(kept.lane.artifacts) == [".lane"]
 
 
-def test_sigterm_takes_a_lane_down_that_is_up(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
-    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+def test_sigterm_takes_a_lane_down_that_is_up(keep: Keep) -> None:
+    kept = keep()
+    kept.start()
     os.kill(kept.keeper, signal.SIGTERM)
     assert kept.gone()
     assert "its keeper got SIGTERM" in kept.result()["blame"]["cause"]
-    end(kept.owner)
 
 
-def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch, stay=True, lease=2.0)
+def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(base: str, keep: Keep) -> None:
+    kept = keep(stay=True, lease=2.0)
     end(kept.owner)
-    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
-    renewed = time.monotonic()
+    kept.start()
     for _ in range(3):
         time.sleep(0.8)
-        assert claim.claim(options(base, lane_id=ID, keeper=True, fresh=False, lease=2.0)) == (False, kept.lane.run)
+        assert claim.claim(again(base, fresh=False, lease=2.0)) == (False, kept.lane.run)
         renewed = time.monotonic()
     assert not kept.gone(1.0)
     assert kept.gone(8)
@@ -188,48 +214,48 @@ def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(
     assert not Path(kept.lane.artifacts, "result.json").exists()  # nothing was to be judged
 
 
-def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cleared(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
-    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
-    again = options(base, lane_id=ID)
+def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cleared(base: str, keep: Keep) -> None:
+    kept = keep()
+    kept.start()
     evidence = Path(kept.lane.artifacts, "result.json")
     evidence.write_text("of the run that goes on")
+    words = (
+        rf"already running .*, run by ansible-playbook \(pid {kept.owner.pid}\), run {kept.lane.run.run_id}: database"
+    )
     for more in ({}, {"fresh": False, "existing": True}):  # the run of another command is no lane to check either
-        with pytest.raises(LaneError) as caught:
-            claim.claim(replace(again, **more))
+        with pytest.raises(LaneError, match=words) as caught:
+            claim.claim(options(base, lane_id=ID, **more))
         assert caught.value.code == "lane_running"
-        assert f", run by ansible-playbook (pid {kept.owner.pid}), run {kept.lane.run.run_id}: database (pid " in str(caught.value)
         assert evidence.read_text() == "of the run that goes on"
     os.kill(kept.keeper, signal.SIGKILL)
     with pytest.raises(LaneError, match=r"is already running"):
-        claim.claim(again)
+        claim.claim(options(base, lane_id=ID))
     end(kept.owner)
     told: list[str] = []
-    changed, run = claim.claim(again, told.append)
-    assert changed
-    assert run.run_id != kept.lane.run.run_id
+    changed, run = claim.claim(options(base, lane_id=ID), told.append)
+    assert changed and run.run_id != kept.lane.run.run_id
     assert told == [f"lane {ID}: removed what run {kept.lane.run.run_id} had left: database, {kept.lane.dir}"]
     assert proc.marked(ID) == []
 
 
 @pytest.mark.parametrize("race", range(RACES))
 def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_it(base: str, race: int) -> None:
-    """LANE_TEST_RACES=N races N times; without private_dir.alone four of five fail, and one in thirty has two winners."""
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, base], env={"PYTHONPATH": str(ROOT / "module_utils")}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
+    """LANE_TEST_RACES=N races N times; without private_dir.alone four of five fail, and one in thirty has two
+    winners.
+    """
+    command, env = [sys.executable, "-c", RACER, base], {"PYTHONPATH": str(ROOT / "module_utils")}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    racers = [subprocess.Popen(command, env=env, **pipes) for _ in range(3)]
     try:
-        assert [racer.stdout.readline() for racer in racers if racer.stdout] == ["there\n"] * 3
+        assert [racer.stdout.readline() for racer in racers] == ["there\n"] * 3
         for number, racer in enumerate(racers):
             time.sleep(0.01 * (race % 4) * number)
             print(file=racer.stdin, flush=True)
-        words = {racer.pid: racer.stdout.readline() for racer in racers if racer.stdout}
+        words = {racer.pid: racer.stdout.readline() for racer in racers}
         ((winner, run_id),) = [(pid, said.split()[1]) for pid, said in words.items() if said.startswith("won ")]
         named = f", run by ansible-playbook (pid {winner}), run {run_id}: no program yet; stop it"
-        assert [said for pid, said in words.items() if pid != winner and not (said.startswith("lost lane: ") and named in said)] == []
+        del words[winner]
+        assert [said for said in words.values() if not (said.startswith("lost lane: ") and named in said)] == []
         assert private_dir.read_run(f"{base}/l").run_id == run_id
         assert [keeper.order_of(one).run_id for one in run_state.keepers(ID)] == [run_id]  # type: ignore[union-attr]
     finally:
@@ -238,48 +264,52 @@ def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_
     assert run_state.until(lambda: not proc.marked(ID) and not os.path.lexists(f"{base}/l"), 10)
 
 
-def test_a_run_that_is_about_to_write_its_run_json_is_waited_for_and_then_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
+def test_a_run_that_is_about_to_write_its_run_json_is_waited_for_and_then_refused(base: str, keep: Keep) -> None:
+    kept = keep()
     written = Path(kept.lane.dir, "run.json")
     written.rename(written.with_name("later"))
     threading.Timer(0.5, lambda: written.with_name("later").rename(written)).start()
     begun = time.monotonic()
-    with pytest.raises(LaneError, match=rf"since [\d:]+, run by ansible-playbook \(pid {kept.owner.pid}\), run {kept.lane.run.run_id}"):
+    words = rf"since [\d:]+, run by ansible-playbook \(pid {kept.owner.pid}\), run {kept.lane.run.run_id}"
+    with pytest.raises(LaneError, match=words):
         claim.claim(options(base, lane_id=ID))
     assert time.monotonic() - begun > 0.4
     assert [p.pid for p in run_state.keepers(ID)] == [kept.keeper]
 
 
-def test_a_run_that_goes_on_without_a_run_json_is_left_alone(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
-    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+def test_a_run_that_goes_on_without_a_run_json_is_left_alone(
+    base: str, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep()
+    kept.start()
     monkeypatch.setattr(keeper, "MAKE_LIMIT", 0.2)
     Path(kept.lane.dir, "run.json").unlink()
-    words = rf"run {kept.lane.run.run_id} of ansible-playbook \(pid {kept.owner.pid}\) that goes on although {kept.lane.dir} has no run.json; end that run"
-    with pytest.raises(LaneError, match=words):
+    whose = rf"run {kept.lane.run.run_id} of ansible-playbook \(pid {kept.owner.pid}\)"
+    with pytest.raises(LaneError, match=f"{whose} that goes on although {kept.lane.dir} has no run.json; end that run"):
         claim.claim(options(base, lane_id=ID))
     assert {p.name for p in proc.marked(ID)} >= {"sleep"}
     end(kept.owner)
     assert run_state.until(lambda: not proc.marked(ID), 10)
 
 
-def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch, stay=True, lease=60.0)
+def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, keep: Keep) -> None:
+    kept = keep(stay=True, lease=60.0)
     end(kept.owner)
-    kept.lane.start(kept.lane.program("database", "exec sleep 600"))
+    kept.start()
     os.kill(kept.keeper, signal.SIGKILL)
     assert run_state.until(lambda: not run_state.keepers(ID), 2)
-    assert claim.claim(options(base, lane_id=ID, keeper=True, fresh=False)) == (False, kept.lane.run)
+    assert claim.claim(again(base, fresh=False)) == (False, kept.lane.run)
     (new,) = run_state.keepers(ID)
     assert new.pid != kept.keeper
     os.kill(new.pid, signal.SIGTERM)
     assert kept.gone()
 
 
-def test_a_claim_that_fails_leaves_neither_keeper_nor_directory(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_fails_leaves_neither_keeper_nor_directory(base: str) -> None:
     Path(base, "file").write_text("")
-    with pytest.raises(LaneError, match=r"cannot write to"):
-        claimed(base, monkeypatch, artifacts_dir=f"{base}/file/artifacts")
+    with pytest.raises(LaneError, match=rf"cannot write to {base}/file/artifacts: Not a directory") as caught:
+        claim.claim(again(base, artifacts_dir=f"{base}/file/artifacts"))
+    assert (caught.value.code, caught.value.component) == ("not_writable", "environment")
     assert proc.marked(ID) == []
     assert not Path(base, "l").exists()
 
@@ -289,28 +319,28 @@ def test_an_owner_that_is_gone_already_starts_nothing(base: str, monkeypatch: py
     dead.wait()
     monkeypatch.setenv(run_state.OWNER, f"{dead.pid}-x")
     with pytest.raises(LaneError, match=rf"ansible-playbook \(pid {dead.pid}\), which started this run, has ended"):
-        claim.claim(options(base, lane_id=ID, keeper=True, stay=False))
+        claim.claim(again(base, stay=False))
     monkeypatch.setenv(run_state.OWNER, f"{os.getpid()}-x")
     monkeypatch.setenv(run_state.SCRIPTS, f" {os.getppid()} {dead.pid}")
     with pytest.raises(LaneError, match=rf"\./lane \(pid {dead.pid}\), which"):
-        claim.claim(options(base, lane_id=ID, keeper=True, stay=False))
-    assert not os.path.exists(f"{base}/l")
+        claim.claim(again(base, stay=False))
+    assert os.listdir(base) == ["artifacts"]
     monkeypatch.setenv(run_state.SCRIPTS, f" {os.getppid()}")
-    assert [(w.pid, w.name) for w in keeper.watched()[1]] == [(os.getpid(), "ansible-playbook"), (os.getppid(), "./lane")]
+    found = [(w.pid, w.name) for w in keeper.watched()[1]]
+    assert found == [(os.getpid(), "ansible-playbook"), (os.getppid(), "./lane")]
 
 
 def test_an_owner_that_ends_while_the_keeper_starts_is_seen(base: str) -> None:
-    gone = run_state.Watched(os.getpid(), 1, "ansible-playbook")  # this pid, but another process had it
-    order = run_state.Order(ID, "r", time.time(), f"{base}/l", f"{base}/a", {}, 60, [gone], "", "", "", [], {})
-    keeper.spawn(order)
+    # this pid, but another process had it
+    keeper.spawn(order(base, run_state.Watched(os.getpid(), 1, "ansible-playbook")))
     assert run_state.until(lambda: not proc.marked(ID), 5)
     assert os.listdir(base) == []
 
 
-def test_the_next_runs_directory_is_not_this_keepers(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
+def test_the_next_runs_directory_is_not_this_keepers(keep: Keep) -> None:
+    kept = keep()
     other = replace(kept.lane.run, run_id="another")
-    private_dir.write_private(Path(kept.lane.dir, private_dir.RUN_FILE), json.dumps(other.__dict__).encode())
+    private_dir.write_private(Path(kept.lane.dir, private_dir.RUN_FILE), json.dumps(asdict(other)).encode())
     end(kept.owner)
     assert run_state.until(lambda: not proc.marked(ID), 10)
     assert private_dir.read_run(kept.lane.dir) == other
@@ -319,46 +349,36 @@ def test_the_next_runs_directory_is_not_this_keepers(base: str, monkeypatch: pyt
 def test_a_keeper_that_cannot_start_is_named(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "MAIN", "import no_such_module\n")
     with pytest.raises(LaneError, match=r"cannot start the lane's keeper: it ended at once"):
-        keeper.spawn(run_state.Order(ID, "r", time.time(), f"{base}/l", f"{base}/a", {}, 60, [], "", "", "", [], {}))
+        keeper.spawn(order(base))
 
 
-def test_it_is_small_and_does_not_tick(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
-    memory = next(int(line.split()[1]) for line in Path(f"/proc/{kept.keeper}/smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
-    assert memory < 8 * 1024, f"{memory} KiB"
+def test_it_is_small_does_not_tick_and_runs_in_this_interpreter(keep: Keep) -> None:
+    place = Path(f"/proc/{keep().keeper}")
 
-    def switches() -> int:
-        return sum(int(line.split()[1]) for line in Path(f"/proc/{kept.keeper}/status").read_text().splitlines() if "ctxt_switches" in line)
+    def sum_of(file: str, name: str) -> int:
+        return sum(int(line.split()[1]) for line in (place / file).read_text().splitlines() if name in line)
 
-    before = switches()
+    assert sum_of("smaps_rollup", "Pss:") < 8 * 1024  # KiB
+    before = sum_of("status", "ctxt_switches")
     time.sleep(1.0)
-    assert switches() - before <= 1
-    end(kept.owner)
-    assert kept.gone()
+    assert sum_of("status", "ctxt_switches") - before <= 1
+    words = (place / "cmdline").read_text().split("\0")
+    assert words[0] == sys.executable and "-I" in words
 
 
-def test_the_interpreter_is_this_one(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = claimed(base, monkeypatch)
-    words = Path(f"/proc/{kept.keeper}/cmdline").read_bytes().split(b"\0")
-    assert words[0].decode() == sys.executable
-    assert b"-I" in words
-    end(kept.owner)
-    assert kept.gone()
-
-
-def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(keeper, "watched", lambda: ("remote-1-x-0", []))
-    settings = options(base, lane_id=ID, keeper=True, stay=False, planned=("hello",), heartbeat=3.0)
-    claim.claim(settings)
-    beat = Path(base, "l", run_state.HEARTBEAT)
+    claim.claim(again(base, stay=False, planned=("hello",), heartbeat=3.0))
     held = run_state.holder(f"{base}/l")
     assert held and held.order.bound and held.alive
     with pytest.raises(LaneError) as raised:  # no other command may go on with it
-        claim.claim(options(base, lane_id=ID, keeper=True, existing=True))
+        claim.claim(again(base, existing=True))
     assert raised.value.code == "lane_running"
     end = time.monotonic() + 6
     while time.monotonic() < end:
-        beat.touch()
+        Path(base, "l", run_state.HEARTBEAT).touch()
         time.sleep(0.2)
     assert os.path.lexists(f"{base}/l")
     assert run_state.until(lambda: not os.path.lexists(f"{base}/l") and not proc.marked(ID), 30)
