@@ -1,11 +1,13 @@
-"""Numbers of lanes for the tests, 60 to 99: each is held by one running test at a time, and a lane that somebody keeps running is left alone."""
+"""Numbers of lanes for the tests, 60 to 99: each is held by one running test at a time, and a lane that somebody keeps
+running is left alone.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from ansible.module_utils.lane.lifecycle import proc
 
@@ -21,9 +23,7 @@ def hold(number: int) -> socket.socket | None:
     """Hold a number until the socket is closed, also against tests of other checkouts; None when it is not free."""
     held = socket.socket(socket.AF_UNIX)
     with suppress(OSError):
-        held.bind(
-            f"\0kerbside-lane-test-{number}"
-        )  # an abstract name (unix(7)): free again as soon as this process has ended
+        held.bind(f"\0kerbside-lane-test-{number}")  # an abstract name (unix(7)): free when this process has ended
         if not in_use(number):
             return held
     held.close()
@@ -33,18 +33,10 @@ def hold(number: int) -> socket.socket | None:
 @contextmanager
 def lane_ids(count: int) -> Iterator[list[int]]:
     """Neighbouring lane ids that nothing else uses."""
-    held: list[socket.socket] = []
-    try:
-        for number in IDS:
-            if (one := hold(number)) is None:
-                while held:
-                    held.pop().close()
-                continue
-            held.append(one)
-            if len(held) == count:
-                break
-        assert len(held) == count, f"{count} neighbouring lane ids of {IDS} are not free"
-        yield list(range(number + 1 - count, number + 1))
-    finally:
-        for one in held:
-            one.close()
+    for first in IDS[: len(IDS) + 1 - count]:
+        with ExitStack() as held:
+            numbers = range(first, first + count)
+            if all((one := hold(number)) and held.enter_context(one) for number in numbers):
+                yield [*numbers]
+                return
+    raise AssertionError(f"{count} neighbouring lane ids of {IDS} are not free")

@@ -1,6 +1,8 @@
-"""Machines for tests of lanes over ssh: an sshd in a bare Debian (bare_trees.py), with namespaces of its own for processes and mounts.
+"""Machines for tests of lanes over ssh: an sshd in a bare Debian (bare_trees.py), with namespaces of its own for
+processes and mounts.
 
-Only the network is this machine's: sshd listens on a free port of 127.0.0.1, and lanes need numbers that no other test has.
+Only the network is this machine's: sshd listens on a free port of 127.0.0.1, and lanes need numbers that no other test
+has.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Machine:
         return self.tree.path / ("root" if self.user == "root" else f"home/{self.user}")
 
     def processes(self) -> list[proc.Process]:
-        """All processes of the machine: whatever is at work there descends from `process`, the first one of its namespace."""
+        """All processes of the machine: whatever is at work there descends from `process`, the first one of it."""
         children: dict[int, list[proc.Process]] = {}
         for one in proc.everyone():
             children.setdefault(one.parent, []).append(one)
@@ -90,9 +92,8 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
     with bare_tree(release) as tree:
         install(tree, "openssh-server", *packages)
         if user != "root":
-            tree.run(
-                "useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user
-            )  # without one the account is locked for sshd
+            # without a password the account is locked for sshd
+            tree.run("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user)
         key = folder / "key"
         if not key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -111,9 +112,8 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
         options = ["-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password"]
         command = tree.beside(["chroot", str(tree.path), "/usr/sbin/sshd", "-D", "-p", str(port), *options])
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
-        process = subprocess.Popen(
-            command, env=given, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        null = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=given, **null)  # type: ignore[call-overload]
         try:
             wait_for(port, process)
             yield Machine(tree, user, port, key, hosts, process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -35,10 +36,8 @@ def told(error: Exception, **params: str) -> dict[str, Any]:
 @pytest.fixture
 def disks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Free KiB by folder, instead of what this machine has."""
-    free: dict[str, int] = {}
-    monkeypatch.setattr(
-        os, "statvfs", lambda folder: SimpleNamespace(f_bavail=free.get(str(folder), 1 << 20), f_frsize=1024)
-    )
+    free: dict[str, int] = defaultdict(lambda: 1 << 20)
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_bavail=free[str(folder)], f_frsize=1024))
     return free
 
 
@@ -60,11 +59,8 @@ def test_of_a_full_disk_the_folder_that_is_full_is_named(
 
 def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
     failure = told(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
-    assert (failure["component"], failure["code"], failure["cause"]) == (
-        "environment",
-        "system_refused",
-        "lane_check failed: words (/x)",
-    )
+    assert (failure["component"], failure["code"]) == ("environment", "system_refused")
+    assert failure["cause"] == "lane_check failed: words (/x)"
 
 
 @pytest.mark.parametrize(

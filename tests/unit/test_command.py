@@ -5,25 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.lifecycle import proc, run_state
 
 
-def gone(pid: int, seconds: float = 30) -> bool:
-    """Whether a process ends, or is a zombie, within some seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.02)
-    return False
+def gone(file: Path) -> bool:
+    """Whether the process with the pid in the file ends, or is a zombie, within some seconds."""
+    return run_state.until(lambda: not ((found := proc.read(int(file.read_text()))) and found.alive), 30)
 
 
 def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,12 +30,8 @@ def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch: pytest.Monkey
 
 
 def test_status_and_words() -> None:
-    done = command.run(
-        ["/bin/sh", "-c", "echo out; echo first; echo 'error: this one' >&2; exit 3"],
-        command.environment(None),
-        5,
-        "sh",
-    )
+    script = "echo out; echo first; echo 'error: this one' >&2; exit 3"
+    done = command.run(["/bin/sh", "-c", script], command.environment(None), 5, "sh")
     assert (done.status, done.out, done.said) == (3, "out\nfirst\n", "error: this one")
 
 
@@ -53,18 +41,18 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path)
         command.run(argv, command.environment(None), 0.3, "build ryll", component="ryll", log=log)
     assert (failed.value.code, failed.value.component, failed.value.evidence) == ("command_timeout", "ryll", log)
     assert failed.value.problem == "build ryll: /bin/sh was still running after 0.3 s and was killed"
-    assert gone(int((tmp_path / "child").read_text()))
+    assert gone(tmp_path / "child")
 
 
 def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2] / "module_utils"
-    script = f"from lane.core import command; command.run(['/bin/sh', '-c', 'echo $$ >{tmp_path}/pid; exec sleep 50'], command.environment(None), 60, 'sleep')"
-    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}) as runner:
-        end = time.monotonic() + 30
-        while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()) and time.monotonic() < end:
-            time.sleep(0.02)
+    file = tmp_path / "pid"
+    argv = ["/bin/sh", "-c", f"echo $$ >{file}; exec sleep 50"]
+    script = f"from lane.core import command; command.run({argv}, command.environment(None), 60, 'sleep')"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "module_utils")}
+    with subprocess.Popen([sys.executable, "-c", script], env=env) as runner:
+        assert run_state.until(lambda: file.exists() and file.read_text().endswith("\n"), 30)
         runner.kill()
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert gone(file)
 
 
 def test_a_program_that_cannot_be_started() -> None:

@@ -24,13 +24,9 @@ def test_counters_of_the_cgroup_or_else_of_the_machine(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    read = limits._read
+    read, machine = limits._read, {"/proc/self/cgroup": own, "/proc/vmstat": "pgfault 1\noom_kill 3\n"}
     monkeypatch.setattr(limits, "CGROUPS", tmp_path)
-    monkeypatch.setattr(
-        limits,
-        "_read",
-        lambda file: {"/proc/self/cgroup": own, "/proc/vmstat": "pgfault 1\noom_kill 3\n"}.get(file) or read(file),
-    )
+    monkeypatch.setattr(limits, "_read", lambda file: machine.get(file) or read(file))
     counters = limits.counters()
     assert counters == {str(tmp_path / killed): 3}
     assert limits.rise(counters) == limits.rise({}) == ""
@@ -41,12 +37,8 @@ def test_counters_of_the_cgroup_or_else_of_the_machine(
 
 
 def test_a_line_that_is_no_limit() -> None:
-    assert (
-        limits.limit_reached(
-            "[Warning] Could not increase number of max_open_files to more than 20000 (request: 32073)"
-        )
-        is None
-    )
+    warning = "[Warning] Could not increase number of max_open_files to more than 20000 (request: 32073)"
+    assert limits.limit_reached(warning) is None
     assert limits.limit_reached("error 245 in line 24") is None
 
 
@@ -58,6 +50,5 @@ def test_how_busy_the_machine_is(monkeypatch: pytest.MonkeyPatch, pressure: str)
     monkeypatch.setattr(limits, "_read", lambda _: pressure)
     monkeypatch.setattr(limits.os, "getloadavg", lambda: (9.34, 1.0, 1.0))
     monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: {0, 1})
-    assert limits.load() == "the machine's load is 9.3 on 2 processors" + (
-        ", and tasks waited for one 78 % of the last minute" if pressure else ""
-    )
+    waited = ", and tasks waited for one 78 % of the last minute" if pressure else ""
+    assert limits.load() == f"the machine's load is 9.3 on 2 processors{waited}"

@@ -7,12 +7,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import limits
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.lifecycle import run_state
 from ansible.module_utils.lane.programs import loss, records, stop
 from ansible.module_utils.lane.programs.program import Fatal
 from ansible.module_utils.lane.programs.readiness import Ready
@@ -29,6 +29,7 @@ DEAD_THREAD = """Traceback (most recent call last):
        ^^^^^^^^^^^^^^^^^^^
 TypeError: '>' not supported between instances of 'NoneType' and 'float'
 """
+DEAD = r'^Traceback.*\n +File "[^"]+/bin/kerbside", line \d+, in <module>\n(?: .*\n)*(\S.*)\n'
 #: As OVMF_CODE_4M.secboot.fd wrote it on the serial port of a machine without SMM.
 EXCEPTION = "\x1b[2J!!!! X64 Exception Type - 06(#UD - Invalid Opcode)  CPU Apic ID - 00000000 !!!!\r\n"
 ROLES = Path(__file__).parents[2] / "roles"
@@ -42,10 +43,8 @@ def entry(lane: TestLane, name: str = "one") -> records.Record:
 
 def lost(lane: TestLane, count: int = 1) -> list[loss.Lost]:
     """What is lost, as soon as there are so many of them."""
-    until = time.monotonic() + 10
-    while len(found := loss.lost(lane.dir)) < count and time.monotonic() < until:
-        time.sleep(0.02)
-    return found
+    run_state.until(lambda: len(loss.lost(lane.dir)) >= count, 10)
+    return loss.lost(lane.dir)
 
 
 def test_programs_that_work_are_not_lost_and_a_oneshot_that_ended_well_is_not(lane: TestLane) -> None:
@@ -100,26 +99,16 @@ def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
     assert (gone.code, gone.problem) == ("program_stopped", f"one (pid {pid}) is stopped (state T, as after SIGSTOP)")
     os.kill(pid, signal.SIGCONT)
     os.kill(entry(lane).group, signal.SIGSTOP)
-    assert [gone.problem.partition(" (")[0] for gone in lost(lane) if "stopped" in gone.code] == [
-        "the shell that started one"
-    ]
+    shells = [gone.problem.partition(" (")[0] for gone in lost(lane) if "stopped" in gone.code]
+    assert shells == ["the shell that started one"]
     os.kill(entry(lane).group, signal.SIGCONT)
-    until = time.monotonic() + 5
-    while loss.lost(lane.dir) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert loss.lost(lane.dir) == []
+    assert run_state.until(lambda: not loss.lost(lane.dir), 5)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "pattern", "words", "line"),
     [
-        (
-            "kerbside",
-            "up\n" + DEAD_THREAD,
-            r'^Traceback.*\n +File "[^"]+/bin/kerbside", line \d+, in <module>\n(?: .*\n)*(\S.*)\n',
-            "TypeError: '>' not",
-            9,
-        ),
+        ("kerbside", "up\n" + DEAD_THREAD, DEAD, "TypeError: '>' not", 9),
         ("sextant_vm", EXCEPTION, r"!!!! (\w+ Exception Type.*)\n", "X64 Exception Type - 06(#UD", 1),
     ],
 )
@@ -156,22 +145,21 @@ def test_a_text_that_was_truncated_away_counts_no_more(lane: TestLane) -> None:
 
 
 def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane: TestLane) -> None:
-    with pytest.raises(LaneError):
-        lane.start(lane.program("ended", "exit 3", ready=Ready(log="never")))
-    with pytest.raises(LaneError):
-        lane.start(lane.program("late", FOREVER, ready=Ready(log="never"), limit=0.3))
-    with pytest.raises(LaneError):
-        lane.start(lane.program("once", "exit 4", oneshot=True))
-    found = {gone.entry.name: (gone.code, gone.problem) for gone in loss.lost(lane.dir)}
-    assert found["ended"] == (
-        "program_ended",
-        "ended ended with status 3 before it was ready and wrote nothing to its log",
-    )
-    assert found["late"] == ("program_not_ready", "late did not become ready within 0.3 s and wrote nothing to its log")
-    assert found["once"] == ("program_ended", "once ended with status 4 and wrote nothing to its log")
-    late = entry(lane, "late")
-    late.limit = 60
-    late.save(lane.dir)
+    ended = lane.program("ended", "exit 3", ready=Ready(log="never"))
+    late = lane.program("late", FOREVER, ready=Ready(log="never"), limit=0.3)
+    for program in (ended, late, lane.program("once", "exit 4", oneshot=True)):
+        with pytest.raises(LaneError):
+            lane.start(program)
+    assert {
+        (gone.code, gone.problem.removesuffix(" and wrote nothing to its log")) for gone in loss.lost(lane.dir)
+    } == {
+        ("program_ended", "ended ended with status 3 before it was ready"),
+        ("program_not_ready", "late did not become ready within 0.3 s"),
+        ("program_ended", "once ended with status 4"),
+    }
+    known = entry(lane, "late")
+    known.limit = 60
+    known.save(lane.dir)
     assert "late" not in {gone.entry.name for gone in loss.lost(lane.dir)}, "it may still become ready"
 
 

@@ -61,9 +61,8 @@ def test_a_signal_ends_the_process_after_its_last_words_whatever_its_handler_doe
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_fork_is_just_ended(tmp_path: Path, number: signal.Signals) -> None:
-    before = [
-        signal.signal(one, lambda *_: os._exit(3)) for one in NUMBERS
-    ]  # in the place of Ansible's, which fail in a fork
+    # in the place of Ansible's, which fail in a fork
+    before = [signal.signal(one, lambda *_: os._exit(3)) for one in NUMBERS]
     try:
         process_end.by_signal((tmp_path / "words").touch)
         assert ended(number, signal.getsignal(number), lambda: None) == -number
@@ -76,9 +75,8 @@ def test_a_fork_is_just_ended(tmp_path: Path, number: signal.Signals) -> None:
 def test_a_signal_in_the_middle_of_a_fork_is_not_lost() -> None:
     def ready() -> None:
         process_end.by_signal(lambda: None)
-        os.register_at_fork(
-            after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT)
-        )  # what is raised there Python only prints
+        # what is raised there Python only prints
+        os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
         if os.fork() == 0:
             os._exit(0)
         os._exit(6)

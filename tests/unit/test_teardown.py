@@ -9,6 +9,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
@@ -25,20 +27,34 @@ def lane() -> Iterator[TestLane]:
         os.makedirs(found.dir, exist_ok=True)
 
 
-def refused(
-    lane_id: int,
-    lane_dir: str,
-    code: str,
-    component: str,
-    *words: str,
-    ports: dict[str, int] | None = None,
-    look_only: bool = False,
-) -> None:
+def refused(lane_dir: str, code: str, *words: str, lane_id: int = 98, look_only: bool = False, **ports: int) -> None:
     """Taking it down fails with this code, and the message has these words."""
     with pytest.raises(LaneError) as caught:
-        teardown.take_down(lane_id, lane_dir, ports or {}, 1, look_only=look_only)
+        teardown.take_down(lane_id, lane_dir, ports, 1, look_only=look_only)
+    component = "environment" if code == "lane_dir_foreign" else "lane"
     assert (caught.value.code, caught.value.component) == (code, component), caught.value
     assert [word for word in words if word not in str(caught.value)] == [], caught.value
+
+
+@contextmanager
+def sleeping(mark: str, **more: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that no test lane started."""
+    process = subprocess.Popen(["sleep", "60"], env={MARK: mark}, start_new_session=True, **more)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def beside(lane: TestLane, name: str, *files: str) -> str:
+    """A private directory beside the lane's, with these files."""
+    home = Path(lane.dir).with_name(name)
+    for file in files:
+        (home / file).parent.mkdir(mode=0o700, parents=True)
+        (home / file).write_text("mine")
+    home.chmod(0o700)
+    return str(home)
 
 
 def test_all_is_killed_at_once_and_nothing_stays(lane: TestLane) -> None:
@@ -55,54 +71,35 @@ def test_a_clean_machine_is_left_as_it_is() -> None:
 
 
 def test_a_marked_process_without_a_record_is_ended_and_one_of_another_lane_is_not(lane: TestLane) -> None:
-    stray = subprocess.Popen(["sleep", "60"], env={MARK: "98/other"}, start_new_session=True)
-    other = subprocess.Popen(["sleep", "60"], env={MARK: "9/other"}, start_new_session=True)
-    try:
+    with sleeping("98/other") as stray, sleeping("9/other") as other:
         assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sleep"]
         assert stray.wait(5) == -9
         assert other.poll() is None
-    finally:
-        for process in (stray, other):
-            process.kill()
-            process.wait()
 
 
 def test_look_only_touches_nothing(lane: TestLane) -> None:
     lane.start(lane.program("sleeper", "exec sleep 60"))
     done = teardown.take_down(98, lane.dir, {}, 1, look_only=True)
-    assert done["changed"]
-    assert done["removed"] == [lane.dir]
+    assert (done["changed"], done["removed"]) == (True, [lane.dir])
     assert proc.marked(98)
     assert os.path.exists(lane.dir)
 
 
 def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
-    with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", 0))
-        stranger.listen()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        refused(
-            98,
-            lane.dir,
-            "not_clean",
-            "lane",
-            f"a listener on port {port} (",
-            f"pid {os.getpid()}",
-            ports={"lane_api_port": port},
-        )
+        words = (f"a listener on port {port} (", f"pid {os.getpid()}")
+        refused(lane.dir, "not_clean", *words, lane_api_port=port)
     assert not os.path.exists(lane.dir)
 
 
 def test_a_directory_that_is_no_lanes_another_lanes_or_open_to_others_is_never_removed(lane: TestLane) -> None:
-    home = f"{os.path.dirname(lane.dir)}/private"
-    os.mkdir(home, 0o700)
-    with open(f"{home}/thesis.txt", "w") as file:
-        file.write("mine")
-    refused(98, home, "lane_dir_foreign", "environment", "holds thesis.txt and no run.json")
+    home = beside(lane, "private", "thesis.txt")
+    refused(home, "lane_dir_foreign", "holds thesis.txt and no run.json")
     assert os.listdir(home) == ["thesis.txt"]
-    refused(97, lane.dir, "lane_dir_foreign", "environment", "belongs to lane 98, not to lane 97", "-e lane_id=98")
+    refused(lane.dir, "lane_dir_foreign", "belongs to lane 98, not to lane 97", "-e lane_id=98", lane_id=97)
     os.chmod(lane.dir, 0o755)
-    refused(98, lane.dir, "lane_dir_foreign", "environment", "mode 0755")
+    refused(lane.dir, "lane_dir_foreign", "mode 0755")
     assert os.path.exists(f"{lane.dir}/run.json")
 
 
@@ -110,7 +107,7 @@ def test_a_lane_that_runs_elsewhere_is_not_ended(lane: TestLane) -> None:
     lane.start(lane.program("sleeper", "exec sleep 60"))
     other = f"{os.path.dirname(lane.dir)}/other"
     for look_only in (False, True):
-        refused(98, other, "lane_elsewhere", "lane", f"runs in {lane.dir}, not in {other}", look_only=look_only)
+        refused(other, "lane_elsewhere", f"runs in {lane.dir}, not in {other}", look_only=look_only)
     assert [p.name for p in run_state.programs(98)] == ["sh", "sleep"]
     link = f"{os.path.dirname(lane.dir)}/../{os.path.basename(os.path.dirname(lane.dir))}/l"
     assert teardown.take_down(98, link, {}, 5)["ended"] == ["sleeper"]
@@ -118,13 +115,10 @@ def test_a_lane_that_runs_elsewhere_is_not_ended(lane: TestLane) -> None:
 
 def test_a_link_is_not_followed(lane: TestLane) -> None:
     """Neither where the directory should be, nor inside of it."""
-    home = f"{os.path.dirname(lane.dir)}/thesis"
-    os.mkdir(home, 0o700)
-    with open(f"{home}/thesis.txt", "w") as file:
-        file.write("mine")
+    home = beside(lane, "thesis", "thesis.txt")
     link = f"{os.path.dirname(lane.dir)}/link"
     os.symlink(lane.dir, link)
-    refused(98, link, "lane_dir_foreign", "environment", "symbolic link")
+    refused(link, "lane_dir_foreign", "symbolic link")
     assert os.path.exists(f"{lane.dir}/run.json")
     os.symlink(home, f"{lane.dir}/logs/elsewhere")
     os.symlink(home, f"{lane.dir}/elsewhere")
@@ -134,7 +128,7 @@ def test_a_link_is_not_followed(lane: TestLane) -> None:
 
 def test_a_directory_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teardown.shutil, "rmtree", lambda *_, **__: None)
-    refused(98, lane.dir, "not_clean", "lane", f"still there: {lane.dir}")
+    refused(lane.dir, "not_clean", f"still there: {lane.dir}")
     assert run_state.owned(98, lane.dir) == lane.run  # and it can be told whose it is
 
 
@@ -142,42 +136,28 @@ def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.Mo
     lane.start(lane.program("daemon", "exec sleep 60"))
     with monkeypatch.context() as patch:
         patch.setattr(teardown.stop, "end_groups", lambda *_: None)
-        refused(98, lane.dir, "not_clean", "lane", "sh (pid ", "sleep (pid ")
+        refused(lane.dir, "not_clean", "sh (pid ", "sleep (pid ")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 def test_the_same_mark_on_another_users_process_is_not_ours(lane: TestLane) -> None:
-    other = subprocess.Popen(["sleep", "60"], env={MARK: lane.run.mark}, start_new_session=True, user=12345)
-    try:
+    with sleeping(lane.run.mark, user=12345) as other:
         assert proc.environ(other.pid, MARK) == lane.run.mark
         assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == []
         assert other.poll() is None
-    finally:
-        other.kill()
-        other.wait()
 
 
-def test_what_a_killed_claim_left_is_removed(lane: TestLane) -> None:
-    home = f"{os.path.dirname(lane.dir)}/begun"
-    os.mkdir(home, 0o700)
-    with open(f"{home}/.new-x1", "w"):
-        pass
+@pytest.mark.parametrize("name", [".new-x1", "tmp/ansible-tmp-1.2-3/x"])
+def test_what_a_killed_claim_or_ansible_left_is_removed(lane: TestLane, name: str) -> None:
+    home = beside(lane, "late", name)
     assert teardown.take_down(98, home, {}, 1)["removed"] == [home]
     assert not os.path.exists(home)
 
 
-@pytest.mark.parametrize(("name", "removed"), [("ansible-tmp-1.2-3", True), ("thesis.txt", False)])
-def test_what_ansible_left_for_its_modules_is_removed_and_nothing_else(
-    lane: TestLane, name: str, removed: bool
-) -> None:
-    home = f"{os.path.dirname(lane.dir)}/late"
-    os.makedirs(f"{home}/tmp/{name}")
-    os.chmod(home, 0o700)
-    if removed:
-        assert teardown.take_down(98, home, {}, 1)["removed"] == [home]
-    else:
-        refused(98, home, "lane_dir_foreign", "environment", "holds tmp and no run.json")
-    assert os.path.exists(home) != removed
+def test_a_folder_tmp_with_something_else_in_it_stays(lane: TestLane) -> None:
+    home = beside(lane, "late", "tmp/thesis.txt")
+    refused(home, "lane_dir_foreign", "holds tmp and no run.json")
+    assert os.path.exists(f"{home}/tmp/thesis.txt")
 
 
 def test_run_json_goes_last(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,36 +172,24 @@ def test_run_json_goes_last(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_record_that_names_somebody_elses_process_kills_nobody(lane: TestLane) -> None:
     """A pid file proves nothing: the group in a record counts only while it carries the mark of the run."""
-    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    try:
-        lane.start(lane.program("sleeper", "exec sleep 60"))
-        path = f"{lane.dir}/processes/sleeper.json"
-        with open(path) as file:
-            record = json.load(file)
-        ours = record["group"]
-        with open(path, "w") as file:
-            json.dump({**record, "group": stranger.pid}, file)
+    lane.start(lane.program("sleeper", "exec sleep 60"))
+    path = Path(lane.dir, "processes/sleeper.json")
+    record = json.loads(path.read_text())
+    with sleeping("") as stranger:
+        path.write_text(json.dumps({**record, "group": stranger.pid}))
         assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sh", "sleep"]
         assert stranger.poll() is None
-        assert not proc.group_members(ours)
-    finally:
-        stranger.kill()
-        stranger.wait()
+        assert not proc.group_members(record["group"])
 
 
 def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) -> None:
     """As kerbside-proxy does, which keeps its ports when the daemon above it is killed."""
-    notes = f"{os.path.dirname(lane.dir)}/child"
+    notes = Path(lane.dir).with_name("child")
     done = lane.start(lane.program("daemon", f"sleep 60 & echo $! >{notes}; wait"))
-    while not os.path.exists(notes) or not os.path.getsize(notes):
-        time.sleep(0.02)
-    with open(notes) as file:
-        child = int(file.read())
+    assert run_state.until(lambda: notes.exists() and notes.read_text().endswith("\n"), 10)
     os.kill(done["programs"]["daemon"]["pid"], signal.SIGKILL)
-    end = time.monotonic() + 3
-    while (found := proc.read(child)) and found.alive:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    child = int(notes.read_text())
+    assert run_state.until(lambda: not ((found := proc.read(child)) and found.alive), 3)
     assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
 
 
