@@ -164,7 +164,7 @@ def test_a_directory_that_is_not_this_lanes_alone_is_refused_and_left(base: str)
 
 def test_another_lanes_directory_is_left_alone(lane: TestLane) -> None:
     other = options(os.path.dirname(lane.dir), lane_id=96)
-    refused(other, "lane_dir_foreign", "belongs to lane 98, not to lane 96")
+    refused(other, "lane_dir_foreign", "belongs to lane 98, not to lane 96", "-e lane_id=98")
     assert private_dir.read_run(lane.dir) == lane.run
 
 

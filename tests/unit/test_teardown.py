@@ -47,6 +47,13 @@ def sleeping(mark: str, **more: int) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+def sleeper(lane: TestLane) -> int:
+    """Start a program, and return its pid."""
+    started = lane.start(lane.program("sleeper", "exec sleep 60"))
+    assert run_state.until(lambda: [p.name for p in run_state.programs(98)] == ["sh", "sleep"], 10)
+    return int(started["programs"]["sleeper"]["pid"])
+
+
 def beside(lane: TestLane, name: str, *files: str) -> str:
     """A private directory beside the lane's, with these files."""
     home = Path(lane.dir).with_name(name)
@@ -78,9 +85,9 @@ def test_a_marked_process_without_a_record_is_ended_and_one_of_another_lane_is_n
 
 
 def test_look_only_touches_nothing(lane: TestLane) -> None:
-    lane.start(lane.program("sleeper", "exec sleep 60"))
+    sleeper(lane)
     done = teardown.take_down(98, lane.dir, {}, 1, look_only=True)
-    assert (done["changed"], done["removed"]) == (True, [lane.dir])
+    assert done == {"changed": True, "ended": ["sh", "sleep"], "removed": [lane.dir]}
     assert proc.marked(98)
     assert os.path.exists(lane.dir)
 
@@ -93,18 +100,8 @@ def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
     assert not os.path.exists(lane.dir)
 
 
-def test_a_directory_that_is_no_lanes_another_lanes_or_open_to_others_is_never_removed(lane: TestLane) -> None:
-    home = beside(lane, "private", "thesis.txt")
-    refused(home, "lane_dir_foreign", "holds thesis.txt and no run.json")
-    assert os.listdir(home) == ["thesis.txt"]
-    refused(lane.dir, "lane_dir_foreign", "belongs to lane 98, not to lane 97", "-e lane_id=98", lane_id=97)
-    os.chmod(lane.dir, 0o755)
-    refused(lane.dir, "lane_dir_foreign", "mode 0755")
-    assert os.path.exists(f"{lane.dir}/run.json")
-
-
 def test_a_lane_that_runs_elsewhere_is_not_ended(lane: TestLane) -> None:
-    lane.start(lane.program("sleeper", "exec sleep 60"))
+    sleeper(lane)
     other = f"{os.path.dirname(lane.dir)}/other"
     for look_only in (False, True):
         refused(other, "lane_elsewhere", f"runs in {lane.dir}, not in {other}", look_only=look_only)
@@ -133,7 +130,7 @@ def test_a_directory_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.
 
 
 def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane.start(lane.program("daemon", "exec sleep 60"))
+    sleeper(lane)
     with monkeypatch.context() as patch:
         patch.setattr(teardown.stop, "end_groups", lambda *_: None)
         refused(lane.dir, "not_clean", "sh (pid ", "sleep (pid ")
@@ -160,19 +157,9 @@ def test_a_folder_tmp_with_something_else_in_it_stays(lane: TestLane) -> None:
     assert os.path.exists(f"{home}/tmp/thesis.txt")
 
 
-def test_run_json_goes_last(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: str, **_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(teardown.shutil, "rmtree", fail)
-    with pytest.raises(KeyboardInterrupt):
-        teardown.remove(lane.dir)
-    assert run_state.owned(98, lane.dir) == lane.run
-
-
 def test_a_record_that_names_somebody_elses_process_kills_nobody(lane: TestLane) -> None:
     """A pid file proves nothing: the group in a record counts only while it carries the mark of the run."""
-    lane.start(lane.program("sleeper", "exec sleep 60"))
+    sleeper(lane)
     path = Path(lane.dir, "processes/sleeper.json")
     record = json.loads(path.read_text())
     with sleeping("") as stranger:
@@ -194,10 +181,9 @@ def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) 
 
 
 def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane: TestLane) -> None:
-    done = lane.start(lane.program("daemon", "exec sleep 60"))
-    pid = done["programs"]["daemon"]["pid"]
-    os.kill(records.record(lane.dir, "daemon").group, signal.SIGKILL)  # type: ignore[union-attr]
+    pid = sleeper(lane)
+    os.kill(records.record(lane.dir, "sleeper").group, signal.SIGKILL)  # type: ignore[union-attr]
     time.sleep(0.1)
     assert proc.read(pid)
-    assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["daemon"]
+    assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sleeper"]
     assert not (found := proc.read(pid)) or not found.alive
