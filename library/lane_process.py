@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_process
-short_description: Start and stop the programs of a lane
+short_description: Start the programs of a lane
 description:
   - Starts programs detached, each in a session of its own, with a clean environment, a log file and the lane's mark
     (C(KERBSIDE_LANE=<lane_id>/<run_id>)), and returns when every one of them is ready.
@@ -21,9 +21,8 @@ options:
     description:
       - V(started) brings the programs to ready.
       - V(restarted) stops those that run first.
-      - V(stopped) stops the programs of these names, the last started first.
     type: str
-    choices: [started, restarted, stopped]
+    choices: [started, restarted]
     default: started
   stop_limit:
     description: Seconds between the stop signal and SIGKILL.
@@ -63,10 +62,10 @@ options:
         choices: [guest, qemu, firmware, kerbside, proxy, database, tls, ryll, host, environment, lane, artifacts]
         default: lane
       argv:
-        description: Absolute path and arguments. No secrets. Needed unless O(state=stopped).
+        description: Absolute path and arguments. No secrets.
         type: list
         elements: str
-        default: []
+        required: true
       env:
         description: Environment variables besides PATH, HOME, TMPDIR, LANG, SPT_NOENV and the mark.
         type: dict
@@ -87,6 +86,7 @@ options:
       log:
         description: Where stdout and stderr go; appended to.
         type: path
+        required: true
       after:
         description: Programs earlier in this list that have to be ready first.
         type: list
@@ -185,13 +185,6 @@ EXAMPLES = r"""
             file: /tmp/kerbside-lane-0/secrets/database_password
             format: mysql+pymysql://kerbside:{}@localhost/kerbside
         log: /tmp/kerbside-lane-0/logs/migration.log
-
-- name: Stop ryll
-  lane_process:
-    lane_dir: /tmp/kerbside-lane-0
-    state: stopped
-    programs:
-      - name: ryll
 """
 
 RETURN = r"""
@@ -206,7 +199,7 @@ programs:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.programs import records, start, stop
+from ansible.module_utils.lane.programs import records, start
 from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_options
 
 
@@ -214,7 +207,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["started", "restarted", "stopped"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "restarted"], "default": "started"},
             "stop_limit": {"type": "float", "default": 5},
             "watch": {"type": "bool", "default": False},
             **SHARED,
@@ -225,25 +218,13 @@ def main() -> None:
     given = module.params
 
     def work() -> dict:
-        names = [p["name"] for p in given["programs"]]
-        if given["state"] == "stopped":
-            return stopped(names)
         programs = [from_options(p, given) for p in given["programs"]]
         if module.check_mode:
-            return {"changed": True, "programs": {name: {} for name in names}}
+            return {"changed": True, "programs": {program.name: {} for program in programs}}
         run = private_dir.read_run(given["lane_dir"])
         records.describe(given["lane_dir"], programs)
         how = {"restart": given["state"] == "restarted", "stop_limit": given["stop_limit"], "watch": given["watch"]}
         return start.start(given["lane_dir"], run, programs, **how)
-
-    def stopped(names: list[str]) -> dict:
-        if not private_dir.check_ours(given["lane_dir"]):
-            return {"changed": False, "programs": {}}
-        run = private_dir.read_run(given["lane_dir"])
-        running = [r for r in records.records(given["lane_dir"]) if r.name in names and r.running(run)]
-        if not module.check_mode:
-            stop.stop(run, running, given["stop_limit"])
-        return {"changed": bool(running), "programs": {r.name: {"changed": True} for r in running}}
 
     finish(module, work)
 

@@ -51,17 +51,18 @@ def _claimed(order: Order) -> bool:
         return False
 
 
-def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "") -> None:
+def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str) -> None:
     """End what works for this run and its programs, and leave nothing of it but its evidence."""
     end_owner(order)
     began = time.monotonic()
     claimed = _claimed(order)
-    phase = _phase(order, phases)
+    # an ansible-playbook on another machine keeps the phase to itself
+    phase = str(phases[-1]["name"]) if phases else None if order.heartbeat else "claim"
     where = f" in phase {phase}" if phase else ""
     fault = LaneError("aborted", "lane", f"the run was aborted{where}: {cause}; the lane's keeper took it down")
     if claimed:
         try:
-            keep_evidence(order, fault, phases, ansible)
+            keep_evidence(order, {**fault.as_dict(), "phase": phase}, phases, ansible)
         except Exception:
             _note(order, traceback.format_exc())
     words = [cause]
@@ -80,11 +81,6 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str = "
     _remove_files(order)
     if claimed:
         _note(order, "\n".join(words))
-
-
-def _phase(order: Order, phases: list[dict[str, Any]]) -> str | None:
-    """The phase that the run was in. An ansible-playbook on another machine keeps that to itself."""
-    return str(phases[-1]["name"]) if phases else None if order.heartbeat else "claim"
 
 
 def end_owner(order: Order) -> None:
@@ -124,17 +120,16 @@ def end_inflight(owner: str) -> bool:
     return bool(found)
 
 
-def keep_evidence(order: Order, fault: LaneError, phases: list[dict[str, Any]], ansible: str) -> None:
+def keep_evidence(order: Order, blame: dict[str, Any], phases: list[dict[str, Any]], ansible: str) -> None:
     """Write result.json for this run, unless the run wrote one itself."""
     if verdict.of_run(order.artifacts_dir, order.run) or not order.bound:
         return
     private_dir.make_folders(order.lane_dir)
     artifacts.claim(order.artifacts_dir, order.run)
     known: dict[str, Any] = {"planned": order.planned, "failure": {}, "phases": phases, "versions": order.versions}
-    known.update(ansible=ansible, command=order.command)
-    result = verdict.write(order.lane_dir, order.artifacts_dir, order.run, **known)
+    place = (order.lane_dir, order.artifacts_dir, order.run)
+    result = verdict.write(*place, **known, ansible=ansible, command=order.command)
     if not result["blame"] or not result["blame"]["code"].startswith("secret_"):
-        blame = {**fault.as_dict(), "phase": _phase(order, phases)}
         verdict.save(order.artifacts_dir, {**result, "verdict": "error", "blame": blame})
 
 

@@ -40,9 +40,9 @@ PROGRAM: dict[str, Any] = {
     **SHARED,
     "name": {"type": "str", "required": True},
     "component": {"type": "str", "choices": list(COMPONENTS), "default": "lane"},
-    "argv": {"type": "list", "elements": "str", "default": []},
+    "argv": {"type": "list", "elements": "str", "required": True},
     "shared_env": {"type": "bool", "default": False},
-    "log": {"type": "path"},
+    "log": {"type": "path", "required": True},
     "after": {"type": "list", "elements": "str", "default": []},
     "oneshot": {"type": "bool", "default": False},
     "limit": {"type": "float", "default": 30},
@@ -109,8 +109,6 @@ def filled(source: str, form: str) -> str:
 def from_options(given: dict[str, Any], shared: dict[str, Any]) -> Program:
     """The description of one program from its module parameters; shared: the module's own, with SHARED among them."""
     common: dict[str, Any] = shared if given["shared_env"] else {name: {} for name in SHARED}
-    if not given["argv"] or not given["log"]:
-        raise LaneError("invalid_program", "lane", f"program {given['name']} has no argv or no log")
     return Program(
         name=given["name"],
         component=given["component"],
