@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-BUSY = 10.0  #: seconds
+from ansible.module_utils.lane.lifecycle import run_state
 
+BUSY = 10.0  #: seconds
 #: The worker of a playbook does the task and ends, on a machine so busy that the new process gets its first turn later.
 PLAYBOOK = """
 import importlib.util, os, sys, time
@@ -48,16 +47,9 @@ def test_it_goes_on_when_its_worker_has_ended_and_ends_with_the_playbook(tmp_pat
     beats = tmp_path / "beats"
     command = [sys.executable, "-c", PLAYBOOK, str(Path(__file__).parents[2]), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as playbook:
-        until(lambda: beats.exists() and len(beats.read_text().split()) > 3)
+        assert run_state.until(lambda: beats.exists() and len(beats.read_text().split()) > 3, BUSY)
         assert playbook.poll() is None
         assert playbook.stdin
         playbook.stdin.close()
     pid = int(beats.read_text().split()[0])
-    until(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + BUSY
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    assert run_state.until(lambda: not Path(f"/proc/{pid}").exists(), BUSY)

@@ -373,9 +373,8 @@ def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(
     claim.claim(again(base, stay=False, planned=("hello",), heartbeat=3.0))
     held = run_state.holder(f"{base}/l")
     assert held and held.order.bound and held.alive
-    with pytest.raises(LaneError) as raised:  # no other command may go on with it
+    with pytest.raises(LaneError, match="already running"):  # no other command may go on with it
         claim.claim(again(base, existing=True))
-    assert raised.value.code == "lane_running"
     end = time.monotonic() + 6
     while time.monotonic() < end:
         Path(base, "l", run_state.HEARTBEAT).touch()

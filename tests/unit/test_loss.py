@@ -85,7 +85,8 @@ def test_what_is_killed_for_memory_is_the_machines_fault(
     assert {gone.code for gone in lost(lane, 2)} == {"program_ended"}
     events.write_text("low 0\noom 2\noom_kill 4\n")
     assert {(gone.code, gone.component) for gone in lost(lane, 2)} == {("out_of_memory", "host")}
-    os.kill(lane.start(lane.program("one", FOREVER))["programs"]["one"]["pid"], signal.SIGTERM)
+    again = lane.program("one", f"echo up; {FOREVER}", ready=Ready(log="up"))  # its shell traps no signal by then
+    os.kill(lane.start(again)["programs"]["one"]["pid"], signal.SIGTERM)
     events.write_text("oom_kill 5\n")
     assert {gone.entry.name: gone.code for gone in lost(lane, 2)} == {"one": "program_ended", "two": "out_of_memory"}
 
