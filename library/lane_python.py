@@ -77,11 +77,9 @@ def main() -> None:
         if module.check_mode:
             return {"changed": python is None, "ansible_facts": {"lane_python": {"python": python} if python else {}}}
         changed = python is None
-        if python is None:
-            log = os.path.join(lane_dir, "logs", "python.log")
-            python = modules_env.build(
-                Place(given["cache_dir"], private_dir.read_run(lane_dir).mark, log, given["limit"]), pins
-            )
+        if changed:
+            mark, log = private_dir.read_run(lane_dir).mark, os.path.join(lane_dir, "logs", "python.log")
+            python = modules_env.build(Place(given["cache_dir"], mark, log, given["limit"]), pins)
         private_dir.hand_over(lane_dir, "python", {"python": python})
         return {"changed": changed, "ansible_facts": {"lane_python": {"python": python}}}
 

@@ -8,21 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import cache
-
-
-def code_of(path: Path) -> tuple[str, str]:
-    with pytest.raises(LaneError) as caught:
-        cache.make_private(path)
-    return caught.value.code, caught.value.component
+from prepared import fails
 
 
 def test_a_lane_waits_for_another_one_only_so_long(tmp_path: Path) -> None:
     root = tmp_path / "cache"
-    with cache.locked(root, "x", 30), pytest.raises(LaneError) as caught, cache.locked(root, "x", 0.2):
+    with cache.locked(root, "x", 30), fails("cache_busy"), cache.locked(root, "x", 0.2):
         pass
-    assert (caught.value.code, caught.value.component) == ("cache_busy", "environment")
     with cache.locked(root, "x", 0.2), open(root / ".lock-x", encoding="utf-8") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -30,7 +23,8 @@ def test_a_lane_waits_for_another_one_only_so_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
 def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
-    assert code_of(tmp_path) == ("cache_not_private", "environment")
+    with fails("cache_not_private"):
+        cache.make_private(tmp_path)
     tmp_path.chmod(0o755)
     cache.make_private(tmp_path)
 
@@ -39,7 +33,8 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) 
 def test_a_cache_that_no_program_can_be_run_from_is_the_hosts_fault(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", str(tmp_path)], check=True)
     try:
-        assert code_of(tmp_path) == ("cache_noexec", "host")
+        with fails("cache_noexec", "host"):
+            cache.make_private(tmp_path)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
@@ -51,10 +46,10 @@ def test_the_entries_that_were_used_last_stay(tmp_path: Path) -> None:
         os.utime(tmp_path / f"a-{number}", (number, number))
     (tmp_path / "b-0").mkdir()
     cache.used(tmp_path / "a-0")
-    assert cache.prune(tmp_path, "a-", 3) == ["a-3", "a-2", "a-1"]
-    assert [path.name for path in cache.entries(tmp_path, "a-")] == ["a-0", "a-5", "a-4"]
+    assert cache.prune(tmp_path, "a-") == ["a-2", "a-1"]
+    assert [path.name for path in cache.entries(tmp_path, "a-")] == ["a-0", "a-5", "a-4", "a-3"]
     assert (tmp_path / "b-0").exists()
-    assert cache.size(tmp_path) == 15
+    assert cache.size(tmp_path) == 20
 
 
 def test_values_are_kept_under_one_key_and_a_broken_file_counts_as_none(tmp_path: Path) -> None:
@@ -63,6 +58,5 @@ def test_values_are_kept_under_one_key_and_a_broken_file_counts_as_none(tmp_path
         cache.keep(str(tmp_path), "deps", key, {"key": key})
         assert cache.kept(str(tmp_path), "deps", key) == {"key": key}
     assert [path.name for path in (tmp_path / "deps").iterdir()] == ["second.json"]
-    for broken in ('{"key"', "[1]"):
-        (tmp_path / "deps/second.json").write_text(broken)
-        assert cache.kept(str(tmp_path), "deps", "second") == {}
+    (tmp_path / "deps/second.json").write_text('{"key"')
+    assert cache.kept(str(tmp_path), "deps", "second") == {}

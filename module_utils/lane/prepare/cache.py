@@ -7,6 +7,7 @@ An entry is a folder in a family ("venvs", "programs"); its time of change is wh
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +25,20 @@ from ..core.private_dir import read_json, write_private
 KEEP = 4
 
 
+def key(*parts: Any) -> str:
+    """Part of a name, another one for other values."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def file_state(path: str) -> list[Any]:
+    """A value for `key` that changes with the file behind a path, by its size and time of change."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return [path]
+    return [os.path.realpath(path), found.st_size, found.st_mtime_ns]
+
+
 @contextlib.contextmanager
 def locked(root: Path, name: str, limit: float) -> Iterator[None]:
     """One builder of `name` at a time, of all lanes. Raises LaneError when it is busy for `limit` seconds."""
@@ -38,11 +53,10 @@ def make_private(folder: Path) -> None:
     """Make a folder. Raises LaneError when others can write to it, or no program can be run from it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
-    if found.st_uid not in (0, os.geteuid()) or stat.S_IMODE(found.st_mode) & 0o022:
-        problem = (
-            f"{folder} belongs to uid {found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}, so that others "
-            "could replace the programs in it"
-        )
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid not in (0, os.geteuid()) or mode & 0o022:
+        problem = f"{folder} belongs to uid {found.st_uid} with mode {mode:04o}, so that others could replace the "
+        problem += "programs in it"
         raise LaneError("cache_not_private", "environment", problem, f"chmod go-w {folder}, or set lane_cache_dir")
     check_exec(folder)
 
@@ -57,11 +71,8 @@ def check_exec(folder: Path) -> None:
 @contextlib.contextmanager
 def growing(root: Path) -> Iterator[Path]:
     """A new folder in the cache; it is gone afterwards unless it was renamed."""
-    new = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
-    try:
-        yield new
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=root, ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @contextlib.contextmanager
@@ -78,8 +89,7 @@ def made_in_place(home: Path) -> Iterator[None]:
 def publish(new: Path, home: Path) -> None:
     """Give a whole folder its name. Under the lock, so what has the name already is broken and makes way."""
     new.chmod(0o755)
-    if home.exists():
-        shutil.rmtree(home)
+    shutil.rmtree(home, ignore_errors=True)
     os.rename(new, home)
 
 
@@ -94,9 +104,9 @@ def entries(root: Path, prefix: str = "") -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
-def prune(root: Path, prefix: str = "", keep: int = KEEP) -> list[str]:
-    """Remove all but the `keep` entries that were used last and those that a process uses; returns the names."""
-    old = entries(root, prefix)[keep:]
+def prune(root: Path, prefix: str = "") -> list[str]:
+    """Remove all but the KEEP entries that were used last and those that a process uses; returns the names."""
+    old = entries(root, prefix)[KEEP:]
     in_use = _in_use() if old else ""
     gone = [path for path in old if f"{path}/" not in in_use]
     for path in gone:
@@ -106,8 +116,7 @@ def prune(root: Path, prefix: str = "", keep: int = KEEP) -> list[str]:
 
 def kept(cache_dir: str, family: str, key: str) -> dict[str, Any]:
     """The values that were kept under this key; {} without it, or when the file cannot be read."""
-    found = read_json(Path(cache_dir, family, f"{key}.json"), {})
-    return found if isinstance(found, dict) else {}
+    return dict(read_json(Path(cache_dir, family, f"{key}.json"), {}))
 
 
 def keep(cache_dir: str, family: str, key: str, values: dict[str, Any]) -> None:

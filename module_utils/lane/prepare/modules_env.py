@@ -6,7 +6,6 @@ It lies in the cache as venvs/modules-KEY, made once for each content of the pin
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -34,8 +33,7 @@ def pinned(requirements: str) -> str:
 
 def home(cache_dir: str, pins: str) -> Path:
     """Where the environment lies for these pins and this machine's Python."""
-    key = hashlib.sha256(f"{pins}{sys.version}{os.path.realpath(sys.executable)}".encode()).hexdigest()[:12]
-    return Path(cache_dir, "venvs", f"{NAME}-{key}")
+    return Path(cache_dir, "venvs", f"{NAME}-{cache.key(pins, sys.version, os.path.realpath(sys.executable))}")
 
 
 def find(cache_dir: str, pins: str) -> str | None:
