@@ -130,18 +130,16 @@ def main() -> None:
         if module.check_mode:
             return accelerator.Finding("unknown", "KVM is not probed in check mode"), False
         folder, mark = given["lane_dir"], private_dir.read_run(given["lane_dir"]).mark
-        limits = (given["limit"] * time_scale, given["start_limit"] * time_scale)
-        found = accelerator.Probe(
-            qemu, pair, folder, os.path.join(folder, "logs", "kvm_probe.log"), mark, *limits
-        ).first_of(given["cpus"])
+        log, limits = os.path.join(folder, "logs", "kvm_probe.log"), (given["limit"], given["start_limit"])
+        asked = accelerator.Probe(qemu, pair, folder, log, mark, *(limit * time_scale for limit in limits))
+        found = asked.first_of(given["cpus"])
         accelerator.write_cache(given["cache_dir"], key, found)
         return found, False
 
     def work() -> dict:
         if not given["cpus"]:
-            raise LaneError(
-                "bad_input", "environment", "kvm_probe_cpus is empty", "name at least one CPU model of qemu"
-            )
+            fix = "name at least one CPU model of qemu"
+            raise LaneError("bad_input", "environment", "kvm_probe_cpus is empty", fix)
         speed = machine.speed()
         found, cached = (None, False) if given["policy"] == "never" else probe(speed["time_scale"])
         chosen = accelerator.choose(given["policy"], found)
@@ -149,12 +147,11 @@ def main() -> None:
             private_dir.read_run(given["lane_dir"])
             private_dir.hand_over(given["lane_dir"], "accel", chosen)
             private_dir.hand_over(given["lane_dir"], "speed", speed)
-        state, note = found.state if found else "never", f"{chosen['chosen']}: {chosen['reason']}"
         return {
             "changed": False,
             "cached": cached,
-            "state": state,
-            "lane_note": note,
+            "state": found.state if found else "never",
+            "lane_note": f"{chosen['chosen']}: {chosen['reason']}",
             "ansible_facts": {"lane_accel": chosen, "lane_speed": speed},
         }
 

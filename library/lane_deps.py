@@ -147,13 +147,9 @@ def main() -> None:
 
     def build_tools() -> list[str]:
         """The build tools that are missing, when something has to be built from source."""
-        lacking = packages.missing_tools()
+        lacking, origins = packages.missing_tools(), given["origins"]
         place = Place(given["cache_dir"], None, "", ANSWER_LIMIT)
-        return (
-            lacking
-            if lacking and given["origins"] and kerbside.builds(place, given["origins"], "git" not in lacking)
-            else []
-        )
+        return lacking if lacking and origins and kerbside.builds(place, origins, "git" not in lacking) else []
 
     def missing(found: packages.Survey, release: str, known: dict | None) -> dict:
         """The result while something required is missing, or the failure when nothing more can be done about it."""
@@ -167,12 +163,8 @@ def main() -> None:
         if given["installed"]:
             problem = f"apt installed the packages of {release}, but these are still missing: {lacking}"
             raise LaneError("packages_incomplete", "host", problem, f"install by hand: {packages.by_hand(wanted)}")
-        return {
-            "changed": module.check_mode,
-            "missing": lacking,
-            "packages": wanted,
-            "ansible_facts": {"lane_deps": {}},
-        }
+        facts = {"lane_deps": {}}
+        return {"changed": module.check_mode, "missing": lacking, "packages": wanted, "ansible_facts": facts}
 
     def work() -> dict:
         machine.check_limits(given["folders"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import firmware
+from prepared import fails
 
 SIZES = {"C4": 3653632, "V4": 540672, "C2": 1966080, "V2": 131072}
 
@@ -21,34 +22,28 @@ def pairs(tmp_path: Path) -> list[tuple[str, str]]:
 
 
 def test_the_larger_family_is_preferred_and_the_smaller_one_taken(pairs: list[tuple[str, str]]) -> None:
-    assert firmware.find_pair(pairs) == firmware.Pair(*pairs[0], 4 << 20)
+    assert firmware.find_pair(pairs) == firmware.Pair(*pairs[0])
     Path(pairs[0][0]).unlink()
-    assert firmware.find_pair(pairs) == firmware.Pair(*pairs[1], 2 << 20)
+    assert firmware.find_pair(pairs) == firmware.Pair(*pairs[1])
     Path(pairs[1][0]).unlink()
     assert firmware.find_pair(pairs) is None
 
 
-@pytest.mark.parametrize(
-    ("harm", "code", "words"),
-    [
-        ("cut", "firmware_mismatch", "they have 1048576 and 540672 bytes"),
-        ("mixed", "firmware_mismatch", "they have 3653632 and 131072 bytes"),
-        ("no vars", "firmware_unreadable", "V4 cannot be read: No such file or directory"),
-        ("no code", "firmware_unreadable", "C4 cannot be read: No such file or directory"),
-    ],
-)
-def test_a_pair_that_does_not_belong_together_or_cannot_be_read_is_refused(
-    pairs: list[tuple[str, str]], harm: str, code: str, words: str
-) -> None:
-    given, variables = (Path(path) for path in pairs[0])
-    firmware.check_code(str(given))
-    if harm == "cut":
-        given.write_bytes(b"\0" * (1 << 20))
-    elif harm == "mixed":
-        variables = Path(pairs[1][1])
-    else:
-        (variables if harm == "no vars" else given).unlink()
-    with pytest.raises(LaneError) as failed:
-        firmware.check_code(str(given)) if harm == "no code" else firmware.find_pair([(str(given), str(variables))])
-    assert (failed.value.code, failed.value.component) == (code, "firmware")
-    assert words in failed.value.problem
+def test_a_pair_that_does_not_belong_together_is_refused(pairs: list[tuple[str, str]]) -> None:
+    code, variables = pairs[0]
+    with fails("firmware_mismatch", "firmware", "they have 3653632 and 131072 bytes"):
+        firmware.find_pair([(code, pairs[1][1])])
+    os.truncate(code, 1 << 20)
+    with fails("firmware_mismatch", "firmware", "they have 1048576 and 540672 bytes"):
+        firmware.find_pair([(code, variables)])
+
+
+def test_what_cannot_be_read_is_refused(pairs: list[tuple[str, str]]) -> None:
+    code, variables = pairs[0]
+    firmware.check_code(code)
+    os.unlink(variables)
+    with fails("firmware_unreadable", "firmware", "V4 cannot be read: No such file or directory"):
+        firmware.find_pair(pairs)
+    os.unlink(code)
+    with fails("firmware_unreadable", "firmware", "C4 cannot be read: No such file or directory"):
+        firmware.check_code(code)

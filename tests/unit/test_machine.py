@@ -51,9 +51,8 @@ def test_the_loop_is_short_and_measures_the_processor_not_the_waiting() -> None:
 def limits(monkeypatch: pytest.MonkeyPatch, **given: int) -> None:
     """These soft limits (NOFILE, NPROC, AS), and none else."""
     names = {getattr(resource, f"RLIMIT_{name}"): value for name, value in given.items()}
-    monkeypatch.setattr(
-        resource, "getrlimit", lambda which: (names.get(which, resource.RLIM_INFINITY), resource.RLIM_INFINITY)
-    )
+    none = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (names.get(which, none), none))
 
 
 def refused(*folders: str) -> str:
@@ -68,68 +67,56 @@ def refused(*folders: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "enough", "words"),
+    ("name", "least", "words"),
     [
-        ("NOFILE", machine.FILES - 1, machine.FILES, "ulimit -n leaves 63 open files, and a lane needs at least 64"),
-        (
-            "AS",
-            machine.ADDRESS_SPACE - 1,
-            machine.ADDRESS_SPACE,
-            "ulimit -v leaves 1199 MiB of address space, and a lane needs at least 1200 MiB",
-        ),
+        ("NOFILE", machine.FILES, "ulimit -n leaves 63 open files, and a lane needs at least 64"),
+        ("AS", machine.ADDRESS_SPACE, "ulimit -v leaves 1199 MiB of address space, and a lane needs at least 1200 MiB"),
+        ("NPROC", machine.PROCESSES + 7, "ulimit -u leaves 49 processes and threads, and a lane needs at least 50"),
     ],
 )
 def test_a_resource_limit_that_is_too_low_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, low: int, enough: int, words: str
+    monkeypatch: pytest.MonkeyPatch, name: str, least: int, words: str
 ) -> None:
-    limits(monkeypatch, **{name: low})
-    assert refused() == words
-    limits(monkeypatch, **{name: enough})
-    assert refused() == ""
-
-
-def test_the_processes_that_a_user_has_count_against_the_limit_but_not_for_root(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    used = machine._threads_of_user(os.geteuid())
-    assert used >= 1
     monkeypatch.setattr(machine, "_threads_of_user", lambda user: 7)
-    limits(monkeypatch, NPROC=machine.PROCESSES + 6)
-    for user, words in ((1000, "ulimit -u leaves 49 processes and threads"), (0, "")):
-        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
-        assert refused().startswith(words) and bool(refused()) == bool(words)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    limits(monkeypatch, NPROC=machine.PROCESSES + 7)
+    limits(monkeypatch, **{name: least - 1})
+    assert refused() == words
+    limits(monkeypatch, **{name: least})
     assert refused() == ""
+
+
+def test_processes_are_counted_but_not_limited_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine._threads_of_user(os.geteuid()) >= 1
+    limits(monkeypatch, NPROC=0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert refused() == ""
+
+
+V1, V2 = "8:pids:/a\n4:memory:/m\n1:cpu:/\n", "0::/a/b\n"  # a tree for each controller, one for all of them
 
 
 @pytest.mark.parametrize(
-    ("version", "file"),
+    ("own", "file"),
     [
-        (1, "pids/a/pids.max"),
-        (2, "a/b/pids.max"),
-        (2, "a/pids.max"),
-        (1, "memory/m/memory.limit_in_bytes"),
-        (2, "a/memory.max"),
+        (V1, "pids/a/pids.max"),
+        (V2, "a/b/pids.max"),
+        (V2, "a/pids.max"),
+        (V1, "memory/m/memory.limit_in_bytes"),
+        (V2, "a/memory.max"),
     ],
+    ids=["v1", "v2", "above", "memory v1", "memory v2"],
 )
 def test_a_control_group_or_one_above_it_may_be_the_limit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, file: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str, file: str
 ) -> None:
-    """Version 1 has a tree for each controller, version 2 one for all of them; "max" means none."""
-    own = {1: "8:pids:/a\n4:memory:/m\n1:cpu:/\n", 2: "0::/a/b\n"}[version]
     limits(monkeypatch)
     monkeypatch.setattr(machine.limits, "CGROUPS", tmp_path)
     monkeypatch.setattr(machine.limits, "_read", lambda file: own)
     path = tmp_path / file
     path.parent.mkdir(parents=True)
-    pids = path.name == "pids.max"
     (path.parent / "pids.current").write_text("5\n")
-    for most, bad in (
-        ("max", False),
-        (machine.PROCESSES + 5 if pids else machine.MEMORY, False),
-        (machine.PROCESSES + 4 if pids else machine.MEMORY - 1, True),
-    ):
+    enough = machine.PROCESSES + 5 if path.name == "pids.max" else machine.MEMORY
+    for most, bad in (("max", False), (enough, False), (enough - 1, True)):
         path.write_text(f"{most}\n")
         assert (str(path) in refused()) == bad
 

@@ -7,12 +7,9 @@ Then the firmware is booted under KVM for a moment, and qemu is asked for its st
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import grp
-import hashlib
-import json
 import os
 import pwd
 import stat
@@ -30,7 +27,7 @@ from .probe_qemu import ProbeQemu
 
 KVM_GET_API_VERSION = 0xAE00  # _IO(KVMIO, 0x00)
 KVM_CREATE_VM = 0xAE01  # _IO(KVMIO, 0x01)
-API_VERSION = 12  # the only one since Linux 2.6.22
+API_VERSION = "12"  # the only one since Linux 2.6.22
 TCG_CPU = "max"
 CACHE_VERSION = 2
 #: The firmware's clock driver has set the guest's clock, so its first phases have run (2.6 s after the start under
@@ -38,9 +35,15 @@ CACHE_VERSION = 2
 ALIVE = "RTC_CHANGE"
 #: States of qemu's guest that only the firmware can have caused; any other one says nothing about the firmware.
 DEAD = ("internal-error", "shutdown", "guest-panicked")
+BY_FIRMWARE = ("runs", "firmware_dies")  # the states of a Finding that say what the firmware did
 POLL = 0.05
 FIX = "use a machine whose KVM can run UEFI guests (nested virtualization often cannot)"
 HANG_FIX = "see logs/kvm_probe.log, and raise kvm_probe_start_limit if qemu only needs longer to start"
+LOAD = (
+    "load the kernel module (sudo modprobe kvm_intel, or kvm_amd), or enable virtualization in the BIOS or the outer "
+    "hypervisor"
+)
+DMESG = "sudo dmesg | grep -i kvm"
 UDEV_RULE = (
     'echo \'KERNEL=="kvm", GROUP="kvm", MODE="0660"\' | sudo tee /etc/udev/rules.d/65-kvm.rules'
     " && sudo udevadm trigger --name-match=kvm"
@@ -69,11 +72,7 @@ def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioct
         found = os.stat(device)
     except OSError as error:
         there = "there is no" if isinstance(error, FileNotFoundError) else f"{error.strerror}:"
-        fix = (
-            "load the kernel module (sudo modprobe kvm_intel, or kvm_amd), or enable virtualization in the BIOS or "
-            "the outer hypervisor"
-        )
-        return Finding("missing", f"{there} {device}", fix)
+        return Finding("missing", f"{there} {device}", LOAD)
     if not stat.S_ISCHR(found.st_mode):
         fix = "remove it and run: sudo modprobe -r kvm && sudo modprobe kvm"
         return Finding("not_a_device", f"{device} is not a character device", fix)
@@ -82,40 +81,31 @@ def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioct
     except PermissionError:
         return _no_access(device, found)
     except OSError as error:
-        return Finding("no_access", f"{device} cannot be opened ({error.strerror})", "sudo dmesg | grep -i kvm")
+        return Finding("no_access", f"{device} cannot be opened ({error.strerror})", DMESG)
     try:
-        return _ask_device(device, descriptor, found, ioctl)
+        return _ask_device(device, descriptor, ioctl)
     finally:
         os.close(descriptor)
 
 
-def _ask_device(
-    device: str, descriptor: int, found: os.stat_result, ioctl: Callable[[int, int, int], int]
-) -> Finding | None:
-    numbers = f"device {os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    fix = (
-        f"something else is bound to {device}, as some containers do; give the lane the host's KVM node (device 10:232)"
-    )
+def _ask_device(device: str, descriptor: int, ioctl: Callable[[int, int, int], int]) -> Finding | None:
     try:
-        version = ioctl(descriptor, KVM_GET_API_VERSION, 0)
+        answer = str(ioctl(descriptor, KVM_GET_API_VERSION, 0))
     except OSError as error:
-        return Finding(
-            "not_kvm", f"{device} is not KVM: {numbers} answers KVM_GET_API_VERSION with {error.strerror!r}", fix
+        answer = repr(error.strerror)
+    if answer != API_VERSION:
+        node = os.fstat(descriptor).st_rdev
+        reason = (
+            f"{device} is not KVM: device {os.major(node)}:{os.minor(node)} answers KVM_GET_API_VERSION with {answer}"
         )
-    if version != API_VERSION:
-        return Finding(
-            "not_kvm", f"{device} ({numbers}) answers KVM_GET_API_VERSION with {version}, not {API_VERSION}", fix
-        )
+        fix = f"something else is bound to {device}, as some containers do; give the lane the host's KVM node "
+        return Finding("not_kvm", reason, fix + "(device 10:232)")
     try:
         os.close(ioctl(descriptor, KVM_CREATE_VM, 0))
     except OSError as error:
-        name = f"errno {error.errno}, {error.strerror}"
-        fix = (
-            "stop what else uses the processor's virtualization"
-            if error.errno == errno.EBUSY
-            else "sudo dmesg | grep -i kvm"
-        )
-        return Finding("no_vm", f"{device} opens, but KVM_CREATE_VM fails ({name})", fix)
+        reason = f"{device} opens, but KVM_CREATE_VM fails (errno {error.errno}, {error.strerror})"
+        busy = error.errno == errno.EBUSY
+        return Finding("no_vm", reason, "stop what else uses the processor's virtualization" if busy else DMESG)
     return None
 
 
@@ -162,62 +152,47 @@ class Probe:
         Where KVM cannot run it, it dies within 0.1 s: state internal-error, or shutdown when it resets the machine.
         Alive is the first change of the guest's clock, or a byte on the serial port.
         """
-        machine = f"q35,accel={self.accelerator}"
         arguments = [
-            *("-machine", machine, "-cpu", cpu, "-m", "128", "-nodefaults", "-vga", "std", "-display", "none"),
-            *("-no-reboot", "-no-shutdown"),
+            *("-machine", f"q35,accel={self.accelerator}", "-cpu", cpu, "-m", "128", "-nodefaults", "-vga", "std"),
+            *("-display", "none", "-no-reboot", "-no-shutdown", "-serial", "file:{home}/serial.log"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={_value(self.firmware.code)}"),
             *("-drive", f"if=pflash,format=raw,snapshot=on,file={_value(self.firmware.vars)}"),
-            *("-serial", "file:{home}/serial.log"),
         ]
         qemu = ProbeQemu(self.qemu, arguments, self.folder, self.mark, self.start_limit)
         try:
             with qemu:
-                found = self._watch(qemu, cpu)
+                state, reason = self._watch(qemu, cpu)
         except QmpError as error:
             state = "qemu_hangs" if isinstance(error, QmpTimeout) else "qemu_fails"
-            found = Finding(
-                state, f"qemu with -cpu {cpu} {qemu.failure(error)} under {self.name} before the firmware ran", cpu=cpu
-            )
-        if found.state in ("runs", "firmware_dies"):
-            return found
-        return replace(found, log=qemu.save_output(self.log, found.reason))
+            reason = f"qemu with -cpu {cpu} {qemu.failure(error)} under {self.name} before the firmware ran"
+        log = "" if state in BY_FIRMWARE else qemu.save_output(self.log, reason)
+        return Finding(state, reason, cpu=cpu, log=log)
 
-    def _watch(self, qemu: ProbeQemu, cpu: str) -> Finding:
+    def _watch(self, qemu: ProbeQemu, cpu: str) -> tuple[str, str]:
+        """(state, reason)"""
+
+        def status() -> str:
+            return str(qemu.qmp.execute("query-status")["status"])
+
         event, end = None, time.monotonic() + self.limit
-        status = qemu.qmp.execute("query-status")["status"]
-        while status == "prelaunch" and time.monotonic() < end:
+        while (now := status()) == "prelaunch" and time.monotonic() < end:
             time.sleep(POLL)
-            status = qemu.qmp.execute("query-status")["status"]
-        if status == "running":
+        if now == "running":
             event = qemu.qmp.event({"STOP", "SHUTDOWN", ALIVE}, max(0.0, end - time.monotonic()))
-            status = qemu.qmp.execute("query-status")["status"]
-        if status == "running":
+            now = status()
+        how = f"under {self.name} with -cpu {cpu}"
+        if now == "running":
             if event or Path(qemu.home, "serial.log").stat().st_size:
-                return Finding(
-                    "runs",
-                    f"the firmware runs under {self.name} with -cpu {cpu}: alive {qemu.seconds():.1f} s after its "
-                    "start",
-                    cpu=cpu,
-                )
-            reason = (
-                f"the firmware shows no life under {self.name} with -cpu {cpu}: no clock set and no serial output "
-                f"within {self.limit:g} s"
-            )
-            return Finding("no_life", reason, cpu=cpu)
+                return "runs", f"the firmware runs {how}: alive {qemu.seconds():.1f} s after its start"
+            reason = f"the firmware shows no life {how}: no clock set and no serial output within {self.limit:g} s"
+            return "no_life", reason
         output = [line for line in qemu.output().splitlines() if "internal error" in line or "failure" in line]
         said = f" ({one_line(', '.join(output[:2]), 120)})" if output else ""
-        if status in DEAD:
-            reason = (
-                f"the firmware dies under {self.name}: QMP says {status} {qemu.seconds():.2f} s after the start with "
-                f"-cpu {cpu}{said}"
-            )
-            return Finding("firmware_dies", reason, cpu=cpu)
-        started = "never started the processor" if status == "prelaunch" else "does not keep the processor running"
-        reason = (
-            f"{self.name} {started}: QMP says {status} {qemu.seconds():.1f} s after qemu's start with -cpu {cpu}{said}"
-        )
-        return Finding("not_running", reason, cpu=cpu)
+        when = f"QMP says {now} {qemu.seconds():.2f} s after the start with -cpu {cpu}{said}"
+        if now in DEAD:
+            return "firmware_dies", f"the firmware dies under {self.name}: {when}"
+        started = "never started the processor" if now == "prelaunch" else "does not keep the processor running"
+        return "not_running", f"{self.name} {started}: {when}"
 
     def first_of(self, cpus: Sequence[str]) -> Finding:
         """The first CPU model that the firmware runs with, or why none does.
@@ -244,42 +219,28 @@ def _value(path: str) -> str:
 
 def cache_key(device: str, qemu: str, firmware: Pair, cpus: Sequence[str]) -> str:
     """Changes with whatever the result depends on: kernel, processor, qemu, firmware, device node, user."""
-    parts: list[Any] = [
-        CACHE_VERSION,
-        os.uname().release,
-        os.uname().version,
-        _processor(),
-        os.geteuid(),
-        sorted(os.getgroups()),
-        list(cpus),
-    ]
-    for path in (qemu, firmware.code, firmware.vars):
-        found = os.stat(path)
-        parts.append([os.path.realpath(path), found.st_size, found.st_mtime_ns])
-    found = os.stat(device)
-    parts.append([device, found.st_ino, found.st_rdev, found.st_mode, found.st_uid, found.st_gid])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    kernel, node = os.uname(), os.stat(device)
+    owner = [node.st_ino, node.st_rdev, node.st_mode, node.st_uid, node.st_gid]
+    user = [os.geteuid(), sorted(os.getgroups())]
+    files = [cache.file_state(path) for path in (qemu, firmware.code, firmware.vars)]
+    return cache.key(CACHE_VERSION, kernel.release, kernel.version, _processor(), user, cpus, files, device, owner)
 
 
 def _processor() -> str:
     """The first processor of /proc/cpuinfo without the values that change while it runs."""
-    with contextlib.suppress(OSError):
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
-        return "\n".join(line for line in first.splitlines() if not line.startswith(("cpu MHz", "bogomips")))
-    return ""
+    first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    return "\n".join(line for line in first.splitlines() if not line.startswith(("cpu MHz", "bogomips")))
 
 
 def read_cache(cache_dir: str, key: str) -> Finding | None:
-    """The result that was kept for this key, or None, also for one that another version of the lane kept."""
-    try:
-        return Finding(**cache.kept(cache_dir, "accel", key))
-    except TypeError:
-        return None
+    """The result that was kept for this key, or None."""
+    found = cache.kept(cache_dir, "accel", key)
+    return Finding(**found) if found else None
 
 
 def write_cache(cache_dir: str, key: str, found: Finding) -> None:
     """Keep a result that stays true: only what the firmware did."""
-    if found.state in ("runs", "firmware_dies"):
+    if found.state in BY_FIRMWARE:
         cache.keep(cache_dir, "accel", key, asdict(found))
 
 

@@ -23,42 +23,32 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Pair:
-    """A CODE and the VARS that belongs to it; size: bytes of the flash that the two make."""
+    """A CODE and the VARS that belongs to it."""
 
     code: str
     vars: str
-    size: int
 
 
 def find_pair(candidates: Sequence[tuple[str, str]] = PAIRS) -> Pair | None:
-    """The first pair that exists, or None. Raises LaneError (firmware) when its CODE and VARS do not fit."""
-    for code, variables in candidates:
-        if os.path.exists(code):
-            return check_pair(code, variables)
-    return None
+    """The first pair whose CODE exists, or None.
+
+    Raises LaneError (firmware) when one of its files cannot be read or their sizes do not make one flash.
+    """
+    found = next((pair for pair in candidates if os.path.exists(pair[0])), None)
+    if found is None:
+        return None
+    sizes = _size(found[0], "CODE"), _size(found[1], "VARS")
+    if sum(sizes) not in (4 * MIB, 2 * MIB):
+        problem = f"OVMF's CODE {found[0]} and VARS {found[1]} do not make a flash of 4 MiB or 2 MiB: "
+        problem += f"they have {sizes[0]} and {sizes[1]} bytes"
+        fix = "reinstall the package that owns them; one is truncated or of another build"
+        raise LaneError("firmware_mismatch", "firmware", problem, fix)
+    return Pair(*found)
 
 
 def check_code(code: str) -> None:
     """Raise LaneError (firmware) when OVMF's code cannot be read; qemu would say so too, but is not to blame."""
     _size(code, "CODE")
-
-
-def check_pair(code: str, variables: str) -> Pair:
-    """The two as a Pair. Raises LaneError (firmware) when one cannot be read or their sizes do not make one flash."""
-    sizes = _size(code, "CODE"), _size(variables, "VARS")
-    total = sum(sizes)
-    if total not in (4 * MIB, 2 * MIB):
-        problem = (
-            f"OVMF's CODE {code} and VARS {variables} do not make a flash of 4 MiB or 2 MiB: they have {sizes[0]} and "
-            f"{sizes[1]} bytes"
-        )
-        raise LaneError(
-            "firmware_mismatch",
-            "firmware",
-            problem,
-            "reinstall the package that owns them; one is truncated or of another build",
-        )
-    return Pair(code, variables, total)
 
 
 def _size(path: str, name: str) -> int:
@@ -68,6 +58,5 @@ def _size(path: str, name: str) -> int:
             return os.fstat(file.fileno()).st_size
     except OSError as error:
         problem = f"OVMF's {name} {path} cannot be read: {error.strerror}"
-        raise LaneError(
-            "firmware_unreadable", "firmware", problem, "install it (the role deps does) or name another file"
-        ) from None
+        fix = "install it (the role deps does) or name another file"
+        raise LaneError("firmware_unreadable", "firmware", problem, fix) from None

@@ -57,11 +57,9 @@ def check_limits(folders: list[str]) -> None:
     """Raise LaneError (host) when a limit is too low for any lane. folders: where a lane writes."""
     for limit, there, needed, what in (*_files(), *_processes(), *_memory(), *_disk(folders)):
         if there < needed:
-            amounts = [
-                f"{number >> 20} MiB of" if number > 1 << 20 or needed > 1 << 20 else str(number)
-                for number in (there, needed)
-            ]
-            problem = f"{limit} leaves {amounts[0]} {what}, and a lane needs at least {amounts[1].removesuffix(' of')}"
+            large = needed > 1 << 20
+            left, least = (f"{number >> 20} MiB" if large else str(number) for number in (there, needed))
+            problem = f"{limit} leaves {left}{' of' if large else ''} {what}, and a lane needs at least {least}"
             raise LaneError("host_limit", "host", problem, "raise that limit, or free what uses it up")
 
 
@@ -112,9 +110,7 @@ def _threads_of_user(user: int) -> int:
     """How many processes and threads of this user there are."""
     count = 0
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
             if folder.stat().st_uid == user:
                 count += len(os.listdir(folder / "task"))
-        except OSError:  # it has ended meanwhile
-            continue
     return count

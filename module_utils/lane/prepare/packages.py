@@ -6,21 +6,20 @@ The lane looks for programs, files and libraries, never for package names: a qem
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
 import json
 import os
+import platform
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..core import command
 from ..core.errors import LaneError, one_line
 from ..protocols.qmp import QmpError
-from . import firmware
+from . import cache, firmware
 from .probe_qemu import ProbeQemu
 
 CACHE_VERSION = 1
@@ -44,29 +43,24 @@ FEATURES = {
     "venv": "venv and ensurepip of this Python",
     "libasound": "libasound.so.2 (ryll is linked with it)",
 }
-#: Needs of suites: suite -> need.
-SUITES = {"clients": "spice_gtk"}
 SUITE_FEATURES = {"spice_gtk": "spice-gtk for the system's Python (the suite clients)"}
 SPICE_GTK = "import gi; gi.require_version('SpiceClientGLib', '2.0'); from gi.repository import SpiceClientGLib"
 NEEDS = {**PROGRAMS, **FEATURES, **OPTIONAL, **BUILD, **SUITE_FEATURES}
 DPKG_STATUS = "/var/lib/dpkg/status"
-
-
+UNREACHABLE = (
+    "Could not resolve|Temporary failure resolving|Network is unreachable|No route to host|Could not connect"
+    "|Connection (refused|timed out|failed)"
+)
 #: Patterns in apt's, sudo's or Ansible's words -> (code, what to do, if not installing the packages by hand).
-APT_FAILURES = (
-    (r"\b(sudo|su|doas): |become", "apt_not_root", "the lane may not become root here"),
-    (
-        r"[Cc]ould not get lock|Unable to (acquire|lock)|Failed to lock",
+APT_FAILURES = {
+    r"\b(sudo|su|doas): |become": ("apt_not_root", "the lane may not become root here"),
+    r"[Cc]ould not get lock|Unable to (acquire|lock)|Failed to lock": (
         "apt_locked",
         "another package manager is at work; wait for it to end",
     ),
-    (
-        r"Could not resolve|Temporary failure resolving|Network is unreachable"
-        r"|No route to host|Could not connect|Connection (refused|timed out|failed)",
-        "apt_unreachable",
-        "check this machine's network, name resolution, proxy and apt sources",
-    ),
-)
+    UNREACHABLE: ("apt_unreachable", "check this machine's network, name resolution, proxy and apt sources"),
+    "": ("apt_failed",),
+}
 
 
 @dataclass
@@ -87,14 +81,13 @@ class Survey:
         return [need for need in self.missing if need not in OPTIONAL]
 
 
-def release(os_release: str = "/etc/os-release") -> str:
-    """The distribution, such as debian-12 (ID and VERSION_ID of os-release(5)); "unknown" without the file."""
+def release() -> str:
+    """The distribution, such as debian-12 (ID and VERSION_ID of os-release(5)); "unknown" without that file."""
     try:
-        text = Path(os_release).read_text(encoding="utf-8", errors="replace")
+        found = platform.freedesktop_os_release()
     except OSError:
         return "unknown"
-    found = {key: value.strip("\"'") for key, value in re.findall(r"(?m)^([A-Z_]+)=(.*)$", text)}
-    return "-".join(part for part in (found.get("ID", "unknown"), found.get("VERSION_ID", "")) if part)
+    return "-".join([found["ID"], *([found["VERSION_ID"]] if "VERSION_ID" in found else [])])
 
 
 def missing_tools() -> list[str]:
@@ -104,15 +97,14 @@ def missing_tools() -> list[str]:
 
 def missing_for(suites: Collection[str]) -> list[str]:
     """The needs of these suites that are not met; "all" stands for every suite."""
-    lacking = []
-    if {"clients", "all"} & set(suites):
-        asked = ["/usr/bin/python3", "-c", SPICE_GTK]
-        try:
-            status = command.run(asked, command.environment(None), 60, "ask the system's Python for spice-gtk").status
-        except LaneError:  # there is no such Python
-            status = 1
-        lacking += [SUITES["clients"]] if status else []
-    return lacking
+    if not {"clients", "all"} & set(suites):
+        return []
+    try:
+        argv, env = ["/usr/bin/python3", "-c", SPICE_GTK], command.environment(None)
+        status = command.run(argv, env, 60, "ask the system's Python for spice-gtk").status
+    except LaneError:  # there is no such Python
+        status = 1
+    return ["spice_gtk"] if status else []
 
 
 def survey(optional: Collection[str] = (), tools: Collection[str] = ()) -> Survey:
@@ -179,61 +171,44 @@ def prove(found: Survey, folder: str, log: str, mark: str | None, start_limit: f
             found.details["spice"] = how
             return {}
         problem = f"qemu {how} when it was started with SPICE, an agent port and OVMF"
-        raise LaneError(
-            "qemu_probe_failed", "qemu", problem, f"see {log}", evidence=qemu.save_output(log, problem)
-        ) from None
+        qemu.save_output(log, problem)
+        raise LaneError("qemu_probe_failed", "qemu", problem, f"see {log}", evidence=log) from None
     if not spice.get("enabled") or ports.get("vdagent") != "spicevmc":
         said = f"query-spice says {one_line(json.dumps(spice), 200)}, chardev vdagent is {ports.get('vdagent')}"
-        raise LaneError(
-            "qemu_without_spice", "qemu", f"qemu started, but without its SPICE server or agent port: {said}"
-        )
+        problem = f"qemu started, but without its SPICE server or agent port: {said}"
+        raise LaneError("qemu_without_spice", "qemu", problem)
     return {
         "qemu_version": qemu_version,
         "spice_version": str(spice.get("compiled-version", "unknown")),
-        "ovmf_version": _package_version("ovmf", mark, start_limit),
+        "ovmf_version": _firmware_version(mark, start_limit),
         "mariadb_version": _mariadb_version(found.paths["mariadbd"], mark, start_limit),
     }
 
 
 def _mariadb_version(mariadbd: str, mark: str | None, limit: float) -> str:
-    done = command.run(
-        [mariadbd, "--no-defaults", "--version"],
-        command.environment(mark),
-        limit,
-        "ask mariadbd for its version",
-        component="database",
-    )
+    argv, env = [mariadbd, "--no-defaults", "--version"], command.environment(mark)
+    done = command.run(argv, env, limit, "ask mariadbd for its version", component="database")
     if done.status or not (found := re.search(r"Ver (\S+)", done.out)):
-        problem = (
-            f"{mariadbd} does not report its version: it ended with status {done.status} and said "
-            f"{one_line(done.said, 200)}"
-        )
-        raise LaneError("mariadb_version_unknown", "database", problem)
+        problem = f"{mariadbd} does not report its version: it ended with status {done.status} and said "
+        raise LaneError("mariadb_version_unknown", "database", problem + one_line(done.said, 200))
     return found[1]
 
 
-def _package_version(package: str, mark: str | None, limit: float) -> str:
+def _firmware_version(mark: str | None, limit: float) -> str:
     """From dpkg; "unknown" where there is none. The firmware's files do not have it."""
     query = command.find_program("dpkg-query")
     if not query:
         return "unknown"
-    done = command.run(
-        [query, "-W", "-f=${Version}", package], command.environment(mark), limit, "ask dpkg for a version"
-    )
-    return done.out.strip() if done.status == 0 and done.out.strip() else "unknown"
+    argv = [query, "-W", "-f=${Version}", "ovmf"]
+    done = command.run(argv, command.environment(mark), limit, "ask dpkg for a version")
+    return "unknown" if done.status else done.out.strip() or "unknown"
 
 
 def cache_key(found: Survey) -> str:
     """Changes with each program of the proof, with the firmware, and with whatever dpkg installs or removes."""
     assert found.firmware
-    parts: list[Any] = [CACHE_VERSION]
-    for path in (found.paths["qemu"], found.paths["mariadbd"], found.firmware.code, found.firmware.vars, DPKG_STATUS):
-        try:
-            seen = os.stat(path)
-            parts.append([path, seen.st_size, seen.st_mtime_ns])
-        except OSError:
-            parts.append([path])
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    paths = (found.paths["qemu"], found.paths["mariadbd"], found.firmware.code, found.firmware.vars, DPKG_STATUS)
+    return cache.key(CACHE_VERSION, *map(cache.file_state, paths))
 
 
 def describe(found: Survey, packages: Mapping[str, Sequence[str]] | None) -> str:
@@ -257,11 +232,10 @@ def apt_failure(said: str, wanted: Sequence[str]) -> LaneError:
     pattern = r"\b(?:sudo|su|doas): .*|\bE: ?.*|\bErr: .*|.*not found.*"
     reasons = [found[0] for line in lines if (found := re.search(pattern, line))] or lines
     reason = one_line(" / ".join(dict.fromkeys(reasons)), 500)
-    code, advice = next(
-        ((code, advice) for pattern, code, advice in APT_FAILURES if re.search(pattern, reason)), ("apt_failed", "")
-    )
-    fix = f"{advice}, or install by hand: {by_hand(wanted)}" if advice else f"install by hand: {by_hand(wanted)}"
-    return LaneError(code, "host", f"apt could not install {' '.join(wanted)}: {reason}", fix)
+    code, *advice = next(found for pattern, found in APT_FAILURES.items() if re.search(pattern, reason))
+    problem = f"apt could not install {' '.join(wanted)}: {reason}"
+    fix = ", or ".join([*advice, f"install by hand: {by_hand(wanted)}"])
+    return LaneError(code, "host", problem, fix)
 
 
 def by_hand(packages: Sequence[str]) -> str:
@@ -269,8 +243,6 @@ def by_hand(packages: Sequence[str]) -> str:
     install = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
     if os.geteuid() == 0:
         return f"apt-get update && {install}"
-    return (
-        f"sudo apt-get update && sudo {install}"
-        if command.find_program("sudo")
-        else f"su - -c 'apt-get update && {install}'"
-    )
+    if command.find_program("sudo"):
+        return f"sudo apt-get update && sudo {install}"
+    return f"su - -c 'apt-get update && {install}'"

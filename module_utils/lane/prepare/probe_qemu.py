@@ -43,12 +43,8 @@ class ProbeQemu:
             self.home = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="probe-", dir=self._folder))
             ours, theirs = socket.socketpair()
             self._stack.callback(ours.close)
-            monitor = [
-                "-chardev",
-                f"socket,id=probe-qmp,fd={theirs.fileno()}",
-                "-mon",
-                "chardev=probe-qmp,mode=control",
-            ]
+            socket_option = f"socket,id=probe-qmp,fd={theirs.fileno()}"
+            monitor = ["-chardev", socket_option, "-mon", "chardev=probe-qmp,mode=control"]
             with theirs, open(os.path.join(self.home, "qemu.log"), "wb") as log:
                 argv = [part.replace("{home}", self.home) for part in self.argv] + monitor
                 env = {**command.environment(self._mark), "TMPDIR": self.home}
@@ -94,12 +90,9 @@ class ProbeQemu:
             how = "closed its monitor without exiting"
         else:
             how = f"was killed by signal {-self._status}" if self._status < 0 else f"exited with status {self._status}"
-        output = [
-            line.partition(": ")[2] or line
-            for line in self._output.splitlines()
-            if line.strip() and "warning:" not in line
-        ]
-        return f"{how} ({one_line(' / '.join(output[:lines]) or 'no output', 160 * lines)})"
+        said = [line for line in self._output.splitlines() if line.strip() and "warning:" not in line]
+        output = " / ".join(line.partition(": ")[2] or line for line in said[:lines])
+        return f"{how} ({one_line(output or 'no output', 160 * lines)})"
 
     def save_output(self, path: str, note: str) -> str:
         """Append qemu's command line, its output and a note to the log `path`; returns the path."""
