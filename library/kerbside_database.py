@@ -160,23 +160,17 @@ def main() -> None:
 
     def check(options: database.Options) -> str:
         """Check the running database; a cached one that is wrong has to be made again."""
-        running = given["running"]
+        running, run = given["running"], private_dir.read_run(given["lane_dir"])
         try:
-            return database.check_schema(
-                options, running["client"], running["socket"], running["user"], private_dir.read_run(given["lane_dir"])
-            )
+            return database.check_schema(options, running["client"], running["socket"], running["user"], run)
         except LaneError as error:
             if error.code == "database_schema_old" and running["copied"]:
                 database.drop(given["cache_dir"], options)
             raise
 
     def work() -> dict:
-        options = database.Options(
-            tuple(from_options(one, given) for one in given["programs"]),
-            given["datadir"],
-            tuple(given["inputs"]),
-            given["kerbside"],
-        )
+        programs = tuple(from_options(one, given) for one in given["programs"])
+        options = database.Options(programs, given["datadir"], tuple(given["inputs"]), given["kerbside"])
         result = {"changed": False, "made": False, "missing": False}
         if given["running"]:
             return result if module.check_mode else {**result, "revision": check(options)}
@@ -190,12 +184,8 @@ def main() -> None:
             return {**result, "missing": True}
         run = private_dir.read_run(given["lane_dir"])
         made = database.make(given["cache_dir"], given["lane_dir"], run, options, given["limit"])
-        return {
-            **result,
-            "changed": True,
-            "made": made,
-            "lane_note": f"database {'made' if made else 'from the cache'}",
-        }
+        note = f"database {'made' if made else 'from the cache'}"
+        return {**result, "changed": True, "made": made, "lane_note": note}
 
     finish(module, work)
 

@@ -96,7 +96,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
+    given, lane_dir = module.params, module.params["lane_dir"]
     module.no_log_values |= {text for text in (given["origin"], given["proxy_origin"]) if git.has_credentials(text)}
 
     def work() -> dict:
@@ -105,25 +105,15 @@ def main() -> None:
         if module.check_mode:
             place = Place(given["cache_dir"], None, os.devnull, given["limit"])
             found = kerbside.planned(place, product, tuple(given["without"]))
-            return {
-                "changed": found is None,
-                "ansible_facts": {"lane_kerbside": found or {"bin": given["cache_dir"], "versions": {}}},
-            }
-        run = private_dir.read_run(given["lane_dir"])
-        place = Place(
-            given["cache_dir"],
-            run.mark,
-            os.path.join(given["lane_dir"], "logs", "kerbside-install.log"),
-            given["limit"],
-        )
+            facts = found or {"bin": given["cache_dir"], "versions": {}}
+            return {"changed": found is None, "ansible_facts": {"lane_kerbside": facts}}
+        mark, log = private_dir.read_run(lane_dir).mark, os.path.join(lane_dir, "logs", "kerbside-install.log")
+        place = Place(given["cache_dir"], mark, log, given["limit"])
         installed = kerbside.install(place, product, proxy, given["proxy_bin"], tuple(given["without"]))
-        private_dir.hand_over(given["lane_dir"], "kerbside", installed.facts)
-        record(given["lane_dir"], **installed.origins)
-        return {
-            "changed": not installed.cached,
-            "lane_note": installed.note,
-            "ansible_facts": {"lane_kerbside": installed.facts},
-        }
+        private_dir.hand_over(lane_dir, "kerbside", installed.facts)
+        record(lane_dir, **installed.origins)
+        facts = {"lane_kerbside": installed.facts}
+        return {"changed": not installed.cached, "lane_note": installed.note, "ansible_facts": facts}
 
     finish(module, work)
 

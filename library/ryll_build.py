@@ -92,9 +92,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
+    given, lane_dir = module.params, module.params["lane_dir"]
     module.no_log_values |= {text for text in [given["origin"]] if git.has_credentials(text)}
     features, hashes = tuple(sorted(given["features"])), tuple(given["hashes"])
+
+    def wanted(named: origin.Origin, place: Place) -> program.Wanted:
+        return program.Wanted(origin.RYLL, resolve(origin.RYLL, named, place), features, hashes)
 
     def work() -> dict:
         named = origin.parse(origin.RYLL, given["origin"], given["here"])
@@ -103,29 +106,21 @@ def main() -> None:
                 problem = f"ryll_build_features has {feature!r}, which cannot be a cargo feature"
                 raise LaneError("origin_unusable", "environment", problem, "correct it")
         if module.check_mode:
-            place = Place(given["cache_dir"], None, os.devnull, given["limit"])
-            known = named.kind in (origin.INDEX, origin.CRATES, origin.CHECKOUT, origin.FILE)
-            found = (
-                program.find(place, origin.RYLL, resolve(origin.RYLL, named, place), features, hashes)
-                if known
-                else None
-            )
+            found = None
+            if named.kind not in (origin.GIT, origin.REQUIREMENT):
+                place = Place(given["cache_dir"], None, os.devnull, given["limit"])
+                found = program.find(place, wanted(named, place))
             facts = {"path": found.path, "version": found.version} if found else {"path": "", "version": ""}
             return {"changed": found is None, "ansible_facts": {"lane_ryll": facts}}
-        run = private_dir.read_run(given["lane_dir"])
-        logs = os.path.join(given["lane_dir"], "logs")
-        os.makedirs(logs, mode=0o700, exist_ok=True)
-        place = Place(given["cache_dir"], run.mark, os.path.join(logs, "ryll-build.log"), given["limit"])
-        source = resolve(origin.RYLL, named, place)
-        found = program.provide(place, origin.RYLL, source, features, hashes)
+        mark, log = private_dir.read_run(lane_dir).mark, os.path.join(lane_dir, "logs", "ryll-build.log")
+        place = Place(given["cache_dir"], mark, log, given["limit"])
+        asked = wanted(named, place)
+        found = program.provide(place, asked)
         facts = {"path": found.path, "version": found.version, "commit": found.origin["commit"], "cached": found.cached}
-        private_dir.hand_over(given["lane_dir"], "ryll", facts)
-        record(given["lane_dir"], ryll=found.origin)
-        return {
-            "changed": not found.cached,
-            "lane_note": found.note("ryll", source),
-            "ansible_facts": {"lane_ryll": facts},
-        }
+        private_dir.hand_over(lane_dir, "ryll", facts)
+        record(lane_dir, ryll=found.origin)
+        note = found.note("ryll", asked.source)
+        return {"changed": not found.cached, "lane_note": note, "ansible_facts": {"lane_ryll": facts}}
 
     finish(module, work)
 

@@ -1,4 +1,6 @@
-"""kerbside's environment and its proxy: made once for each content, made again when it is damaged, and never in the user's checkout."""
+"""kerbside's environment and its proxy: made once for each content, made again when it is damaged, and never in the
+user's checkout.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import kerbside, origin, program, python_env
 from ansible.module_utils.lane.prepare.source import Place
+from prepared import executable, fails
 
 PROJECT = """
 [build-system]
@@ -20,7 +22,8 @@ requires = []
 build-backend = "backend"
 backend-path = ["."]
 """
-#: A build backend of a page, so that no test needs a registry: it leaves things behind as setuptools does, and writes one wheel of all modules.
+#: A build backend of a page, so that no test needs a registry: it leaves things behind as setuptools does, and writes
+#: one wheel of all modules.
 BACKEND = """
 import pathlib, zipfile
 VERSION = open("VERSION").read().strip()
@@ -49,10 +52,7 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture
 def proxy(tmp_path: Path) -> str:
     """A built proxy."""
-    path = tmp_path / "proxy"
-    path.write_text("#!/bin/sh\necho usage\n")
-    path.chmod(0o755)
-    return str(path)
+    return executable(tmp_path / "proxy", "echo usage")
 
 
 @pytest.fixture
@@ -60,25 +60,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout of a tiny kerbside, and no package index."""
     folder = tmp_path / "src"
     (folder / "kerbside").mkdir(parents=True)
-    files = {
-        "pyproject.toml": PROJECT,
-        "backend.py": BACKEND,
-        "VERSION": "1.0",
-        ".gitignore": "build/\n_version.py\n",
-        "kerbside/a.py": "",
-        "kerbside/b.py": "",
-    }
-    for name, text in files.items():
+    files = {"pyproject.toml": PROJECT, "backend.py": BACKEND, "VERSION": "1.0", ".gitignore": "build/\n_version.py\n"}
+    for name, text in {**files, "kerbside/a.py": "", "kerbside/b.py": ""}.items():
         (folder / name).write_text(text)
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    for name, value in {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": "",
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_ROOT": "/nowhere",
-        "PIP_DRY_RUN": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    settings = {"NO_INDEX": "1", "FIND_LINKS": "", "CONFIG_FILE": os.devnull, "ROOT": "/nowhere", "DRY_RUN": "1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
     return folder
 
 
@@ -90,21 +78,19 @@ def install(place: Place, text: object, proxy: str = "", proxy_bin: str = "") ->
 
 @pytest.mark.slow
 def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout: Path, proxy: str) -> None:
-    before = {path: path.stat().st_mtime_ns for path in checkout.rglob("*") if ".git" not in path.parts}
+    def files() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in checkout.rglob("*") if ".git" not in path.parts}
+
+    before = files()
     first = install(place, checkout, proxy)
     assert not first.cached
     assert first.facts["versions"]["kerbside"] == "1.0"
     assert "mysqlclient" not in first.facts["versions"]
     assert subprocess.run([first.facts["proxy"]], capture_output=True, text=True, check=True).stdout == "usage\n"
-    assert first.origins["proxy"] == {
-        "kind": "file",
-        "source": proxy,
-        "version": "",
-        "commit": None,
-        "dirty": None,
-        "sha256": hashlib.sha256(Path(proxy).read_bytes()).hexdigest(),
-    }
-    assert {path: path.stat().st_mtime_ns for path in checkout.rglob("*") if ".git" not in path.parts} == before
+    digest = hashlib.sha256(Path(proxy).read_bytes()).hexdigest()
+    entry = {"kind": "file", "source": proxy, "version": "", "commit": None, "dirty": None, "sha256": digest}
+    assert first.origins["proxy"] == entry
+    assert files() == before
     again = install(place, checkout, proxy)
     assert again.cached
     assert again.facts == first.facts
@@ -114,15 +100,11 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
     second = install(place, checkout, proxy)
     assert not second.cached
     assert second.origins["kerbside"]["sha256"] != first.origins["kerbside"]["sha256"]
-    assert subprocess.run([second.facts["python"], "-c", "import kerbside.a"], check=True)
-    assert (
-        subprocess.run([second.facts["python"], "-c", "import kerbside.b"], stderr=subprocess.DEVNULL).returncode == 1
-    )
+    [module] = Path(second.facts["bin"]).parent.rglob("kerbside/*.py")
+    assert module.name == "a.py"
 
-    module = next(Path(second.facts["bin"]).parent.rglob("kerbside/a.py"))
     module.unlink()  # a package of the cached environment loses a file: it is made anew
-    third = install(place, checkout, proxy)
-    assert not third.cached
+    assert not install(place, checkout, proxy).cached
     assert module.exists()
     (checkout / "rust").mkdir()
     (checkout / "rust/main.rs").write_text("")  # a file of the proxy's source alone
@@ -136,12 +118,9 @@ def test_a_wheel_is_known_by_its_bytes_and_a_given_proxy_is_named(
     subprocess.run(["python3", "-c", "import backend; backend.build_wheel('..')"], cwd=checkout, check=True)
     [wheel] = tmp_path.glob("*.whl")
     first = install(place, wheel, proxy_bin=proxy)
-    assert (first.facts["proxy"], first.origins["proxy"]["kind"], first.origins["kerbside"]["kind"]) == (
-        proxy,
-        "environment",
-        "file",
-    )
-    assert first.origins["proxy"]["source"] == f"KERBSIDE_PROXY_BIN={proxy}"
+    assert (first.facts["proxy"], first.origins["kerbside"]["kind"]) == (proxy, "file")
+    given = first.origins["proxy"]
+    assert (given["kind"], given["source"]) == ("environment", f"KERBSIDE_PROXY_BIN={proxy}")
     assert install(place, wheel, proxy_bin=proxy).cached
     with zipfile.ZipFile(wheel, "a") as archive:
         archive.writestr("kerbside/new.py", "")
@@ -150,40 +129,38 @@ def test_a_wheel_is_known_by_its_bytes_and_a_given_proxy_is_named(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("file", "text", "code", "component"),
+    ("file", "text", "code"),
     [
-        ("backend.py", "raise RuntimeError('no such thing')", "package_broken", "kerbside"),
-        ("pyproject.toml", "[project\n", "package_broken", "kerbside"),
-        ("backend.py", BACKEND.replace("mysqlclient==2.3.0", "not-to-be-had==1"), "no_such_version", "kerbside"),
+        ("backend.py", "raise RuntimeError('no such thing')", "package_broken"),
+        ("pyproject.toml", "[project\n", "package_broken"),
+        ("backend.py", BACKEND.replace("mysqlclient==2.3.0", "not-to-be-had==1"), "no_such_version"),
     ],
+    ids=["backend", "pyproject", "dependency"],
 )
 def test_a_package_that_does_not_build_is_the_products_fault(
-    place: Place, checkout: Path, proxy: str, file: str, text: str, code: str, component: str
+    place: Place, checkout: Path, proxy: str, file: str, text: str, code: str
 ) -> None:
     (checkout / file).write_text(text)
-    with pytest.raises(LaneError) as caught:
+    with fails(code, "kerbside"):
         install(place, checkout, proxy)
-    assert (caught.value.code, caught.value.component) == (code, component)
     assert not list(Path(place.cache_dir, "venvs").glob("[!.]*"))
 
 
 def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path) -> None:
-    def home(text: str, without: tuple[str, ...] = ()) -> Path:
+    def home(text: str, *without: str) -> Path:
         named = origin.parse(origin.KERBSIDE, text, "/")
         assert named
-        return python_env.Environment(
-            kerbside.resolve(origin.KERBSIDE, named, place, python_env.belongs), without
-        ).home(place.cache_dir)
+        source = kerbside.resolve(origin.KERBSIDE, named, place)
+        return python_env.Environment(source, without).home(place.cache_dir)
 
-    assert len({home("0.8.0"), home("0.8.1"), home("0.8.0", ("x",)), home(str(checkout))}) == 4
+    assert len({home("0.8.0"), home("0.8.1"), home("0.8.0", "x"), home(str(checkout))}) == 4
     assert home("kerbside==0.8.0") == home("0.8.0")
 
 
-def test_what_cargo_has_to_build(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
+def test_what_cargo_has_to_build(place: Place, checkout: Path, proxy: str) -> None:
     def builds(git: bool = True, **origins: str) -> bool:
-        return kerbside.builds(
-            place, {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/", **origins}, git
-        )
+        given = {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/", **origins}
+        return kerbside.builds(place, given, git)
 
     assert not builds()
     assert not builds(kerbside=str(checkout))  # it has no proxy in it
@@ -194,8 +171,8 @@ def test_what_cargo_has_to_build(place: Place, checkout: Path, tmp_path: Path, p
     (checkout / "rust/kerbside-proxy/Cargo.toml").write_text("")
     assert builds(kerbside=str(checkout))
     assert not builds(kerbside=str(checkout), proxy="0.8.0")
-    source = kerbside.resolve(origin.PROXY, origin.Origin("checkout", str(checkout)), place, program.belongs_to_proxy)
-    home = program.home(place, origin.PROXY, source, ())
+    source = kerbside.resolve(origin.PROXY, origin.Origin("checkout", str(checkout)), place)
+    home = program.Wanted(origin.PROXY, source).home(place)
     home.mkdir(parents=True)
     (home / "kerbside-proxy").write_text("x")
     known = {"size": 1, "sha256": hashlib.sha256(b"x").hexdigest(), "version": "1", "commit": "", "wheel": ""}

@@ -2,96 +2,72 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import pip
+from prepared import fails
 
 RETRY = (
-    "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by "
-    "'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: "
+    "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError("
+    "'<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: Failed to establish a new connection: "
     "[Errno -3] Temporary failure in name resolution')': /simple/kerbside/\n"
 )
-NONE = "ERROR: Could not find a version that satisfies the requirement kerbside==9 (from versions: {})\nERROR: No matching distribution found for kerbside==9\n"
-BOX = "  error: subprocess-exited-with-error\n  \u00d7 Building wheel did not run successfully.\n  \u2570\u2500> [3 lines of output]\n{}\n      [end of output]\n"
+NONE = """ERROR: Could not find a version that satisfies the requirement kerbside==9 (from versions: {})
+ERROR: No matching distribution found for kerbside==9
+"""
+BOX = """  error: subprocess-exited-with-error
+  \u00d7 Building wheel did not run successfully.
+  \u2570\u2500> [3 lines of output]
+      {}
+      [end of output]
+"""
+IN_C = "x.c:3:1: error: unknown type name 'in'\n      x.c:9:1: error: other"
+NO_GCC = "error: command 'gcc' failed: No such file or directory"
+NO_TABLE = "Traceback\n      ValueError: invalid pyproject.toml config: `project.version`"
+HASHES = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
+FULL = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
 
 
 @pytest.mark.parametrize(
     ("said", "code", "component", "words"),
     [
-        (RETRY + NONE.format("none"), "no_package_index", "environment", "Temporary failure in name resolution"),
-        (
-            RETRY + NONE.format("0.7.0"),
-            "no_package_index",
-            "environment",
-            "",
-        ),  # some other source of packages has others
+        (RETRY + NONE.format("none"), "no_package_index", "environment", "(Temporary failure in name resolution)"),
+        (RETRY + NONE.format("0.7.0"), "no_package_index", "environment", ""),  # some other source has others
         (BOX.format(RETRY + NONE.format("none")), "no_package_index", "environment", ""),  # what the build needs
         (NONE.format("none"), "no_such_version", "kerbside", "newest is none"),
         (NONE.format("0.7.0, 0.8.0"), "no_such_version", "kerbside", "newest is 0.8.0"),
-        (
-            RETRY + BOX.format("      x.c:3:1: error: unknown type name 'in'\n      x.c:9:1: error: other"),
-            "package_broken",
-            "kerbside",
-            "error: unknown type",
-        ),
-        (
-            BOX.format("      Traceback\n      ValueError: invalid pyproject.toml config: `project.version`"),
-            "package_broken",
-            "kerbside",
-            "ValueError: invalid",
-        ),
-        (
-            BOX.format("      error: command 'gcc' failed: No such file or directory"),
-            "no_compiler",
-            "host",
-            "gcc is not installed",
-        ),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "wrong_hash", "environment", ""),
+        (RETRY + BOX.format(IN_C), "package_broken", "kerbside", "error: unknown type"),
+        (BOX.format(NO_TABLE), "package_broken", "kerbside", "ValueError: invalid"),
+        (BOX.format(NO_GCC), "no_compiler", "host", "gcc is not installed"),
+        (HASHES, "wrong_hash", "environment", ""),
         ("ERROR: ResolutionImpossible: for help visit", "pip_failed", "kerbside", ""),
-        (
-            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
-            "pip_failed",
-            "environment",
-            "No space left",
-        ),
+        (FULL, "pip_failed", "environment", "No space left"),
     ],
+    ids="name other build none newest error exception gcc hash conflict full".split(),
 )
 def test_a_failure_has_its_kind(said: str, code: str, component: str, words: str) -> None:
-    error = pip.failure(said, "install kerbside", "log", "kerbside")
-    assert (error.code, error.component) == (code, component)
-    assert words in error.problem
+    with fails(code, component, words):
+        raise pip.failure(said, "install kerbside", "log", "kerbside")
+    own = pip.failure(said, "install kerbside", "log", "")
+    assert (own.code, own.component) == (code, "host" if component == "host" else "environment")
 
 
 def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real pip, a port where nobody listens."""
-    for name, value in {
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-        "PIP_RETRIES": "0",
-        "PIP_FIND_LINKS": "",
-        "PIP_NO_INDEX": "0",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(LaneError) as caught:
-        pip.run(
-            pip.program(),
-            ["download", "--dest", str(tmp_path), "nothing==1"],
-            pip.environment(None),
-            60,
-            "download nothing",
-            str(tmp_path / "log"),
-            "ryll",
-        )
-    assert (caught.value.code, caught.value.component) == ("no_package_index", "environment")
+    settings = {"INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "0", "FIND_LINKS": "", "NO_INDEX": "0"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    arguments = ["download", "--dest", str(tmp_path), "nothing==1"]
+    with fails("no_package_index"):
+        pip.run(pip.program(), arguments, pip.environment(None), 60, "download", str(tmp_path / "log"), "ryll")
 
 
 def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "pip.conf"
     config.write_text(
-        "[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n[install]\nuser = true\ndry-run = true\ntrusted-host = i.test\n"
+        "[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n"
+        "[install]\nuser = true\ndry-run = true\ntrusted-host = i.test\n"
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     for name in ("PIP_ROOT", "PIP_TARGET", "PIP_DRY_RUN", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_CONSTRAINT"):
@@ -109,23 +85,13 @@ def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytes
         "PIP_RETRIES": pip.RETRIES,
         "PIP_REQUIRE_VIRTUALENV": "0",
     }
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], env=env, capture_output=True, text=True, check=True
-    ).stdout
-    assert "root" not in listed
-
-
-def test_a_project_file_that_is_broken_is_the_products_fault(tmp_path: Path) -> None:
-    pip.check_project(tmp_path, "kerbside")
-    (tmp_path / "pyproject.toml").write_text("[project\n")
-    with pytest.raises(LaneError) as caught:
-        pip.check_project(tmp_path, "kerbside")
-    assert (caught.value.code, caught.value.component) == ("package_broken", "kerbside")
 
 
 def test_without_any_pip_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pip.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(pip.command, "find_program", lambda name: None)
-    with pytest.raises(LaneError, match="python3-pip") as caught:
+    with fails("no_pip", "host") as caught:
         pip.program()
-    assert (caught.value.code, caught.value.component) == ("no_pip", "host")
+    assert "python3-pip" in caught.value.fix
+    monkeypatch.setattr(pip.command, "find_program", lambda name: f"/bin/{name}")
+    assert pip.program() == ["/bin/pip3"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.prepare import tree
+from prepared import executable
 
 WHO = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -15,9 +16,8 @@ WHO = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in
 def git(folder: Path, *arguments: str) -> str:
     """One git command as a person without settings of their own."""
     env = {**os.environ, **WHO, "GIT_CONFIG_GLOBAL": os.devnull}
-    return subprocess.run(
-        ["git", "-C", str(folder), *arguments], env=env, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    argv = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture
@@ -85,24 +85,22 @@ def test_a_folder_that_the_repository_around_it_ignores_has_its_files(checkout: 
 def test_a_copy_has_the_same_files_and_the_same_commit(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hook = tmp_path / "templates/hooks/post-checkout"
-    hook.parent.mkdir(parents=True)
-    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
-    hook.chmod(0o755)
+    hooks = tmp_path / "templates/hooks"
+    hooks.mkdir(parents=True)
+    executable(hooks / "post-checkout", f"touch {tmp_path}/hook-ran")
     config = tmp_path / "gitconfig"
-    config.write_text(
-        f"[init]\ntemplateDir = {tmp_path}/templates\n[core]\nhooksPath = {tmp_path}/templates/hooks\nautocrlf = true\n"
-    )
+    settings = f"[core]\nhooksPath = {hooks}\nautocrlf = true\n"
+    config.write_text(f"[init]\ntemplateDir = {tmp_path}/templates\n{settings}")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    before = sorted(path for path in checkout.rglob("*") if ".git" not in path.parts)
     (checkout / "a.py").write_text("changed")
     (checkout / "link").symlink_to("a.py")
+    before = sorted(path for path in checkout.rglob("*") if ".git" not in path.parts)
     copy = tmp_path / "copy"
     tree.copy(checkout, copy)
     assert digest(copy) == digest(checkout)
     assert not (copy / "build").exists()
     assert git(copy, "describe", "--dirty", "--tags") == "v1.0-dirty"
-    assert sorted(path for path in checkout.rglob("*") if ".git" not in path.parts and path.name != "link") == before
+    assert sorted(path for path in checkout.rglob("*") if ".git" not in path.parts) == before
     assert not (tmp_path / "hook-ran").exists()
 
 
@@ -123,3 +121,16 @@ def test_a_second_copy_touches_only_what_differs(checkout: Path, tmp_path: Path)
     (checkout / "sub").write_text("a file now")
     tree.copy(checkout, copy)
     assert digest(copy) == digest(checkout)
+    (checkout / "sub").unlink()
+    (checkout / "sub").mkdir()
+    (checkout / "sub/b.py").write_text("a folder again")
+    tree.copy(checkout, copy)
+    assert digest(copy) == digest(checkout)
+
+
+def test_a_cache_behind_a_link_stays_behind_it(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cache").symlink_to("disk")
+    tree.copy(checkout, tmp_path / "cache/copy")
+    assert digest(tmp_path / "disk/copy") == digest(checkout)
+    assert (tmp_path / "cache").is_symlink()

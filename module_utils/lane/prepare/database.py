@@ -9,7 +9,6 @@ Whether the schema really is the newest one is asked of the running server, beca
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from ..core import command
 from ..core.errors import LaneError, one_line
-from ..core.private_dir import Run
+from ..core.private_dir import Run, read_json
 from ..programs import records, start, stop
 from ..programs.program import Program
 from . import cache
@@ -49,18 +48,8 @@ class Options:
 
     def home(self, cache_dir: str) -> Path:
         """Its place in the cache, another one when an input changes."""
-        digest = hashlib.sha256()
-        for entry in (*self.inputs, *sorted(newest_revisions(self.kerbside))):
-            digest.update(entry.encode() + b"\0" + (_state(entry) if entry.startswith("/") else b""))
-        return Path(cache_dir, "databases", digest.hexdigest()[:16])
-
-
-def _state(path: str) -> bytes:
-    """Size and time of change of the file behind a path, or nothing where there is none."""
-    with contextlib.suppress(FileNotFoundError):
-        found = os.stat(path)
-        return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}\0".encode()
-    return b"none\0"
+        inputs = [cache.file_state(entry) if entry.startswith("/") else entry for entry in self.inputs]
+        return Path(cache_dir, "databases", cache.key(inputs, sorted(newest_revisions(self.kerbside))))
 
 
 def newest_revisions(kerbside: str) -> set[str]:
@@ -83,27 +72,16 @@ def check_schema(options: Options, client: str, socket: str, user: str, run: Run
         raise LaneError("database_schema_unknown", "lane", problem)
     query = ["-N", "-B", "-e", "SELECT version_num FROM alembic_version", "kerbside"]
     argv = [client, "--no-defaults", f"--socket={socket}", f"--user={user}", *query]
-    done = command.run(
-        argv,
-        command.environment(run.mark),
-        QUERY_LIMIT,
-        "query the version of the database's schema",
-        component="database",
-    )
+    what = "query the version of the database's schema"
+    done = command.run(argv, command.environment(run.mark), QUERY_LIMIT, what, component="database")
     if done.status:
         problem = f"the version of the database's schema cannot be read: {one_line(done.said, 200)}"
         raise LaneError("database_query_failed", "database", problem)
     found = set(done.out.split())
     if found != newest:
-        problem = (
-            f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs {_listed(newest)}"
-        )
-        raise LaneError(
-            "database_schema_old",
-            "database",
-            problem,
-            "take the lane down (./lane down) and start it with a new database",
-        )
+        problem = f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs "
+        fix = "take the lane down (./lane down) and start it with a new database"
+        raise LaneError("database_schema_old", "database", problem + _listed(newest), fix)
     return _listed(found)
 
 
@@ -125,11 +103,7 @@ def copy(cache_dir: str, options: Options) -> bool:
     Raises LaneError (host) when it cannot be written.
     """
     home = options.home(cache_dir)
-    try:
-        made = json.loads((home / STAMP).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    if made != dict(_files(home / "data")):
+    if read_json(home / STAMP, None) != dict(_files(home / "data")):
         return False
     try:
         shutil.copytree(home / "data", options.datadir)
@@ -167,13 +141,10 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
         problem = f"MariaDB did not close the new database cleanly: it {records.ended_how(ended)}"
         raise LaneError("database_not_closed", "database", problem, f"see {program.log}", evidence=program.log)
     records.remove(lane_dir, {one.name for one in options.programs})
-    fresh = home.with_name(f".new-{home.name}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.rmtree(home, ignore_errors=True)
-    fresh.mkdir(mode=0o700)
-    shutil.copytree(options.datadir, fresh / "data")
-    (fresh / STAMP).write_text(json.dumps(dict(_files(fresh / "data"))), encoding="utf-8")
-    fresh.rename(home)
+    with cache.growing(home.parent) as new:
+        shutil.copytree(options.datadir, new / "data")
+        (new / STAMP).write_text(json.dumps(dict(_files(new / "data"))), encoding="utf-8")
+        cache.publish(new, home)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

@@ -50,7 +50,16 @@ class Repository:
         Raises LaneError: host without git, environment when the repository cannot be read, the component when it has no
         such ref.
         """
-        return ref if COMMIT.fullmatch(ref) else self._resolve(ref)
+        if COMMIT.fullmatch(ref):
+            return ref
+        done = self._run("ls-remote", "--", self.url, network=True)
+        self._check(done, f"cannot read the repository {self.url}", fix=f"check {self.variable} and the network")
+        named = {name: commit for commit, _, name in (line.partition("\t") for line in done.out.splitlines())}
+        for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"):
+            if name in named:
+                return named[name]
+        fix = f"correct {self.variable}; a commit needs all of its 40 digits"
+        raise LaneError("no_such_ref", self.component, f"{self.url} has no branch or tag {ref}", fix)
 
     def check_out(self, commit: str, folder: Path) -> None:
         """Make the folder hold this commit and nothing else; it keeps its history, so that the next commit needs little
@@ -58,80 +67,46 @@ class Repository:
 
         The repository's tags are fetched each time, for builds that ask `git describe`. Raises LaneError like `commit`.
         """
-
-        def step(arguments: list[str], error: tuple[str, str] | None, problem: str, network: bool = False) -> bool:
-            done = command.run(
-                [git, "-C", str(folder), *QUIET, *arguments],
-                self._environment(network),
-                FETCH_LIMIT,
-                f"git {arguments[0]}",
-                log=self.log,
-            )
-            if done.status and error:
-                raise LaneError(*error, f"{problem}: git said {one_line(done.said, 300)}", evidence=self.log)
-            return done.status == 0
-
-        def there() -> bool:
-            return step(["cat-file", "-e", f"{commit}^{{commit}}"], None, "")
-
-        git, broken = self.program(), ("repository_unreadable", "environment")
-        refs = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+        here, fetch = ("-C", str(folder)), ("fetch", "-q", "--no-tags", "--force", "--", self.url)
+        refs = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ".git").exists():
-            step(["init", "-q", "--template="], broken, "cannot make a repository in the cache")
-        step(
-            ["fetch", "-q", "--no-tags", "--force", "--", self.url, *refs],
-            broken,
-            f"cannot fetch {self.url}",
-            network=True,
-        )
-        if not there():
-            missing = ("no_such_ref", self.component)
-            step(
-                ["fetch", "-q", "--no-tags", "--", self.url, commit],
-                missing,
-                f"{self.url} has no commit {commit}",
-                network=True,
-            )
-        step(["checkout", "-q", "--force", "--detach", commit], broken, f"cannot check out {commit}")
-        step(["clean", "-q", "-ffdx"], broken, "cannot clean the checkout")
+            self._check(self._run(*here, "init", "-q", "--template="), "cannot make a repository in the cache")
+        self._check(self._run(*here, *fetch, *refs, network=True), f"cannot fetch {self.url}")
+        if self._run(*here, "cat-file", "-e", f"{commit}^{{commit}}").status:
+            done = self._run(*here, *fetch, commit, network=True)
+            self._check(done, f"{self.url} has no commit {commit}", "no_such_ref", self.component)
+        done = self._run(*here, "checkout", "-q", "--force", "--detach", commit)
+        self._check(done, f"cannot check out {commit}")
+        self._check(self._run(*here, "clean", "-q", "-ffdx"), "cannot clean the checkout")
 
-    def program(self) -> str:
-        """The path of git. Raises LaneError (component host) when there is none."""
-        git = command.find_program("git")
-        if not git:
+    def _run(self, *arguments: str, network: bool = False) -> command.Done:
+        program = command.find_program("git")
+        if not program:
             problem = f"git is needed for {self.variable}={self.url}, and there is none on PATH"
             raise LaneError("no_git", "host", problem, "apt-get install git")
-        return git
-
-    def _environment(self, network: bool) -> dict[str, str]:
+        env = environment(self.mark)
         if network:
-            return {**command.environment(self.mark, KEEP, network=True), "GIT_TERMINAL_PROMPT": "0"}
-        return {**command.environment(self.mark), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+            env = {**command.environment(self.mark, KEEP, network=True), "GIT_TERMINAL_PROMPT": "0"}
+        return command.run([program, *QUIET, *arguments], env, FETCH_LIMIT, f"git for {self.url}", log=self.log)
 
-    def _resolve(self, ref: str) -> str:
-        done = command.run(
-            [self.program(), "ls-remote", "--", self.url],
-            self._environment(True),
-            FETCH_LIMIT,
-            f"git to list {self.url}",
-            log=self.log,
-        )
+    def _check(
+        self,
+        done: command.Done,
+        problem: str,
+        code: str = "repository_unreadable",
+        component: str = "environment",
+        fix: str = "",
+    ) -> None:
         if done.status:
-            problem = f"cannot read the repository {self.url}: git said {one_line(done.said, 300)}"
-            raise LaneError(
-                "repository_unreadable",
-                "environment",
-                problem,
-                f"check {self.variable} and the network",
-                evidence=self.log,
-            )
-        named = {name: commit for commit, _, name in (line.partition("\t") for line in done.out.splitlines())}
-        for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"):
-            if name in named:
-                return named[name]
-        fix = f"correct {self.variable}; a commit needs all of its 40 digits"
-        raise LaneError("no_such_ref", self.component, f"{self.url} has no branch or tag {ref}", fix)
+            problem = f"{problem}: git said {one_line(done.said, 300)}"
+            raise LaneError(code, component, problem, fix, evidence=self.log)
+
+
+def environment(mark: str | None) -> dict[str, str]:
+    """For git on files of this machine: without anybody's configuration, and without writes that can be left out."""
+    own = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0"}
+    return {**command.environment(mark), **own}
 
 
 def check_ref(variable: str, ref: str) -> None:
@@ -151,6 +126,5 @@ def check_url(variable: str, text: str) -> None:
     """Refuse a URL with credentials, which would be on command lines and in logs; the error does not quote it."""
     if has_credentials(text):
         fix = "leave them to git's credential helper, ~/.netrc or pip's own configuration"
-        raise LaneError(
-            "origin_has_credentials", "environment", f"{variable} has a user name or a password in its URL", fix
-        )
+        problem = f"{variable} has a user name or a password in its URL"
+        raise LaneError("origin_has_credentials", "environment", problem, fix)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,8 @@ from ..core.errors import LaneError
 from . import git
 
 ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
-INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE, CRATES = (
-    "index requirement git checkout file archive crates"
-).split()
+INDEX, REQUIREMENT, GIT, CHECKOUT = "index", "requirement", "git", "checkout"
+FILE, ARCHIVE, CRATES = "file", "archive", "crates"
 #: What `<name> @ <url>` looks like (PEP 508).
 DIRECT = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*@\s*(\S+://\S+|git\+\S+)")
 #: A version as PEP 440 writes it, near enough to tell it from a requirement; pip has the last word.
@@ -36,49 +35,39 @@ REQUIRED = re.compile(r"([A-Za-z0-9][\w.-]*?)(?:\[[^\]]*\])?\s*((?:[=<>!~]=?=?\s
 class Product:
     """What is tested, and which origins it can have.
 
-    name: its key in origins.json; variable: what a user sets; component: who is blamed when it does not build;
-    distribution: its name on the package index; crate: its cargo package; markers: what a checkout of it has one of,
-    relative to its root; image: it is a qcow2, nothing is built.
+    name: its key in origins.json; variable: what a user sets; component: who is blamed when it does not build; markers:
+    what a checkout of it has one of, relative to its root; package: its name on the package index, of its cargo package
+    and of the program; belongs: which files of a checkout it may depend on, by their names.
     """
 
     name: str
     variable: str
     component: str
-    distribution: str = ""
-    crate: str = ""
-    markers: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE)
+    kinds: tuple[str, ...]
+    markers: tuple[str, ...]
+    package: str = ""
+    belongs: Callable[[str], bool] = lambda name: True
 
 
+def _belongs_to_kerbside(name: str) -> bool:
+    return not name.startswith("rust/")
+
+
+def _belongs_to_proxy(name: str) -> bool:
+    """It is in kerbside's repository, whose Python code and pages it does not read."""
+    return name.startswith("rust/") or not name.endswith((".py", ".md", ".rst", ".qcow2"))
+
+
+ANY = (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE)
+PYTHON = ("pyproject.toml", "setup.py")
+CARGO = ("rust/kerbside-proxy/Cargo.toml", "Cargo.toml")
+QCOW2 = "tests/fixtures/uncalibrated-sextant.qcow2"
 KERBSIDE = Product(
-    "kerbside",
-    "lane_kerbside_origin",
-    "kerbside",
-    "kerbside",
-    "",
-    ("pyproject.toml", "setup.py"),
-    (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, ARCHIVE),
+    "kerbside", "lane_kerbside_origin", "kerbside", (*ANY, ARCHIVE), PYTHON, "kerbside", _belongs_to_kerbside
 )
-PROXY = Product(
-    "proxy",
-    "lane_proxy_origin",
-    "proxy",
-    "kerbside-proxy",
-    "kerbside-proxy",
-    ("rust/kerbside-proxy/Cargo.toml", "Cargo.toml"),
-)
-RYLL = Product(
-    "ryll",
-    "lane_ryll_origin",
-    "ryll",
-    "ryll",
-    "ryll",
-    ("Cargo.toml",),
-    (INDEX, REQUIREMENT, GIT, CHECKOUT, FILE, CRATES),
-)
-IMAGE = Product(
-    "image", "lane_image_origin", "guest", "", "", ("tests/fixtures/uncalibrated-sextant.qcow2",), (GIT, CHECKOUT, FILE)
-)
+PROXY = Product("proxy", "lane_proxy_origin", "proxy", ANY, CARGO, "kerbside-proxy", _belongs_to_proxy)
+RYLL = Product("ryll", "lane_ryll_origin", "ryll", (*ANY, CRATES), ("Cargo.toml",), "ryll")
+IMAGE = Product("image", "lane_image_origin", "guest", (GIT, CHECKOUT, FILE), (QCOW2,), "", QCOW2.__eq__)
 #: The inputs of the roles that are origins.
 INPUTS = {
     "kerbside_origin": KERBSIDE,
@@ -95,6 +84,16 @@ class Origin:
     kind: str
     source: str
     ref: str = ""
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether it is a tree of source files, of any version."""
+        return self.kind in (GIT, CHECKOUT)
+
+    @property
+    def is_source(self) -> bool:
+        """Whether a program from there is built here."""
+        return self.is_tree or self.kind == CRATES
 
     def __str__(self) -> str:
         return f"{self.source}@{self.ref}" if self.ref else self.source
@@ -125,17 +124,14 @@ def parse(product: Product, text: str, here: str) -> Origin | None:
 def check(inputs: Mapping[str, Any]) -> None:
     """Check the origins among the roles' inputs. Raises LaneError like `parse`, and for one that may not be empty."""
     for name, product in INPUTS.items():
-        if (
-            name in inputs
-            and not parse(product, inputs[name], inputs.get("kerbside_caller_dir", "/"))
-            and product in (KERBSIDE, RYLL)
-        ):
+        found = parse(product, inputs.get(name, ""), inputs.get("kerbside_caller_dir", "/"))
+        if found is None and name in inputs and product in (KERBSIDE, RYLL):
             raise _unusable(product, "", "it is empty")
 
 
 def brought_by(product: Product, kerbside: Origin | None) -> Origin | None:
     """The same repository or checkout, when the kerbside under test brings this product; else None."""
-    if kerbside is None or kerbside.kind not in (GIT, CHECKOUT):
+    if kerbside is None or not kerbside.is_tree:
         return None
     return kerbside if kerbside.kind == GIT or Path(kerbside.source, product.markers[0]).is_file() else None
 
@@ -144,7 +140,7 @@ def _classify(product: Product, text: str, here: str) -> Origin:
     if text.startswith("crates:"):
         return Origin(CRATES, text.removeprefix("crates:"))
     if direct := DIRECT.fullmatch(text):
-        if _canonical(direct[1]) != product.distribution:
+        if _canonical(direct[1]) != product.package:
             raise _unusable(product, text, f"it is a requirement for {direct[1]}")
         text = direct[2]
     if text.startswith("git+") or "://" in text:
@@ -153,7 +149,7 @@ def _classify(product: Product, text: str, here: str) -> Origin:
     if VERSION.fullmatch(text):
         return Origin(INDEX, text.removeprefix("v"))
     asked = REQUIRED.fullmatch(text)
-    if asked and product.distribution and _canonical(asked[1]) == product.distribution:
+    if asked and product.package and _canonical(asked[1]) == product.package:
         exact = re.fullmatch(r"==\s*([\w.+!-]+)", asked[2].strip())
         return Origin(INDEX, exact[1]) if exact else Origin(REQUIREMENT, text)
     if asked and asked[2]:
@@ -183,12 +179,11 @@ def _of_url(url: str, here: str) -> Origin:
 
 
 def _check_path(product: Product, origin: Origin) -> None:
-    if not os.path.exists(origin.source):
-        problem = f"{product.variable} names {origin.source}, and nothing is there"
-        raise LaneError("origin_not_there", "environment", problem, "correct the path")
     if not os.access(origin.source, os.R_OK):
-        problem = f"{product.variable} names {origin.source}, which this user cannot read"
-        raise LaneError("origin_not_there", "environment", problem, "correct its mode")
+        there = os.path.exists(origin.source)
+        why, fix = ("which this user cannot read", "its mode") if there else ("and nothing is there", "the path")
+        problem = f"{product.variable} names {origin.source}, {why}"
+        raise LaneError("origin_not_there", "environment", problem, f"correct {fix}")
     if origin.kind == CHECKOUT and not any(Path(origin.source, name).is_file() for name in product.markers):
         raise _unusable(product, origin.source, f"that folder has no {' or '.join(product.markers)}")
 

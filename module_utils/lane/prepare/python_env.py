@@ -18,12 +18,12 @@ from typing import Any
 from ..core import command
 from ..core.errors import LaneError, one_line
 from ..core.private_dir import read_json
-from . import cache, pip, tree
-from .origin import CHECKOUT, FILE, GIT, KERBSIDE
+from . import cache, tree
+from .origin import FILE, KERBSIDE
 from .source import Place, Source, folder
 
 STAMP = "lane-venv.json"
-NAME = KERBSIDE.distribution
+NAME = KERBSIDE.package
 RECIPE = 2  # raised when what is installed from the same source changes
 #: Read in the new environment: what kerbside requires under this Python, without extras and without the packages that
 #: are named.
@@ -49,33 +49,29 @@ print(json.dumps([versions, record, missing]))
 
 @dataclass(frozen=True)
 class Environment:
-    """What is asked for: where kerbside comes from, what to leave out of its dependencies, what to add."""
+    """What is asked for: where kerbside comes from, and what to leave out of its dependencies."""
 
     source: Source
     without: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
 
     def home(self, cache_dir: str) -> Path:
         """Its folder, another one for each content of the source, each Python and each list of packages."""
-        kind = self.source.origin.kind in (GIT, CHECKOUT)
-        key = json.dumps([RECIPE, kind, self.source.identity, self.without, self.extra, sys.version, sys.base_prefix])
-        return Path(cache_dir, "venvs", f"{NAME}-{hashlib.sha256(key.encode()).hexdigest()[:16]}")
-
-
-def belongs(name: str) -> bool:
-    """Whether kerbside's Python package may depend on this file: the proxy's source is a product of its own."""
-    return not name.startswith("rust/")
+        kind, identity = self.source.origin.is_tree, self.source.identity
+        key = cache.key(RECIPE, kind, identity, self.without, sys.version, sys.base_prefix)
+        return Path(cache_dir, "venvs", f"{NAME}-{key}")
 
 
 def find(cache_dir: str, wanted: Environment) -> dict[str, Any] | None:
-    """What is ready in the cache; None without it, or when a file of it is missing or has another size."""
+    """{bin, python, versions, sha256} of what is ready in the cache; None without it, or when a file of it is missing
+    or has another size.
+    """
     home = wanted.home(cache_dir)
-    known = read_json(home / STAMP, None)
-    if not isinstance(known, dict) or not os.access(known["python"], os.X_OK) or _files(home) != known["files"]:
+    known: dict[str, Any] | None = read_json(home / STAMP, None)
+    if known is None or not os.access(known["python"], os.X_OK) or _files(home) != known.pop("files"):
         return None
     cache.check_exec(home)
     cache.used(home)
-    return {name: known[name] for name in ("bin", "python", "versions", "sha256")}
+    return known
 
 
 def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]:
@@ -89,57 +85,43 @@ def build(place: Place, wanted: Environment) -> tuple[dict[str, Any], list[str]]
         if found := find(place.cache_dir, wanted):
             return found, []
         with cache.made_in_place(home):
-            _make(place, wanted, home)
-        found = find(place.cache_dir, wanted)
-        if found is None:
-            problem = f"the environment {home} is not as it was made a moment ago"
-            raise LaneError("environment_broken", "environment", problem, "check that folder's disk")
+            found = _make(place, wanted, home)
+        (home / STAMP).write_text(json.dumps({**found, "files": _files(home)}), encoding="utf-8")
         return found, cache.prune(home.parent, f"{NAME}-")
 
 
-def _make(place: Place, wanted: Environment, home: Path) -> None:
+def _make(place: Place, wanted: Environment, home: Path) -> dict[str, Any]:
     python, source = str(home / "bin" / "python"), wanted.source
     run(place, [sys.executable, "-m", "venv", str(home)], "make a virtual environment")
-    component = KERBSIDE.component if source.origin.kind in (GIT, CHECKOUT, FILE) else "environment"
+    component = KERBSIDE.component if source.origin.is_tree or source.origin.kind == FILE else ""
     with cache.growing(home.parent) as new:
         what = source.requirement or source.path
-        if source.origin.kind in (GIT, CHECKOUT):
+        if source.origin.is_tree:
             tree.copy(folder(KERBSIDE, source, place), new / "source")
-            pip.check_project(new / "source", component)
             what = str(new / "source")
         if not what.endswith(".whl") and not source.requirement:
             arguments = ["wheel", "--no-deps", "--wheel-dir", str(new / "wheel"), what]
             place.pip(arguments, f"build kerbside of {source.words()}", component, python)
             [what] = [str(path) for path in (new / "wheel").glob("*.whl")]
         place.pip(["install", "--no-deps", what], f"install {Path(what).name}", component, python)
-    needs = json.loads(
-        run(place, [python, "-c", REQUIRES, NAME, *wanted.without], f"read the dependencies of {NAME}", component)
-    )
-    if needs or wanted.extra:
-        place.pip(["install", *needs, *wanted.extra], "install the dependencies of kerbside", component, python)
+    asked = [python, "-c", REQUIRES, NAME, *wanted.without]
+    if needs := json.loads(run(place, asked, f"read the dependencies of {NAME}", component)):
+        place.pip(["install", *needs], "install the dependencies of kerbside", component, python)
     versions, record, missing = json.loads(run(place, [python, "-c", INSTALLED, NAME], "list what was installed"))
     if missing:
         problem = f"pip installed kerbside without an error, but {missing[0]} is not there"
         raise LaneError("environment_broken", "environment", problem, "see pip's output", evidence=place.log)
     _check_dependencies(place, python, wanted)
     digest = hashlib.sha256(record.encode()).hexdigest()
-    found = {"bin": str(home / "bin"), "python": python, "versions": versions, "sha256": digest, "files": _files(home)}
-    (home / STAMP).write_text(json.dumps(found), encoding="utf-8")
+    return {"bin": str(home / "bin"), "python": python, "versions": versions, "sha256": digest}
 
 
 def _check_dependencies(place: Place, python: str, wanted: Environment) -> None:
     """Raise LaneError unless `pip check` complains of nothing but what was left out."""
-    done = command.run(
-        [python, "-m", "pip", "check", "--disable-pip-version-check"],
-        _plain(place),
-        place.limit,
-        "pip to check the environment",
-    )
-    odd = [
-        line
-        for line in done.out.splitlines()
-        if done.status and not any(f"requires {name}, which is not installed" in line for name in wanted.without)
-    ]
+    argv = [python, "-m", "pip", "check", "--disable-pip-version-check"]
+    done = command.run(argv, _plain(place), place.limit, "pip to check the environment")
+    expected = tuple(f"requires {name}, which is not installed." for name in wanted.without)
+    odd = [line for line in done.out.splitlines() if done.status and not line.endswith(expected)]
     if odd:
         problem = f"what pip installed for kerbside does not fit together: {one_line(odd[0], 200)}"
         raise LaneError("environment_broken", "environment", problem, evidence=place.log)
@@ -163,11 +145,10 @@ def _plain(place: Place) -> dict[str, str]:
     return {**command.environment(place.mark), "PIP_CONFIG_FILE": os.devnull}
 
 
-def run(place: Place, argv: list[str], what: str, component: str = "environment") -> str:
-    """The stdout of a step of an environment's making. Raises LaneError (component)."""
+def run(place: Place, argv: list[str], what: str, component: str = "") -> str:
+    """The stdout of a step of an environment's making. Raises LaneError (component, "" for the environment)."""
     done = command.run(argv, _plain(place), place.limit, f"to {what}", log=place.log)
     if done.status:
-        raise LaneError(
-            "environment_broken", component, f"could not {what}: {one_line(done.said, 300)}", evidence=place.log
-        )
+        problem = f"could not {what}: {one_line(done.said, 300)}"
+        raise LaneError("environment_broken", component or "environment", problem, evidence=place.log)
     return done.out

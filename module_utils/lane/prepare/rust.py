@@ -26,6 +26,7 @@ KEEP = (
 ).split()
 #: The same in a config.toml.
 TABLES = ("source", "registry", "registries", "http", "net", "credential-alias")
+CONFIGS = ("config.toml", "config")
 GET_RUST = (
     "install it by rustup as https://rustup.rs says (or apt-get install cargo, where the distribution's is new enough)"
 )
@@ -41,6 +42,8 @@ UNREACHABLE = re.compile(
     r"|spurious network|Unable to update"
     r"|\[\d+\] [A-Z].*(?:connect|server)"
 )
+#: What cargo says of a source that is newer than itself.
+TOO_OLD = re.compile(r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized")
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,8 @@ class Cargo:
 
     def run(self, arguments: Sequence[str], limit: float, what: str, log: bool = True) -> command.Done:
         """Run a cargo command to its end in /."""
-        return command.run(
-            [self.cargo, *arguments, *self.configs],
-            self.env,
-            limit,
-            f"cargo to {what}",
-            cwd="/",
-            log=self.log if log else None,
-        )
+        argv, file = [self.cargo, *arguments, *self.configs], self.log if log else None
+        return command.run(argv, self.env, limit, f"cargo to {what}", cwd="/", log=file)
 
 
 def environment(mark: str | None, work: Path) -> dict[str, str]:
@@ -79,7 +76,7 @@ def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str
     """The toolchain for the package in folder, below root. Raises LaneError (host) when there is none that works."""
     cargo, rustc, rustup = (_which(name, env) for name in ("cargo", "rustc", "rustup"))
     if not cargo or not rustc:
-        lacking = "cargo" if not cargo else "rustc"
+        lacking = "rustc" if cargo else "cargo"
         problem = f"building {component} from source needs Rust: there is no {lacking} on PATH or in ~/.cargo/bin"
         raise LaneError("no_rust", "host", problem, f"{OTHER_WAYS.get(component, '')}{GET_RUST}")
     places = dict.fromkeys((folder, root))
@@ -91,54 +88,38 @@ def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str
     if done.status or not release:
         raise LaneError("no_rust", "host", f"rustc does not work: {one_line(done.said, 300)}", GET_RUST)
     version = tuple(int(part) for part in release.groups())
-    if not rustup and channel:
+    if not rustup:
         _check_version(version, channel, "rust-toolchain.toml", component)
-    files = [
-        place / ".cargo" / name
-        for place in places
-        for name in ("config.toml", "config")
-        if (place / ".cargo" / name).is_file()
-    ]
-    return Cargo(cargo, version, env, tuple(word for path in files for word in ("--config", str(path))), log, component)
+    configs = [place / ".cargo" / name for place in places for name in CONFIGS]
+    options = tuple(word for path in configs if path.is_file() for word in ("--config", str(path)))
+    return Cargo(cargo, version, env, options, log, component)
 
 
-def build(
-    cargo: Cargo, folder: Path, crate: str, features: tuple[str, ...], default_features: bool, limit: float
-) -> tuple[Path, str]:
+def build(cargo: Cargo, folder: Path, crate: str, features: list[str], limit: float) -> tuple[Path, str]:
     """Build a package; the path of the program of the same name, as cargo names it, and the package's version.
 
-    Raises LaneError: host for a toolchain that is too old or a compiler that is missing, environment for crates that
-    cannot be fetched, the component for everything that is wrong with its source.
+    features: cargo's options for them. Raises LaneError: host for a toolchain that is too old or a compiler that is
+    missing, environment for crates that cannot be fetched, the component for everything that is wrong with its source.
     """
     manifest = ["--manifest-path", str(folder / "Cargo.toml")]
     version = _check_package(cargo, manifest, crate)
     fetched = cargo.run(["fetch", *manifest], FETCH_LIMIT, f"fetch the crates of {crate}")
     if fetched.status:
         raise failure(cargo, fetched, f"resolve the crates of {crate}")
-    chosen = _features(features, default_features)
     how = ["--release", "--offline", "--message-format", "json-render-diagnostics"]
-    built = cargo.run(["build", "-p", crate, *manifest, *chosen, *how], limit, f"build {crate}")
+    built = cargo.run(["build", "-p", crate, *manifest, *features, *how], limit, f"build {crate}")
     if built.status:
         raise failure(cargo, built, f"build {crate}")
-    for line in built.out.splitlines():
-        message = json.loads(line)
-        if (
-            message.get("reason") == "compiler-artifact"
-            and message["target"]["name"] == crate
-            and message.get("executable")
-        ):
+    for message in map(json.loads, built.out.splitlines()):
+        if message["reason"] == "compiler-artifact" and message["target"]["name"] == crate and message["executable"]:
             return Path(message["executable"]), version
-    raise LaneError(
-        "build_incomplete", cargo.component, f"the package {crate} has no program of that name", "", evidence=cargo.log
-    )
+    problem = f"the package {crate} has no program of that name"
+    raise LaneError("build_incomplete", cargo.component, problem, evidence=cargo.log)
 
 
-def install(
-    cargo: Cargo, crate: str, version: str, root: Path, features: tuple[str, ...], default_features: bool, limit: float
-) -> Path:
+def install(cargo: Cargo, crate: str, version: str, root: Path, features: list[str], limit: float) -> Path:
     """Build a release from crates.io, with the dependencies of that release. Raises LaneError like `build`."""
-    chosen = _features(features, default_features)
-    arguments = ["install", crate, "--version", f"={version}", "--locked", "--force", "--root", str(root), *chosen]
+    arguments = ["install", crate, "--version", f"={version}", "--locked", "--force", "--root", str(root), *features]
     done = cargo.run(arguments, limit, f"install {crate} {version}")
     if re.search(r"could not find `.*` in registry|is not a valid semver", done.err):
         problem = f"crates.io has no {crate} {version}"
@@ -150,55 +131,36 @@ def install(
 
 def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
     """The error for a cargo that failed: whose fault it is, with the compiler's own first error."""
+
+    def error(code: str, component: str, problem: str, fix: str = "") -> LaneError:
+        return LaneError(code, component, f"cargo could not {what}: {problem}", fix, evidence=cargo.log)
+
     for tool in TOOLS:
-        if re.search(
-            rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]", done.err
-        ) and not command.find_program(tool):
-            problem = f"cargo could not {what}: {tool} is not installed"
-            return LaneError("no_compiler", "host", problem, "run the role deps", evidence=cargo.log)
+        lacks = rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]"
+        if re.search(lacks, done.err) and not command.find_program(tool):
+            return error("no_compiler", "host", f"{tool} is not installed", "run the role deps")
+    said = one_line(done.said, 300)
     if UNREACHABLE.search(done.err) and "could not compile" not in done.err:
-        why = one_line(done.said, 300)
-        return LaneError(
-            "crates_unreachable",
-            "environment",
-            f"cargo could not {what}: {why}",
-            "check the network and cargo's registries",
-            evidence=cargo.log,
-        )
+        return error("crates_unreachable", "environment", said, "check the network and cargo's registries")
     lines = done.err.splitlines()
     at = next((n for n, line in enumerate(lines) if re.match(r"error(?:\[\w+\])?: ", line)), None)
     if at is None:
-        return LaneError(
-            "build_failed", cargo.component, f"cargo could not {what}: {one_line(done.said, 300)}", evidence=cargo.log
-        )
+        return error("build_failed", cargo.component, said)
     place = next((found[1] for line in lines[at + 1 : at + 4] if (found := re.match(r"\s*--> (\S+)", line))), "")
-    place = re.sub(r"^.*/source/", "", place)
-    causes = [
-        line.strip()
-        for line in lines[at + 1 :]
-        if line.strip() and not line.strip().startswith(("Caused by", "-->", "|"))
-    ]
-    more = "" if place else " ".join(causes[:2])  # cargo's own errors name the cause below
-    why = one_line(f"{lines[at]} ({place})" if place else f"{lines[at]} {more}", 300)
-    return LaneError("build_failed", cargo.component, f"cargo could not {what}: {why}", evidence=cargo.log)
-
-
-def _features(features: tuple[str, ...], default_features: bool) -> list[str]:
-    return [
-        *([] if default_features else ["--no-default-features"]),
-        *(["--features", ",".join(features)] if features else []),
-    ]
+    if place:
+        more = f"({re.sub(r'^.*/source/', '', place)})"
+    else:  # cargo's own errors name the cause below
+        below = [line.strip() for line in lines[at + 1 :]]
+        more = " ".join([line for line in below if line and not line.startswith(("Caused by", "-->", "|"))][:2])
+    return error("build_failed", cargo.component, one_line(f"{lines[at]} {more}", 300))
 
 
 def _check_package(cargo: Cargo, manifest: list[str], crate: str) -> str:
     """The version of the package, which this toolchain may build."""
     done = cargo.run(["metadata", "--no-deps", "--format-version", "1", *manifest], LIMIT, "read Cargo.toml", log=False)
-    have = ".".join(str(part) for part in cargo.version)
     if done.status:
-        if re.search(
-            r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized", done.err
-        ):
-            problem = f"cargo {have} is too old for {cargo.component}: {one_line(done.err, 300)}"
+        if TOO_OLD.search(done.err):
+            problem = f"cargo {_dotted(cargo.version)} is too old for {cargo.component}: {one_line(done.err, 300)}"
             raise LaneError("rust_too_old", "host", problem, "run rustup update")
         raise failure(cargo, done, f"read Cargo.toml of {crate}")
     packages = {entry["name"]: entry for entry in json.loads(done.out)["packages"]}
@@ -212,14 +174,17 @@ def _check_package(cargo: Cargo, manifest: list[str], crate: str) -> str:
 def _check_version(have: tuple[int, ...], asked: str | None, where: str, component: str) -> None:
     number = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", asked or "")
     if number and have < tuple(int(part) for part in number.groups(default="0")):
-        is_now = ".".join(str(part) for part in have)
-        problem = f"{component} needs rustc {asked} ({where}), and it is {is_now}"
+        problem = f"{component} needs rustc {asked} ({where}), and it is {_dotted(have)}"
         raise LaneError("rust_too_old", "host", problem, f"run rustup update, or {GET_RUST}")
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _home(home: Path, work: Path) -> Path:
     """The caller's cargo home, or one with nothing but its registries when the configuration there says more."""
-    config = next((home / name for name in ("config.toml", "config") if (home / name).is_file()), None)
+    config = next((home / name for name in CONFIGS if (home / name).is_file()), None)
     if config is None:
         return home
     try:
@@ -234,9 +199,8 @@ def _home(home: Path, work: Path) -> Path:
     for source in kept.get("source", {}).values():
         for key in {"directory", "local-registry"} & set(source):
             source[key] = os.path.join(home.parent, source[key])  # cargo takes it from the folder that .cargo is in
-    (own / "config.toml").write_text(
-        "".join(f"{json.dumps(name)} = {_toml(kept[name])}\n" for name in kept), encoding="utf-8"
-    )
+    lines = [f"{json.dumps(name)} = {_toml(kept[name])}\n" for name in kept]
+    (own / "config.toml").write_text("".join(lines), encoding="utf-8")
     for name in ("registry", "git", "credentials.toml"):
         if (home / name).exists() and not (own / name).exists():
             (own / name).symlink_to(home / name)

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,7 @@ from typing import Any
 from ..core.errors import LaneError
 from ..core.private_dir import hand_over, handed_over
 from . import cache, git, pip, tree
-from .origin import (
-    ARCHIVE,
-    CHECKOUT,
-    CRATES,
-    FILE,
-    GIT,
-    IMAGE,
-    INDEX,
-    KERBSIDE,
-    REQUIREMENT,
-    Origin,
-    Product,
-    brought_by,
-)
+from .origin import ARCHIVE, CHECKOUT, CRATES, GIT, IMAGE, INDEX, KERBSIDE, REQUIREMENT, Origin, Product, brought_by
 
 FETCH_LIMIT = 600.0
 
@@ -47,12 +33,7 @@ class Place:
     limit: float
 
     def pip(
-        self,
-        arguments: list[str],
-        what: str,
-        component: str = "environment",
-        python: str | None = None,
-        folder: Path | None = None,
+        self, arguments: list[str], what: str, component: str = "", python: str = "", folder: Path | None = None
     ) -> None:
         """Run the pip of an environment's Python, or one of this machine that fetches something; see pip.run.
 
@@ -81,65 +62,45 @@ class Source:
 
     def words(self) -> str:
         """Where it came from, for the terminal."""
-        at = ", ".join([self.commit[:8], *(["with local changes"] if self.dirty else [])]) if self.commit else ""
-        known = {
-            INDEX: "the package index",
-            REQUIREMENT: "the package index",
-            CRATES: "crates.io",
-            GIT: str(self.origin),
-        }
+        index = "the package index"
+        known = {INDEX: index, REQUIREMENT: index, CRATES: "crates.io", GIT: str(self.origin)}
         words = known.get(self.origin.kind, self.origin.source)
-        return f"{words} ({at})" if at else words
+        changed = ", with local changes" if self.dirty else ""
+        return f"{words} ({self.commit[:8]}{changed})" if self.commit else words
 
     def provenance(self, version: str | None, sha256: str | None) -> dict[str, Any]:
         """The entry of origins.json."""
-        return provenance(
-            self.origin.kind, str(self.origin), version, sha256, commit=self.commit or None, dirty=self.dirty
-        )
+        entry = provenance(self.origin.kind, str(self.origin), version, sha256)
+        return {**entry, "commit": self.commit or None, "dirty": self.dirty}
 
 
-def provenance(
-    kind: str,
-    source: str,
-    version: str | None = None,
-    sha256: str | None = None,
-    *,
-    commit: str | None = None,
-    dirty: bool | None = None,
-) -> dict[str, Any]:
+def provenance(kind: str, source: str, version: str | None = None, sha256: str | None = None) -> dict[str, Any]:
     """An entry of origins.json, which has the same keys for every product."""
-    return {"kind": kind, "source": source, "version": version, "commit": commit, "dirty": dirty, "sha256": sha256}
+    return {"kind": kind, "source": source, "version": version, "commit": None, "dirty": None, "sha256": sha256}
 
 
-def resolve(
-    product: Product, origin: Origin, place: Place, belongs: Callable[[str], bool] = lambda name: True
-) -> Source:
-    """Ask what the origin is now. belongs: which files of a checkout or a commit the product depends on, by their
-    names.
+def resolve(product: Product, origin: Origin, place: Place) -> Source:
+    """Ask what the origin is now.
 
     Raises LaneError: environment when index or repository cannot be reached, the product's component when the
     repository has no such ref.
     """
     kind, text = origin.kind, origin.source
     if kind == INDEX:
-        return Source(origin, f"{product.distribution}=={text}", f"{product.distribution}=={text}")
+        return Source(origin, f"{product.package}=={text}", f"{product.package}=={text}")
     if kind == CRATES:
-        return Source(origin, str(origin.source))
+        return Source(origin, text)
     if kind == REQUIREMENT:
         version, digest = _newest(product, text, place)
-        return Source(
-            origin,
-            f"{product.distribution}=={version} {digest}",
-            f"{product.distribution}=={version}",
-            (digest,) if digest else (),
-        )
+        requirement = f"{product.package}=={version}"
+        return Source(origin, f"{requirement} {digest}", requirement, (digest,) if digest else ())
     if kind == GIT:
         commit = repository(product, origin, place).commit(origin.ref)
         return Source(origin, commit, commit=commit, dirty=False)
     if kind == CHECKOUT:
         root = Path(text)
         commit, dirty = tree.state(root)
-        names = [name for name in tree.files(root) if belongs(name)]
+        names = [name for name in tree.files(root) if product.belongs(name)]
         return Source(origin, tree.digest(root, names), commit=commit, dirty=dirty)
     path = _fetched(product, text, place) if kind == ARCHIVE else Path(text)
     return Source(origin, sha256(path), path=str(path))
@@ -182,12 +143,9 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
     origin = named or brought_by(IMAGE, kerbside)
     if origin is None:
         return None
-    if origin.kind == FILE:
-        path = Path(origin.source)
-        return path, Source(origin, "").provenance(None, sha256(path))
-    product = IMAGE if named else replace(IMAGE, variable=KERBSIDE.variable)
-    source, inside = resolve(product, origin, place, lambda file: file.endswith(".qcow2")), product.markers[0]
-    path = Path(origin.source, inside)
+    product, inside = IMAGE if named else replace(IMAGE, variable=KERBSIDE.variable), IMAGE.markers[0]
+    source = resolve(product, origin, place)
+    path = Path(source.path or Path(origin.source, inside))
     if origin.kind == GIT:
         home = place.family("images") / source.commit[:16]
         path = home / Path(inside).name
@@ -209,15 +167,15 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
 
 def _newest(product: Product, requirement: str, place: Place) -> tuple[str, str]:
     """(version, sha256 of its file, or "") that pip would install now."""
-    cache.make_private(place.family("venvs"))
-    with cache.growing(place.family("venvs")) as new:
+    root = place.family("venvs")
+    cache.make_private(root)
+    with cache.growing(root) as new:
         report = new / "report.json"
-        arguments = ["install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", product.distribution]
+        arguments = ["install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary", product.package]
         place.pip([*arguments, "--report", str(report), requirement], f"resolve {requirement}")
         [entry] = json.loads(report.read_text(encoding="utf-8"))["install"]
-    return entry["metadata"]["version"], entry["download_info"].get("archive_info", {}).get("hashes", {}).get(
-        "sha256", ""
-    )
+    hashes = entry["download_info"].get("archive_info", {}).get("hashes", {})
+    return entry["metadata"]["version"], hashes.get("sha256", "")
 
 
 def _fetched(product: Product, url: str, place: Place) -> Path:

@@ -73,20 +73,20 @@ def copy(root: Path, target: Path) -> None:
     shutil.rmtree(target / ".git", ignore_errors=True)
     if (root / ".git").exists():
         _clone(root, target)
-    wanted = set(names)
-    for name in sorted(_everything(target) - wanted):
+    for name in _everything(target) - set(names):
         (target / name).unlink()
-    for name in names:
-        _put(root / name, target / name)
     for folder, _, _ in os.walk(target, topdown=False):
         if not os.listdir(folder) and ".git" not in Path(folder).relative_to(target).parts:
             os.rmdir(folder)
+    for name in names:
+        _put(root / name, target / name)
     if (target / ".git").exists():
         _git(target, "read-tree", "HEAD")
         _git(target, "update-index", "-q", "--refresh")
 
 
 def _clone(root: Path, target: Path) -> None:
+    """Give the target the history of the checkout."""
     new = target.with_name(f".clone-{target.name}")
     shutil.rmtree(new, ignore_errors=True)
     done = _git(root, "clone", "-q", "--shared", "--no-checkout", "--template=", str(root), str(new))
@@ -98,16 +98,10 @@ def _clone(root: Path, target: Path) -> None:
 
 
 def _put(source: Path, target: Path) -> None:
-    for parent in target.parents:  # a file became a folder
-        if parent.is_symlink() or parent.is_file():
-            parent.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
     if source.is_symlink():
-        if not (target.is_symlink() and os.readlink(target) == os.readlink(source)):
-            target.unlink(missing_ok=True)
-            target.symlink_to(os.readlink(source))
+        target.unlink(missing_ok=True)
+        target.symlink_to(os.readlink(source))
         return
     if target.is_symlink() or not target.is_file() or not filecmp.cmp(source, target, shallow=False):
         target.unlink(missing_ok=True)
@@ -136,12 +130,5 @@ def _git(folder: Path, *arguments: str) -> command.Done:
     program = command.find_program("git")
     if not program:
         return command.Done(1, "", "git is not installed")
-    env = {
-        **command.environment(None),
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-    }
-    return command.run(
-        [program, "-C", str(folder), *git.QUIET, *arguments], env, LIMIT, f"git {arguments[0]} in {folder}"
-    )
+    argv = [program, "-C", str(folder), *git.QUIET, *arguments]
+    return command.run(argv, git.environment(None), LIMIT, f"git {arguments[0]} in {folder}")
