@@ -1,8 +1,10 @@
-"""Bare machines for the tests of docs/packages.md: minimal systems of Debian with nothing but apt and Python, each in a folder of its own.
+"""Bare machines for the tests of docs/packages.md: minimal systems of Debian with nothing but apt and Python, each in a
+folder of its own.
 
-mmdebstrap makes a system from the apt sources of this machine, once a week and release; its archive and the packages that a test fetched stay in the
-user's cache. What has to be mounted in a tree (proc, dev, sys, pip's cache) is mounted in a mount namespace of the command that needs it, and gone with
-that command: nothing outside ever sees a mount in a tree that is removed. The commands are in a process namespace too, and die with the test.
+mmdebstrap makes a system from the apt sources of this machine, once a week and release; its archive and the packages
+that a test fetched stay in the user's cache. What has to be mounted in a tree (proc, dev, sys, pip's cache) is mounted
+in a mount namespace of the command that needs it, and gone with that command: nothing outside ever sees a mount in a
+tree that is removed. The commands are in a process namespace too, and die with the test.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import ast
 import fcntl
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -34,9 +37,11 @@ CERTIFICATES = "/etc/this-machine.pem"  # in the tree; a path that its own ca-ce
 APT_SETTINGS = re.compile(r"Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])\b")
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
 PROXIES = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
+TOGETHER = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 MOUNT = """
-mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount --bind "$2" "$1/root/.cache/pip" || exit 125
+mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" &&
+mount --bind "$2" "$1/root/.cache/pip" || exit 125
 shift 2
 "$@"
 exit $?  # this shell stays, for it is the first process of its namespace
@@ -56,26 +61,26 @@ def obstacle() -> str:
     return ""
 
 
+def output(*argv: str) -> str:
+    """What a command prints."""
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
 def apt_knows() -> tuple[str, str]:
     """(the machine's codename, its apt sources as lines of address, suite and component)."""
-    codename = re.search(r"(?m)^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(encoding="utf-8"))
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
-    return codename[1] if codename else "", subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    return codename, output("apt-get", "indextargets", "--format", form, "Created-By: Packages")
 
 
 def sources(codename: str, here: str, known: str) -> str:
     """The sources of Debian's main archive that a machine knows, for another release."""
-    found = [line.split() for line in dict.fromkeys(known.splitlines())]
-    ours = [
-        (address, suite.removeprefix(here))
-        for address, suite, component in found
-        if component == "main" and here and suite.startswith(here)
-    ]
-    return "".join(
-        f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n"
-        for address, pocket in ours
-        if pocket in ("", "-updates", "-security")
-    )
+    found = ""
+    for address, suite, component in (line.split() for line in dict.fromkeys(known.splitlines())):
+        pocket = suite.removeprefix(here) if here else None
+        if component == "main" and pocket in ("", "-updates", "-security"):
+            found += f"deb [signed-by={KEYRING}] {address} {codename}{pocket} main\n"
+    return found
 
 
 def certificates() -> str:
@@ -87,34 +92,23 @@ def certificates() -> str:
 @cache
 def pip_settings() -> dict[str, str]:
     """What pip is set to here, by files or the environment, whatever the section."""
-    said = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
-    lines = [line.partition("=") for line in said.splitlines()]
+    lines = [line.partition("=") for line in output(sys.executable, "-m", "pip", "config", "list").splitlines()]
     lines.sort(key=lambda line: line[0].startswith(":env:"))  # the environment has the last word
     return {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in lines}
 
 
 @cache
 def pip_cache() -> str:
-    said = subprocess.run(
-        [sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    said = output(sys.executable, "-m", "pip", "cache", "dir").strip()
     os.makedirs(said, exist_ok=True)
     return said
 
 
 def packages_of_a_lane(release: str) -> set[str]:
     """The packages of a lane that builds no product and plays no suite."""
-    table = yaml.safe_load((Path(__file__).parents[2] / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))[
-        "__deps_packages"
-    ]
-    return {
-        package
-        for need, packages in table[release].items()
-        if need not in {*BUILD, *SUITE_FEATURES}
-        for package in packages
-    }
+    roles = Path(__file__).parents[2] / "roles"
+    table = yaml.safe_load((roles / "deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"][release]
+    return {package for need in set(table) - {*BUILD, *SUITE_FEATURES} for package in table[need]}
 
 
 @dataclass
@@ -131,16 +125,8 @@ class Tree:
         """The command in the tree, as root with the environment of a fresh login; stdout has its stderr as well."""
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
-        inside = ["env", f"PATH={path}", "HOME=/root", "chroot", str(self.path), *command]
-        return subprocess.run(
-            self.beside(inside),
-            env=given,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=limit,
-        )
+        inside = self.beside(["env", f"PATH={path}", "HOME=/root", "chroot", str(self.path), *command])
+        return subprocess.run(inside, env=given, stdin=subprocess.DEVNULL, text=True, timeout=limit, **TOGETHER)
 
     def chosen(self) -> set[str]:
         """The packages that somebody asked for, as apt knows it."""
@@ -173,14 +159,14 @@ def bare_tree(release: str) -> Iterator[Tree]:
 
 
 def furnish(release: str, root: Path) -> Path:
-    """Unpack the release's archive, made anew when there is none of this week, and tell the tree how to reach the registries. Returns its store."""
+    """Unpack the release's archive, made anew when there is none of this week, and tell the tree how to reach the
+    registries. Returns its store.
+    """
     codename = CODENAMES[release]
     listed = sources(codename, *apt_knows())
-    said = subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=True).stdout
-    settings = [line for line in said.splitlines() if APT_SETTINGS.match(line)]
-    options = [f"--aptopt={line.removesuffix(';')}" for line in settings] + [
-        "--dpkgopt=force-unsafe-io"
-    ]  # a tree whose power is cut is of no use
+    settings = [line for line in output("apt-config", "dump", "Acquire").splitlines() if APT_SETTINGS.match(line)]
+    options = [f"--aptopt={line.removesuffix(';')}" for line in settings]
+    options.append("--dpkgopt=force-unsafe-io")  # a tree whose power is cut is of no use
     command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=python3", *options, codename]
     key = sha256("\n".join([*command, listed, time.strftime("%G-%V")]).encode()).hexdigest()[:12]
     store = KEPT / f"{release}-{key}"
@@ -189,19 +175,7 @@ def furnish(release: str, root: Path) -> Path:
             for old in KEPT.glob(f"{release}-*"):
                 shutil.rmtree(old)
             store.mkdir()
-            made = store / "made.tar"
-            done = subprocess.run(
-                [*command, str(made), "-"],
-                input=listed,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=600,
-            )
-            assert done.returncode == 0, (
-                f"expected mmdebstrap to make a bare {release} from this machine's apt sources, but it said: {done.stdout[-2000:]}"
-            )
-            made.rename(store / "root.tar")
+            make(command, listed, store / "root.tar")
         subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
         for package in store.glob("*.deb"):
             os.link(package, root / "var/cache/apt/archives" / package.name)
@@ -215,6 +189,14 @@ def furnish(release: str, root: Path) -> Path:
     return store
 
 
+def make(command: list[str], listed: str, archive: Path) -> None:
+    """Make a bare system with mmdebstrap, from these sources."""
+    new = archive.with_name("made.tar")
+    done = subprocess.run([*command, str(new), "-"], input=listed, text=True, timeout=600, **TOGETHER)
+    assert done.returncode == 0, f"mmdebstrap made nothing of this machine's apt sources: {done.stdout[-2000:]}"
+    new.rename(archive)
+
+
 def keep_packages(root: Path, store: Path) -> None:
     """What apt fetched into the tree goes to the store, for the next time."""
     for package in (root / "var/cache/apt/archives").glob("*.deb"):
@@ -224,7 +206,7 @@ def keep_packages(root: Path, store: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else has this folder locked meanwhile, in whatever checkout; a process that ends in any way lets go of it."""
+    """Nobody else has this folder locked meanwhile; a process that ends in any way lets go of it."""
     held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -245,12 +227,6 @@ def sweep() -> None:
             os.close(held)
 
 
-def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
-    """Remove a tree, unless something is mounted in it: that would be emptied as well."""
-    places = [line.split()[4] for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
-    places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
-    inside = [place for place in places if place.startswith(f"{base}/")]
-    assert not inside, (
-        f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
-    )
-    shutil.rmtree(base)
+def remove(base: Path) -> None:
+    """Remove a tree, and nothing of what is mounted in it."""
+    subprocess.run(["rm", "-rf", "--one-file-system", str(base)], check=True)
