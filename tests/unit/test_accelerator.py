@@ -4,43 +4,22 @@ dies.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.prepare import accelerator, firmware
 from prepared import executable, fails
 
-QEMU = command.find_program("qemu-system-x86_64")
+QEMU = command.find_program("qemu-system-x86_64") or ""
 PAIR = firmware.find_pair()
 NO_PAIR = firmware.Pair("/dev/null", "/dev/null")
 needs_qemu = pytest.mark.skipif(not (QEMU and PAIR), reason="qemu or OVMF is not installed")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make device nodes")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that other users can enter."""
-    path = Path(tempfile.mkdtemp(prefix="kvm-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def nobody() -> Iterator[None]:
-    """Be an ordinary user for a moment."""
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def checked(device: str, *ioctl: object) -> accelerator.Finding:
@@ -63,15 +42,20 @@ def test_what_is_not_a_kvm_node(tmp_path: Path) -> None:
 @needs_root
 @pytest.mark.parametrize(("mode", "group", "rule"), [(0o600, "root", True), (0o660, "kvm", False)])
 def test_a_node_that_may_not_be_opened_gets_a_udev_rule_only_where_the_group_is_wrong(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int, group: str, rule: bool
+    monkeypatch: pytest.MonkeyPatch, mode: int, group: str, rule: bool
 ) -> None:
-    device = folder / "kvm"
-    os.mknod(device, stat.S_IFCHR | mode, os.makedev(10, 232))
-    device.chmod(mode)
-    os.chown(device, 0, 12345)
     monkeypatch.setattr(accelerator.grp, "getgrgid", lambda gid: type("Group", (), {"gr_name": group}))
-    with nobody():
-        found = checked(str(device))
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)  # other users can enter it
+        device = f"{folder}/kvm"
+        os.mknod(device, stat.S_IFCHR, os.makedev(10, 232))
+        os.chmod(device, mode)
+        os.chown(device, 0, 12345)
+        os.seteuid(65534)
+        try:
+            found = checked(device)
+        finally:
+            os.seteuid(0)
     assert found.state == "no_access"
     assert found.reason == f"user nobody may not read and write {device} (owner uid 0, group {group}, mode {mode:04o})"
     assert (accelerator.UDEV_RULE in found.fix) == rule
@@ -91,21 +75,15 @@ def test_a_vm_that_cannot_be_made(number: int, advice: str) -> None:
     assert f"KVM_CREATE_VM fails (errno {number}, {os.strerror(number)})" in found.reason
 
 
-def probe(
-    folder: Path,
-    qemu: str | None,
-    pair: firmware.Pair = NO_PAIR,
-    kind: str = "kvm",
-    limit: float = 60,
-    start: float = 60,
-) -> accelerator.Probe:
-    assert qemu
-    return accelerator.Probe(qemu, pair, str(folder), str(folder / "probe.log"), "99/t", limit, start, kind)
+def probe(folder: Path, qemu: str, pair: firmware.Pair | None = None, **settings: Any) -> accelerator.Probe:
+    """A probe under KVM, with files in the folder; without a firmware where qemu is none."""
+    given = {"mark": "99/t", "limit": 60, "start_limit": 60, **settings}
+    return accelerator.Probe(qemu, pair or NO_PAIR, str(folder), str(folder / "probe.log"), **given)
 
 
 @needs_qemu
 def test_firmware_that_runs_is_seen_alive_and_nothing_is_left(tmp_path: Path) -> None:
-    found = probe(tmp_path, QEMU, PAIR, "tcg").boot("max")
+    found = probe(tmp_path, QEMU, PAIR, accelerator="tcg").boot("max")
     assert (found.state, found.cpu, found.log) == ("runs", "max", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -123,8 +101,8 @@ def test_firmware_that_resets_is_dead_and_one_that_hangs_shows_no_life(
     path = tmp_path / "code"
     path.write_bytes(b"\0" * (3653632 - 16) + code.ljust(16, b"\0"))
     assert PAIR
-    found = probe(tmp_path, QEMU, firmware.Pair(str(path), PAIR.vars), "tcg", limit).boot("max")
-    assert found.state == state
+    pair = firmware.Pair(str(path), PAIR.vars)
+    assert probe(tmp_path, QEMU, pair, accelerator="tcg", limit=limit).boot("max").state == state
 
 
 def answering(folder: Path, *states: str) -> str:
@@ -179,7 +157,7 @@ def test_only_what_the_firmware_did_is_its_death_and_is_kept(
 
 def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_output_is_kept(tmp_path: Path) -> None:
     qemu = executable(tmp_path / "qemu", "echo 'qemu: still loading' >&2; exec sleep 50")
-    found = probe(tmp_path, qemu, start=0.5).first_of(["max", "qemu64"])
+    found = probe(tmp_path, qemu, start_limit=0.5).first_of(["max", "qemu64"])
     assert (found.state, found.log) == ("qemu_hangs", str(tmp_path / "probe.log"))
     said = "qemu with -cpu max did not answer within 0.5 s (still loading) under KVM before the firmware ran"
     assert found.reason == said
