@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tools import ROOT, developer_verbs, venv
-from tools.parsing import Help, Parser, UsageError, check_known, complete_by, near
+from tools.parsing import Help, Parser, UsageError, check_known, near, option
 
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 #: Verbs that run ansible-playbook: the playbook, and the options that select what is done.
@@ -66,7 +66,25 @@ Without a verb, options go to `run`:
 #: not end with a verdict.
 ONLY_LOOKS = ("check", "syntax_check", "list_hosts", "list_tasks", "list_tags", "version")
 PARTIAL = (*ONLY_LOOKS, "tags", "skip_tags", "start_at_task")
-#: Other options of ansible-playbook: with a value, and without.
+#: Options of ansible-playbook that people ask for often: names, what their value is, what they do.
+COMMON: list[tuple[str, str | None, str]] = [
+    ("-e --extra-vars", "NAME=VALUE", "set a variable (docs/variables.md), or those of a file: -e @FILE"),
+    ("-t --tags", "ROLE,...", "only these roles, on a lane that an earlier command started"),
+    ("--skip-tags", "teardown", "keep the lane running at the end"),
+    ("-C --check", None, "say what would be done, and change nothing"),
+    ("-D --diff", None, "show how files change"),
+    ("-i --inventory --inventory-file", "INVENTORY", "another inventory than inventory/"),
+    ("-l --limit", "HOSTS", "only these hosts of the inventory"),
+    ("-v --verbose", None, "show Ansible's own output as well; -vvv for more"),
+    ("--syntax-check", None, "only read the playbook"),
+    ("--list-hosts", None, "only list the hosts"),
+    ("--list-tasks", None, "only list the tasks"),
+    ("--list-tags", None, "only list the tags"),
+    ("--start-at-task", "TASK", argparse.SUPPRESS),
+    ("--step", None, "ask before each task"),
+    ("--version", None, "show Ansible's version"),
+]
+#: Its other options: with a value, and without.
 WITH_VALUE = """--private-key --key-file -u --user -c --connection -T --timeout
     --ssh-common-args --sftp-extra-args --scp-extra-args --ssh-extra-args
     --connection-password-file --conn-pass-file --become-method --become-user --become-password-file --become-pass-file
@@ -74,27 +92,6 @@ WITH_VALUE = """--private-key --key-file -u --user -c --connection -T --timeout
     --vault-pass-file -f --forks -M --module-path""".split()
 WITHOUT = """-k --ask-pass --force-handlers -b --become -K --ask-become-pass --flush-cache
     -J --ask-vault-password --ask-vault-pass""".split()
-#: Those of which people ask for often, with what they do.
-COMMON: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (
-        ("-e", "--extra-vars"),
-        {"metavar": "NAME=VALUE", "help": "set a variable (docs/variables.md), or those of a file: -e @FILE"},
-    ),
-    (("-t", "--tags"), {"metavar": "ROLE,...", "help": "only these roles, on a lane that an earlier command started"}),
-    (("--skip-tags",), {"metavar": "teardown", "help": "keep the lane running at the end"}),
-    (("-C", "--check"), {"nargs": 0, "help": "say what would be done, and change nothing"}),
-    (("-D", "--diff"), {"nargs": 0, "help": "show how files change"}),
-    (("-i", "--inventory", "--inventory-file"), {"metavar": "INVENTORY", "help": "another inventory than inventory/"}),
-    (("-l", "--limit"), {"metavar": "HOSTS", "help": "only these hosts of the inventory"}),
-    (("-v", "--verbose"), {"nargs": 0, "help": "show Ansible's own output as well; -vvv for more"}),
-    (("--syntax-check",), {"nargs": 0, "help": "only read the playbook"}),
-    (("--list-hosts",), {"nargs": 0, "help": "only list the hosts"}),
-    (("--list-tasks",), {"nargs": 0, "help": "only list the tasks"}),
-    (("--list-tags",), {"nargs": 0, "help": "only list the tags"}),
-    (("--start-at-task",), {"metavar": "TASK", "help": argparse.SUPPRESS}),
-    (("--step",), {"nargs": 0, "help": "ask before each task"}),
-    (("--version",), {"nargs": 0, "help": "show Ansible's version"}),
-]
 
 
 class Forward(argparse.Action):
@@ -161,131 +158,68 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     """The whole command line, and the part of each verb."""
     whole = Parser(prog="./lane", usage="./lane [VERB] [options]", epilog=EPILOG, formatter_class=Help)
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=Parser, prog="./lane")
-    forwarded = _ansible_options()
-    one_lane = Parser(add_help=False)
-    chosen = one_lane.add_argument(
-        "-e",
-        "--extra-vars",
-        dest="lane_id",
-        type=lane_id,
-        default=0,
-        metavar="lane_id=N",
-        help="which lane (default: 0)",
-    )
-    complete_by(chosen, "lane_ids")
-    as_json = Parser(add_help=False)
-    as_json.add_argument("--json", action="store_true", help="as JSON, and nothing else on stdout")
+    forwarded, one_lane, as_json, elsewhere = _ansible_options(), *(Parser(add_help=False) for _ in range(3))
+    words, usual = "which lane (default: 0)", {"dest": "lane_id", "type": lane_id, "default": 0}
+    option(one_lane, "-e --extra-vars", "lane_id=N", words, complete="lane_ids", **usual)
+    option(as_json, "--json", None, "as JSON, and nothing else on stdout")
+    option(elsewhere, "-i --inventory", "INVENTORY", "the lanes of this inventory, on whatever machine they are")
+    option(elsewhere, "-l --limit", "HOSTS", "only these of them")
 
     def verb(name: str, *parents: Parser, **more: Any) -> Parser:
-        summary = SUMMARIES[name][0].upper() + SUMMARIES[name][1:] + "."
-        return verbs.add_parser(
-            name,
-            help=SUMMARIES[name],
-            description=summary,
-            parents=parents,
-            allow_abbrev=False,
-            formatter_class=Help,
-            **more,
-        )
+        summary = SUMMARIES[name]
+        more |= {"parents": parents, "allow_abbrev": False, "formatter_class": Help}
+        return verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **more)
 
     for name in PLAYS:
-        made = verb(
-            name,
-            as_json,
-            forwarded,
-            epilog=STATUSES,
-            usage=f"./lane {name} [options]{' [SUITE ...]' * (name == 'suites')}",
-        )
-        made.set_defaults(forward=[], given={})
+        usage = f"./lane {name} [options]{' [SUITE ...]' * (name == 'suites')}"
+        made = verb(name, as_json, forwarded, epilog=STATUSES, usage=usage)
         if name == "suites":
-            complete_by(made.add_argument("names", nargs="*", metavar="SUITE", help="a suite (default: all)"), "suites")
+            option(made, "names", "SUITE", "a suite (default: all)", nargs="*", complete="suites")
     verb(
         "status",
         one_lane,
         as_json,
         epilog="Exit status: 0 all is well, 1 a program is lost, 2 the lane is not running.",
     )
-    elsewhere = Parser(add_help=False)
-    elsewhere.add_argument(
-        "-i", "--inventory", metavar="INVENTORY", help="the lanes of this inventory, on whatever machine they are"
-    )
-    elsewhere.add_argument("-l", "--limit", metavar="HOSTS", help="only these of them")
     logs = verb("logs", one_lane, elsewhere)
-    logs.add_argument(
-        "part",
-        nargs="?",
-        default="",
-        metavar="PART",
-        help="only the lines of this part: serial, database, api, ryll, ansible, ...",
-    )
-    logs.add_argument("-f", "--follow", action="store_true", help="follow the logs until the lane is stopped")
-    shot = verb("shot", one_lane, elsewhere)
-    shot.add_argument(
-        "file",
-        nargs="?",
-        type=Path,
-        metavar="FILE",
-        help="a PNG file (default: shot-HHMMSS.png in the lane's artifacts)",
-    )
+    words = "only the lines of this part: serial, database, api, ryll, ansible, ..."
+    option(logs, "part", "PART", words, nargs="?", default="")
+    option(logs, "-f --follow", None, "follow the logs until the lane is stopped")
+    words = "a PNG file (default: shot-HHMMSS.png in the lane's artifacts)"
+    option(verb("shot", one_lane, elsewhere), "file", "FILE", words, nargs="?", type=Path)
     verb("ps", as_json, elsewhere)
-    for name, word in (("fleet", "N"), ("matrix", "FILE")):
-        many = verb(name, forwarded, epilog=STATUSES, usage=f"./lane {name} {word} [options]")
-        many.set_defaults(forward=[], given={})
-        if name == "fleet":
-            many.add_argument("count", type=int, metavar=word, help="how many lanes")
-        else:
-            many.add_argument(
-                "file", type=Path, metavar=word, help="a YAML file with axes, and optionally hosts and vars"
-            )
-        many.add_argument(
-            "--hosts",
-            metavar="A,B",
-            default="",
-            help="machines to run on over ssh, as USER@HOST:PORT (default: this one)",
-        )
-        many.add_argument(
-            "--at-once",
-            type=int,
-            metavar="N",
-            help="lanes on one machine at the same time (default: one per processor of this one)",
-        )
-        many.add_argument(
-            "--write",
-            type=Path,
-            metavar="FILE",
-            default=ROOT / f"artifacts/{name}.yml",
-            help="where to write the inventory",
-        )
+    fleet = verb("fleet", forwarded, epilog=STATUSES, usage="./lane fleet N [options]")
+    option(fleet, "count", "N", "how many lanes", type=int)
+    matrix = verb("matrix", forwarded, epilog=STATUSES, usage="./lane matrix FILE [options]")
+    option(matrix, "file", "FILE", "a YAML file with axes, and optionally hosts and vars", type=Path)
+    for name, many in (("fleet", fleet), ("matrix", matrix)):
+        words = "machines to run on over ssh, as USER@HOST:PORT (default: this one)"
+        option(many, "--hosts", "A,B", words, default="")
+        words = "lanes on one machine at the same time (default: one per processor of this one)"
+        option(many, "--at-once", "N", words, type=int)
+        written = ROOT / f"artifacts/{name}.yml"
+        option(many, "--write", "FILE", "where to write the inventory", type=Path, default=written)
     verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
-    cache = verb("cache", as_json)
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane")
-    cache.add_argument(
-        "folder", nargs="?", type=Path, default=usual.expanduser(), help="lane_cache_dir (default: %(default)s)"
-    )
-    verb("report").add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        default=ROOT / "artifacts/lane-0",
-        help="the artifacts (default: artifacts/lane-0)",
-    )
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
+    words = "lane_cache_dir (default: %(default)s)"
+    option(verb("cache", as_json), "folder", "folder", words, nargs="?", type=Path, default=folder)
+    words, folder = "the artifacts (default: artifacts/lane-0)", ROOT / "artifacts/lane-0"
+    option(verb("report"), "folder", "folder", words, nargs="?", type=Path, default=folder)
     completion = verb("completion", epilog="For this shell: source <(./lane completion bash)")
     completion.add_argument("shell", choices=("bash", "zsh"))
     developer_verbs.add(verb)
-    verb("help").add_argument("about", nargs="?", metavar="VERB", help="the verb that it is about")
+    option(verb("help"), "about", "VERB", "the verb that it is about", nargs="?")
     return whole, verbs.choices
 
 
 def _ansible_options() -> Parser:
     """What ansible-playbook understands; a test compares it with the real one."""
     options = Parser(add_help=False)
-    for names, more in COMMON:
-        made = options.add_argument(*names, action=Forward, default=argparse.SUPPRESS, **more)
-        complete_by(made, {"extra_vars": "variables", "tags": "tags"}.get(made.dest, ""))
-    for listed, nargs in ((WITH_VALUE, None), (WITHOUT, 0)):
-        for name in listed:
-            options.add_argument(name, action=Forward, nargs=nargs, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    options.epilog = STATUSES
+    others = [(name, "X", argparse.SUPPRESS) for name in WITH_VALUE] + [(n, None, argparse.SUPPRESS) for n in WITHOUT]
+    for names, metavar, words in [*COMMON, *others]:
+        nargs, known = None if metavar else 0, {"-e": "variables", "-t": "tags"}.get(names[:2], "")
+        option(options, names, metavar, words, complete=known, action=Forward, nargs=nargs, default=argparse.SUPPRESS)
+    options.set_defaults(forward=[], given={})
     return options
 
 

@@ -12,8 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,23 +58,15 @@ class Bench:
         """What measure.py found out about the command, with its output in `text`. A failed command ends the bench."""
         result = self.scratch / "result.json"
         how = [*(["--memory"] if memory else []), "--outlive", str(outlive)]
-        measure = [sys.executable, str(MEASURE), str(result), *how, "--"]
+        measure = [sys.executable, str(MEASURE), str(result), *how, "--", *command]
         env = {**self.env, **env}
         done = subprocess.run(
-            [*measure, *command],
-            check=False,
-            env=env,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
+            measure, check=False, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         found: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {"status": done.returncode}
         if found["status"] != 0:
-            raise SystemExit(
-                f"bench: {' '.join(command[:3])} failed with status {found['status']}:\n"
-                f"{(done.stdout + done.stderr)[-3000:]}"
-            )
+            what = f"{' '.join(command[:3])} failed with status {found['status']}"
+            raise SystemExit(f"bench: {what}:\n{(done.stdout + done.stderr)[-3000:]}")
         result.unlink()
         return {**found, "text": done.stdout}
 
@@ -94,10 +85,8 @@ class Bench:
         """Start the lane, and take it down again; returns what the roles hand over, by name."""
         subprocess.run([ROOT / "lane", "up", *self.options], env=self.env, check=True, capture_output=True)
         try:
-            return {
-                path.stem: json.loads(path.read_text())
-                for path in Path(f"/tmp/kerbside-lane-{self.lane_id}/handover").iterdir()
-            }
+            handed = Path(f"/tmp/kerbside-lane-{self.lane_id}/handover").iterdir()
+            return {path.stem: json.loads(path.read_text()) for path in handed}
         finally:
             subprocess.run([ROOT / "lane", "down", *self.options], env=self.env, check=True, capture_output=True)
 
@@ -117,23 +106,8 @@ class Bench:
 
 def summary(values: list[float]) -> dict[str, Any]:
     """{"median", "low", "high", "values"}, in seconds."""
-    return {
-        "median": round(statistics.median(values), 2),
-        "low": round(min(values), 2),
-        "high": round(max(values), 2),
-        "values": values,
-    }
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder that the shell lane's database user can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="kb-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+    found = {"median": statistics.median(values), "low": min(values), "high": max(values)}
+    return {**{name: round(value, 2) for name, value in found.items()}, "values": values}
 
 
 def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
@@ -152,17 +126,11 @@ def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         for name, run in runs.items():
             measured[name].append(run())
             shutil.rmtree(scratch / "shell-lane", ignore_errors=True)
-        print(
-            f"round {number + 1}: "
-            + ", ".join(f"{name} {found[-1]['wall']:.2f} s" for name, found in measured.items()),
-            flush=True,
-        )
+        times = ", ".join(f"{name} {found[-1]['wall']:.2f} s" for name, found in measured.items())
+        print(f"round {number + 1}: {times}", flush=True)
+    machine = {"processors": os.cpu_count(), "python": platform.python_version(), "date": f"{datetime.date.today()}"}
     figures: dict[str, Any] = {
-        "machine": {
-            "processors": os.cpu_count(),
-            "python": platform.python_version(),
-            "date": datetime.date.today().isoformat(),
-        },
+        "machine": machine,
         "seconds": {name: summary([one["wall"] for one in found]) for name, found in measured.items()},
         "cpu": {name: summary([one["cpu"] for one in found]) for name, found in measured.items()},
         "memory": {key: found for key, found in one.lane(memory=True).items() if key.endswith("_kib")},
@@ -182,11 +150,8 @@ def cold(one: Bench, hands: dict[str, Any]) -> dict[str, float]:
     clone, home = one.scratch / "clone", one.scratch / "home"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     env = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "PIP_CACHE_DIR": str(home / ".cache/pip")}
-    kerbside = [
-        f"{name}=={version}"
-        for name, version in hands["kerbside"]["versions"].items()
-        if name not in ("pip", "setuptools")
-    ]
+    versions = hands["kerbside"]["versions"].items()
+    kerbside = [f"{name}=={version}" for name, version in versions if name not in ("pip", "setuptools")]
     bare = ["sh", "-euc", BARE, str(clone), str(home), f"ryll=={hands['ryll']['version']}", *kerbside]
     found = {}
     for name, command in (("lane", [str(clone / "lane"), *one.options]), ("bare", bare)):
@@ -201,9 +166,8 @@ def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
     """Run `count` lanes at once. ratio: wall / (lanes x CPU seconds of one / processors)."""
     own = f"{one.scratch}/{{{{ inventory_hostname }}}}"
     command = [str(ROOT / "lane"), "fleet", str(count), "--write", str(one.scratch / "fleet.yml")]
-    command += ["-e", f"lane_id={one.lane_id}"]
+    command += one.options  # as the lane alone, which they are compared with; of one variable the last value counts
     command += ["-e", f"lane_artifacts_dir={own}", "-e", f"lane_summary_dir={one.scratch}/summary"]
-    command += ["-e", "lane_guest=pocket"]  # as the lane alone: what both are compared by
     found = one.measure(*command)
     peak = one.measure(*command, memory=True)["all_kib"]
     ratio = found["wall"] / (count * cpu_of_one / (os.cpu_count() or 1))
@@ -214,49 +178,36 @@ def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
 def report(figures: dict[str, Any]) -> str:
     """The table as Markdown."""
     seconds, memory, machine = figures["seconds"], figures["memory"], figures["machine"]
-    rows = [
-        f"{machine['date']}, {machine['processors']} processors, Python {machine['python']}, "
-        f"{len(seconds['lane']['values'])} rounds in turn.",
-        "",
-    ]
+    rounds = f"{len(seconds['lane']['values'])} rounds in turn."
+    rows = [f"{machine['date']}, {machine['processors']} processors, Python {machine['python']}, {rounds}", ""]
     rows += ["| figure | measured | goal | |", "|---|---|---|---|"]
 
-    def judged(what: str, value: float, goal: float, shown: str) -> None:
-        rows.append(f"| {what} | {shown} | at most {goal} | {'met' if value <= goal else 'not met'} |")
+    def judged(what: str, value: float, goal: float, digits: int = 2) -> None:
+        rows.append(f"| {what} | {value:.{digits}f} | at most {goal} | {'met' if value <= goal else 'not met'} |")
 
     for above, below, goal in RATIOS:
-        if above in seconds and below in seconds:
-            value = seconds[above]["median"] / seconds[below]["median"]
-            judged(f"{RUNS[above]} / {RUNS[below]}", value, goal, f"{value:.2f}")
-    peak = memory["programs_kib"] / 1024
-    judged("peak memory of a lane's programs (MB of PSS)", peak, MEMORY_GOAL, f"{peak:.0f}")
-    if "cold" in figures:
-        value = figures["cold"]["lane"] / figures["cold"]["bare"]
-        judged("first `./lane` of a clone / pip installing the same packages", value, COLD_GOAL, f"{value:.2f}")
+        if below in seconds:
+            judged(f"{RUNS[above]} / {RUNS[below]}", seconds[above]["median"] / seconds[below]["median"], goal)
+    judged("peak memory of a lane's programs (MB of PSS)", memory["programs_kib"] / 1024, MEMORY_GOAL, 0)
+    if cold := figures.get("cold"):
+        what = "first `./lane` of a clone / pip installing the same packages"
+        judged(what, cold["lane"] / cold["bare"], COLD_GOAL)
     for entry in figures["scale"]:
-        judged(
-            f"{entry['lanes']} lanes at once: {entry['wall']:.1f} s / processor time of as many alone",
-            entry["ratio"],
-            SCALE_GOAL,
-            f"{entry['ratio']:.2f}",
-        )
+        what = f"{entry['lanes']} lanes at once: {entry['wall']:.1f} s / processor time of as many alone"
+        judged(what, entry["ratio"], SCALE_GOAL)
     for name, found in seconds.items():
-        used = figures["cpu"][name]["median"]
-        rows.append(
-            f"| {RUNS[name]} | {found['median']:.2f} s ({found['low']:.2f} to {found['high']:.2f}), "
-            f"{used:.1f} s of processors | | |"
-        )
-    return (
-        "\n".join([*rows, f"| peak memory with Ansible and its workers | {memory['all_kib'] / 1024:.0f} MB | | |"])
-        + "\n"
-    )
+        wall = f"{found['median']:.2f} s ({found['low']:.2f} to {found['high']:.2f})"
+        rows.append(f"| {RUNS[name]} | {wall}, {figures['cpu'][name]['median']:.1f} s of processors | | |")
+    rows.append(f"| peak memory with Ansible and its workers | {memory['all_kib'] / 1024:.0f} MB | | |")
+    return "\n".join([*rows, ""])
 
 
 def main() -> None:
     """Entry point."""
     asked = arguments.of_program("bench")
-    with scratch_folder() as scratch:
-        figures = bench(asked, scratch)
+    with tempfile.TemporaryDirectory(prefix="kb-", dir="/tmp") as scratch:
+        os.chmod(scratch, 0o755)  # the shell lane's database user has to enter it
+        figures = bench(asked, Path(scratch))
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     table = report(figures)

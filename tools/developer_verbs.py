@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import ROOT
-from tools.parsing import Parser, UsageError, check_known, complete_by, existing, number
+from tools.parsing import Parser, UsageError, check_known, existing, number, option
 
 STAGES = ("lint", "unit", "playbooks", "lane")
 WITH_PYTEST = ("unit", "playbooks")
@@ -41,113 +41,67 @@ def variables(text: str) -> dict[str, Any]:
 
 def add(verb: Callable[..., Parser]) -> None:
     """Add the four verbs. verb: makes the parser of one."""
-    _add_test(verb("test", usage="./lane test [-v] [STAGE ...] [-- PYTEST-OPTION ...]", epilog=STATUSES["test"]))
+    test = verb("test", usage="./lane test [-v] [STAGE ...] [-- PYTEST-OPTION ...]", epilog=STATUSES["test"])
+    option(test, "names", "STAGE", f"a stage (default: {', '.join(STAGES)})", nargs="*", complete="stages")
+    option(test, "-v --verbose", None, "show the output of what passes as well")
     _add_faults(verb("faults", epilog=STATUSES["faults"]))
     _add_bench(verb("bench"))
     _add_mutants(verb("mutants", usage="./lane mutants [options] [VERB [SUITE ...]]"))
 
 
-def _add_lane_id(verb: Parser, usual: int, words: str, name: str = "--lane-id", most: int = 99) -> None:
-    verb.add_argument(name, type=number(0, most), default=usual, metavar="N", help=f"{words} (%(default)s)")
-
-
-def _add_test(test: Parser) -> None:
-    names = test.add_argument("names", nargs="*", metavar="STAGE", help=f"a stage (default: {', '.join(STAGES)})")
-    complete_by(names, "stages")
-    test.add_argument("-v", "--verbose", action="store_true", help="show the output of what passes as well")
+def _add_number(verb: Parser, name: str, usual: int, words: str, least: int, most: int | None = None) -> None:
+    option(verb, name, "N", f"{words} (%(default)s)", type=number(least, most), default=usual)
 
 
 def _add_faults(faults: Parser) -> None:
-    complete_by(faults.add_argument("names", nargs="*", metavar="NAME", help="a fault (default: all)"), "faults")
-    faults.add_argument(
-        "--quick", action="store_true", help="those that ./lane test runs: every component, without the slow ones"
-    )
-    faults.add_argument("--list", action="store_true", help="name the faults and run none")
-    faults.add_argument("--together", type=number(1, 3), default=3, metavar="N", help="lanes at once (%(default)s)")
-    _add_lane_id(faults, 40, "lane ids to use: this one and the next two", "--first-id", 97)
-    faults.add_argument(
-        "--plant",
-        type=variables,
-        default={},
-        metavar="JSON",
-        help="variables for every run, to plant a gap and see that it is noticed",
-    )
-    faults.add_argument(
-        "--artifacts",
-        type=Path,
-        default=ROOT / "artifacts/faults",
-        metavar="FOLDER",
-        help="where the evidence of each fault goes (artifacts/faults)",
-    )
-    faults.add_argument(
-        "--catalogue", type=existing, default=FAULTS, metavar="FILE", help="another one than tests/faults/catalogue.yml"
-    )
+    option(faults, "names", "NAME", "a fault (default: all)", nargs="*", complete="faults")
+    option(faults, "--quick", None, "those that ./lane test runs: every component, without the slow ones")
+    option(faults, "--list", None, "name the faults and run none")
+    _add_number(faults, "--together", 3, "lanes at once", 1, 3)
+    _add_number(faults, "--first-id", 40, "lane ids to use: this one and the next two", 0, 97)
+    words = "variables for every run, to plant a gap and see that it is noticed"
+    option(faults, "--plant", "JSON", words, type=variables, default={})
+    words = "where the evidence of each fault goes (artifacts/faults)"
+    option(faults, "--artifacts", "FOLDER", words, type=Path, default=ROOT / "artifacts/faults")
+    words = "another one than tests/faults/catalogue.yml"
+    option(faults, "--catalogue", "FILE", words, type=existing, default=FAULTS)
 
 
 def _add_bench(bench: Parser) -> None:
-    bench.add_argument("--rounds", type=number(1), default=5, metavar="N", help="of each, in turn (%(default)s)")
-    bench.add_argument(
-        "--lanes", type=number(1, 100), nargs="*", default=[8], metavar="N", help="numbers of lanes to run at once (8)"
-    )
-    bench.add_argument(
-        "--cold", action="store_true", help="the first run of a fresh clone, too (fetches everything twice)"
-    )
-    _add_lane_id(bench, 43, "the first of the ids that are used")
-    bench.add_argument(
-        "--shell-lane",
-        type=Path,
-        default=ROOT.parent / "shared/bench/shell-lane",
-        metavar="FILE",
-        help="the bare shell lane (%(default)s)",
-    )
-    bench.add_argument(
-        "--json",
-        type=Path,
-        default=ROOT / "artifacts/bench.json",
-        metavar="FILE",
-        help="where the figures go (artifacts/bench.json)",
-    )
-    bench.add_argument("--write", action="store_true", help="write the table to docs/performance.md, too")
+    _add_number(bench, "--rounds", 5, "of each, in turn", 1)
+    option(bench, "--lanes", "N", "numbers of lanes to run at once (8)", type=number(1, 100), nargs="*", default=[8])
+    option(bench, "--cold", None, "the first run of a fresh clone, too (fetches everything twice)")
+    _add_number(bench, "--lane-id", 43, "the first of the ids that are used", 0, 99)
+    usual = ROOT.parent / "shared/bench/shell-lane"
+    option(bench, "--shell-lane", "FILE", "the bare shell lane (%(default)s)", type=Path, default=usual)
+    usual = ROOT / "artifacts/bench.json"
+    option(bench, "--json", "FILE", "where the figures go (artifacts/bench.json)", type=Path, default=usual)
+    option(bench, "--write", None, "write the table to docs/performance.md, too")
 
 
 def _add_mutants(mutants: Parser) -> None:
-    names = mutants.add_argument(
-        "names",
-        nargs="*",
-        metavar="VERB",
-        help="what judges each mutant: smoke, or suites and their names (default: a whole lane)",
+    words = "what judges each mutant: smoke, or suites and their names (default: a whole lane)"
+    option(mutants, "names", "VERB", words, nargs="*", complete="judges")
+    words = "instead: the bugs of tests/mutation/proxy.yml, in the proxy of this checkout of kerbside"
+    option(mutants, "--proxy", "CHECKOUT", words, type=existing)
+    words = "instead: the bugs of tests/mutation/ryll.yml, in this checkout of ryll"
+    option(mutants, "--ryll", "CHECKOUT", words, type=existing)
+    option(mutants, "--smoke-only", None, "with --proxy or --ryll: run no suite, only the smoke check")
+    option(
+        mutants,
+        "--sample",
+        "N",
+        "mutants of the Python to try (%(default)s; 0: all)",
+        type=number(0),
+        default=40,
     )
-    complete_by(names, "judges")
-    mutants.add_argument(
-        "--proxy",
-        type=existing,
-        metavar="CHECKOUT",
-        help="instead: the bugs of tests/mutation/proxy.yml, in the proxy of this checkout of kerbside",
-    )
-    mutants.add_argument(
-        "--ryll",
-        type=existing,
-        metavar="CHECKOUT",
-        help="instead: the bugs of tests/mutation/ryll.yml, in this checkout of ryll",
-    )
-    mutants.add_argument(
-        "--smoke-only", action="store_true", help="with --proxy or --ryll: run no suite, only the smoke check"
-    )
-    mutants.add_argument(
-        "--sample", type=number(0), default=40, metavar="N", help="mutants of the Python to try (%(default)s; 0: all)"
-    )
-    mutants.add_argument("--seed", type=number(0), default=1, metavar="N", help="which sample (%(default)s)")
-    _add_lane_id(mutants, 57, "which lane")
-    mutants.add_argument(
-        "--file",
-        metavar="TEXT",
-        help="only files whose path contains this; with --proxy or --ryll a file or the name of an edit",
-    )
-    mutants.add_argument("--json", type=Path, metavar="FILE", help="also write the outcomes to FILE")
-    more = mutants.add_argument(
-        "-e", "--extra-vars", action="append", default=[], metavar="NAME=VALUE", help="set a variable of each lane"
-    )
-    complete_by(more, "variables")
+    _add_number(mutants, "--seed", 1, "which sample", 0)
+    _add_number(mutants, "--lane-id", 57, "which lane", 0, 99)
+    words = "only files whose path contains this; with --proxy or --ryll a file or the name of an edit"
+    option(mutants, "--file", "TEXT", words)
+    option(mutants, "--json", "FILE", "also write the outcomes to FILE", type=Path)
+    words = "set a variable of each lane"
+    option(mutants, "-e --extra-vars", "NAME=VALUE", words, action="append", default=[], complete="variables")
 
 
 def check(asked: argparse.Namespace) -> None:

@@ -13,9 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ansible.module_utils.lane.core.errors import LaneError
@@ -41,9 +41,9 @@ class Line:
     text: str
 
 
-def shared(name: str) -> object:
-    """The default of a shared variable."""
-    return yaml.safe_load((ROOT / "roles/lane/defaults/main.yml").read_text(encoding="utf-8"))[name]
+def defaults(role: str) -> Any:
+    """The default values of a role."""
+    return yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
 
 
 def kvm(cache_dir: Path) -> Line:
@@ -52,13 +52,11 @@ def kvm(cache_dir: Path) -> Line:
         return Line("kvm", "note", f"not usable, the guest runs under TCG: {wrong.reason}; {wrong.fix}")
     found = packages.survey()
     if "qemu" not in found.paths or not found.firmware:
-        return Line(
-            "kvm", "note", f"{DEVICE} opens; whether UEFI guests run is probed once qemu and the firmware are installed"
-        )
-    cpus = yaml.safe_load((ROOT / "roles/kvm_probe/defaults/main.yml").read_text(encoding="utf-8"))["kvm_probe_cpus"]
-    known = accelerator.read_cache(
-        str(cache_dir), accelerator.cache_key(DEVICE, found.paths["qemu"], found.firmware, cpus)
-    )
+        text = "opens; whether UEFI guests run is probed once qemu and the firmware are installed"
+        return Line("kvm", "note", f"{DEVICE} {text}")
+    cpus = defaults("kvm_probe")["kvm_probe_cpus"]
+    key = accelerator.cache_key(DEVICE, found.paths["qemu"], found.firmware, cpus)
+    known = accelerator.read_cache(str(cache_dir), key)
     if known is None:
         return Line("kvm", "note", f"{DEVICE} opens; the first lane probes whether UEFI guests run")
     if known.state == "runs":
@@ -71,42 +69,24 @@ def system_packages() -> Line:
     found, release = packages.survey(), packages.release()
     if not found.required:
         return Line("packages", "ok", f"all there on {release}: {', '.join(sorted(found.paths))}")
-    table = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"].get(
-        release
-    )
-    needed = packages.describe(found, table)
-    if table is None:
-        return Line(
-            "packages",
-            "missing",
-            f"{needed}; {release} is not in roles/deps/vars/main.yml, so install them yourself",
-        )
-    command = packages.by_hand(packages.packages_for(found.required, table))
-    return Line(
-        "packages",
-        "note" if root().state == "ok" else "missing",
-        f"the first run installs {needed}; by hand: {command}",
-    )
+    tables = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
+    needed = packages.describe(found, tables.get(release))
+    if release not in tables:
+        text = f"{needed}; {release} is not in roles/deps/vars/main.yml, so install them yourself"
+        return Line("packages", "missing", text)
+    command = packages.by_hand(packages.packages_for(found.required, tables[release]))
+    state = "note" if root().state == "ok" else "missing"
+    return Line("packages", state, f"the first run installs {needed}; by hand: {command}")
 
 
 def root() -> Line:
     """Root is needed only to install packages."""
     if os.geteuid() == 0:
         return Line("root", "ok", "this is root")
-    able = (
-        shutil.which("sudo")
-        and subprocess.run(
-            ["sudo", "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
-        ).returncode
-        == 0
-    )
-    return Line(
-        "root",
-        "ok" if able else "note",
-        "by sudo, without a password"
-        if able
-        else "neither root nor sudo without a password: no packages can be installed",
-    )
+    sudo = ["sh", "-c", "sudo -n true"]  # by sh, which says so when there is no sudo
+    if subprocess.run(sudo, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0:
+        return Line("root", "ok", "by sudo, without a password")
+    return Line("root", "note", "neither root nor sudo without a password: no packages can be installed")
 
 
 def python() -> Line:
@@ -116,9 +96,10 @@ def python() -> Line:
 
 def rust_toolchain() -> Line:
     """Rust is needed only for products that are built from source."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         try:
-            found = rust.find(rust.environment(None, Path(folder)), Path(folder), Path(folder), "", "a product")
+            found = rust.find(rust.environment(None, folder), folder, folder, "", "a product")
         except LaneError as error:
             return Line("rust", "note", str(error).removeprefix(f"{error.component}: "))
     return Line("rust", "ok", f"{'.'.join(map(str, found.version))}, {found.cargo}")
@@ -137,95 +118,79 @@ def limits(folders: list[str]) -> Line:
 
 def disk(folders: list[str]) -> Line:
     """Room where a lane writes."""
-    rooms = [f"{shutil.disk_usage(existing(folder)).free / 1e9:.1f} GB in {folder}" for folder in folders]
-    tight = min(shutil.disk_usage(existing(folder)).free for folder in folders) < 2e9
-    return Line("disk", "note" if tight else "ok", f"{', '.join(rooms)}; the first run needs 1 to 2 GB")
+    free = {folder: shutil.disk_usage(existing(folder)).free for folder in folders}
+    rooms = ", ".join(f"{size / 1e9:.1f} GB in {folder}" for folder, size in free.items())
+    return Line("disk", "note" if min(free.values()) < 2e9 else "ok", f"{rooms}; the first run needs 1 to 2 GB")
 
 
 def index(ready: bool) -> Line:
     """Whether the index that pip is configured for has kerbside. ready: the cache has what is needed from it."""
-    wanted = f"kerbside=={shared('lane_kerbside_origin')}"
+    wanted = f"kerbside=={defaults('lane')['lane_kerbside_origin']}"
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, wanted]
         try:
             pip.run(pip.program(), arguments, pip.environment(None), INDEX_LIMIT, f"download {wanted}", "")
-            said = ""
         except LaneError as error:
-            said = error.problem
-    if not said:
-        return Line("index", "ok", f"has {wanted}")
-    text = f"{said}{'; the cache has what the default lane needs' if ready else ''}"
-    return Line("index", "note" if ready else "missing", text)
+            if ready:
+                return Line("index", "note", f"{error.problem}; the cache has what the default lane needs")
+            return Line("index", "missing", error.problem)
+    return Line("index", "ok", f"has {wanted}")
 
 
 def ports(lane_id: int) -> Line:
     """The ports of a lane."""
-    first = int(str(shared("lane_port_base"))) + 10 * lane_id
-    taken = {c.local[1] for c in proc.connections() if c.state == proc.LISTEN} & set(range(first, first + 5))
+    first = int(defaults("lane")["lane_port_base"]) + 10 * lane_id
+    text = f"lane {lane_id} has {first} to {first + 4}"
+    taken = set(proc.listeners(range(first, first + 5)))
     if not taken:
-        return Line("ports", "ok", f"lane {lane_id} has {first} to {first + 4}, all free")
-    mine = next((one for one in running.lanes() if taken <= set(one.ports)), None)
-    if mine:
-        return Line("ports", "ok", f"lane {lane_id} has {first} to {first + 4}; it is running")
-    return Line(
-        "ports",
-        "missing",
-        f"{', '.join(map(str, sorted(taken)))} of lane {lane_id} taken by another program; "
-        "end it, or use another lane_id",
-    )
+        return Line("ports", "ok", f"{text}, all free")
+    if any(taken <= set(one.ports) for one in running.lanes()):
+        return Line("ports", "ok", f"{text}; it is running")
+    numbers = ", ".join(map(str, sorted(taken)))
+    text = f"{numbers} of lane {lane_id} taken by another program; end it, or use another lane_id"
+    return Line("ports", "missing", text)
 
 
 def leftovers() -> Line:
     """Lanes that are running, and what is left of killed ones."""
     found = running.lanes()
-    left = [f"lane {one.lane_id}" for one in found if one.state == "left over"]
-    others = ", ".join(f"lane {one.lane_id} ({one.state})" for one in found if one.state != "left over")
-    if left:
-        return Line(
-            "leftovers", "note", f"processes of {', '.join(left)}; the next run or ./lane down of that id removes them"
-        )
+    if left := ", ".join(f"lane {one.lane_id}" for one in found if one.state == "left over"):
+        return Line("leftovers", "note", f"processes of {left}; the next run or ./lane down of that id removes them")
+    others = ", ".join(f"lane {one.lane_id} ({one.state})" for one in found)
     return Line("leftovers", "ok", f"none; running: {others or 'no lane'}")
 
 
-def versions(root_dir: Path) -> tuple[Line, bool]:
-    """What the cache has, and whether that is all that the default lane takes from the index."""
-    kerbside = [version(path) for path in cache.entries(root_dir / "venvs")]
-    ryll = [version(path) for path in cache.entries(root_dir / "programs", "ryll-")]
-    ready = str(shared("lane_kerbside_origin")) in kerbside and str(shared("lane_ryll_origin")) in ryll
-    shown = [
-        f"{name} {', '.join(sorted({one for one in found if one})) or 'none'}"
-        for name, found in (("kerbside", kerbside), ("ryll", ryll))
-    ]
-    return Line(
-        "cache",
-        "ok" if ready else "note",
-        f"{root_dir}: {'; '.join(shown)}{'' if ready else '; the first run fetches what is missing'}",
-    ), ready
-
-
-def examine(lane_id: int = 0) -> list[Line]:
-    """All lines, in order."""
-    root_dir = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
-    folders = ["/tmp", str(root_dir), str(ROOT)]
-    kept, ready = versions(root_dir)
-    steps: list[Callable[[], Line]] = [
-        lambda: kvm(root_dir),
-        system_packages,
-        root,
-        python,
-        rust_toolchain,
-        lambda: limits(folders),
-        lambda: disk(folders),
-        lambda: index(ready),
-        lambda: ports(lane_id),
-        leftovers,
-    ]
-    return [*(step() for step in steps), kept]
+def versions(root_dir: Path) -> Line:
+    """What the cache has; ok when that is all that the default lane takes from the index."""
+    parts, ready = [str(root_dir)], True
+    for name, folder, prefix in (("kerbside", "venvs", ""), ("ryll", "programs", "ryll-")):
+        found = {version(path) for path in cache.entries(root_dir / folder, prefix)}
+        ready = ready and str(defaults("lane")[f"lane_{name}_origin"]) in found
+        parts.append(f"{name} {', '.join(sorted(found - {''})) or 'none'}")
+    text = f"{parts[0]}: {'; '.join(parts[1:])}"
+    return (
+        Line("cache", "ok", text) if ready else Line("cache", "note", f"{text}; the first run fetches what is missing")
+    )
 
 
 def main(asked: argparse.Namespace) -> int:
     """Entry point of `./lane doctor`. Exit status: 0 a lane can run here, 2 something is missing."""
-    found = examine(asked.lane_id)
+    root_dir = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
+    folders = ["/tmp", str(root_dir), str(ROOT)]
+    kept = versions(root_dir)
+    found = [
+        kvm(root_dir),
+        system_packages(),
+        root(),
+        python(),
+        rust_toolchain(),
+        limits(folders),
+        disk(folders),
+        index(kept.state == "ok"),
+        ports(asked.lane_id),
+        leftovers(),
+        kept,
+    ]
     if asked.json:
         print(json.dumps([asdict(line) for line in found], indent=1))
     else:

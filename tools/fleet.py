@@ -18,6 +18,7 @@ import yaml
 from ansible.module_utils.lane.core.errors import LaneError
 
 from tools import ROOT
+from tools.parsing import UsageError
 
 LAST = 99  #: the greatest lane_id
 HERE = {"ansible_connection": "local"}
@@ -31,11 +32,6 @@ AXES = {
     "accel": "kvm_probe_policy",
 }
 POLICIES = {"auto": "auto", "kvm": "require", "tcg": "never"}
-KEYS = ("axes", "hosts", "vars")
-
-
-class UseError(Exception):
-    """What is wrong with the command or the file, in a sentence."""
 
 
 def machines(names: list[str]) -> list[dict[str, Any]]:
@@ -44,7 +40,7 @@ def machines(names: list[str]) -> list[dict[str, Any]]:
     for name in names:
         parts = re.fullmatch(r"(?:(?P<user>[^@]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d+))?", name)
         if not parts:
-            raise UseError(f"{name!r} is no machine: use HOST, USER@HOST or USER@HOST:PORT")
+            raise UsageError(f"{name!r} is no machine: use HOST, USER@HOST or USER@HOST:PORT")
         port = int(parts["port"]) if parts["port"] else None
         given = {"ansible_host": parts["host"], "ansible_user": parts["user"], "ansible_port": port}
         found.append({key: value for key, value in given.items() if value is not None})
@@ -56,13 +52,13 @@ def inventory(
 ) -> dict[str, Any]:
     """The inventory of these lanes, name and variables, which take numbers from `first` on and the machines in turn."""
     if not 1 <= len(lanes) <= LAST + 1 - first:
-        raise UseError(
-            f"lane ids go from {first} to {LAST}, so that there can be 1 to {LAST + 1 - first} lanes, not {len(lanes)}"
+        most = LAST + 1 - first
+        raise UsageError(
+            f"lane ids go from {first} to {LAST}, so that there can be 1 to {most} lanes, not {len(lanes)}"
         )
-    numbers = itertools.count(first)
     hosts = {
-        name: {"lane_id": number, **place, **more}
-        for (name, more), number, place in zip(lanes.items(), numbers, itertools.cycle(places), strict=False)
+        name: {"lane_id": first + index, **places[index % len(places)], **more}
+        for index, (name, more) in enumerate(lanes.items())
     }
     return {"lane": {"hosts": hosts, **({"vars": common} if common else {})}}
 
@@ -74,15 +70,11 @@ def fleet(count: int, first: int) -> dict[str, dict[str, Any]]:
 
 def matrix(content: Any) -> dict[str, dict[str, Any]]:
     """A lane for each combination of the values of a matrix file."""
-    if (
-        not isinstance(content, dict)
-        or not isinstance(content.get("axes"), dict)
-        or not content["axes"]
-        or set(content) - set(KEYS)
-    ):
-        raise UseError(f"a matrix has the keys axes, hosts and vars, and at least one of the axes {', '.join(AXES)}")
+    known = isinstance(content, dict) and not set(content) - {"axes", "hosts", "vars"}
+    if not known or not isinstance(content.get("axes"), dict) or not content["axes"]:
+        raise UsageError(f"a matrix has the keys axes, hosts and vars, and at least one of the axes {', '.join(AXES)}")
     if strange := set(content["axes"]) - set(AXES):
-        raise UseError(f"there is no axis {', '.join(sorted(map(str, strange)))}; axes are {', '.join(AXES)}")
+        raise UsageError(f"there is no axis {', '.join(sorted(map(str, strange)))}; axes are {', '.join(AXES)}")
     axes = {name: values if isinstance(values, list) else [values] for name, values in content["axes"].items()}
     lanes: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*axes.values()):
@@ -104,7 +96,7 @@ def setting(axis: str, value: Any) -> Any:
     """What the axis's variable is set to."""
     if axis == "accel":
         if value not in POLICIES:
-            raise UseError(f"accel is {value}; use {', '.join(POLICIES)}")
+            raise UsageError(f"accel is {value}; use {', '.join(POLICIES)}")
         return POLICIES[value]
     if axis == "suites":
         return value if isinstance(value, list) or value == "all" else [value]
@@ -128,7 +120,7 @@ def without_lane_id(options: list[str]) -> tuple[int, list[str]]:
     words = iter(options)
     for word in words:
         value = next(words, "") if word in ("-e", "--extra-vars") else word
-        if found := re.fullmatch(r"(?:-e|--extra-vars=)?lane_id=(\d+)", value):
+        if found := re.fullmatch(r"lane_id=(\d+)", value):
             first = int(found[1])
         else:
             kept += [word] if value is word else [word, value]
@@ -149,6 +141,6 @@ def main(asked: argparse.Namespace) -> NoReturn:
             names, common = names or [str(name) for name in content.get("hosts") or []], content.get("vars") or {}
         places = machines(names)
         made = inventory(lanes, first, places, common)
-    except (UseError, OSError, yaml.YAMLError) as error:
+    except (UsageError, OSError, yaml.YAMLError) as error:
         raise LaneError("bad_usage", "lane", " ".join(str(error).split())) from None
     start(made, asked.write, max(asked.at_once or os.cpu_count() or 1, 1) * len(places), options)

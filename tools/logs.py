@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.lane.core.errors import LaneError
@@ -27,12 +27,8 @@ def place(lane_id: int) -> tuple[Path, str]:
         return Path(up.dir, "logs"), up.dir
     kept = ROOT / f"artifacts/lane-{lane_id}/logs"
     if not kept.is_dir():
-        raise LaneError(
-            "no_logs",
-            "lane",
-            f"lane {lane_id} is not running, and there is no {kept}",
-            "see ./lane ps for the lanes that are running",
-        )
+        problem = f"lane {lane_id} is not running, and there is no {kept}"
+        raise LaneError("no_logs", "lane", problem, "see ./lane ps for the lanes that are running")
     return kept, ""
 
 
@@ -61,11 +57,5 @@ def main(asked: argparse.Namespace) -> None:
     for line in lines(folder, asked.part):
         print(line, flush=True)
     if asked.follow and lane_dir:
-        show(follow(folder, asked.part, lane_dir), asked.part)
-
-
-def show(entries: Iterable[Entry], part: str) -> None:
-    """Print lines as they come."""
-    for entry in entries:
-        if part in ("", entry.part):
-            print(line_of(entry, part), flush=True)
+        for entry in follow(folder, asked.part, lane_dir):
+            print(line_of(entry, asked.part), flush=True)

@@ -34,14 +34,11 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 def descendants() -> list[proc.Process]:
     """All live processes below this one."""
-    below = {os.getpid()}
     everyone = list(proc.everyone())
-    for _ in everyone:
-        more = {p.pid for p in everyone if p.parent in below} - below
-        if not more:
-            break
+    below: set[int] = set()
+    while more := {p.pid for p in everyone if p.parent in {os.getpid(), *below}} - below:
         below |= more
-    return [p for p in everyone if p.pid in below and p.pid != os.getpid() and p.alive]
+    return [p for p in everyone if p.pid in below and p.alive]
 
 
 def watch_memory(peaks: dict[str, int], stop: threading.Event) -> None:
@@ -82,9 +79,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("result", type=Path)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument(
-        "--outlive", type=float, default=15, help="seconds that what was started may outlive the command"
-    )
+    words = "seconds that what was started may outlive the command"
+    parser.add_argument("--outlive", type=float, default=15, help=words)
     parser.add_argument("command", nargs="+")
     asked = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -103,13 +99,8 @@ def main() -> None:
     if asked.memory:
         watcher.join()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = {
-        "wall": round(wall, 3),
-        "cpu": round(used.ru_utime + used.ru_stime, 3),
-        "status": status,
-        "killed": killed,
-        **peaks,
-    }
+    cpu = used.ru_utime + used.ru_stime
+    found = {"wall": round(wall, 3), "cpu": round(cpu, 3), "status": status, "killed": killed, **peaks}
     asked.result.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -25,9 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.lane.core.private_dir import handed_over, read_run
-from ansible.module_utils.lane.lifecycle import proc
-from ansible.module_utils.lane.programs import records
+from ansible.module_utils.lane.core.private_dir import handed_over, read_json, read_run
+from ansible.module_utils.lane.programs import records, stop
 
 from tools import ROOT, inputs, kerbside_lines
 
@@ -67,6 +66,27 @@ class Outcome:
     def caught(self) -> bool:
         return self.verdict != "pass"
 
+    def blame(self, verdict: str, whom: dict[str, Any], check: str) -> None:
+        self.verdict, self.component, self.check = verdict, whom["component"], check
+        self.code, self.cause = whom.get("code") or "", whom["cause"]
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Note how long the block takes, or that a command in it does not end."""
+        begun = time.monotonic()
+        try:
+            yield
+        except subprocess.TimeoutExpired:
+            self.verdict = "timeout"
+        self.seconds = round(time.monotonic() - begun, 1)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Raises subprocess.TimeoutExpired after RUN_LIMIT."""
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_LIMIT, check=False
+    )
+
 
 class Lane:
     """One lane whose kerbside imports a package of ours. words: what `./lane` is given to judge it ([], or
@@ -84,30 +104,28 @@ class Lane:
         given = self.scratch / "variables.json"
         variables |= {"lane_id": self.lane_id, "lane_artifacts_dir": str(self.artifacts)}
         given.write_text(json.dumps(variables), encoding="utf-8")
-        command = [str(ROOT / "lane"), *words, "-e", f"@{given}", *self.options]
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_LIMIT, check=False
-        )
+        return _run([str(ROOT / "lane"), *words, "-e", f"@{given}", *self.options])
 
     def dir(self) -> str:
         return f"/tmp/kerbside-lane-{self.lane_id}"
 
+    @contextmanager
+    def standing(self, **variables: Any) -> Iterator[None]:
+        """A lane that is up for as long as the block runs. Raises SystemExit when it does not come up."""
+        try:
+            if (done := self.run("up", **variables)).returncode:
+                raise SystemExit(f"lane: ./lane up ended with status {done.returncode}: {done.stdout[-500:]}")
+            yield
+        finally:
+            self.run("down", **variables)
+
     def copy_package(self) -> None:
         """Bring a lane up, copy the kerbside that it runs, and take it down."""
-        done = self.run("up")
-        try:
-            if done.returncode:
-                raise SystemExit(
-                    f"lane: cannot copy kerbside: ./lane up ended with status {done.returncode}: {done.stdout[-500:]}"
-                )
+        with self.standing():
             interpreter = Path(handed_over(self.dir())["lane_kerbside"]["bin"], "python")
             where = "import kerbside, os; print(os.path.dirname(kerbside.__file__))"
-            found = subprocess.run(
-                [interpreter, "-c", where], capture_output=True, text=True, check=True
-            ).stdout.strip()
+            found = subprocess.check_output([interpreter, "-c", where], text=True).strip()
             shutil.copytree(found, self.package, ignore=shutil.ignore_patterns("__pycache__"))
-        finally:
-            self.run("down")
 
     def covered(self) -> dict[str, set[int]]:
         """The lines of each file of the package that a green lane runs.
@@ -116,46 +134,27 @@ class Lane:
         """
         import coverage
 
-        cover = self.scratch / "cover"
+        cover, data, settings = (self.scratch / name for name in ("cover", "data", "coverage.ini"))
         cover.mkdir()
+        data.mkdir()
         (cover / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
         os.symlink(os.path.dirname(coverage.__file__), cover / "coverage")
-        data = self.scratch / "data"
-        data.mkdir()
-        settings = self.scratch / "coverage.ini"
         settings.write_text(COVERAGE.format(package=self.package, data=data), encoding="utf-8")
         environment = {"PYTHONPATH": f"{self.package.parent}:{cover}", "COVERAGE_PROCESS_START": str(settings)}
         variables = {"kerbside_environment": environment, "suites_kerbside_stop_limit": STOP_LIMIT}
-        done = self.run("up", **variables)
-        try:
-            for words in [[], *([self.words] if self.words else [])]:
-                if not done.returncode:
-                    done = self.run(*(words or ["smoke"]), **variables)
-            if done.returncode:
-                raise SystemExit(
-                    f"lane: the lane is not green without a mutant (status {done.returncode}): {done.stdout[-500:]}"
-                )
-            self.stop()
-        finally:
-            self.run("down")
+        with self.standing(**variables):
+            for words in filter(None, (["smoke"], self.words)):
+                if (done := self.run(*words, **variables)).returncode:
+                    what = f"the lane is not green without a mutant (status {done.returncode})"
+                    raise SystemExit(f"lane: {what}: {done.stdout[-500:]}")
+            # by SIGTERM they write their coverage
+            kerbside = [one for one in records.records(self.dir()) if one.name in ("api", "daemon")]
+            stop.stop(read_run(self.dir()), kerbside, STOP_LIMIT)
         combined = coverage.Coverage(data_file=str(data / "all"))
         combined.combine([str(path) for path in data.glob("coverage.*")])
         found = combined.get_data()
-        return {
-            str(Path(name).relative_to(self.package)): set(found.lines(name) or ()) for name in found.measured_files()
-        }
-
-    def stop(self) -> None:
-        """End API and daemon by SIGTERM, so that they write their coverage."""
-        run = read_run(self.dir())
-        entries = [
-            entry for entry in records.records(self.dir()) if entry.name in ("api", "daemon") and entry.running(run)
-        ]
-        for entry in entries:
-            os.kill(entry.pid or entry.group, signal.SIGTERM)
-        end = time.monotonic() + STOP_LIMIT
-        while any(proc.group_members(entry.group) for entry in entries) and time.monotonic() < end:
-            time.sleep(0.1)
+        files = found.measured_files()
+        return {str(Path(name).relative_to(self.package)): set(found.lines(name) or ()) for name in files}
 
     def mutate(self, file: str, mutant: Mutant, text: str) -> Outcome:
         """Judge one mutant of kerbside's Python: by suites on a lane that stays up, or by a whole lane."""
@@ -173,65 +172,42 @@ class Lane:
             path.write_bytes(source)
             shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
 
-    @contextmanager
-    def standing(self) -> Iterator[None]:
-        """A lane that stays up for all mutants that suites judge."""
-        try:
-            if (done := self.run("up")).returncode:
-                raise SystemExit(f"lane: ./lane up ended with status {done.returncode}: {done.stdout[-500:]}")
-            yield
-        finally:
-            self.run("down")
-
     def judge_standing(self, outcome: Outcome) -> Outcome:
         """Play the suites, in the order of their names in the command, until a check fails.
 
         API and daemon alone are started anew, from a path that no other mutant had.
         """
-        begun = time.monotonic()
         self.judged += 1
         folder = self.scratch / f"mutant-{self.judged}"
         folder.symlink_to(self.package.parent)
         names = [name for word in self.words[1:] for name in word.split(",")]
-        command = [sys.executable, str(JUDGE), self.dir(), str(folder), *names]
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_LIMIT, check=False
-            )
-            entry = json.loads(done.stdout) if done.returncode == 0 else None
-            outcome.verdict = "error" if done.returncode else "fail" if entry else "pass"
-            if entry:
-                detail = entry["detail"]
-                outcome.component, outcome.check = detail["component"], f"{entry['suite']}: {entry['name']}"
-                outcome.code, outcome.cause = detail["code"], detail["cause"]
-            elif done.returncode:
+        with outcome.timed():
+            done = _run([sys.executable, str(JUDGE), self.dir(), str(folder), *names])
+            if done.returncode:
                 outcome.component, outcome.cause = "lane", done.stderr[-500:]
-        except subprocess.TimeoutExpired:
-            outcome.verdict = "timeout"
-        outcome.seconds = round(time.monotonic() - begun, 1)
+            elif entry := json.loads(done.stdout):
+                outcome.blame("fail", entry["detail"], f"{entry['suite']}: {entry['name']}")
+            else:
+                outcome.verdict = "pass"
         return outcome
 
     def judge(self, outcome: Outcome, words: list[str], **variables: Any) -> Outcome:
         """Run a lane and note in the outcome what it says; a verb that needs a running lane gets one."""
-        begun = time.monotonic()
         starts = words[:1] in (["smoke"], ["suites"])
         try:
-            done = self.run(*(["up"] if starts else words), **variables)
-            if starts and done.returncode == 0:
-                done = self.run(*words, **variables)
-            outcome.verdict = {0: "pass", 1: "fail"}.get(done.returncode, "error")
-            result = json.loads((self.artifacts / "result.json").read_text(encoding="utf-8"))
-            if blame := result["blame"]:
-                outcome.component, outcome.check = blame["component"], blame["check"] or ""
-                outcome.code, outcome.cause = blame.get("code") or "", blame["cause"]
-        except subprocess.TimeoutExpired:
-            outcome.verdict, starts = "timeout", True
-        except (OSError, ValueError, KeyError) as error:
-            outcome.cause = f"no result.json: {error}"
+            with outcome.timed():
+                done = self.run(*(["up"] if starts else words), **variables)
+                if starts and done.returncode == 0:
+                    done = self.run(*words, **variables)
+                outcome.verdict = {0: "pass", 1: "fail"}.get(done.returncode, "error")
+                result = read_json(self.artifacts / "result.json", None)
+                if not result:
+                    outcome.cause = "no result.json"
+                elif blame := result["blame"]:
+                    outcome.blame(outcome.verdict, blame, blame["check"] or "")
         finally:
-            if starts:
+            if starts or outcome.verdict == "timeout":
                 self.run("down")
-        outcome.seconds = round(time.monotonic() - begun, 1)
         return outcome
 
 
@@ -304,11 +280,8 @@ def main(asked: argparse.Namespace) -> None:
         lane = Lane(Path(scratch), asked.lane_id, asked.names, asked.judge.forward)
         for one in of_python(lane, asked) if component == "kerbside" else of_rust(lane, asked):
             outcomes.append(one)
-            print(
-                f"{len(outcomes):4}  {one.verdict:7} {one.component:12} {one.file}:{one.line} {one.what}: "
-                f"{one.text[:70]}",
-                flush=True,
-            )
+            where = f"{one.verdict:7} {one.component:12} {one.file}:{one.line}"
+            print(f"{len(outcomes):4}  {where} {one.what}: {one.text[:70]}", flush=True)
             if asked.json:  # so that a command that is stopped keeps what it has found
                 asked.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
     print(table(outcomes, component))

@@ -6,6 +6,8 @@ They tell which lines no test (or no lane) watches.
 from __future__ import annotations
 
 import ast
+import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,34 +50,29 @@ class _Finder(ast.NodeVisitor):
     def __init__(self, source: bytes) -> None:
         self.source = source
         self.found: list[Mutant] = []
-        self._lines = [0]
-        for line in source.splitlines(keepends=True):
-            self._lines.append(self._lines[-1] + len(line))
+        self._lines = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
 
-    def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        assert node.end_lineno is not None and node.end_col_offset is not None
+    def span(self, node: ast.AST) -> tuple[int, int]:
+        assert isinstance(node, ast.expr | ast.stmt) and node.end_lineno and node.end_col_offset
         return self._lines[node.lineno - 1] + node.col_offset, self._lines[node.end_lineno - 1] + node.end_col_offset
 
-    def text(self, node: ast.expr | ast.stmt) -> str:
+    def text(self, node: ast.AST) -> str:
         start, end = self.span(node)
         return self.source[start:end].decode()
 
     def add(self, node: ast.expr | ast.stmt, text: str, what: str) -> None:
-        start, end = self.span(node)
-        self.found.append(Mutant(start, end, text, node.lineno, what))
+        self.found.append(Mutant(*self.span(node), text, node.lineno, what))
 
     def condition(self, node: ast.expr) -> None:
-        if not isinstance(node, ast.Compare | ast.Constant) and not (
-            isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
-        ):
+        inverted = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+        if not isinstance(node, ast.Compare | ast.Constant) and not inverted:
             self.add(node, f"(not ({self.text(node)}))", "condition negated")
 
     def visit_Compare(self, node: ast.Compare) -> None:
         if len(node.ops) == 1:
             left, right = self.text(node.left), self.text(node.comparators[0])
-            clock = any(
-                word in left + right for word in ("time.monotonic()", "time.time()")
-            )  # no test meets a boundary of time
+            # no test meets a boundary of time
+            clock = any(word in left + right for word in ("time.monotonic()", "time.time()"))
             for table in (COMPARISONS,) if clock else (COMPARISONS, BOUNDARIES):
                 if new := table.get(type(node.ops[0])):
                     self.add(node, f"({left} {new} {right})", f"-> {new}")
@@ -91,19 +88,12 @@ class _Finder(ast.NodeVisitor):
             self.add(node, f"bool({self.text(node.operand)})", "not removed")
         self.generic_visit(node)
 
-    def visit_If(self, node: ast.If) -> None:
-        if self.text(node.test) == "TYPE_CHECKING":
-            return
-        self.condition(node.test)
-        self.generic_visit(node)
+    def visit_If(self, node: ast.If | ast.While | ast.IfExp) -> None:
+        if self.text(node.test) != "TYPE_CHECKING":
+            self.condition(node.test)
+            self.generic_visit(node)
 
-    def visit_While(self, node: ast.While) -> None:
-        self.condition(node.test)
-        self.generic_visit(node)
-
-    def visit_IfExp(self, node: ast.IfExp) -> None:
-        self.condition(node.test)
-        self.generic_visit(node)
+    visit_While = visit_IfExp = visit_If
 
     def visit_comprehension(self, node: ast.comprehension) -> None:
         for test in node.ifs:
@@ -125,7 +115,7 @@ class _Finder(ast.NodeVisitor):
         """What stands in a sentence is for people."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        for part in [*node.args.defaults, *(default for default in node.args.kw_defaults if default), *node.body]:
+        for part in [*node.args.defaults, *filter(None, node.args.kw_defaults), *node.body]:
             self.visit(part)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
@@ -148,14 +138,11 @@ def mutants(source: bytes) -> Iterator[Mutant]:
     """
     finder = _Finder(source)
     finder.visit(ast.parse(source))
-    known = set()
+    known = {source}
     for mutant in sorted(finder.found, key=lambda mutant: (mutant.start, mutant.end, mutant.text)):
         changed = mutant.of(source)
-        if changed in known or changed == source:
-            continue
-        known.add(changed)
-        try:
-            ast.parse(changed)
-        except SyntaxError:
-            continue
-        yield mutant
+        if changed not in known:
+            known.add(changed)
+            with contextlib.suppress(SyntaxError):
+                ast.parse(changed)
+                yield mutant

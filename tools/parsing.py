@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -60,9 +60,14 @@ def existing(text: str) -> Path:
     return Path(text)
 
 
-def complete_by(action: argparse.Action, name: str) -> None:
-    """Have argcomplete ask the function of this name in tools.complete."""
-    if name and "_ARGCOMPLETE" in os.environ:
-        from tools import complete
+def option(parser: argparse.ArgumentParser, names: str, metavar: str | None, words: str, **more: Any) -> None:
+    """Add an option, or an argument. names: separated by spaces; metavar: of its value, None for a switch; more: as for
+    add_argument, and in `complete` the function of tools.complete that knows its values.
+    """
+    complete = more.pop("complete", "")
+    kind = {"metavar": metavar} if metavar else {"action": "store_true"}
+    action = parser.add_argument(*names.split(), help=words, **{**kind, **more})
+    if complete and "_ARGCOMPLETE" in os.environ:
+        from tools import complete as completers
 
-        action.completer = getattr(complete, name)  # type: ignore[attr-defined]
+        action.completer = getattr(completers, complete)  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -88,36 +89,28 @@ class Runner:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         if not shutil.which(command[0], path=path):
             return 127, f"{command[0]} is neither in {Path(sys.executable).parent} nor on PATH"
+        env = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **more}
+        how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
         with tempfile.TemporaryFile() as out:
             with self.lock:
                 if self.stopped:
                     return 1, "not started: the tests were interrupted"
-                process = subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **more},
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, **how)
                 self.running.add(process.pid)
             late = ""
             try:
-                status = process.wait(limit)
+                process.wait(limit)
             except subprocess.TimeoutExpired:
                 late = f"\nstopped after {limit:.0f} s"
-                end_group(process.pid, signal.SIGTERM)
-                try:
-                    status = process.wait(10)
-                except subprocess.TimeoutExpired:
-                    end_group(process.pid, signal.SIGKILL)
-                    status = process.wait()
+                for number in (signal.SIGTERM, signal.SIGKILL):
+                    end_group(process.pid, number)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(10)
             finally:
                 with self.lock:
                     self.running.discard(process.pid)
             out.seek(0)
-            return (status or 1 if late else status), out.read().decode(errors="replace") + late
+            return process.returncode or int(bool(late)), out.read().decode(errors="replace") + late
 
     def stop(self) -> None:
         with self.lock:
@@ -165,33 +158,23 @@ def pytest_job(folder: str, options: list[str], limit: float) -> Job:
 
 def read_report(report: Path) -> Outcome:
     """The numbers in a junit file, and a line for each test that failed or was skipped. No test is a failure."""
-    try:
+    listed: list[ElementTree.Element] = []
+    with suppress(OSError, ElementTree.ParseError):
         listed = list(ElementTree.parse(report).getroot().iter("testcase"))  # noqa: S314 - pytest wrote it
-    except (OSError, ElementTree.ParseError):
-        listed = []
     found: dict[str, list[str]] = {"failure": [], "error": [], "skipped": []}
     for case in listed:
         for entry in case:
-            if entry.tag in found:
-                message = " ".join((entry.get("message") or "").split())[:300]
-                found[entry.tag].append(f"{case.get('classname')}.{case.get('name')}: {message}")
+            message = " ".join((entry.get("message") or "").split())[:300]
+            found.get(entry.tag, []).append(f"{case.get('classname')}.{case.get('name')}: {message}")
     wrong, skipped = found["failure"] + found["error"], found["skipped"]
     passed = len(listed) - len(wrong) - len(skipped)
-    failed = len(wrong) or int(passed == 0)
-    return Outcome(
-        passed,
-        failed,
-        len(skipped),
-        "".join(f"{line}\n" for line in wrong),
-        notes=[f"skipped {line}" for line in skipped],
-    )
+    text = "".join(f"{line}\n" for line in wrong)
+    notes = [f"skipped {line}" for line in skipped]
+    return Outcome(passed, len(wrong) or int(passed == 0), len(skipped), text, notes=notes)
 
 
 def lint() -> Stage:
-    python = [
-        str(path.relative_to(ROOT))
-        for path in (ROOT / name for name in ("module_utils", "library", "plugins", "tests", "tools", ".github"))
-    ]
+    python = ["module_utils", "library", "plugins", "tests", "tools", ".github"]
     workflows = [str(path) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))]
     cache = str(ROOT / ".cache/lint")
     return Stage(
@@ -229,11 +212,6 @@ def programs() -> Outcome:
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *missing]
     if os.getuid() != 0:
         command = ["sudo", "-n", *command]
-    if not shutil.which(command[0]):
-        return Outcome(
-            failed=1,
-            text=f"programs of the tests are missing; as root, install the Debian packages {' '.join(missing)}",
-        )
     status, text = RUNNER.run(command, 600, DEBIAN_FRONTEND="noninteractive")
     still = sorted(name for name in PROGRAMS if not shutil.which(name))
     if status or still:
@@ -254,23 +232,14 @@ def whole_lane() -> Stage:
 
 def judge_lane(status: int, text: str, result: Path) -> list[str]:
     """What is wrong with a full run of the lane that should have passed."""
-    wrong = []
-    if status != 0:
-        wrong.append(f"./lane ended with status {status}")
-    if not any(line.startswith("LANE PASS") for line in text.splitlines()[-1:]):
+    wrong = [f"./lane ended with status {status}"] if status else []
+    if not text.splitlines()[-1:] or not text.splitlines()[-1].startswith("LANE PASS"):
         wrong.append("the last line is not LANE PASS")
     try:
         found = json.loads(result.read_text(encoding="utf-8"))
-        results = [check["result"] for check in found["checks"]]
-        if (
-            found["verdict"] != "pass"
-            or not results
-            or len(results) != found["checks_planned"]
-            or set(results) != {"pass"}
-        ):
-            wrong.append(
-                f"result.json has verdict {found['verdict']} with {results} of {found['checks_planned']} planned checks"
-            )
+        verdict, planned, results = found["verdict"], found["checks_planned"], [c["result"] for c in found["checks"]]
+        if verdict != "pass" or not results or results != planned * ["pass"]:
+            wrong.append(f"result.json has verdict {verdict} with {results} of {planned} planned checks")
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong.append(f"{result} does not have the verdict: {type(error).__name__}: {error}")
     if left := proc.marked(LANE_ID):
@@ -290,10 +259,8 @@ def run_stage(stage: Stage, verbose: bool) -> None:
         good = outcome.passed and not outcome.failed
         counts = "" if outcome.passed + outcome.failed + outcome.skipped == 1 else f"  {outcome.numbers}"
         with lock:
-            print(
-                f"{'ok  ' if good else 'FAIL'} {stage.name:10} {job.name:22} {outcome.seconds:7.1f} s{counts}",
-                flush=True,
-            )
+            word = "ok  " if good else "FAIL"
+            print(f"{word} {stage.name:10} {job.name:22} {outcome.seconds:7.1f} s{counts}", flush=True)
             print("".join(f"    - {note}\n" for note in outcome.notes), end="", flush=True)
             if verbose or not good:
                 print("".join(f"    | {line}\n" for line in outcome.text.splitlines()), end="", flush=True)
@@ -327,7 +294,7 @@ def main() -> int:
     for name in order:
         stages.append(makers[name]())
         run_stage(stages[-1], given.verbose)
-        if name == "setup" and any(outcome.failed for outcome in stages[-1].outcomes):
+        if name == "setup" and total(stages[-1].outcomes).failed:
             print(f"the stages after setup were not run: {', '.join(order[order.index(name) + 1 :])}")
             break
     print("\nstage        seconds  result")

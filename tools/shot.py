@@ -24,12 +24,8 @@ def take(lane_id: int, wanted: Path | None) -> str:
     up = running.running(lane_id)
     file = wanted or Path(read_json(Path(up.dir, RUN_FILE), {})["artifacts_dir"], time.strftime("shot-%H%M%S.png"))
     if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise LaneError(
-            "not_writable",
-            "environment",
-            f"cannot write {file}: its directory does not exist or is not writable",
-            "name another file",
-        )
+        problem = f"cannot write {file}: its directory does not exist or is not writable"
+        raise LaneError("not_writable", "environment", problem, "name another file")
     return f"{file}: {shot.take(up.dir, file)}"
 
 

@@ -39,16 +39,8 @@ def rows(lane_dir: str, run: Run) -> list[Row]:
         members = entry.members() if entry.mark == run.mark else []
         inodes = proc.socket_inodes([p.pid for p in members])
         ports = sorted({c.local[1] for c in listening if c.inode in inodes})
-        found.append(
-            Row(
-                entry.name,
-                entry.component,
-                entry.pid if members else None,
-                time.time() - entry.started,
-                state(entry, lost),
-                ports,
-            )
-        )
+        pid, age = entry.pid if members else None, time.time() - entry.started
+        found.append(Row(entry.name, entry.component, pid, age, state(entry, lost), ports))
     return found
 
 
@@ -64,19 +56,15 @@ def state(entry: records.Record, lost: dict[str, str]) -> str:
 def text(lane_id: int, up: running.Running, run: Run, found: list[Row], result: dict[str, Any] | None) -> str:
     """For people."""
     known = handed_over(up.dir)
-    guest, accel = (
-        known.get("lane_guest", {}).get("name", "not booted"),
-        known.get("lane_accel", {}).get("chosen", "not chosen"),
-    )
+    guest = known.get("lane_guest", {}).get("name", "not booted")
+    accel = known.get("lane_accel", {}).get("chosen", "not chosen")
     since = time.strftime("%H:%M:%S", time.localtime(run.started))
     lines = [f"lane {lane_id}: run {run.run_id}, running since {since}, {up.state}; guest {guest}, accelerator {accel}"]
     lines.append(ROW.format("program", "part", "pid", "seconds", "state", "ports"))
     for row in found:
-        lines.append(
-            ROW.format(
-                row.name, row.component, row.pid or "-", f"{row.age:.0f}", row.state, " ".join(map(str, row.ports))
-            ).rstrip()
-        )
+        ports = " ".join(map(str, row.ports))
+        line = ROW.format(row.name, row.component, row.pid or "-", f"{row.age:.0f}", row.state, ports)
+        lines.append(line.rstrip())
     lines.append(f"last verdict: {verdict.line(result)}" if result else "there is no verdict of this run")
     return "\n".join(lines)
 

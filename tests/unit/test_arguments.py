@@ -23,7 +23,9 @@ def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
     ).stdout
     theirs = set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*(?=[ ,\n])", told.split("\noptions:")[1])) - {"-h", "--help"}
     ours = (
-        {name for names, _ in arguments.COMMON for name in names} | set(arguments.WITH_VALUE) | set(arguments.WITHOUT)
+        {name for names, *_ in arguments.COMMON for name in names.split()}
+        | set(arguments.WITH_VALUE)
+        | set(arguments.WITHOUT)
     )
     assert {name for name in theirs if name.startswith("--")} <= ours
     assert not {name for name in ours if name.startswith("--")} - theirs

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tools import fleet
+from tools.parsing import UsageError
 
 
 def test_lanes_take_numbers_and_machines_in_turn() -> None:
@@ -58,18 +59,18 @@ def test_values_with_one_name_are_two_lanes() -> None:
     ],
 )
 def test_a_matrix_that_cannot_work_is_refused(content: Any, words: str) -> None:
-    with pytest.raises(fleet.UseError, match=words):
+    with pytest.raises(UsageError, match=words):
         fleet.matrix(content)
 
 
 @pytest.mark.parametrize("name", ["a b", "@host", "host:ssh"])
 def test_what_is_no_machine_is_refused(name: str) -> None:
-    with pytest.raises(fleet.UseError):
+    with pytest.raises(UsageError):
         fleet.machines([name])
 
 
 def test_there_are_a_hundred_numbers() -> None:
-    with pytest.raises(fleet.UseError, match="lane ids go from 90 to 99"):
+    with pytest.raises(UsageError, match="lane ids go from 90 to 99"):
         fleet.inventory(fleet.fleet(11, 90), 90, [fleet.HERE], {})
 
 

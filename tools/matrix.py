@@ -1,5 +1,0 @@
-"""`./lane matrix FILE`: see tools/fleet.py."""
-
-from tools.fleet import main
-
-__all__ = ("main",)
