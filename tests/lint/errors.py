@@ -1,7 +1,9 @@
-"""Holds the error codes and the code that uses them together, and makes docs/errors.md of both: errors.py [--check] [CHECKOUT]
+"""Holds the error codes and the code that uses them together, and makes docs/errors.md of both:
+errors.py [--check] [CHECKOUT]
 
-Every code that is given to an error is in module_utils/lane/core/codes.py, and every code of that table is used somewhere in the product. With --check
-nothing is written, and a page that is not as it would be written makes the status 1.
+Every code that is given to an error is in module_utils/lane/core/codes.py, and every code of that table is used
+somewhere in the product. With --check nothing is written, and a page that is not as it would be written makes the
+status 1.
 """
 
 from __future__ import annotations
@@ -30,12 +32,7 @@ report. Codes are stable; the words of a cause are not. This page is made from m
 def table(root: Path) -> dict[str, tuple[str, str]]:
     """CODES of a checkout, without importing it."""
     for node in ast.parse((root / TABLE).read_text(encoding="utf-8")).body:
-        if (
-            isinstance(node, ast.AnnAssign)
-            and isinstance(node.target, ast.Name)
-            and node.target.id == "CODES"
-            and node.value
-        ):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "CODES" and node.value:
             found: dict[str, tuple[str, str]] = ast.literal_eval(node.value)
             return found
     raise SystemExit(f"{root / TABLE} has no CODES")
@@ -45,44 +42,30 @@ def given(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """(code, line) of each constant that is given to an error as its code."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = (
-                node.func.id
-                if isinstance(node.func, ast.Name)
-                else node.func.attr
-                if isinstance(node.func, ast.Attribute)
-                else ""
-            )
-            codes = [word.value for word in node.keywords if word.arg == "code"] + (
-                node.args[:1] if name == "LaneError" else []
-            )
-            yield from (
-                (code.value, node.lineno)
-                for code in codes
-                if isinstance(code, ast.Constant) and isinstance(code.value, str)
-            )
+            codes = [word.value for word in node.keywords if word.arg == "code"]
+            if re.fullmatch(r"(.*\.)?LaneError", ast.unparse(node.func)):
+                codes += node.args[:1]
+            for code in codes:
+                if isinstance(code, ast.Constant) and isinstance(code.value, str):
+                    yield code.value, node.lineno
 
 
 def scan(root: Path) -> tuple[dict[str, set[str]], list[str]]:
     """({code: the files that use it}, what is wrong)."""
     codes = table(root)
     used: dict[str, set[str]] = {code: set() for code in codes}
-    wrong = [
-        f"{TABLE}: {code} is not in snake_case" for code in codes if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", code)
-    ]
-    wrong += [
-        f"{TABLE}: {code}: no sentence: {text!r}"
-        for code, texts in codes.items()
-        for text in texts
-        if not re.fullmatch(r"\w.*[.]", text)
-    ]
+    wrong = []
+    for code, texts in codes.items():
+        if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)*", code):
+            wrong.append(f"{TABLE}: {code} is not in snake_case")
+        wrong += [f"{TABLE}: {code}: no sentence: {text!r}" for text in texts if not re.fullmatch(r"\w.*[.]", text)]
     for path in sorted(path for folder in PRODUCT for path in (root / folder).rglob("*.py")):
         name = str(path.relative_to(root))
         if name == TABLE:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        wrong += [
-            f"{name}:{line}: the code {code} is not in {TABLE}" for code, line in given(tree) if code not in codes
-        ]
+        unknown = [(code, line) for code, line in given(tree) if code not in codes]
+        wrong += [f"{name}:{line}: the code {code} is not in {TABLE}" for code, line in unknown]
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and node.value in used:
                 used[node.value].add(name)

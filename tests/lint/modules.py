@@ -1,9 +1,11 @@
-"""Holds each module's documentation and its argument_spec together, as `ansible-test sanity` does for collections: modules.py [CHECKOUT]
+"""Holds each module's documentation and its argument_spec together, as `ansible-test sanity` does for collections:
+modules.py [CHECKOUT]
 
-The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices, aliases and suboptions (which an
-option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name whose arguments the spec lets through, or of ansible.builtin;
-RETURN tells for each value when it is returned; attributes are declared and check_mode is true;
-names that sound like a secret say in the spec whether they are one; O() and RV() name what there is. In the end `ansible-doc` has to show every module.
+The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices,
+aliases and suboptions (which an option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name
+whose arguments the spec lets through, or of ansible.builtin; RETURN tells for each value when it is returned;
+attributes are declared and check_mode is true; names that sound like a secret say in the spec whether they are one; O()
+and RV() name what there is. In the end `ansible-doc` has to show every module.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 ROOT = Path(__file__).parents[2]
 SECRET = re.compile(r"(?:^|_)(?:password|passphrase|secrets?|token|ticket|seed|credentials?)(?:_|$)")
 KEYS = {"description", "type", "elements", "required", "default", "choices", "aliases", "suboptions", "version_added"}
+RULES = ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")
 ATTRIBUTES = {"check_mode", "diff_mode", "idempotent"}
 
 
@@ -34,8 +37,7 @@ class Asked(Exception):
 
 def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"module_{path.stem}", path)
-    assert spec
-    assert spec.loader
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -108,7 +110,8 @@ def head(name: str, documentation: dict[str, Any], given: dict[str, Any]) -> Ite
             yield f"expected attribute {key} to have support (full, partial or none) and description"
     told, real = attributes.get("check_mode", {}).get("support"), bool(given.get("supports_check_mode"))
     if (told in ("full", "partial")) != real:
-        yield f"expected attribute check_mode to tell what supports_check_mode says, but that is {real} and the attribute's support is {told}"
+        both = f"that is {real} and the attribute's support is {told}"
+        yield f"expected attribute check_mode to tell what supports_check_mode says, but {both}"
 
 
 def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: Path) -> Iterator[str]:
@@ -120,28 +123,24 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
         real, told, option = spec[name], options[name], f"option {place}{name}"
         if not told.get("description"):
             yield f"expected {option} to have a description"
-        if unknown := set(told) - KEYS:
-            yield f"expected {option} of DOCUMENTATION to have keys that Ansible knows, but there is {', '.join(sorted(unknown))}"
+        if unknown := ", ".join(sorted(set(told) - KEYS)):
+            yield f"expected {option} of DOCUMENTATION to have keys that Ansible knows, but there is {unknown}"
         if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
             yield f"expected {option} to have no_log in argument_spec, true or false, for its name sounds like a secret"
         facts = ["required", "default", "choices", "aliases"]
-        if not callable(
-            real.get("type")
-        ):  # a function takes such a value apart; its own tests hold it to its documentation
+        # a function takes such a value apart; its own tests hold it to its documentation
+        if not callable(real.get("type")):
             facts += ["type", "elements"]
-            yield from compare(
-                real.get("options") or {},
-                told.get("suboptions") or borrowed(name, told, library),
-                f"{place}{name}.",
-                library,
-            )
+            below = told.get("suboptions") or borrowed(name, told, library)
+            yield from compare(real.get("options") or {}, below, f"{place}{name}.", library)
         usual = {"type": "str", "required": False}
         for fact in facts:
             ours, theirs = real.get(fact, usual.get(fact)), told.get(fact, usual.get(fact))
             if isinstance(ours, tuple):
                 ours = list(ours)
             if ours != theirs:
-                yield f"expected {fact} of {option} to be {ours!r} as in argument_spec, but DOCUMENTATION says {theirs!r}"
+                where = f"{fact} of {option} to be {ours!r} as in argument_spec"
+                yield f"expected {where}, but DOCUMENTATION says {theirs!r}"
 
 
 def borrowed(name: str, told: dict[str, Any], library: Path) -> dict[str, Any]:
@@ -163,16 +162,10 @@ def example(name: str, task: Any, given: dict[str, Any]) -> Iterator[str]:
         yield f"expected EXAMPLES to be tasks with a name and arguments of {name}, but there is {str(task)[:60]}"
         return
     unseen = {key for key, value in task[name].items() if isinstance(value, str) and "{{" in value}
-    spec = {
-        key: {"type": "raw"} if key in unseen or callable(value.get("type")) else value
-        for key, value in given["argument_spec"].items()
-    }
-    rules = {
-        key: given[key]
-        for key in ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")
-        if key in given
-    }
-    for words in ArgumentSpecValidator(spec, **rules).validate(task[name]).error_messages:
+    spec = given["argument_spec"]
+    raw = {key: {"type": "raw"} for key, value in spec.items() if key in unseen or callable(value.get("type"))}
+    rules = {key: value for key, value in given.items() if key in RULES}
+    for words in ArgumentSpecValidator({**spec, **raw}, **rules).validate(task[name]).error_messages:
         yield f"expected example {title!r} to be what argument_spec lets through, but {words}"
 
 
@@ -194,7 +187,10 @@ def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> 
 
 
 def shown(root: Path, names: list[str]) -> Iterator[str]:
-    """Whether ansible-doc can show every module to a person. One that it cannot read keeps it from showing any, so then each is asked for alone."""
+    """Whether ansible-doc can show every module to a person.
+
+    One that it cannot read keeps it from showing any, so then each is asked for alone.
+    """
     command = [str(Path(sys.executable).with_name("ansible-doc")), "-M", str(root / "library"), "-t", "module", *names]
     quiet = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
@@ -205,7 +201,8 @@ def shown(root: Path, names: list[str]) -> Iterator[str]:
         for name in names:
             yield from shown(root, [name])
     elif missing:
-        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {' '.join(done.stderr.split()) or 'nothing'}"
+        said = " ".join(done.stderr.split()) or "nothing"
+        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {said}"
 
 
 def main(words: list[str]) -> int:

@@ -1,7 +1,8 @@
 """Holds each role's defaults/main.yml and meta/argument_specs.yml together: roles.py [CHECKOUT]
 
-Both name the same inputs with the same defaults, each begins with the role's name and is described, and a default is what its own type and choices let
-through. Ansible itself compares none of this: a default of the wrong type is refused when the role runs, one that only the defaults know is never checked.
+Both name the same inputs with the same defaults, each begins with the role's name and is described, and a default is
+what its own type and choices let through. Ansible itself compares none of this: a default of the wrong type is refused
+when the role runs, one that only the defaults know is never checked.
 """
 
 from __future__ import annotations
@@ -39,14 +40,18 @@ def findings(role: Path) -> Iterator[str]:
             yield f"expected inputs to be named {role.name}_SOMETHING, but there is {name}"
         elif not words.strip():
             yield f"expected {name} to have a description in {SPECS}, but it has none"
-        elif options[name].get("default") != defaults[name]:
-            yield f"expected {name} to have one default, but it is {options[name].get('default')!r} in {SPECS} and {defaults[name]!r} in {DEFAULTS}"
+        elif (other := options[name].get("default")) != defaults[name]:
+            both = f"{other!r} in {SPECS} and {defaults[name]!r} in {DEFAULTS}"
+            yield f"expected {name} to have one default, but it is {both}"
         elif wrong := unfit(name, options[name], defaults[name]):
             yield f"expected the default of {name} to be what its spec lets through, but {wrong}"
 
 
 def unfit(name: str, option: dict[str, Any], default: Any) -> str:
-    """Why a default does not fit its spec, which may convert nothing but a whole number to a float. What a template will give is not known here."""
+    """Why a default does not fit its spec, which may convert nothing but a whole number to a float.
+
+    What a template will give is not known here.
+    """
     if isinstance(default, str) and "{{" in default:
         return ""
     checked = ArgumentSpecValidator({name: option}).validate({name: default})
@@ -60,12 +65,8 @@ def unfit(name: str, option: dict[str, Any], default: Any) -> str:
 
 def main(words: list[str]) -> int:
     root = Path(words[0]) if words else ROOT
-    wrong = [
-        f"roles/{role.name}: {words}"
-        for role in sorted((root / "roles").iterdir())
-        if role.name != SHARED
-        for words in findings(role)
-    ]
+    roles = [role for role in sorted((root / "roles").iterdir()) if role.name != SHARED]
+    wrong = [f"roles/{role.name}: {words}" for role in roles for words in findings(role)]
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return int(bool(wrong))
 

@@ -1,12 +1,15 @@
-"""Write what the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml say into pages: variables.py [--check] [CHECKOUT]
+"""Write what the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml say into pages:
+variables.py [--check] [CHECKOUT]
 
-Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for everything that can be set;
-the table goes from there to `<!-- end -->`. With --check nothing is written, and a page that is not up to date makes the status 1.
+Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for
+everything that can be set; the table goes from there to `<!-- end -->`. With --check nothing is written, and a page
+that is not up to date makes the status 1.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import sys
 import textwrap
@@ -82,26 +85,18 @@ def of_lane(text: str) -> list[Group]:
     return [group for group in groups if group.variables]
 
 
-def of_role(folder: Path) -> Group:
+def of_role(folder: Path) -> tuple[Group, str]:
+    """A role's variables, and its README.md: its purpose, how to run it, its variables."""
     spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
-    return Group(
-        f"Role `{folder.name}`",
-        markdown(spec["short_description"]) + ".",
-        [
-            Variable(name, flow(option.get("default")), kind(option), markdown(option["description"]))
-            for name, option in spec["options"].items()
-        ],
-    )
-
-
-def readme(folder: Path, group: Group) -> str:
-    """A role's README.md: its purpose, how to run it, its variables."""
-    spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
+    variables = [
+        Variable(name, flow(option.get("default")), kind(option), markdown(option["description"]))
+        for name, option in spec["options"].items()
+    ]
+    title = markdown(spec["short_description"])
     texts = [textwrap.fill(f"{markdown(words)}.", 120, break_on_hyphens=False) for words in spec.get("description", [])]
-    paragraphs = "".join(f"\n{text}\n" for text in texts)
-    return README.format(
-        name=folder.name, title=group.words.removesuffix("."), words=paragraphs, table=table(group.variables, True)
-    )
+    words = "".join(f"\n{text}\n" for text in texts)
+    page = README.format(name=folder.name, title=title, words=words, table=table(variables, True))
+    return Group(f"Role `{folder.name}`", f"{title}.", variables), page
 
 
 def flow(value: Any) -> str:
@@ -122,11 +117,7 @@ def kind_of(value: Any) -> str:
     """The type of a lane_ variable, which has no spec; a template's is not known before it is run."""
     if isinstance(value, str) and "{{" in value:
         return ""
-    return next(
-        name
-        for kind, name in {bool: "bool", int: "int", float: "float", list: "list", dict: "dict", str: "str"}.items()
-        if isinstance(value, kind)
-    )
+    return type(value).__name__
 
 
 def markdown(words: str | list[str]) -> str:
@@ -137,16 +128,12 @@ def markdown(words: str | list[str]) -> str:
 
 def table(variables: list[Variable], whole: bool) -> str:
     """The rows; the type only on the whole page."""
-    head = (
-        "| variable | type | default | what it does |\n|---|---|---|---|\n"
-        if whole
-        else "| variable | default | what it does |\n|---|---|---|\n"
-    )
-    rows = ""
+    rows = [["variable", "type", "default", "what it does"], ["---"] * 4]
     for one in variables:
-        cells = [f"`{one.name}`", *([one.kind] if whole else []), f"`{one.default}`", one.words]
-        rows += "".join(f"| {cell.replace('|', chr(92) + '|')} " for cell in cells) + "|\n"
-    return head + rows
+        cells = (f"`{one.name}`", one.kind, f"`{one.default}`", one.words)
+        rows.append([cell.replace("|", r"\|") for cell in cells])
+    lines = [f"| {' | '.join(row if whole else [row[0], *row[2:]])} |\n" for row in rows]
+    return "".join(lines).replace(" --- ", "---")
 
 
 def written(page: str, groups: list[Group]) -> str:
@@ -158,13 +145,12 @@ def written(page: str, groups: list[Group]) -> str:
         if unknown := [name for name in names if name not in known and name != "all"]:
             raise ValueError(f"{', '.join(unknown)} is neither in a role's meta/argument_specs.yml nor in {LANE}")
         if names == ["all"]:
+            words = [f"{one.words}\n\n" if one.words else "" for one in groups]
             parts = [
-                "\n".join(
-                    filter(None, [f"## {one.title}\n", one.words and f"{one.words}\n", table(one.variables, True)])
-                )
-                for one in groups
+                f"## {one.title}\n\n{text}{table(one.variables, True)}\n"
+                for one, text in zip(groups, words, strict=True)
             ]
-            return f"{found['asked']}\n{chr(10).join(parts)}\n{found['end']}"
+            return f"{found['asked']}\n{''.join(parts)}{found['end']}"
         return found["asked"] + table([known[name] for name in names], False) + found["end"]
 
     return TABLE.sub(fill, page)
@@ -174,19 +160,13 @@ def main(words: list[str]) -> int:
     check = "--check" in words
     root = Path(next((word for word in words if word != "--check"), ROOT))
     text = (root / LANE).read_text(encoding="utf-8")
-    groups = [*of_lane(text), *(of_role(root / "roles" / name) for name in yaml.safe_load(text)["lane_roles"])]
+    roles = {name: of_role(root / "roles" / name) for name in yaml.safe_load(text)["lane_roles"]}
+    groups = [*of_lane(text), *(group for group, _ in roles.values())]
     silent = [one.name for group in groups for one in group.variables if not one.words]
     wrong = [f"{LANE}: {name} has no comment behind or above it that says what it is" for name in silent]
-    roles = [root / "roles" / group.title.split("`")[1] for group in groups if group.title.startswith("Role `")]
-    pages = [
-        *((root / name, "") for name in PAGES),
-        *(
-            (folder / "README.md", readme(folder, group))
-            for folder, group in zip(roles, groups[-len(roles) :], strict=True)
-        ),
-    ]
-    for page, whole in pages:
-        name = str(page.relative_to(root))
+    readmes = {f"roles/{name}/README.md": page for name, (_, page) in roles.items()}
+    for name, whole in {**dict.fromkeys(PAGES, ""), **readmes}.items():
+        page = root / name
         there = page.read_text(encoding="utf-8") if page.exists() else ""
         try:
             wanted = whole or written(there, groups)
@@ -196,12 +176,10 @@ def main(words: list[str]) -> int:
         if not whole and not TABLE.search(there):
             wrong.append(f"{name}: there is no table between <!-- variables: ... --> and <!-- end -->")
         if wanted != there and check:
-            lines = list(
-                difflib.unified_diff(
-                    there.splitlines(), wanted.splitlines(), name, "as the specs say", n=0, lineterm=""
-                )
-            )
-            wrong.append("\n".join([f"{name} differs from the specs; write it with {WRITE}", *lines[:MOST]]))
+            texts = (there.splitlines(), wanted.splitlines())
+            lines = difflib.unified_diff(*texts, name, "as the specs say", n=0, lineterm="")
+            first = itertools.islice(lines, MOST)
+            wrong.append("\n".join([f"{name} differs from the specs; write it with {WRITE}", *first]))
         elif wanted != there:
             page.write_text(wanted, encoding="utf-8")
             print(f"wrote {name}")

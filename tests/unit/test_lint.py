@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
 
+from tests.lint import modules, roles, variables
+
 ROOT = Path(__file__).parents[2]
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"lint_{name}", ROOT / f"tests/lint/{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-modules, roles, variables = load("modules"), load("roles"), load("variables")
+Out = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -56,16 +43,14 @@ SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "roles/lane/defaults/m
     [
         (SPEC, "default: auto", "default: never", "| `never` |"),
         (SPEC, "V(require) fails", "V(require) weeps", "`require` weeps"),
-        (INPUTS, "lane_lease: 7200", "lane_lease: 60", "| `lane_lease` | `60` |"),
-        (INPUTS, "lane_stop_limit: 5", "lane_stop_limit: 7 | 5", r"`7 \| 5`"),
+        (INPUTS, "lane_lease: 7200", "lane_lease: 7 | 5", r"| `lane_lease` | `7 \| 5` |"),
         ("README.md", "| `lane_keep` |", "| `lane_kept` |", "| `lane_keep` |"),
         ("roles/deps/README.md", "Role `deps`", "Roll `deps`", "# Role `deps`"),
     ],
 )
 def test_a_stale_table_is_red_until_it_is_written(
-    copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, row: str
+    copied: Path, capsys: Out, file: str, old: str, new: str, row: str
 ) -> None:
-    assert variables.main(["--check", str(copied)]) == 0
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
     said = capsys.readouterr().out
@@ -78,53 +63,32 @@ def test_a_stale_table_is_red_until_it_is_written(
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
-        (
-            "README.md",
-            "<!-- variables: lane_kerbside_origin ",
-            "<!-- variables: lane_kerbside_parcel ",
-            "README.md: lane_kerbside_parcel is neither in",
-        ),
-        (
-            "README.md",
-            "<!-- end -->",
-            "",
-            "README.md: there is no table between <!-- variables: ... --> and <!-- end -->",
-        ),
-        (
-            INPUTS,
-            "lane_stop_limit: 5 # TERM to KILL",
-            "lane_stop_limit: 5",
-            "lane_stop_limit has no comment behind or above it",
-        ),
-        (INPUTS, "# the roles and tags, in the playbook's order\n", "", "lane_roles has no comment behind or above it"),
+        ("README.md", "variables: lane_kerbside_origin ", "variables: lane_parcel ", ": lane_parcel is neither in"),
+        ("README.md", "<!-- end -->", "", ": there is no table between <!-- variables: ... --> and <!-- end -->"),
+        (INPUTS, "limit: 5 # TERM to KILL", "limit: 5", ": lane_stop_limit has no comment behind or above it"),
+        (INPUTS, "# the roles and tags, in the playbook's order\n", "", ": lane_roles has no comment behind or above"),
     ],
 )
 def test_what_no_table_can_be_made_of_is_told(
-    copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str
+    copied: Path, capsys: Out, file: str, old: str, new: str, words: str
 ) -> None:
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
-    assert words in capsys.readouterr().out
+    assert file + words in capsys.readouterr().out
 
 
-def test_the_whole_page_has_every_variable() -> None:
+def test_the_whole_page_is_current_and_has_every_variable() -> None:
+    assert variables.main(["--check"]) == 0
     page = (ROOT / "docs/variables.md").read_text(encoding="utf-8")
-    inputs = [
-        name
-        for role in (ROOT / "roles").iterdir()
-        for name in yaml.safe_load((role / "defaults/main.yml").read_text(encoding="utf-8"))
-    ]
-    for name in [*inputs, *yaml.safe_load((ROOT / INPUTS).read_text(encoding="utf-8"))]:
-        assert page.count(f"| `{name}` |") == 1, name
+    for defaults in ROOT.glob("roles/*/defaults/main.yml"):
+        for name in yaml.safe_load(defaults.read_text(encoding="utf-8")):
+            assert page.count(f"| `{name}` |") == 1, name
 
 
 # --- defaults and specs -----------------------------------------------------------------------
 
-DEFAULTS = "roles/tls/defaults/main.yml"
-
-
-def test_the_roles_are_held_together(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert roles.main([str(copied)]) == 0, capsys.readouterr().out
+DEFAULTS, SPECS = "defaults/main.yml", "meta/argument_specs.yml"
+DESCRIBED = "description: Hours for which the two certificates are valid."
 
 
 @pytest.mark.parametrize(
@@ -132,77 +96,58 @@ def test_the_roles_are_held_together(copied: Path, capsys: pytest.CaptureFixture
     [
         (
             DEFAULTS,
-            "tls_hours: 6",
-            "tls_days: 6",
-            "expected tls_hours of meta/argument_specs.yml to have a default in defaults/main.yml, but it has none there",
+            "hours: 6",
+            "days: 6",
+            f"tls_hours of {SPECS} to have a default in {DEFAULTS}, but it has none there",
         ),
         (
             DEFAULTS,
-            "tls_hours: 6",
-            "tls_hours: 6\ntls_new: 1",
-            "expected tls_new of defaults/main.yml to be described in meta/argument_specs.yml, but it is not",
+            "tls_hours",
+            "tls_new: 1\ntls_hours",
+            f"tls_new of {DEFAULTS} to be described in {SPECS}, but it is",
         ),
         (
             DEFAULTS,
-            "tls_hours: 6",
-            "tls_hours: 7",
-            "expected tls_hours to have one default, but it is 6 in meta/argument_specs.yml and 7 in defaults/main.yml",
+            "hours: 6",
+            "hours: 7",
+            f"tls_hours to have one default, but it is 6 in {SPECS} and 7 in {DEFAULTS}",
         ),
-        (
-            "roles/tls/meta/argument_specs.yml",
-            "description: Hours for which the two certificates are valid.",
-            'description: ""',
-            "expected tls_hours to have a description",
-        ),
+        (SPECS, DESCRIBED, 'description: ""', "tls_hours to have a description"),
     ],
 )
 def test_names_and_defaults_that_differ_are_told(
-    copied: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str
+    copied: Path, capsys: Out, file: str, old: str, new: str, words: str
 ) -> None:
-    change(copied / file, old, new)
+    change(copied / "roles/tls" / file, old, new)
     assert roles.main([str(copied)]) == 1
-    assert f"roles/tls: {words}" in capsys.readouterr().out
+    assert f"roles/tls: expected {words}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("role", "old", "new", "words"),
+    ("name", "old", "new", "words"),
     [
-        ("tls", "tls_hours: 6", "tls_hours: soon", "of type str and we were unable to convert to int"),
-        ("tls", "tls_hours: 6", 'tls_hours: "6"', "but it is '6' and would be taken as 6"),
-        (
-            "kvm_probe",
-            "kvm_probe_cpus: [max, qemu64]",
-            "kvm_probe_cpus: {}",
-            "of type dict and we were unable to convert to list",
-        ),
-        (
-            "kvm_probe",
-            "kvm_probe_policy: auto",
-            "kvm_probe_policy: maybe",
-            "value of kvm_probe_policy must be one of: auto, require, never, got: maybe",
-        ),
+        ("tls_hours", "6", "soon", "of type str and we were unable to convert to int"),
+        ("tls_hours", "6", '"6"', "but it is '6' and would be taken as 6"),
+        ("kvm_probe_cpus", "[max, qemu64]", "{}", "of type dict and we were unable to convert to list"),
+        ("kvm_probe_policy", "auto", "maybe", "kvm_probe_policy must be one of: auto, require, never, got: maybe"),
     ],
 )
 def test_a_default_that_its_own_spec_refuses_is_told(
-    copied: Path, capsys: pytest.CaptureFixture[str], role: str, old: str, new: str, words: str
+    copied: Path, capsys: Out, name: str, old: str, new: str, words: str
 ) -> None:
-    change(copied / f"roles/{role}/defaults/main.yml", old, new)
-    change(
-        copied / f"roles/{role}/meta/argument_specs.yml",
-        f"default: {old.split(': ')[1]}",
-        f"default: {new.split(': ')[1]}",
-    )
+    role = name.rpartition("_")[0]
+    change(copied / f"roles/{role}" / DEFAULTS, f"{name}: {old}", f"{name}: {new}")
+    change(copied / f"roles/{role}" / SPECS, f"default: {old}", f"default: {new}")
     assert roles.main([str(copied)]) == 1
     said = capsys.readouterr().out
-    assert f"roles/{role}: expected the default of {old.split(':')[0]} to be what its spec lets through" in said
+    assert f"roles/{role}: expected the default of {name} to be what its spec lets through" in said
     assert words in said
 
 
-def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(
-    copied: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (copied / "roles/tls/meta/argument_specs.yml").unlink()
-    for file in ("defaults/main.yml", "meta/argument_specs.yml"):
+def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, capsys: Out) -> None:
+    assert roles.main([str(copied)]) == 0, capsys.readouterr().out
+    (copied / "roles/tls" / SPECS).unlink()
+    for file in (DEFAULTS, SPECS):
         change(copied / "roles/deps" / file, "deps_lock_limit:", "lock_limit:")
     assert roles.main([str(copied)]) == 1
     said = capsys.readouterr().out
@@ -212,124 +157,75 @@ def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(
 
 # --- the modules' documentation -----------------------------------------------------------------
 
-
-@pytest.mark.parametrize(
-    ("name", "old", "new", "words"),
-    [
-        ("guest_build", "  guest:\n", "  guests:\n", "expected option guest of argument_spec in DOCUMENTATION as well"),
+GUEST, TITLE = "    guest: pocket\n", "- name: Build the guest pocket\n"
+EXAMPLE = "example 'Build the guest pocket' to be what argument_spec lets through, but"
+#: By module: what is changed in its text, and what is then expected of it.
+UNTRUE = {
+    "guest_build": [
+        ("  guest:\n", "  guests:\n", "option guest of argument_spec in DOCUMENTATION as well"),
+        ("  guest:\n", "  guests:\n", "option guests of DOCUMENTATION in argument_spec as well"),
         (
-            "guest_build",
-            "  guest:\n",
-            "  guests:\n",
-            "expected option guests of DOCUMENTATION in argument_spec as well",
+            "type: path\n",
+            "type: str\n",
+            "type of option source to be 'path' as in argument_spec, but DOCUMENTATION says",
         ),
+        ("    required: true\n", "", "required of option guest to be True as in argument_spec, but DOCUMENTATION says"),
+        ("module: guest_build", "module: guest", "DOCUMENTATION to be of module guest_build, but it is of guest"),
+        ("  idempotent:", "  idempotence:", "attributes to declare idempotent"),
+        ("support: full", "support: none", "attribute check_mode to tell what supports_check_mode says, but that is"),
+        ("repository\ndescription", "repository.\ndescription", "short_description to end without a full stop"),
+        (GUEST, "", f"{EXAMPLE} missing required arguments: guest"),
         (
-            "guest_build",
-            "    type: path\n",
-            "    type: str\n",
-            "expected type of option source to be 'path' as in argument_spec, but DOCUMENTATION says 'str'",
+            GUEST,
+            f"{GUEST}    colour: 1\n",
+            f"{EXAMPLE} colour",
         ),
+        (f"{TITLE}  guest_build", "- guest_build", "EXAMPLES to be tasks with a name and arguments of guest_build"),
+        ("  returned: success\n", "", "image of RETURN to have returned"),
+        ("DOCUMENTATION", "DOCUMENTS", "DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
+    ],
+    "lane_run": [
+        (', "no_log": False}', "}", "option secrets to have no_log in argument_spec, true or false"),
         (
-            "guest_build",
-            "    required: true\n",
-            "",
-            "expected required of option guest to be True as in argument_spec, but DOCUMENTATION says False",
+            "default: 7200",
+            "default: 60",
+            "default of option lease to be 7200 as in argument_spec, but DOCUMENTATION says",
         ),
+        ("elements: path", "elements: str", "elements of option sockets to be 'path' as in argument_spec, but"),
+        ("O(keep_running)", "O(keep_it)", "O(keep_it) to name what there is, but there is none"),
+    ],
+    "lane_process": [
+        ("[TERM, INT, KILL]", "[TERM]", "choices of option programs.stop_signal to be ['TERM', 'INT', 'KILL']"),
+        ("  greeting:\n", "  grunting:\n", "option programs.ready.greeting of argument_spec in DOCUMENTATION as well"),
         (
-            "guest_build",
-            "module: guest_build",
-            "module: guest",
-            "expected DOCUMENTATION to be of module guest_build, but it is of guest",
-        ),
-        ("guest_build", "  idempotent:", "  idempotence:", "expected attributes to declare idempotent"),
-        (
-            "guest_build",
-            "support: full",
-            "support: none",
-            "expected attribute check_mode to tell what supports_check_mode says, but that is True",
-        ),
-        (
-            "guest_build",
-            "repository\ndescription",
-            "repository.\ndescription",
-            "expected short_description to end without a full stop",
-        ),
-        (
-            "guest_build",
-            "    guest: pocket\n",
-            "",
-            "expected example 'Build the guest pocket' to be what argument_spec lets through, but missing required arguments: guest",
-        ),
-        (
-            "guest_build",
-            "    guest: pocket\n",
-            "    guest: pocket\n    colour: 1\n",
-            "but colour. Supported parameters include",
-        ),
-        (
-            "guest_build",
-            "- name: Build the guest pocket\n  guest_build",
-            "- guest_build",
-            "expected EXAMPLES to be tasks with a name and arguments of guest_build",
-        ),
-        ("guest_build", "  returned: success\n", "", "expected image of RETURN to have returned"),
-        ("guest_build", "DOCUMENTATION", "DOCUMENTS", "expected DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
-        (
-            "lane_run",
-            '"default": [], "no_log": False}',
-            '"default": []}',
-            "expected option secrets to have no_log in argument_spec, true or false",
-        ),
-        (
-            "lane_run",
-            "    default: 7200",
-            "    default: 60",
-            "expected default of option lease to be 7200 as in argument_spec, but DOCUMENTATION says 60",
-        ),
-        (
-            "lane_run",
-            "    elements: path",
-            "    elements: str",
-            "expected elements of option sockets to be 'path' as in argument_spec, but DOCUMENTATION says 'str'",
-        ),
-        ("lane_run", "O(keep_running)", "O(keep_it)", "expected O(keep_it) to name what there is, but there is none"),
-        (
-            "lane_process",
-            "choices: [TERM, INT, KILL]",
-            "choices: [TERM, KILL]",
-            "expected choices of option programs.stop_signal to be ['TERM', 'INT', 'KILL']",
-        ),
-        (
-            "lane_process",
-            "          greeting:\n",
-            "          grunting:\n",
-            "expected option programs.ready.greeting of argument_spec in DOCUMENTATION as well",
-        ),
-        (
-            "lane_process",
             "          port:\n",
             "          port:\n            secret: 1\n",
-            "expected option programs.ready.port of DOCUMENTATION to have keys that Ansible knows",
+            "option programs.ready.port of DOCUMENTATION to have",
         ),
+    ],
+    "kerbside_database": [
         (
-            "kerbside_database",
             "each as in M(lane_process)",
             "each a mapping",
-            "expected option programs.argv of argument_spec in DOCUMENTATION as well",
+            "option programs.argv of argument_spec in DOCUMENTATION as well",
         ),
-        ("ryll_session", "RETURN = r", "RETURNS = r", "expected DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
     ],
+    "ryll_session": [("RETURN = r", "RETURNS = r", "DOCUMENTATION, EXAMPLES, RETURN and main(), but")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"), [(name, *change) for name, changes in UNTRUE.items() for change in changes]
 )
 def test_what_a_module_does_not_tell_truly_is_seen(copied: Path, name: str, old: str, new: str, words: str) -> None:
     file = copied / f"library/{name}.py"
-    assert list(modules.findings(file)) == []
     change(file, old, new)
     found = list(modules.findings(file))
-    assert any(words in one for one in found), found
+    assert any(one.startswith(f"expected {words}") for one in found), found
 
 
 @pytest.mark.slow
-def test_every_module_is_true_and_can_be_shown(capsys: pytest.CaptureFixture[str], copied: Path) -> None:
+def test_every_module_is_true_and_can_be_shown(capsys: Out, copied: Path) -> None:
     assert modules.main([]) == 0, capsys.readouterr().out
     for file in (copied / "library").iterdir():
         if file.stem not in ("kvm_probe", "lane_run"):
@@ -357,11 +253,11 @@ def test_pre_commit_runs_what_the_stage_lint_runs() -> None:
 # --- no looking away ----------------------------------------------------------------------------
 
 EXCEPTION = re.compile(
-    r"#\s*(noqa|type: ignore|nosec|pragma: no cover|shellcheck disable|zizmor: ignore|yamllint disable|mypy: ignore-errors)(.*)"
+    r"#\s*(noqa|type: ignore|nosec|pragma: no cover|shellcheck disable"
+    r"|zizmor: ignore|yamllint disable|mypy: ignore-errors)(.*)"
 )
-NAMED = re.compile(
-    r"(: [A-Z]+\d+( - .+)?|\[[a-z-]+\].*|=SC\d+ # .+)$"
-)  # which rule it is about; shellcheck's with a reason behind it
+#: Which rule it is about; shellcheck's with a reason behind it.
+NAMED = re.compile(r"(: [A-Z]+\d+( - .+)?|\[[a-z-]+\].*|=SC\d+ # .+)$")
 
 
 def looks_away(text: str) -> list[str]:
@@ -370,19 +266,12 @@ def looks_away(text: str) -> list[str]:
 
 
 def test_no_linter_is_told_to_look_away_without_a_rule() -> None:
-    files = (
-        subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    )
-    texts = {
-        name: (ROOT / name).read_text(encoding="utf-8", errors="replace")
-        for name in files
-        if name and (ROOT / name).is_file()
-    }
-    assert "lane" in texts
-    assert {
-        name: found for name, text in texts.items() if (found := looks_away(text)) and name != "tests/unit/test_lint.py"
-    } == {}
-    given = yaml.safe_load(texts[".ansible-lint"])
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    files = {ROOT / name for name in listed.split("\0")} - {Path(__file__)}
+    assert ROOT / "lane" in files
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()}
+    assert {path: found for path, text in texts.items() if (found := looks_away(text))} == {}
+    given = yaml.safe_load(texts[ROOT / ".ansible-lint"])
     assert given["profile"] == "production" and given["strict"]
     assert not {"skip_list", "warn_list", "mock_modules", "mock_roles"} & set(given)
 
