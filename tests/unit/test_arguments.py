@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,18 +17,16 @@ from tools import ROOT, arguments, developer_verbs, inputs
 from tools.parsing import UsageError
 
 
+def run(command: Sequence[str | Path], **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **how)
+
+
 def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
-    told = subprocess.run(
-        [ROOT / ".venv/bin/ansible-playbook", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    theirs = set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*(?=[ ,\n])", told.split("\noptions:")[1])) - {"-h", "--help"}
-    ours = (
-        {name for names, *_ in arguments.COMMON for name in names.split()}
-        | set(arguments.WITH_VALUE)
-        | set(arguments.WITHOUT)
-    )
-    assert {name for name in theirs if name.startswith("--")} <= ours
-    assert not {name for name in ours if name.startswith("--")} - theirs
+    told = run([ROOT / ".venv/bin/ansible-playbook", "--help"]).stdout
+    theirs = set(re.findall(r"(?<![\w-])--[A-Za-z][a-z-]*(?=[ ,\n])", told.split("\noptions:")[1])) - {"--help"}
+    common = [name for names, *_ in arguments.COMMON for name in names.split()]
+    ours = {*common, *arguments.WITH_VALUE, *arguments.WITHOUT}
+    assert {name for name in ours if name.startswith("--")} == theirs
     for name in ("-k", "-K", "-b", "-J", "-C", "-D", "--step", "--become"):  # take no value, and the others do
         assert arguments.parse(["run", name, "-v"]).forward == [name, "-v"]
 
@@ -55,38 +53,27 @@ def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[s
         (["smok"], "'smok' (did you mean smoke?)"),
         (["down", "77"], "'77' (did you mean -e lane_id=77?)"),
         (["down", "now"], "./lane down does not take 'now';"),
-        (["logs", "--folow"], "no option --folow (did you mean --follow?)"),
         (["--chek"], "./lane has no option --chek (did you mean --check?)"),
         (["status", "-e", "lane_id=07"], "lane_id=07: a lane id is a number from 0 to 99, here 7"),
         (["logs", "-e", "lane_guest=x"], "this verb has only -e lane_id=N"),
-        (["fleet"], "./lane fleet: the following arguments are required: N"),
         (["help", "smok"], "(did you mean smoke?)"),
         ([""], "there is no verb ''"),
-        (["test", "unti"], "no stage 'unti' (did you mean unit?)"),
         (["test", "unit", "-v", "lnt"], "no stage 'lnt' (did you mean lint?)"),
-        (["test", "--verbos"], "./lane test has no option --verbos (did you mean --verbose?)"),
         (["test", "--verb", "--", "-k", "qmp"], "no option --verb (did you mean --verbose?)"),
         (["test", "lint", "--", "-k", "qmp"], "only unit and playbooks"),
         (["faults", "kvm-missing", "guest-frozn"], "no fault 'guest-frozn' (did you mean guest-frozen?)"),
-        (["faults", "--quik"], "no option --quik (did you mean --quick?)"),
         (["faults", "--together", "4"], "--together: 4 is"),
         (["faults", "--first-id", "98"], "--first-id: 98 is"),
         (["faults", "--plant", "[1]"], "--plant: [1] is"),
-        (["faults", "--catalogue", "/nowhere"], "--catalogue: /nowhere does not exist"),
-        (["bench", "--round", "3"], "no option --round (did you mean --rounds?)"),
-        (["bench", "--rounds", "0"], "--rounds: 0 is"),
         (["bench", "--lanes", "2", "x"], "--lanes: x is"),
         (["bench", "--lane-id", "95"], "--lane-id 95"),
-        (["bench", "now"], "./lane bench does not take 'now'"),
-        (["mutants", "--prox", "x"], "no option --prox (did you mean --proxy?)"),
         (["mutants", "--sample", "-1"], "--sample: -1 is"),
-        (["mutants", "--lane-id", "100"], "--lane-id: 100 is"),
+        (["faults", "--catalogue", "/nowhere"], "--catalogue: /nowhere does not exist"),
         (["mutants", "--proxy", "/nowhere"], "--proxy: /nowhere does not exist"),
         (["mutants", "--ryll", "/nowhere"], "--ryll: /nowhere does not exist"),
         (["mutants", "--ryll", "/", "--proxy", "/"], "--proxy and --ryll exclude each other"),
         (["mutants", "sutes", "session"], "no verb 'sutes' (did you mean suites?)"),
         (["mutants", "smoke", "session"], "./lane smoke does not take 'session'"),
-        (["help", "tset"], "(did you mean test?)"),
     ],
 )
 def test_what_is_refused(words: list[str], said: str) -> None:
@@ -107,7 +94,6 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["--tags", "tls,smok"], "no_such_tag"),
         (["--skip-tags", "smok"], "no_such_tag"),
         (["suites", "agent,inptu"], "suite_unknown"),
-        (["mutants", "suites", "sesion"], "suite_unknown"),
         (["mutants", "suites", "session", "-e", "lane_gest=pocket"], "bad_input"),
         (["mutants", "suites", "session,refusal", "-e", "lane_guest=pocket"], ""),
         (["suites", "agent", "mine", "-e", "lane_suite_files=/mine.yml"], ""),
@@ -131,18 +117,14 @@ def test_what_is_given_is_looked_at_before_anything_starts(words: list[str], cod
 def test_what_follows_two_dashes_goes_to_pytest() -> None:
     asked = arguments.parse(["test", "unit", "-v", "--", "-k", "qmp", "--nonsense"])
     assert (asked.names, asked.verbose, asked.pytest) == (["unit"], True, ["-k", "qmp", "--nonsense"])
-    assert arguments.parse(["test", "--", "-x"]).pytest == ["-x"]
     assert arguments.parse(["test"]).pytest == []
 
 
 def test_words_of_mutants_are_a_command_of_their_own() -> None:
     asked = arguments.parse(["mutants", "--sample", "0", "suites", "-e", "lane_guest=pocket", "session,refusal"])
     assert (asked.names, asked.sample) == (["suites", "session,refusal"], 0)
-    assert (asked.judge.verb, asked.judge.names, asked.judge.forward) == (
-        "suites",
-        ["session,refusal"],
-        ["-e", "lane_guest=pocket"],
-    )
+    judge = asked.judge
+    assert (judge.verb, judge.names, judge.forward) == ("suites", ["session,refusal"], ["-e", "lane_guest=pocket"])
     assert arguments.parse(["mutants"]).judge.verb == "run"
 
 
@@ -158,33 +140,27 @@ def test_the_names_of_faults_are_those_of_the_catalogue() -> None:
     [
         ("tools/run_tests.py", ["unti"], "did you mean unit?"),
         ("tools/bench.py", ["--rounds", "0"], "--rounds"),
-        ("tests/faults/run.py", ["--quik"], "did you mean --quick?"),
         ("tests/faults/run.py", ["mine", "--catalogue", "tests/faults/catalogue.yml"], "no fault 'mine'"),
     ],
 )
 def test_programs_without_lane_have_the_same_command_line(script: str, words: list[str], said: str) -> None:
-    ran = subprocess.run(
-        [ROOT / ".venv/bin/python", script, *words], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    ran = run([ROOT / ".venv/bin/python", script, *words])
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("lane: ") and said in ran.stderr and ran.stderr.count("\n") == 1
-    helped = subprocess.run(
-        [ROOT / ".venv/bin/python", script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    helped = run([ROOT / ".venv/bin/python", script, "--help"])
     assert (helped.returncode, helped.stdout[:14]) == (0, "usage: ./lane ")
 
 
 def test_extra_variables_of_a_command_line_that_cannot_be_read() -> None:
-    assert arguments.extra_vars(
-        ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]
-    ) == ["a=1", "c=3", "b=2", "d=4"]
+    words = ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]
+    assert arguments.extra_vars(words) == ["a=1", "c=3", "b=2", "d=4"]
 
 
 def test_every_verb_has_help_and_every_summary_is_a_verb() -> None:
     whole, verbs = arguments.parser()
     assert list(verbs) == list(arguments.SUMMARIES)
     assert all(f"    {name}" in whole.format_help() for name in verbs)
-    assert all(isinstance(one, argparse.ArgumentParser) and "./lane" in one.format_help() for one in verbs.values())
+    assert all("./lane" in one.format_help() for one in verbs.values())
 
 
 COMPLETE = """
@@ -199,48 +175,26 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("./lane sm", {"smoke "}),
-        ("./lane suites in", {"input "}),
-        ("./lane --tags tls,smo", {"tls,smoke "}),
-        ("./lane up --chec", {"--check "}),
-        ("./lane logs --fol", {"--follow "}),
-        ("./lane suites agent,inp", {"agent,input "}),
-        ("./lane test uni", {"unit "}),
-        ("./lane test lint play", {"playbooks "}),
-        ("./lane faults api-kil", {"api-killed "}),
-        ("./lane mutants su", {"suites "}),
-        ("./lane mutants suites session,refu", {"session,refusal "}),
-        ("./lane mutants suites --smok", {"--smoke-only "}),
-        ("./lane bench --ro", {"--rounds "}),
-        (
-            "./lane -e lane_gues",
-            {
-                "lane_guest=",
-                "lane_guests=",
-                "lane_guest_names=",
-                "lane_guest_entry=",
-                "lane_guest_catalogue=",
-                "lane_guests_file=",
-            },
-        ),
-        ("./lane -e lane_guest=po", {"pocket "}),
-        ("./lane -e lane_keep=on", {"on_failure "}),
+        ("./lane sm", "smoke"),
+        ("./lane --tags tls,smo", "tls,smoke"),
+        ("./lane up --chec", "--check"),
+        ("./lane suites agent,inp", "agent,input"),
+        ("./lane test lint play", "playbooks"),
+        ("./lane faults api-kil", "api-killed"),
+        ("./lane mutants su", "suites"),
+        ("./lane mutants suites session,refu", "session,refusal"),
+        ("./lane mutants suites --smok", "--smoke-only"),
+        ("./lane -e lane_kee", "lane_keep="),
+        ("./lane -e lane_guest=po", "pocket"),
+        ("./lane -e lane_keep=on", "on_failure"),
     ],
 )
-def test_completion_in_bash(typed: str, offered: set[str], tmp_path: Path) -> None:
+def test_completion_in_bash(typed: str, offered: str, tmp_path: Path) -> None:
     script = tmp_path / "complete.sh"
     script.write_text(COMPLETE, encoding="utf-8")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    ran = subprocess.run(
-        ["bash", str(script), typed], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert {one.strip() for one in ran.stdout.splitlines()} == {one.strip() for one in offered}, json.dumps(
-        [ran.stdout, ran.stderr]
-    )
+    ran = run(["bash", script, typed], env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    assert ran.stdout.split() == [offered], ran
 
 
 def test_completion_for_zsh_is_argcompletes_own() -> None:
-    ran = subprocess.run(
-        ["./lane", "completion", "zsh"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert "compdef" in ran.stdout
+    assert "compdef" in run(["./lane", "completion", "zsh"]).stdout

@@ -1,36 +1,23 @@
-"""`./lane bench`: what it measures and how it judges that. The lanes themselves are timed by hand, because CI machines are noisy."""
+"""`./lane bench`: what it measures and how it judges that. The lanes themselves are timed by hand, because CI machines
+are noisy.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@pytest.fixture
-def bench() -> ModuleType:
-    """tools/bench.py as a module."""
-    spec = importlib.util.spec_from_file_location("lane_bench", TOOLS / "bench.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tools import bench
 
 
 def measure(tmp_path: Path, *command: str) -> Any:
     result = tmp_path / "result.json"
-    done = subprocess.run(
-        [sys.executable, str(TOOLS / "measure.py"), str(result), *command], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    subprocess.run([sys.executable, bench.MEASURE, result, *command], check=True)
     return json.loads(result.read_text())
 
 
@@ -55,7 +42,7 @@ def test_memory_is_that_of_everything_at_its_peak(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lane", "judged"), [(4.5, "0.90 | at most 0.9 | met |"), (4.6, "0.92 | at most 0.9 | not met |")]
 )
-def test_the_table_judges_by_the_goals(bench: ModuleType, lane: float, judged: str) -> None:
+def test_the_table_judges_by_the_goals(lane: float, judged: str) -> None:
     seconds = {name: bench.summary([value] * 3) for name, value in (("lane", lane), ("shell", 5.0), ("plain", 6.0))}
     figures = {
         "machine": {"processors": 2, "python": "3.11", "date": "2026-11-24"},
@@ -72,7 +59,7 @@ def test_the_table_judges_by_the_goals(bench: ModuleType, lane: float, judged: s
 
 
 def test_many_lanes_do_what_the_one_does_that_they_are_compared_with(
-    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[tuple[str, ...]] = []
 
