@@ -1,4 +1,4 @@
-"""Play kerbside's own tests against a lane: its smoke client and its tempest scenario, unchanged, from its source distribution.
+"""Play kerbside's own tests against a lane: its smoke client and its tempest scenario, unchanged, from its sdist.
 
     .venv/bin/python tests/upstream.py [--lane-id N] [-e NAME=VALUE]...
 
@@ -26,14 +26,7 @@ sys.path.insert(0, str(ROOT / "module_utils"))
 from lane.core.private_dir import handed_over, read_run
 from lane.prepare import guest_image
 
-RYLL = [
-    "-e",
-    "lane_guest=uncalibrated",
-    "-e",
-    "lane_ryll_origin=crates:0.3.0",
-    "-e",
-    "lane_ryll_features=digest-decode",
-]
+RYLL = ["-e", "lane_guest=uncalibrated lane_ryll_origin=crates:0.3.0 lane_ryll_features=digest-decode"]
 
 
 class Lane:
@@ -50,17 +43,9 @@ class Lane:
 def ryll(lane: Lane, socket: Path) -> subprocess.Popen[bytes]:
     """The lane's ryll with the options that kerbside's tests expect, as soon as its control socket is there."""
     lane.run("--tags", "kerbside")  # a console.vv that is new
-    command = [
-        handed_over(str(lane.dir))["lane_ryll"]["path"],
-        "--headless",
-        "--file",
-        lane.dir / "console.vv",
-        "--control-socket",
-        socket,
-    ]
-    client = subprocess.Popen(
-        [*command, "--enable-paste-as-keystrokes"], env={**os.environ, "KERBSIDE_LANE": read_run(str(lane.dir)).mark}
-    )
+    command = [handed_over(str(lane.dir))["lane_ryll"]["path"], "--headless", "--file", lane.dir / "console.vv"]
+    command += ["--control-socket", socket, "--enable-paste-as-keystrokes"]
+    client = subprocess.Popen(command, env={**os.environ, "KERBSIDE_LANE": read_run(str(lane.dir)).mark})
     end = time.monotonic() + 60
     while not socket.exists():
         if client.poll() is not None or time.monotonic() > end:
@@ -86,9 +71,8 @@ def main() -> None:
     parser.add_argument("--lane-id", type=int, default=53)
     given, options = parser.parse_known_args()
     lane = Lane(given.lane_id, options)
-    fetched = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]["uncalibrated"][
-        "fetch"
-    ]
+    guests = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
+    fetched = guests["uncalibrated"]["fetch"]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kerbside-tests-")))
         with (
@@ -99,12 +83,8 @@ def main() -> None:
         source, socket = folder / f"{fetched['name']}-{fetched['version']}", folder / "ryll.sock"
         # tempest-plugin takes its version from git, which a source distribution does not have
         env = {**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": fetched["version"], "PBR_VERSION": fetched["version"]}
-        env |= {
-            "WORKDIR": str(folder),
-            "TEMPEST_VENV": str(folder / "venv"),
-            "TEMPEST_ETC": str(folder / "etc"),
-            "LOCK_PATH": str(folder / "lock"),
-        }
+        places = {"WORKDIR": ".", "TEMPEST_VENV": "venv", "TEMPEST_ETC": "etc", "LOCK_PATH": "lock"}
+        env |= {name: str(folder / place) for name, place in places.items()}
         tempest(folder / "venv", source, env)  # first: kerbside-proxy ends a session that is idle for five minutes
         env |= {"CONTROL_SOCKET_PATH": str(socket), "SERIAL_LOG_PATH": str(lane.dir / "logs/serial.log")}
         stack.callback(lane.run, "down")

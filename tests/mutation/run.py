@@ -1,7 +1,9 @@
-"""Mutates the lane's own Python, one condition at a time, and reports which mutants no unit test kills: run.py [--package checks] [--sample N] ...
+"""Mutates the lane's own Python, one condition at a time, and reports which mutants no unit test kills:
+run.py [--package checks] [--sample N] ...
 
-The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran its line. Not part of
-./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in equivalent.yml, with the reason.
+The unit tests are run once with coverage, in a copy of the checkout; each mutant is then tried with the tests that ran
+its line. Not part of ./lane test: it takes a second or two for each mutant. A mutant that changes nothing is listed in
+equivalent.yml, with the reason.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import ansible.module_utils
 import yaml
@@ -36,42 +39,27 @@ from tools.mutation import Mutant, mutants
 
 LANE = "module_utils/lane"
 LIMIT = 60.0  # seconds for the tests of one mutant, many times what they take
-#: Lanes and ports of the unit tests have fixed numbers: each copy has its own processes, network and locks, where root may make them.
-ALONE = [
-    "unshare",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-    "--net",
-    "sh",
-    "-c",
-    'ip link set lo up; mount -t tmpfs locks "$0"; "$@"; exit $?',
-]  # sh reaps orphans
+#: Lanes and ports of the unit tests have fixed numbers: each copy has its own processes, network and locks, where root
+#: may make them. sh reaps orphans.
+ALONE = "unshare --pid --fork --kill-child --mount-proc --net sh -c".split()
+ALONE.append('ip link set lo up; mount -t tmpfs locks "$0"; "$@"; exit $?')
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 def modules(packages: list[str]) -> list[Path]:
     """The modules of these packages, relative to the checkout."""
-    return sorted(
-        path.relative_to(ROOT)
-        for name in packages
-        for path in (ROOT / LANE / name).rglob("*.py")
-        if path.name != "__init__.py"
-    )
+    found = [path.relative_to(ROOT) for name in packages for path in (ROOT / LANE / name).rglob("*.py")]
+    return sorted(path for path in found if path.name != "__init__.py")
 
 
 def candidates(packages: list[str]) -> list[str]:
     """The unit tests that name one of these packages, or a module of what tests share that does."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests/unit").glob("*.py"))}
     named = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
-    shared = [path.stem for path, text in texts.items() if named.search(text) and not path.name.startswith("test_")]
-    wanted = re.compile("|".join([named.pattern, *(rf"^from {name} import\b" for name in shared)]), re.MULTILINE)
-    return [
-        str(path.relative_to(ROOT))
-        for path, text in texts.items()
-        if path.name.startswith("test_") and wanted.search(text)
-    ]
+    tests = {path: texts.pop(path) for path in list(texts) if path.name.startswith("test_")}
+    shared = [rf"^from {path.stem} import\b" for path, text in texts.items() if named.search(text)]
+    wanted = re.compile("|".join([named.pattern, *shared]), re.MULTILINE)
+    return [str(path.relative_to(ROOT)) for path, text in tests.items() if wanted.search(text)]
 
 
 class Coverage:
@@ -86,7 +74,7 @@ class Coverage:
         self.data.read()
 
     def tests(self, module: Path, line: int) -> list[str]:
-        """The tests that run this line; where an import runs it, the files with a test that runs any line of the module."""
+        """The tests that run this line; where an import runs it, the files with a test that runs the module."""
         contexts = self.data.contexts_by_lineno(str(self.copy / module))
         ran = set(contexts.get(line) or [""])
         if "" not in ran:
@@ -95,7 +83,7 @@ class Coverage:
 
 
 def alone(command: list[str]) -> list[str]:
-    """The command in namespaces of its own. Without root it runs as it is, and the tests of two copies wait for each other."""
+    """The command in namespaces of its own; without root as it is, and the tests of two copies wait for each other."""
     return [*ALONE, str(lock.folder()), *command] if os.geteuid() == 0 and shutil.which("unshare") else command
 
 
@@ -112,17 +100,11 @@ class Copy:
         self.root = root
         ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
         shutil.copytree(ROOT, root, ignore=ignore, symlinks=True)
-        # Two mutants of one size within one second would share a .pyc; no plugin is needed, and hypothesis takes half a second to load.
-        environment = {
-            **os.environ,
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTHONPATH": str(root),
-        }
+        # Two mutants of one size within one second would share a .pyc; no plugin is needed, and some are slow to load.
+        fast = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(root)}
         command = alone([sys.executable, str(HERE / "server.py"), str(LIMIT)])
-        self.server = subprocess.Popen(
-            command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.server = subprocess.Popen(command, cwd=root, env={**os.environ, **fast}, **pipes)
 
     def survives(self, module: Path, mutant: Mutant, tests: list[str]) -> bool:
         """Whether the tests pass in spite of the mutant."""
@@ -143,25 +125,18 @@ class Copy:
 def main() -> int:
     """Exit status 0 when at least --least per cent were killed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--package", action="append", help="a package of module_utils/lane (default: checks and evidence)"
-    )
-    parser.add_argument(
-        "--module", default="", metavar="PATTERN", help="only modules whose path matches this regular expression"
-    )
-    parser.add_argument(
-        "--sample", type=int, default=0, metavar="N", help="only N mutants of each module, drawn by --seed"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--least", type=float, default=95.0, metavar="PERCENT")
+    add = parser.add_argument
+    add("--package", action="append", help="a package of module_utils/lane (default: checks and evidence)")
+    add("--module", default="", metavar="PATTERN", help="only modules whose path matches this regular expression")
+    add("--sample", type=int, default=0, metavar="N", help="only N mutants of each module, drawn by --seed")
+    add("--seed", type=int, default=1)
+    add("--jobs", type=int, default=2)
+    add("--least", type=float, default=95.0, metavar="PERCENT")
     asked = parser.parse_args()
     known = equivalent()
     chosen: list[tuple[Path, Mutant, str]] = []
     packages = asked.package or ["checks", "evidence"]
-    for module in modules(packages):
-        if not re.search(asked.module, str(module)):
-            continue
+    for module in (one for one in modules(packages) if re.search(asked.module, str(one))):
         source = (ROOT / module).read_bytes()
         lines = source.decode().splitlines()
         found = [(module, one, lines[one.line - 1].strip()) for one in mutants(source)]
@@ -178,17 +153,17 @@ def main() -> int:
             copies.put(copy)
         coverage = Coverage(copy.root, candidates(packages))
 
-        def one(given: tuple[Path, Mutant, str]) -> tuple[Path, Mutant, str, bool]:
-            module, mutant, line = given
+        def survives(given: tuple[Path, Mutant, str]) -> bool:
+            module, mutant, _ = given
             copy = copies.get()
             try:
                 tests = coverage.tests(module, mutant.line)
-                return module, mutant, line, not tests or copy.survives(module, mutant, tests)
+                return not tests or copy.survives(module, mutant, tests)
             finally:
                 copies.put(copy)
 
         with ThreadPoolExecutor(asked.jobs) as pool:
-            for module, mutant, line, lives in pool.map(one, chosen):
+            for (module, mutant, line), lives in zip(chosen, pool.map(survives, chosen), strict=True):
                 counts.setdefault(module, [0, 0])[int(lives)] += 1
                 if lives:
                     alive.append((module, mutant, line))

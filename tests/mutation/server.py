@@ -1,6 +1,8 @@
-"""Runs pytest in a fork for each line of stdin, a JSON list of its arguments, and prints its exit status; -1 when it takes too long.
+"""Runs pytest in a fork for each line of stdin, a JSON list of its arguments, and prints its exit status; -1 when it
+takes too long.
 
-The imports that each run needs are made once; those of the lane itself are left to the fork. argv: the limit in seconds.
+The imports that each run needs are made once; those of the lane itself are left to the fork. argv: the limit in
+seconds.
 """
 
 from __future__ import annotations

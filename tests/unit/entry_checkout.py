@@ -1,8 +1,7 @@
-"""A throw-away checkout with the real `lane` and a stub for Ansible: a wheel made here that writes down what it was called with."""
+"""A throw-away checkout with the real `lane` and a stub for Ansible: a wheel made here, which notes how it was run."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -21,7 +20,8 @@ if os.environ.get("STUB_STATUS") == "IMPORT":
     raise ImportError("broken")
 
 def main():
-    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd(), "stdin": os.path.realpath("/proc/self/fd/0")}
+    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}
+    told["stdin"] = os.path.realpath("/proc/self/fd/0")
     told["sigint"] = str(signal.getsignal(signal.SIGINT))
     with open(os.environ["STUB_TOLD"], "w") as file:
         json.dump(told, file)
@@ -37,26 +37,17 @@ def main():
         os.kill(os.getpid(), signal.SIGKILL)
     sys.exit(int(os.environ.get("STUB_STATUS", "0")))
 """
-STUBS = {
-    "ansible/__init__.py": "",
-    "ansible/cli/__init__.py": "",
-    "ansible/cli/playbook.py": STUB,
-    "ansible/module_utils/__init__.py": "",
-}
+STUBS = {f"ansible/{name}": "" for name in ("__init__.py", "cli/__init__.py", "module_utils/__init__.py")}
+STUBS["ansible/cli/playbook.py"] = STUB
 
 
 def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
     """Make a wheel with these files; returns its line for a requirements file."""
-    files = {
-        **files,
-        f"{name}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
-        f"{name}-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = [
-        f"{at},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},"
-        for at, text in files.items()
-    ]
-    files[f"{name}-1.dist-info/RECORD"] = "\n".join([*record, f"{name}-1.dist-info/RECORD,,", ""])
+    info = f"{name}-1.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"
+    kind = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": kind}
+    files[f"{info}/RECORD"] = "".join(f"{at},,\n" for at in [*files, f"{info}/RECORD"])
     path = folder / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as made:
         for inside, text in files.items():
@@ -75,9 +66,8 @@ class Checkout:
         for name in ("tools", "module_utils", "roles"):
             shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.path.joinpath("requirements.txt").write_text(wheel(folder, "stub", STUBS), encoding="utf-8")
-        self.path.joinpath("requirements-dev.txt").write_text(
-            wheel(folder, "devstub", {"devstub.py": ""}), encoding="utf-8"
-        )
+        dev = wheel(folder, "devstub", {"devstub.py": ""})
+        self.path.joinpath("requirements-dev.txt").write_text(dev, encoding="utf-8")
         self.path.joinpath("tests/faults").mkdir(parents=True)
         shutil.copy2(ROOT / "tests/faults/catalogue.yml", self.path / "tests/faults")
         for script in ("tests/faults/run.py", "tools/bench.py", "tools/run_tests.py"):
@@ -94,18 +84,14 @@ class Checkout:
     def run(
         self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `./lane ARGS` with nothing in its environment but PATH, HOME, what the stub needs, and env. around: words before the command."""
+        """Run `./lane ARGS` with nothing in its environment but PATH, HOME, what the stub needs, and env.
+
+        around: words before the command.
+        """
         self.told.unlink(missing_ok=True)
         command = [*around, str(self.path / "lane"), *args]
-        return subprocess.run(
-            command,
-            env=self.environment(**env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}
+        return subprocess.run(command, env=self.environment(**env), cwd=cwd, **how)
 
     def tell(self) -> dict[str, Any]:
         """What the stub was called with."""

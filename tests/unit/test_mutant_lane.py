@@ -1,4 +1,6 @@
-"""How mutants are judged on a lane that stays up (tools/mutants.py), with a program in the place of tests/mutation/judge.py."""
+"""How mutants are judged (tools/mutants.py): by lanes, with a stub for ./lane, and on a lane that stays up, with a
+program in the place of tests/mutation/judge.py.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,12 +17,8 @@ from tools import ROOT, mutants
 from tools.mutants import Lane, Outcome
 from tools.mutation import Mutant
 
-ENTRY = {
-    "suite": "session",
-    "name": "audit",
-    "result": "fail",
-    "detail": {"component": "kerbside", "code": "audit_wrong", "cause": "why"},
-}
+DETAIL = {"component": "kerbside", "code": "audit_wrong", "cause": "why"}
+ENTRY = {"suite": "session", "name": "audit", "result": "fail", "detail": DETAIL}
 #: Says what it is told in the file beside it, and notes what it was asked and what the package held.
 JUDGE = """
 import pathlib, sys
@@ -32,18 +31,17 @@ sys.exit(said if said.startswith("broken") else print(said))
 
 #: Stops `./lane mutants` by a signal while a lane stays up; says what was done with the lane.
 STOPPED = """
-import os, signal, sys
-from types import SimpleNamespace
-from tools import end_quietly, inputs, mutants
-end_quietly()
-mutants.Lane.run = lambda self, word, **more: print(word, flush=True) or SimpleNamespace(returncode=0)
-mutants.inputs.check = lambda judge: None
+import os, sys
+from types import SimpleNamespace as Asked
+from tools import inputs, mutants
+mutants.Lane.run = lambda self, word, **more: print(word, flush=True) or Asked(returncode=0)
+inputs.check = lambda judge: None
 def of_python(lane, asked):
     with lane.standing():
         os.kill(os.getpid(), int(sys.argv[1]))
         yield
 mutants.of_python = of_python
-mutants.main(SimpleNamespace(judge=SimpleNamespace(forward=[]), proxy=None, ryll=None, lane_id=57, names=["suites"], json=None))
+mutants.main(Asked(judge=Asked(forward=[]), proxy=None, ryll=None, lane_id=57, names=["suites"], json=None))
 """
 
 
@@ -63,16 +61,16 @@ def judged(lane: Lane, said: str) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("said", "verdict", "component", "check"),
+    ("said", "expected"),
     [
-        ("null", "pass", "", ""),
-        (json.dumps(ENTRY), "fail", "kerbside", "session: audit"),
-        ("broken", "error", "lane", ""),
+        ("null", ("pass", "", "", "", "")),
+        (json.dumps(ENTRY), ("fail", "kerbside", "session: audit", "audit_wrong", "why")),
+        ("broken", ("error", "lane", "", "", "broken\n")),
     ],
 )
-def test_the_first_red_check_decides(lane: Lane, said: str, verdict: str, component: str, check: str) -> None:
-    outcome = judged(lane, said)
-    assert (outcome.verdict, outcome.component, outcome.check) == (verdict, component, check)
+def test_the_first_red_check_decides(lane: Lane, said: str, expected: tuple[str, ...]) -> None:
+    one = judged(lane, said)
+    assert (one.verdict, one.component, one.check, one.code, one.cause) == expected
     assert (lane.package / "a.py").read_text() == "x = 1"  # as it was
 
 
@@ -90,24 +88,63 @@ def test_a_judge_that_does_not_end_is_given_up(lane: Lane, monkeypatch: pytest.M
     assert judged(lane, "null").verdict == "timeout"
 
 
-@pytest.mark.parametrize("status", [0, 2])
-def test_the_lane_is_taken_down_whatever_happens(lane: Lane, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    asked = []
+class FakeLane(Lane):
+    """Notes what ./lane is given; each verb ends with the status that is set for it, and writes a result."""
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        asked.append(words)
-        return subprocess.CompletedProcess([], status if words == ("up",) else 0, "")
+    statuses: ClassVar[dict[str, int]] = {}
+    given: ClassVar[list[list[str]]] = []
 
-    monkeypatch.setattr(lane, "run", run)
-    with pytest.raises(KeyError if status == 0 else SystemExit), lane.standing():
+    def run(self, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+        self.given.append(list(words))
+        verb = words[0] if words else "run"
+        if verb == "slow":
+            raise subprocess.TimeoutExpired("lane", 1)
+        self.artifacts.mkdir(exist_ok=True)
+        blame = {"component": verb, "check": None, "cause": "x"} if self.statuses.get(verb) else None
+        if verb != "down":
+            (self.artifacts / "result.json").write_text(json.dumps({"blame": blame}), encoding="utf-8")
+        return subprocess.CompletedProcess([], self.statuses.get(verb, 0), "")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLane:
+    monkeypatch.setattr(FakeLane, "given", [])
+    return FakeLane(tmp_path, 98, [], [])
+
+
+INPUT = ["suites", "input"]
+
+
+@pytest.mark.parametrize(
+    ("words", "statuses", "runs", "verdict", "component"),
+    [
+        ([], {}, [[]], "pass", ""),
+        ([], {"run": 1}, [[]], "fail", "run"),
+        (INPUT, {}, [["up"], INPUT, ["down"]], "pass", ""),
+        (INPUT, {"suites": 1}, [["up"], INPUT, ["down"]], "fail", "suites"),
+        (INPUT, {"up": 1}, [["up"], ["down"]], "fail", "up"),
+        (["slow"], {}, [["slow"], ["down"]], "timeout", ""),
+    ],
+)
+def test_a_mutant_is_judged_on_a_lane_that_runs(
+    fake: FakeLane, words: list[str], statuses: dict[str, int], runs: list[list[str]], verdict: str, component: str
+) -> None:
+    fake.statuses = statuses
+    outcome = fake.judge(Outcome("a.py", 1, "x", "y", "error"), words)
+    assert (fake.given, outcome.verdict, outcome.component) == (runs, verdict, component)
+
+
+@pytest.mark.parametrize(("status", "raised"), [(0, KeyError), (2, SystemExit)])
+def test_the_lane_is_taken_down_whatever_happens(fake: FakeLane, status: int, raised: type[BaseException]) -> None:
+    fake.statuses = {"up": status}
+    with pytest.raises(raised), fake.standing():
         raise KeyError
-    assert asked == [("up",), ("down",)]
+    assert fake.given == [["up"], ["down"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_lane_that_stays_up_is_taken_down_when_the_command_is_stopped(number: signal.Signals) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    command = [sys.executable, "-c", STOPPED, str(int(number))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split()) == (128 + number, ["up", "down"]), done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. Their commands are tests/playbooks/test_commands.py's, their tables test_lint.py's."""
+"""What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. Their commands are
+tests/playbooks/test_commands.py's, their tables test_lint.py's.
+"""
 
 from __future__ import annotations
 
@@ -18,37 +20,20 @@ FOLDERS = (
 )
 NAMED = re.compile(rf"(?<![\w./<>~-])((?:{FOLDERS})/[\w./-]*[\w/])|\]\(([^)#:]+)\)")
 #: What a user or a role brings, and pages of qemu and ryll.
-NOT_OURS = {
-    *("fixtures/uncalibrated.qcow2", "meta/argument_specs.yml", "defaults/main.yml", "tasks/main.yml"),
-    *(
-        "docs/interop/qmp-spec",
-        "docs/interop/qcow2.txt",
-        "docs/control-socket-protocol.md",
-        "tests/fixtures/uncalibrated-sextant.qcow2",
-    ),
-}
-
-
+NOT_OURS = set(
+    "fixtures/uncalibrated.qcow2 tests/fixtures/uncalibrated-sextant.qcow2 meta/argument_specs.yml defaults/main.yml "
+    "tasks/main.yml docs/interop/qmp-spec docs/interop/qcow2.txt docs/control-socket-protocol.md".split()
+)
 #: A variable, file, module.function or key, alone between backticks.
 IDENTIFIER = re.compile(r"`(\w+(?:[._]\w+)+)`")
 #: Words of Ansible and GitHub that nothing here uses, and one with placeholders.
 FOREIGN = {"group_vars", "github.sha", "kerbside_lane.SUITE.GUEST"}
 SUFFIXES = (".py", ".yml", ".zig", ".txt", ".j2", ".toml", ".cfg")
+TOPS = "library module_utils plugins roles playbooks tools fixtures inventory tests .github".split()
 SOURCES = [
     path
-    for top in (
-        "library",
-        "module_utils",
-        "plugins",
-        "roles",
-        "playbooks",
-        "tools",
-        "fixtures",
-        "inventory",
-        "tests",
-        ".github",
-    )
-    for path in sorted((ROOT / top).rglob("*"))
+    for top in TOPS
+    for path in (ROOT / top).rglob("*")
     if path.suffix in SUFFIXES and path.is_file() and path != Path(__file__)
 ]
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in [*SOURCES, ROOT / "ansible.cfg"])
@@ -72,11 +57,8 @@ def defined(name: str) -> bool:
 def missing(text: str, folder: Path) -> list[str]:
     """The files that a page names and the tree has not; names with a placeholder in them are not looked at."""
     named = {found[1] or found[2] for found in NAMED.finditer(text)} - NOT_OURS
-    return sorted(
-        name
-        for name in named
-        if not re.search(r"test_X|/X|NAME", name) and not (ROOT / name).exists() and not (folder / name).exists()
-    )
+    there = {name for name in named if (ROOT / name).exists() or (folder / name).exists()}
+    return sorted(name for name in named - there if not re.search(r"test_X|/X|NAME", name))
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -104,10 +86,8 @@ def test_a_name_that_the_code_has_not_is_seen(name: str) -> None:
 
 def test_every_page_can_be_found_from_another() -> None:
     for name in PAGES:
-        if name.startswith("docs/"):
-            assert any(Path(name).name in text for other, text in PAGES.items() if other != name), (
-                f"nothing leads to {name}"
-            )
+        others = [text for other, text in PAGES.items() if other != name]
+        assert not name.startswith("docs/") or any(Path(name).name in text for text in others), name
 
 
 def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
@@ -123,6 +103,5 @@ def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
 def test_the_playbooks_own_variables_are_told() -> None:
     for playbook, page in (("refresh_sextant", "docs/refresh.md"), ("rebuild_guest", "docs/guests.md")):
         given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))[0]["vars"]
-        assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == {
-            name for name in given if not name.startswith("__")
-        }
+        wanted = {name for name in given if not name.startswith("__")}
+        assert set(re.findall(rf"`({playbook}_\w+)`", PAGES[page])) == wanted

@@ -1,4 +1,4 @@
-"""Bugs planted in Rust source (tools/rust_edits.py), built by a cargo that copies the source to where the program belongs."""
+"""Bugs planted in Rust source (tools/rust_edits.py), built by a cargo that copies the source to the program's place."""
 
 from __future__ import annotations
 
@@ -35,31 +35,21 @@ def product(request: pytest.FixtureRequest) -> Product:
 def rust(product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RustEdits:
     _, where, from_crate = PLACES[product.component]
     bin_dir = tmp_path / "bin"
-    for folder in (
-        (tmp_path / "checkout" / where).parent,
-        tmp_path / "checkout" / product.crate,
-        tmp_path / "scratch",
-        bin_dir,
-    ):
+    checkout = tmp_path / "checkout"
+    for folder in ((checkout / where).parent, checkout / product.crate, tmp_path / "scratch", bin_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "checkout" / where).write_text("#!/bin/sh\n\necho right\n")
+    (checkout / where).write_text("#!/bin/sh\n\necho right\n")
     (bin_dir / "cargo").write_text(CARGO.replace("{source}", from_crate).replace("{program}", product.program))
     (bin_dir / "cargo").chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_dir}:/usr/bin:/bin")
     monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return RustEdits(product, tmp_path / "checkout", tmp_path / "scratch")
+    return RustEdits(product, checkout, tmp_path / "scratch")
 
 
 def edit(product: Product, **more: str) -> dict[str, str]:
-    return {
-        "name": "wrong-word",
-        "file": PLACES[product.component][0],
-        "needs": "",
-        "find": "right",
-        "put": "wrong",
-        **more,
-    }
+    file = PLACES[product.component][0]
+    return {"name": "wrong-word", "file": file, "needs": "", "find": "right", "put": "wrong", **more}
 
 
 def started(variables: dict[str, Any]) -> str:
@@ -77,18 +67,14 @@ def test_an_edit_is_built_and_undone_and_the_checkout_is_left_alone(
     assert started(rust.variables()) == "right"
     assert "right" in (tmp_path / "checkout" / PLACES[product.component][1]).read_text()
     folder, target, incremental, *arguments = (tmp_path / "asked").read_text().splitlines()[0].split()
-    assert (folder, target, incremental) == (
-        str(rust.tree / product.crate),
-        str(tmp_path / "cache/kerbside-lane" / product.target),
-        "true",
-    )
+    assert (folder, target) == (f"{rust.tree / product.crate}", f"{tmp_path}/cache/kerbside-lane/{product.target}")
+    assert incremental == "true"
     assert arguments[:2] == ["build", "--release"]
     assert ("--no-default-features" in arguments) is (product is RYLL)
 
 
+@pytest.mark.parametrize("product", [RYLL], ids=["ryll"])
 def test_ryll_is_started_by_the_same_script_each_time(product: Product, rust: RustEdits) -> None:
-    if product is not RYLL:
-        return
     scripts = []
     for put in ("wrong", "worse"):
         with rust.edited(edit(product, put=put)):
