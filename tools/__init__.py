@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from pathlib import Path
 
@@ -12,6 +13,11 @@ with contextlib.suppress(ImportError):  # before .venv is made, only cli, argume
     import ansible.module_utils
 
     ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+
+
+def cache_dir() -> Path:
+    """The usual lane_cache_dir."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
 
 
 def end_quietly(*numbers: signal.Signals) -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tools import ROOT, developer_verbs, venv
+from tools import ROOT, cache_dir, developer_verbs, venv
 from tools.parsing import Help, Parser, UsageError, check_known, near, option
 
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
@@ -200,9 +199,8 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         written = ROOT / f"artifacts/{name}.yml"
         option(many, "--write", "FILE", "where to write the inventory", type=Path, default=written)
     verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
     words = "lane_cache_dir (default: %(default)s)"
-    option(verb("cache", as_json), "folder", "folder", words, nargs="?", type=Path, default=folder)
+    option(verb("cache", as_json), "folder", "folder", words, nargs="?", type=Path, default=cache_dir())
     words, folder = "the artifacts (default: artifacts/lane-0)", ROOT / "artifacts/lane-0"
     option(verb("report"), "folder", "folder", words, nargs="?", type=Path, default=folder)
     completion = verb("completion", epilog="For this shell: source <(./lane completion bash)")

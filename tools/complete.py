@@ -58,8 +58,6 @@ def lane_ids(**_: Any) -> list[str]:
     """lane_id=N of the lanes that are running."""
     from ansible.module_utils.lane.lifecycle import running
 
-    import tools  # noqa: F401 - it makes the lane's own code importable
-
     return [f"lane_id={one.lane_id}" for one in running.lanes()] or ["lane_id=0"]
 
 
@@ -70,15 +68,11 @@ def variables(prefix: str, **_: Any) -> list[str]:
         return [f"{name}=" for name in arguments.variables()]
     if name == "lane_id":
         return lane_ids()
-    return [f"{name}={value}" for value in _values(name)]
-
-
-def _values(name: str) -> list[str]:
-    if name == "lane_guest":
-        return re.findall(r"(?m)^  (\w+):", (ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))
+    guests = (ROOT / "fixtures/guests.yml").read_text(encoding="utf-8")
     known = {
+        "lane_guest": re.findall(r"(?m)^  (\w+):", guests),
         "lane_suites": suites(),
         "kvm_probe_policy": ["auto", "require", "never"],
         "lane_keep": ["never", "on_failure"],
     }
-    return known.get(name, [])
+    return [f"{name}={value}" for value in known.get(name, [])]

@@ -24,7 +24,7 @@ from ansible.module_utils.lane.lifecycle import proc, running
 from ansible.module_utils.lane.prepare import accelerator, cache, machine, packages, pip, rust
 from ansible.release import __version__
 
-from tools import ROOT
+from tools import ROOT, cache_dir
 from tools.cache import version
 
 INDEX_LIMIT = 20.0  #: seconds for the package index to answer
@@ -46,7 +46,7 @@ def defaults(role: str) -> Any:
     return yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
 
 
-def kvm(cache_dir: Path) -> Line:
+def kvm(root_dir: Path) -> Line:
     """Whether KVM can be used, as an earlier probe of the firmware found; without it the lane falls back to TCG."""
     if wrong := accelerator.check_device(DEVICE):
         return Line("kvm", "note", f"not usable, the guest runs under TCG: {wrong.reason}; {wrong.fix}")
@@ -56,7 +56,7 @@ def kvm(cache_dir: Path) -> Line:
         return Line("kvm", "note", f"{DEVICE} {text}")
     cpus = defaults("kvm_probe")["kvm_probe_cpus"]
     key = accelerator.cache_key(DEVICE, found.paths["qemu"], found.firmware, cpus)
-    known = accelerator.read_cache(str(cache_dir), key)
+    known = accelerator.read_cache(str(root_dir), key)
     if known is None:
         return Line("kvm", "note", f"{DEVICE} opens; the first lane probes whether UEFI guests run")
     if known.state == "runs":
@@ -175,7 +175,7 @@ def versions(root_dir: Path) -> Line:
 
 def main(asked: argparse.Namespace) -> int:
     """Entry point of `./lane doctor`. Exit status: 0 a lane can run here, 2 something is missing."""
-    root_dir = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
+    root_dir = cache_dir()
     folders = ["/tmp", str(root_dir), str(ROOT)]
     kept = versions(root_dir)
     found = [

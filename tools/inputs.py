@@ -52,21 +52,14 @@ def check(asked: argparse.Namespace) -> None:
         meant = f", here {int(unit[1]) * UNITS[unit[2]]}" if unit else ""
         raise LaneError("bad_input", "environment", f"lane_lease={lease}: a lease is a number of seconds{meant}")
     tags = [tag for option in ("tags", "skip_tags") for text in asked.given.get(option, []) for tag in text.split(",")]
-    if unknown := [tag for tag in tags if tag.strip() not in (*arguments.tags(), *EVERY)]:
-        raise LaneError(
-            "no_such_tag",
-            "lane",
-            f"no task has the tag {unknown[0]}{near(unknown[0], arguments.tags())}; "
-            f"tags are {', '.join(arguments.tags())}",
-        )
+    ours = arguments.tags()
+    if unknown := [tag for tag in tags if tag.strip() not in (*ours, *EVERY)]:
+        problem = f"no task has the tag {unknown[0]}{near(unknown[0], ours)}; tags are {', '.join(ours)}"
+        raise LaneError("no_such_tag", "lane", problem)
     names = [name for word in getattr(asked, "names", []) for name in word.split(",")]
     ours = ["all", *arguments.suites()]
     # their names are in them
     unknown = [n for n in names if n not in ours and not is_file(n)] if "lane_suite_files" not in values else []
     if unknown and not any(text.startswith("@") for text in asked.given.get("extra_vars", [])):
-        raise LaneError(
-            "suite_unknown",
-            "lane",
-            f"there is no suite {unknown[0]}{near(unknown[0], ours)}",
-            f"choose among {', '.join(ours)}",
-        )
+        problem = f"there is no suite {unknown[0]}{near(unknown[0], ours)}"
+        raise LaneError("suite_unknown", "lane", problem, f"choose among {', '.join(ours)}")

@@ -34,21 +34,18 @@ def files(package: Path) -> list[str]:
 def left_out(source: str, file: str) -> set[int]:
     """The lines of a file that do not count: those of functions that are listed, and of the HTML pages."""
     functions = [name for one in listed("left_out") if one["file"] == file for name in one.get("functions", ())]
-    return {line for node in _nodes(ast.parse(source), "", functions) for line in _lines(node)}
+    nodes = _nodes(ast.parse(source), "", functions)
+    return {line for node in nodes for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
 
 
 def _nodes(tree: ast.AST, inside: str, functions: Collection[str]) -> Iterator[ast.stmt]:
     for node in ast.iter_child_nodes(tree):
         name = f"{inside}{node.name}" if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
-        named = isinstance(node, ast.FunctionDef) and name in functions
-        if named or (isinstance(node, ast.If) and HTML in ast.unparse(node.test)):
+        page = isinstance(node, ast.If) and HTML in ast.unparse(node.test)
+        if page or (isinstance(node, ast.FunctionDef) and name in functions):
             yield from node.body  # type: ignore[attr-defined]
         else:
             yield from _nodes(node, f"{name}." if name else inside, functions)
-
-
-def _lines(node: ast.stmt) -> range:
-    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def shares(package: Path, covered: dict[str, set[int]]) -> dict[str, tuple[int, int]]:
@@ -69,6 +66,5 @@ def table(found: dict[str, tuple[int, int]]) -> str:
     """The shares for people, the whole in the last line."""
     ran, total = (sum(pair[index] for pair in found.values()) for index in (0, 1))
     rows = [f"{100 * run / count:5.1f} %  {run:4} of {count:4}  {file}" for file, (run, count) in found.items()]
-    return "\n".join(
-        [*rows, f"{100 * ran / max(total, 1):5.1f} %  {ran:4} of {total:4}  statements run without a mutant"]
-    )
+    rows.append(f"{100 * ran / max(total, 1):5.1f} %  {ran:4} of {total:4}  statements run without a mutant")
+    return "\n".join(rows)

@@ -45,9 +45,8 @@ def judges(asked: argparse.Namespace) -> bool:
 def play(asked: argparse.Namespace, wrong: LaneError | None = None) -> int:
     """Check the command, run it, and return the exit status of `./lane`. wrong: what is known to be wrong with it."""
     place = Path(tempfile.mkdtemp(prefix="tmp."))
-    # plugins/callback/lane.py writes pass, fail or error to it
-    os.environ["LANE_VERDICT_FILE"] = str(place / "verdict")
-    os.environ["LANE_RESULTS_FILE"] = str(place / "results")  # and the path of each result.json to this one
+    # plugins/callback/lane.py writes pass, fail or error to the one, and the path of each result.json to the other
+    os.environ |= {"LANE_VERDICT_FILE": f"{place}/verdict", "LANE_RESULTS_FILE": f"{place}/results"}
     # without -v a line for each phase; Ansible's own output goes to its log:
     os.environ["ANSIBLE_STDOUT_CALLBACK"] = "phases"
     # one of ours, which is kept with the evidence, unless the user named one
@@ -136,9 +135,8 @@ def verdict() -> str:
 def _results(place: Path) -> Any:
     """The result.json of this command: one, a list of several, or what is known without one."""
     listed = (place / "results").read_text(encoding="utf-8").splitlines() if (place / "results").exists() else []
-    found = [
-        json.loads(Path(name).read_text(encoding="utf-8")) for name in dict.fromkeys(listed) if Path(name).is_file()
-    ]
+    files = [Path(name) for name in dict.fromkeys(listed)]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
     return found[0] if len(found) == 1 else found or {"verdict": verdict() or None}
 
 
@@ -168,13 +166,8 @@ def _ansible(asked: argparse.Namespace) -> int:
     if status == 0 and not judges(asked) and not found:
         return 0
     what = f"the verdict is {found}, but " if found else ""
-    error = LaneError(
-        "ansible_ended",
-        "lane",
-        f"{what}ansible-playbook ended with status {status} and no verdict",
-        "see its message above",
-    )
-    print(refuse(error, asked), flush=True)
+    problem = f"{what}ansible-playbook ended with status {status} and no verdict"
+    print(refuse(LaneError("ansible_ended", "lane", problem, "see its message above"), asked), flush=True)
     return 2
 
 
@@ -184,27 +177,28 @@ def refuse(error: LaneError, asked: argparse.Namespace) -> str:
     """
     if asked.verb != "down" and not any(name in asked.given for name in arguments.ONLY_LOOKS):
         with contextlib.suppress(Exception):  # the last line comes in any case
-            # Only here: Ansible reads its settings from the environment when it is imported.
-            from ansible import template
-            from ansible.parsing.dataloader import DataLoader
-
-            as_template = getattr(template, "trust_as_template", str)  # before ansible-core 2.19 every text is one
-            loader = DataLoader()
-            shared = loader.load_from_file(str(ROOT / "roles/lane/defaults/main.yml"))
-            known = {name: as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
-            known.update(
-                playbook_dir=str(ROOT / "playbooks"), inventory_hostname="localhost", ansible_connection="local"
-            )
-            for text in asked.given.get("extra_vars", []):
-                if text.startswith("@"):
-                    known.update(loader.load_from_file(text[1:]) or {})
-            known.update(inputs.extra_variables(asked.given.get("extra_vars", [])))
-            arguments.lane_number(str(known["lane_id"]))
-            templar = template.Templar(loader, variables=known)
-            lane_id, lane_dir, folder, planned = (
-                templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")
-            )
+            lane_id, lane_dir, folder, planned = _places(asked.given.get("extra_vars", []))
             if artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
                 artifacts.refuse(folder, lane_id, error.as_dict(), planned)
                 Path(os.environ["LANE_RESULTS_FILE"]).write_text(f"{folder}/result.json\n", encoding="utf-8")
     return f"LANE FAIL {error}"
+
+
+def _places(given: list[str]) -> list[Any]:
+    """lane_id, lane_dir, lane_artifacts_dir and lane_check_names with these -e options, as Ansible would see them."""
+    # Only here: Ansible reads its settings from the environment when it is imported.
+    from ansible import template
+    from ansible.parsing.dataloader import DataLoader
+
+    as_template = getattr(template, "trust_as_template", str)  # before ansible-core 2.19 every text is one
+    loader = DataLoader()
+    shared = loader.load_from_file(str(ROOT / "roles/lane/defaults/main.yml"))
+    known = {name: as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
+    known |= {"playbook_dir": f"{ROOT}/playbooks", "inventory_hostname": "localhost", "ansible_connection": "local"}
+    for text in given:
+        if text.startswith("@"):
+            known |= loader.load_from_file(text[1:]) or {}
+    known |= inputs.extra_variables(given)
+    arguments.lane_number(str(known["lane_id"]))
+    templar = template.Templar(loader, variables=known)
+    return [templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")]

@@ -15,10 +15,9 @@ from typing import Any
 
 import yaml
 
-from tools import ROOT
+from tools import ROOT, cache_dir
 
 BUILD_LIMIT = 1800.0  # seconds for one build
-OPTIMISED = "profile.release.package.{}.opt-level=0"  # so that each edit is built in seconds
 
 
 @dataclass(frozen=True)
@@ -45,18 +44,10 @@ class Product:
 
 
 PROXY = Product("proxy", "kerbside-proxy", "rust/kerbside-proxy", "rust/kerbside-proxy/src", "mutants-target")
-#: Without its default features (the window), as the lane builds it; its own two large crates are not optimised.
-RYLL = Product(
-    "ryll",
-    "ryll",
-    "ryll",
-    ".",
-    "mutants-target-ryll",
-    (
-        "--no-default-features",
-        *(word for crate in ("ryll", "shakenfist-spice-renderer") for word in ("--config", OPTIMISED.format(crate))),
-    ),
-)
+#: Without its default features (the window), as the lane builds it; its own two large crates are not optimised, so that
+#: each edit is built in seconds.
+OPTIMISED = [f"--config=profile.release.package.{crate}.opt-level=0" for crate in ("ryll", "shakenfist-spice-renderer")]
+RYLL = Product("ryll", "ryll", "ryll", ".", "mutants-target-ryll", ("--no-default-features", *OPTIMISED))
 
 
 class RustEdits:
@@ -65,20 +56,16 @@ class RustEdits:
     def __init__(self, product: Product, checkout: Path, scratch: Path) -> None:
         self.product, self.tree = product, scratch / "checkout"
         shutil.copytree(checkout, self.tree, ignore=shutil.ignore_patterns(".git", "target"))
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-        self.target = cache / product.target
+        self.target = cache_dir() / product.target
         self.binary = str(self.target / "release" / product.program)
         self.starter = scratch / product.program
 
     def build(self) -> str:
         """Build the crate; the compiler's last words when that fails, else ""."""
-        incremental = {"CARGO_PROFILE_RELEASE_INCREMENTAL": "true"}
-        environment = {**os.environ, **incremental, "CARGO_TARGET_DIR": str(self.target)}
+        more = {"CARGO_PROFILE_RELEASE_INCREMENTAL": "true", "CARGO_TARGET_DIR": str(self.target)}
         command = ["cargo", "build", "--release", "--quiet", *self.product.arguments]
-        crate = self.tree / self.product.crate
-        done = subprocess.run(
-            command, cwd=crate, env=environment, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False
-        )
+        how: dict[str, Any] = {"cwd": self.tree / self.product.crate, "env": {**os.environ, **more}}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False, **how)
         return done.stderr[-500:] if done.returncode else ""
 
     def variables(self) -> dict[str, Any]:

@@ -116,9 +116,8 @@ def _make() -> None:
         raise CannotPrepareError(f"{VENV} was not made by this script; move it away")
     for folder in (ROOT, VENV):
         if folder.exists() and not os.access(folder, os.W_OK):
-            raise CannotPrepareError(
-                f"cannot make .venv: user {pwd.getpwuid(os.getuid()).pw_name} cannot write to {folder}"
-            )
+            user = pwd.getpwuid(os.getuid()).pw_name
+            raise CannotPrepareError(f"cannot make .venv: user {user} cannot write to {folder}")
     # the latter is not removed with a .venv
     python = sys.executable if sys.prefix == sys.base_prefix else os.path.realpath(sys.executable)
     say(f"making .venv with Python {sys.version.split()[0]} (once; about half a minute)")
@@ -136,9 +135,8 @@ def _make() -> None:
 def _install(file: str) -> None:
     say(f"installing {file} into .venv")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
-    if subprocess.run(
-        [*pip, "--no-deps", "--require-hashes", "-r", str(ROOT / file)], stdout=sys.stderr, check=False
-    ).returncode:
+    pip += ["--no-deps", "--require-hashes", "-r", str(ROOT / file)]
+    if subprocess.run(pip, stdout=sys.stderr, check=False).returncode:
         raise CannotPrepareError(f"pip could not install {ROOT / file}; see its output above")
     (VENV / f"{file}.stamp").write_text(_stamp(file), encoding="utf-8")
 

@@ -81,14 +81,13 @@ def page(root: Path, used: dict[str, set[str]]) -> str:
     return HEAD + "".join(rows)
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """Entry point."""
-    words = [word for word in sys.argv[1:] if word != "--check"]
-    root = Path(words[0]) if words else ROOT
+    root = Path(next((word for word in words if word != "--check"), ROOT))
     used, wrong = scan(root)
     wanted, path = page(root, used), root / PAGE
     if not path.exists() or path.read_text(encoding="utf-8") != wanted:
-        if "--check" in sys.argv:
+        if "--check" in words:
             wrong.append(f"{PAGE} is out of date; run .venv/bin/python tests/lint/errors.py")
         else:
             path.write_text(wanted, encoding="utf-8")
@@ -98,4 +97,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ and RV() name what there is. In the end `ansible-doc` has to show every module.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import ansible.module_utils
 import yaml
@@ -32,7 +34,7 @@ ATTRIBUTES = {"check_mode", "diff_mode", "idempotent"}
 
 
 class Asked(Exception):
-    """Raised in AnsibleModule's place, with what it was given."""
+    """Raised in AnsibleModule's place."""
 
 
 def load(path: Path) -> ModuleType:
@@ -55,18 +57,11 @@ def documentation_of(path: Path, module: ModuleType) -> dict[str, Any]:
 
 def asked_of(module: ModuleType) -> dict[str, Any]:
     """What the module gives to AnsibleModule."""
-
-    def ask(**given: Any) -> None:
-        raise Asked(given)
-
-    module.AnsibleModule, kept = ask, module.AnsibleModule  # type: ignore[attr-defined]
-    try:
+    with mock.patch.object(module, "AnsibleModule", side_effect=Asked) as made, contextlib.suppress(Asked):
         module.main()
-    except Asked as asked:
-        return dict(asked.args[0])
-    finally:
-        module.AnsibleModule = kept  # type: ignore[attr-defined]
-    raise ValueError("expected main() to make an AnsibleModule, but it ended without one")
+    if not made.called:
+        raise ValueError("expected main() to make an AnsibleModule, but it ended without one")
+    return made.call_args.kwargs
 
 
 def findings(path: Path) -> Iterator[str]:

@@ -52,7 +52,6 @@ def test_why_kvm_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(doctor.packages.command, "find_program", lambda name: None)
     line = doctor.system_packages()
     assert line.state != "ok" and "qemu" in line.text

@@ -48,25 +48,18 @@ def test_the_checkout_has_no_unknown_or_unused_code() -> None:
     ],
 )
 def test_each_gap_is_named(
-    tree: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    file: str,
-    text: str,
-    wrong: list[str],
+    tree: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, wrong: list[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["errors.py", "--check", str(tree)])
-    assert errors.main() == 0
+    assert errors.main(["--check", str(tree)]) == 0
     (tree / file).write_text(text)
     capsys.readouterr()
-    assert errors.main() == 1
+    assert errors.main(["--check", str(tree)]) == 1
     told = capsys.readouterr().out.splitlines()
     assert len(told) == len(wrong)
     assert all(words in line for words, line in zip(wrong, told, strict=True)), told
 
 
-def test_the_page_is_written(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_written(tree: Path) -> None:
     (tree / errors.PAGE).unlink()
-    monkeypatch.setattr("sys.argv", ["errors.py", str(tree)])
-    assert errors.main() == 0
+    assert errors.main([str(tree)]) == 0
     assert "| `no_room` | It is full. | Free some. | library/a.py |" in (tree / errors.PAGE).read_text()
