@@ -87,14 +87,7 @@ def _add_mutants(mutants: Parser) -> None:
     words = "instead: the bugs of tests/mutation/ryll.yml, in this checkout of ryll"
     option(mutants, "--ryll", "CHECKOUT", words, type=existing)
     option(mutants, "--smoke-only", None, "with --proxy or --ryll: run no suite, only the smoke check")
-    option(
-        mutants,
-        "--sample",
-        "N",
-        "mutants of the Python to try (%(default)s; 0: all)",
-        type=number(0),
-        default=40,
-    )
+    option(mutants, "--sample", "N", "mutants of the Python to try (%(default)s; 0: all)", type=number(0), default=40)
     _add_number(mutants, "--seed", 1, "which sample", 0)
     _add_number(mutants, "--lane-id", 57, "which lane", 0, 99)
     words = "only files whose path contains this; with --proxy or --ryll a file or the name of an edit"

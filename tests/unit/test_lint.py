@@ -175,11 +175,7 @@ UNTRUE = {
         ("support: full", "support: none", "attribute check_mode to tell what supports_check_mode says, but that is"),
         ("repository\ndescription", "repository.\ndescription", "short_description to end without a full stop"),
         (GUEST, "", f"{EXAMPLE} missing required arguments: guest"),
-        (
-            GUEST,
-            f"{GUEST}    colour: 1\n",
-            f"{EXAMPLE} colour",
-        ),
+        (GUEST, f"{GUEST}    colour: 1\n", f"{EXAMPLE} colour"),
         (f"{TITLE}  guest_build", "- guest_build", "EXAMPLES to be tasks with a name and arguments of guest_build"),
         ("  returned: success\n", "", "image of RETURN to have returned"),
         ("DOCUMENTATION", "DOCUMENTS", "DOCUMENTATION, EXAMPLES, RETURN and main(), but"),
@@ -208,7 +204,7 @@ UNTRUE = {
             "each as in M(lane_process)",
             "each a mapping",
             "option programs.argv of argument_spec in DOCUMENTATION as well",
-        ),
+        )
     ],
     "ryll_session": [("RETURN = r", "RETURNS = r", "DOCUMENTATION, EXAMPLES, RETURN and main(), but")],
 }
