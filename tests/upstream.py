@@ -60,11 +60,6 @@ def tempest(venv: Path, source: Path, env: dict[str, str]) -> None:
     subprocess.run([venv / "bin/pip", "install", "--quiet", "tempest", source / "tempest-plugin"], env=env, check=True)
 
 
-def end(client: subprocess.Popen[bytes]) -> None:
-    client.kill()
-    client.wait()
-
-
 def main() -> None:
     """Run both; the exit status is that of the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,7 +84,8 @@ def main() -> None:
         env |= {"CONTROL_SOCKET_PATH": str(socket), "SERIAL_LOG_PATH": str(lane.dir / "logs/serial.log")}
         stack.callback(lane.run, "down")
         lane.run("up")
-        stack.callback(end, ryll(lane, socket))
+        client = stack.enter_context(ryll(lane, socket))  # waits for its end
+        stack.callback(client.kill)
         for command in (
             [sys.executable, "tools/direct-qemu/smoke-client.py", str(socket)],
             ["bash", "tools/direct-qemu/run-scenario.sh"],

@@ -98,15 +98,9 @@ class Forward(argparse.Action):
     `given`.
     """
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         words = [] if self.nargs == 0 else [values]
-        namespace.forward = [*namespace.forward, str(option_string), *words]
+        namespace.forward = [*namespace.forward, option_string, *words]
         namespace.given = {**namespace.given, self.dest: [*namespace.given.get(self.dest, []), *words]}
 
 
