@@ -111,7 +111,8 @@ def start(content: dict[str, Any], file: Path, forks: int, options: list[str]) -
     os.environ.pop("LANE_SCRIPTS", None)  # the script that is started now adds itself
     os.environ.pop("PYTHONPATH", None)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.execv(ROOT / "lane", [str(ROOT / "lane"), "-i", str(file), "--forks", str(forks), *options])  # noqa: S606 - no shell is wanted
+    command = [str(ROOT / "lane"), "-i", str(file), "--forks", str(forks), *options]
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 def without_lane_id(options: list[str]) -> tuple[int, list[str]]:
