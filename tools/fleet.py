@@ -120,11 +120,10 @@ def without_lane_id(options: list[str]) -> tuple[int, list[str]]:
     first, kept = 0, []
     words = iter(options)
     for word in words:
-        value = next(words, "") if word in ("-e", "--extra-vars") else word
-        if found := re.fullmatch(r"lane_id=(\d+)", value):
-            first = int(found[1])
-        else:
-            kept += [word] if value is word else [word, value]
+        given = [next(words)] if word in ("-e", "--extra-vars") else []
+        if given and (found := re.search(r"(?<!\S)lane_id=(\d+)(?!\S)", given[0])):
+            first, given = int(found[1]), [given[0].replace(found[0], "").strip()]
+        kept += [word, *given] if given != [""] else []
     return first, kept
 
 

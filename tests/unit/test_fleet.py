@@ -70,6 +70,7 @@ def test_there_are_a_hundred_numbers() -> None:
     [
         (["-e", "lane_id=7", "-v"], (7, ["-v"])),
         (["--extra-vars", "lane_id=7", "-e", "lane_guest=pocket"], (7, ["-e", "lane_guest=pocket"])),
+        (["-e", "lane_guest=pocket lane_id=7"], (7, ["-e", "lane_guest=pocket"])),
         (["--check"], (0, ["--check"])),
     ],
 )
