@@ -69,3 +69,23 @@ def test_rust_that_is_there_and_that_is_not(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(doctor.rust, "_which", lambda name, env: None)
     line = doctor.rust_toolchain()
     assert line.state == "note" and "there is no cargo" in line.text
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "words"),
+    [
+        (None, "note", "the first lane probes"),
+        (doctor.accelerator.Finding("runs", "", cpu="max"), "ok", "UEFI guests run with -cpu max"),
+        (doctor.accelerator.Finding("qemu_hangs", "it hangs", "wait"), "note", "under TCG: it hangs; wait"),
+    ],
+)
+def test_what_an_earlier_probe_of_kvm_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: doctor.accelerator.Finding | None, state: str, words: str
+) -> None:
+    survey = doctor.packages.Survey(paths={"qemu": "/bin/true"}, firmware=("/code", "/vars"))
+    monkeypatch.setattr(doctor.packages, "survey", lambda: survey)
+    monkeypatch.setattr(doctor.accelerator, "check_device", lambda device: None)
+    monkeypatch.setattr(doctor.accelerator, "cache_key", lambda *given: "key")
+    monkeypatch.setattr(doctor.accelerator, "read_cache", lambda *given: known)
+    line = doctor.kvm(tmp_path)
+    assert line.state == state and words in line.text
