@@ -97,17 +97,6 @@ EXAMPLES = r"""
       - screenshot: {file: /tmp/lane/after.png, differs_from: before}
         blame: guest
 
-- name: Ask the guest for another size
-  ryll_session:
-    socket: /tmp/lane/ryll.sock
-    steps:
-      - hello: {}
-      - resize: {width: 1024, height: 768}
-        register: wanted
-      - await: {size_as: wanted}
-        within: 20
-        blame: guest
-
 - name: Type something and check that the guest draws it
   ryll_session:
     socket: /tmp/lane/ryll.sock

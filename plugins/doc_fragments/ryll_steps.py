@@ -135,7 +135,7 @@ options:
             description: Path of a picture of one's own, usually a PNG, that it must equal.
             type: path
           masks:
-            description: Parts of the picture that are not compared, each a region in pixels of the whole picture.
+            description: Parts of the picture that are not compared, each like C(region).
             type: list
             elements: dict
             default: []
@@ -161,25 +161,8 @@ options:
             default: 0
           region:
             description: The part of the picture that C(not_one_colour), C(same_as), C(differs_from), C(equals) and
-              C(until_still) consider.
+              C(until_still) consider. It has C(x) and C(y) of the top left corner, C(width) and C(height), in pixels.
             type: dict
-            suboptions:
-              x:
-                description: Left edge in pixels from the left.
-                type: int
-                required: true
-              y:
-                description: Upper edge in pixels from the top.
-                type: int
-                required: true
-              width:
-                description: In pixels.
-                type: int
-                required: true
-              height:
-                description: In pixels.
-                type: int
-                required: true
       send_key:
         description: Sends keys. Exactly one of C(key), C(keys) and C(scancode). Sees C(scancodes), a list for each
           chord, and C(state).

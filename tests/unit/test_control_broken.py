@@ -187,7 +187,7 @@ PEERS: dict[str, tuple[Callable[[Connection], object], str, str]] = {
     "a refusal with a text as id": (
         answer({"id": "2", "ok": False, "error": {"code": "x", "message": "y"}}),
         "malformed",
-        "is no number (str)",
+        "`id` in the answer to `status` is a text",
     ),
     "result missing": (answer(result=None), "malformed", "`result` is missing"),
     "result a list": (answer(result=[]), "malformed", "`result` in the answer to `status` is a list"),
@@ -207,11 +207,6 @@ PEERS: dict[str, tuple[Callable[[Connection], object], str, str]] = {
         "malformed",
         "`message` is missing in an error",
     ),
-    "a code of many words": (
-        answer({"id": 2, "ok": False, "error": {"code": "some thing\n", "message": "x"}}),
-        "malformed",
-        '"some thing"',
-    ),
     "an event with an id": (
         answer({"id": 2, "event": "latency", "data": {}}),
         "malformed",
@@ -227,7 +222,7 @@ PEERS: dict[str, tuple[Callable[[Connection], object], str, str]] = {
     "dropped less than none": (answer({"event": "dropped", "data": {"count": -1}}), "malformed", "is -1, not from 0"),
     "major 2": (hello(protocol_version="2.0"), "malformed", "speaks protocol 2.0, not major version 1"),
     "major 0": (hello(protocol_version="0.9"), "malformed", "speaks protocol 0.9"),
-    "version of words": (hello(protocol_version="newest"), "malformed", 'not major.minor: "newest"'),
+    "version of words": (hello(protocol_version="newest"), "malformed", "speaks protocol newest"),
     "version a number": (
         hello(protocol_version=1.5),
         "malformed",

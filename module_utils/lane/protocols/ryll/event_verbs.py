@@ -13,27 +13,25 @@ from .stage import Stage
 from .steps import Step
 
 
-def next_event(stage: Stage, wanted: Callable[[Event], bool], deadline: float, looked: int = 0) -> Event | None:
-    """The oldest kept event with a number above `looked` that is wanted, else the first that comes; None when none has
-    at the deadline.
-    """
+def next_event(stage: Stage, wanted: Callable[[Event], bool], deadline: float) -> Event | None:
+    """The oldest kept event that is wanted, else the first that comes; None when none has at the deadline."""
     events = stage.client.events
+    looked = 0
 
     def newer() -> bool:
         return events.last > looked
 
-    while True:
-        if (found := events.take(wanted, looked)) is not None:
-            return found
-        if time.monotonic() >= deadline:
-            return None
+    while (found := events.take(wanted, looked)) is None and time.monotonic() < deadline:
         looked = events.last
         stage.client.pump(deadline, newer)
+    return found
 
 
-def matcher(stage: Stage, step: Step) -> Callable[[Event], bool]:
+def matcher(stage: Stage, step: Step, after: int = 0) -> Callable[[Event], bool]:
+    """Whether an event is the one that the step names: after the step `since`, or else above this number."""
     name, fields, since = step.options["event"], step.options["fields"] or {}, step.options["since"]
-    after = stage.kept[since].event if since else 0
+    if since:
+        after = stage.kept[since].event
 
     def wanted(event: Event) -> bool:
         return (
@@ -55,25 +53,26 @@ def same(found: object, wanted: object) -> bool:
 
 
 def expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    count, name = step.options["count"], step.options["event"]
-    dropped = stage.client.events.dropped_by_server
-    seen, begun = stage.client.events.seen[name], stage.client.events.last
+    count, name, events = step.options["count"], step.options["event"], stage.client.events
+    dropped, seen, begun = events.dropped_by_server, events.seen[name], events.last
     wanted = matcher(stage, step)
     found: list[Event] = []
     while len(found) < count:
-        event = next_event(stage, wanted, deadline, found[-1].number if found else 0)
+        event = next_event(stage, wanted, deadline)
         if event is None:
-            fields = f" with {', '.join(step.options['fields'])} as given" if step.options["fields"] else ""
-            other = stage.client.events.seen[name] - seen - len(found)
-            others = f", and {other} with other data{_last(stage, step)}" if fields and other > 0 else ""
-            came = Counter(one.name for one in stage.client.events.kept if one.number > begun and one.name != name)
+            words = f"{len(found)} of {count} event(s) {name}"
+            if step.options["fields"]:
+                words += f" with {', '.join(step.options['fields'])} as given"
+            words += f" arrived within {step.limit:g} s"
+            other = events.seen[name] - seen - len(found)
+            if step.options["fields"] and other > 0:
+                words += f", and {other} with other data{_last(stage, step)}"
+            came = Counter(one.name for one in events.kept if one.number > begun and one.name != name)
             if came:
-                others += f"; others came: {', '.join(f'{count} {kind}' for kind, count in came.most_common(5))}"
-            lost = stage.client.events.dropped_by_server - dropped
-            dropped_too = f" ({lost} events were dropped meanwhile)" if lost else ""
-            raise Unmet(
-                f"{len(found)} of {count} event(s) {name}{fields} arrived within {step.limit:g} s{others}{dropped_too}"
-            )
+                words += f"; others came: {', '.join(f'{count} {kind}' for kind, count in came.most_common(5))}"
+            if lost := events.dropped_by_server - dropped:
+                words += f" ({lost} events were dropped meanwhile)"
+            raise Unmet(words)
         found.append(event)
     return {"event": name, "count": count, "data": [event.data for event in found]}
 
@@ -81,23 +80,17 @@ def expect_event(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 def _last(stage: Stage, step: Step) -> str:
     """What the last event of that name has in the fields that were asked for, unless something is to be private."""
     data = [one.data for one in stage.client.events.kept if one.name == step.options["event"]][-1:]
-    if not data or stage.secrets.any or step.private:
+    if not data or stage.secrets.any:
         return ""
     return f" ({', '.join(f'{key} {data[0].get(key)!r}' for key in step.options['fields'])})"[:200]
 
 
 def quiet(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    options, events = step.options, stage.client.events
-    seconds, name = options["seconds"], options["event"]
-    after = stage.kept[options["since"]].event if options["since"] else events.last
-    matches = matcher(stage, step)
-    dropped, lost = events.dropped_by_server, events.lost_here
-    event = next_event(
-        stage, lambda one: one.number > after and matches(one), min(deadline, time.monotonic() + seconds)
-    )
-    if event is not None:
+    seconds, name, events = step.options["seconds"], step.options["event"], stage.client.events
+    dropped = events.dropped_by_server + events.lost_here
+    until = min(deadline, time.monotonic() + seconds)
+    if next_event(stage, matcher(stage, step, after=events.last), until) is not None:
         raise Unmet(f"an event {name} arrived within {seconds:g} s")
-    missing = events.dropped_by_server - dropped + events.lost_here - lost
-    if missing:
+    if missing := events.dropped_by_server + events.lost_here - dropped:
         raise Unmet(f"{missing} events were dropped within {seconds:g} s, so an event {name} may have been missed")
     return {"event": name, "seconds": seconds}

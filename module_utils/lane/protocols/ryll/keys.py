@@ -37,45 +37,31 @@ _SINGLE = {
     "wake": 0xE063,
 }
 _ALIASES = {
-    "escape": "esc",
-    "return": "enter",
-    "control": "ctrl",
-    "left_ctrl": "ctrl",
-    "left_shift": "shift",
-    "left_alt": "alt",
-    "right_alt": "alt_gr",
-    "altgr": "alt_gr",
-    "super": "meta",
-    "win": "meta",
-    "pageup": "page_up",
-    "pagedown": "page_down",
-    "pgup": "page_up",
-    "pgdn": "page_down",
-    "del": "delete",
-    "ins": "insert",
-    "period": "dot",
+    "esc": "escape",
+    "enter": "return",
+    "ctrl": "control left_ctrl",
+    "shift": "left_shift",
+    "alt": "left_alt",
+    "alt_gr": "right_alt altgr",
+    "meta": "super win",
+    "page_up": "pageup pgup",
+    "page_down": "pagedown pgdn",
+    "delete": "del",
+    "insert": "ins",
+    "dot": "period",
 }
-_PLAIN = {
-    "-": "minus",
-    "=": "equal",
-    "[": "left_bracket",
-    "]": "right_bracket",
-    ";": "semicolon",
-    "'": "apostrophe",
-    "`": "grave",
-}
-_PLAIN |= {"\\": "backslash", ",": "comma", ".": "dot", "/": "slash", " ": "space", "\n": "enter", "\t": "tab"}
+_NAMES = "minus equal left_bracket right_bracket semicolon apostrophe grave backslash comma dot slash space enter tab"
+_PLAIN = dict(zip("-=[];'`\\,./ \n\t", _NAMES.split(), strict=True))
 _SHIFTED = dict(zip('!@#$%^&*()_+{}:"~|<>?', "1234567890-=[];'`\\,./", strict=True))
 
 #: Every key's name and its scancode.
 SCANCODES: dict[str, int] = {
     name: first + offset for first, names in _ROWS.items() for offset, name in enumerate(names.split())
 } | _SINGLE
-SCANCODES |= {alias: SCANCODES[name] for alias, name in _ALIASES.items()}
-MODIFIERS = frozenset(
-    "ctrl shift alt meta right_ctrl right_shift alt_gr right_meta"
-    " control left_ctrl left_shift left_alt right_alt altgr super win".split()
-)
+SCANCODES |= {alias: SCANCODES[name] for name, aliases in _ALIASES.items() for alias in aliases.split()}
+_MODIFIERS = [
+    SCANCODES[name] for name in ("ctrl", "shift", "alt", "meta", "right_ctrl", "right_shift", "alt_gr", "right_meta")
+]
 
 
 def chord(text: str) -> tuple[int, ...]:
@@ -89,11 +75,9 @@ def chord(text: str) -> tuple[int, ...]:
         name = _PLAIN.get(part, part)
         if name not in SCANCODES:
             raise BadSteps(f"{name!r} in {text!r} is not the name of a key, such as enter, f2 or ctrl-alt-delete")
-        if number < len(parts) - 1 and name not in MODIFIERS:
-            raise BadSteps(
-                f"{name!r} in {text!r} cannot be held: only ctrl, shift, alt and meta keys may stand before the last "
-                "key"
-            )
+        if number < len(parts) - 1 and SCANCODES[name] not in _MODIFIERS:
+            only = "only ctrl, shift, alt and meta keys may stand before the last key"
+            raise BadSteps(f"{name!r} in {text!r} cannot be held: {only}")
         codes.append(SCANCODES[name])
     return tuple(codes)
 
@@ -102,11 +86,8 @@ def scancode(number: int) -> int:
     """The number when it is a make code that ryll sends unchanged. Raises BadSteps."""
     if 0 < number < 0x80 or 0xE000 < number < 0xE080:
         return number
-    hint = (
-        f"; the prefix belongs in the high byte, as in 0xE0{number >> 8:02X}"
-        if number & 0xFF == 0xE0 and number > 0xFF
-        else ""
-    )
+    swapped = number & 0xFF == 0xE0 and number > 0xFF
+    hint = f"; the prefix belongs in the high byte, as in 0xE0{number >> 8:02X}" if swapped else ""
     raise BadSteps(f"{number:#06x} is not a set 1 make code, 0x01 to 0x7F or 0xE001 to 0xE07F{hint}")
 
 

@@ -10,7 +10,8 @@ import math
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from .errors import BadSteps
 from .keys import chord, scancode, strokes
@@ -20,14 +21,13 @@ from .pictures import Region
 MOST_CLIPBOARD = 104_857_600
 #: Most characters of a text that `type` sends key by key; at 10 ms for each that is a quarter of an hour.
 MOST_TYPED = 100_000
-#: The longest path that the system takes, in bytes (PATH_MAX less its NUL).
-LONGEST_PATH = 4095
+
+Value = TypeVar("Value")
 
 
 def _a_text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError
-    value.encode()
     return value
 
 
@@ -54,13 +54,9 @@ def _a_keyboard_text(value: object) -> str:
 
 
 def _a_whole(value: object) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | str)
-        or (isinstance(value, str) and not re.fullmatch(r"-?\d{1,18}", value.strip(), re.ASCII))
-    ):
+    if not re.fullmatch(r"\s*-?\d{1,18}\s*", str(value), re.ASCII):
         raise ValueError
-    return int(value)
+    return int(str(value))
 
 
 def _a_number(value: object) -> float:
@@ -70,11 +66,10 @@ def _a_number(value: object) -> float:
 
 
 def _a_truth(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lower() in ("yes", "true", "on", "no", "false", "off"):
-        return value.strip().lower() in ("yes", "true", "on")
-    raise ValueError
+    word = str(value).strip().lower()
+    if word not in ("yes", "true", "on", "no", "false", "off"):
+        raise ValueError
+    return word in ("yes", "true", "on")
 
 
 def _a_path(value: object) -> str:
@@ -86,7 +81,14 @@ def _a_path(value: object) -> str:
 
 def is_path(path: str) -> bool:
     """Whether it can be the absolute path of a file."""
-    return os.path.isabs(path) and path.isprintable() and len(path.encode()) <= LONGEST_PATH
+    return os.path.isabs(path) and path.isprintable()
+
+
+def bounded(name: str, value: float, least: float | None, most: float | None) -> None:
+    """Raise BadSteps unless the value is from least to most; None is no bound."""
+    if (least is not None and not value >= least) or (most is not None and not value <= most):
+        to = f" to {most:.15g}" if most is not None else " or more"
+        raise BadSteps(f"{name} is {value:.15g}, not from {least:g}{to}")
 
 
 def _a_mapping(value: object) -> dict[str, Any]:
@@ -96,10 +98,10 @@ def _a_mapping(value: object) -> dict[str, Any]:
     return value
 
 
-def _names(value: object) -> list[str]:
-    if not isinstance(value, list) or not value:
+def _list(value: object, kind: Callable[[object], Value], least: int = 1) -> list[Value]:
+    if not isinstance(value, list) or len(value) < least:
         raise ValueError
-    return [_a_word(name) for name in value]
+    return [kind(one) for one in value]
 
 
 def _a_size(value: object) -> tuple[int, int]:
@@ -118,27 +120,13 @@ def _a_region(value: object) -> Region:
     return region
 
 
-def _regions(value: object) -> list[Region]:
-    if not isinstance(value, list):
-        raise ValueError
-    return [_a_region(region) for region in value]
-
-
 def _a_scancode(value: object) -> tuple[int, ...]:
-    number = (
-        int(value, 16) if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", value) else _a_whole(value)
-    )
-    return (scancode(number),)
+    written = isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", value)
+    return (scancode(int(written[0], 16) if written else _a_whole(value)),)
 
 
 def _a_chord(value: object) -> tuple[int, ...]:
     return chord(_a_word(str(value) if type(value) is int else value))
-
-
-def _chords(value: object) -> list[tuple[int, ...]]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return [_a_chord(key) for key in value]
 
 
 #: name -> (how a message calls it, what checks and converts a value; it raises ValueError or BadSteps).
@@ -151,11 +139,14 @@ KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "bool": ("true or false", _a_truth),
     "path": ("an absolute path", _a_path),
     "dict": ("a mapping", _a_mapping),
-    "names": ("a list of names", _names),
+    "names": ("a list of names", partial(_list, kind=_a_word)),
     "size": ("a size such as 1280x800", _a_size),
     "region": ("x, y, width and height in pixels, inside the picture", _a_region),
-    "regions": ("a list of regions, each with x, y, width and height in pixels", _regions),
+    "regions": (
+        "a list of regions, each with x, y, width and height in pixels",
+        partial(_list, kind=_a_region, least=0),
+    ),
     "key": ("the name of a key", _a_chord),
-    "keys": ("a list of names of keys", _chords),
+    "keys": ("a list of names of keys", partial(_list, kind=_a_chord)),
     "scancode": ("a set 1 make code", _a_scancode),
 }

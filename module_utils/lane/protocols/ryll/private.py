@@ -10,11 +10,6 @@ from .steps import AROUND, VERBS, Step
 
 #: Shorter private texts are hidden in their step, but not searched for elsewhere: they would match ordinary words.
 SHORTEST_SOUGHT = 3
-#: Lines of a private text that are searched for by themselves, and texts of an answer to a private `call`.
-MOST_SOUGHT = 100
-#: Longer texts are not searched for in quoted form.
-LONGEST_QUOTED = 1 << 16
-_OFF = (None, False)
 
 
 def hidden(text: str) -> str:
@@ -23,18 +18,15 @@ def hidden(text: str) -> str:
 
 
 def hide(raw: object) -> object:
-    """The list as it was given, with the texts of private steps replaced; for logs. Never raises, whatever it is given.
-
-    A mistake in the list must not show a text: what is not a list is hidden, and `private` also counts in the wrong
-    place.
-    """
+    """The list as it was given, with the texts of private steps replaced, for logs; what is not a list is hidden."""
     if not isinstance(raw, list):
         return _hide_value(raw)
     return [_hide_step(entry) if isinstance(entry, dict) and _is_private(entry) else entry for entry in raw]
 
 
 def _is_private(entry: dict[Any, Any]) -> bool:
-    return any(one.get("private") not in _OFF for one in (entry, *entry.values()) if isinstance(one, dict))
+    """`private` also counts in the wrong place, since a mistake in the list must not show a text."""
+    return any(one.get("private") not in (None, False) for one in (entry, *entry.values()) if isinstance(one, dict))
 
 
 def _hide_step(entry: dict[Any, Any]) -> dict[Any, Any]:
@@ -55,11 +47,8 @@ def texts(value: object) -> Iterator[str]:
     """Every text in a value."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
             yield from texts(inner)
 
 
@@ -67,23 +56,19 @@ class Secrets:
     """The private texts of a session: those of its steps from the beginning, others as they become known."""
 
     def __init__(self, steps: list[Step]) -> None:
-        self.any = False
+        private = [step for step in steps if step.private]
+        self.any = bool(private)
         self._sought: dict[str, str] = {}
-        for step in steps:
-            if step.private:
-                self.any = True
-                for text in texts({key: step.options[key] for key in VERBS[step.verb].texts}):
-                    self.add(text)
+        for step in private:
+            for text in texts([step.options[key] for key in VERBS[step.verb].texts]):
+                self.add(text)
 
     def add(self, text: str) -> None:
         """Hide this text from now on: whole, each of its lines (a peer may repeat them without their ends), and as
         programs quote them.
         """
-        for part in [text, *text.split("\n", MOST_SOUGHT)[:MOST_SOUGHT]]:
-            quoted = (
-                (json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1]) if len(part) <= LONGEST_QUOTED else ()
-            )
-            for form in (part, part.strip(), *quoted):
+        for part in [text, *text.split("\n")]:
+            for form in (part, part.strip(), json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1]):
                 if len(form) >= SHORTEST_SOUGHT:
                     self._sought[form] = hidden(part)
 

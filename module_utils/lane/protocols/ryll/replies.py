@@ -32,7 +32,7 @@ def take(found: dict[str, Any], key: str, kind: type, place: str) -> Any:
 
 
 def whole(found: dict[str, Any], key: str, place: str, least: int = 0, most: int = (1 << 64) - 1) -> int:
-    """A whole number between least and most."""
+    """A whole number from least to most."""
     value: int = take(found, key, int, place)
     if not least <= value <= most:
         raise Malformed(f"`{key}` in {place} is {value}, not from {least} to {most}")
@@ -61,10 +61,7 @@ class Hello:
         """Raises Malformed for a wrong shape, and when the protocol's major version is not 1 (any minor will do)."""
         place = "the answer to `hello`"
         version = take(result, "protocol_version", str, place)
-        major, dot, minor = version.partition(".")
-        if not dot or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (major, minor)):
-            raise Malformed(f"`protocol_version` in {place} is not major.minor", sample=version)
-        if int(major) != 1:
+        if not version.startswith("1."):
             raise Malformed(f"this ryll speaks protocol {version}, not major version 1")
         return cls(
             take(result, "server_name", str, place),
@@ -100,17 +97,11 @@ class Status:
             if not isinstance(entry, dict):
                 raise Malformed(f"`surfaces` in {place} is not a list of objects: one is {_KINDS[type(entry)]}")
             where = f"a surface in {place}"
-            surfaces.append(
-                Surface(
-                    whole(entry, "channel_id", where),
-                    whole(entry, "surface_id", where),
-                    whole(entry, "width", where, 0, MOST_PIXELS),
-                    whole(entry, "height", where, 0, MOST_PIXELS),
-                )
-            )
-        return cls(
-            take(result, "spice_connected", bool, place), take(result, "agent_connected", bool, place), tuple(surfaces)
-        )
+            ids = [whole(entry, key, where) for key in ("channel_id", "surface_id")]
+            sides = [whole(entry, key, where, 0, MOST_PIXELS) for key in ("width", "height")]
+            surfaces.append(Surface(*ids, *sides))
+        spice, agent = (take(result, key, bool, place) for key in ("spice_connected", "agent_connected"))
+        return cls(spice, agent, tuple(surfaces))
 
     def surface(self, surface_id: int) -> Surface | None:
         return next((one for one in self.surfaces if one.surface_id == surface_id), None)
@@ -118,9 +109,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Shot:
-    """A screenshot as it came: width and height in pixels as ryll says, format "png" or "rgba", data not yet
-    decoded.
-    """
+    """A screenshot as it came: width and height in pixels as ryll says, format "png" or "rgba", data not decoded."""
 
     width: int
     height: int

@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from ...core import check_report
-from ...core.errors import LaneError
+from ...core.errors import LaneError, one_line
 from ..json_lines import LONGEST_PATH
 from .client import MAX_LINE_BYTES, Client, Event
-from .errors import BadSteps, ControlError, SessionFailed, TimedOut, Unmet, quoted_end
-from .kinds import is_path
+from .errors import BadSteps, Closed, ControlError, ProcessLost, SessionFailed, TimedOut, Unmet, Unreachable
+from .kinds import bounded, is_path
 from .private import Secrets
 from .ryll_process import Watch, log_end
 from .stage import Stage
 from .steps import Step
 from .verbs import play
 
-#: What a transcript holds at most: characters of a text, entries of a list, events.
+#: What a transcript holds at most: characters of a text, events.
 MOST_TEXT = 1 << 16
-MOST_ENTRIES = 1000
 MOST_EVENTS = 1000
 #: Most characters of what one step saw, and of all events, so that no peer can fill the memory with a transcript.
 MOST_SEEN = 1 << 20
-_LOG_HELPS = ("unreachable", "closed", "process", "timeout")
+#: Most characters of the end of ryll's log that a message quotes.
+MOST_SAID = 300
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,11 @@ class Settings:
             )
         if self.transcript_file is not None and not is_path(self.transcript_file):
             raise BadSteps(f"transcript_file is {self.transcript_file!r}, not an absolute path")
-        if not 0 < self.limit <= 86400:
-            raise BadSteps(f"limit is {self.limit:g}; it has to be above 0 and at most 86400 seconds")
-        if not 0 <= self.connect_within <= 86400:
-            raise BadSteps(f"connect_within is {self.connect_within:g}, not from 0 to 86400 seconds")
-        if not 1024 <= self.max_line_bytes <= MAX_LINE_BYTES:
-            raise BadSteps(f"max_line_bytes is {self.max_line_bytes}, not from 1024 to {MAX_LINE_BYTES}")
-        if self.pid is not None and self.pid < 1:
-            raise BadSteps(f"pid is {self.pid}, which no process has")
+        bounded("limit", self.limit, 0.001, 86400)
+        bounded("connect_within", self.connect_within, 0, 86400)
+        bounded("max_line_bytes", self.max_line_bytes, 1024, MAX_LINE_BYTES)
+        if self.pid is not None:
+            bounded("pid", self.pid, 1, None)
         if not self.client_name or len(self.client_name) > 200 or not self.client_name.isprintable():
             raise BadSteps("client_name is not a printable text of 1 to 200 characters")
 
@@ -81,13 +78,14 @@ def run(settings: Settings, steps: list[Step], then: Callable[[Stage], None] | N
     started.
     """
     settings.check()
-    for path in [settings.transcript_file, *(step.options.get("file") for step in steps)]:
-        if path and not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
+    files = [step.options["file"] for step in steps if step.options.get("file")]
+    for path in [settings.transcript_file, *files]:
+        if path and not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
             raise BadSteps(f"the directory of {path} does not exist or is not writable")
-    for step in steps:
+    for file in files:
         with suppress(OSError):  # what cannot be removed cannot be replaced either, and the step says so
-            Path(step.options.get("file") or "").unlink()  # a picture of an earlier session is not one of this
-    return _Session(settings, steps).run(then)
+            Path(file).unlink()  # a picture of an earlier session is not one of this
+    return _Session(settings, steps, files).run(then)
 
 
 def rehearse(settings: Settings, steps: list[Step]) -> dict[str, Any]:
@@ -98,46 +96,34 @@ def rehearse(settings: Settings, steps: list[Step]) -> dict[str, Any]:
 
 
 class _Session:
-    def __init__(self, settings: Settings, steps: list[Step]) -> None:
+    def __init__(self, settings: Settings, steps: list[Step], files: list[str]) -> None:
         self.settings = settings
         self.steps = steps
+        self.files = files
         self.secrets = Secrets(steps)
-        self.files = [step.options["file"] for step in steps if step.options.get("file")]
         self.transcript: list[dict[str, Any]] = []
         self.registered: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.room = MOST_SEEN
         self.began = time.monotonic()
-        self.stage: Stage | None = None
+        self.watch: Watch | None = None
+        self.stage = self._new_stage()
+
+    def _new_stage(self) -> Stage:
+        client = Client(self.settings.socket, max_line_bytes=self.settings.max_line_bytes, watch=self.watch)
+        client.events.listener = self._event
+        return Stage(client, self.settings.client_name, self.secrets, self.settings.connect_within)
 
     def run(self, then: Callable[[Stage], None] | None) -> dict[str, Any]:
-        watch: Watch | None = None
-        client: Client | None = None
         try:
             for step in self.steps:
-                started, at = time.time(), time.monotonic()
-                try:
-                    if client is None:
-                        watch = Watch(self.settings.pid) if self.settings.pid else None
-                        client = Client(self.settings.socket, max_line_bytes=self.settings.max_line_bytes, watch=watch)
-                        client.events.listener = self._event
-                        self.stage = Stage(
-                            client, self.settings.client_name, self.secrets, self.settings.connect_within
-                        )
-                    seen = self._play(step)
-                except (LaneError, OSError) as error:
-                    raise self._failed(step, started, at, error) from None
-                shown = self._shown(seen)
-                self._note(step, "ok", started, time.monotonic() - at, shown)
-                if step.register:
-                    self.registered[step.register] = shown
-            if then and self.stage:
+                self._step(step)
+            if then:
                 then(self.stage)
         finally:
-            if client:
-                client.close()
-            if watch:
-                watch.close()
+            self.stage.client.close()
+            if self.watch:
+                self.watch.close()
         result = self._result()
         try:
             self._write(result)
@@ -147,25 +133,36 @@ class _Session:
             raise unwritten from None
         return result
 
+    def _step(self, step: Step) -> None:
+        started, at = time.time(), time.monotonic()
+        try:
+            if self.settings.pid and self.watch is None:
+                self.watch = Watch(self.settings.pid)
+                self.stage = self._new_stage()
+            seen = self._play(step)
+        except (LaneError, OSError) as error:
+            raise self._failed(step, started, at, error) from None
+        shown: dict[str, Any] = self._clean(seen)
+        if (size := len(json.dumps(shown, ensure_ascii=False))) > MOST_SEEN:
+            shown = {"...": f"({size} characters)"}
+        self._note(step, "ok", shown, started, at)
+        if step.register:
+            self.registered[step.register] = shown
+
     def _play(self, step: Step) -> dict[str, Any]:
-        assert self.stage is not None
         now = time.monotonic()
-        limit = step.limit + (self.settings.connect_within if not self.stage.client.wire.connected else 0)
+        limit = step.limit + (0 if self.stage.client.wire.connected else self.settings.connect_within)
         left = self.began + self.settings.limit - now
+        session = f"the session's limit of {self.settings.limit:g} s"
         if left <= step.options.get("seconds", 0):
-            why = (
-                "earlier steps used it up"
-                if left <= 0
-                else f"{left:.1f} s of it are left for {step.options['seconds']:g} s of this step"
-            )
-            raise TimedOut(f"the session's limit of {self.settings.limit:g} s is too short: {why}", component="lane")
+            raise TimedOut(f"{session} is too short: {max(left, 0):.1f} s are left for this step", component="lane")
         if limit <= left:
             return play(self.stage, step, now + limit)
         try:
             return play(self.stage, replace(step, limit=round(left, 1) or 0.1), now + left)
         except (TimedOut, Unmet) as error:
             if time.monotonic() >= now + left:
-                error.problem += f" (the session's limit of {self.settings.limit:g} s ended the step before its own)"
+                error.problem += f" ({session} ended the step before its own)"
             raise
 
     def _failed(self, step: Step, started: float, at: float, error: LaneError | OSError) -> SessionFailed:
@@ -173,53 +170,41 @@ class _Session:
             error = _unwritten(error.filename, error)
         if isinstance(error, ControlError) and self.secrets.any:
             error.sample = ""
-        component, problem, fix, evidence = error.component, str(self._clean(error.problem)), error.fix, error.evidence
-        if step.blame and isinstance(error, Unmet):
-            component = step.blame
-        if (
-            self.settings.log_file
-            and isinstance(error, ControlError)
-            and error.kind in _LOG_HELPS
-            and component == "ryll"
-        ):
-            said, line = log_end(self.settings.log_file)
+        component = step.blame if step.blame and isinstance(error, Unmet) else error.component
+        problem, fix, evidence, log = self._clean(error.problem), error.fix, error.evidence, self.settings.log_file
+        if log and component == "ryll" and isinstance(error, Unreachable | Closed | ProcessLost | TimedOut):
+            said, line = log_end(log)
             if said:
-                problem += f"; its log ends with {quoted_end(str(self._clean(said)))}"
-                evidence = f"{self.settings.log_file}:{line}" if line else self.settings.log_file
-            fix = fix or f"look at {self.settings.log_file}"
+                said = one_line(self._clean(said), 2 * MOST_TEXT)
+                problem += f'; its log ends with "{said if len(said) <= MOST_SAID else "..." + said[-MOST_SAID:]}"'
+                evidence = f"{log}:{line}" if line else log
+            fix = fix or f"look at {log}"
         place = f"step {step.number} of {len(self.steps)} ({step.name})"
         failed = SessionFailed(
-            place, error, problem=problem, component=component, fix=fix, evidence=evidence, check=step.name
+            error, f"{place}: {problem}", component=component, fix=fix, evidence=evidence, check=step.name
         )
-        self._note(
-            step,
-            "failed",
-            started,
-            time.monotonic() - at,
-            {"problem": problem, "kind": failed.kind, "code": failed.code},
-        )
+        told = {"problem": problem, "kind": failed.kind, "code": failed.code}
+        self._note(step, "failed", told, started, at)
         for later in self.steps[step.number :]:
-            self._note(later, "skipped", None, 0.0, {})
-        failed.result = self._result() | {
-            "failed_step": {"index": step.number, "name": step.name, "step": step.verb, "kind": failed.kind}
-        }
+            self._note(later, "skipped", {})
+        which = {"index": step.number, "name": step.name, "step": step.verb, "kind": failed.kind}
+        failed.result = self._result() | {"failed_step": which}
         try:
             self._write(failed.result | {"cause": failed.cause, "component": component})
         except OSError as trouble:
-            failed.result["notices"].append(
-                f"the transcript could not be written to {self.settings.transcript_file}: {trouble.strerror}"
-            )
+            unwritten = f"the transcript could not be written to {self.settings.transcript_file}: {trouble.strerror}"
+            failed.result["notices"].append(unwritten)
         return failed
 
-    def _note(self, step: Step, result: str, started: float | None, seconds: float, seen: dict[str, Any]) -> None:
+    def _note(self, step: Step, result: str, seen: dict[str, Any], started: float | None = None, at: float = 0) -> None:
         self.transcript.append(
             {
                 "index": step.number,
                 "name": step.name,
                 "step": step.verb,
                 "result": result,
-                "started": None if started is None else round(started, 6),
-                "seconds": round(seconds, 6),
+                "started": started and round(started, 6),
+                "seconds": round(time.monotonic() - at, 6) if started else 0.0,
                 "seen": seen,
             }
         )
@@ -227,35 +212,27 @@ class _Session:
     def _event(self, event: Event) -> None:
         self.room -= event.size
         if len(self.events) < MOST_EVENTS and self.room >= 0:
-            entry = {
-                "name": event.name,
-                "data": event.data,
-                "seconds": round(event.arrived - self.began, 6),
-                "during": len(self.transcript) + 1,
-            }
+            seconds, during = round(event.arrived - self.began, 6), len(self.transcript) + 1
+            entry = {"name": event.name, "data": event.data, "seconds": seconds, "during": during}
             self.events.append(self._clean(entry))
 
     def _result(self) -> dict[str, Any]:
+        events, server = self.stage.client.events, self.stage.client.server
         notices: list[str] = []
-        client = self.stage.client if self.stage else None
-        if client and client.events.dropped_by_server:
-            notices.append(f"ryll dropped {client.events.dropped_by_server} events because they were not read in time")
-        if client and client.events.lost_here:
-            notices.append(
-                f"{client.events.lost_here} events that no step waited for in time were dropped, the oldest first"
-            )
-        if client and client.events.last > len(self.events):
-            notices.append(f"`events` holds the first {len(self.events)} of {client.events.last} events")
-        server = client.server if client else None
+        if events.dropped_by_server:
+            notices.append(f"ryll dropped {events.dropped_by_server} events because they were not read in time")
+        if events.lost_here:
+            notices.append(f"{events.lost_here} events that no step waited for in time were dropped, the oldest first")
+        if events.last > len(self.events):
+            notices.append(f"`events` holds the first {len(self.events)} of {events.last} events")
+        named = {"name": server.server_name, "protocol_version": server.protocol_version} if server else {}
         return {
-            "changed": bool(self.stage and self.stage.acted),
+            "changed": self.stage.acted,
             "transcript": self.transcript,
             "events": self.events,
-            "events_seen": self._clean(dict(client.events.seen)) if client else {},
+            "events_seen": self._clean(dict(events.seen)),
             "registered": self.registered,
-            "server": {}
-            if server is None
-            else {"name": self._clean(server.server_name), "protocol_version": server.protocol_version},
+            "server": self._clean(named),
             "seconds": round(time.monotonic() - self.began, 6),
             "notices": notices,
         }
@@ -264,30 +241,18 @@ class _Session:
         if self.settings.transcript_file:
             check_report.write(self.settings.transcript_file, {**self.settings.report, **result, "files": self.files})
 
-    def _shown(self, seen: dict[str, Any]) -> dict[str, Any]:
-        """What a step saw as the transcript has it."""
-        shown: dict[str, Any] = self._clean(seen)
-        size = len(json.dumps(shown, ensure_ascii=False))
-        return shown if size <= MOST_SEEN else {"...": f"({size} characters)"}
-
     def _clean(self, value: Any) -> Any:
-        """The value without private texts, and not larger than a transcript may be."""
+        """The value without private texts, and with no text longer than a transcript may have."""
         if isinstance(value, str):
             value = self.secrets.mask(value)
             return value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}... ({len(value)} characters)"
         if isinstance(value, list | tuple):
-            cut = [self._clean(entry) for entry in value[:MOST_ENTRIES]]
-            return cut if len(value) <= MOST_ENTRIES else [*cut, f"... ({len(value)} entries)"]
+            return [self._clean(entry) for entry in value]
         if isinstance(value, dict):
-            cleaned = {self._clean(str(key)): self._clean(entry) for key, entry in list(value.items())[:MOST_ENTRIES]}
-            return cleaned if len(value) <= MOST_ENTRIES else cleaned | {"...": f"({len(value)} entries)"}
+            return {self._clean(str(key)): self._clean(entry) for key, entry in value.items()}
         return value
 
 
 def _unwritten(path: str | None, error: OSError) -> LaneError:
-    return LaneError(
-        "session_file_unwritten",
-        "environment",
-        f"{path or 'a file of the session'} could not be written: {error.strerror}",
-        "make room",
-    )
+    problem = f"{path or 'a file of the session'} could not be written: {error.strerror}"
+    return LaneError("session_file_unwritten", "environment", problem, "make room")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.private_dir import write_private
 from .errors import BadSteps, Malformed, Unmet
 from .pictures import Difference, Region, compare, one_colour, read, read_file, to_png
-from .replies import Shot, Status, Surface
+from .replies import Shot, Surface
 from .stage import Stage
 from .steps import Step
 
@@ -60,14 +60,10 @@ def _judge(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         if options[key]:
             other = stage.kept[options[key]].picture
             assert other is not None  # `plan` saw to it that the step took a picture
-            same = _difference(picture, other, options)
-            if (same is None) != (key == "same_as"):
-                raise Unmet(
-                    f"{where} is not equal to that of {options[key]!r}: {same}"
-                    if same
-                    else f"{where} is the same as that of {options[key]!r}",
-                    fix,
-                )
+            difference = _difference(picture, other, options)
+            if (difference is None) != (key == "same_as"):
+                how = f"not equal to that of {options[key]!r}: {difference}"
+                raise Unmet(f"{where} is {how if difference else f'the same as that of {options[key]!r}'}", fix)
             seen[key] = options[key]
     if options["equals"]:
         _equals(picture, options, where, fix)
@@ -146,15 +142,11 @@ def _take(stage: Stage, options: dict[str, Any], deadline: float) -> tuple[Shot,
 def _shoot(stage: Stage, surface_id: int, form: str, deadline: float) -> tuple[Shot, Surface]:
     """A picture and the surface that it shows; when the surface's size changed meanwhile, both are taken again."""
     while True:
-        surface = _surface(stage, surface_id, deadline)
+        surface = stage.client.status(deadline).surface(surface_id)
         shot = Shot.read(stage.client.request("screenshot", {"surface_id": surface_id, "format": form}, deadline))
         if shot.format != form:
             raise Malformed(f"ryll sent a picture of another format than {form}", sample=shot.format)
-        if surface == _surface(stage, surface_id, deadline) or time.monotonic() >= deadline:
+        if surface == stage.client.status(deadline).surface(surface_id) or time.monotonic() >= deadline:
             if surface is None:
                 raise Unmet(f"ryll gave a picture of surface {surface_id}, which its status does not list")
             return shot, surface
-
-
-def _surface(stage: Stage, surface_id: int, deadline: float) -> Surface | None:
-    return Status.read(stage.client.request("status", {}, deadline)).surface(surface_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.errors import COMPONENTS
 from .errors import BadSteps
-from .kinds import KINDS
+from .kinds import KINDS, bounded
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,10 @@ class Verb:
     some_of: tuple[str, ...] = ()
 
 
-_EVENT = {
-    "event": Option("str", required=True),
-    "fields": Option("dict"),
-    "since": Option("str"),
-}
+_EVENT = {"event": Option("str", required=True), "fields": Option("dict"), "since": Option("str")}
+_SURFACE = Option("int", default=0, least=0, most=(1 << 32) - 1)
+_WAIT = Option("number", default=0, least=0, most=86400)
+_SECONDS = Option("number", required=True, least=0.001, most=86400)
 _DELAY = Option("int", default=10, least=0, most=10_000)
 _SIDE = Option("int", required=True, least=1, most=16384)
 VERBS: dict[str, Verb] = {
@@ -54,7 +53,7 @@ VERBS: dict[str, Verb] = {
             "surfaces": Option("int", least=1, most=1000),
             "size": Option("size"),
             "size_as": Option("str"),
-            "surface_id": Option("int", default=0, least=0, most=(1 << 32) - 1),
+            "surface_id": _SURFACE,
             "marks": Option("int", least=1),
             "interval": Option("number", default=0.05, least=0.01, most=60),
         },
@@ -65,7 +64,7 @@ VERBS: dict[str, Verb] = {
         {
             "file": Option("path"),
             "format": Option("str", default="png", choices=("png", "rgba")),
-            "surface_id": Option("int", default=0, least=0, most=(1 << 32) - 1),
+            "surface_id": _SURFACE,
             "not_one_colour": Option("bool", default=False),
             "size": Option("size"),
             "same_as": Option("str"),
@@ -75,8 +74,8 @@ VERBS: dict[str, Verb] = {
             "masks": Option("regions", default=[]),
             "lossy": Option("bool", default=False),
             "difference": Option("path"),
-            "until_still": Option("number", default=0, least=0, most=86400),
-            "settle": Option("number", default=0, least=0, most=86400),
+            "until_still": _WAIT,
+            "settle": _WAIT,
         },
         needs=("status", "screenshot"),
     ),
@@ -117,8 +116,8 @@ VERBS: dict[str, Verb] = {
     "subscribe": Verb({"events": Option("names", required=True)}, needs=("subscribe",)),
     "unsubscribe": Verb({"events": Option("names", required=True)}, needs=("unsubscribe",)),
     "expect_event": Verb({**_EVENT, "count": Option("int", default=1, least=1, most=10_000)}),
-    "quiet": Verb({**_EVENT, "seconds": Option("number", required=True, least=0.001, most=86400)}),
-    "pause": Verb({"seconds": Option("number", required=True, least=0.001, most=86400)}),
+    "quiet": Verb({**_EVENT, "seconds": _SECONDS}),
+    "pause": Verb({"seconds": _SECONDS}),
     "reconnect": Verb({"resubscribe": Option("bool", default=True)}),
     "call": Verb(
         {
@@ -176,12 +175,9 @@ def plan(raw: object, step_limit: float = 10.0) -> list[Step]:
 
     Raises BadSteps naming the first bad step and what is wrong with it.
     """
-    if not 0 < step_limit <= 86400:
-        raise BadSteps(f"step_limit is {step_limit:g}; it has to be above 0 and at most 86400 seconds")
+    bounded("step_limit", step_limit, 0.001, 86400)
     if not isinstance(raw, list) or not raw:
-        raise BadSteps(
-            f"the steps are {'empty' if raw == [] else _shown(raw, private=True)}, not a list of at least one step"
-        )
+        raise BadSteps(f"the steps are {'empty' if raw == [] else _sort(raw)}, not a list of at least one step")
     order = _Order()
     steps: list[Step] = []
     for number, entry in enumerate(raw, 1):
@@ -195,51 +191,38 @@ def _step(number: int, entry: object, step_limit: float) -> Step:
     if not isinstance(entry, dict):
         raise BadSteps(f"{place} is {_shown(entry)}, not a mapping with a verb such as `hello: {{}}`")
     verbs = [key for key in entry if key in VERBS]
-    strange = [key for key in entry if key not in VERBS and key not in AROUND]
-    if strange:
-        raise BadSteps(
-            f"{place} has the unknown key {strange[0]!r}; known are the verbs {', '.join(VERBS)}, and "
-            f"{', '.join(AROUND)}"
-        )
+    for key in entry:
+        if key not in VERBS and key not in AROUND:
+            known = f"the verbs {', '.join(VERBS)}, and {', '.join(AROUND)}"
+            raise BadSteps(f"{place} has the unknown key {key!r}; known are {known}")
     if len(verbs) != 1:
-        raise BadSteps(
-            f"{place} has {' and '.join(verbs) or 'no verb'}; it needs exactly one verb ({', '.join(VERBS)})"
-        )
-    around = _options(place, {key: value for key, value in entry.items() if key in AROUND}, AROUND, private=False)
+        has = " and ".join(verbs) or "no verb"
+        raise BadSteps(f"{place} has {has}; it needs exactly one verb ({', '.join(VERBS)})")
+    around = _options(place, {key: value for key, value in entry.items() if key in AROUND}, AROUND)
     name = verbs[0]
-    verb = VERBS[name]
-    place = f"step {number} ({around['name'] or name})"
-    if around["private"] and not verb.texts:
+    verb, private = VERBS[name], around["private"]
+    around["name"] = around["name"] or name
+    place = f"step {number} ({around['name']})"
+    if private and not verb.texts:
         raise BadSteps(f"{place} is private, but `{name}` has no text to hide")
     given = {} if entry[name] is None else entry[name]
     if not isinstance(given, dict):
-        raise BadSteps(f"{place} gives `{name}` {_shown(given, around['private'])}, not a mapping of options")
-    options = _options(f"{place}, `{name}`,", given, verb.options, private=around["private"])
+        raise BadSteps(f"{place} gives `{name}` {_shown(given, private)}, not a mapping of options")
+    options = _options(f"{place}, `{name}`,", given, verb.options, private)
     if options.get("difference") and not options["equals"]:
         raise BadSteps(f"{place} has a `difference` without `equals`")
     chosen = [key for key in verb.one_of + verb.some_of if options[key] is not None]
     if (verb.one_of and len(chosen) != 1) or (verb.some_of and not chosen):
-        wanted = (
-            f"exactly one of {', '.join(verb.one_of)}" if verb.one_of else f"at least one of {', '.join(verb.some_of)}"
-        )
+        wanted = f"{'exactly' if verb.one_of else 'at least'} one of {', '.join(verb.one_of + verb.some_of)}"
         raise BadSteps(f"{place} gives `{name}` {' and '.join(chosen) or 'none'}; it needs {wanted}")
-    limit = around["within"] or step_limit + options.get("seconds", 0)
-    if limit <= options.get("seconds", 0):
-        raise BadSteps(f"{place} has a `within` of {limit:g}, which is not above its {options['seconds']:g} seconds")
-    return Step(
-        number,
-        name,
-        options,
-        around["name"] or name,
-        limit,
-        around["register"],
-        around["blame"],
-        around["refused"],
-        around["private"],
-    )
+    seconds = options.get("seconds", 0)
+    limit = around.pop("within") or step_limit + seconds
+    if limit <= seconds:
+        raise BadSteps(f"{place} has a `within` of {limit:g}, which is not above its {seconds:g} seconds")
+    return Step(number, name, options, limit=limit, **around)
 
 
-def _options(place: str, given: dict[Any, Any], known: dict[str, Option], private: bool) -> dict[str, Any]:
+def _options(place: str, given: dict[Any, Any], known: dict[str, Option], private: bool = False) -> dict[str, Any]:
     for key in given:
         if key not in known:
             beside = " (it belongs beside the verb, not below it)" if key in AROUND else ""
@@ -252,21 +235,16 @@ def _options(place: str, given: dict[Any, Any], known: dict[str, Option], privat
                 raise BadSteps(f"{place} lacks `{key}`")
             found[key] = option.default
             continue
+        words, convert = KINDS[option.kind]
         try:
-            found[key] = KINDS[option.kind][1](value)
+            found[key] = convert(value)
+            bounded("it", found[key], option.least, option.most)
         except BadSteps as error:
             raise BadSteps(f"{place} has a wrong `{key}`: {error.problem}") from None
-        except (ValueError, OverflowError):
-            raise BadSteps(
-                f"{place} has a wrong `{key}`: {_shown(value, private)} is not {KINDS[option.kind][0]}"
-            ) from None
+        except (ValueError, TypeError):
+            raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value, private)} is not {words}") from None
         if option.choices and found[key] not in option.choices:
             raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value)} is none of {', '.join(option.choices)}")
-        if (option.least is not None and found[key] < option.least) or (
-            option.most is not None and found[key] > option.most
-        ):
-            to = f" to {option.most:.15g}" if option.most is not None else " or more"
-            raise BadSteps(f"{place} has a wrong `{key}`: {_shown(value)} is not from {option.least:g}{to}")
     return found
 
 
@@ -293,15 +271,10 @@ class _Order:
             if name is not None and (found is None or found.verb not in verbs or found.refused):
                 kind = "a step" if key == "since" else f"a {' or '.join(verbs)} step"
                 raise BadSteps(f"{place} has a wrong `{key}`: {name!r} is not the registered name of {kind} before it")
-        wanted = (
-            step.options["events"]
-            if step.verb == "unsubscribe"
-            else [step.options["event"]]
-            if "event" in step.options
-            else []
-        )
-        if missing := [name for name in wanted if name not in self.subscribed]:
-            raise BadSteps(f"{place} has no `subscribe` to {missing[0]} before it")
+        wanted = [step.options["event"]] if "event" in step.options else []
+        for name in step.options["events"] if step.verb == "unsubscribe" else wanted:
+            if name not in self.subscribed:
+                raise BadSteps(f"{place} has no `subscribe` to {name} before it")
         if step.register:
             self.registered[step.register] = step
         if not step.refused:
@@ -321,16 +294,10 @@ class _Order:
 
 
 def _shown(value: object, private: bool = False) -> str:
-    if value is None:
-        return "nothing"
-    kinds = {
-        str: "a text",
-        list: "a list",
-        dict: "a mapping",
-        bool: "a truth value",
-        int: "a whole number",
-        float: "a number",
-    }
-    if private or isinstance(value, list | dict):
-        return kinds.get(type(value), f"a {type(value).__name__}")
-    return repr(value[:100] if isinstance(value, str) else value)[:60]
+    """A value of the list in a message; of a private or long one only what sort of thing it is."""
+    return _sort(value) if private or isinstance(value, list | dict) else repr(value)[:60]
+
+
+def _sort(value: object) -> str:
+    sorts = {str: "a text", list: "a list", dict: "a mapping", type(None): "nothing"}
+    return sorts.get(type(value), "a value")

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
+from .client import LEAVES_WITHIN, RETRY_EVERY, Answer
 from .errors import Refused, TimedOut, Unmet
 from .event_verbs import expect_event, next_event, quiet, same
 from .keys import strokes
-from .private import MOST_SOUGHT, hidden, texts
-from .replies import Hello, Status, marks, take, whole
+from .private import hidden, texts
+from .replies import Hello, marks, take, whole
 from .shots import screenshot
 from .stage import Kept, Stage
 from .steps import PASTE_ENDS, VERBS, Step
 
 __all__ = ["Kept", "Stage", "play"]
 
-#: Seconds between two attempts when ryll's queue is full or it still serves the connection that was just closed.
-RETRY_EVERY = 0.05
 #: Seconds that ryll may take to answer a poll; when more are left of a limit, the silence is ryll's fault and not that
 #: of what is awaited.
 ANSWER_WITHIN = 1.0
-#: Seconds for which a new connection accepts "busy": ryll 0.3.0 does not notice at once that the client before has
-#: left.
-LEAVES_WITHIN = 1.0
-
-Answer = TypeVar("Answer")
 
 
 def play(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -40,9 +33,8 @@ def play(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         client.drain()
     if step.register:
         stage.kept[step.register] = Kept(client.events.last)
-    if client.server and not step.refused:
-        client.need(VERBS[step.verb].needs, _events_needed(step))
     if not step.refused:
+        client.need(VERBS[step.verb].needs, _events_needed(step))
         return _PLAY[step.verb](stage, step, deadline)
     try:
         _PLAY[step.verb](stage, step, deadline)
@@ -61,37 +53,16 @@ def _events_needed(step: Step) -> list[str]:
     return [step.options["event"]] if "event" in step.options else []
 
 
-def _beginning(text: str) -> str:
-    return repr(text[:100])
+def _told(step: Step, text: str) -> dict[str, Any]:
+    return {"text": hidden(text) if step.private else text, "characters": len(text)}
 
 
-def _text(step: Step, text: str) -> str:
-    return hidden(text) if step.private else text
-
-
-def _opening(
-    stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer], connect_wait: float | None = None
-) -> Answer:
-    """Connect if there is no connection and ask; a ryll that is busy is asked again over a new connection for
-    LEAVES_WITHIN seconds.
-    """
-    client = stage.client
-    if client.wire.connected:
+def _opening(stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer]) -> Answer:
+    """Ask, over a new connection if there is none."""
+    if stage.client.wire.connected:
         return ask()
-    until = time.monotonic() + LEAVES_WITHIN if connect_wait is None else deadline
-    while True:
-        client.connect(deadline, stage.connect_wait if connect_wait is None else connect_wait)
-        try:
-            return ask()
-        except Refused as error:
-            if (
-                error.refusal != "busy"
-                or step.refused == "busy"
-                or time.monotonic() + RETRY_EVERY >= min(until, deadline)
-            ):
-                raise
-        client.close()
-        client.wire.idle(time.monotonic() + RETRY_EVERY)
+    busy_limit = 0.0 if step.refused == "busy" else LEAVES_WITHIN
+    return stage.client.opening(ask, deadline, busy_limit, stage.connect_wait)
 
 
 def _hello(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -107,12 +78,8 @@ def _hello(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     }
 
 
-def _status_now(stage: Stage, deadline: float) -> Status:
-    return Status.read(stage.client.request("status", {}, deadline))
-
-
 def _status(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    return asdict(_status_now(stage, deadline))
+    return asdict(stage.client.status(deadline))
 
 
 def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -125,26 +92,20 @@ def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     parts += [f"{options['surfaces']} surface(s) with a size"] if options["surfaces"] else []
     parts += [f"surface {surface_id} of {size[0]}x{size[1]}"] if size else []
     parts += [f"{options['marks']} drawn mark(s)"] if options["marks"] else []
-    missing = f"not within {step.limit:g} s: {', '.join(parts)}"
-    seen: dict[str, Any] = {}
-    shown = "nothing"
-    asked = 0
+    missing = f"not within {step.limit:g} s: {', '.join(parts)}; last seen: "
+    shown, seen = "nothing", {"asked": 0}
     while True:
         began = time.monotonic()
         try:
-            status = _status_now(stage, deadline)
+            status = stage.client.status(deadline)
             drawn = marks(stage.client.request("stats", {}, deadline)) if options["marks"] else None
         except TimedOut:
-            if not seen or deadline - began > ANSWER_WITHIN:
+            if not seen["asked"] or deadline - began > ANSWER_WITHIN:
                 raise
-            raise Unmet(f"{missing}; last seen: {shown}") from None
-        asked += 1
+            raise Unmet(missing + shown) from None
+        seen = {**asdict(status), "asked": seen["asked"] + 1} | ({} if drawn is None else {"marks": drawn})
         sized = [surface for surface in status.surfaces if surface.width and surface.height]
         surface = status.surface(surface_id)
-        seen = {**asdict(status), "asked": asked} | ({} if drawn is None else {"marks": drawn})
-        shown = f"agent {'' if status.agent_connected else 'not '}connected, surfaces "
-        shown += ", ".join(f"{one.surface_id} of {one.width}x{one.height}" for one in status.surfaces[:8]) or "none"
-        shown += "" if drawn is None else f", {drawn} marks"
         if (
             options["agent"] in (None, status.agent_connected)
             and len(sized) >= (options["surfaces"] or 0)
@@ -152,36 +113,35 @@ def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
             and (drawn is None or drawn >= options["marks"])
         ):
             return seen
+        shown = ", ".join(f"{one.surface_id} of {one.width}x{one.height}" for one in status.surfaces[:8]) or "none"
+        shown = f"agent {'' if status.agent_connected else 'not '}connected, surfaces {shown}"
+        shown += "" if drawn is None else f", {drawn} marks"
         if time.monotonic() >= deadline:
-            raise Unmet(f"{missing}; last seen: {shown}")
+            raise Unmet(missing + shown)
         stage.client.pump(min(deadline, time.monotonic() + options["interval"]))
 
 
-def _press(stage: Stage, chord: tuple[int, ...], deadline: float, state: str = "press") -> None:
+def _press(stage: Stage, chord: tuple[int, ...], deadline: float, state: str) -> None:
     """Send a chord: the modifiers go down, the last key is pressed, the modifiers come up again, also when ryll refused
     the key.
     """
 
-    def send(code: int, how: str) -> None:
+    def send(codes: Sequence[int], how: str) -> None:
         stage.acted = True
-        stage.client.request("send_key", {"scancode": code, "state": how}, deadline)
+        for code in codes:
+            stage.client.request("send_key", {"scancode": code, "state": how}, deadline)
 
-    if state != "press":
-        for code in chord if state == "down" else chord[::-1]:
-            send(code, state)
-        return
-    held: list[int] = []
-    try:
-        for code in chord[:-1]:
-            send(code, "down")
-            held.append(code)
-        send(chord[-1], "press")
-    except Refused:
-        for code in reversed(held):
-            send(code, "up")
-        raise
-    for code in reversed(held):
-        send(code, "up")
+    if state == "press":
+        *modifiers, key = chord
+        try:
+            send(modifiers, "down")
+            send([key], "press")
+        except Refused:
+            send(modifiers[::-1], "up")
+            raise
+        send(modifiers[::-1], "up")
+    else:
+        send(chord if state == "down" else chord[::-1], state)
 
 
 def _press_all(
@@ -205,7 +165,7 @@ def _send_key(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 def _type(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     text = step.options["text"]
     _press_all(stage, strokes(text), step.options["delay_ms"], deadline)
-    return {"text": _text(step, text), "characters": len(text)}
+    return _told(step, text)
 
 
 def _paste(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -216,9 +176,8 @@ def _paste(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     stage.acted = True
     number = client.ask("paste", {"text": text, "char_delay_ms": step.options["char_delay_ms"]}, deadline)
     client.answer("paste", number, deadline)
-    seen: dict[str, Any] = {"text": _text(step, text), "characters": len(text)}
     if not wait:
-        return seen
+        return _told(step, text)
     lost = client.events.dropped_by_server
     ended = next_event(
         stage, lambda event: event.name in PASTE_ENDS and event.data.get("request_id") == number, deadline
@@ -234,32 +193,30 @@ def _paste(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     sent = whole(ended.data, "chars_sent", "the event `paste_completed`")
     if sent != len(text):
         raise Unmet(f"ryll pasted {sent} of {len(text)} characters")
-    return seen
+    return _told(step, text)
 
 
 def _clipboard_set(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     stage.acted = True
     stage.client.request("clipboard_set", {"text": step.options["text"]}, deadline)
-    return {"text": _text(step, step.options["text"]), "characters": len(step.options["text"])}
+    return _told(step, step.options["text"])
 
 
 def _clipboard_get(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     result = stage.client.request("clipboard_get", {}, deadline)
-    text = (
-        None
-        if "text" in result and result["text"] is None
-        else take(result, "text", str, "the answer to `clipboard_get`")
-    )
+    text = None if result.get("text", "") is None else take(result, "text", str, "the answer to `clipboard_get`")
     if step.private and text is not None:
         stage.secrets.add(text)
-    shown = None if text is None else _text(step, text)
     wanted = step.options["equals"]
     if wanted is not None and text != wanted:
-        shown_as = hidden if stage.secrets.any else _beginning  # the guest may have made another text of a private one
-        raise Unmet(
-            f"the clipboard {'is empty' if text is None else f'holds {shown_as(text)}'}, not {shown_as(wanted)}"
-        )
-    return {"text": shown, "characters": None if text is None else len(text)}
+        shown = hidden if stage.secrets.any else _quoted  # the guest may have made another text of a private one
+        holds = "is empty" if text is None else f"holds {shown(text)}"
+        raise Unmet(f"the clipboard {holds}, not {shown(wanted)}")
+    return {"text": None, "characters": None} if text is None else _told(step, text)
+
+
+def _quoted(text: str) -> str:
+    return repr(text[:100])
 
 
 def _resize(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -270,17 +227,14 @@ def _resize(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
             result = stage.client.request("resize", params, deadline)
             break
         except Refused as error:
-            if (
-                error.refusal != "queue_full"
-                or step.refused == "queue_full"
-                or time.monotonic() + RETRY_EVERY >= deadline
-            ):
+            full = error.refusal == "queue_full" and step.refused != "queue_full"
+            if not full or time.monotonic() + RETRY_EVERY >= deadline:
                 raise
         stage.client.pump(time.monotonic() + RETRY_EVERY)
-    size = (whole(result, "width", "the answer to `resize`"), whole(result, "height", "the answer to `resize`"))
+    size = {key: whole(result, key, "the answer to `resize`") for key in ("width", "height")}
     if step.register:
-        stage.kept[step.register].size = size
-    return {"width": size[0], "height": size[1]}
+        stage.kept[step.register].size = size["width"], size["height"]
+    return size
 
 
 def _stats(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
@@ -311,12 +265,9 @@ def _pause(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 def _reconnect(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     client = stage.client
     events = client.subscribed if step.options["resubscribe"] else []
-    client.close()
-
-    def greet() -> Hello:
-        return client.hello(stage.client_name, deadline)
-
-    server = _opening(stage, step, deadline, greet, connect_wait=max(0.0, deadline - time.monotonic()))
+    left = max(0.0, deadline - time.monotonic())
+    busy_limit = 0.0 if step.refused == "busy" else left
+    server = client.opening(lambda: client.hello(stage.client_name, deadline), deadline, busy_limit, left)
     if events:
         client.subscribe(events, deadline)
     return {"protocol_version": server.protocol_version, "subscribed": list(client.subscribed)}
@@ -324,7 +275,7 @@ def _reconnect(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 
 def _call(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     options = step.options
-    if stage.client.server and not step.refused:
+    if not step.refused:
         stage.client.need((options["method"],))
     stage.acted = stage.acted or options["acts"]
 
@@ -333,14 +284,12 @@ def _call(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 
     result = _opening(stage, step, deadline, ask)
     if step.private:
-        for text in islice(texts(result), MOST_SOUGHT):
+        for text in texts(result):
             stage.secrets.add(text)
     for key, value in (options["result"] or {}).items():
         if key not in result or not same(result[key], value):
-            raise Unmet(
-                f"`{key}` of the answer to `{options['method']}` "
-                f"{'has another value' if key in result else 'is missing'}"
-            )
+            wrong = "has another value" if key in result else "is missing"
+            raise Unmet(f"`{key}` of the answer to `{options['method']}` {wrong}")
     return {"result": "(private)" if step.private else result}
 
 
