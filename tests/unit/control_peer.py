@@ -14,35 +14,27 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-METHODS = [
-    "hello",
-    "status",
-    "send_key",
-    "paste",
-    "screenshot",
-    "subscribe",
-    "unsubscribe",
-    "clipboard_set",
-    "clipboard_get",
-    "resize",
-    "stats",
-]
-EVENTS = [
-    "latency",
-    "agent_connected",
-    "paste_completed",
-    "paste_failed",
-    "dropped",
-    "surface_drawn",
-    "clipboard_changed",
-    "input_rtt",
-]
+METHODS = (
+    "hello status send_key paste screenshot subscribe unsubscribe clipboard_set clipboard_get resize stats".split()
+)
+EVENTS = (
+    "latency agent_connected paste_completed paste_failed dropped surface_drawn clipboard_changed input_rtt".split()
+)
 HELLO = {"server_name": "ryll", "protocol_version": "1.5", "supported_methods": METHODS, "supported_events": EVENTS}
-STATUS = {
-    "spice_connected": True,
-    "agent_connected": False,
-    "surfaces": [{"channel_id": 0, "surface_id": 0, "width": 8, "height": 4}],
-}
+
+
+def sized(width: object, height: object) -> dict[str, Any]:
+    """The answer to `status` with one surface."""
+    surface = {"channel_id": 0, "surface_id": 0, "width": width, "height": height}
+    return {"spice_connected": True, "agent_connected": False, "surfaces": [surface]}
+
+
+def shot(width: object, height: object, data: bytes, form: object = "png") -> dict[str, Any]:
+    """The answer to `screenshot`."""
+    return {"width": width, "height": height, "format": form, "data_base64": base64.b64encode(data).decode()}
+
+
+STATUS = sized(8, 4)
 
 
 class Connection:
@@ -183,9 +175,8 @@ class Ryll:
         connection.accept(request, HELLO | {"supported_methods": self.methods, "supported_events": self.events})
 
     def on_status(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
-        width, height = self.size
-        surfaces = [{"channel_id": 0, "surface_id": 0, "width": width, "height": height}] if self.surfaces else []
-        connection.accept(request, {"spice_connected": True, "agent_connected": self.agent, "surfaces": surfaces})
+        answer = sized(*self.size) | {"agent_connected": self.agent}
+        connection.accept(request, answer if self.surfaces else answer | {"surfaces": []})
 
     def on_stats(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         connection.accept(request, {"display": {"channel_id": 0, "marks_received": self.marks, "bytes_in": 100}})
@@ -194,34 +185,21 @@ class Ryll:
         if not self.surfaces or params["surface_id"]:
             connection.refuse(request, "no_such_surface")
             return
-        width, height = self.size
-        data = png(width, height, self.pixels) if params["format"] == "png" else rgba(width, height, self.pixels)
-        shot = {
-            "width": width,
-            "height": height,
-            "format": params["format"],
-            "data_base64": base64.b64encode(data).decode(),
-        }
-        connection.accept(request, shot)
+        make = png if params["format"] == "png" else rgba
+        connection.accept(request, shot(*self.size, make(*self.size, self.pixels), params["format"]))
 
     def on_send_key(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         self.keys.append((params["scancode"], params["state"]))
         connection.accept(request, {})
         if params["state"] == "press":
             self.marks += 1
-            self.tell(
-                connection, "surface_drawn", display_channel_id=0, surface_id=0, produced_at_secs=1.5, wallclock_us=1
-            )
+            self.tell(connection, "surface_drawn", surface_id=0, produced_at_secs=1.5, wallclock_us=1)
 
     def on_paste(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         connection.accept(request, {})
         if not params["text"].isascii():
-            self.tell(
-                connection,
-                "paste_failed",
-                request_id=request["id"],
-                reason="cannot paste: 1 unrepresentable character(s): U+2022",
-            )
+            reason = "cannot paste: 1 unrepresentable character(s): U+2022"
+            self.tell(connection, "paste_failed", request_id=request["id"], reason=reason)
             return
         self.pasted += params["text"]
         self.tell(connection, "paste_completed", request_id=request["id"], chars_sent=len(params["text"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
-from control_peer import STATUS, Connection, Peer, Ryll, png
+from control_peer import STATUS, Connection, Peer, Ryll, png, shot, sized
 
 ROOT = Path(__file__).parents[2]
 Result = dict[str, Any]
@@ -63,25 +62,18 @@ def silent_after_status(c: Connection) -> None:
 
 
 def shots(*found: tuple[int, int, bytes], form: str = "png", surfaces: list[tuple[int, int]] | None = None) -> Handler:
-    """A ryll that gives these pictures (width, height, data) in turn, and these surface sizes to status, the last of each for ever."""
-    sizes = list(surfaces or [(8, 4)])
+    """A ryll that gives these pictures (width, height, data) in turn, and these surface sizes to status, the last of
+    each for ever.
+    """
 
     def serve(c: Connection) -> None:
         c.hello()
-        left = list(found)
+        sizes, left = list(surfaces or [(8, 4)]), list(found)
         for request in c.requests():
             if request["method"] == "status":
-                width, height = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-                c.accept(
-                    request,
-                    STATUS | {"surfaces": [{"channel_id": 0, "surface_id": 0, "width": width, "height": height}]},
-                )
+                c.accept(request, sized(*(sizes.pop(0) if len(sizes) > 1 else sizes[0])))
             else:
-                width, height, data = left.pop(0) if len(left) > 1 else left[0]
-                c.accept(
-                    request,
-                    {"width": width, "height": height, "format": form, "data_base64": base64.b64encode(data).decode()},
-                )
+                c.accept(request, shot(*(left.pop(0) if len(left) > 1 else left[0]), form))
 
     return serve
 

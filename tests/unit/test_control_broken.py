@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 import tracemalloc
@@ -13,7 +12,7 @@ import pytest
 from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
-from control_peer import HELLO, STATUS, Connection, Peer
+from control_peer import HELLO, STATUS, Connection, Peer, shot, sized
 
 LIMIT = 0.5
 EVENT = b'{"event":"latency","data":{"sample_ms":1.5}}\n'
@@ -62,20 +61,18 @@ def surface(**changed: object) -> Callable[[Connection], None]:
     return status(surfaces=[STATUS["surfaces"][0] | changed])  # type: ignore[index]
 
 
-def shot(
-    data: bytes | str, width: object = 8, height: object = 4, form: object = "png"
-) -> Callable[[Connection], None]:
-    """A peer that is fine until the screenshot."""
+def picture(data: bytes | str, width: object = 8, form: object = "png") -> Callable[[Connection], None]:
+    """A peer that is fine until the screenshot; a text is its base64."""
 
     def serve(c: Connection) -> None:
         c.hello()
         for request in c.requests():
             if request["method"] == "status":
-                sized = {"channel_id": 0, "surface_id": 0, "width": width, "height": height}
-                c.accept(request, STATUS | {"agent_connected": True, "surfaces": [sized]})
+                c.accept(request, sized(width, 4) | {"agent_connected": True})
+            elif isinstance(data, str):
+                c.accept(request, shot(width, 4, b"", form) | {"data_base64": data})
             else:
-                text = data if isinstance(data, str) else base64.b64encode(data).decode()
-                c.accept(request, {"width": width, "height": height, "format": form, "data_base64": text})
+                c.accept(request, shot(width, 4, data, form))
 
     return serve
 
@@ -172,13 +169,13 @@ PEERS: list[tuple[str, str, Callable[[Connection], object]]] = [
     ("malformed", "`width` in a surface in the answer to `status` is a text", surface(width="8")),
     ("malformed", "is -1, not from 0 to 16384", surface(width=-1)),
     ("malformed", "is 16385, not from 0 to 16384", surface(height=16385)),
-    ("malformed", "is not base64", shot("####")),
-    ("malformed", "is not base64", shot("\u00e4\u00e4\u00e4=")),
-    ("malformed", "is not base64", shot("iVBOR")),
-    ("malformed", "is not base64", shot("iVBO=AAA")),
-    ("malformed", "a picture is not a whole PNG", shot(b"")),
-    ("malformed", "`width` in the answer to `screenshot` is 0, not from 1", shot(b"", width=0)),
-    ("malformed", "`format` in the answer to `screenshot` is a whole number", shot(b"", form=5)),
+    ("malformed", "is not base64", picture("####")),
+    ("malformed", "is not base64", picture("\u00e4\u00e4\u00e4=")),
+    ("malformed", "is not base64", picture("iVBOR")),
+    ("malformed", "is not base64", picture("iVBO=AAA")),
+    ("malformed", "a picture is not a whole PNG", picture(b"")),
+    ("malformed", "`width` in the answer to `screenshot` is 0, not from 1", picture(b"", width=0)),
+    ("malformed", "`format` in the answer to `screenshot` is a whole number", picture(b"", form=5)),
 ]
 
 

@@ -1,9 +1,9 @@
-"""The scenarios of docs/ryll_session.md fail where the guest does not do its part. tests/playbooks/test_scenarios.py plays them on the real ryll."""
+"""The scenarios of docs/ryll_session.md fail where the guest does not do its part; tests/playbooks/test_scenarios.py
+plays them on the real ryll.
+"""
 
 from __future__ import annotations
 
-import base64
-import copy
 import re
 import zlib
 from pathlib import Path
@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
-from ansible.module_utils.lane.protocols.ryll.session import Settings, run
-from ansible.module_utils.lane.protocols.ryll.steps import plan
-from control_peer import Connection, Peer, Ryll, chunk, header
+from control_peer import Connection, Ryll, chunk, header, shot
+from control_play import fail
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text(encoding="utf-8")
 SCENARIOS: list[dict[str, Any]] = [
@@ -36,20 +34,13 @@ class Guest(Ryll):
         upper, lower = (b"\0" + bytes([*colour, 255]) * width for colour in ((1, 2, 3), (9, 9, self.shade())))
         packed = zlib.compress(upper * (height // 2) + lower * (height - height // 2))
         data = b"\x89PNG\r\n\x1a\n" + header(width, height) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-        shot = {"width": width, "height": height, "format": "png", "data_base64": base64.b64encode(data).decode()}
-        connection.accept(request, shot)
+        connection.accept(request, shot(width, height, data))
 
     def on_send_key(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         super().on_send_key(connection, request, params)
         if params["scancode"] in (0x3C, 0x3D):
             self.agent = params["scancode"] == 0x3D
             self.tell(connection, "agent_connected", connected=self.agent)
-
-
-def play(scenario: dict[str, Any], guest: Ryll, pictures: Path) -> dict[str, Any]:
-    text = yaml.safe_dump(scenario["ryll_session"]["steps"]).replace("{{ pictures }}", str(pictures))
-    with Peer(guest) as peer:
-        return run(Settings(peer.path, client_name="docs"), plan(yaml.safe_load(text)))
 
 
 def deaf(guest: Guest) -> None:
@@ -72,17 +63,10 @@ def rigid(guest: Guest) -> None:
     [(0, deaf, "the picture has changed"), (1, echo, "the guest answers"), (2, rigid, "the surface follows")],
 )
 def test_a_scenario_is_red_when_the_guest_fails(number: int, fault: Any, step: str, tmp_path: Path) -> None:
+    assert len(SCENARIOS) == 3
     guest = Guest()
     fault(guest)
-    scenario = copy.deepcopy(SCENARIOS[number])
-    for one in scenario["ryll_session"]["steps"]:
-        if one.get("name") == step:
-            one["within"] = 0.1
-    with pytest.raises(SessionFailed) as caught:
-        play(scenario, guest, tmp_path)
-    assert caught.value.component == "guest"
-    assert caught.value.check == step
-
-
-def test_there_are_three() -> None:
-    assert len(SCENARIOS) == 3
+    text = yaml.safe_dump(SCENARIOS[number]["ryll_session"]["steps"]).replace("{{ pictures }}", str(tmp_path))
+    steps = [one | ({"within": 0.1} if one.get("name") == step else {}) for one in yaml.safe_load(text)]
+    failed = fail(guest, *steps)
+    assert (failed.component, failed.check) == ("guest", step)
