@@ -19,9 +19,8 @@ KNOWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_key_has_its_code(name: str) -> None:
-    assert chord(name) == (KNOWN[name],)
+def test_a_key_has_its_code() -> None:
+    assert {name: chord(name) for name in KNOWN} == {name: (code,) for name, code in KNOWN.items()}
 
 
 def test_no_code_stands_for_two_keys() -> None:
@@ -48,40 +47,24 @@ def test_a_chord_keeps_its_order_and_ignores_capitals() -> None:
     ],
 )
 def test_what_is_no_key_is_said(text: str, words: str) -> None:
-    with pytest.raises(BadSteps) as caught:
+    with pytest.raises(BadSteps, match=words):
         chord(text)
-    assert words in caught.value.problem
 
 
 def test_text_becomes_keys_of_a_us_keyboard() -> None:
     shift = 0x2A
-    assert strokes("aB1!\n\t _-~") == [
-        (0x1E,),
-        (shift, 0x30),
-        (0x02,),
-        (shift, 0x02),
-        (0x1C,),
-        (0x0F,),
-        (0x39,),
-        (shift, 0x0C),
-        (0x0C,),
-        (shift, 0x29),
-    ]
+    assert strokes("aB1!") == [(0x1E,), (shift, 0x30), (0x02,), (shift, 0x02)]
+    assert strokes("\n\t _-~") == [(0x1C,), (0x0F,), (0x39,), (shift, 0x0C), (0x0C,), (shift, 0x29)]
     assert len(strokes("".join(map(chr, range(32, 127))))) == 95
 
 
 def test_a_character_that_is_not_there_is_told_by_its_place_only() -> None:
-    with pytest.raises(BadSteps) as caught:
+    with pytest.raises(BadSteps, match=r"^lane: character 6 is not on a US keyboard$"):
         strokes("passwört")
-    assert caught.value.problem == "character 6 is not on a US keyboard"
 
 
-@pytest.mark.parametrize("number", [0, 0x80, 0xE000, 0xE080, 0x10000, -1, 0x1234])
-def test_a_code_that_is_none_is_refused(number: int) -> None:
-    with pytest.raises(BadSteps, match="is not a set 1 make code"):
+@pytest.mark.parametrize("number", [0, 0x80, 0xE000, 0xE080, 0x10000, -1, 0x1234, 0x4BE0])
+def test_a_code_that_is_none_is_refused_with_a_hint_for_swapped_bytes(number: int) -> None:
+    hint = "; the prefix belongs in the high byte, as in 0xE04B" if number == 0x4BE0 else ""
+    with pytest.raises(BadSteps, match=rf"is not a set 1 make code, 0x01 to 0x7F or 0xE001 to 0xE07F{hint}$"):
         scancode(number)
-
-
-def test_swapped_bytes_get_a_hint() -> None:
-    with pytest.raises(BadSteps, match=r"0x4be0 is not .*; the prefix belongs in the high byte, as in 0xE04B"):
-        scancode(0x4BE0)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.protocols.ryll import session
 from ansible.module_utils.lane.protocols.ryll.keys import SCANCODES, chord
-from ansible.module_utils.lane.protocols.ryll.steps import AROUND, VERBS, Option, plan
+from ansible.module_utils.lane.protocols.ryll.steps import AROUND, VERBS, Option
 from ansible.module_utils.testing import patch_module_args
 from control_peer import Peer, Ryll
+from control_play import ROOT, H, play
 
-ROOT = Path(__file__).parents[2]
-H: dict[str, Any] = {"hello": {}}
+Run = Callable[..., dict[str, Any]]
 
 
 def load(path: str) -> ModuleType:
@@ -35,103 +35,86 @@ FRAGMENT = load("plugins/doc_fragments/ryll_steps.py").ModuleDocFragment
 STEP: dict[str, Any] = yaml.safe_load(FRAGMENT.DOCUMENTATION)["options"]["steps"]["suboptions"]
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **args: Any) -> dict[str, Any]:
-    """What the module prints; what it writes to the system's log goes to `logged` in it."""
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The module with these options: what it prints; what it writes to the system's log is `logged` in that."""
     logged: list[str] = []
-    monkeypatch.setattr(
-        "ansible.module_utils._internal.is_controller", False
-    )  # where tests of Ansible's own side are collected it would be true
-    monkeypatch.setattr(
-        "ansible.module_utils.basic.AnsibleModule.log",
-        lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"),
-    )
-    with patch_module_args(args), pytest.raises(SystemExit):
-        MODULE.main()
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found | {"logged": logged}
+    # where tests of Ansible's own side are collected it would be true
+    monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
+    log = "ansible.module_utils.basic.AnsibleModule.log"
+    monkeypatch.setattr(log, lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+
+    def run(**args: Any) -> dict[str, Any]:
+        logged.clear()
+        with patch_module_args({"socket": "/none/r.sock", "steps": [H]} | args), pytest.raises(SystemExit):
+            MODULE.main()
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found | {"logged": logged}
+
+    return run
 
 
-def test_a_session_is_played(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_is_played(run: Run) -> None:
     ryll = Ryll()
     with Peer(ryll) as peer:
-        result = run(
-            capsys,
-            monkeypatch,
-            socket=peer.path,
-            steps=[H, {"send_key": {"key": "a"}, "register": "r"}],
-            client_name="me",
-        )
+        result = run(socket=peer.path, steps=[H, {"send_key": {"key": "a"}, "register": "r"}], client_name="me")
     assert result["changed"] is True
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "ok"]
     assert ryll.keys == [(0x1E, "press")]
 
 
-def test_a_failure_keeps_the_transcript_and_names_who(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_keeps_the_transcript_and_names_who(run: Run) -> None:
+    step = {"await": {"agent": True}, "name": "agent", "blame": "guest", "within": 0.1}
     with Peer(Ryll()) as peer:
-        step = {"await": {"agent": True}, "name": "agent", "blame": "guest", "within": 0.1}
-        result = run(capsys, monkeypatch, socket=peer.path, steps=[H, step, {"status": {}}])
+        result = run(socket=peer.path, steps=[H, step, {"status": {}}])
     assert result["failed"] is True
-    assert result["msg"].startswith(
-        "guest: step 2 of 3 (agent): not within 0.1 s: the agent connected; last seen: agent not connected"
-    )
+    words = "guest: step 2 of 3 (agent): not within 0.1 s: the agent connected; last seen: agent not connected"
+    assert result["msg"].startswith(words)
     expected = {"component": "guest", "check": "agent", "code": "ryll_unmet", "cause": "", "evidence": None}
     assert result["lane_failure"] | {"cause": ""} == expected
     assert [entry["result"] for entry in result["transcript"]] == ["ok", "failed", "skipped"]
     assert "exception" not in result
 
 
-def test_dropped_events_become_a_warning_green_and_red(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("step", [{"status": {}}, {"await": {"size": "9x9"}, "within": 0.01}], ids=["green", "red"])
+def test_dropped_events_become_a_warning(step: dict[str, Any], run: Run) -> None:
     ryll = Ryll()
     ryll.on_status = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))  # type: ignore[method-assign]
-    for step in ({"status": {}}, {"await": {"size": "9x9"}, "within": 0.01}):
-        with Peer(ryll) as peer:
-            result = run(capsys, monkeypatch, socket=peer.path, steps=[H, step])
-        assert "ryll dropped 3 events because they were not read in time" in str(result["warnings"])
+    with Peer(ryll) as peer:
+        result = run(socket=peer.path, steps=[H, step])
+    assert "ryll dropped 3 events because they were not read in time" in str(result["warnings"])
 
 
-def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(run: Run) -> None:
     ryll = Ryll()
     with Peer(ryll) as peer:
-        result = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"statsu": {}}])
+        result = run(socket=peer.path, steps=[H, {"statsu": {}}])
     assert result["msg"].startswith("lane: step 2 has the unknown key 'statsu'")
     assert result["lane_failure"]["code"] == "ryll_input"
     assert ryll.asked == []
 
 
-def test_check_mode_tells_and_touches_nothing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_mode_tells_and_touches_nothing(run: Run) -> None:
     """Without a socket, without a directory for the picture: as on a bare machine."""
     steps = [H, {"type": {"text": "x"}, "name": "type it"}, {"screenshot": {"file": "/none/s.png"}}]
-    result = run(
-        capsys, monkeypatch, socket="/none/r.sock", steps=steps, _ansible_check_mode=True, transcript_file="/none/t"
-    )
+    result = run(steps=steps, _ansible_check_mode=True, transcript_file="/none/t")
     assert result["changed"] is True
     assert result["would"] == ["1. hello", "2. type it (`type`)", "3. screenshot"]
-    bad = run(capsys, monkeypatch, socket="/none/r.sock", steps=[{"status": {}}], _ansible_check_mode=True)
-    assert bad["failed"] is True
+    assert run(steps=[{"status": {}}], _ansible_check_mode=True)["failed"] is True
 
 
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no steps": ({"steps": None}, "lane: the steps are nothing"),
-    "steps as a text": ({"steps": '[{"type": {"text": "sesame"}, "private": true}]'}, "lane: the steps are a text"),
-    "a socket that is no path": ({"socket": "/r\0"}, "lane: socket is "),
-    "an unknown option": ({"stpes": []}, "Unsupported parameters for "),
-}
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("lane: the steps are nothing", {"steps": None}),
+    ("lane: the steps are a text", {"steps": '[{"type": {"text": "sesame"}, "private": true}]'}),
+    ("lane: socket is ", {"socket": "/r\0"}),
+    ("Unsupported parameters for ", {"stpes": []}),
+]
 
 
-@pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize(("words", "args"), WRONG)
 @pytest.mark.parametrize("check", [True, False])
-def test_wrong_options_are_told_in_one_sentence(
-    args: dict[str, Any], words: str, check: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    result = run(capsys, monkeypatch, **{"socket": "/none/r.sock", "steps": [H], "_ansible_check_mode": check} | args)
+def test_wrong_options_are_told_in_one_sentence(words: str, args: dict[str, Any], check: bool, run: Run) -> None:
+    result = run(_ansible_check_mode=check, **args)
     assert result["failed"] is True
     assert words in result["msg"]
     assert "\n" not in result["msg"]
@@ -140,20 +123,13 @@ def test_wrong_options_are_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_private_text_is_in_no_result_and_no_log(
-    good: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_text_is_in_no_result_and_no_log(good: bool, run: Run) -> None:
     ryll = Ryll()
-    steps = [
-        H,
-        {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True},
-        {"type": {"text": "open"}},
-    ]
+    private = {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True}
     with Peer(ryll) as peer:
-        result = run(capsys, monkeypatch, socket=peer.path, steps=steps)
+        result = run(socket=peer.path, steps=[H, private, {"type": {"text": "open"}}])
     assert result.get("failed", False) is not good
     assert len(ryll.keys) == (10 if good else 0)
-    assert result["logged"]
     assert "open" in str(result["invocation"])
     assert "open" in str(result["logged"])
     assert "sesame" not in str(result)
@@ -165,7 +141,7 @@ TYPES = {
 }  # fmt: skip
 
 
-def same(documented: dict[str, Any], option: Option, place: str) -> None:
+def assert_same(documented: dict[str, Any], option: Option, place: str) -> None:
     assert documented["type"] == TYPES[option.kind], place
     assert documented.get("required", False) == option.required, place
     assert documented.get("default") == option.default, place
@@ -176,13 +152,13 @@ def same(documented: dict[str, Any], option: Option, place: str) -> None:
 def test_the_documentation_describes_the_language_whole() -> None:
     assert set(STEP) == set(VERBS) | set(AROUND)
     for name, option in AROUND.items():
-        same(STEP[name], option, name)
+        assert_same(STEP[name], option, name)
     for name, verb in VERBS.items():
         assert STEP[name]["type"] == "dict"
         documented = STEP[name].get("suboptions", {})
         assert set(documented) == set(verb.options), name
         for key, option in verb.options.items():
-            same(documented[key], option, f"{name}.{key}")
+            assert_same(documented[key], option, f"{name}.{key}")
 
 
 def test_every_key_that_the_documentation_names_is_one() -> None:
@@ -202,30 +178,25 @@ def test_the_examples_can_be_played(tmp_path: Path) -> None:
     ryll.pixels = lambda x, y: (x & 255, 0, len(ryll.keys))
     usual = ryll.on_status
     ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")  # type: ignore[method-assign]
-    tasks = yaml.safe_load(
-        MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame")
-    )
-    for task in tasks:
+    examples = MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame")
+    for task in yaml.safe_load(examples):
         assert task["name"]
         if "ryll_session" in task:
-            given = task["ryll_session"]
+            steps = task["ryll_session"]["steps"]
             ryll.asked.clear()
             ryll.size = (64, 32)
-            with Peer(ryll) as peer:
-                played = session.run(session.Settings(peer.path), plan(given["steps"]))
-            assert [entry["result"] for entry in played["transcript"]] == ["ok"] * len(given["steps"])
+            played = play(ryll, *steps)
+            assert [entry["result"] for entry in played["transcript"]] == ["ok"] * len(steps)
             assert "sesame" not in str(played)
 
 
-def test_what_comes_back_is_documented(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_comes_back_is_documented(run: Run, tmp_path: Path) -> None:
     documented = yaml.safe_load(MODULE.RETURN)
     file = tmp_path / "t.json"
     with Peer(Ryll()) as peer:
-        good = run(capsys, monkeypatch, socket=peer.path, steps=[H])
-        bad = run(capsys, monkeypatch, socket=peer.path, steps=[H, {"stats": {"marks": 9}}], transcript_file=str(file))
-    rehearsed = run(capsys, monkeypatch, socket="/x", steps=[H], _ansible_check_mode=True)
+        good = run(socket=peer.path)
+        bad = run(socket=peer.path, steps=[H, {"stats": {"marks": 9}}], transcript_file=str(file))
+    rehearsed = run(_ansible_check_mode=True)
     assert rehearsed["changed"] is False
     usual = {"changed", "failed", "msg", "warnings", "invocation", "logged", "lane_failure"}
     assert set(documented) == (set(good) | set(bad) | set(rehearsed)) - usual

@@ -20,6 +20,7 @@ from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
 from ansible.module_utils.lane.protocols.ryll.ryll_process import Watch, log_end
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
+from control_play import BUSY, H
 
 HERE = Path(__file__).parent
 CHILD = """
@@ -33,14 +34,11 @@ with Peer(ryll) as peer:
     print(peer.path, flush=True)
     sys.stdin.read()
 """
-BUSY = 3.0  #: times longer than on an idle machine
-H: dict[str, Any] = {"hello": {}}
-PAUSE: dict[str, Any] = {"pause": {"seconds": 5}}
 
 
 @contextlib.contextmanager
 def process(kind: str = "good") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A ryll of the tests in a process of its own, which stays a zombie after its end, as this process does not wait for it."""
+    """A ryll of the tests in a process of its own; after its end it stays a zombie, as nobody waits for it."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(HERE), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -61,43 +59,36 @@ def process(kind: str = "good") -> Iterator[tuple[subprocess.Popen[str], str]]:
             os.rmdir(os.path.dirname(path))
 
 
-def fail(pid: int | None, path: str, *steps: Any, **settings: Any) -> tuple[str, float, str]:
+def fail(pid: int | None, path: str, *steps: Any, **settings: Any) -> tuple[SessionFailed, float]:
+    """How the session failed, and after how many seconds."""
     began = time.monotonic()
     with pytest.raises(SessionFailed) as caught:
         run(Settings(path, pid=pid, **settings), plan([H, *steps]))
-    return str(caught.value), time.monotonic() - began, caught.value.kind
+    return caught.value, time.monotonic() - began
 
 
 ENDS = {
     signal.SIGKILL: "it has ended (zombie, not yet reaped)",
     signal.SIGSTOP: "it is stopped (state T, as after SIGSTOP)",
 }
+STEPS: dict[str, dict[str, Any]] = {
+    "good": {"pause": {"seconds": 5}},
+    "without an agent": {"await": {"agent": True}, "within": 5, "blame": "guest"},
+    "deaf": {"status": {}},
+}
 
 
 @pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize(
-    "step", [PAUSE, {"await": {"agent": True}, "within": 5, "blame": "guest"}], ids=["between", "in mid-step"]
-)
-def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signals, step: dict[str, Any]) -> None:
-    with process() as (child, path):
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signals, kind: str) -> None:
+    with process(kind) as (child, path):
         timer = threading.Timer(0.1, child.send_signal, [how])
         timer.start()
-        told, took, kind = fail(child.pid, path, step, {"status": {}})
+        failed, took = fail(child.pid, path, STEPS[kind], {"status": {}})
         timer.join()
-    assert told.startswith(
-        f"ryll: step 2 of 3 ({'pause' if step is PAUSE else 'await'}): ryll (process {child.pid}) is lost: {ENDS[how]}"
-    )
-    assert took < 1 * BUSY
-    assert kind == "process"
-
-
-def test_a_process_that_never_answers_and_is_stopped() -> None:
-    with process("deaf") as (child, path):
-        timer = threading.Timer(0.1, child.send_signal, [signal.SIGSTOP])
-        timer.start()
-        told, took, _ = fail(child.pid, path, {"status": {}})
-        timer.join()
-    assert "it is stopped" in told
+    place = f"ryll: step 2 of 3 ({next(iter(STEPS[kind]))})"
+    assert str(failed) == f"{place}: ryll (process {child.pid}) is lost: {ENDS[how]}"
+    assert failed.kind == "process"
     assert took < 1 * BUSY
 
 
@@ -115,47 +106,41 @@ def test_a_process_that_was_stopped_before_is_told_before_anything_is_tried() ->
         child.send_signal(signal.SIGSTOP)
         while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
             time.sleep(0.01)
-        told, took, _ = fail(child.pid, path)
-    assert "step 1 of 1 (hello)" in told
-    assert "it is stopped" in told
+        failed, took = fail(child.pid, path)
+    assert "step 1 of 1 (hello)" in str(failed)
+    assert "it is stopped" in str(failed)
     assert took < 0.2 * BUSY
 
 
 def test_a_process_that_is_not_there() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    told, _, _ = fail(child.pid, "/tmp/none.sock")
-    assert told == f"ryll: step 1 of 1 (hello): ryll (process {child.pid}) is lost: no such process is running"
+    failed, _ = fail(child.pid, "/tmp/none.sock")
+    assert str(failed) == f"ryll: step 1 of 1 (hello): ryll (process {child.pid}) is lost: no such process is running"
 
 
-def test_a_process_that_ends_before_its_socket_appears(tmp_path: Path) -> None:
+def test_a_process_that_ends_before_its_socket_appears(log: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.1)"])
-    log = tmp_path / "ryll.log"
     log.write_text(
-        "\x1b[31mError\x1b[0m: headless SPICE connection failed\n\nCaused by:\n    0: connecting to 127.0.0.1:17999\n    1: Connection refused (os error 111)\n"
+        "\x1b[31mError\x1b[0m: headless SPICE connection failed\n\nCaused by:\n"
+        "    0: connecting to 127.0.0.1:17999\n    1: Connection refused (os error 111)\n"
     )
-    began = time.monotonic()
-    with pytest.raises(SessionFailed) as caught:
-        run(Settings(f"{tmp_path}/r.sock", pid=child.pid, connect_within=20, log_file=str(log)), plan([H]))
+    failed, took = fail(child.pid, f"{log}.sock", connect_within=20, log_file=str(log))
     child.wait()
-    assert time.monotonic() - began < 2 * BUSY
-    assert str(caught.value).endswith(
-        'it has ended (zombie, not yet reaped); its log ends with "Error: headless SPICE connection failed / Caused by: / '
-        f'0: connecting to 127.0.0.1:17999 / 1: Connection refused (os error 111)"; look at {log}'
+    assert took < 2 * BUSY
+    assert str(failed).endswith(
+        'it has ended (zombie, not yet reaped); its log ends with "Error: headless SPICE connection failed / '
+        f'Caused by: / 0: connecting to 127.0.0.1:17999 / 1: Connection refused (os error 111)"; look at {log}'
     )
-    assert caught.value.evidence == f"{log}:5"
+    assert failed.evidence == f"{log}:5"
 
 
 def test_a_process_that_lives_on_after_closing_is_not_called_dead() -> None:
+    other = {"hello": {"protocol_version": "2.0"}, "refused": "protocol_version_mismatch"}
     with process() as (child, path):
-        told, _, kind = fail(
-            child.pid,
-            path,
-            {"hello": {"protocol_version": "2.0"}, "refused": "protocol_version_mismatch"},
-            {"status": {}},
-        )
-    assert "ryll closed the connection" in told
-    assert kind == "closed"
+        failed, _ = fail(child.pid, path, other, {"status": {}})
+    assert "ryll closed the connection" in str(failed)
+    assert failed.kind == "closed"
 
 
 def test_watching_costs_no_processor_time() -> None:
@@ -182,57 +167,57 @@ def test_no_descriptor_is_left_open() -> None:
 # --- the log ----------------------------------------------------------------------------------------
 
 
-def test_the_end_of_a_log_is_quoted_whatever_it_is(tmp_path: Path) -> None:
-    log = tmp_path / "ryll.log"
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "ryll.log"
+
+
+def test_what_is_no_log_has_no_end(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert log_end(str(log)) == ("", 0)
-    assert log_end(str(tmp_path)) == ("", 0)
+    assert log_end(str(log.parent)) == ("", 0)
+    os.mkfifo(f"{log}.fifo")
+    assert log_end(f"{log}.fifo") == ("", 0)
     log.write_bytes(b"\n \n")
     assert log_end(str(log)) == ("", 0)
-    log.write_bytes(b"one\n2026-11-23T12:52:55.208067Z  INFO two\nthree\n\nfour\nf\xffve\n\n")
-    assert log_end(str(log)) == ("INFO two / three / four / f\ufffdve", 6)
-    log.write_bytes(b"x" * (2 << 20) + b"\nlast\n")
-    assert log_end(str(log))[1] == 0 and log_end(str(log))[0].endswith(" / last")
-    os.mkfifo(tmp_path / "fifo")
-    assert log_end(str(tmp_path / "fifo")) == ("", 0)
-
-
-def test_routine_lines_at_the_end_of_a_log_do_not_hide_the_cause(tmp_path: Path) -> None:
-    """As ryll 0.3.0 ended when its guest was killed."""
-    log = tmp_path / "ryll.log"
-    routine = [
-        "control: client task cancelled by shutdown",
-        "control: removed socket /r.sock",
-        "headless: surface mirror task exiting (broadcast closed)",
-        "Headless mode finished",
-    ]
-    told = [
-        "display: channel disconnected",
-        "display: run loop exited cleanly",
-        "Main channel disconnected, exiting",
-        "Connection task completed",
-        *routine,
-    ]
-    log.write_text("".join(f"2026-11-23T12:58:51.669126Z  INFO {line}\n" for line in told))
-    assert log_end(str(log)) == ("INFO display: channel disconnected / INFO Main channel disconnected, exiting", 3)
-    log.write_text("".join(f"2026-11-23T12:58:51.669126Z  INFO {line}\n" for line in routine))
-    assert log_end(str(log))[0].endswith("INFO Headless mode finished")
-
-
-def test_a_long_log_is_quoted_from_its_end(tmp_path: Path) -> None:
-    log = tmp_path / "ryll.log"
-    log.write_text("x" * 1000 + " the cause\n")
-    with pytest.raises(SessionFailed) as caught:
-        run(Settings(f"{tmp_path}/r.sock", log_file=str(log)), plan([H]))
-    assert f'xxx the cause"; look at {log}' in str(caught.value)
-    assert 'its log ends with "...xxx' in str(caught.value)
-
-
-def test_a_log_that_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = tmp_path / "ryll.log"
-    log.write_text("x\n")
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(ryll_process, "open", refuse, raising=False)
     assert log_end(str(log)) == ("", 0)
+
+
+ROUTINE = [
+    "control: client task cancelled by shutdown",
+    "headless: surface mirror task exiting (broadcast closed)",
+    "display: run loop exited cleanly",
+    "Connection task completed",
+    "Headless mode finished",
+]
+CAUSE = ["display: channel disconnected", "Main channel disconnected, exiting"]
+
+
+def timed(*lines: str) -> bytes:
+    return "".join(f"2026-11-23T12:58:51.669126Z  INFO {line}\n" for line in lines).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        (b"one\n" + timed("two") + b"three\n\nfour\nf\xffve\n\n", ("INFO two / three / four / f\ufffdve", 6)),
+        (timed(*CAUSE, *ROUTINE), ("INFO display: channel disconnected / INFO Main channel disconnected, exiting", 2)),
+        (timed(*ROUTINE[-2:]), ("INFO Connection task completed / INFO Headless mode finished", 2)),
+        (b"x" * (2 << 20) + b"\n1\n2\n3\n4\n", ("1 / 2 / 3 / 4", 0)),
+    ],
+    ids=["last lines", "routine lines", "only routine", "large"],
+)
+def test_the_end_of_a_log_is_its_last_lines_that_are_no_routine(text: bytes, end: tuple[str, int], log: Path) -> None:
+    """As ryll 0.3.0 ended when its guest was killed."""
+    log.write_bytes(text)
+    assert log_end(str(log)) == end
+
+
+def test_a_long_log_is_quoted_from_its_end(log: Path) -> None:
+    log.write_text("x" * 1000 + " the cause\n")
+    failed, _ = fail(None, f"{log}.sock", log_file=str(log))
+    assert f'its log ends with "...{"x" * 290} the cause"; look at {log}' in str(failed)
