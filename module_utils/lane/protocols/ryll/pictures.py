@@ -37,12 +37,6 @@ class Region:
         """Left, top, right and bottom edge, as Pillow has them."""
         return self.x, self.y, self.x + self.width, self.y + self.height
 
-    def seen_from(self, other: Region) -> Region:
-        """The same part in the coordinates of another one, of which it keeps what lies inside."""
-        left, top = max(self.x - other.x, 0), max(self.y - other.y, 0)
-        right, bottom = max(self.x + self.width - other.x, left), max(self.y + self.height - other.y, top)
-        return Region(left, top, right - left, bottom - top)
-
     def inside(self, width: int, height: int) -> bool:
         return self.x + self.width <= width and self.y + self.height <= height
 
@@ -116,16 +110,22 @@ def one_colour(picture: Image) -> str | None:
 
 
 def compare(
-    one: Image, other: Image, masks: Iterable[Region] = (), still: tuple[Image, Image] | None = None
+    one: Image,
+    other: Image,
+    masks: Iterable[Region] = (),
+    still: tuple[Image, Image] | None = None,
+    region: Region | None = None,
 ) -> Difference:
-    """Compare two pictures of one size, except inside the masks.
+    """Compare two pictures of one size, or a region of them, except inside the masks.
 
     still: two pictures of the same size; where these differ from each other, something moved, and nothing is compared.
     """
     from PIL import Image, ImageChops
 
     channels = ImageChops.difference(one, other)
-    compared = Image.new("L", one.size, 255)
+    compared = Image.new("L", one.size, 0 if region else 255)
+    if region:
+        compared.paste(255, region.box)
     if still:
         compared = ImageChops.invert(_any(ImageChops.difference(*still)))
     for mask in masks:
@@ -134,9 +134,8 @@ def compare(
     differing = _any(channels)
     count = _white(compared)
     total = sum(level % 256 * number for level, number in enumerate(channels.histogram()))
-    return Difference(
-        count, _white(differing), total / (3 * count) if count else 0.0, _white(_any(channels, FAR)), differing
-    )
+    mean = total / (3 * count) if count else 0.0
+    return Difference(count, _white(differing), mean, _white(_any(channels, FAR)), differing)
 
 
 def to_png(picture: Image) -> bytes:

@@ -121,7 +121,7 @@ class Shot:
         place = "the answer to `screenshot`"
         text: str = take(result, "data_base64", str, place)
         try:
-            data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+            data = binascii.a2b_base64(text, strict_mode=True)
         except ValueError as error:
             raise Malformed(f"`data_base64` in {place} is not base64 ({error})") from None
         return cls(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.private_dir import write_private
 from .errors import BadSteps, Malformed, Unmet
-from .pictures import Difference, Region, compare, one_colour, read, read_file, to_png
+from .pictures import Difference, compare, one_colour, read, read_file, to_png
 from .replies import Shot, Surface
 from .stage import Stage
 from .steps import Step
@@ -50,7 +50,7 @@ def _judge(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     if file:
         write_private(file, shot.data)
     seen: dict[str, Any] = {"format": shot.format, "width": shot.width, "height": shot.height, "bytes": len(shot.data)}
-    seen["one_colour"] = one_colour(_part(picture, options["region"]))
+    seen["one_colour"] = one_colour(picture.crop(options["region"].box) if options["region"] else picture)
     seen |= {"file": file} if file else {}
     where = f"the region {options['region']}" if options["region"] else "the picture"
     fix = f"look at {file}" if file else ""
@@ -95,14 +95,8 @@ def _difference(one: Image, other: Image, options: dict[str, Any]) -> Difference
     """How two pictures differ in the region and outside the masks; None when they count as equal."""
     if one.size != other.size:
         return f"it is {one.width}x{one.height}, not {other.width}x{other.height}"
-    region: Region | None = options["region"]
-    masks = [mask.seen_from(region) for mask in options["masks"]] if region else options["masks"]
-    found = compare(_part(one, region), _part(other, region), masks)
+    found = compare(one, other, options["masks"], region=options["region"])
     return None if found.accepted(options["lossy"]) else found
-
-
-def _part(picture: Image, region: Region | None) -> Image:
-    return picture.crop(region.box) if region else picture
 
 
 def _still(stage: Stage, step: Step, deadline: float) -> tuple[Shot, Image]:
@@ -115,10 +109,8 @@ def _still(stage: Stage, step: Step, deadline: float) -> tuple[Shot, Image]:
     since, changes = time.monotonic(), 0
     while time.monotonic() - since < options["until_still"]:
         if time.monotonic() + SETTLE_INTERVAL >= deadline:
-            raise Unmet(
-                f"the picture never stood still for {options['until_still']:g} s within {step.limit:g} s; it changed "
-                f"{changes} times"
-            )
+            never = f"the picture never stood still for {options['until_still']:g} s within {step.limit:g} s"
+            raise Unmet(f"{never}; it changed {changes} times")
         stage.client.pump(time.monotonic() + SETTLE_INTERVAL)
         shot, newer = _take(stage, options, deadline)
         if _difference(newer, picture, {**options, "lossy": False}) is not None:

@@ -78,10 +78,6 @@ def _hello(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     }
 
 
-def _status(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    return asdict(stage.client.status(deadline))
-
-
 def _await(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     options = step.options
     surface_id = options["surface_id"]
@@ -245,14 +241,6 @@ def _stats(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     return result
 
 
-def _subscribe(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    return {"subscribed": stage.client.subscribe(step.options["events"], deadline)}
-
-
-def _unsubscribe(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    return {"unsubscribed": stage.client.unsubscribe(step.options["events"], deadline)}
-
-
 def _pause(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
     until = min(deadline, time.monotonic() + step.options["seconds"])
     if stage.client.wire.connected:
@@ -295,7 +283,7 @@ def _call(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
 
 _PLAY: dict[str, Callable[[Stage, Step, float], dict[str, Any]]] = {
     "hello": _hello,
-    "status": _status,
+    "status": lambda stage, step, deadline: asdict(stage.client.status(deadline)),
     "await": _await,
     "screenshot": screenshot,
     "send_key": _send_key,
@@ -305,8 +293,10 @@ _PLAY: dict[str, Callable[[Stage, Step, float], dict[str, Any]]] = {
     "clipboard_get": _clipboard_get,
     "resize": _resize,
     "stats": _stats,
-    "subscribe": _subscribe,
-    "unsubscribe": _unsubscribe,
+    "subscribe": lambda stage, step, deadline: {"subscribed": stage.client.subscribe(step.options["events"], deadline)},
+    "unsubscribe": lambda stage, step, deadline: {
+        "unsubscribed": stage.client.unsubscribe(step.options["events"], deadline)
+    },
     "expect_event": expect_event,
     "quiet": quiet,
     "pause": _pause,
