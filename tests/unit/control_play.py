@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,25 @@ import pytest
 from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
-from control_peer import STATUS, Connection, Peer, Ryll, png, shot, sized
+from control_peer import METHODS, STATUS, Connection, Peer, Ryll, png, shot, sized
 
 ROOT = Path(__file__).parents[2]
-Result = dict[str, Any]
 Handler = Callable[[Connection], object]
 H: dict[str, Any] = {"hello": {}}
 BUSY = 3.0  #: times longer than on an idle machine
 
 
-def play(handler: Handler, *steps: object, step_limit: float = 5.0, **settings: Any) -> Result:
-    with Peer(handler) as peer:
+def play(
+    handler: Handler | Sequence[Handler], *steps: object, step_limit: float = 5.0, **settings: Any
+) -> dict[str, Any]:
+    """Play the steps; several handlers are for one connection each."""
+    with Peer(*(handler if isinstance(handler, Sequence) else [handler])) as peer:
         return run(Settings(peer.path, **settings), plan(list(steps), step_limit))
 
 
-def fail(handler: Handler, *steps: object, step_limit: float = 5.0, **settings: Any) -> SessionFailed:
+def fail(handler: Handler | Sequence[Handler], *steps: object, **settings: Any) -> SessionFailed:
     with pytest.raises(SessionFailed) as caught:
-        play(handler, *steps, step_limit=step_limit, **settings)
+        play(handler, *steps, **settings)
     transcript = caught.value.result["transcript"]
     assert [entry["index"] for entry in transcript] == list(range(1, len(steps) + 1))
     at = [entry["result"] for entry in transcript].index("failed")
@@ -36,7 +38,7 @@ def fail(handler: Handler, *steps: object, step_limit: float = 5.0, **settings: 
     return caught.value
 
 
-def seen(result: Result, number: int = -1) -> dict[str, Any]:
+def seen(result: dict[str, Any], number: int = -1) -> dict[str, Any]:
     found: dict[str, Any] = result["transcript"][number]["seen"]
     return found
 
@@ -50,9 +52,11 @@ def ryll(**changed: Any) -> Ryll:
 
 def dancing(answer: Callable[[Any], dict[str, Any]]) -> Ryll:
     """A ryll with one more verb."""
-    made = ryll(on_dance=lambda c, r, p: c.accept(r, answer(p)))
-    made.methods.append("dance")
-    return made
+    return ryll(on_dance=lambda c, r, p: c.accept(r, answer(p)), methods=[*METHODS, "dance"])
+
+
+def without(verb: str) -> Ryll:
+    return ryll(methods=[name for name in METHODS if name != verb])
 
 
 def silent_after_status(c: Connection) -> None:
@@ -102,10 +106,3 @@ def steep(x: int, y: int) -> tuple[int, int, int]:
 FLAT, STEEP = png(8, 4, lambda x, y: (1, 2, 3)), png(8, 4, steep)
 PRESS: dict[str, Any] = {"send_key": {"key": "a"}}
 SHOT: dict[str, Any] = {"screenshot": {}, "register": "a"}
-
-
-def without(**lists: list[str]) -> Ryll:
-    made = Ryll()
-    for kind, names in lists.items():
-        vars(made)[kind] = [name for name in vars(made)[kind] if name not in names]
-    return made

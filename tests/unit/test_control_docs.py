@@ -5,16 +5,17 @@ plays them on the real ryll.
 from __future__ import annotations
 
 import re
-import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from control_peer import Connection, Ryll, chunk, header, shot
-from control_play import fail
+from ansible.module_utils.lane.protocols.ryll.pictures import to_png
+from control_peer import Connection, Ryll, shot
+from control_play import ROOT, fail
+from PIL import Image
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ryll_session.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8")
 SCENARIOS: list[dict[str, Any]] = [
     yaml.safe_load(block)[0] for block in re.findall(r"<!-- scenario -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
 ]
@@ -31,10 +32,9 @@ class Guest(Ryll):
     def on_screenshot(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         """A picture of two colours, the lower one by the number of keys, quickly made."""
         width, height = self.size
-        upper, lower = (b"\0" + bytes([*colour, 255]) * width for colour in ((1, 2, 3), (9, 9, self.shade())))
-        packed = zlib.compress(upper * (height // 2) + lower * (height - height // 2))
-        data = b"\x89PNG\r\n\x1a\n" + header(width, height) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-        connection.accept(request, shot(width, height, data))
+        picture = Image.new("RGB", self.size, (1, 2, 3))
+        picture.paste((9, 9, self.shade()), (0, height // 2, width, height))
+        connection.accept(request, shot(width, height, to_png(picture)))
 
     def on_send_key(self, connection: Connection, request: dict[str, Any], params: dict[str, Any]) -> None:
         super().on_send_key(connection, request, params)

@@ -104,8 +104,7 @@ def test_a_stopped_process_that_nobody_watches_ends_with_the_limit() -> None:
 def test_a_process_that_was_stopped_before_is_told_before_anything_is_tried() -> None:
     with process() as (child, path):
         child.send_signal(signal.SIGSTOP)
-        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-            time.sleep(0.01)
+        os.waitpid(child.pid, os.WUNTRACED)
         failed, took = fail(child.pid, path)
     assert "step 1 of 1 (hello)" in str(failed)
     assert "it is stopped" in str(failed)

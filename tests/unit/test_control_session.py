@@ -32,8 +32,8 @@ def test_reconnect_says_hello_and_subscribes_again() -> None:
     assert seen(result, 2) == {"protocol_version": "1.5", "subscribed": ["surface_drawn", "latency", "dropped"]}
     play(made, H, SUBSCRIBE, {"reconnect": {"resubscribe": False}}, {"status": {}})
     assert made.asked[-2:] == ["hello", "status"]
-    with Peer(lambda c: c.hello(), Ryll()) as peer:  # also when the peer ended the connection
-        run(Settings(peer.path), plan([H, {"reconnect": {}}, {"status": {}}]))
+    # also when the peer ended the connection
+    play([lambda c: c.hello(), Ryll()], H, {"reconnect": {}}, {"status": {}})
 
 
 def test_what_comes_after_the_steps_has_their_connection() -> None:

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.protocols.ryll import verbs
 from ansible.module_utils.lane.protocols.ryll.client import Client
-from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
-from ansible.module_utils.lane.protocols.ryll.session import Settings, run
-from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import STATUS, Connection, Peer, Ryll, png
 from control_play import (
     BUSY,
@@ -164,7 +161,7 @@ def test_stats_and_a_verb_of_a_newer_ryll() -> None:
 def test_any_minor_version_will_do_and_nothing_unlisted_is_tried() -> None:
     for version in ("1.0", "1.99"):
         play(lambda c, version=version: c.hello(protocol_version=version), H)  # type: ignore[misc]
-    made = without(methods=["resize"])
+    made = without("resize")
     fail(made, H, {"resize": {"width": 8, "height": 8}})
     assert made.asked == ["hello"]
 
@@ -182,15 +179,13 @@ def busy(c: Connection) -> None:
 
 def test_a_busy_ryll_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """ryll 0.3.0 notices the end of a connection a moment later; until then the next client gets busy."""
-    made = Ryll()
-    for steps in ([H], [{"call": {"method": "dance"}, "refused": "unknown_method"}, H]):
-        with Peer(busy, busy, made) as peer:
-            run(Settings(peer.path), plan(steps))
-    with Peer(made, busy, busy, made) as peer:
-        run(Settings(peer.path), plan([H, {"reconnect": {}}, {"status": {}}]))
-    with Peer(made, busy) as peer, pytest.raises(SessionFailed) as caught:
-        run(Settings(peer.path), plan([H, {"reconnect": {}, "within": 0.2}]))
-    assert caught.value.code == "ryll_refused"
+    made, dance = Ryll(), {"call": {"method": "dance"}, "refused": "unknown_method"}
+    play([busy, busy, made], H)
+    play([busy, busy, made], dance, H)
+    play([made, busy, busy, made], H, {"reconnect": {}}, {"status": {}})
+    assert fail([made, busy], H, {"reconnect": {}, "within": 0.2}).code == "ryll_refused"
+    result = play([made, busy], H, {"reconnect": {}, "within": 5 * BUSY, "refused": "busy"})
+    assert result["transcript"][1]["seconds"] < 1 * BUSY
     monkeypatch.setattr(verbs, "LEAVES_WITHIN", 0.1)
     assert fail(busy, H).sample == "another client is connected"
     play(busy, H | {"refused": "busy"})
@@ -201,7 +196,7 @@ def test_a_client_of_its_own_waits_for_a_busy_ryll_too() -> None:
     deadline = time.monotonic() + 5 * BUSY
     with Peer(busy, busy, Ryll()) as peer, Client(peer.path) as client:
         assert client.open("me", deadline).protocol_version == "1.5"
-        assert client.request("status", {}, deadline) == STATUS
+        assert client.status(deadline).surfaces[0].width == 8
 
 
 def test_events_between_steps_are_kept_in_order_and_taken_once() -> None:
