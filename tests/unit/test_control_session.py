@@ -26,10 +26,10 @@ def test_pause_before_hello_just_waits() -> None:
 
 
 def test_reconnect_says_hello_and_subscribes_again() -> None:
-    made = Ryll()
-    result = play(made, H, SUBSCRIBE, {"reconnect": {}}, PRESS, {"expect_event": {"event": "surface_drawn"}})
-    assert made.asked[:4] == ["hello", "subscribe", "hello", "subscribe"]
-    assert seen(result, 2) == {"protocol_version": "1.5", "subscribed": ["surface_drawn", "latency", "dropped"]}
+    made, drawn = Ryll(), {"expect_event": {"event": "surface_drawn"}}
+    result = play(made, H, SUBSCRIBE, {"unsubscribe": {"events": ["latency"]}}, {"reconnect": {}}, PRESS, drawn)
+    assert made.asked[:5] == ["hello", "subscribe", "unsubscribe", "hello", "subscribe"]
+    assert seen(result, 3) == {"protocol_version": "1.5", "subscribed": ["surface_drawn", "dropped"]}
     play(made, H, SUBSCRIBE, {"reconnect": {"resubscribe": False}}, {"status": {}})
     assert made.asked[-2:] == ["hello", "status"]
     # also when the peer ended the connection

@@ -14,9 +14,12 @@ class ControlError(LaneError):
     problem because a session with private texts must not quote its peer.
     """
 
-    code_of_kind = ""
+    code_of_kind: str
     #: Most characters of the cause.
     longest = 600
+
+    def __init_subclass__(cls, code: str) -> None:
+        cls.code_of_kind = code
 
     def __init__(self, problem: str, fix: str = "", *, component: str = "ryll", sample: str = "") -> None:
         self.sample = sample
@@ -33,62 +36,44 @@ class ControlError(LaneError):
         return one_line(f"{text}; {self.fix}" if self.fix else text, self.longest)
 
 
-class Unreachable(ControlError):
+class Unreachable(ControlError, code="ryll_unreachable"):
     """The socket cannot be reached: it does not exist, nothing listens, no permission."""
 
-    code_of_kind = "ryll_unreachable"
 
-
-class Closed(ControlError):
+class Closed(ControlError, code="ryll_closed"):
     """The peer ended the connection."""
 
-    code_of_kind = "ryll_closed"
 
-
-class ProcessLost(ControlError):
+class ProcessLost(ControlError, code="ryll_process"):
     """The process behind the socket has ended, is a zombie or is stopped."""
 
-    code_of_kind = "ryll_process"
 
-
-class TimedOut(ControlError):
+class TimedOut(ControlError, code="ryll_timeout"):
     """The limit passed without an answer."""
 
-    code_of_kind = "ryll_timeout"
 
-
-class Malformed(ControlError):
+class Malformed(ControlError, code="ryll_malformed"):
     """The peer sent what the protocol does not allow."""
 
-    code_of_kind = "ryll_malformed"
 
-
-class Unsupported(ControlError):
+class Unsupported(ControlError, code="ryll_unsupported"):
     """The server did not list the verb or event in its answer to hello."""
 
-    code_of_kind = "ryll_unsupported"
 
-
-class Refused(ControlError):
+class Refused(ControlError, code="ryll_refused"):
     """The server answered with an error. refusal: ryll's stable error code; its message is the sample."""
-
-    code_of_kind = "ryll_refused"
 
     def __init__(self, method: str, refusal: str, message: str) -> None:
         self.refusal = refusal
         super().__init__(f"ryll refused `{method}` with {refusal}", sample=message)
 
 
-class Unmet(ControlError):
+class Unmet(ControlError, code="ryll_unmet"):
     """The protocol worked, but what the step expects did not happen."""
 
-    code_of_kind = "ryll_unmet"
 
-
-class BadSteps(ControlError):
+class BadSteps(ControlError, code="ryll_input"):
     """The list of steps, or a setting of the session, cannot be played; found before anything starts."""
-
-    code_of_kind = "ryll_input"
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, component="lane")
@@ -100,12 +85,11 @@ def failed(kind: str, problem: str, sample: str) -> ControlError:
     return kinds[kind](problem, sample=sample)
 
 
-class SessionFailed(ControlError):
+class SessionFailed(ControlError, code="ryll_unmet"):
     """A step failed: the problem names it, `result` holds the transcript so far. code is that of the failure; check is
     the step's name.
     """
 
-    code_of_kind = "ryll_unmet"
     longest = 800
 
     def __init__(

@@ -112,7 +112,7 @@ def _a_size(value: object) -> tuple[int, int]:
 
 
 def _a_region(value: object) -> Region:
-    if not isinstance(value, dict) or set(value) != {"x", "y", "width", "height"}:
+    if not isinstance(value, dict):
         raise ValueError
     region = Region(**{key: _a_whole(number) for key, number in value.items()})
     if region.x < 0 or region.y < 0 or region.width < 1 or region.height < 1:
@@ -129,7 +129,7 @@ def _a_chord(value: object) -> tuple[int, ...]:
     return chord(_a_word(str(value) if type(value) is int else value))
 
 
-#: name -> (how a message calls it, what checks and converts a value; it raises ValueError or BadSteps).
+#: name -> (how a message calls it, what checks and converts a value; it raises ValueError, TypeError or BadSteps).
 KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "str": ("a printable text of 1 to 200 characters", _a_word),
     "text": ("a text", _a_clipboard_text),

@@ -277,10 +277,8 @@ class _Order:
                 raise BadSteps(f"{place} has no `subscribe` to {name} before it")
         if step.register:
             self.registered[step.register] = step
-        if not step.refused:
-            self._note(step)
-
-    def _note(self, step: Step) -> None:
+        if step.refused:
+            return
         if step.verb == "hello":
             self.greeted = True
         elif step.verb == "subscribe":

@@ -12,7 +12,7 @@ from .errors import Refused, TimedOut, Unmet
 from .event_verbs import expect_event, next_event, quiet, same
 from .keys import strokes
 from .private import hidden, texts
-from .replies import Hello, marks, take, whole
+from .replies import marks, take, whole
 from .shots import screenshot
 from .stage import Kept, Stage
 from .steps import PASTE_ENDS, VERBS, Step
@@ -66,10 +66,8 @@ def _opening(stage: Stage, step: Step, deadline: float, ask: Callable[[], Answer
 
 
 def _hello(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
-    def greet() -> Hello:
-        return stage.client.hello(stage.client_name, deadline, step.options["protocol_version"])
-
-    server = _opening(stage, step, deadline, greet)
+    version = step.options["protocol_version"]
+    server = _opening(stage, step, deadline, lambda: stage.client.hello(stage.client_name, deadline, version))
     return {
         "server_name": server.server_name,
         "protocol_version": server.protocol_version,
@@ -267,10 +265,8 @@ def _call(stage: Stage, step: Step, deadline: float) -> dict[str, Any]:
         stage.client.need((options["method"],))
     stage.acted = stage.acted or options["acts"]
 
-    def ask() -> dict[str, Any]:
-        return stage.client.request(options["method"], options["params"] or {}, deadline)
-
-    result = _opening(stage, step, deadline, ask)
+    params = options["params"] or {}
+    result = _opening(stage, step, deadline, lambda: stage.client.request(options["method"], params, deadline))
     if step.private:
         for text in texts(result):
             stage.secrets.add(text)
