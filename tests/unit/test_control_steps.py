@@ -64,6 +64,7 @@ BAD: list[tuple[str, list[dict[str, Any]]]] = [
     ("`await` none; it needs at least one of agent, surfaces, size, size_as, marks", [{"await": {}}]),
     ("wrong `file`: 'a.png' is not an absolute path", [{"screenshot": {"file": "a.png"}}]),
     ("wrong `file`", [{"screenshot": {"file": "/a\0b"}}]),
+    ("wrong `region`", [{"screenshot": {"region": "all"}}]),
     ("wrong `region`", [{"screenshot": {"region": {"x": 1}}}]),
     ("wrong `region`", [{"screenshot": {"region": {"x": 0, "y": 0, "width": 0, "height": 1}}}]),
     ("wrong `region`", [{"screenshot": {"region": {"x": 0, "y": -1, "width": 1, "height": 1}}}]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ def take(found: dict[str, Any], key: str, kind: type, place: str) -> Any:
     return value
 
 
-def whole(found: dict[str, Any], key: str, place: str, least: int = 0, most: int = (1 << 64) - 1) -> int:
+def whole(found: dict[str, Any], key: str, place: str, least: int = 0, most: float = math.inf) -> int:
     """A whole number from least to most."""
     value: int = take(found, key, int, place)
     if not least <= value <= most:
