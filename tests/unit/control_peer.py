@@ -1,4 +1,6 @@
-"""Peers for the tests of the control socket: a real unix-socket server in a thread, and a ryll that behaves as docs/ryll_session.md says."""
+"""Peers for the tests of the control socket: a real unix-socket server in a thread, and a ryll that behaves as
+docs/ryll_session.md says.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,7 @@ class Peer:
 
 
 class Ryll:
-    """A ryll with a guest of 8x4 pixels, as a handler for Peer. What the guest got is in keys, pasted, clipboard and size."""
+    """A ryll with a guest of 8x4 pixels, as a handler for Peer. keys, pasted, clipboard, size: what the guest got."""
 
     def __init__(self) -> None:
         self.agent = False

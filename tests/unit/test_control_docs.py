@@ -50,12 +50,12 @@ def deaf(guest: Guest) -> None:
 
 def echo(guest: Guest) -> None:
     """Has an agent, but the clipboard never reaches the guest."""
-    guest.on_clipboard_set = lambda c, r, p: c.accept(r, {})  # type: ignore[method-assign]
+    vars(guest)["on_clipboard_set"] = lambda c, r, p: c.accept(r, {})
 
 
 def rigid(guest: Guest) -> None:
     """Says yes to a size and keeps its own."""
-    guest.on_resize = lambda c, r, p: c.accept(r, {"width": p["width"], "height": p["height"]})  # type: ignore[method-assign]
+    vars(guest)["on_resize"] = lambda c, r, p: c.accept(r, {"width": p["width"], "height": p["height"]})
 
 
 @pytest.mark.parametrize(

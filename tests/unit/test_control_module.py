@@ -54,15 +54,6 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return run
 
 
-def test_a_session_is_played(run: Run) -> None:
-    ryll = Ryll()
-    with Peer(ryll) as peer:
-        result = run(socket=peer.path, steps=[H, {"send_key": {"key": "a"}, "register": "r"}], client_name="me")
-    assert result["changed"] is True
-    assert [entry["result"] for entry in result["transcript"]] == ["ok", "ok"]
-    assert ryll.keys == [(0x1E, "press")]
-
-
 def test_a_failure_keeps_the_transcript_and_names_who(run: Run) -> None:
     step = {"await": {"agent": True}, "name": "agent", "blame": "guest", "within": 0.1}
     with Peer(Ryll()) as peer:
@@ -79,19 +70,10 @@ def test_a_failure_keeps_the_transcript_and_names_who(run: Run) -> None:
 @pytest.mark.parametrize("step", [{"status": {}}, {"await": {"size": "9x9"}, "within": 0.01}], ids=["green", "red"])
 def test_dropped_events_become_a_warning(step: dict[str, Any], run: Run) -> None:
     ryll = Ryll()
-    ryll.on_status = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))  # type: ignore[method-assign]
+    vars(ryll)["on_status"] = lambda c, r, p: (c.event("dropped", count=3), Ryll.on_status(ryll, c, r, p))
     with Peer(ryll) as peer:
         result = run(socket=peer.path, steps=[H, step])
     assert "ryll dropped 3 events because they were not read in time" in str(result["warnings"])
-
-
-def test_a_bad_list_is_the_lanes_fault_and_starts_nothing(run: Run) -> None:
-    ryll = Ryll()
-    with Peer(ryll) as peer:
-        result = run(socket=peer.path, steps=[H, {"statsu": {}}])
-    assert result["msg"].startswith("lane: step 2 has the unknown key 'statsu'")
-    assert result["lane_failure"]["code"] == "ryll_input"
-    assert ryll.asked == []
 
 
 def test_check_mode_tells_and_touches_nothing(run: Run) -> None:
@@ -106,6 +88,7 @@ def test_check_mode_tells_and_touches_nothing(run: Run) -> None:
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("lane: the steps are nothing", {"steps": None}),
     ("lane: the steps are a text", {"steps": '[{"type": {"text": "sesame"}, "private": true}]'}),
+    ("lane: step 2 has the unknown key 'statsu'", {"steps": [H, {"statsu": {}}]}),
     ("lane: socket is ", {"socket": "/r\0"}),
     ("Unsupported parameters for ", {"stpes": []}),
 ]
@@ -116,6 +99,8 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 def test_wrong_options_are_told_in_one_sentence(words: str, args: dict[str, Any], check: bool, run: Run) -> None:
     result = run(_ansible_check_mode=check, **args)
     assert result["failed"] is True
+    code = result.get("lane_failure", {}).get("code")
+    assert code == ("ryll_input" if words.startswith("lane: ") else None)
     assert words in result["msg"]
     assert "\n" not in result["msg"]
     assert "exception" not in result
@@ -128,7 +113,7 @@ def test_a_private_text_is_in_no_result_and_no_log(good: bool, run: Run) -> None
     private = {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True}
     with Peer(ryll) as peer:
         result = run(socket=peer.path, steps=[H, private, {"type": {"text": "open"}}])
-    assert result.get("failed", False) is not good
+    assert (result.get("failed", False), result.get("changed", False)) == (not good, good)
     assert len(ryll.keys) == (10 if good else 0)
     assert "open" in str(result["invocation"])
     assert "open" in str(result["logged"])
@@ -136,13 +121,21 @@ def test_a_private_text_is_in_no_result_and_no_log(good: bool, run: Run) -> None
 
 
 TYPES = {
-    "str": "str", "text": "str", "keyboard_text": "str", "int": "int", "number": "float", "bool": "bool", "path": "path", "dict": "dict",
-    "names": "list", "regions": "list", "size": "str", "region": "dict", "key": "str", "keys": "list", "scancode": "int",
-}  # fmt: skip
+    "int": "int",
+    "number": "float",
+    "bool": "bool",
+    "path": "path",
+    "dict": "dict",
+    "region": "dict",
+    "scancode": "int",
+    "names": "list",
+    "regions": "list",
+    "keys": "list",
+}  # of the others: str
 
 
 def assert_same(documented: dict[str, Any], option: Option, place: str) -> None:
-    assert documented["type"] == TYPES[option.kind], place
+    assert documented["type"] == TYPES.get(option.kind, "str"), place
     assert documented.get("required", False) == option.required, place
     assert documented.get("default") == option.default, place
     assert tuple(documented.get("choices", ())) == option.choices, place
@@ -177,7 +170,7 @@ def test_the_examples_can_be_played(tmp_path: Path) -> None:
     ryll.agent = True
     ryll.pixels = lambda x, y: (x & 255, 0, len(ryll.keys))
     usual = ryll.on_status
-    ryll.on_status = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")  # type: ignore[method-assign]
+    vars(ryll)["on_status"] = lambda c, r, p: usual(c, r, p) if "hello" in ryll.asked else c.refuse(r, "no_hello_yet")
     examples = MODULE.EXAMPLES.replace("/tmp/lane/", f"{tmp_path}/").replace("{{ guest_password }}", "open sesame")
     for task in yaml.safe_load(examples):
         assert task["name"]
