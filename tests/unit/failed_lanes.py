@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.module_utils.lane.core.codes import CODES
+from ansible.module_utils.lane.core.private_dir import hand_over
 from ansible.module_utils.lane.evidence import diagnosis
 from ansible.module_utils.lane.programs import program, records
 from ansible.module_utils.lane.programs.readiness import Ready
@@ -32,30 +35,43 @@ def write(lane: TestLane, name: str, *lines: str) -> None:
         file.write("".join(f"{line}\n" for line in lines))
 
 
+class Explained(NamedTuple):
+    """The rule that decided, and the blame after it."""
+
+    rule: str | None
+    component: str
+    code: str
+    cause: str
+    evidence: str
+
+
 def explain(
     lane: TestLane, component: str = "ryll", check: str | None = "status", cause: str = "it failed", **more: Any
-) -> tuple[dict, str | None]:
-    """The blame after the diagnosis, and the rule that decided."""
-    blame = {
-        "component": component,
-        "phase": "smoke",
-        "check": check,
-        "cause": cause,
-        "evidence": None,
-        "code": "check_failed",
-        **more,
-    }
-    found, notes = diagnosis.explain(lane.dir, blame)
+) -> Explained:
+    """What the diagnosis makes of a failure that was reported like this."""
+    blame = {"component": component, "check": check, "cause": cause, "phase": "smoke", "code": "check_failed"}
+    found, notes = diagnosis.explain(lane.dir, {**blame, "evidence": None, **more})
     assert found["code"] in CODES
     assert notes["first"]["component"] == component
-    return found, notes["rule"]
+    return Explained(notes["rule"], *(found[key] for key in Explained._fields[1:]))
 
 
 @contextmanager
-def qemu(
+def complete(lane: TestLane, *others: program.Program, **answers: Any) -> Iterator[None]:
+    """Stand-ins for all programs that a check needs, and others; answers: those of qemu's monitor."""
+    hand_over(lane.dir, "guest", {"name": "pocket", "banner": "guest: ready"})
+    with _qemu(lane, **answers):
+        parts = {"database": "database", "api": "kerbside"}
+        programs = [lane.program(name, FOREVER, component=part) for name, part in parts.items()]
+        lane.start(*programs, _daemon(lane), *others)
+        yield
+
+
+@contextmanager
+def _qemu(
     lane: TestLane, status: str = "running", agent: bool = True, port: int = 17914, connection: int = 0
 ) -> Iterator[None]:
-    """A stand-in for qemu that answers on the lane's QMP socket, and a program of that name."""
+    """A program of the name, and a stand-in for qemu's monitor on the lane's socket."""
     lane.start(lane.program("qemu", FOREVER, component="qemu"))
     channels = [{"channel-type": 1, "connection-id": connection}] if connection else []
     answers = {
@@ -64,7 +80,6 @@ def qemu(
         "query-chardev": [{"label": "vdagent", "filename": "spicevmc", "frontend-open": agent}],
         "query-spice": {"enabled": True, "port": port, "channels": channels},
     }
-
     socket = Path(lane.dir, "qmp.sock")
     with Peer(monitor(lambda request: {"return": answers[request["execute"]]})) as peer:
         socket.symlink_to(peer.path)
@@ -74,7 +89,7 @@ def qemu(
             socket.unlink()
 
 
-def daemon(lane: TestLane) -> program.Program:
+def _daemon(lane: TestLane) -> program.Program:
     """A stand-in for kerbside's daemon, which has a child of the proxy's name."""
     shutil.copy("/bin/sleep", f"{lane.dir}/tmp/kerbside-proxy")
     return lane.program(
@@ -84,19 +99,22 @@ def daemon(lane: TestLane) -> program.Program:
     )
 
 
-def whole(lane: TestLane, *others: program.Program) -> None:
-    """Stand-ins for all programs that a check needs."""
-    parts = {"database": "database", "api": "kerbside"}
-    lane.start(*(lane.program(name, FOREVER, component=part) for name, part in parts.items()), daemon(lane), *others)
-
-
 def ryll(lane: TestLane) -> program.Program:
     return lane.program("ryll", FOREVER, component="ryll")
 
 
 def report(lane: TestLane, **checks: dict) -> None:
+    """What the checks from outside reported."""
     entries = [{"name": name, "result": "fail", "seconds": 0.1, "detail": detail} for name, detail in checks.items()]
     Path(lane.dir, "logs/outside.json").write_text(json.dumps({"command_id": "1", "checks": entries}))
+
+
+def kill(lane: TestLane, name: str) -> None:
+    """End a program as `kill -9` does."""
+    entry = records.record(lane.dir, name)
+    assert entry and entry.pid
+    os.kill(entry.pid, signal.SIGKILL)
+    await_end(lane, name)
 
 
 def await_end(lane: TestLane, name: str) -> None:

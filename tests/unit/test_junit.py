@@ -9,36 +9,18 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.evidence import github, junit
+from test_report import BLAME, CHECK, result
 
 
-def result(*checks: tuple[str, str], blame: dict[str, Any] | None = None, verdict: str = "pass") -> dict[str, Any]:
+def run(*checks: tuple[str, str], **more: Any) -> dict[str, Any]:
     """A result.json with these checks."""
-    detail = {"seen": "\x1b[1m<&>\0"}
-    return {
-        "lane_id": 3,
-        "verdict": verdict,
-        "started": "2026-11-24T03:55:51.806Z",
-        "seconds": 9.75,
-        "checks": [
-            {"suite": "smoke", "guest": "pocket", "name": name, "result": word, "seconds": 0.25, "detail": detail}
-            for name, word in checks
-        ],
-        "guests": ["pocket"],
-        "phases": [{"name": "tls", "seconds": 1.25}],
-        "accel": {"chosen": "tcg"},
-        "blame": blame,
-    }
+    check = {**CHECK, "seconds": 0.25, "detail": {"seen": "\x1b[1m<&>\0"}}
+    made = [{**check, "name": name, "result": word} for name, word in checks]
+    return result(started="2026-11-24T03:55:51.806Z", seconds=9.75, checks=made, **more)
 
 
-def blamed(check: str | None, cause: str = "a was not b", component: str = "proxy") -> dict[str, Any]:
-    return {
-        "component": component,
-        "phase": "smoke",
-        "check": check,
-        "code": "a_code",
-        "cause": cause,
-        "evidence": "logs/ryll.log:3",
-    }
+def blamed(check: str | None, cause: str = "a was not b") -> dict[str, Any]:
+    return {**BLAME, "component": "proxy", "check": check, "cause": cause, "evidence": "logs/ryll.log:3"}
 
 
 def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
@@ -51,11 +33,8 @@ def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str,
         marks = [child for child in case if child.tag in ("failure", "error", "skipped")]
         name = f"{case.get('classname')}.{case.get('name')}".removeprefix("kerbside_lane.")
         cases[name] = (marks[0].tag, marks[0].get("message", "")) if marks else ("pass", "")
-        blamed_here = (
-            bool(marks)
-            and found["blame"] is not None
-            and marks[0].get("message") == junit._clean(found["blame"]["cause"])
-        )
+        blame = found["blame"] or {}
+        blamed_here = bool(marks) and marks[0].get("message") == junit._clean(blame.get("cause", ""))
         assert not marks or marks[0].text == (None if marks[0].tag == "skipped" else marks[0].get("message"))
         assert (case.findtext("system-out") or "").startswith('{"seen": ') is (name != "run")
         assert not marks or marks[0].get("type") == ("proxy.a_code" if blamed_here else None)
@@ -66,44 +45,23 @@ def read(found: dict[str, Any], folder: Path = Path("/none")) -> tuple[dict[str,
     return dict(suite.attrib), cases
 
 
-OK = ("pass", "")
+OK, NOT_RUN = ("pass", ""), ("skipped", "the check did not run")
 
 
 @pytest.mark.parametrize(
-    ("checks", "blame", "verdict", "marks"),
+    ("words", "blame", "verdict", "marks"),
     [
-        ("pass pass", None, "pass", [OK, OK, OK]),
-        (
-            "fail not-run",
-            blamed("hello", "<a> & b, but \x00"),
-            "fail",
-            [("failure", "<a> & b, but \ufffd"), ("skipped", "the check did not run"), OK],
-        ),
-        (
-            "not-run not-run",
-            blamed(None),
-            "fail",
-            [("skipped", "the check did not run")] * 2 + [("failure", "a was not b")],
-        ),
-        (
-            "not-run not-run",
-            blamed(None),
-            "error",
-            [("skipped", "the check did not run")] * 2 + [("error", "a was not b")],
-        ),
-        (
-            "pass fail",
-            blamed(None, "a process died"),
-            "fail",
-            [OK, ("failure", "the check failed"), ("failure", "a process died")],
-        ),
+        (("pass", "pass"), None, "pass", [OK, OK, OK]),
+        (("fail", "not run"), blamed("hello", "<a> & \0"), "fail", [("failure", "<a> & \ufffd"), NOT_RUN, OK]),
+        (("not run", "not run"), blamed(None), "fail", [NOT_RUN, NOT_RUN, ("failure", "a was not b")]),
+        (("not run", "not run"), blamed(None), "error", [NOT_RUN, NOT_RUN, ("error", "a was not b")]),
+        (("pass", "fail"), blamed(None), "fail", [OK, ("failure", "the check failed"), ("failure", "a was not b")]),
     ],
 )
 def test_the_names_of_the_cases_are_the_same_whatever_failed(
-    checks: str, blame: dict[str, Any] | None, verdict: str, marks: list[tuple[str, str]]
+    words: tuple[str, str], blame: dict[str, Any] | None, verdict: str, marks: list[tuple[str, str]]
 ) -> None:
-    words = [word.replace("-", " ") for word in checks.split()]
-    suite, cases = read(result(*zip(("hello", "banner"), words, strict=True), blame=blame, verdict=verdict))
+    suite, cases = read(run(("hello", words[0]), ("banner", words[1]), blame=blame, verdict=verdict))
     assert cases == dict(zip(("smoke.pocket.hello", "smoke.pocket.banner", "run"), marks, strict=True))
     assert (suite["time"], suite["timestamp"]) == ("9.75", "2026-11-24T03:55:51.806")
 
@@ -123,24 +81,22 @@ def attached(found: dict[str, Any], folder: Path, *files: str) -> list[list[str]
     for name in files:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    cases = ElementTree.fromstring(junit.xml(found, folder))[0]
-    texts = [case.findtext("system-out") or "" for case in cases]
+    link = re.compile(rf"\[\[ATTACHMENT\|{re.escape(str(folder))}/(.*?)\]\]")
     return [
-        [name.removeprefix(f"{folder}/") for name in re.findall(r"\[\[ATTACHMENT\|(.*?)\]\]", text)] for text in texts
+        link.findall(case.findtext("system-out") or "") for case in ElementTree.fromstring(junit.xml(found, folder))[0]
     ]
 
 
 def test_files_that_are_there_are_attached(tmp_path: Path) -> None:
-    found = result(("screenshot", "fail"), ("hello", "pass"), blame=blamed("screenshot"), verdict="fail")
+    found = run(("screenshot", "fail"), ("hello", "pass"), blame=blamed("screenshot"), verdict="fail")
     cases = attached(found, tmp_path, "logs/ryll.log", "screenshot.png", "result.json")
     assert cases == [["screenshot.png", "logs/ryll.log"], [], ["result.json", "logs/ryll.log"]]
 
 
 def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
-    found = result(("screenshot", "pass"), ("frames", "pass")) | {"guests": ["uncalibrated", "pocket"]}
-    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [
-        {**found["checks"][0], "suite": "mine"}
-    ]
+    found = run(("screenshot", "pass"), ("frames", "pass"), guests=["uncalibrated", "pocket"])
+    shot = found["checks"][0]
+    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [{**shot, "suite": "mine"}]
     both, sextant = ["screenshot.png", "screendump.png"], ["pictures/screenshot-uncalibrated.png"]
     assert attached(found, tmp_path, *both, *sextant) == [both[:1], both, sextant, sextant, [], []]
 
@@ -148,32 +104,31 @@ def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
 def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/outside.json").write_text('{"guest": "uncalibrated"}')
-    found = result(("screenshot", "not run")) | {"guests": ["uncalibrated", "pocket"]}
+    found = run(("screenshot", "not run"), guests=["uncalibrated", "pocket"])
     found["checks"].insert(0, {**found["checks"][0], "guest": "uncalibrated", "result": "fail"})
     assert attached(found, tmp_path, "screenshot.png") == [["screenshot.png"], [], []]
 
 
 def test_the_picture_of_a_suites_check_is_attached(tmp_path: Path) -> None:
-    found = result(("hello", "pass"), ("other", "pass"))
+    found = run(("hello", "pass"), ("other", "pass"))
     for check, name in zip(found["checks"], ("mine-pocket-hello", "gone"), strict=True):
         check.update(suite="mine", detail={"picture": f"pictures/{name}.png"})
     assert attached(found, tmp_path, "pictures/mine-pocket-hello.png") == [["pictures/mine-pocket-hello.png"], [], []]
 
 
 def test_the_summary_shows_text_as_text() -> None:
-    told = github.summary(
-        result(("hello", "pass"), ("status", "fail")), "LANE FAIL proxy: <script>alert(1)</script> `x` | y"
-    )
+    line = "LANE FAIL proxy: <script>alert(1)</script> `x` | y"
+    told = github.summary(run(("hello", "pass"), ("status", "fail")), line)
     assert told.startswith("## ❌ LANE FAIL proxy: \\<script\\>alert(1)\\</script\\> \\`x\\` \\| y\n")
     assert "| status | ❌ fail | 0.250 |" in told
-    assert "tls 1.2 s" in told
-    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in github.summary(
-        result(("hello", "pass")) | {"guests": ["pocket", "uncalibrated"]}, "LANE PASS"
+    assert "tls 2.5 s" in told
+    told = github.summary(run(("hello", "pass"), guests=["pocket", "uncalibrated"]), "LANE PASS lane 3")
+    assert (
+        told.startswith("## ✅ LANE PASS lane 3\n\n| check") and "| hello (smoke, pocket) | ✅ pass | 0.250 |" in told
     )
     assert github.summary(None, "LANE FAIL lane: a") == "## ❌ LANE FAIL lane: a\n\n"
-    assert github.summary(result(), "LANE PASS lane 3").startswith("## ✅ LANE PASS lane 3\n\n| check")
 
 
 def test_the_annotation_is_escaped_as_github_wants_it() -> None:
-    told = github.annotation(blamed(None, "50% of a,b:\r\nc", component="proxy"))
+    told = github.annotation(blamed(None, "50% of a,b:\r\nc"))
     assert told == "::error title=lane%3A proxy::50%25 of a,b:%0D%0Ac"

@@ -1,7 +1,10 @@
-"""What the rules read of a lane: its logs by session, place and time, and each rule's own conditions, on evidence that is given."""
+"""What the rules read of a lane: its logs by session, place and time, and each rule's own conditions, on evidence that
+is given.
+"""
 
 from __future__ import annotations
 
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,25 +27,19 @@ def at(seconds: float) -> str:
 def seen(folder: Path, blame: dict[str, Any] | None = None, **logs: str) -> Evidence:
     """Evidence of programs with these logs; ryll was started at AT."""
     (folder / "logs").mkdir(exist_ok=True)
-    made = Evidence(
-        str(folder), {"component": "ryll", "phase": "smoke", "check": "hello", "cause": "", **(blame or {})}
-    )
+    failed = {"component": "ryll", "phase": "smoke", "check": "hello", "cause": "", **(blame or {})}
+    made = Evidence(str(folder), failed)
     for name in {"ryll": "", **logs}:
         path = folder / f"logs/{name}.log"
         path.write_text(logs.get(name, ""))
-        entry = {
-            "name": name,
-            "log": str(path),
-            "log_start": 0,
-            "started": AT,
-            "component": name,
-            "pid": None,
-            "counters": {},
-            "oneshot": False,
-        }
-        made.records[name] = SimpleNamespace(**entry, ready_seconds=1.0, members=list, exit_status=lambda lane_dir: 1)  # type: ignore[assignment]
+        entry = {"name": name, "component": name, "log": str(path), "log_start": 0, "started": AT, "pid": None}
+        entry |= {"ready_seconds": 1.0, "counters": {}, "members": list}
+        made.records[name] = SimpleNamespace(**entry)  # type: ignore[assignment]
     vars(made).update(lost=[], qmp={}, serial="")
     return made
+
+
+START = {"component": "kerbside", "check": None}  #: the daemon did not start
 
 
 def texts(lines: list[Line]) -> list[str]:
@@ -53,12 +50,11 @@ def test_of_a_session_the_logs_since_rylls_start_count(tmp_path: Path) -> None:
     log = f"{at(-1)} before\nits rest\n{at(0)} begin\n{at(0.25)} after\nlast\n"
     of = seen(tmp_path, api=log, daemon=log, database=log)
     assert texts(of.log("api")) == texts(of.log("daemon")) == ["begin", "after", "last"]
-    assert (
-        texts(of.log("daemon", whole=True)) == texts(of.log("database")) == ["before", "rest", "begin", "after", "last"]
-    )
+    everything = ["before", "rest", "begin", "after", "last"]
+    assert texts(of.log("daemon", whole=True)) == texts(of.log("database")) == everything
     assert [line.at for line in of.log("daemon")] == [AT, AT + 0.25, AT + 0.25]
     assert of.find("daemon", "before") is None and of.find("daemon", "before", whole=True)
-    assert texts(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log).log("daemon"))[0] == "before"
+    assert texts(seen(tmp_path, START, daemon=log).log("daemon"))[0] == "before"
     assert of.log("nobody") == []
 
 
@@ -92,26 +88,24 @@ def test_a_port_that_was_taken_needs_both_lines(tmp_path: Path, monkeypatch: pyt
     binding, taken = "Error: binding TLS listener on 127.0.0.1:7", "0: Address already in use"
     monkeypatch.setattr(rules.proc, "listener", lambda port: f"the owner of {port}")
     for log, found in ((binding, False), (taken, False), (f"{binding}\n{taken}", True)):
-        result = rules.port_was_taken(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log))
+        result = rules.port_was_taken(seen(tmp_path, START, daemon=log))
         assert (result is not None and "the owner of 7" in result.problem) is found
     monkeypatch.setattr(rules.proc, "listener", lambda port: None)
-    result = rules.port_was_taken(
-        seen(tmp_path, {"component": "kerbside", "check": None}, daemon=f"{binding}\n{taken}")
-    )
+    result = rules.port_was_taken(seen(tmp_path, START, daemon=f"{binding}\n{taken}"))
     assert result and "taken by a process that has ended since" in result.problem
 
 
 @pytest.mark.parametrize(
     ("status", "rise", "code"),
     [
-        (-9, "2 kills", "out_of_memory"),
-        (137, "2 kills", "out_of_memory"),
-        (1, "2 kills", "proxy_ended"),
-        (-9, None, "proxy_ended"),
+        (-9, "kills", "out_of_memory"),
+        (137, "kills", "out_of_memory"),
+        (1, "kills", "proxy_ended"),
+        (-9, "", "proxy_ended"),
     ],
 )
 def test_a_proxy_that_the_kernel_killed_for_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, rise: str | None, code: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, rise: str, code: str
 ) -> None:
     monkeypatch.setattr(limits, "rise", lambda before: rise)
     found = rules.proxy_ended(seen(tmp_path, daemon=f"{at(-9)} Rust proxy child died with exit code {status}"))
@@ -120,17 +114,20 @@ def test_a_proxy_that_the_kernel_killed_for_memory(
 
 def test_a_chain_of_causes_begins_after_the_error(tmp_path: Path) -> None:
     log = "    0: of an earlier error\nError: loading TLS cert /c\n\n    0: first\n    1: root\n"
-    found = rules.proxy_refuses_its_certificate(seen(tmp_path, {"component": "kerbside", "check": None}, daemon=log))
+    found = rules.proxy_refuses_its_certificate(seen(tmp_path, START, daemon=log))
     assert found and found.problem.endswith("key: first: root")
-    alone = rules.proxy_refuses_its_certificate(
-        seen(tmp_path, {"component": "kerbside", "check": None}, daemon="Error: loading TLS cert /c")
-    )
-    assert alone and alone.problem.endswith("key: Error: loading TLS cert /c")
 
 
 @pytest.mark.parametrize(
     ("free", "said", "full"),
-    [(1 << 20, "", False), ((1 << 20) - 4096, "", True), (1 << 30, "No space left on device", True)],
+    [
+        (1 << 20, "", False),
+        ((1 << 20) - 4096, "", True),
+        (1 << 30, "No space left on device", True),
+        (1 << 30, 'mkdir failed (Errcode: 28 "x")', True),
+        (1 << 30, "write: os error 28", True),
+        (1 << 30, "OSError: x, errno: 28", True),
+    ],
 )
 def test_a_disk_is_full_by_its_room_or_by_a_programs_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str, full: bool
@@ -138,9 +135,49 @@ def test_a_disk_is_full_by_its_room_or_by_a_programs_words(
     monkeypatch.setattr(rules.os, "statvfs", lambda path: SimpleNamespace(f_bavail=free // 4096, f_frsize=4096))
     found = rules.disk_full(seen(tmp_path, database=said))
     assert (found is not None) is full
-    assert found is None or ("database says: No space" in found.problem) is bool(said)
+    assert found is None or (f"database says: {said}" in found.problem) is bool(said)
 
 
+LIMITS = {
+    "memory_refused": ["qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory"],
+    "too_many_files": [
+        '[ERROR] mariadbd: Out of resources when opening file (Errcode: 24 "Too many open files")',
+        *("Got error 24 from storage engine", "error number 24", "Error: accept: os error 24"),
+        "[ERROR] pipe() failed 24",  # mariadbd 10.11
+    ],
+    "too_many_processes": [
+        *("RuntimeError: can't start new thread", "sh: 1: Cannot fork", "Can't initialize timers"),
+        "[ERROR] Cannot create thread to handle bootstrap (errno: 11)",
+        "BlockingIOError: [Errno 11] Resource temporarily unavailable",
+    ],
+}
+WORDS = {
+    "memory_refused": "the machine did not give a program the memory",
+    "too_many_files": f"was reached (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}); database says: ",
+    "too_many_processes": "the limit of processes and threads was reached (",
+}
+
+
+@pytest.mark.parametrize(("code", "line"), [(code, line) for code, lines in LIMITS.items() for line in lines])
+def test_a_limit_of_the_machine_is_its_own_fault(tmp_path: Path, code: str, line: str) -> None:
+    log = f"[Warning] Could not increase number of max_open_files\n{line}\n"
+    found = rules.limit_of_machine(seen(tmp_path, database=log))
+    assert found and (found.component, found.code) == ("host", code) and WORDS[code] in found.problem
+    assert (found.evidence or "").endswith("logs/database.log:2")
+    assert rules.limit_of_machine(seen(tmp_path, {"component": "environment"}, database=log)) is None
+
+
+@pytest.mark.parametrize("name", ["schema", "api", "daemon"])
+@pytest.mark.parametrize("text", ["(1142, \"denied to 'k'@'l'\")", r"(1045, \"denied\")", "(1044, 'denied')"])
+def test_a_database_that_denies_access(tmp_path: Path, name: str, text: str) -> None:
+    log = {name: f"{at(1)} pymysql.err.OperationalError: {text}"}
+    found = rules.database_denies(seen(tmp_path, {"component": "kerbside"}, **log))
+    assert found and (found.component, found.code) == ("database", "database_denies")
+    assert f"error {text[1:5]}: denied" in found.problem and found.fix == f"see logs/{name}.log"
+    assert rules.database_denies(seen(tmp_path, {"component": "qemu"}, **log)) is None
+
+
+BROKEN = {"code": "program_broken", "component": "firmware"}
 LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
     "a program": ({}, {}, "program_ended"),
     "ryll": ({"name": "ryll"}, {}, None),
@@ -150,12 +187,8 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
     "qemu": ({"name": "qemu"}, {}, "program_ended"),
     "a guest that switched off": ({"name": "qemu", "exit_status": lambda lane_dir: 0}, {}, "guest_ended"),
     "another program that ended well": ({"exit_status": lambda lane_dir: 0}, {}, "program_ended"),
-    "an exception before the guest": ({"code": "program_broken", "component": "firmware"}, {}, "program_broken"),
-    "an exception of the guest": (
-        {"code": "program_broken", "component": "firmware"},
-        {"serial": BOOTED},
-        "guest_exception",
-    ),
+    "an exception before the guest": (BROKEN, {}, "program_broken"),
+    "an exception of the guest": (BROKEN, {"serial": BOOTED}, "guest_exception"),
     "a broken program of a booted guest": ({"code": "program_broken"}, {"serial": BOOTED}, "program_broken"),
     "a lost firmware of a booted guest": ({"component": "firmware"}, {"serial": BOOTED}, "program_ended"),
 }
@@ -165,10 +198,8 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
 def test_a_program_that_is_lost(tmp_path: Path, entry: dict[str, Any], more: dict[str, Any], code: str | None) -> None:
     of = seen(tmp_path, {"phase": more.get("phase", "smoke")})
     known = {"name": "api", "ready_seconds": 1.0, "oneshot": False, "exit_status": lambda lane_dir: 1, **entry}
-    gone = SimpleNamespace(
-        entry=SimpleNamespace(**known), component="kerbside", code="program_ended", problem="p: q", evidence="x"
-    )
-    vars(gone).update({key: value for key, value in entry.items() if key in ("component", "code")})
+    of_gone = {"component": "kerbside", "code": "program_ended", "problem": "p: q", "evidence": "x"}
+    gone = SimpleNamespace(**{**of_gone, **entry, "entry": SimpleNamespace(**known)})
     vars(gone)["error"] = lambda: LaneError(gone.code, gone.component, "p")
     vars(of).update(lost=[gone], serial=more.get("serial", ""))
     found = rules.program_lost(of)

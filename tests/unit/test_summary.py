@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.evidence import summary
 from ansible.module_utils.lane.evidence.summary import Outcome
+from test_report import BLAME, CHECK, result
 
 GOOD = Outcome("one", "pass", "LANE PASS lane 1: 7 of 7 checks, guest pocket under tcg, 16.2 s")
 BAD = Outcome("two (box)", "fail", "LANE FAIL guest: no banner")
@@ -17,27 +18,21 @@ LOST = Outcome("three", "error", "LANE FAIL host: three cannot be reached")
 
 
 def test_each_lane_has_a_line() -> None:
-    assert [one.text for one in (GOOD, BAD)] == [
-        "one: PASS lane 1: 7 of 7 checks, guest pocket under tcg, 16.2 s",
-        "two (box): FAIL guest: no banner",
-    ]
+    assert GOOD.text == "one: PASS lane 1: 7 of 7 checks, guest pocket under tcg, 16.2 s"
+    assert BAD.text == "two (box): FAIL guest: no banner"
+
+
+LOST_SAYS = "three: host: three cannot be reached"
+NONE_SAYS = "four: lane: ansible-playbook ended without a verdict of this lane"
 
 
 @pytest.mark.parametrize(
     ("outcomes", "verdict", "line"),
     [
         ([GOOD, GOOD], "pass", "LANE PASS 2 of 2 lanes"),
-        ([GOOD, LOST], "error", "LANE FAIL 1 of 2 lanes: three: host: three cannot be reached"),
-        (
-            [LOST, GOOD, BAD],
-            "fail",
-            "LANE FAIL 2 of 3 lanes: two (box): guest: no banner; three: host: three cannot be reached",
-        ),
-        (
-            [GOOD, Outcome("four", *summary.NONE)],
-            "error",
-            "LANE FAIL 1 of 2 lanes: four: lane: ansible-playbook ended without a verdict of this lane",
-        ),
+        ([GOOD, LOST], "error", f"LANE FAIL 1 of 2 lanes: {LOST_SAYS}"),
+        ([LOST, GOOD, BAD], "fail", f"LANE FAIL 2 of 3 lanes: two (box): guest: no banner; {LOST_SAYS}"),
+        ([GOOD, Outcome("four", *summary.NONE)], "error", f"LANE FAIL 1 of 2 lanes: {NONE_SAYS}"),
     ],
 )
 def test_the_worst_decides(outcomes: list[Outcome], verdict: str, line: str) -> None:
@@ -62,58 +57,30 @@ def test_a_label_names_the_machine_where_the_name_does_not(address: str | None, 
 
 def test_page_table_and_test_cases_of_all_lanes(tmp_path: Path) -> None:
     good, bad = tmp_path / "a b", tmp_path / "bad"
-    for folder, blame in (
-        (good, None),
-        (bad, {"component": "guest", "check": "banner", "code": "no_banner", "cause": "<no> banner", "evidence": None}),
-    ):
+    blame = {**BLAME, "check": "hello", "cause": "<no> banner"}
+    failed = result(verdict="fail", checks=[{**CHECK, "result": "fail"}], blame=blame)
+    for folder, content in ((good, result()), (bad, failed)):
         folder.mkdir()
-        check = {
-            "suite": "smoke",
-            "guest": "pocket",
-            "name": "banner",
-            "result": "fail" if blame else "pass",
-            "seconds": 1.0,
-            "detail": {},
-        }
-        more = {
-            "lane_id": 1,
-            "started": "2026-11-25T00:00:00Z",
-            "seconds": 2.0,
-            "guests": ["pocket"],
-            "accel": {"chosen": "tcg"},
-            "checks_planned": 1,
-        }
-        content = {
-            **more,
-            "plan_changed": None,
-            "verdict": "fail" if blame else "pass",
-            "checks": [check],
-            "versions": {"kerbside": "0.8.0"},
-            "blame": blame,
-        }
         (folder / "result.json").write_text(json.dumps(content))
     outcomes = [replace(GOOD, artifacts=good), replace(BAD, artifacts=bad), LOST]
-    page = summary.write(tmp_path / "new/summary", outcomes[:1]).read_text()
-    assert "1 of 1" in page and 'href="../../a%20b/report.html"' in page
+    made = summary.write(tmp_path / "new/summary", outcomes[:1])
+    assert "1 of 1" in made.read_text() and 'href="../../a%20b/report.html"' in made.read_text()
     for _ in range(2):
         page = summary.write(tmp_path / "summary", outcomes).read_text()
     assert "1 of 3" in page
-    assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "summary").iterdir()} == dict.fromkeys(
-        ("index.html", "summary.json", "junit.xml"), 0o644
-    )
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "summary").iterdir()}
+    assert modes == dict.fromkeys(("index.html", "summary.json", "junit.xml"), 0o644)
     assert 'href="../a%20b/report.html"' in page and "&lt;no&gt; banner" in page and "kerbside 0.8.0" in page
     written = json.loads((tmp_path / "summary/summary.json").read_text())
     assert (written["schema"], written["verdict"]) == (1, "fail")
     assert [(row["lane"], row["component"], row["code"], row["cause"]) for row in written["lanes"]] == [
         ("one", None, None, None),
-        ("two (box)", "guest", "no_banner", "<no> banner"),
+        ("two (box)", "guest", "a_code", "<no> banner"),
         ("three", "host", None, "three cannot be reached"),
     ]
     suites = ElementTree.parse(tmp_path / "summary/junit.xml").getroot()
-    assert [(one.get("name"), one.get("failures")) for one in suites] == [
-        ("kerbside lane one", "0"),
-        ("kerbside lane two (box)", "1"),
-    ]
+    failures = {one.get("name"): one.get("failures") for one in suites}
+    assert failures == {"kerbside lane one": "0", "kerbside lane two (box)": "1"}
     for _ in range(2):
         summary.begin(tmp_path / "summary")
     assert list((tmp_path / "summary").iterdir()) == []

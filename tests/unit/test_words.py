@@ -1,11 +1,12 @@
-"""Verdict, component and cause are the same words on the terminal, on the page, in junit.xml, in GitHub's summary and annotation, and in result.json."""
+"""Verdict, component and cause are the same words everywhere: on the terminal, on the page, in junit.xml, in GitHub's
+summary and annotation, and in result.json.
+"""
 
 from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any
 
 import pytest
 import report_page
@@ -13,25 +14,16 @@ from ansible.module_utils.lane.evidence import github, junit, report, verdict
 from test_report import BLAME, CHECK, result
 
 CAUSE = "the banner was 'x', not 'y'; look at logs/serial.log"
-FAILED = {**CHECK, "result": "fail", "detail": {"cause": CAUSE}}
-
-
-def of(word: str, component: str, check: str | None) -> dict[str, Any]:
-    blame = {**BLAME, "component": component, "check": check, "cause": CAUSE, "evidence": None}
-    return result(verdict=word, blame=blame, checks=[FAILED if check else {**CHECK, "result": "not run", "detail": {}}])
 
 
 @pytest.mark.parametrize(
     ("word", "component", "check"),
-    [
-        ("fail", "guest", "hello"),
-        ("fail", "kerbside", None),
-        ("error", "environment", None),
-        ("error", "host", "hello"),
-    ],
+    [("fail", "guest", "hello"), ("fail", "kerbside", None), ("error", "host", None), ("error", "host", "hello")],
 )
 def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: str | None, tmp_path: Path) -> None:
-    values = of(word, component, check)
+    blame = {**BLAME, "component": component, "check": check, "cause": CAUSE, "evidence": None}
+    made = {**CHECK, "result": "fail" if check else "not run", "detail": {"cause": CAUSE} if check else {}}
+    values = result(verdict=word, blame=blame, checks=[made])
     (tmp_path / "result.json").write_text(json.dumps(values))
     line = verdict.line(values)
     assert line == f"LANE FAIL {component}: {CAUSE}"
@@ -39,9 +31,8 @@ def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: st
     page = report_page.read(tmp_path / "report.html")
     assert (page.verdict, page.component, page.cause) == ("FAIL", component, CAUSE)
     assert f"Verdict {word}, code" in (tmp_path / "report.html").read_text()
-    marks = [
-        mark for mark in ElementTree.fromstring(junit.xml(values, tmp_path)).iter() if mark.tag in ("failure", "error")
-    ]
+    cases = ElementTree.fromstring(junit.xml(values, tmp_path)).iter("testcase")
+    marks = [mark for case in cases for mark in case if mark.tag in ("failure", "error")]
     assert [(mark.get("message"), mark.get("type")) for mark in marks] == [(CAUSE, f"{component}.{BLAME['code']}")]
     assert marks[0].tag == ("failure" if check or word == "fail" else "error")
     assert github._cell(line) in github.summary(values, line)

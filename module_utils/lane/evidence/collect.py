@@ -20,7 +20,10 @@ HEAD, TAIL = 1 << 20, 3 << 20  #: bytes of a long file that are kept, from its b
 MOST = 64 << 20  #: bytes of all files together
 MOST_FILES = 500
 #: Of an earlier command: none of it may pass for evidence of this one.
-OUTDATED = ("report.html", "result.json", "junit.xml", "logs", "handover", "pictures")
+OUTDATED = (
+    *("report.html", "result.json", "junit.xml", "logs", "handover", "pictures", "counters-before.json"),
+    *("screenshot.png", "screendump.png", "difference.png"),
+)
 NOTES = "logs/not-collected.txt"
 #: Where a check may leave a picture, below the lane's directory.
 PICTURE = re.compile(r"(?:screenshot|screendump|difference)\.png|pictures/[\w.-]+\.png")
@@ -29,11 +32,7 @@ PICTURE = re.compile(r"(?:screenshot|screendump|difference)\.png|pictures/[\w.-]
 def begin(artifacts: Path) -> None:
     """Remove what an earlier command left in the artifacts: result, report, logs, pictures."""
     artifacts.mkdir(parents=True, exist_ok=True)
-    for path in [
-        *(artifacts / name for name in OUTDATED),
-        *(artifacts / name for name in ("screenshot.png", "screendump.png", "difference.png")),
-        artifacts / "counters-before.json",
-    ]:
+    for path in (artifacts / name for name in OUTDATED):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -66,10 +65,8 @@ class Copies:
 
     def tree(self, folder: Path, name: str) -> None:
         """Copy the files of a folder, those of its folders included."""
-        for root, folders, names in os.walk(folder):
-            folders.sort()
-            for each in sorted(names):
-                path = Path(root, each)
+        for path in sorted(folder.rglob("*")):
+            if not path.is_dir():
                 self.take(path, f"{name}/{path.relative_to(folder)}")
 
     def put(self, name: str, data: bytes) -> None:
@@ -93,11 +90,8 @@ def collect(lane_dir: str, artifacts: Path, command: str, ansible: str = "") -> 
         if check_report.read(path).get("command_id", command) != command:
             path.unlink()
             copies.notes.append(f"logs/{path.name}: an earlier command made it")
-    for file in {
-        os.path.relpath(os.path.join(lane_dir, file), lane_dir): None
-        for report in reports
-        for file in report.get("files", [])
-    }:
+    files = [os.path.join(lane_dir, file) for report in reports for file in report.get("files", [])]
+    for file in dict.fromkeys(os.path.relpath(file, lane_dir) for file in files):
         if PICTURE.fullmatch(file) and Path(lane_dir, file).exists():
             copies.take(Path(lane_dir, file), file, whole=True)
     if Path(lane_dir, "counters-before.json").exists():

@@ -30,33 +30,25 @@ def explain(lane_dir: str, blame: dict[str, Any], named: bool = True) -> tuple[d
     found where it is.
     """
     notes: dict[str, Any] = {"rule": None, "first": {key: blame[key] for key in ("component", "cause", "evidence")}}
-    seen = Evidence(lane_dir, blame)
     if blame["component"] not in PRODUCT and named:
         return blame, notes
     if blame.get("phase") == "suites":
         return blame, notes  # a suite asks more than a rule can; what it provokes on purpose is in every log
+    seen = Evidence(lane_dir, blame)
     for name, rule in RULES.items():
         if found := rule(seen):
             notes["rule"] = name
             cause = f"{found.cause}{busy(found.cause, blame['check'])}"
-            blame = {
-                **blame,
-                "code": found.code,
-                "component": found.component,
-                "cause": cause,
-                "evidence": found.evidence or blame["evidence"],
-            }
+            evidence = found.evidence or blame["evidence"]
+            blame = {**blame, "code": found.code, "component": found.component, "cause": cause, "evidence": evidence}
             break
     else:
         if blame["component"] in PRODUCT:
-            blame = {
-                **blame,
-                "cause": f"{blame['cause']}{busy(str(blame['cause']), blame['check'])}{seen.error_elsewhere()}",
-            }
+            cause = str(blame["cause"])
+            blame = {**blame, "cause": f"{cause}{busy(cause, blame['check'])}{seen.error_elsewhere()}"}
     notes["qmp"] = seen.__dict__.get("qmp")  # only if a rule has asked: a frozen qemu costs seconds
-    notes["lost"] = [
-        {"name": gone.entry.name, "component": gone.component, "problem": gone.problem} for gone in seen.lost
-    ]
+    lost = [{"name": gone.entry.name, "component": gone.component, "problem": gone.problem} for gone in seen.lost]
+    notes["lost"] = lost
     return blame, notes
 
 

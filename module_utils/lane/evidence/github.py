@@ -32,11 +32,8 @@ def summary(result: dict[str, Any] | None, line: str) -> str:
 
 def _named(check: dict[str, Any], guests: list[str]) -> str:
     """The check's name, with its suite and guest where that is not plain."""
-    return (
-        check["name"]
-        if len(guests) < 2 and check["suite"] == "smoke"
-        else f"{check['name']} ({check['suite']}, {check['guest']})"
-    )
+    plain = len(guests) < 2 and check["suite"] == "smoke"
+    return check["name"] if plain else f"{check['name']} ({check['suite']}, {check['guest']})"
 
 
 def _cell(text: str) -> str:

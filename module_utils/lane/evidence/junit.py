@@ -27,44 +27,32 @@ def xml(result: dict[str, Any], artifacts: Path) -> bytes:
 
 
 def suite(result: dict[str, Any], artifacts: Path, title: str) -> ElementTree.Element:
-    """The test suite of a result.json.
-
-    Names and classes depend on the plan alone: one case for each check, and one for the run.
-    """
+    """The test suite of a result.json: one case for each check of the plan, and one for the run."""
     blame = result["blame"]
     suite = ElementTree.Element(
         "testsuite", name=_clean(title), timestamp=result["started"].rstrip("Z"), time=str(result["seconds"])
     )
-    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     reported, last = False, check_report.last_guest(artifacts, result["guests"])
     for check in result["checks"]:
-        case = _case(
-            suite,
-            counts,
-            check["name"],
-            ".".join(filter(None, (CLASS, check["suite"], check["guest"]))),
-            check["seconds"],
-        )
-        files: list[str | None] = [*_pictures(check, last)]
-        if check["result"] == "fail":
-            mine = blame is not None and blame["check"] == check["name"]
-            reported = reported or mine
-            _mark(
-                case,
-                counts,
-                "failure",
-                _kind(blame) if mine else "",
-                blame["cause"] if mine else str(check["detail"].get("cause") or "the check failed"),
-            )
-            files += [blame["evidence"]] if mine else []
+        classname = ".".join(filter(None, (CLASS, check["suite"], check["guest"])))
+        case = _case(suite, check["name"], classname, check["seconds"])
+        files = _pictures(check, last)
+        if check["result"] == "fail" and blame and blame["check"] == check["name"]:
+            reported = True
+            _mark(case, "failure", _kind(blame), blame["cause"])
+            files.append(blame["evidence"])
+        elif check["result"] == "fail":
+            _mark(case, "failure", "", str(check["detail"].get("cause") or "the check failed"))
         elif check["result"] != "pass":
-            _mark(case, counts, "skipped", "", "the check did not run")
+            _mark(case, "skipped", "", "the check did not run")
         _out(case, artifacts, json.dumps(check["detail"], ensure_ascii=True), files)
-    run = _case(suite, counts, RUN, CLASS, result["seconds"])
+    run = _case(suite, RUN, CLASS, result["seconds"])
     if blame and not reported:
-        _mark(run, counts, "failure" if result["verdict"] == "fail" else "error", _kind(blame), blame["cause"])
+        _mark(run, "failure" if result["verdict"] == "fail" else "error", _kind(blame), blame["cause"])
     _out(run, artifacts, "", ["result.json", *([blame["evidence"]] if blame else [])])
-    suite.attrib.update({name: str(number) for name, number in counts.items()})
+    suite.set("tests", str(len(suite)))
+    for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(name, str(len(suite.findall(f"*/{tag}"))))
     return suite
 
 
@@ -77,17 +65,14 @@ def document(suites: list[ElementTree.Element]) -> bytes:
     return text + b"\n"
 
 
-def _case(
-    suite: ElementTree.Element, counts: dict[str, int], name: str, classname: str, seconds: float
-) -> ElementTree.Element:
-    counts["tests"] += 1
+def _case(suite: ElementTree.Element, name: str, classname: str, seconds: float) -> ElementTree.Element:
     return ElementTree.SubElement(suite, "testcase", name=name, classname=classname, time=f"{seconds:.3f}")
 
 
-def _pictures(check: dict[str, Any], last: str) -> list[str]:
+def _pictures(check: dict[str, Any], last: str) -> list[str | None]:
     """The files of a check's pictures. last: the guest that was checked last."""
     if check["suite"] != "smoke":
-        return [str((check["detail"] or {}).get("picture") or "")]
+        return [check["detail"].get("picture")]
     kinds = PICTURES.get(check["name"], ())
     return [check_report.picture(kind, "" if check["guest"] == last else check["guest"]) for kind in kinds]
 
@@ -96,8 +81,7 @@ def _kind(blame: dict[str, Any]) -> str:
     return f"{blame['component']}.{blame['code']}"
 
 
-def _mark(case: ElementTree.Element, counts: dict[str, int], tag: str, kind: str, words: str) -> None:
-    counts[{"failure": "failures", "error": "errors", "skipped": "skipped"}[tag]] += 1
+def _mark(case: ElementTree.Element, tag: str, kind: str, words: str) -> None:
     mark = ElementTree.SubElement(case, tag, {"message": _clean(words)} | ({"type": kind} if kind else {}))
     if tag != "skipped":
         mark.text = _clean(words)

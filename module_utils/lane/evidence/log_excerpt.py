@@ -75,17 +75,9 @@ def telling(lines: Iterable[str]) -> str:
     if not known:
         return ""
     levels = [line for line in known if (head := HEAD.match(line)) and head["level"] in ("ERROR", "CRITICAL")]
-    words = (
-        levels
-        or [line for line in known if FAILURE.search(HEAD.sub("", line)) and not NOT_WORDS.search(HEAD.sub("", line))]
-        or known[-1:]
-    )
-    if levels and (
-        last := [
-            line
-            for line in known[known.index(levels[-1]) :]
-            if not HEAD.match(line) and FAILURE.search(line) and not NOT_WORDS.search(line)
-        ]
-    ):
-        words = [*levels, last[-1]]  # what follows the last error without a level of its own belongs to it
+    failed = [line for line in known if FAILURE.search(said := HEAD.sub("", line)) and not NOT_WORDS.search(said)]
+    words = levels or failed or known[-1:]
+    if levels:  # what follows the last error without a level of its own belongs to it
+        after = known[known.index(levels[-1]) :]
+        words = [*levels, *(line for line in after if line in failed and not HEAD.match(line))]
     return " ... ".join(dict.fromkeys(quoted(line) for line in (words[0], words[-1])))

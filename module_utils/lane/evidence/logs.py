@@ -55,11 +55,7 @@ class Entry:
 
 
 def _iso(found: re.Match[str]) -> float:
-    return datetime.fromisoformat(found.group(1).replace("Z", "+00:00")).timestamp()
-
-
-def _gunicorn(found: re.Match[str]) -> float:
-    return datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S %z").timestamp()
+    return datetime.fromisoformat("".join(found.groups())).timestamp()
 
 
 def _local(found: re.Match[str]) -> float:  # MariaDB and Ansible: in the machine's own time zone
@@ -69,7 +65,7 @@ def _local(found: re.Match[str]) -> float:  # MariaDB and Ansible: in the machin
 
 FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], float]], ...] = (
     (re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)"), _iso),
-    (re.compile(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4})\]"), _gunicorn),
+    (re.compile(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ([+-]\d{4})\]"), _iso),
     (re.compile(r"^(\d{4}-\d\d-\d\d) ([ \d]\d:\d\d:\d\d)(?:,(\d{3}))? "), _local),
     (re.compile(r'^\{.*"ts": "([^"]+Z)"'), _iso),
 )
@@ -148,14 +144,8 @@ def last_line(lane_dir: Path, since: float, others: Iterable[Path] = (), but: Co
     if newest is None or newest[0] < since:
         return ""
     whole = bounded.tail(newest[1], TAIL)[1].split(b"\n")[:-1]
-    text = next(
-        (
-            text
-            for raw in reversed(whole)
-            if (text := readable(raw.decode(errors="ignore")).replace("\ufffd", "").strip())
-        ),
-        "",
-    )
+    texts = (readable(raw.decode(errors="ignore")).replace("\ufffd", "").strip() for raw in reversed(whole))
+    text = next(filter(None, texts), "")
     for form, _ in FORMS:
         text = form.sub("", text).strip()
     return secrets.mask(text, secrets.of_lane(str(lane_dir)))
@@ -171,9 +161,8 @@ def lines(folder: Path, part: str) -> list[str]:
     if not parts:
         raise LaneError("no_logs", "lane", f"there are no logs in {folder}")
     if part and part not in parts:
-        raise LaneError(
-            "no_logs", "lane", f"there is no part {part}{near(part, parts)}", f"use one of {', '.join(parts)}"
-        )
+        problem = f"there is no part {part}{near(part, parts)}"
+        raise LaneError("no_logs", "lane", problem, f"use one of {', '.join(parts)}")
     return [line_of(entry, part) for entry in entries if part in ("", entry.part)]
 
 

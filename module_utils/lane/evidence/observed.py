@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -120,10 +121,7 @@ class Evidence:
 
     def read(self, name: str) -> str:
         """The beginning of a file of the lane; "" when it is not there."""
-        if (file := bounded.open_regular(Path(self.lane_dir, name))) is None:
-            return ""
-        with file:
-            return file.read(LOG_BYTES).decode("utf-8", errors="replace")
+        return bounded.since(Path(self.lane_dir, name), 0, LOG_BYTES)
 
     def in_sources(self, key: str) -> str:
         """What kerbside's sources.yaml says of the console; "" for nothing."""
@@ -137,19 +135,13 @@ class Evidence:
         That no part shows a fault is only said when every log could be read from its beginning to its end.
         """
         unread = []
+        component = self.blame["component"]
+        own = {name for name, entry in self.records.items() if entry.component == component}
         for path in sorted(Path(self.lane_dir, "logs").glob("*.log")):
-            entry, component = self.records.get(path.stem), self.blame["component"]
-            if (
-                path.stem == "ansible"
-                or path.stem.startswith(f"{component}_")
-                or (entry and entry.component == component)
-            ):
+            if path.stem in {"ansible", *own} or path.stem.startswith(f"{component}_"):
                 continue
-            if (file := bounded.open_regular(path)) is None:
-                unread.append(path.name)
-                continue
-            with file:
-                if os.fstat(file.fileno()).st_size > SEARCHED_BYTES:
+            with bounded.open_regular(path) or nullcontext() as file:
+                if file is None or os.fstat(file.fileno()).st_size > SEARCHED_BYTES:
                     unread.append(path.name)
                     continue
                 for number, line in enumerate(file, 1):
@@ -183,10 +175,9 @@ class Evidence:
     @property
     def agent_port_open(self) -> bool | None:
         """Whether the guest has the agent's port open, or None when qemu does not answer."""
-        return next(
-            (bool(c.get("frontend-open")) for c in self.qmp.get("query-chardev", []) if c.get("label") == "vdagent"),
-            None,
-        )
+        ports = {device["label"]: device["frontend-open"] for device in self.qmp.get("query-chardev", [])}
+        found: bool | None = ports.get("vdagent")
+        return found
 
     def agent_seen_now(self) -> bool:
         """Whether ryll sees the guest's agent now, or within QUERY_TIMEOUT seconds."""
@@ -194,14 +185,13 @@ class Evidence:
         try:
             with Client(os.path.join(self.lane_dir, "ryll.sock")) as ryll:
                 ryll.open("kerbside-lane", deadline)
-                while (
-                    not (seen := ryll.request("status", {}, deadline).get("agent_connected") is True)
-                    and time.monotonic() < deadline
-                ):
+                while time.monotonic() < deadline:
+                    if ryll.request("status", {}, deadline).get("agent_connected") is True:
+                        return True
                     time.sleep(0.05)
-                return seen
         except (LaneError, OSError):
-            return False
+            pass
+        return False
 
     @cached_property
     def sessions(self) -> list[tuple[Line, str, str, int]]:
@@ -217,10 +207,6 @@ class Evidence:
     def serial_path(self) -> str:
         return os.path.join(self.lane_dir, "logs", "serial.log")
 
-    @property
-    def banner_shown(self) -> bool:
-        return str(self.known.get("lane_guest", {}).get("banner", "\0")) in self.serial
-
     @cached_property
     def checks(self) -> dict[str, dict[str, Any]]:
         """The reports of the checks, by name: those that ryll answers (result ok or failed), and those from outside
@@ -229,6 +215,11 @@ class Evidence:
         logs = Path(self.lane_dir, "logs")
         steps, outside = (check_report.read(logs / name) for name in ("smoke.json", "outside.json"))
         return {c["name"]: c for c in [*steps.get("transcript", []), *outside.get("checks", [])]}
+
+    def detail(self, check: str) -> dict[str, Any]:
+        """What a check reported besides its result; {} for one that did not run."""
+        found: dict[str, Any] = self.checks.get(check, {}).get("detail", {})
+        return found
 
     @property
     def drawn(self) -> bool:

@@ -57,34 +57,23 @@ def write(artifacts: Path) -> Path:
 
     Raises LaneError (artifacts) when there is none that can be read.
     """
+    path = artifacts / FILE
     try:
         result = json.loads((artifacts / "result.json").read_text(encoding="utf-8"))
-        if result["schema"] != verdict.SCHEMA:
-            raise LaneError(
-                "no_result",
-                "artifacts",
-                f"{artifacts}/result.json has schema {result['schema']}, not {verdict.SCHEMA}",
-                "run the lane again",
-            )
+        schema = result["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LaneError(
-            "no_result",
-            "artifacts",
-            f"there is no result.json in {artifacts} that can be read: {error}",
-            "run the lane, or name another folder",
-        ) from None
-    path = artifacts / FILE
+        problem = f"there is no result.json in {artifacts} that can be read: {error}"
+        raise LaneError("no_result", "artifacts", problem, "run the lane, or name another folder") from None
+    if schema != verdict.SCHEMA:
+        problem = f"{artifacts}/result.json has schema {schema}, not {verdict.SCHEMA}"
+        raise LaneError("no_result", "artifacts", problem, "run the lane again")
     try:
         path.write_text(page(result, artifacts), encoding="utf-8", errors="replace")
     # a result.json of somebody else's making, a full disk, or a bug: in any case no bare traceback
     except Exception as error:
         path.unlink(missing_ok=True)
-        raise LaneError(
-            "report_failed",
-            "artifacts",
-            f"{path} could not be made: {type(error).__name__}: {error}",
-            "read result.json instead",
-        ) from error
+        problem = f"{path} could not be made: {type(error).__name__}: {error}"
+        raise LaneError("report_failed", "artifacts", problem, "read result.json instead") from error
     return path
 
 
@@ -104,18 +93,14 @@ def page(result: dict[str, Any], artifacts: Path) -> str:
         score=verdict.score(result),
         stage=verdict.stage(result),
         bars=bars,
-        whole=max([bar.start + bar.seconds for bar in bars] + [_number(result["seconds"]), 0.001]),
+        whole=max([bar.start + bar.seconds for bar in bars] + [result["seconds"], 0.001]),
         rows=rows(entries, shown, marked),
         marked=marked,
         line=LINE,
         began=began,
         parts=sorted(counts, key=_rank),
         counts=counts,
-        left_out={
-            part: count - kept
-            for part, count in counts.items()
-            if count > (kept := sum(entry.group == part for entry in shown))
-        },
+        left_out=counts - Counter(entry.group for entry in shown),
         files=files(artifacts),
         evidence=_file(result, artifacts),
         overruled=overruled(result, artifacts),
@@ -152,9 +137,9 @@ def severity(text: str) -> str:
 
 def reason(check: dict[str, Any]) -> str:
     """Why a check failed, in a sentence; "" for one that did not."""
-    detail = check["detail"] or {}
-    words = detail.get("cause") or (f"{detail['expected']}: {detail['got']}" if "got" in detail else "")
-    return str(words or "it gave no reason") if check["result"] == "fail" else ""
+    detail = check["detail"]
+    words = f"{detail['expected']}: {detail['got']}" if "got" in detail else "it gave no reason"
+    return str(detail.get("cause") or words) if check["result"] == "fail" else ""
 
 
 def _detail(check: dict[str, Any]) -> str:
@@ -164,30 +149,24 @@ def _detail(check: dict[str, Any]) -> str:
 
 def files(artifacts: Path) -> list[str]:
     """The files of the run below the artifacts, but for the page itself."""
-    found = (path.relative_to(artifacts) for path in artifacts.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted(
-        (str(path) for path in found if not str(path).startswith(".") and str(path) != FILE),
-        key=lambda name: ("/" in name, name),
-    )[:300]
+    found = (path for path in artifacts.rglob("*") if path.is_file() and not path.is_symlink())
+    names = {str(path.relative_to(artifacts)) for path in found} - {FILE}
+    return sorted((name for name in names if name[0] != "."), key=lambda name: ("/" in name, name))[:300]
 
 
 def _file(result: dict[str, Any], artifacts: Path) -> str:
     """The file with the evidence of the failure, where it is there to be linked."""
     name = str((result["blame"] or {}).get("evidence") or "").partition(":")[0]
-    return (
-        name
-        if name and not os.path.isabs(name) and ".." not in Path(name).parts and (artifacts / name).is_file()
-        else ""
-    )
+    inside = name and not os.path.isabs(name) and ".." not in Path(name).parts
+    return name if inside and (artifacts / name).is_file() else ""
 
 
 def overruled(result: dict[str, Any], artifacts: Path) -> dict[str, Any] | None:
     """Whom the failed task blamed, where the evidence showed that another part is at fault (diagnosis.json)."""
     notes = read_json(artifacts / "logs/diagnosis.json", {})
-    first = notes.get("first") if isinstance(notes, dict) and notes.get("rule") else None
-    if not isinstance(first, dict) or not result["blame"] or first.get("component") == result["blame"]["component"]:
+    if not result["blame"] or not notes.get("rule") or notes["first"]["component"] == result["blame"]["component"]:
         return None
-    return {**first, "rule": notes["rule"]}
+    return {**notes["first"], "rule": notes["rule"]}
 
 
 def failure(result: dict[str, Any], entries: list[logs.Entry]) -> list[logs.Entry]:
@@ -196,23 +175,25 @@ def failure(result: dict[str, Any], entries: list[logs.Entry]) -> list[logs.Entr
     They are the line that the blame names as its evidence, and the end of the check or else of the task that failed. A
     line of the serial port has no time and stands far from what happened meanwhile, so the end then comes first.
     """
-    blame = result["blame"] or {}
-    place = str(blame.get("evidence") or "").removeprefix("logs/")
-    evidence = [entry for entry in entries if entry.place and entry.place == place][:1]
+    blame = result["blame"]
+    if not blame:
+        return []
+    place = str(blame["evidence"]).removeprefix("logs/")
+    evidence = [entry for entry in entries if entry.place == place][:1]
     ends = [
-        _number(check["started"]) + _number(check["seconds"])
+        check["started"] + check["seconds"]
         for check in result["checks"]
-        if check["result"] == "fail" and check["name"] == blame.get("check") and check.get("started")
+        if check["result"] == "fail" and check["name"] == blame["check"] and check["started"]
     ]
     ended = [
         entry
         for entry in entries
         if entry.part == "checks"
-        and entry.text.startswith(f"{blame.get('check')}: ")
+        and entry.text.startswith(f"{blame['check']}: ")
         and any(entry.at is not None and abs(entry.at - end) < SAME for end in ends)
-    ] or [entry for entry in entries if blame and entry.part == "ansible" and FATAL.search(entry.text)]
-    ended = ended[:1]
-    return [*evidence, *ended] if evidence and evidence[0].at is not None else [*ended, *evidence]
+    ] or [entry for entry in entries if entry.part == "ansible" and FATAL.search(entry.text)]
+    lines = [*evidence, *ended[:1]]
+    return lines[::-1] if evidence and evidence[0].at is None else lines
 
 
 def rows(
@@ -239,39 +220,22 @@ def timeline(result: dict[str, Any], artifacts: Path, began: float) -> list[Bar]
     blame = result["blame"] or {}
     bars = []
     for phase in result["phases"]:
-        bad = phase["name"] == blame.get("phase")
-        bars.append(
-            Bar(
-                "phase",
-                str(phase["name"]),
-                _number(phase.get("started"), began) - began,
-                _number(phase.get("seconds")),
-                "failed" if bad else "",
-                bad,
-            )
-        )
+        start, bad = phase.get("started", began) - began, phase["name"] == blame.get("phase")
+        bars.append(Bar("phase", phase["name"], start, phase["seconds"], "failed" if bad else "", bad))
     for program in read_json(artifacts / "logs/processes.json", []):
-        start = (logs.moment(str(program.get("started"))) or began) - began
-        ready, status = program.get("ready_seconds"), program.get("exit_status")
-        lost = not program.get("running") and not (program.get("oneshot") and status == 0)
-        state = (
-            (f"ended with status {status}" if status is not None else "gone")
-            if lost
-            else "ready"
-            if ready is not None
-            else "never ready"
-        )
-        bars.append(Bar("program", str(program.get("name")), start, _number(ready), state, lost or ready is None))
+        start = (logs.moment(program["started"]) or began) - began
+        ready, status = program["ready_seconds"], program["exit_status"]
+        lost = not program["running"] and not (program["oneshot"] and status == 0)
+        state = "never ready" if ready is None else "ready"
+        if lost:
+            state = "gone" if status is None else f"ended with status {status}"
+        bars.append(Bar("program", program["name"], start, ready or 0.0, state, lost or ready is None))
     for check, why in zip(result["checks"], check_results.consequences(result["checks"], blame), strict=True):
-        if check.get("started") is not None:
-            start, seconds = _number(check["started"]) - began, _number(check.get("seconds"))
-            state = ", ".join(filter(None, (str(check["result"]), why)))
-            bars.append(Bar("check", str(check["name"]), start, seconds, state, check["result"] != "pass" and not why))
+        if check["started"] is not None:
+            state = f"{check['result']}, {why}" if why else check["result"]
+            bad = check["result"] != "pass" and not why
+            bars.append(Bar("check", check["name"], check["started"] - began, check["seconds"], state, bad))
     return sorted((bar for bar in bars if bar.start > -1), key=lambda bar: bar.start)
-
-
-def _number(value: Any, default: float = 0.0) -> float:
-    return float(value) if isinstance(value, int | float) else default
 
 
 def fitting(entries: list[logs.Entry], marked: list[logs.Entry]) -> list[logs.Entry]:

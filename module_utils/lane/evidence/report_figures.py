@@ -45,7 +45,7 @@ class Screen:
     @property
     def compared(self) -> bool:
         """Whether ryll's picture and qemu's can be laid over each other."""
-        return all(self.pictures[kind].url if kind in self.pictures else "" for kind in ("screenshot", "screendump"))
+        return {"screenshot", "screendump"} <= {kind for kind, picture in self.pictures.items() if picture.url}
 
 
 class Room:
@@ -109,7 +109,7 @@ def strips(room: Room, checks: list[dict[str, Any]]) -> dict[str, list[Picture]]
     """suite on guest -> the pictures that its checks kept, in order."""
     found: dict[str, list[Picture]] = {}
     for check in checks:
-        name = str((check["detail"] or {}).get("picture") or "")
+        name = str(check["detail"].get("picture"))
         if re.fullmatch(r"pictures/[\w.-]+\.png", name) and (picture := room.take(name, str(check["name"]), STRIP)):
             found.setdefault(f"{check['suite']} on {check['guest'] or 'no guest'}", []).append(picture)
     return found
@@ -134,14 +134,10 @@ class Plot:
 
 
 def plots(checks: list[dict[str, Any]]) -> list[Plot]:
-    """The latencies that checks measured (detail.latency: name -> milliseconds at evenly spaced percentiles)."""
-    found = []
-    for check in checks:
-        series = {str(name): _numbers(values) for name, values in _dict((check["detail"] or {}).get("latency")).items()}
-        series = {name: values for name, values in series.items() if len(values) > 1}
-        if series:
-            found.append(_plot(str(check["name"]), series))
-    return found
+    """The latencies that checks measured (detail.latency: name -> milliseconds at evenly spaced percentiles, from the
+    least to the most).
+    """
+    return [_plot(check["name"], check["detail"]["latency"]) for check in checks if "latency" in check["detail"]]
 
 
 def _plot(check: str, series: dict[str, list[float]]) -> Plot:
@@ -165,15 +161,3 @@ def _plot(check: str, series: dict[str, list[float]]) -> Plot:
 def _shares(values: list[float]) -> str:
     half, most = (values[round(part * (len(values) - 1))] for part in (0.5, 0.95))
     return f"half within {half:.3g} ms and 95 % within {most:.3g} ms"
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _numbers(values: Any) -> list[float]:
-    return (
-        sorted(float(value) for value in values if isinstance(value, int | float) and value > 0)
-        if isinstance(values, list)
-        else []
-    )

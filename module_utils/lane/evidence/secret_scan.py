@@ -80,20 +80,20 @@ def find_leaks(artifacts: Path, secrets: list[Secret]) -> list[Leak]:
     they are.
     """
     leaks: list[Leak] = []
-    for path in sorted(p for p in artifacts.rglob("*") if p.is_file() and not p.is_symlink()):
-        name = str(path.relative_to(artifacts))
-        data = path.read_bytes()
+    for path in _files(artifacts):
+        name, data = str(path.relative_to(artifacts)), path.read_bytes()
         shown = mask(name, secrets)
-        mine = {
-            secret: Leak(shown, 1, f"its name, {form}", secret)
-            for secret, form, _ in search(os.fsencode(name), secrets)
-        }
-        for secret, form, line in search(data, secrets):
-            mine.setdefault(secret, Leak(shown, line, form, secret))
+        mine = {secret: Leak(shown, line, form, secret) for secret, form, line in search(data, secrets)}
+        for secret, form, _ in search(os.fsencode(name), secrets):
+            mine[secret] = Leak(shown, 1, f"its name, {form}", secret)
         leaks += mine.values()
         if data.startswith(PACKED):
             leaks.append(Leak(shown, 1, "it is compressed and was not searched", None))
     return leaks
+
+
+def _files(artifacts: Path) -> list[Path]:
+    return sorted(path for path in artifacts.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def withhold(lane_dir: str, artifacts: Path) -> list[Leak]:
@@ -102,7 +102,7 @@ def withhold(lane_dir: str, artifacts: Path) -> list[Leak]:
     """
     secrets = of_lane(lane_dir)
     leaks = find_leaks(artifacts, secrets)
-    for path in sorted(p for p in artifacts.rglob("*") if p.is_file() and not p.is_symlink()):
+    for path in _files(artifacts):
         name = mask(str(path.relative_to(artifacts)), secrets)
         if mine := [str(leak) for leak in leaks if leak.path == name]:
             path.unlink()
@@ -116,27 +116,15 @@ def failure(lane_dir: str, leaks: list[Leak]) -> LaneError:
     """The failure that leaks are: of the component whose log holds one, else of the artifacts, that is of the lane
     itself.
     """
-    writers = {f"logs/{Path(entry.log).name}": entry.component for entry in records.records(lane_dir)} | {
-        "logs/serial.log": "guest"
-    }
+    writers = {f"logs/{Path(entry.log).name}": entry.component for entry in records.records(lane_dir)}
+    writers["logs/serial.log"] = "guest"
     leak = next((leak for leak in leaks if leak.secret and leak.path in writers), leaks[0])
     evidence = f"{leak.path}.withheld"
     if leak.secret is None:
-        return LaneError(
-            "secret_unsearched",
-            "artifacts",
-            f"{leak.path} is compressed, so that it cannot be searched for secrets",
-            "it is withheld",
-            evidence=evidence,
-        )
+        problem = f"{leak.path} is compressed, so that it cannot be searched for secrets"
+        return LaneError("secret_unsearched", "artifacts", problem, "it is withheld", evidence=evidence)
     if writer := writers.get(leak.path):
         problem = f"{writer} wrote its {leak.secret.words} to {Path(leak.path).name}"
         return LaneError("secret_in_log", writer, problem, "the file is withheld", evidence=evidence)
-    files = ", ".join(str(leak) for leak in leaks)
-    return LaneError(
-        "secret_in_artifacts",
-        "artifacts",
-        f"the artifacts hold a secret of the run: {files}",
-        "these files are withheld",
-        evidence=evidence,
-    )
+    problem = f"the artifacts hold a secret of the run: {', '.join(map(str, leaks))}"
+    return LaneError("secret_in_artifacts", "artifacts", problem, "these files are withheld", evidence=evidence)

@@ -8,11 +8,13 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
+from functools import wraps
 
-from ..core.errors import one_line
+from ..core.errors import LaneError, one_line
 from .log_excerpt import UNANSWERED, quoted
-from .observed import Evidence
-from .rules import Found, rule
+from .observed import Evidence, Line
+from .rules import Rule, at, rule
 
 #: What rustls calls a certificate's faults (rustls::CertificateError), and what they mean here.
 CERTIFICATE = {
@@ -21,172 +23,141 @@ CERTIFICATE = {
     "badsignature": "another CA signed it",
     "notvalidforname": "its subject is not the host subject that console.vv names",
 }
-SHELL = re.compile(r"UEFI Interactive Shell|Shell>|BdsDxe: (?:failed to load|No bootable option)", re.IGNORECASE)
+#: What the check `frames` says of a wrong picture, and the code for it.
+PICTURE = {"nothing but": "one_colour_screen", "pixels differ": "picture_differs"}
+Said = Callable[[Evidence, Line, re.Match[str]], LaneError]
+SHELL = re.compile(r"(?:UEFI Interactive Shell|Shell>|BdsDxe: (?:failed to load|No bootable option)).*", re.IGNORECASE)
 
 
-@rule("channels-table-missing")
-def control_service_failed(seen: Evidence) -> Found | None:
+def said(name: str, pattern: str | re.Pattern[str], *faults: str) -> Callable[[Said], Rule]:
+    """Make a function a rule about the first line of a program's log that matches, if the failure belongs to a session
+    of ryll.
+    """
+
+    def register(function: Said) -> Rule:
+        @rule(*faults)
+        @wraps(function)
+        def found(seen: Evidence) -> LaneError | None:
+            match = seen.find(name, pattern) if seen.in_session else None
+            return function(seen, *match) if match else None
+
+        return found
+
+    return register
+
+
+@said("daemon", UNANSWERED, "channels-table-missing")
+def control_service_failed(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """kerbside's control service could not answer its proxy, which can only refuse the client then."""
-    if not seen.in_session or not (said := seen.find("daemon", UNANSWERED)):
-        return None
-    problem = f"kerbside could not answer its proxy: {quoted(said[0].text)}"
-    return Found("control_service_failed", "kerbside", problem, "see logs/daemon.log", said[0].place)
+    return at(line, "control_service_failed", "kerbside", f"kerbside could not answer its proxy: {quoted(line.text)}")
 
 
-@rule("firewall-denies-channel")
-def channel_denied(seen: Evidence) -> Found | None:
+@said("daemon", r'channel type not permitted by firewall policy.*?channel="?(\w+)', "firewall-denies-channel")
+def channel_denied(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """The proxy denies a channel because kerbside's settings say so."""
-    if not seen.in_session or not (
-        said := seen.find("daemon", r'channel type not permitted by firewall policy.*?channel="?(\w+)')
-    ):
-        return None
-    problem = f"kerbside's firewall policy denies the channel {said[1][1]}"
-    return Found(
-        "channel_denied",
-        "kerbside",
-        problem,
-        "see KERBSIDE_FIREWALL_PERMITTED_CHANNELS and logs/daemon.log",
-        said[0].place,
-    )
+    problem = f"kerbside's firewall policy denies the channel {match[1]}"
+    fix = "see KERBSIDE_FIREWALL_PERMITTED_CHANNELS and logs/daemon.log"
+    return LaneError("channel_denied", "kerbside", problem, fix, evidence=line.place)
 
 
-@rule("ticket-wrong")
-def ticket_refused(seen: Evidence) -> Found | None:
+@said("daemon", r"hypervisor connection failed.*PermissionDenied", "ticket-wrong")
+def ticket_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket."""
-    if not seen.in_session or not (said := seen.find("daemon", r"hypervisor connection failed.*PermissionDenied")):
-        return None
     own = seen.read("secrets/spice_ticket").strip()
     whose = "qemu's" if own and seen.in_sources("ticket") == own else "another"
     problem = f"qemu refused the ticket that kerbside handed out (PermissionDenied); sources.yaml has {whose}"
-    return Found("ticket_refused", "kerbside", problem, "see logs/daemon.log", said[0].place)
+    return at(line, "ticket_refused", "kerbside", problem)
 
 
-@rule("sources-point-elsewhere")
-def spice_unreachable(seen: Evidence) -> Found | None:
+@said("daemon", r"hypervisor connection failed.*connecting to \S+:(\d+): Connection refused", "sources-point-elsewhere")
+def spice_unreachable(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """Nothing listens where the proxy connects to: qemu's fault when that is qemu's port, kerbside's when it is
     another.
     """
-    if not seen.in_session or not (
-        said := seen.find("daemon", r"hypervisor connection failed.*connecting to (\S+?): Connection refused")
-    ):
-        return None
-    port, own = int(said[1][1].rpartition(":")[2]), seen.qmp.get("query-spice", {}).get("port")
-    if own and port != own:
-        problem = (
-            f"kerbside sends its proxy to port {port}, where nothing listens; qemu's SPICE port is {own}, and "
-            f"sources.yaml says {seen.in_sources('insecure_port') or 'nothing'}"
-        )
-        return Found("spice_unreachable", "kerbside", problem, "see logs/daemon.log", said[0].place)
-    return Found(
-        "spice_unreachable",
-        "qemu",
-        f"qemu's SPICE server does not listen on port {port}",
-        "see logs/daemon.log",
-        said[0].place,
+    port, own = int(match[1]), seen.qmp.get("query-spice", {}).get("port")
+    if not own or port == own:
+        return at(line, "spice_unreachable", "qemu", f"qemu's SPICE server does not listen on port {port}")
+    problem = (
+        f"kerbside sends its proxy to port {port}, where nothing listens; qemu's SPICE port is {own}, and "
+        f"sources.yaml says {seen.in_sources('insecure_port') or 'nothing'}"
     )
+    return at(line, "spice_unreachable", "kerbside", problem)
 
 
-@rule("qemu-wants-tls")
-def spice_connection_failed(seen: Evidence) -> Found | None:
+@said("daemon", r"hypervisor connection failed.*?\berror=(.*)", "qemu-wants-tls")
+def spice_connection_failed(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """Whatever else the proxy says of its connection to qemu."""
-    if not seen.in_session or not (said := seen.find("daemon", r"hypervisor connection failed.*?\berror=(.*)")):
-        return None
-    problem = f"kerbside-proxy's connection to qemu failed: {one_line(said[1][1], 200)}"
-    return Found("spice_connection_failed", "qemu", problem, "see logs/daemon.log and logs/qemu.log", said[0].place)
+    problem = f"kerbside-proxy's connection to qemu failed: {one_line(match[1], 200)}"
+    fix = "see logs/daemon.log and logs/qemu.log"
+    return LaneError("spice_connection_failed", "qemu", problem, fix, evidence=line.place)
 
 
 @rule("console-taken")
-def console_taken(seen: Evidence) -> Found | None:
+def console_taken(seen: Evidence) -> LaneError | None:
     """qemu serves one client; another one that connects ends ryll's session. qemu's monitor shows whose connection it
     has, the daemon's log who came.
     """
     if not seen.in_session or not seen.sessions:
         return None
-    _, session, _, _ = seen.sessions[0]
+    session = seen.sessions[0][1]
     own = {number for _, other, _, number in seen.sessions if other == session} - {0}
     held = {int(c.get("connection-id", 0)) & 0xFFFFFFFF for c in seen.qmp.get("query-spice", {}).get("channels") or []}
     mains = [(line, other) for line, other, channel, _ in seen.sessions if channel == "main"]
-    if held and held & own and len(mains) < 2:
-        return None
+    fix, evidence = "use no other client while a lane is checked", "logs/daemon.log"
     if len(mains) > 1:
         line, other = mains[1]
         shown = " (query-spice shows its connection)" if held - own else ""
-        problem = (
-            f"another client took the console: kerbside connected session {other} to qemu after ryll's session "
-            f"{session}{shown}"
-        )
-        return Found(
-            "console_taken",
-            "environment",
-            problem,
-            "see logs/daemon.log; use no other client while a lane is checked",
-            line.place,
-        )
-    if held and own:
-        problem = (
-            "another client took the console: qemu's monitor (query-spice) shows a client that did not connect "
-            "through kerbside"
-        )
-        return Found(
-            "console_taken", "environment", problem, "use no other client while a lane is checked", "logs/daemon.log"
-        )
-    return None
+        problem = f"kerbside connected session {other} to qemu after ryll's session {session}{shown}"
+        fix, evidence = f"see logs/daemon.log; {fix}", line.place
+    elif held and own and not held & own:
+        problem = "qemu's monitor (query-spice) shows a client that did not connect through kerbside"
+    else:
+        return None
+    problem = f"another client took the console: {problem}"
+    return LaneError("console_taken", "environment", problem, fix, evidence=evidence)
 
 
-@rule("console-token-unknown")
-def console_token_denied(seen: Evidence) -> Found | None:
+@said("daemon", r"connection denied by control service.*reason=(.*)", "console-token-unknown")
+def console_token_denied(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """The proxy asked kerbside, and kerbside does not know the token of console.vv."""
-    if not seen.in_session or not (said := seen.find("daemon", r"connection denied by control service.*reason=(.*)")):
-        return None
-    problem = f"kerbside denies the token in console.vv ({one_line(said[1][1], 80)})"
-    return Found("console_token_denied", "kerbside", problem, "see logs/daemon.log", said[0].place)
+    problem = f"kerbside denies the token in console.vv ({one_line(match[1], 80)})"
+    return at(line, "console_token_denied", "kerbside", problem)
 
 
-@rule("certificate-expired", "certificate-of-another-ca", "certificate-of-another-subject")
-def certificate_refused(seen: Evidence) -> Found | None:
+@said(
+    "ryll",
+    r"invalid peer certificate: [^:]+|certificate does not allow extended key usage.*",
+    *("certificate-expired", "certificate-of-another-ca", "certificate-of-another-subject"),
+)
+def certificate_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """Only the client reports it: kerbside serves whatever certificate it has."""
-    if not seen.in_session or not (
-        said := seen.find("ryll", r"invalid peer certificate: [^:]+|certificate does not allow extended key usage.*")
-    ):
-        return None
-    words = one_line(said[1][0], 120)
+    words = one_line(match[0], 120)
     meaning = next((meaning for word, meaning in CERTIFICATE.items() if word in words.lower()), "see its words")
-    return Found(
-        "certificate_refused",
-        "tls",
-        f"ryll refuses the proxy's certificate: {meaning} ({words})",
-        "see logs/ryll.log",
-        said[0].place,
-    )
+    return at(line, "certificate_refused", "tls", f"ryll refuses the proxy's certificate: {meaning} ({words})")
 
 
 @rule("vv-points-at-qemu")
-def proxy_bypassed(seen: Evidence) -> Found | None:
+def proxy_bypassed(seen: Evidence) -> LaneError | None:
     """Everything works except the path: the counters do not move because ryll connected to qemu."""
-    check = seen.checks.get("path", {})
-    if not seen.in_session or check.get("result") != "fail" or check.get("detail", {}).get("component") != "kerbside":
+    detail = seen.detail("path")
+    if not seen.in_session or detail.get("component") != "kerbside":
         return None
-    return Found("proxy_bypassed", "kerbside", str(check["detail"]["cause"]), evidence="handover/console.json")
+    return LaneError("proxy_bypassed", "kerbside", str(detail["cause"]), evidence="handover/console.json")
 
 
 @rule("guest-frozen-without-agent")
-def guest_not_running(seen: Evidence) -> Found | None:
+def guest_not_running(seen: Evidence) -> LaneError | None:
     """qemu runs, and its processor does not."""
     status = seen.guest_status
     if status in (None, "running"):
         return None
     component = "qemu" if status in ("internal-error", "io-error") else "guest"
-    return Found(
-        "guest_not_running",
-        component,
-        f"the guest does not run: QMP says that it is {status}",
-        "see logs/serial.log",
-        seen.serial_path,
-    )
+    problem = f"the guest does not run: QMP says that it is {status}"
+    return LaneError("guest_not_running", component, problem, "see logs/serial.log", evidence=seen.serial_path)
 
 
 @rule("serial-not-written")
-def serial_not_written(seen: Evidence) -> Found | None:
+def serial_not_written(seen: Evidence) -> LaneError | None:
     """A guest that was seen drawing has firmware, which writes to the serial port first of all: what is missing is the
     file.
     """
@@ -198,100 +169,85 @@ def serial_not_written(seen: Evidence) -> Found | None:
     except OSError as error:
         why = str(error.strerror)
     problem = f"qemu did not write the serial log although the guest was seen drawing: {seen.serial_path}: {why}"
-    return Found(
-        "serial_not_written", "host", problem, "check lane_serial_log and the disk that it is on", seen.serial_path
-    )
+    fix = "check lane_serial_log and the disk that it is on"
+    return LaneError("serial_not_written", "host", problem, fix, evidence=seen.serial_path)
 
 
 @rule("firmware-cut")
-def firmware_silent(seen: Evidence) -> Found | None:
+def firmware_silent(seen: Evidence) -> LaneError | None:
     """The processor runs, and there is not a byte on the serial port, to which OVMF writes first of all."""
     if seen.guest_status != "running" or seen.serial.strip() or seen.drawn or not _blames_guest(seen):
         return None
     age = time.time() - seen.records["qemu"].started
     problem = f"the firmware wrote not a byte to the serial port in {age:.0f} s, although the processor runs"
-    return Found("firmware_silent", "firmware", problem, "check sextant_vm_firmware_code", seen.serial_path)
+    return LaneError(
+        "firmware_silent", "firmware", problem, "check sextant_vm_firmware_code", evidence=seen.serial_path
+    )
 
 
 @rule("image-empty")
-def nothing_to_boot(seen: Evidence) -> Found | None:
+def nothing_to_boot(seen: Evidence) -> LaneError | None:
     """The firmware runs and ends in its own shell, because the disk has nothing that it can start."""
-    if seen.banner_shown or not _blames_guest(seen) or not (said := SHELL.search(seen.serial)):
+    banner = str(seen.known.get("lane_guest", {}).get("banner", "\0"))
+    if banner in seen.serial or not _blames_guest(seen) or not (match := SHELL.search(seen.serial)):
         return None
-    place = f"{seen.serial_path}:{seen.serial.count(chr(10), 0, said.start()) + 1}"
-    words = one_line(seen.serial[said.start() :].split("\n", 1)[0], 120)
-    return Found(
-        "nothing_to_boot",
-        "guest",
-        f"the firmware found nothing to start on the guest's disk: {words}",
-        "see logs/serial.log",
-        place,
-    )
+    place = f"{seen.serial_path}:{seen.serial.count(chr(10), 0, match.start()) + 1}"
+    problem = f"the firmware found nothing to start on the guest's disk: {one_line(match[0], 120)}"
+    return LaneError("nothing_to_boot", "guest", problem, "see logs/serial.log", evidence=place)
 
 
 @rule("vga-none")
-def no_display(seen: Evidence) -> Found | None:
+def no_display(seen: Evidence) -> LaneError | None:
     """A client is on the main channel and qemu offers it no display."""
-    detail = seen.checks.get("frames", {}).get("detail", {})
-    if not seen.in_session or detail.get("component") != "qemu" or "screendump" not in str(detail.get("cause")):
+    detail = seen.detail("frames")
+    if not seen.in_session or detail.get("component") != "qemu" or "screendump" not in str(detail["cause"]):
         return None
-    return Found(
-        "no_display", "qemu", f"qemu has no display for the guest: {detail['cause']}", evidence="logs/qemu.log"
-    )
+    problem = f"qemu has no display for the guest: {detail['cause']}"
+    return LaneError("no_display", "qemu", problem, evidence="logs/qemu.log")
 
 
 @rule("guest-without-agent", "agent-closed")
-def agent_port_closed(seen: Evidence) -> Found | None:
+def agent_port_closed(seen: Evidence) -> LaneError | None:
     """ryll sees no agent; qemu knows which side is missing."""
     if not _agent_missing(seen) or seen.agent_port_open is not False:
         return None
     problem = f"the guest has not opened the agent's port{_limit(seen)} (query-chardev: frontend-open false)"
-    return Found("agent_port_closed", "guest", problem, "see logs/serial.log", seen.serial_path)
+    return LaneError("agent_port_closed", "guest", problem, "see logs/serial.log", evidence=seen.serial_path)
 
 
 @rule("ryll-denies-agent", "agent-late")
-def agent_not_seen(seen: Evidence) -> Found | None:
+def agent_not_seen(seen: Evidence) -> LaneError | None:
     """The guest has the port open: it was late if ryll sees the agent by now, else ryll does not know."""
-    if not _agent_missing(seen) or seen.agent_port_open is not True or seen.blame["component"] == "proxy":
+    if not _agent_missing(seen) or seen.agent_port_open is not True:
         return None
     if seen.agent_seen_now():
         problem = f"the guest opened the agent's port too late, not{_limit(seen)}; by now ryll sees the agent"
-        return Found("agent_late", "guest", problem, evidence=seen.serial_path)
+        return LaneError("agent_late", "guest", problem, evidence=seen.serial_path)
     problem = (
         "ryll does not see the guest's agent, although QMP says that the guest has the port open (query-chardev: "
         "frontend-open true)"
     )
-    return Found("agent_not_seen", "ryll", problem, "see logs/ryll.log", "logs/ryll.log")
+    return LaneError("agent_not_seen", "ryll", problem, "see logs/ryll.log", evidence="logs/ryll.log")
 
 
 @rule("one-colour-screen", "ryll-shows-one-colour")
-def picture_wrong(seen: Evidence) -> Found | None:
+def picture_wrong(seen: Evidence) -> LaneError | None:
     """ryll's screenshot has one colour: so has qemu's own picture, or it has a picture that was lost between them. The
     check `frames` says which.
     """
-    detail = seen.checks.get("frames", {}).get("detail", {})
+    detail = seen.detail("frames")
     cause = str(detail.get("cause"))
-    code = next(
-        (
-            code
-            for words, code in (("nothing but", "one_colour_screen"), ("pixels differ", "picture_differs"))
-            if words in cause
-        ),
-        None,
-    )
+    code = next((code for words, code in PICTURE.items() if words in cause), None)
     if seen.blame["check"] != "screenshot" or code is None:
         return None
-    return Found(code, str(detail["component"]), cause, evidence="screenshot.png")
+    return LaneError(code, str(detail["component"]), cause, evidence="screenshot.png")
 
 
 @rule("ryll-killed-mid-check")
-def ryll_ended(seen: Evidence) -> Found | None:
+def ryll_ended(seen: Evidence) -> LaneError | None:
     """ryll is gone, and nothing before it in the chain is."""
-    if gone := next(
-        (g for g in seen.lost if g.entry.name == "ryll" and (g.entry.exit_status(seen.lane_dir) or 0) > 128), None
-    ):
-        return Found(gone.code, gone.component, gone.problem, "see logs/ryll.log", gone.evidence)
-    return None
+    gone = [g for g in seen.lost if g.entry.name == "ryll" and (g.entry.exit_status(seen.lane_dir) or 0) > 128]
+    return gone[0].error() if gone else None
 
 
 def _blames_guest(seen: Evidence) -> bool:
@@ -302,10 +258,9 @@ def _blames_guest(seen: Evidence) -> bool:
 
 
 def _agent_missing(seen: Evidence) -> bool:
-    agent = (
-        seen.blame["check"] == "status" and seen.blame["component"] == "guest" and "agent" in str(seen.blame["cause"])
-    )
-    return agent and seen.blame.get("code") != "agent_changed"  # which was there, and did not stay
+    blame = seen.blame  # agent_changed: it was there, and did not stay
+    agent = blame["check"] == "status" and blame["component"] == "guest" and "agent" in str(blame["cause"])
+    return agent and blame.get("code") != "agent_changed"
 
 
 def _limit(seen: Evidence) -> str:

@@ -38,23 +38,15 @@ def unpack(archive: str, folder: Path) -> None:
         with tarfile.open(archive, mode="r:") as tar:
             members = tar.getmembers()
             odd = [member.name for member in members if not (member.isreg() or member.isdir())]
-            if (
-                odd
-                or len(members) > 3 * collect.MOST_FILES
-                or sum(member.size for member in members) > 2 * collect.MOST
-            ):
-                raise LaneError(
-                    "evidence_broken",
-                    "artifacts",
-                    f"the evidence holds what no lane packs: {(odd or ['too much'])[0]}",
-                    "check the lane's machine",
-                )
+            if len(members) > 3 * collect.MOST_FILES or sum(member.size for member in members) > 2 * collect.MOST:
+                odd.append("too much")
+            if odd:
+                raise _broken(f"holds what no lane packs: {odd[0]}")
             folder.mkdir(parents=True, exist_ok=True)
             tar.extractall(folder, members=members, filter="data")
     except (tarfile.TarError, EOFError) as error:
-        raise LaneError(
-            "evidence_broken",
-            "artifacts",
-            f"the evidence that was fetched cannot be unpacked: {error}",
-            "check the lane's machine",
-        ) from None
+        raise _broken(f"that was fetched cannot be unpacked: {error}") from None
+
+
+def _broken(words: str) -> LaneError:
+    return LaneError("evidence_broken", "artifacts", f"the evidence {words}", "check the lane's machine")

@@ -44,9 +44,8 @@ def blame(failure: dict[str, Any]) -> dict[str, Any] | None:
     named = result.get("lane_failure")
     if not named:
         words = str(result.get("msg") or result.get("stderr") or "it gave no reason")
-        named = LaneError(
-            "task_failed", ROLE_COMPONENT.get(role, "lane"), f"the task '{failure.get('task', '?')}' failed: {words}"
-        ).as_dict()
+        problem = f"the task '{failure.get('task', '?')}' failed: {words}"
+        named = LaneError("task_failed", ROLE_COMPONENT.get(role, "lane"), problem).as_dict()
     return {"phase": role, **{key: named.get(key) for key in ("component", "check", "code", "cause", "evidence")}}
 
 
@@ -57,47 +56,35 @@ def explained(lane_dir: str, fault: dict[str, Any], failure: dict[str, Any]) -> 
     try:
         return diagnosis.explain(lane_dir, fault, named=bool((failure.get("result") or {}).get("lane_failure")))
     except Exception as error:
-        return fault, {
-            "rule": None,
-            "broken": one_line(f"{type(error).__name__}: {error}"),
-            "traceback": traceback.format_exc(),
-        }
+        broken = one_line(f"{type(error).__name__}: {error}")
+        return fault, {"rule": None, "broken": broken, "traceback": traceback.format_exc()}
 
 
 def judge(checks: list[dict[str, Any]], fault: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
     """(verdict, blame). A failure that was caught decides; without one, every planned check must have passed."""
     if fault is None:
-        missing = [c["name"] for c in checks if c["result"] != "pass"]
-        if failed := next((c for c in checks if c["result"] == "fail"), None):
+        missing = [check["name"] for check in checks if check["result"] != "pass"]
+        if failed := next((check for check in checks if check["result"] == "fail"), None):
             problem = str(failed["detail"].get("cause") or f"the check {failed['name']} failed")
-            error = LaneError(
-                "check_failed",
-                failed["detail"].get("component") or "lane",
-                problem,
-                check=failed["name"],
-                evidence=RESULT,
-            )
-            fault = {"phase": "evidence", **error.as_dict()}
+            component = failed["detail"].get("component") or "lane"
+            error = LaneError("check_failed", component, problem, check=failed["name"], evidence=RESULT)
         elif missing or not checks:
-            problem = (
-                f"no result of this command for the checks {', '.join(missing)}" if missing else "no check is planned"
-            )
-            error = LaneError(
-                "checks_not_run",
-                "lane",
-                problem,
-                "run the smoke check in the same command",
-                check=missing[0] if missing else None,
-                evidence=RESULT,
-            )
-            fault = {"phase": "evidence", **error.as_dict()}
-    if fault is None:
-        return "pass", None
+            names = f"no result of this command for the checks {', '.join(missing)}"
+            problem, fix = names if missing else "no check is planned", "run the smoke check in the same command"
+            name = missing[0] if missing else None
+            error = LaneError("checks_not_run", "lane", problem, fix, check=name, evidence=RESULT)
+        else:
+            return "pass", None
+        fault = {"phase": "evidence", **error.as_dict()}
     return ("fail" if fault["component"] in PRODUCT else "error"), fault
 
 
 def relative_evidence(fault: dict[str, Any], lane_dir: str) -> dict[str, Any]:
-    """The blame with paths as they are below the artifacts: the lane's directory is gone when somebody reads them."""
+    """A blame, or a check's detail, with paths as they are below the artifacts: the lane's directory is gone when
+    somebody reads them.
+    """
+    if "cause" not in fault:
+        return fault
     prefix = lane_dir.rstrip("/") + "/"
     cause = str(fault["cause"]).replace(prefix + "logs/", "logs/")
     evidence = fault["evidence"].removeprefix(prefix) if fault.get("evidence") else None
@@ -161,10 +148,7 @@ def write(
         "phases": phases,
         "checks_planned": len(full),
         "plan_changed": None if sorted(map(str, keys)) == sorted(map(str, full)) else "lane_checks was changed",
-        "checks": [
-            {**check, "detail": relative_evidence(check["detail"], lane_dir)} if "cause" in check["detail"] else check
-            for check in checks
-        ],
+        "checks": [{**check, "detail": relative_evidence(check["detail"], lane_dir)} for check in checks],
         "blame": relative_evidence(fault, lane_dir) if fault else None,
     }
     result = masked(lane_dir, result)
@@ -245,10 +229,8 @@ def score(result: dict[str, Any]) -> str:
 def stage(result: dict[str, Any]) -> str:
     """The guests and the accelerator in words."""
     guests = " and ".join(result["guests"]) or "not booted"
-    return (
-        f"{'guests' if len(result['guests']) > 1 else 'guest'} {guests} under "
-        f"{result['accel']['chosen'] or 'no accelerator yet'}"
-    )
+    accel = result["accel"]["chosen"] or "no accelerator yet"
+    return f"{'guests' if len(result['guests']) > 1 else 'guest'} {guests} under {accel}"
 
 
 def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:
