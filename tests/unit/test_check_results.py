@@ -7,122 +7,77 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.evidence import check_results
 
-ENDED = {"component": "qemu", "code": "program_ended"}
+Check = dict[str, Any]
 
 
-def check(
-    name: str, result: str = "pass", suite: str = "smoke", guest: str = "pocket", **detail: Any
-) -> dict[str, Any]:
+def check(name: str, result: str, suite: str = "smoke", guest: str = "pocket", **detail: str) -> Check:
     return {"suite": suite, "guest": guest, "name": name, "result": result, "detail": detail}
 
 
-def blame(name: str | None, component: str, code: str, phase: str = "smoke") -> dict[str, Any]:
+def bad(name: str, component: str, code: str, suite: str = "smoke", guest: str = "pocket") -> Check:
+    return check(name, "fail", suite, guest, component=component, code=code)
+
+
+def ended(name: str, suite: str = "smoke", guest: str = "pocket") -> Check:
+    return bad(name, "qemu", "program_ended", suite, guest)
+
+
+def not_run(name: str, suite: str = "smoke") -> Check:
+    return check(name, "not run", suite)
+
+
+def blame(name: str | None, component: str, code: str, phase: str = "smoke") -> Check:
     return {"phase": phase, "check": name, "component": component, "code": code}
+
+
+LOST = blame("s", "qemu", "program_ended")
+OF_SUITE = blame("a", "qemu", "program_ended", "suites")
+OF_S, OF_PHASE = "follows from: check s", "follows from: phase smoke"
 
 
 @pytest.mark.parametrize(
     ("checks", "blamed", "words"),
     [
-        ([check("a")], None, [""]),
-        (
-            [check("a", "not run"), check("b", "not run")],
-            blame(None, "kerbside", "program_ended", "kerbside"),
-            ["follows from: phase kerbside"] * 2,
-        ),
-        ([check("a", "not run")], blame(None, "host", "program_ended", ""), ["follows from: phase before the first"]),
+        ([check("a", "pass")], None, [""]),
+        ([not_run("a")], blame(None, "kerbside", "program_ended", "kerbside"), ["follows from: phase kerbside"]),
+        ([not_run("a")], blame(None, "host", "program_ended", ""), ["follows from: phase before the first"]),
         # the smoke check: what lies further on cannot work, what lies before can
         (
-            [
-                check("s", "fail", **ENDED),
-                check("t", "not run"),
-                check("f", "fail", component="qemu", code="qmp_closed"),
-                check("r", "fail", component="ryll", code="x"),
-            ],
-            blame("s", "qemu", "program_ended"),
-            ["", "follows from: check s", "follows from: check s", "follows from: check s"],
+            [ended("s"), not_run("t"), bad("f", "qemu", "qmp_closed"), bad("r", "ryll", "x")],
+            LOST,
+            ["", OF_S, OF_S, OF_S],
         ),
+        ([bad("b", "guest", "guest_no_banner"), bad("s", "proxy", "y")], blame("s", "proxy", "proxy_ended"), ["", ""]),
+        ([bad("s", "guest", "agent_late"), bad("f", "ryll", "x")], blame("s", "guest", "agent_late"), ["", ""]),
+        ([not_run("h"), ended("f")], blame(None, "qemu", "program_ended"), [OF_PHASE, OF_PHASE]),
+        ([bad("b", "guest", "x"), not_run("f")], blame(None, "lane", "task_failed"), ["", OF_PHASE]),
         (
-            [
-                check("b", "fail", component="guest", code="guest_no_banner"),
-                check("s", "fail", component="proxy", code="y"),
-            ],
-            blame("s", "proxy", "proxy_ended"),
-            ["", ""],
-        ),
-        (
-            [
-                check("s", "fail", component="guest", code="agent_late"),
-                check("f", "fail", component="ryll", code="picture_differs"),
-            ],
-            blame("s", "guest", "agent_late"),
-            ["", ""],
-        ),
-        (
-            [check("h", "not run"), check("f", "fail", **ENDED)],
-            blame(None, "qemu", "program_ended"),
-            ["follows from: phase smoke"] * 2,
-        ),
-        (
-            [check("b", "fail", component="guest", code="x"), check("f", "not run")],
-            blame(None, "lane", "task_failed"),
-            ["", "follows from: phase smoke"],
-        ),
-        (
-            [
-                check("hello", "not run"),
-                check("banner", "fail", component="guest", code="guest_no_banner"),
-                check("counters", "fail", component="proxy", code="proxy_authorized_nothing"),
-                check("path", "fail", component="ryll", code="ryll_not_running"),
-            ],
+            [not_run("h"), bad("b", "guest", "x"), bad("c", "proxy", "y"), bad("p", "ryll", "z")],
             blame(None, "kerbside", "api_refused"),
-            ["follows from: phase smoke", "", "follows from: phase smoke", "follows from: phase smoke"],
+            [OF_PHASE, "", OF_PHASE, OF_PHASE],
         ),
-        (
-            [check("s", "fail"), check("f", "fail")],
-            blame("s", "qemu", "program_ended"),
-            ["", ""],
-        ),  # without a component nothing is known
+        ([check("s", "fail"), check("f", "fail")], LOST, ["", ""]),  # without a component nothing is known
         # a suite
         (
-            [
-                check("a", "fail", "x", component="guest", code="c"),
-                check("b", "fail", "x", **ENDED),
-                check("c", "fail", "x", **ENDED),
-                check("d", "not run", "x"),
-            ],
+            [bad("a", "guest", "c", "x"), ended("b", "x"), ended("c", "x"), not_run("d", "x")],
             blame("a", "guest", "c", "suites"),
             ["", "", "follows from: check b", "follows from: check a"],
         ),
         (
-            [
-                check("a", "fail", "x", component="proxy", code="c"),
-                check("b", "fail", "x", component="proxy", code="c"),
-                check("c", "fail", "x", component="ryll", code="c"),
-            ],
+            [bad("a", "proxy", "c", "x"), bad("b", "proxy", "c", "x"), bad("c", "ryll", "c", "x")],
             blame("a", "proxy", "c", "suites"),
             ["", "same failure as: check a", ""],
         ),
         # another suite or guest begins anew, unless nothing of it ran
         (
-            [
-                check("a", "fail", "x", **ENDED),
-                check("a", "fail", "y", **ENDED),
-                check("a", "fail", "x", "two", **ENDED),
-                check("b", "not run", "z"),
-            ],
-            blame("a", "qemu", "program_ended", "suites"),
+            [ended("a", "x"), ended("a", "y"), ended("a", "x", "two"), not_run("b", "z")],
+            OF_SUITE,
             ["", "", "", "follows from: check a of x on pocket"],
         ),
-        (
-            [check("a", "fail", "x", **ENDED), check("b", "fail", "x", component="ryll", code="c")],
-            blame("a", "qemu", "program_ended", "suites"),
-            ["", ""],
-        ),
+        ([ended("a", "x"), bad("b", "ryll", "c", "x")], OF_SUITE, ["", ""]),
     ],
 )
-def test_only_what_has_to_follow_is_said_to_follow(
-    checks: list[dict[str, Any]], blamed: dict[str, Any] | None, words: list[str]
-) -> None:
+def test_only_what_has_to_follow_is_said_to_follow(checks: list[Check], blamed: Check | None, words: list[str]) -> None:
     assert check_results.consequences(checks, blamed) == words
 
 
@@ -134,9 +89,6 @@ def test_the_loss_of_a_part_takes_along_what_is_beside_it_and_further_on() -> No
     parts = [(place, part) for place, beside in enumerate(WAY) for part in beside]
     for at, lost in parts:
         for place, part in parts:
-            checks = [
-                check("s", "fail", component=lost, code="program_ended"),
-                check("f", "fail", component=part, code="x"),
-            ]
+            checks = [bad("s", lost, "program_ended"), bad("f", part, "x")]
             follows = check_results.consequences(checks, blame("s", lost, "program_ended"))[1]
-            assert follows == ("follows from: check s" if place >= at else ""), (lost, part)
+            assert follows == (OF_S if place >= at else ""), (lost, part)

@@ -12,25 +12,24 @@ from ansible.module_utils.lane.evidence import check_results, collect
 
 KEY = ("smoke", "pocket", "status")
 STEP = {"name": "status", "result": "failed", "seconds": 2.0, "started": 5.0, "seen": {"expected": "a", "got": "b"}}
+PASSED = {"name": "status", "result": "pass"}
+NOT_RUN = ("not run", None, 0.0, {})
+
+
+FAILED = {"cause": "a was b", "component": "ryll"}
 
 
 @pytest.mark.parametrize(
     ("report", "entry"),
     [
-        (
-            {"transcript": [STEP], "cause": "a was b", "component": "ryll"},
-            ("fail", 5.0, 2.0, {"cause": "a was b", "component": "ryll", **STEP["seen"]}),
-        ),
+        ({"transcript": [STEP], **FAILED}, ("fail", 5.0, 2.0, {**FAILED, **STEP["seen"]})),
         ({"transcript": [STEP]}, ("fail", 5.0, 2.0, STEP["seen"])),
         ({"transcript": [{**STEP, "result": "ok", "seen": None}], "cause": "of another step"}, ("pass", 5.0, 2.0, {})),
-        (
-            {"transcript": [{**STEP, "result": "skipped", "started": None, "seconds": None, "seen": {}}]},
-            ("not run", None, 0.0, {}),
-        ),
-        ({"checks": [{"name": "status", "result": "pass", "detail": {"a": 1}}]}, ("pass", None, 0.0, {"a": 1})),
-        ({"checks": [{"name": "other", "result": "pass"}]}, ("not run", None, 0.0, {})),
-        ({"guest": "uncalibrated", "checks": [{"name": "status", "result": "pass"}]}, ("not run", None, 0.0, {})),
-        ({"suite": "audio", "checks": [{"name": "status", "result": "pass"}]}, ("not run", None, 0.0, {})),
+        ({"transcript": [{"name": "status", "result": "skipped", "seconds": None}]}, NOT_RUN),
+        ({"checks": [{**PASSED, "detail": {"a": 1}}]}, ("pass", None, 0.0, {"a": 1})),
+        ({"checks": [{**PASSED, "name": "other"}]}, NOT_RUN),
+        ({"guest": "uncalibrated", "checks": [PASSED]}, NOT_RUN),
+        ({"suite": "audio", "checks": [PASSED]}, NOT_RUN),
     ],
 )
 def test_the_entry_of_a_check(report: dict[str, Any], entry: tuple[Any, ...]) -> None:
@@ -81,8 +80,17 @@ def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: 
     artifacts = lane_dir.parent / "new/artifacts"
     collect.collect(str(lane_dir), artifacts, "c")
     assert [str(path.relative_to(artifacts)) for path in artifacts.rglob("*.png")] == [file]
+    for name in ("report.html", "result.json", "junit.xml", "counters-before.json", "difference.png"):
+        (artifacts / name).touch()
+    (artifacts / ".lane").touch()
     collect.collect(str(lane_dir), artifacts, "another")
-    assert list(artifacts.rglob("*.png")) == []
+    assert {path.name for path in artifacts.iterdir()} == {".lane", "logs"}
+
+
+def test_the_counters_before_the_session_are_kept(lane_dir: Path) -> None:
+    (lane_dir / "counters-before.json").write_text("{}")
+    collect.collect(str(lane_dir), lane_dir.parent, "c")
+    assert (lane_dir.parent / "counters-before.json").read_text() == "{}"
 
 
 def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(
@@ -90,7 +98,6 @@ def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(
 ) -> None:
     monkeypatch.setattr(collect, "HEAD", 20)
     monkeypatch.setattr(collect, "TAIL", 20)
-    (lane_dir / "logs/outside.json").write_text('{"command_id":"c","files":["screenshot.png","screendump.png"]}')
     (lane_dir / "screenshot.png").write_bytes(bytes(40))
     (lane_dir / "screendump.png").write_bytes(bytes(41))
     (lane_dir / "logs/deep/er").mkdir(parents=True)

@@ -20,8 +20,8 @@ MARIADB = """2026-11-24  5:10:12 0 [Note] InnoDB: Using Linux native AIO
 2026-11-24  5:10:12 0 [ERROR] Aborting
 """
 FILES = """2026-11-25 18:41:08 0 [Note] InnoDB: File system buffers for log disabled (block size=4096 bytes)
-2026-11-25 18:41:08 0 [ERROR] mariadbd: Out of resources when opening file 'x.pid' (Errcode: 24 "Too many open files")
-2026-11-25 18:41:08 0 [ERROR] Can't start server: can't create PID file: Too many open files
+2026-11-25 18:41:08 0 [ERROR] mariadbd: Out of resources (Errcode: 24)
+2026-11-25 18:41:08 0 [ERROR] Can't start server: can't create PID file
 2026-11-25 18:41:08 0 [Note] Plugin 'FEEDBACK' is disabled.
 """
 RUST = """\x1b[2m2026-11-25T03:18:28.981734Z\x1b[0m \x1b[32m INFO\x1b[0m kerbside_proxy: starting
@@ -31,9 +31,12 @@ Caused by:
     0: opening TLS key file /k
     1: Permission denied (os error 13)
 """
-FAILED = (
-    "it failed: once\nit failed: again\n  it failed: in code\n2026-11-25 18:41:08 0 [Note] it failed: a note\nthe end\n"
-)
+FAILED = """it failed: once
+it failed: again
+  it failed: in code
+2026-11-25 18:41:08 0 [Note] it failed: a note
+the end
+"""
 
 
 @pytest.mark.parametrize(
@@ -44,11 +47,7 @@ FAILED = (
         ("one\ntwo\n", "two"),
         (PYTHON, "ImportError: libsql.so.9: cannot open shared object file"),
         (MARIADB, "InnoDB: preallocating 12582912 bytes for file ./ibtmp1 failed with error 28 ... Aborting"),
-        (
-            FILES,
-            "mariadbd: Out of resources when opening file 'x.pid' (Errcode: 24 \"Too many open files\") ... "
-            "Can't start server: can't create PID file: Too many open files",
-        ),
+        (FILES, "mariadbd: Out of resources (Errcode: 24) ... Can't start server: can't create PID file"),
         (RUST, "Error: loading TLS cert /p ... 1: Permission denied (os error 13)"),
         (
             '{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}',
@@ -69,15 +68,6 @@ def test_they_fit_into_a_sentence() -> None:
 
 
 def test_a_line_of_kerbside_is_shown_with_what_its_fields_say() -> None:
-    line = {
-        "logger_name": "a.b",
-        "ts": "T",
-        "level": "INFO",
-        "pid": 1,
-        "message": "API request parsed",
-        "stack_trace": None,
-        "method": "POST",
-        "path": "/x",
-        "uuid": None,
-    }
+    line = {"logger_name": "a.b", "ts": "T", "level": "INFO", "pid": 1, "message": "API request parsed"}
+    line |= {"stack_trace": None, "method": "POST", "path": "/x", "uuid": None}
     assert log_excerpt.readable(json.dumps(line)) == "T INFO a.b: API request parsed method=POST path=/x"

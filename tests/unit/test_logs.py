@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -13,9 +12,9 @@ from ansible.module_utils.lane.core import local_http
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import logs
 from http_api import api
+from test_report import ZERO, put
 
 SKIPPED = {"name": "status", "started": None, "seconds": 0.0, "result": "skipped"}
-ZERO = 1795492558.0  # 2026-11-24T03:55:58Z
 
 
 @pytest.mark.parametrize(
@@ -53,17 +52,9 @@ def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
         "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting\n"
     )
     (tmp_path / "ryll.log").write_bytes(b"2026-11-24T03:55:58.200000Z  INFO \xff\n")
-    (tmp_path / "smoke.json").write_text(
-        json.dumps(
-            {
-                "command_id": "1",
-                "transcript": [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}, SKIPPED],
-            }
-        )
-    )
-    (tmp_path / "tasks.json").write_text(
-        json.dumps([{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}])
-    )
+    steps = [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}, SKIPPED]
+    put(tmp_path / "smoke.json", {"command_id": "1", "transcript": steps})
+    put(tmp_path / "tasks.json", [{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}])
     found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in logs.of_folder(tmp_path)]
     assert found == [
         ("ansible", 0.0, "tls : Make: begins"),
@@ -98,9 +89,7 @@ def test_the_lines_of_one_part_or_of_all(tmp_path: Path) -> None:
     [(0.5, ["a: begins", "a: ok after 0.500 s"]), (0.4, ["a: ok after 0.400 s"]), (None, ["a: ok after 0.000 s"])],
 )
 def test_what_takes_long_has_a_line_for_its_beginning(tmp_path: Path, seconds: float | None, texts: list[str]) -> None:
-    (tmp_path / "tasks.json").write_text(
-        json.dumps([{"name": "a", "started": ZERO, "seconds": seconds, "result": "ok"}])
-    )
+    put(tmp_path / "tasks.json", [{"name": "a", "started": ZERO, "seconds": seconds, "result": "ok"}])
     found = list(logs.of_folder(tmp_path))
     assert [entry.text for entry in found] == texts and found[-1].at == ZERO + (seconds or 0.0)
 
@@ -108,9 +97,9 @@ def test_what_takes_long_has_a_line_for_its_beginning(tmp_path: Path, seconds: f
 def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "LIMIT", 100)
     (tmp_path / "api.log").write_text("".join(f"line {number:04}\n" for number in range(100)))
+    left_out = "(910 bytes before this are left out here; they are in api.log)"
     found = [entry.text for entry in logs.of_file(tmp_path / "api.log")]
-    assert found[0] == "(910 bytes before this are left out here; they are in api.log)"
-    assert found[1:] == [f"line {number:04}" for number in range(91, 100)]
+    assert found == [left_out, *(f"line {number:04}" for number in range(91, 100))]
 
 
 def test_the_last_line_is_of_the_newest_log_since_a_moment(tmp_path: Path) -> None:
@@ -128,24 +117,17 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -
         for _ in range(2):
             local_http.get("127.0.0.1", port, "/", 5)
     assert len(set(ids)) == 2
-    form = (
-        '{"logger_name": "k", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "m", "request-id": "%s"}\n'
-    )
-    (tmp_path / "api.log").write_text(form % ids[0] + form % "another")
+    form = '{"logger_name": "k", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "m", "request-id": "%s"}'
+    put(tmp_path / "api.log", f"{form % ids[0]}\n{form % 'another'}\n")
     (tmp_path / "ryll_direct.log").write_text("2026-11-24T03:55:58.200000Z  INFO ryll\n")
-    assert [(entry.part, entry.group) for entry in logs.of_folder(tmp_path)] == [
-        ("api", "api (lane)"),
-        ("api", "api"),
-        ("ryll_direct", "ryll_direct (lane)"),
-    ]
+    groups = [entry.group for entry in logs.of_folder(tmp_path)]
+    assert groups == ["api (lane)", "api", "ryll_direct (lane)"]
 
 
 def test_each_line_names_its_place(tmp_path: Path) -> None:
-    (tmp_path / "ryll.log").write_text("one\r\n\nthree\n")
-    assert [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")] == [
-        ("one", "ryll.log:1"),
-        ("three", "ryll.log:3"),
-    ]
+    put(tmp_path / "ryll.log", "one\r\n\nthree\n")
+    found = [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")]
+    assert found == [("one", "ryll.log:1"), ("three", "ryll.log:3")]
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])

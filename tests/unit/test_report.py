@@ -246,13 +246,13 @@ def test_text_from_logs_stays_text(folder: Path) -> None:
 
 def test_a_page_of_huge_logs_stays_small_and_says_what_is_missing(folder: Path) -> None:
     for name in ("api", "serial", "daemon"):
-        put(folder / f"logs/{name}.log", "".join(f"{name} {number} {'<&' * 300}\n" for number in range(20_000)))
+        put(folder / f"logs/{name}.log", "".join(f"{name} {number} {'<&' * 300}\n" for number in range(500)))
     put(folder / "logs/ryll.log", "one\ntwo\n")
     put(folder / "screenshot.png", bytes(report_figures.ROOM))
     page = report.page(result(), folder)
     assert 200_000 < len(page.encode()) < 400_000
-    left_out = page.partition("Not shown here: ")[2].partition("</p>")[0]
-    assert "lines of api" in left_out and "ryll" not in left_out and "api 19999 " in page
+    left_out = page.partition("Not shown here:")[2].partition("</p>")[0]
+    assert "lines of api" in left_out and "ryll" not in left_out and "api 499 " in page
 
 
 def test_it_is_well_formed_and_every_table_and_picture_has_words(folder: Path) -> None:

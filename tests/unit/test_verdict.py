@@ -19,35 +19,29 @@ from lanes import TestLane
 
 COMMAND = "20261125T180000Z-0000beef"
 PLANNED = ["hello", "status", "screenshot", "banner", "counters", "path"]
+KEYS = (
+    "schema lane_id run_id command_id verdict started finished seconds accel guests versions origins phases "
+    "checks_planned plan_changed checks blame"
+)
 
 
-def report(lane: TestLane, file: str, command: str = COMMAND, **content: Any) -> None:
+def report(lane: TestLane, file: str, **content: Any) -> None:
     """A report of checks as a module of this command writes it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(check_report.COMMAND_ID, command)
+        patch.setenv(check_report.COMMAND_ID, COMMAND)
         check_report.write(f"{lane.dir}/logs/{file}", content)
 
 
-def smoke(
-    lane: TestLane, command: str = COMMAND, steps: dict[str, str] | None = None, checks: dict[str, str] | None = None
-) -> None:
-    """The two reports of a smoke check."""
-    steps = dict.fromkeys(PLANNED[:3], "ok") if steps is None else steps
-    checks = dict.fromkeys(PLANNED[3:], "pass") if checks is None else checks
-    report(
-        lane,
-        "smoke.json",
-        command,
-        transcript=[
-            {"name": name, "result": word, "seconds": 0.1, "seen": {}, "started": 1.0} for name, word in steps.items()
-        ],
-    )
-    report(
-        lane,
-        "outside.json",
-        command,
-        checks=[{"name": name, "result": word, "seconds": 0.1, "detail": {}} for name, word in checks.items()],
-    )
+def failed(lane: TestLane, **detail: str) -> None:
+    """The report of the check path, which failed."""
+    report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": detail}])
+
+
+def smoke(lane: TestLane, state: str | None = "ok", gone: str = "") -> None:
+    """The two reports of a smoke check, without one of its checks."""
+    steps = [{"name": name, "result": state, "started": 1.0} for name in PLANNED[:3] if name != gone]
+    report(lane, "smoke.json", transcript=steps)
+    report(lane, "outside.json", checks=[{"name": name, "result": "pass"} for name in PLANNED[3:] if name != gone])
 
 
 @pytest.fixture
@@ -58,12 +52,14 @@ def lane(lane: TestLane) -> TestLane:
     return lane
 
 
-def write(
-    lane: TestLane, failure: dict | None = None, planned: list[Any] | None = None, command: str = COMMAND, **more: Any
-) -> dict:
-    planned = PLANNED if planned is None else planned
-    values = {"failure": failure or {}, "phases": [], "versions": {"ansible": "2.19"}, **more}
-    return verdict.write(lane.dir, lane.artifacts, lane.run, command=command, planned=planned, **values)
+def write(lane: TestLane, planned: list[Any] | None = None, failure: dict | None = None, **more: Any) -> dict:
+    values: dict = {"command": COMMAND, "planned": PLANNED if planned is None else planned, "failure": failure or {}}
+    values |= {"phases": [], "versions": {"ansible": "2.19"}}
+    return verdict.write(lane.dir, lane.artifacts, lane.run, **{**values, **more})
+
+
+def close(lane: TestLane, command: str = COMMAND, fault: dict | None = None) -> dict | None:
+    return verdict.close(lane.artifacts, lane.run, command, {"name": "teardown", "seconds": 0.2}, fault)
 
 
 def test_green(lane: TestLane) -> None:
@@ -74,33 +70,18 @@ def test_green(lane: TestLane) -> None:
     assert (result["guests"], result["command_id"], result["plan_changed"]) == (["pocket"], COMMAND, None)
     assert json.loads(Path(lane.artifacts, "result.json").read_text()) == result
     assert verdict.line(result).startswith("LANE PASS lane 98: 6 of 6 checks, guest pocket under tcg, ")
-    assert set(result) == {
-        *(
-            "schema",
-            "lane_id",
-            "run_id",
-            "command_id",
-            "verdict",
-            "started",
-            "finished",
-            "seconds",
-            "accel",
-            "guests",
-            "versions",
-            "origins",
-        ),
-        *("phases", "checks_planned", "plan_changed", "checks", "blame"),
-    }
+    assert set(result) == set(KEYS.split())
 
 
-def test_what_is_written_can_be_read_by_others(lane: TestLane) -> None:
+def test_what_is_kept_can_be_read_by_others_and_holds_no_secret(lane: TestLane) -> None:
+    Path(lane.dir, "logs/daemon.log").write_text("fine\n")
+    lane.start(lane.program("daemon", "exec sleep 60"))
     write(lane, failure={"role": "smoke", "task": "x", "result": {"msg": "it failed"}})
-    files = [
-        Path(lane.artifacts, name)
-        for name in ("result.json", "junit.xml", "logs/diagnosis.json", "logs/processes.json")
-    ]
-    assert {path.stat().st_mode & 0o777 for path in files if path.exists()} == {0o644}
-    assert files[2].exists()
+    files = {str(p.relative_to(lane.artifacts)): p for p in Path(lane.artifacts).rglob("*") if p.is_file()}
+    made = {"result.json", "junit.xml", "logs/diagnosis.json", "logs/processes.json"}
+    assert {"logs/daemon.log", "handover/guest.json", *made} <= set(files)
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o644}
+    assert not any("secret" in name or name.endswith((".pem", ".vv", ".yaml")) for name in files)
 
 
 @pytest.mark.parametrize(
@@ -116,13 +97,9 @@ def test_a_run_without_any_check_is_not_said_to_lack_some(lane: TestLane) -> Non
     assert blame["code"] == "checks_not_run" and "no check" in blame["cause"]
 
 
-@pytest.mark.parametrize("gone", PLANNED)
+@pytest.mark.parametrize("gone", ["hello", "path"])
 def test_a_check_that_never_ran_is_red(lane: TestLane, gone: str) -> None:
-    smoke(
-        lane,
-        steps={name: "ok" for name in PLANNED[:3] if name != gone},
-        checks={name: "pass" for name in PLANNED[3:] if name != gone},
-    )
+    smoke(lane, gone=gone)
     result = write(lane)
     assert (result["verdict"], result["blame"]["code"], result["blame"]["check"]) == ("error", "checks_not_run", gone)
 
@@ -138,42 +115,24 @@ def test_the_reports_of_another_command_do_not_count(lane: TestLane, command: st
 
 def test_a_report_without_a_command_does_not_count(lane: TestLane) -> None:
     path = Path(lane.dir, "logs/outside.json")
-    path.write_text(
-        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "command_id"})
-    )
+    path.write_text(path.read_text().replace("command_id", "id"))
     assert [c["result"] for c in write(lane)["checks"]] == ["pass"] * 3 + ["not run"] * 3
 
 
-@pytest.mark.parametrize("state", ["failed", "skipped", None, "passed", ""])
+@pytest.mark.parametrize("state", ["failed", "skipped", None, "passed"])
 def test_only_a_step_that_says_ok_has_passed(lane: TestLane, state: str | None) -> None:
-    smoke(lane, steps=dict.fromkeys(PLANNED[:3], state))  # type: ignore[arg-type]
+    smoke(lane, state)
     assert write(lane)["verdict"] == "error"
 
 
 def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane: TestLane) -> None:
-    report(
-        lane,
-        "outside.json",
-        checks=[
-            {
-                "name": "path",
-                "result": "fail",
-                "seconds": 0.1,
-                "detail": {"cause": "ryll went to qemu", "component": "kerbside"},
-            }
-        ],
-    )
+    failed(lane, cause="ryll went to qemu", component="kerbside")
     result = write(lane, planned=["hello", "path"])
-    assert (result["verdict"], result["blame"]["component"], result["blame"]["cause"]) == (
-        "fail",
-        "kerbside",
-        "ryll went to qemu",
-    )
+    assert (result["verdict"], verdict.line(result)) == ("fail", "LANE FAIL kerbside: ryll went to qemu")
 
 
 def test_paths_in_a_checks_detail_lead_to_the_artifacts(lane: TestLane) -> None:
-    detail = {"cause": f"see {lane.dir}/logs/ryll.log", "component": "ryll", "evidence": f"{lane.dir}/logs/ryll.log:3"}
-    report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": detail}])
+    failed(lane, cause=f"see {lane.dir}/logs/ryll.log", component="ryll", evidence=f"{lane.dir}/logs/ryll.log:3")
     found = write(lane, planned=["path"])["checks"][0]["detail"]
     assert (found["cause"], found["evidence"]) == ("see logs/ryll.log", "logs/ryll.log:3")
 
@@ -185,17 +144,10 @@ def test_broken_reports_are_red(lane: TestLane, text: str) -> None:
 
 
 def test_checks_are_told_apart_by_suite_and_guest(lane: TestLane) -> None:
-    report(
-        lane,
-        "suite-clipboard.json",
-        suite="clipboard",
-        guest="uncalibrated",
-        checks=[{"name": "hello", "result": "pass", "seconds": 2.0}],
-    )
     other = {"suite": "clipboard", "guest": "uncalibrated", "name": "hello"}
+    report(lane, "suite.json", suite="clipboard", guest="uncalibrated", checks=[{"name": "hello", "result": "pass"}])
     result = write(lane, planned=["hello", other, {**other, "guest": "pocket"}])
-    told = [(c["suite"], c["guest"], c["name"], c["result"]) for c in result["checks"]]
-    assert told == [
+    assert [(c["suite"], c["guest"], c["name"], c["result"]) for c in result["checks"]] == [
         ("smoke", "pocket", "hello", "pass"),
         ("clipboard", "uncalibrated", "hello", "pass"),
         ("clipboard", "pocket", "hello", "not run"),
@@ -215,83 +167,50 @@ def test_a_plan_that_was_changed_is_named(lane: TestLane, planned: list[str], li
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_component_decides_between_fail_and_error(lane: TestLane, component: str) -> None:
-    named = {
-        "component": component,
-        "check": "status",
-        "code": "check_failed",
-        "cause": "a was not b",
-        "evidence": f"{lane.dir}/logs/ryll.log:3",
-    }
-    result = write(lane, {"role": "kerbside", "task": "t", "result": {"lane_failure": named}})
-    assert result["verdict"] == ("fail" if component in PRODUCT else "error")
-    assert result["blame"]["cause"].startswith("a was not b")
-    assert {**result["blame"], "cause": ""} == {
-        **named,
-        "phase": "kerbside",
-        "cause": "",
-        "evidence": "logs/ryll.log:3",
-    }
-    assert verdict.line(result) == f"LANE FAIL {component}: {result['blame']['cause']}"
+    named = {"component": component, "check": "status", "code": "check_failed", "cause": "a was not b"}
+    named["evidence"] = f"{lane.dir}/logs/ryll.log:3"
+    result = write(lane, failure={"role": "kerbside", "task": "t", "result": {"lane_failure": named}})
+    cause = result["blame"]["cause"]
+    assert result["verdict"] == ("fail" if component in PRODUCT else "error") and cause.startswith("a was not b")
+    assert result["blame"] == {**named, "phase": "kerbside", "cause": cause, "evidence": "logs/ryll.log:3"}
+    assert verdict.line(result) == f"LANE FAIL {component}: {cause}"
 
 
 @pytest.mark.parametrize(
     ("role", "result", "component", "reason"),
     [
         ("deps", {"msg": "No package\nmatching"}, "environment", "No package matching"),
-        (
-            "tls",
-            {"msg": "One or more items failed", "results": [{"msg": "fine"}, {"failed": True, "msg": "no space left"}]},
-            "environment",
-            "no space left",
-        ),
+        ("tls", {"msg": "some", "results": [{"msg": "fine"}, {"failed": True, "msg": "x"}]}, "environment", "x"),
         ("teardown", {}, "lane", "it gave no reason"),
     ],
 )
 def test_a_failed_task_that_names_nobody_is_blamed_by_its_role(
     lane: TestLane, role: str, result: dict, component: str, reason: str
 ) -> None:
-    found = write(lane, {"role": role, "task": "a task", "result": result})["blame"]
+    found = write(lane, failure={"role": role, "task": "a task", "result": result})["blame"]
     assert (found["component"], found["code"]) == (component, "task_failed")
     assert found["cause"].startswith(f"the task 'a task' failed: {reason}")
 
 
-ORIGIN = {"kind": "path", "source": "/src/kerbside", "version": "0.9", "commit": "abc", "dirty": True, "sha256": "00"}
-
-
 def test_origins_are_what_the_hand_over_says_and_else_what_is_known(lane: TestLane) -> None:
+    origin = {"kind": "path", "source": "/src/k", "version": "0.9", "commit": "abc", "dirty": True, "sha256": "00"}
     hand_over(lane.dir, "ryll", {"method": "wheel", "ref": "0.3.0", "version": "0.3.0", "commit": "f12d"})
-    hand_over(lane.dir, "origins", {"kerbside": ORIGIN})
+    hand_over(lane.dir, "origins", {"kerbside": origin})
     found = write(lane)["origins"]
-    assert found["kerbside"] == ORIGIN
-    assert found["ryll"] == {
-        "kind": "wheel",
-        "source": "0.3.0",
-        "version": "0.3.0",
-        "commit": "f12d",
-        "dirty": None,
-        "sha256": None,
-    }
+    assert found["kerbside"] == origin
+    assert list(found["ryll"].items()) == list(
+        zip(origin, ["wheel", "0.3.0", "0.3.0", "f12d", None, None], strict=True)
+    )
     assert (found["image_pocket"]["sha256"], set(found)) == ("00", {"kerbside", "proxy", "ryll", "image_pocket"})
-
-
-def test_logs_are_kept_and_readable_and_secrets_are_not(lane: TestLane) -> None:
-    Path(lane.dir, "logs/daemon.log").write_text("fine\n")
-    write(lane)
-    kept = {str(p.relative_to(lane.artifacts)) for p in Path(lane.artifacts).rglob("*") if p.is_file()}
-    assert {"logs/daemon.log", "handover/guest.json", "result.json"} <= kept
-    assert not any("secret" in name or name.endswith((".pem", ".vv", ".yaml")) for name in kept)
-    assert os.stat(f"{lane.artifacts}/logs/daemon.log").st_mode & 0o777 == 0o644
 
 
 def test_teardown_closes_the_result_and_its_failure_turns_green_red(lane: TestLane) -> None:
     write(lane)
-    result = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None)
-    assert result is not None
-    assert (result["verdict"], result["phases"][-1]["name"]) == ("pass", "teardown")
+    result = close(lane)
+    assert result and (result["verdict"], result["phases"][-1]["name"]) == ("pass", "teardown")
     fault = {"component": "lane", "check": None, "code": "check_failed", "cause": "x stayed", "evidence": None}
-    result = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, fault)
-    assert result is not None
-    assert verdict.line(result) == "LANE FAIL lane: x stayed"
+    result = close(lane, fault=fault)
+    assert result and verdict.line(result) == "LANE FAIL lane: x stayed"
     assert json.loads(Path(lane.artifacts, "result.json").read_text())["verdict"] == "error"
 
 
@@ -307,33 +226,13 @@ def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane: TestLane) ->
     assert 70 <= result["seconds"] < 130
     shutil.rmtree(lane.dir)
     time.sleep(0.2)
-    closed = verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 0.2}, None)
-    assert closed is not None
-    assert result["seconds"] + 0.15 < closed["seconds"] < result["seconds"] + 60
+    closed = close(lane)
+    assert closed and result["seconds"] + 0.15 < closed["seconds"] < result["seconds"] + 60
 
 
 def test_only_the_command_that_wrote_a_result_completes_it(lane: TestLane) -> None:
-    assert (
-        verdict.close(lane.artifacts, lane.run, COMMAND, {"name": "teardown", "seconds": 1.0}, None) is None
-    )  # there is none
+    assert close(lane) is None, "there is none"
     write(lane)
     before = Path(lane.artifacts, "result.json").read_bytes()
-    assert verdict.close(lane.artifacts, lane.run, "another", {"name": "teardown", "seconds": 1.0}, None) is None
+    assert close(lane, command="another") is None
     assert Path(lane.artifacts, "result.json").read_bytes() == before
-
-
-def test_a_result_removes_the_report_and_the_pictures_of_an_earlier_command(lane: TestLane) -> None:
-    for name in ("report.html", "screenshot.png", "screendump.png"):
-        Path(lane.artifacts, name).write_text("PASS")
-    Path(lane.dir, "screenshot.png").write_bytes(b"of an earlier session")
-    write(lane)
-    assert not [name for name in os.listdir(lane.artifacts) if name.endswith((".png", ".html"))]
-
-
-def test_the_pictures_that_this_commands_checks_made_are_kept(lane: TestLane) -> None:
-    for name in ("screenshot.png", "tmp/other.png", "secrets/x"):
-        Path(lane.dir, name).write_bytes(name.encode())
-    report(lane, "outside.json", files=["screenshot.png", "../x", "secrets/x", "/etc/passwd", "gone.png"], checks=[])
-    write(lane)
-    assert [name for name in os.listdir(lane.artifacts) if name.endswith(".png")] == ["screenshot.png"]
-    assert not Path(lane.artifacts, "secrets").exists()
