@@ -138,18 +138,6 @@ def test_a_proxy_that_is_gone_or_stopped_is_not_its_daemon(lane: TestLane) -> No
         assert explain(lane)[:3] == ("proxy_ended", "proxy", "proxy_ended")
 
 
-def test_a_program_that_was_never_ready_is_blamed_in_the_check_that_follows(lane: TestLane) -> None:
-    parts = {"qemu": "qemu", "database": "kerbside", "api": "kerbside"}
-    lane.start(*(lane.program(name, FOREVER, component=part) for name, part in parts.items()))
-    found = explain(lane, "proxy", None)
-    assert found[:3] == ("never_started", "lane", "never_started")
-    assert found.cause.startswith("the lane is not complete: never started: daemon; run ./lane up")
-    with pytest.raises(Exception, match="did not write 'never'"):
-        lane.start(lane.program("daemon", FOREVER, ready=Ready(log="never"), limit=0.3))
-    assert explain(lane, "proxy", None)[:3] == ("program_lost", "kerbside", "program_not_ready")
-    assert explain(lane, "kerbside", None, phase="kerbside").rule is None, "its own task has reported it"
-
-
 def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
     line = "[2026-11-25 03:16:13 +0000] [7] [ERROR] Worker (pid:{}) was sent SIGKILL! Perhaps out of memory?"
     with complete(lane):
@@ -180,7 +168,7 @@ REFUSES = ("proxy_refuses_its_certificate", "tls")
 @pytest.mark.parametrize(
     ("lines", "decided", "words"),
     [
-        ([LOADING, "    1: keys may not be consistent: KeyMismatch"], REFUSES, "KeyMismatch"),
+        (["    0: of an earlier error", LOADING, "    1: KeyMismatch"], REFUSES, "key: KeyMismatch; see"),
         (["Error: opening TLS cert file /no"], REFUSES, "key: Error: opening TLS cert file /no; see"),
         (
             [LOADING, "", "Caused by:", "    0: opening TLS key file /k", "    1: Permission denied (os error 13)"],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.core import limits
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.evidence import observed, rules, session_rules
+from ansible.module_utils.lane.evidence import observed, rules
 from ansible.module_utils.lane.evidence.observed import Evidence, Line
 
 BOOTED = 'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)\n'
@@ -112,10 +112,11 @@ def test_a_proxy_that_the_kernel_killed_for_memory(
     assert found and found.code == code
 
 
-def test_a_chain_of_causes_begins_after_the_error(tmp_path: Path) -> None:
-    log = "    0: of an earlier error\nError: loading TLS cert /c\n\n    0: first\n    1: root\n"
-    found = rules.proxy_refuses_its_certificate(seen(tmp_path, START, daemon=log))
-    assert found and found.problem.endswith("key: first: root")
+@pytest.mark.parametrize(("phase", "code"), [("smoke", "never_started"), ("kerbside", None)])
+def test_a_lane_that_was_not_brought_up_completely(tmp_path: Path, phase: str, code: str | None) -> None:
+    found = rules.never_started(seen(tmp_path, {"phase": phase}, qemu="", database="", api=""))
+    assert (found and found.code) == code and (not found or found.problem.endswith("never started: daemon"))
+    assert rules.never_started(seen(tmp_path, {"phase": phase}, qemu="", database="", api="", daemon="")) is None
 
 
 @pytest.mark.parametrize(
@@ -204,22 +205,3 @@ def test_a_program_that_is_lost(tmp_path: Path, entry: dict[str, Any], more: dic
     vars(of).update(lost=[gone], serial=more.get("serial", ""))
     found = rules.program_lost(of)
     assert (found and found.code) == code
-
-
-@pytest.mark.parametrize(
-    ("sessions", "ids", "taken"),
-    [
-        ([("a", "main", 1)], [1], False),
-        ([("a", "main", 1)], [2], True),
-        ([("a", "main", 1), ("b", "main", 2)], [2], True),
-        ([("a", "main", 1), ("b", "main", 2)], [1], True),
-        ([("a", "main", 1), ("a", "display", 2)], [2], False),
-    ],
-)
-def test_a_console_is_taken_by_another_connection_or_session(
-    tmp_path: Path, sessions: list[tuple[str, str, int]], ids: list[int], taken: bool
-) -> None:
-    of = seen(tmp_path)
-    vars(of)["sessions"] = [(Line("daemon.log", 1, "", AT), *one) for one in sessions]
-    vars(of)["qmp"] = {"query-spice": {"channels": [{"connection-id": one} for one in ids]}}
-    assert (session_rules.console_taken(of) is not None) is taken

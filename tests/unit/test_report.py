@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import report_page
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import report, report_figures, verdict
 
@@ -59,19 +58,6 @@ def put(path: Path, content: Any) -> None:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "logs").mkdir()
     return tmp_path
-
-
-def test_the_page_says_what_the_last_line_says(folder: Path) -> None:
-    values = red(cause="a <b> & 'c'  \"d\" was not")
-    line = verdict.line(values)
-    put(folder / "result.json", values)
-    page = report_page.read(report.write(folder))
-    assert page == report_page.ReportPage("FAIL", "r", "c", "guest", "a_code", values["blame"]["cause"])
-    assert report_page.disagreement(folder, line, "c") == ""
-    assert report_page.disagreement(folder, line, "other") == "report.html is of the command c, not of other"
-    assert "the last line 'LANE FAIL ryll: x'" in report_page.disagreement(folder, "LANE FAIL ryll: x", "c")
-    (folder / "report.html").unlink()
-    assert report_page.disagreement(folder, line, "c") == "there is no report.html"
 
 
 MISSING = [

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible.module_utils.lane.evidence import observed
@@ -86,6 +88,7 @@ OTHER, OTHER_ID = [("NSO8", "main", 0), ("NSO8", "display", 4047920258)], -24704
         (OWN, 0, ""),  # nobody is connected any more
         (OWN + OTHER[:1], 0, "kerbside connected session NSO8 to qemu after ryll's session 41Pp; see"),
         (OWN + OTHER, OTHER_ID, "NSO8 to qemu after ryll's session 41Pp (query-spice shows its connection); see"),
+        (OWN + OTHER, OWN_ID, "kerbside connected session NSO8 to qemu after ryll's session 41Pp; see"),
         (OWN + OWN[:1], 0, "kerbside connected session 41Pp to qemu after"),  # with the same console.vv
         (OWN, OTHER_ID, "qemu's monitor (query-spice) shows a client that did not connect through kerbside; use"),
     ],
@@ -191,19 +194,13 @@ def test_which_side_of_the_agents_port_is_missing(
 def test_ryll_is_asked_whether_it_sees_the_agent_by_now(
     lane: TestLane, monkeypatch: pytest.MonkeyPatch, connected: list[bool], seen: bool
 ) -> None:
-    class Client:
-        def __init__(self, _: str) -> None: ...
-        def __enter__(self) -> Client:
-            return self
+    def request(*_: object) -> dict[str, bool]:
+        return {"agent_connected": connected.pop(0) if len(connected) > 1 else connected[0]}
 
-        def __exit__(self, *_: object) -> None: ...
-        def open(self, *_: object) -> None: ...
-        def request(self, *_: object) -> dict[str, bool]:
-            return {"agent_connected": connected.pop(0) if len(connected) > 1 else connected[0]}
-
+    client = SimpleNamespace(open=lambda *_: None, request=request)
     evidence = observed.Evidence(lane.dir, {})
     assert evidence.agent_seen_now() is False, "there is no ryll"
-    monkeypatch.setattr(observed, "Client", Client)
+    monkeypatch.setattr(observed, "Client", lambda _: nullcontext(client))
     assert evidence.agent_seen_now() is seen
 
 

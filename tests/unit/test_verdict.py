@@ -37,9 +37,9 @@ def failed(lane: TestLane, **detail: str) -> None:
     report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "seconds": 0.1, "detail": detail}])
 
 
-def smoke(lane: TestLane, state: str | None = "ok", gone: str = "") -> None:
+def smoke(lane: TestLane, gone: str = "") -> None:
     """The two reports of a smoke check, without one of its checks."""
-    steps = [{"name": name, "result": state, "started": 1.0} for name in PLANNED[:3] if name != gone]
+    steps = [{"name": name, "result": "ok", "started": 1.0} for name in PLANNED[:3] if name != gone]
     report(lane, "smoke.json", transcript=steps)
     report(lane, "outside.json", checks=[{"name": name, "result": "pass"} for name in PLANNED[3:] if name != gone])
 
@@ -113,18 +113,6 @@ def test_the_reports_of_another_command_do_not_count(lane: TestLane, command: st
     assert not list(Path(lane.artifacts, "logs").glob("s*.json"))
 
 
-def test_a_report_without_a_command_does_not_count(lane: TestLane) -> None:
-    path = Path(lane.dir, "logs/outside.json")
-    path.write_text(path.read_text().replace("command_id", "id"))
-    assert [c["result"] for c in write(lane)["checks"]] == ["pass"] * 3 + ["not run"] * 3
-
-
-@pytest.mark.parametrize("state", ["failed", "skipped", None, "passed"])
-def test_only_a_step_that_says_ok_has_passed(lane: TestLane, state: str | None) -> None:
-    smoke(lane, state)
-    assert write(lane)["verdict"] == "error"
-
-
 def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane: TestLane) -> None:
     failed(lane, cause="ryll went to qemu", component="kerbside")
     result = write(lane, planned=["hello", "path"])
@@ -135,12 +123,6 @@ def test_paths_in_a_checks_detail_lead_to_the_artifacts(lane: TestLane) -> None:
     failed(lane, cause=f"see {lane.dir}/logs/ryll.log", component="ryll", evidence=f"{lane.dir}/logs/ryll.log:3")
     found = write(lane, planned=["path"])["checks"][0]["detail"]
     assert (found["cause"], found["evidence"]) == ("see logs/ryll.log", "logs/ryll.log:3")
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"command_id": []}'])
-def test_broken_reports_are_red(lane: TestLane, text: str) -> None:
-    Path(lane.dir, "logs/smoke.json").write_text(text)
-    assert write(lane)["verdict"] == "error"
 
 
 def test_checks_are_told_apart_by_suite_and_guest(lane: TestLane) -> None:

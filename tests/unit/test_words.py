@@ -13,7 +13,7 @@ import report_page
 from ansible.module_utils.lane.evidence import github, junit, report, verdict
 from test_report import BLAME, CHECK, result
 
-CAUSE = "the banner was 'x', not 'y'; look at logs/serial.log"
+CAUSE = "the <b>banner</b> & was 'x', not \"y\"; look at logs/serial.log"
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,9 @@ def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: st
     assert line == f"LANE FAIL {component}: {CAUSE}"
     report.write(tmp_path)
     page = report_page.read(tmp_path / "report.html")
-    assert (page.verdict, page.component, page.cause) == ("FAIL", component, CAUSE)
+    assert page == report_page.ReportPage("FAIL", "r", "c", component, BLAME["code"], CAUSE)
+    assert report_page.disagreement(tmp_path, line, "c") == ""
+    assert report_page.disagreement(tmp_path, line, "x") and report_page.disagreement(tmp_path, f"{line}.", "c")
     assert f"Verdict {word}, code" in (tmp_path / "report.html").read_text()
     cases = ElementTree.fromstring(junit.xml(values, tmp_path)).iter("testcase")
     marks = [mark for case in cases for mark in case if mark.tag in ("failure", "error")]
