@@ -44,25 +44,24 @@ def test_mariadb_writes_the_machines_own_time(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
-    (tmp_path / "serial.log").write_text("\x1b[2J\x1b[01;01Hhello\0\nready\n")
-    (tmp_path / "daemon.log").write_text(
-        "PID 1 logging configured\n"
-        '{"logger_name": "kerbside.main", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "<b>up</b>"}\n'
-        "Traceback (most recent call last):\n"
-        "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting\n"
-    )
+    (tmp_path / "serial.log").write_text("\x1b[2J\x1b[01;01Hhello\0\r\n\nready\n")
+    up = '{"logger_name": "kerbside.main", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "<b>up</b>"}'
+    proxy = "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting"
+    put(tmp_path / "daemon.log", f"PID 1 logging configured\n{up}\nTraceback (most recent call last):\n{proxy}\n")
     (tmp_path / "ryll.log").write_bytes(b"2026-11-24T03:55:58.200000Z  INFO \xff\n")
     steps = [{"name": "hello", "started": ZERO + 0.4, "seconds": 0.25, "result": "ok"}, SKIPPED]
     put(tmp_path / "smoke.json", {"command_id": "1", "transcript": steps})
     put(tmp_path / "tasks.json", [{"name": "tls : Make", "started": ZERO, "seconds": 1, "result": "changed"}])
-    found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in logs.of_folder(tmp_path)]
+    entries = logs.of_folder(tmp_path)
+    assert [entry.place for entry in entries[-3:]] == ["", "serial.log:1", "serial.log:3"]
+    found = [(entry.part, entry.at and round(entry.at - ZERO, 3), entry.text) for entry in entries]
     assert found == [
         ("ansible", 0.0, "tls : Make: begins"),
         ("daemon", None, "PID 1 logging configured"),
         ("daemon", 0.1, "2026-11-24T03:55:58.100Z INFO kerbside.main: <b>up</b>"),
         ("daemon", 0.1, "Traceback (most recent call last):"),
         ("ryll", 0.2, "2026-11-24T03:55:58.200000Z  INFO \ufffd"),
-        ("proxy", 0.3, "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting"),
+        ("proxy", 0.3, proxy),
         ("checks", 0.65, "hello: ok after 0.250 s"),
         ("ansible", 1.0, "tls : Make: changed after 1.000 s"),
         ("serial", None, "hello\ufffd"),
@@ -122,12 +121,6 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -
     (tmp_path / "ryll_direct.log").write_text("2026-11-24T03:55:58.200000Z  INFO ryll\n")
     groups = [entry.group for entry in logs.of_folder(tmp_path)]
     assert groups == ["api (lane)", "api", "ryll_direct (lane)"]
-
-
-def test_each_line_names_its_place(tmp_path: Path) -> None:
-    put(tmp_path / "ryll.log", "one\r\n\nthree\n")
-    found = [(entry.text, entry.place) for entry in logs.of_file(tmp_path / "ryll.log")]
-    assert found == [("one", "ryll.log:1"), ("three", "ryll.log:3")]
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])

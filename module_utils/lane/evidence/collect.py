@@ -25,8 +25,8 @@ OUTDATED = (
     *("screenshot.png", "screendump.png", "difference.png"),
 )
 NOTES = "logs/not-collected.txt"
-#: Where a check may leave a picture, below the lane's directory.
-PICTURE = re.compile(r"(?:screenshot|screendump|difference)\.png|pictures/[\w.-]+\.png")
+#: Where a check may leave a picture, and what the smoke check counts from, below the lane's directory.
+KEPT = re.compile(r"(?:screenshot|screendump|difference)\.png|pictures/[\w.-]+\.png|counters-before\.json")
 
 
 def begin(artifacts: Path) -> None:
@@ -91,11 +91,9 @@ def collect(lane_dir: str, artifacts: Path, command: str, ansible: str = "") -> 
             path.unlink()
             copies.notes.append(f"logs/{path.name}: an earlier command made it")
     files = [os.path.join(lane_dir, file) for report in reports for file in report.get("files", [])]
-    for file in dict.fromkeys(os.path.relpath(file, lane_dir) for file in files):
-        if PICTURE.fullmatch(file) and Path(lane_dir, file).exists():
+    for file in dict.fromkeys([*(os.path.relpath(file, lane_dir) for file in files), "counters-before.json"]):
+        if KEPT.fullmatch(file) and Path(lane_dir, file).exists():
             copies.take(Path(lane_dir, file), file, whole=True)
-    if Path(lane_dir, "counters-before.json").exists():
-        copies.take(Path(lane_dir, "counters-before.json"), "counters-before.json")
     if ansible:
         log = artifacts / "logs/ansible.log"
         copies.put("logs/ansible.log", (log.read_bytes() if log.exists() else b"") + ansible.encode()[-HEAD - TAIL :])

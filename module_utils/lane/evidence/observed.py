@@ -63,6 +63,7 @@ class Evidence:
         self.blame = blame
         self.records = {r.name: r for r in records.records(lane_dir)}
         self.known = handed_over(lane_dir)
+        self.serial_path = os.path.join(lane_dir, "logs", "serial.log")
 
     @property
     def in_session(self) -> bool:
@@ -100,11 +101,8 @@ class Evidence:
             skipped = max(start, os.fstat(file.fileno()).st_size - LOG_BYTES)
             counted = skipped <= SEARCHED_BYTES
             file.seek(0 if counted else skipped)
-            number = (
-                sum(file.read(min(LOG_BYTES, skipped - at)).count(b"\n") for at in range(0, skipped, LOG_BYTES))
-                if counted
-                else 0
-            )
+            before = skipped if counted else 0
+            number = sum(file.read(min(LOG_BYTES, before - at)).count(b"\n") for at in range(0, before, LOG_BYTES))
             text = file.read(LOG_BYTES).decode("utf-8", errors="replace")
         at = 0.0
         for place, line in enumerate(text.splitlines(), number + 1):
@@ -202,10 +200,6 @@ class Evidence:
     @cached_property
     def serial(self) -> str:
         return "\n".join(line.text for line in self._lines(self.serial_path))
-
-    @property
-    def serial_path(self) -> str:
-        return os.path.join(self.lane_dir, "logs", "serial.log")
 
     @cached_property
     def checks(self) -> dict[str, dict[str, Any]]:

@@ -154,10 +154,7 @@ def _plot(check: str, series: dict[str, list[float]]) -> Plot:
             f"{x(value)},{round(TOP + PLOT_HEIGHT * (1 - index / (len(values) - 1)), 1)}"
             for index, value in enumerate(values)
         )
-        lines.append((name, points, DASHES[number % len(DASHES)], _shares(values)))
+        half, most = (values[round(part * (len(values) - 1))] for part in (0.5, 0.95))
+        words = f"half within {half:.3g} ms and 95 % within {most:.3g} ms"
+        lines.append((name, points, DASHES[number % len(DASHES)], words))
     return Plot(check, lines, [(x(10.0**power), f"{10.0**power:g} ms") for power in range(low, high + 1)])
-
-
-def _shares(values: list[float]) -> str:
-    half, most = (values[round(part * (len(values) - 1))] for part in (0.5, 0.95))
-    return f"half within {half:.3g} ms and 95 % within {most:.3g} ms"

@@ -22,13 +22,7 @@ SCHEMA = 2
 RESULT = "result.json"
 #: Who is to blame when a task of a role fails that names nobody itself (apt, template, community.crypto): the machine
 #: or the lane.
-ROLE_COMPONENT = {
-    "kvm_probe": "host",
-    "deps": "environment",
-    "ryll_build": "environment",
-    "tls": "environment",
-    "kerbside": "environment",
-}
+ROLE_COMPONENT = {"kvm_probe": "host"} | dict.fromkeys(("deps", "ryll_build", "tls", "kerbside"), "environment")
 
 
 def blame(failure: dict[str, Any]) -> dict[str, Any] | None:
