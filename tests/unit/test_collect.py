@@ -74,12 +74,15 @@ def test_reports_of_other_commands_are_left_out_and_other_json_is_kept(
 
 @pytest.mark.parametrize("file", ["screenshot.png", "screendump.png", "pictures/1.png"])
 def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: Path, file: str) -> None:
-    (lane_dir / file).write_bytes(b"a picture")
+    (lane_dir / "secrets").mkdir()
+    for name in (file, "secrets/x.png"):
+        (lane_dir / name).write_bytes(b"a picture")
     report = {"command_id": "c", "files": [str(lane_dir / file), "../x.png", "secrets/x.png", "pictures/gone.png"]}
     (lane_dir / "logs/outside.json").write_text(json.dumps(report))
     artifacts = lane_dir.parent / "new/artifacts"
     collect.collect(str(lane_dir), artifacts, "c")
     assert [str(path.relative_to(artifacts)) for path in artifacts.rglob("*.png")] == [file]
+    assert not (artifacts / collect.NOTES).exists()
     for name in ("report.html", "result.json", "junit.xml", "counters-before.json", "difference.png"):
         (artifacts / name).touch()
     (artifacts / ".lane").touch()

@@ -69,11 +69,12 @@ def test_that_no_other_part_shows_a_fault_is_said_only_after_every_log_was_searc
             path.write_text(before)
 
 
-def test_a_named_fault_of_the_machine_stays_as_it_is(lane: TestLane) -> None:
+def test_a_named_fault_of_the_machine_and_one_of_a_suite_stay_as_they_are(lane: TestLane) -> None:
     lane.start(lane.program("daemon", f"{HELD}exit 3"))
     lane.release()
     await_end(lane, "daemon")
     assert explain(lane, "host", None)[:4] == (None, "host", "check_failed", "it failed")
+    assert explain(lane, "ryll", None, phase="suites")[:4] == (None, "ryll", "check_failed", "it failed")
 
 
 def test_a_missed_limit_is_told_with_its_variable_and_how_busy_the_machine_is(lane: TestLane) -> None:

@@ -64,7 +64,9 @@ def test_green(lane: TestLane) -> None:
     assert result["accel"] == {"chosen": "tcg", "reason": "no KVM"}
     assert (result["guests"], result["command_id"], result["plan_changed"]) == (["pocket"], COMMAND, None)
     assert json.loads(Path(lane.artifacts, "result.json").read_text()) == result
-    assert verdict.line(result).startswith("LANE PASS lane 98: 6 of 6 checks, guest pocket under tcg, ")
+    shown = verdict.shown(result, lane.artifacts)
+    assert (shown["verdict"], shown["file"]) == ("pass", f"{lane.artifacts}/result.json")
+    assert shown["line"].startswith("LANE PASS lane 98: 6 of 6 checks, guest pocket under tcg, ")
     assert set(result) == set(KEYS.split())
 
 
@@ -115,6 +117,14 @@ def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lan
     assert (result["verdict"], verdict.line(result)) == ("fail", "LANE FAIL ryll: see logs/ryll.log")
     found = result["checks"][1]["detail"]
     assert (found["cause"], found["evidence"]) == ("see logs/ryll.log", "logs/ryll.log:3")
+
+
+def test_a_secret_in_a_log_is_red_whatever_else_failed(lane: TestLane) -> None:
+    Path(lane.dir, "logs/serial.log").write_text(Path(lane.dir, "secrets/spice_ticket").read_text())
+    result = write(lane, failure={"role": "smoke", "task": "t", "result": {"msg": "x"}})
+    blame = result["blame"]
+    assert [blame[key] for key in ("component", "code", "phase")] == ["guest", "secret_in_log", "evidence"]
+    assert result["verdict"] == "fail" and blame["evidence"] == "logs/serial.log.withheld"
 
 
 def test_every_guest_of_the_plan_is_named(lane: TestLane) -> None:
