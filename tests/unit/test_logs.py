@@ -33,11 +33,12 @@ def test_the_time_of_a_line(text: str, at: float | None) -> None:
     assert logs.moment(text) == at
 
 
-def test_mariadb_writes_the_machines_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mariadb_and_ansible_write_the_machines_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Etc/GMT-5")
     time.tzset()
     try:
         assert logs.moment("2026-11-24  8:55:58 0 [Note] InnoDB: ready") == ZERO
+        assert logs.moment("2026-11-24 08:55:58,250 p=7 u=root n=ansible INFO| PLAY") == ZERO + 0.25
     finally:
         monkeypatch.undo()
         time.tzset()

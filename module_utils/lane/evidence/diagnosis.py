@@ -30,10 +30,9 @@ def explain(lane_dir: str, blame: dict[str, Any], named: bool = True) -> tuple[d
     found where it is.
     """
     notes: dict[str, Any] = {"rule": None, "first": {key: blame[key] for key in ("component", "cause", "evidence")}}
-    if blame["component"] not in PRODUCT and named:
+    # a suite asks more than a rule can; what it provokes on purpose is in every log
+    if (blame["component"] not in PRODUCT and named) or blame["phase"] == "suites":
         return blame, notes
-    if blame.get("phase") == "suites":
-        return blame, notes  # a suite asks more than a rule can; what it provokes on purpose is in every log
     seen = Evidence(lane_dir, blame)
     for name, rule in RULES.items():
         if found := rule(seen):

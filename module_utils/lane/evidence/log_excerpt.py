@@ -19,9 +19,8 @@ HEAD = re.compile(
 )
 #: A line with one of these reports a failure, where no line has the level of an error.
 FAILURE = re.compile(
-    r"error|exception|fatal|panick|abort|fail|cannot|could not|unable|denied|refus"
-    r"|invalid|mismatch|no such|not found|not permitted|no space|disabled"
-    r"|there is no",
+    r"error|exception|fatal|panick|abort|fail|cannot|could not|unable|denied|refus|invalid|mismatch|no such|not found"
+    r"|not permitted|no space|disabled|there is no",
     re.IGNORECASE,
 )
 #: The code that Python shows in a traceback, and its pages about an error; the causes that Rust numbers are indented

@@ -151,9 +151,8 @@ class Evidence:
     @cached_property
     def qmp(self) -> dict[str, Any]:
         """qemu's answers by command; one that it did not give is missing."""
-        entry = self.records.get("qemu")
         socket = os.path.join(self.lane_dir, "qmp.sock")
-        if entry is None or not os.path.exists(socket):
+        if "qemu" not in self.records or not os.path.exists(socket):
             return {}
         answers: dict[str, Any] = {}
         try:
