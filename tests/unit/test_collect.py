@@ -58,11 +58,13 @@ def test_reports_of_other_commands_are_left_out_and_other_json_is_kept(
         monkeypatch.setenv(check_report.COMMAND_ID, command)
         check_report.write(lane_dir / f"logs/{command}.json", {"checks": []})
     (lane_dir / "logs/events.json").write_text("[]")
+    (lane_dir / "counters-before.json").write_text("{}")
     artifacts = lane_dir.parent / "artifacts"
     reports = collect.collect(str(lane_dir), artifacts, "mine", "words\n")
     assert reports == [{"command_id": "mine", "checks": []}]
     kept = {path.name: path.stat().st_mode & 0o777 for path in (artifacts / "logs").iterdir()}
     assert kept == dict.fromkeys(("mine.json", "events.json", "ansible.log", "not-collected.txt"), 0o644)
+    assert (artifacts / "counters-before.json").read_text() == "{}"
     assert (artifacts / "logs").stat().st_mode & 0o777 == 0o755
     assert (artifacts / collect.NOTES).read_text() == "logs/other.json: an earlier command made it\n"
     (lane_dir / "logs/ansible.log").write_text("earlier\n")
@@ -88,12 +90,6 @@ def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: 
     (artifacts / ".lane").touch()
     collect.collect(str(lane_dir), artifacts, "another")
     assert {path.name for path in artifacts.iterdir()} == {".lane", "logs"}
-
-
-def test_the_counters_before_the_session_are_kept(lane_dir: Path) -> None:
-    (lane_dir / "counters-before.json").write_text("{}")
-    collect.collect(str(lane_dir), lane_dir.parent, "c")
-    assert (lane_dir.parent / "counters-before.json").read_text() == "{}"
 
 
 def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(

@@ -181,14 +181,17 @@ def test_origins_are_what_the_hand_over_says_and_else_what_is_known(lane: TestLa
     assert (found["image_pocket"]["sha256"], set(found)) == ("00", {"kerbside", "proxy", "ryll", "image_pocket"})
 
 
-def test_teardown_closes_the_result_and_its_failure_turns_green_red(lane: TestLane) -> None:
-    write(lane)
+def test_teardown_closes_the_result_of_its_own_command_and_its_failure_turns_green_red(lane: TestLane) -> None:
+    assert close(lane) is None, "there is none"
+    written = write(lane)
+    path = Path(lane.artifacts, "result.json")
+    assert close(lane, command="another") is None and json.loads(path.read_text()) == written
     result = close(lane)
     assert result and (result["verdict"], result["phases"][-1]["name"]) == ("pass", "teardown")
     fault = {"component": "lane", "check": None, "code": "check_failed", "cause": "x stayed", "evidence": None}
     result = close(lane, fault=fault)
     assert result and verdict.line(result) == "LANE FAIL lane: x stayed"
-    assert json.loads(Path(lane.artifacts, "result.json").read_text())["verdict"] == "error"
+    assert json.loads(path.read_text())["verdict"] == "error"
 
 
 def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane: TestLane) -> None:
@@ -205,11 +208,3 @@ def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane: TestLane) ->
     time.sleep(0.2)
     closed = close(lane)
     assert closed and result["seconds"] + 0.15 < closed["seconds"] < result["seconds"] + 60
-
-
-def test_only_the_command_that_wrote_a_result_completes_it(lane: TestLane) -> None:
-    assert close(lane) is None, "there is none"
-    write(lane)
-    before = Path(lane.artifacts, "result.json").read_bytes()
-    assert close(lane, command="another") is None
-    assert Path(lane.artifacts, "result.json").read_bytes() == before
