@@ -91,6 +91,7 @@ def test_bars_are_drawn_to_scale_and_what_failed_is_marked(folder: Path) -> None
         QEMU,
         {**ended, "name": "api", "exit_status": 3},
         {**ended, "name": "ryll"},
+        {**ended, "name": "database", "exit_status": 0},
         {**QEMU, "name": "daemon", "ready_seconds": None},
         {**ended, "name": "schema", "exit_status": 0, "oneshot": True},
     ]
@@ -105,12 +106,13 @@ def test_bars_are_drawn_to_scale_and_what_failed_is_marked(folder: Path) -> None
         "qemu": ("ready", False),
         "api": ("ended with status 3", True),
         "ryll": ("gone", True),
+        "database": ("ended with status 0", True),
         "daemon": ("never ready", True),
         "schema": ("ready", False),
         "hello": ("pass", False),
         "frames": ("fail", True),
     }
-    assert page.count(' bad"') == 5
+    assert page.count(' bad"') == 6
 
 
 def test_each_check_shows_its_reason_and_its_detail(folder: Path) -> None:
