@@ -129,20 +129,15 @@ def main() -> None:
     given = module.params
 
     def work() -> dict:
-        suites = selection.named(
-            [plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()], given["only"]
-        )
+        read = [plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()]
+        suites = selection.named(read, given["only"])
         if given["suite"] is None or module.check_mode:
             plays = selection.plays(suites, given["slow"])
-            planned = [
-                {"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]
-            ]
-            note = f"{len(planned)} checks of {len(plays)} suite{'s' * (len(plays) > 1)}"
-            return {
-                "changed": False,
-                "ansible_facts": {"lane_suite_plays": plays, "lane_suite_checks": planned},
-                "lane_note": note,
-            }
+            each = [(one["suite"], one["guest"], name) for one in plays for name in one["checks"]]
+            planned = [dict(zip(("suite", "guest", "name"), one, strict=True)) for one in each]
+            note = f"{len(each)} checks of {len(plays)} suite{'s' * (len(plays) > 1)}"
+            facts = {"lane_suite_plays": plays, "lane_suite_checks": planned}
+            return {"changed": False, "ansible_facts": facts, "lane_note": note}
         return play(suites[given["suite"]])
 
     def play(suite: plan.Suite) -> dict:
@@ -156,9 +151,8 @@ def main() -> None:
         if given["last"]:
             lane.restore()
         pictures = [entry["detail"]["picture"] for entry in entries if "picture" in entry["detail"]]
-        check_report.write(
-            given["report_file"], {"suite": suite.name, "guest": given["guest"], "checks": entries, "files": pictures}
-        )
+        report = {"suite": suite.name, "guest": given["guest"], "checks": entries, "files": pictures}
+        check_report.write(given["report_file"], report)
         passed = sum(entry["result"] == "pass" for entry in entries)
         note = f"{suite.name} on {given['guest']}: {passed} of {len(entries)} checks"
         if failure := engine.failure(entries):

@@ -1,4 +1,6 @@
-"""What the tests of the suites share: a lane in which nothing runs, whose answers are given, and checks that are played on it."""
+"""What the tests of the suites share: a lane in which nothing runs, whose answers are given, and checks that are
+played on it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from ansible.module_utils.lane.checks.suites import engine, machines, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import Place
 from ansible.module_utils.lane.core.command import Done
+from ansible.module_utils.lane.protocols.ryll import steps
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 
 GUESTS = ("pocket", "uncalibrated")
@@ -22,6 +25,13 @@ GOOD: dict[str, Any] = {
     "checks": [{"name": "one", "steps": [{"serial": {"line": "x"}}]}],
 }
 TICKET = "the-ticket"
+#: (code, component) of a check's failure.
+Failure = tuple[str | None, str | None]
+PASSED: Failure = (None, None)
+SOON = {"within": 0.03}
+NAP = {"wait": {"seconds": 0.001}}
+#: A suite's console `k`, of the machine `m`.
+CONSOLE_K = {"machines": [{"name": "m"}], "consoles": [{"name": "k", "machine": "m"}]}
 #: A step that fails, and is the guest's fault.
 MISSING = {"serial": {"line": "no"}, "within": 0.01}
 
@@ -38,22 +48,15 @@ def place(folder: Path, **more: Any) -> Place:
         (folder / "secrets" / name).write_text(text)
     texts = {name: f"{folder}/{name}" for name, kind in Place.__annotations__.items() if kind == "str"}
     files = {f"{name}_file": f"{folder}/secrets/{name}" for name in ("ticket", "token", "seed", "ca")}
-    ports = {
-        name: 17900 + number
-        for number, name in enumerate(("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port"))
-    }
-    said = {
-        "lane_dir": str(folder),
-        "logs_dir": f"{folder}/logs",
-        "serial_log": f"{folder}/logs/serial.log",
-        "address": "127.0.0.1",
-        "uuid": "UUID",
-    }
+    names = ("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port")
+    ports = {name: 17900 + number for number, name in enumerate(names)}
+    said = {"lane_dir": str(folder), "logs_dir": f"{folder}/logs", "address": "127.0.0.1", "uuid": "UUID"}
+    said["serial_log"] = f"{folder}/logs/serial.log"
     return Place(**{**texts, **files, **ports, **said, **more})
 
 
 class Talk:
-    """A conversation with a client. answers: of its requests, by method, each a value or a function of the parameters."""
+    """A conversation with a client. answers: of its requests, by method, each a value or a function of parameters."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -71,6 +74,9 @@ class Talk:
         self.did.append(step)
         return self.on_play(step)
 
+    def do(self, step: dict[str, Any]) -> Any:
+        return self.play(steps.plan([{"hello": {}}, step])[-1])
+
     def subscribe(self, events: Any) -> None:
         self.did.append(("subscribe", tuple(events)))
 
@@ -86,7 +92,7 @@ class Lane:
 
     def __init__(self, folder: Path) -> None:
         self.place = place(folder)
-        self.machines = machines.Machines(str(folder), f"{folder}/logs", "127.0.0.1", 17904, "qemu", read(GOOD))
+        self.machines = machines.Machines(self.place, read(GOOD))
         self.guest = {"name": "pocket"}
         self.settings: dict[str, str] = {}
         self.counted: dict[str, float] = {}
@@ -197,22 +203,32 @@ def gives(actor: str, value: Any) -> dict[str, plan.Actor]:
     return {actor: replace(ACTORS[actor], play=lambda *_: value)}
 
 
+def does(what: Callable[[], Any]) -> plan.Actor:
+    """An actor without options."""
+    return plan.Actor({}, lambda *_: what())
+
+
 def says(lane: Lane, *lines: str) -> plan.Actor:
     """An actor that has the guest say these lines."""
 
-    def speak(*_: Any) -> None:
+    def speak() -> None:
         with open(lane.place.serial_log, "a", encoding="utf-8") as file:
             file.write("".join(f"{line}\r\n" for line in lines))
 
-    return plan.Actor({}, speak)
+    return does(speak)
 
 
-def outcome(
+def entry_of(
     lane: Lane, *steps: dict[str, Any], actors: dict[str, plan.Actor] | None = None, **more: Any
-) -> tuple[str | None, str | None]:
-    """(code, component) of the failure of a check with these steps, (None, None) when it passes."""
+) -> dict[str, Any]:
+    """The entry of a check with these steps. more: of the suite."""
     (entry,) = played(lane, check(*steps), actors=actors, **more)
-    detail = entry["detail"]
+    return entry
+
+
+def outcome(lane: Lane, *steps: dict[str, Any], **more: Any) -> Failure:
+    """The failure of a check with these steps."""
+    detail = entry_of(lane, *steps, **more)["detail"]
     return detail.get("code"), detail.get("component")
 
 

@@ -34,7 +34,7 @@ sys.exit(here.joinpath("reply").read_text() if here.joinpath("fails").exists() e
 def lane(tmp_path: Path) -> Lane:
     made = Lane(tmp_path)
     suite = read(suite_of({"name": "one", "steps": [{"wait": {"seconds": 1}}]}, **MACHINES))
-    made.machines = machines.Machines(str(tmp_path), f"{tmp_path}/logs", "127.0.0.1", 17904, "qemu", suite)
+    made.machines = machines.Machines(made.place, suite)
     made.machines.programs()  # makes tickets and certificates
     Path(made.place.database_python).write_text(KERBSIDE)
     Path(made.place.database_python).chmod(0o700)

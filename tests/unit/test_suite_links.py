@@ -78,7 +78,6 @@ def links(monkeypatch: pytest.MonkeyPatch) -> type[FakeLink]:
         ({"console": "c", "password": "p", "channel": "display"}, 17900, "CA", [("link", 2, "p", 0)]),
         ({"to": "plain"}, 17901, None, [("link", 1, "", 0)]),
         ({"to": "qemu"}, 17904, None, [("link", 1, TICKET, 0)]),
-        ({"to": "qemu", "port": 5}, 5, None, [("link", 1, TICKET, 0)]),
         ({"as_far_as": "tcp"}, 17900, None, []),
         ({"as_far_as": "tls"}, 17900, "CA", []),
         ({"as_far_as": "hello", "channel": "inputs"}, 17900, "CA", [("hello", 3)]),
@@ -151,12 +150,10 @@ def test_a_peer_stays_or_hangs_up_as_it_has_to(
 
 def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
     send = {"link": "l", "type": 5}
-    sent = [
-        {"send": {**send, **more}}
-        for more in ({"hex": "00ff", "says": 9, "times": 2}, {"bytes": 3, "before": "01"}, {})
-    ]
+    sent = [{"send": {**send, **more}} for more in ({"hex": "00ff", "says": 9}, {"bytes": 3, "before": "01"}, {})]
     assert outcome(lane, {"link": {"as_far_as": "tls"}, "register": "l"}, *sent) == (None, None)
-    assert links.kept[0].did == [("send", 5, b"\0\xff", 9)] * 2 + [
+    assert links.kept[0].did == [
+        ("send", 5, b"\0\xff", 9),
         ("send", 5, b"\1\0\0\0", None),
         ("send", 5, b"", None),
     ]
@@ -311,10 +308,13 @@ def test_the_lower_quartiles_of_keys_to_draw_are_compared(
 
 
 def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:
-    assert outcome(lane, {"connect": {}}, {"key_to_draw": {"keys": 2}}) == (None, None)
+    (entry,) = played(lane, check({"connect": {}}, {"key_to_draw": {"keys": 2}}))
+    assert list(entry["detail"]["latency"]) == ["through kerbside"]
     did = [one if isinstance(one, tuple) else getattr(one, "verb", one) for one in lane.talk.did]
     once = [("subscribe", ()), "send_key", "expect_event"]
     assert did[-8:-1] == [("subscribe", ("surface_drawn",)), *once * 2]
+    (entry,) = played(lane, check({"connect": {"direct": True}}, {"key_to_draw": {"keys": 2}}))
+    assert list(entry["detail"]["latency"]) == ["directly to qemu"]
 
 
 @pytest.mark.parametrize(("held_back", "failure"), [(0.0, (None, None)), (0.2, ("latency_ratio", "proxy"))])

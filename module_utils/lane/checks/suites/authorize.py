@@ -17,6 +17,8 @@ from .engine import Play, Unmet
 from .plan import Actor, Option, Step
 from .stage import ANSWER, read_text
 
+#: What kerbside hands out of the entry of a console in its sources.
+TARGET = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
 #: Played by the Python of kerbside's environment, on the socket that the proxy asks as well. argv: a file with socket
 #: and token.
 QUERY = """
@@ -64,11 +66,10 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
         raise LaneError("suite_not_handed_out", "kerbside", problem, evidence=play.lane.log("daemon"))
     found = json.loads(done.out)
     differ = [name for name in wanted if found is None or found[name] != wanted[name]]
-    # never the values: some are secret
     what = f"another {', '.join(differ)}" if differ else "what its sources and settings say"
-    said = f"kerbside hands out {what}"
+    said = f"kerbside hands out {what}"  # never the values: some are secret
     if bool(differ) != options["wrong"]:
-        raise Unmet("suite_not_handed_out", said, play.lane.log("daemon"))
+        raise Unmet("suite_not_handed_out", said)
     return said
 
 
@@ -82,16 +83,15 @@ def firewall(settings: dict[str, str]) -> dict[str, Any]:
 def expected(play: Play, of: str | None) -> dict[str, Any]:
     """What the sources say of a console of the suite, or of the guest's."""
     place = play.lane.place
+    source: dict[str, Any] = {}
+    console = {"hypervisor_ip": place.address, "insecure_port": place.spice_port}
     if of is None:
-        ticket = read_text(place.ticket_file)
-        where = {"hypervisor_ip": place.address, "insecure_port": place.spice_port, "secure_port": 0, "ticket": ticket}
-        return {**where, "ca_cert": "", "host_subject": ""}
-    source = play.lane.machines.source(of)
-    console = source["consoles"][0]
-    names = ("hypervisor_ip", "insecure_port", "ticket")
-    given = {name: console[name] for name in names}
+        console["ticket"] = read_text(place.ticket_file)
+    else:
+        source = play.lane.machines.source(of)
+        console = {name: value for name, value in source["consoles"][0].items() if name in TARGET}
     optional = {"secure_port": console.get("secure_port", 0), "host_subject": console.get("host_subject", "")}
-    return {**given, **optional, "ca_cert": source.get("ca_cert", "")}
+    return {**console, **optional, "ca_cert": source.get("ca_cert", "")}
 
 
 ACTORS: dict[str, Actor] = {
@@ -104,5 +104,6 @@ ACTORS: dict[str, Actor] = {
         },
         handed_out,
         "kerbside",
+        "daemon",
     ),
 }

@@ -89,14 +89,17 @@ def run(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dic
         if done.status:
             raise Unmet("suite_command_ended", f"`{' '.join(options['run'])}` was not run: {one_line(done.said, 200)}")
         said = [read_text(str(one["output"])) for one in asked]
-    lines = [text.rstrip().rpartition("\n")[2] for text in said]
-    for case, status, text, line in zip(cases, json.loads(done.out.splitlines()[-1]), said, lines, strict=True):
+    for case, status, text in zip(cases, json.loads(done.out.splitlines()[-1]), said, strict=True):
         _judge(play, case, status, text)
         if case["claims"] is not None:
-            _compare_claims(line, case["claims"])
+            _compare_claims(_last(text), case["claims"])
         if case["private"] is not None:
             _require_private(case["private"])
-    return {"out": lines[0], "shown": f"{one_line(' '.join(options['run']), 60)} ended as expected"}
+    return {"out": _last(said[0]), "shown": f"{one_line(' '.join(options['run']), 60)} ended as expected"}
+
+
+def _last(text: str) -> str:
+    return text.rstrip().rpartition("\n")[2]
 
 
 def _sources(case: dict[str, Any], base: dict[str, str]) -> str | None:
@@ -136,9 +139,8 @@ def _compare_claims(token: str, wanted: dict[str, Any]) -> None:
     if {"exp", "iat"} <= found.keys():
         found["minutes"] = (found["exp"] - found["iat"]) / 60
     if wrong := [name for name, value in wanted.items() if found.get(name) != value]:
-        raise Unmet(
-            "suite_command_token", f"the token says {wrong[0]}={found.get(wrong[0])!r}, not {wanted[wrong[0]]!r}"
-        )
+        problem = f"the token says {wrong[0]}={found.get(wrong[0])!r}, not {wanted[wrong[0]]!r}"
+        raise Unmet("suite_command_token", problem)
 
 
 def _require_private(path: str) -> None:

@@ -14,7 +14,6 @@ from ...core.private_dir import write_private
 from ...programs import records
 from ...programs.program import filled
 from ...protocols import kerbside_api
-from ...protocols.ryll import steps as ryll_steps
 from . import tokens
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
@@ -44,29 +43,17 @@ def console(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
     """A new console.vv. Registers its token (password), the same with one letter changed (changed) and in
     other case (swapped), and the session's id."""
     keys = play.lane.console(options["of"])
-    password = keys.get("password", "")
+    password, session = keys.get("password", ""), keys.get("title", "")[-12:]
     changed = password[:-1] + ("0" if password[-1:] != "0" else "1")
-    session = keys.get("title", "")[-12:]
-    return {
-        "keys": keys,
-        "session": session,
-        "password": password,
-        "changed": changed,
-        "swapped": password.swapcase(),
-        "shown": f"session {session}",
-    }
+    words = {"session": session, "password": password, "changed": changed, "swapped": password.swapcase()}
+    return {"keys": keys, **words, "shown": f"session {session}"}
 
 
 def keys_of(play: Play, options: dict[str, Any]) -> dict[str, str]:
     """The keys of a console.vv: of a step `console` or of a new one, after they were edited."""
-    known = play.value(options["console"]) if options["console"] else None
-    keys = dict(known["keys"]) if known else play.lane.console()
-    for key, value in (options["edit"] or {}).items():
-        if value is None:
-            keys.pop(key, None)
-        else:
-            keys[key] = str(value)
-    return keys
+    keys = play.value(options["console"])["keys"] if options["console"] else play.lane.console()
+    edited = {**keys, **(options["edit"] or {})}
+    return {key: str(value) for key, value in edited.items() if value is not None}
 
 
 def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
@@ -77,28 +64,21 @@ def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
         keys = keys_of(play, options)
     wanted = play.suite.ryll if options["options"] is None else tuple(options["options"])
     if options["refused"] is None:
-        play.connect(step.client, keys, list(wanted))
+        play.connect(step.client, keys, wanted, options["direct"])
         return f"{step.client} shows the guest's picture"
     play.hang_up(step.client)
     play.lane.stop(step.client)
     ended, done = play.lane.refused(step.client, keys, wanted, max(0.1, deadline - time.monotonic()))
-    said = f"{done.out}\n{done.err}"
-    refuse_ticket(play.lane.place, said, "ryll", "ryll's output")
+    said, last = f"{done.out}\n{done.err}", one_line(done.said, 200)
+    refuse_ticket(place, said, "ryll", "ryll's output")
     if not ended:
-        problem = (
-            f"ryll was not refused but still ran after {step.limit:g} s; its last words: {one_line(done.said, 200)}"
-        )
+        problem = f"ryll was not refused but still ran after {step.limit:g} s; its last words: {last}"
         raise Unmet("client_not_refused", problem, play.lane.log("daemon"))
     if done.status != options["exits"]:
-        raise Unmet(
-            "client_not_refused",
-            f"ryll ended with status {done.status} and not {options['exits']}: {one_line(done.said, 200)}",
-        )
+        problem = f"ryll ended with status {done.status} and not {options['exits']}: {last}"
+        raise Unmet("client_not_refused", problem)
     if not (found := re.search(options["refused"], said)):
-        raise Unmet(
-            "client_refused_otherwise",
-            f"ryll was refused, but not with {options['refused']!r}: {one_line(done.said, 200)}",
-        )
+        raise Unmet("client_refused_otherwise", f"ryll was refused, but not with {options['refused']!r}: {last}")
     return f"ryll ended with {done.status}: {one_line(found[0], 100)}"
 
 
@@ -132,8 +112,7 @@ def burst(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
     start = play.file_since(path, None)
     for at in range(0, len(text), options["window"]):
         piece = text[at : at + options["window"]]
-        typed = ryll_steps.plan([{"hello": {}}, {"type": {"text": piece, "delay_ms": 0}}])[-1]
-        play.talk(step.client).play(typed)
+        play.talk(step.client).do({"type": {"text": piece, "delay_ms": 0}})
         wanted = at + len(piece)
         while (reported := sum(1 for _, line in whole_lines(tail(path, start)) if pattern.search(line))) < wanted:
             if time.monotonic() >= deadline:
@@ -145,13 +124,11 @@ def burst(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
 
 
 def _headers(play: Play, options: dict[str, Any]) -> dict[str, str]:
-    headers = {"Accept": options["accept"]}
-    token = options["token"]
+    token = play.lane.token() if options["token"] == "good" else options["token"]
     if options["jwt"] is not None:
         token = tokens.forged(play.lane.token(), read_text(play.lane.place.seed_file), options["jwt"])
-    elif token == "good":
-        token = play.lane.token()
-    return headers if token == "none" else {**headers, "Authorization": f"Bearer {token}"}
+    authorization = {} if token == "none" else {"Authorization": f"Bearer {token}"}
+    return {"Accept": options["accept"], **authorization}
 
 
 def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
@@ -164,7 +141,7 @@ def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str
         if not problem:
             return f"{method} {path}: {status}"
         if method != "GET" or not options["retry"] or time.monotonic() >= deadline:
-            raise Unmet("api_answer_wrong", f"{method} {path} was answered {problem}", play.lane.log("api"))
+            raise Unmet("api_answer_wrong", f"{method} {path} was answered {problem}")
         time.sleep(POLL)
 
 
@@ -197,20 +174,15 @@ def lacking(wanted: Any, found: Any, place: str) -> str:
         return ""
     if isinstance(wanted, list):
         for value in wanted:
-            problems = [
-                lacking(value, one, f"an entry of {place}") for one in (found if isinstance(found, list) else [])
-            ]
+            entries = found if isinstance(found, list) else []
+            problems = [lacking(value, one, f"an entry of {place}") for one in entries]
             if all(problems):
-                return f"without an entry of {place} like {json.dumps(value)}{_closest(problems)}"
+                seen = f" among {len(problems)}; the last is {problems[-1]}" if problems else "; there is none at all"
+                return f"without an entry of {place} like {json.dumps(value)}{seen}"
         return ""
     text = found if isinstance(found, str) else json.dumps(found)
     shown = repr(text) if len(text) <= SHORT else f"{len(text)} characters"
     return "" if re.fullmatch(str(wanted), text) else f"with a {place} that is not {wanted!r} but {shown}"
-
-
-def _closest(problems: list[str]) -> str:
-    """What is wrong with the entries of a list: how many there are, and with the last of them."""
-    return f" among {len(problems)}; the last is {problems[-1]}" if problems else "; there is none at all"
 
 
 def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -229,45 +201,37 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
         missing = [one for one in options["has"] or [] if not any(re.search(one, message) for message in messages)]
         present = [one for one in options["has_not"] or [] if any(re.search(one, message) for message in messages)]
         grown = answer["total"] - play.value(options["than"])["total"] if options["than"] else 0
-        wrong = options["grown_by"] not in (None, grown)
-        if not missing and not present and not wrong:
+        what = ""
+        if missing:
+            what = f"has no {missing[0]!r}"
+        elif present:
+            what = f"has {present[0]!r}"
+        elif options["grown_by"] not in (None, grown):
+            what = f"grew by {grown} and not {options['grown_by']} rows"
+        if not what:
             break
         if time.monotonic() >= deadline:
-            what = (
-                f"has no {missing[0]!r}"
-                if missing
-                else f"has {present[0]!r}"
-                if present
-                else f"grew by {grown} and not {options['grown_by']} rows"
-            )
             last = f"; the last is {one_line(messages[-1], 120)!r}" if messages else ""
-            problem = f"kerbside's audit {what} among {len(rows)} rows{last}"
-            raise Unmet("audit_wrong", problem, play.lane.log("daemon"))
+            raise Unmet("audit_wrong", f"kerbside's audit {what} among {len(rows)} rows{last}")
         time.sleep(POLL)
     if not options["same_in_database"]:
         return {"total": answer["total"], "shown": f"{len(rows)} rows"}
     stored = _stored(play, uuid)
     shown = sorted((row["session_id"] or "", row["channel"] or "", row["message"]) for row in answer["audit"])
     if answer["total"] != len(stored) or (len(shown) < AUDIT_ROWS and shown != stored):
-        problem = (
-            f"the API reports {answer['total']} audit rows and shows {len(shown)}, the database holds {len(stored)}"
-        )
-        raise Unmet("audit_wrong", f"{problem}; they are not the same", play.lane.log("daemon"))
+        api = f"the API reports {answer['total']} audit rows and shows {len(shown)}"
+        raise Unmet("audit_wrong", f"{api}, the database holds {len(stored)}; they are not the same")
     return {"total": answer["total"], "shown": f"{len(stored)} rows by the API and in the database"}
 
 
 def _stored(play: Play, uuid: str) -> list[tuple[str, str, str]]:
     place = play.lane.place
     argv = [place.database_python, "-c", AUDIT_QUERY, place.database_socket, place.database_password_file, uuid]
-    done = command.run(
-        argv, command.environment(play.lane.run.mark), ANSWER, "the audit's rows in the database", component="database"
-    )
+    env = command.environment(play.lane.run.mark)
+    done = command.run(argv, env, ANSWER, "the audit's rows in the database", component="database")
     if done.status:
-        raise LaneError(
-            "suite_database_silent",
-            "database",
-            f"the audit cannot be read from the database: {one_line(done.said, 200)}",
-        )
+        problem = f"the audit cannot be read from the database: {one_line(done.said, 200)}"
+        raise LaneError("suite_database_silent", "database", problem)
     return sorted((row[0] or "", row[1] or "", row[2]) for row in json.loads(done.out))
 
 
@@ -277,12 +241,12 @@ def edit_sources(play: Play) -> None:
     From then on the daemon does not run with what it was started with: whoever starts programs next, even after this
     command was killed, starts it anew, with the sources that it is to have.
     """
-    lane_dir, lane = play.lane.place.lane_dir, play.lane
-    entry = records.record(lane_dir, "daemon")
+    lane = play.lane
+    entry = records.record(lane.place.lane_dir, "daemon")
     if entry is None:
         raise LaneError("program_not_running", "lane", "kerbside's daemon was not started, so nobody rereads sources")
     entry.digest = ""
-    entry.save(lane_dir)
+    entry.save(lane.place.lane_dir)
     for path, source in lane.kerbside("daemon", lane.settings).secret_files.items():
         write_private(path, filled(*source).encode())
 
@@ -351,6 +315,7 @@ ACTORS: dict[str, Actor] = {
         },
         api,
         "kerbside",
+        "api",
     ),
     "audit": Actor(
         {
@@ -364,5 +329,6 @@ ACTORS: dict[str, Actor] = {
         },
         audit,
         "kerbside",
+        "daemon",
     ),
 }

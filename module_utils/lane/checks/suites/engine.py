@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ...core import bounded
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
@@ -20,10 +22,10 @@ from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
 from .conversation import Conversation
-from .known import of_kerbside
-from .plan import CLIENT, OF_KERBSIDE, Actor, Check, Step, Suite, fill
+from .plan import CLIENT, Actor, Check, Step, Suite, fill
 from .selection import chosen
 from .stage import LaneStage, read_text
+from .tokens import other_ca
 
 #: Longest text of one witness in a check's detail.
 LONGEST = 160
@@ -71,6 +73,7 @@ class Play:
     start: Mark = field(default_factory=lambda: Mark({}, None))
     ended: set[str] = field(default_factory=set)  #: programs whose end a check expected and saw
     held: list[Any] = field(default_factory=list)
+    direct: set[str] = field(default_factory=set)  #: clients that are connected to qemu without the proxy
     #: of the check that is played: milliseconds at percentiles, for the report
     measured: dict[str, list[float]] = field(default_factory=dict)
     picture: Any = None  #: and the last picture that one of its steps judged
@@ -94,11 +97,12 @@ class Play:
         if name == "ticket":
             return read_text(place.ticket_file)
         if name == "other_ca":
-            from .tokens import other_ca
-
             return other_ca()
-        if name in OF_KERBSIDE:
-            return of_kerbside(self.lane.described["daemon"], name)
+        if name == "proxy":
+            return self.lane.described["daemon"].env["KERBSIDE_PROXY_BIN"]
+        if name == "console_name":
+            sources = yaml.safe_load(read_text(self.lane.described["daemon"].env["KERBSIDE_SOURCES_PATH"]))
+            return str(sources[0]["consoles"][0]["name"])
         if hasattr(place, name):
             return str(getattr(place, name))
         base, _, key = name.partition(".")
@@ -133,18 +137,11 @@ class Play:
         self.hang_up()
         self.lane.forget()
 
-    def connect(
-        self, client: str = CLIENT, keys: dict[str, str] | None = None, options: list[str] | None = None
-    ) -> None:
-        """Start a client with a new console.vv, or with the keys of one that was fetched before.
-
-        The conversation with it lasts until it ends.
-        """
+    def connect(self, client: str, keys: dict[str, str], options: tuple[str, ...], direct: bool = False) -> None:
+        """Start a client with these keys of a console.vv. The conversation with it lasts until it ends."""
         self.hang_up(client)
-        talk = self.lane.connect(
-            client, keys or self.lane.console(), self.suite.ryll if options is None else tuple(options)
-        )
-        self.talks[client] = talk
+        self.talks[client] = talk = self.lane.connect(client, keys, options)
+        self.direct = self.direct | {client} if direct else self.direct - {client}
         talk.subscribe(self.events)
 
     # --- the course of a suite --------------------------------------------------------------------
@@ -163,7 +160,7 @@ class Play:
                 self.let_go()  # the daemon would wait for connections to end
                 self.lane.configure(settings)
             if check.client != "none" and (check.client == "fresh" or CLIENT not in self.lane.clients()):
-                self.connect()
+                self.connect(CLIENT, self.lane.console(), self.suite.ryll)
             self._begin(check)
             for step in check.steps:
                 reached = step.number
@@ -173,17 +170,8 @@ class Play:
         except LaneError as failure:
             self._look()
             error = self._culprit(check, failure)
-        entry: dict[str, Any] = {
-            "suite": self.suite.name,
-            "guest": self.lane.guest["name"],
-            "name": check.name,
-            "result": "pass",
-        }
-        detail: dict[str, Any] = {
-            "witnesses": seen,
-            **({"latency": self.measured} if self.measured else {}),
-            **self._kept(check),
-        }
+        result, picture = "pass", self._kept(check)
+        detail = {"witnesses": seen, **({"latency": self.measured} if self.measured else {}), **picture}
         if check.expected_failure:
             detail["expected_failure"] = check.expected_failure["reason"]
             if not error:
@@ -192,11 +180,12 @@ class Play:
             elif error.code == check.expected_failure["code"]:
                 error = None
         if error:
-            entry["result"] = "not run" if error.code == "suite_step_missing" else "fail"
+            result = "not run" if error.code == "suite_step_missing" else "fail"
             if later := [f"{step.number} {step.name}" for step in check.steps if step.number > reached]:
                 detail["not_reached"] = later
-            detail.update(component=error.component, code=error.code, cause=error.cause, evidence=error.evidence)
-        return {**entry, "started": started, "seconds": round(time.monotonic() - begun, 3), "detail": detail}
+            detail |= _why(error)
+        entry = _entry(self.suite, self.lane.guest["name"], check, result, detail)
+        return {**entry, "started": started, "seconds": round(time.monotonic() - begun, 3)}
 
     def _look(self) -> None:
         """Keep what the client shows at a failure, if no step of the check has judged a picture."""
@@ -247,17 +236,10 @@ class Play:
             raise self._failed(step, error) from None
         if step.register:
             self.values[step.register] = result
-        if isinstance(result, dict) and "latency" in result:
-            direct = any(one.actor == "connect" and one.options.get("direct") for one in check.steps[: step.number - 1])
-            self.measured.update(
-                {
-                    name or ("directly to qemu" if direct else "through kerbside"): values
-                    for name, values in result["latency"].items()
-                }
-            )
-        if isinstance(result, dict) and "shown" in result:
+        if isinstance(result, dict) and not step.ryll:
+            self.measured |= result.get("latency", {})
             self.picture = result.get("picture", self.picture)
-            result = result["shown"]
+            result = result.get("shown")
         if isinstance(result, str):
             seen.append(one_line(f"{step.name}: {result}" if result else step.name, LONGEST))
         elif step.ryll:
@@ -279,8 +261,9 @@ class Play:
     def _failed(self, step: Step, error: Unmet | LaneError) -> LaneError:
         place = f"step {step.number} ({step.name})"
         if isinstance(error, Unmet):
-            component = step.blame or self.actors[step.actor].blame
-            return LaneError(error.code, component, f"{place}: {error.problem}", evidence=error.evidence)
+            actor = self.actors[step.actor]
+            evidence = error.evidence or (self.lane.log(actor.log) if actor.log else None)
+            return LaneError(error.code, step.blame or actor.blame, f"{place}: {error.problem}", evidence=evidence)
         component = step.blame if step.blame and isinstance(error, RyllUnmet) else error.component
         evidence = error.evidence or (self.lane.log(step.client) if step.ryll else None)
         return LaneError(error.code, component, f"{place}: {error.cause}", evidence=evidence)
@@ -306,7 +289,9 @@ class Play:
                 self.hang_up()
                 continue
             finally:
-                self._part_from_qemu(steps)
+                for client in self.direct:  # the next check is about kerbside's
+                    self.hang_up(client)
+                    self.lane.stop(client)
             return LaneError(error.code, component, error.cause, evidence=error.evidence)
         return error
 
@@ -322,12 +307,6 @@ class Play:
         clients = {entry.name for entry in records.records(place) if entry.component == "ryll"}
         gone = lost(place, clients | self.ended)
         return gone[0].error() if gone else None
-
-    def _part_from_qemu(self, steps: list[Step]) -> None:
-        """Stop clients that these steps connected directly to qemu: the next check is about kerbside's."""
-        for client in {step.client for step in steps if step.actor == "connect" and step.options["direct"]}:
-            self.hang_up(client)
-            self.lane.stop(client)
 
 
 def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> list[dict[str, Any]]:
@@ -347,7 +326,8 @@ def entries(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor],
         lane.settle(suite, guest)
     except LaneError as error:
         for number, check in enumerate(checks):
-            entry = _not_run(suite, guest, check, error, number)
+            result, detail = ("not run", {}) if number else ("fail", _why(error))  # the first one names the reason
+            entry = {**_entry(suite, guest, check, result, detail), "seconds": 0.0}
             _keep_serial(lane.place.serial_log, kept, entry)
             yield entry
         return
@@ -371,22 +351,19 @@ def _keep_serial(serial: str, kept: str, entry: dict[str, Any]) -> None:
         write_private(kept, Path(serial).read_bytes())
 
 
-def _not_run(suite: Suite, guest: str, check: Check, error: LaneError, number: int) -> dict[str, Any]:
-    """The entry of a check whose suite could not begin; the first one names the reason."""
-    entry = {"suite": suite.name, "guest": guest, "name": check.name, "seconds": 0.0}
-    if number:
-        return {**entry, "result": "not run", "detail": {}}
-    detail = {"component": error.component, "code": error.code, "cause": error.cause, "evidence": error.evidence}
-    return {**entry, "result": "fail", "detail": detail}
+def _entry(suite: Suite, guest: str, check: Check, result: str, detail: dict[str, Any]) -> dict[str, Any]:
+    return {"suite": suite.name, "guest": guest, "name": check.name, "result": result, "detail": detail}
+
+
+def _why(error: LaneError) -> dict[str, Any]:
+    return {"component": error.component, "code": error.code, "cause": error.cause, "evidence": error.evidence}
 
 
 def failure(entries: list[dict[str, Any]]) -> LaneError | None:
     """The first failure among the entries of a suite, as the verdict takes it."""
     for entry in entries:
         if entry["result"] == "fail":
-            detail = entry["detail"]
-            problem = f"suite {entry['suite']} on {entry['guest']}: check {entry['name']}: {detail['cause']}"
-            return LaneError(
-                detail["code"], detail["component"], problem, check=entry["name"], evidence=detail["evidence"]
-            )
+            why, name = entry["detail"], entry["name"]
+            problem = f"suite {entry['suite']} on {entry['guest']}: check {name}: {why['cause']}"
+            return LaneError(why["code"], why["component"], problem, check=name, evidence=why["evidence"])
     return None

@@ -46,14 +46,9 @@ def running(play: Play, keys: dict[str, str]) -> Iterator[tuple[Popen[bytes], st
     for name in (f"{out}.json", f"{out}.raw"):
         Path(name).unlink(missing_ok=True)
     write_private(ca, keys.get("ca", "").replace("\\n", "\n").encode())
-    asked = {
-        "host": keys["host"],
-        "tls_port": keys["tls-port"],
-        "password": keys["password"],
-        "subject": keys.get("host-subject"),
-        "ca": ca,
-    }
-    write_private(given, json.dumps({**asked, "out": out}).encode())
+    asked: dict[str, Any] = {"host": keys["host"], "tls_port": keys["tls-port"], "password": keys["password"]}
+    asked |= {"subject": keys.get("host-subject"), "ca": ca, "out": out}
+    write_private(given, json.dumps(asked).encode())
     env = {**command.environment(play.lane.run.mark), "HOME": play.lane.place.lane_dir, "GSETTINGS_BACKEND": "memory"}
     with open(os.open(play.lane.log("spice_gtk"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
         client = command.spawn([PYTHON, "-c", program(), given], env, stdout=log, stderr=log)
@@ -90,25 +85,20 @@ def spice_gtk(play: Play, step: Step, options: dict[str, Any], deadline: float) 
                 return f"refused with {error}"
             if error or client.poll() is not None:
                 code = "client_refused_otherwise" if options["refused"] else "client_refused"
-                raise Unmet(
-                    code, f"spice-gtk ended: {error or f'status {client.returncode}'}", play.lane.log("spice_gtk")
-                )
+                raise Unmet(code, f"spice-gtk ended: {error or f'status {client.returncode}'}")
             if seen and options["refused"]:
-                raise Unmet(
-                    "client_not_refused",
-                    f"spice-gtk was let in and shows a picture of {size(seen)}",
-                    play.lane.log("daemon"),
-                )
+                problem = f"spice-gtk was let in and shows a picture of {size(seen)}"
+                raise Unmet("client_not_refused", problem, play.lane.log("daemon"))
             if seen and (last := wrong(play, seen, qmp)) is None:
                 return f"{size(seen)}, right"
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL)
     if seen is None:
-        log = play.lane.log("spice_gtk")
-        last = "".join(f"; its last line is {one_line(line, 120)!r}" for line in tail(log, 0).splitlines()[-1:])
-        raise Unmet("client_no_picture", f"spice-gtk showed no picture within {step.limit:g} s{last}", log)
-    raise Unmet("picture_differs", f"spice-gtk shows a picture of {size(seen)}, and {last}", play.lane.log("spice_gtk"))
+        lines = tail(play.lane.log("spice_gtk"), 0).splitlines()
+        last = "".join(f"; its last line is {one_line(line, 120)!r}" for line in lines[-1:])
+        raise Unmet("client_no_picture", f"spice-gtk showed no picture within {step.limit:g} s{last}")
+    raise Unmet("picture_differs", f"spice-gtk shows a picture of {size(seen)}, and {last}")
 
 
 def wrong(play: Play, seen: Image.Image, qmp: Qmp) -> str | None:
@@ -130,5 +120,6 @@ ACTORS: dict[str, Actor] = {
         {"console": Option("word", refers=("console",)), "edit": Option("mapping"), "refused": Option("word")},
         spice_gtk,
         "proxy",
+        "spice_gtk",
     )
 }

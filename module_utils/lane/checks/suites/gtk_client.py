@@ -63,12 +63,8 @@ class Screen:
 def main(given: dict[str, Any]) -> None:
     os.umask(0o077)
     loop, screen, session = GLib.MainLoop(), Screen(given["out"]), SpiceClientGLib.Session()
-    session.props.host, session.props.tls_port, session.props.password = (
-        given["host"],
-        str(given["tls_port"]),
-        given["password"],
-    )
-    session.props.ca_file = given["ca"]
+    session.props.host, session.props.tls_port = given["host"], str(given["tls_port"])
+    session.props.password, session.props.ca_file = given["password"], given["ca"]
     session.props.cert_subject = given["subject"]
     session.props.enable_audio = session.props.enable_usbredir = session.props.enable_smartcard = False
 

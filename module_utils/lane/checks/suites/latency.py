@@ -19,7 +19,7 @@ from ...core.errors import LaneError
 from ...protocols.ryll import steps as ryll_steps
 from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
 from .engine import Play, Unmet
-from .plan import Actor, Option, Step
+from .plan import Actor, Option, Step, prelude
 from .slow_links import OFF
 from .stage import read_text
 from .witnesses import tail, whole_lines
@@ -84,6 +84,11 @@ def _percentiles(seconds: list[float]) -> list[float]:
     return [round(1000 * found[round(number / 20 * (len(found) - 1))], 3) for number in range(21)]
 
 
+def _measured(shown: str, **seconds: list[float]) -> dict[str, Any]:
+    """What a step returns. seconds: by the way that they were taken on."""
+    return {"shown": shown, "latency": {way: _percentiles(found) for way, found in seconds.items()}}
+
+
 def acknowledged(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """The acknowledgement, proxied and direct in turn.
 
@@ -93,21 +98,15 @@ def acknowledged(play: Play, step: Step, options: dict[str, Any], deadline: floa
     if not options["through"]:
         return compared(options, "the acknowledgement", lambda proxied: acknowledgements(play, proxied, rounds))
     link = play.value(options["through"])
-    near, far = in_turn(
-        options["turns"], lambda away: acknowledgements(play, True, rounds, link["port"] if away else None)
-    )
+    ports = {False: None, True: link["port"]}
+    near, far = in_turn(options["turns"], lambda away: acknowledgements(play, True, rounds, ports[away]))
     added = fastest(far) - fastest(near)
     over, without = list(chain(*far)), list(chain(*near))
-    figures = (
-        f"over the link {_figures(over)}; without it {_figures(without)}; added {1000 * added:.1f} of "
-        f"{1000 * link['delay']:g} ms"
-    )
+    gap = f"added {1000 * added:.1f} of {1000 * link['delay']:g} ms"
+    figures = f"over the link {_figures(over)}; without it {_figures(without)}; {gap}"
     if abs(added - link["delay"]) > OFF * link["delay"]:
         raise LaneError("link_relay_wrong", "lane", f"the relay for the slow link does not add its delay: {figures}")
-    return {
-        "shown": figures,
-        "latency": {"over the slow link": _percentiles(over), "through kerbside": _percentiles(without)},
-    }
+    return _measured(figures, **{"over the slow link": over, "through kerbside": without})
 
 
 def in_turn(turns: int, once: Callable[[bool], list[float]]) -> tuple[list[list[float]], list[list[float]]]:
@@ -131,14 +130,9 @@ def compared(options: dict[str, Any], what: str, once: Callable[[bool], list[flo
     through, around = list(chain(*proxied)), list(chain(*direct))
     figures = f"proxied {_figures(through)}; direct {_figures(around)}; ratio {ratio:.1f}"
     if ratio > options["most"]:
-        raise Unmet(
-            "latency_ratio",
-            f"{what} through the proxy takes {ratio:.1f} times as long, at most {options['most']:g}: {figures}",
-        )
-    return {
-        "shown": figures,
-        "latency": {"through kerbside": _percentiles(through), "directly to qemu": _percentiles(around)},
-    }
+        longer = f"{what} through the proxy takes {ratio:.1f} times as long, at most {options['most']:g}"
+        raise Unmet("latency_ratio", f"{longer}: {figures}")
+    return _measured(figures, **{"through kerbside": through, "directly to qemu": around})
 
 
 def key_to_serial(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -171,14 +165,9 @@ def key_to_draw(play: Play, step: Step, options: dict[str, Any], deadline: float
     single keys slow, and qemu, which refreshes every 30 ms, hides what is much less than that.
     """
     talk = play.talk(step.client)
-    press, draw = ryll_steps.plan(
-        [
-            {"hello": {}},
-            {"subscribe": {"events": ["surface_drawn"]}},
-            {"send_key": {"key": "x"}},
-            {"expect_event": {"event": "surface_drawn"}, "within": 5},
-        ]
-    )[2:]
+    drawn = {"expect_event": {"event": "surface_drawn"}, "within": 5}
+    steps = [*prelude(["surface_drawn"]), {"send_key": {"key": "x"}}, drawn]
+    press, draw = ryll_steps.plan(steps)[2:]
     talk.subscribe(["surface_drawn"])
     found = []
     for _ in range(options["keys"]):
@@ -194,13 +183,10 @@ def key_to_draw(play: Play, step: Step, options: dict[str, Any], deadline: float
         ratio = other["quarter"] / quarter
         figures = f"proxied {other['shown']}; direct {figures}; ratio {ratio:.1f}"
         if ratio > options["most"]:
-            raise Unmet(
-                "latency_ratio",
-                f"a key takes {ratio:.1f} times as long to its picture through the proxy, at most "
-                f"{options['most']:g}: {figures}",
-            )
-    # "": the engine knows how the client is connected
-    return {"shown": figures, "quarter": quarter, "latency": {"": _percentiles(found)}}
+            longer = f"a key takes {ratio:.1f} times as long to its picture through the proxy"
+            raise Unmet("latency_ratio", f"{longer}, at most {options['most']:g}: {figures}")
+    way = "directly to qemu" if step.client in play.direct else "through kerbside"
+    return {**_measured(figures, **{way: found}), "quarter": quarter}
 
 
 ACTORS: dict[str, Actor] = {

@@ -14,19 +14,14 @@ from .stage import read_text
 
 #: Seconds in which a connection has to stay open to count as one that stays.
 STAYS = 0.3
+UNUSED = 1.0  #: and one on which nothing is sent
 
 
 def _open(play: Play, options: dict[str, Any]) -> Link:
-    place = play.lane.place
-    port = {"proxy": place.proxy_port, "plain": place.plain_port, "qemu": place.spice_port}[options["to"]]
-    if options["port"]:
-        port = options["port"]
-    ca = (
-        Path(place.ca_file).read_text(encoding="ascii")
-        if options["to"] == "proxy" and options["as_far_as"] != "tcp"
-        else None
-    )
-    return Link(place.address, port, ca)
+    place, to = play.lane.place, options["to"]
+    port = {"proxy": place.proxy_port, "plain": place.plain_port, "qemu": place.spice_port}[to]
+    tls = to == "proxy" and options["as_far_as"] != "tcp"
+    return Link(place.address, port, Path(place.ca_file).read_text(encoding="ascii") if tls else None)
 
 
 def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:
@@ -34,83 +29,57 @@ def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
     closed.
     """
     known = play.value(options["console"]) if options["console"] else None
-    main = play.value(options["main"]) if options["main"] else None
+    main = play.value(options["main"])["link"].session if options["main"] else 0
     password = read_text(play.lane.place.ticket_file) if options["to"] == "qemu" else known["password"] if known else ""
     if options["password"] is not None:
         password = options["password"]
-    channel = CHANNELS[options["channel"]]
+    channel = f"the {options['channel']} channel"
     try:
         made = _open(play, options)
     except LinkClosed as error:
-        raise Unmet(
-            "link_wrong", f"no connection as far as {options['as_far_as']}: {error}", play.lane.log("daemon")
-        ) from None
+        raise Unmet("link_wrong", f"no connection as far as {options['as_far_as']}: {error}") from None
     try:
-        _as_far_as(made, options, channel, password, main)
+        if options["as_far_as"] == "hello":
+            made.hello(CHANNELS[options["channel"]])
+        elif options["as_far_as"] == "channel":
+            made.link(CHANNELS[options["channel"]], password, main)
     except LinkRefused as error:
         made.close()
         if options["refused"] == error.result:
             return f"refused: {error}"
         if error.result == PERMISSION_DENIED and options["to"] == "proxy" and not step.blame:
-            problem = f"the {options['channel']} channel was not let in: {error}"
+            problem = f"{channel} was not let in: {error}"
             raise LaneError("client_refused", "kerbside", problem, evidence=play.lane.log("daemon")) from None
-        raise Unmet(
-            "link_wrong", f"the {options['channel']} channel was refused with {error}", play.lane.log("daemon")
-        ) from None
+        raise Unmet("link_wrong", f"{channel} was refused with {error}") from None
     except (LinkClosed, TimeoutError) as error:
         made.close()
-        raise Unmet(
-            "link_wrong", f"the {options['channel']} channel was not linked: {error}", play.lane.log("daemon")
-        ) from None
+        raise Unmet("link_wrong", f"{channel} was not linked: {error}") from None
     if options["refused"] is not None or not step.register:
         made.close()
     else:
         play.held.append(made)
     if options["refused"] is not None:
-        raise Unmet(
-            "client_not_refused",
-            f"the {options['channel']} channel was linked and not refused",
-            play.lane.log("daemon"),
-        )
+        raise Unmet("client_not_refused", f"{channel} was linked and not refused")
     return {"link": made, "shown": f"{options['as_far_as']} of {options['channel']} by the port of {options['to']}"}
-
-
-def _as_far_as(made: Link, options: dict[str, Any], channel: int, password: str, main: dict[str, Any] | None) -> None:
-    if options["as_far_as"] == "hello":
-        made.hello(channel)
-    elif options["as_far_as"] == "channel":
-        made.link(channel, password, main["link"].session if main else 0)
 
 
 def send(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     """Send one message of that type on a link, and see whether the peer closes the connection or leaves it."""
-    made = play.value(options["link"])["link"]
-    begun = time.monotonic()
+    made, message, begun = play.value(options["link"])["link"], f"message {options['type']}", time.monotonic()
     try:
-        for _ in range(options["times"]):
-            body = bytes.fromhex(options["hex"]) or bytes(options["bytes"])
-            made.send(options["type"], body, options["says"], bytes.fromhex(options["before"]))
+        body = bytes.fromhex(options["hex"]) or bytes(options["bytes"])
+        made.send(options["type"], body, options["says"], bytes.fromhex(options["before"]))
     except LinkClosed as error:
         if options["then"] == "closed":
             return f"closed: {error}"
-        raise Unmet(
-            "link_wrong", f"message {options['type']} could not be sent: {error}", play.lane.log("daemon")
-        ) from None
+        raise Unmet("link_wrong", f"{message} could not be sent: {error}") from None
     if options["then"] == "closed":
         if made.closed(deadline):
-            return f"message {options['type']}: closed after {1000 * (time.monotonic() - begun):.0f} ms"
-        raise Unmet(
-            "link_wrong",
-            f"the connection stayed open after message {options['type']} of {options['bytes']} bytes",
-            play.lane.log("daemon"),
-        )
+            return f"{message}: closed after {1000 * (time.monotonic() - begun):.0f} ms"
+        raise Unmet("link_wrong", f"the connection stayed open after {message} of {options['bytes']} bytes")
     if made.closed(min(deadline, time.monotonic() + STAYS)):
-        raise Unmet(
-            "link_wrong",
-            f"the connection was closed after message {options['type']} of {options['bytes']} bytes",
-            play.lane.log("daemon"),
-        )
-    return f"message {options['type']}: the connection stays"
+        raise Unmet("link_wrong", f"the connection was closed after {message} of {options['bytes']} bytes")
+    return f"{message}: the connection stays"
 
 
 def closed(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
@@ -118,14 +87,13 @@ def closed(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
     made = play.value(options["link"])["link"]
     if made.closed(deadline):
         return f"closed after {time.monotonic() - begun:.1f} s"
-    raise Unmet("link_wrong", f"the connection is still open after {step.limit:g} s", play.lane.log("daemon"))
+    raise Unmet("link_wrong", f"the connection is still open after {step.limit:g} s")
 
 
 def stays_open(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    made = play.value(options["link"])["link"]
-    if made.closed(min(deadline, time.monotonic() + options["seconds"])):
-        raise Unmet("link_wrong", "the connection was closed though nothing was sent", play.lane.log("daemon"))
-    return f"open for {options['seconds']:g} s"
+    if play.value(options["link"])["link"].closed(min(deadline, time.monotonic() + UNUSED)):
+        raise Unmet("link_wrong", "the connection was closed though nothing was sent")
+    return f"open for {UNUSED:g} s"
 
 
 _LINK = Option("word", required=True, refers=("link",))
@@ -133,7 +101,6 @@ ACTORS: dict[str, Actor] = {
     "link": Actor(
         {
             "to": Option("word", "proxy", choices=("proxy", "plain", "qemu")),
-            "port": Option("whole"),
             "channel": Option("word", "main", choices=tuple(CHANNELS)),
             "as_far_as": Option("word", "channel", choices=("tcp", "tls", "hello", "channel")),
             "console": Option("word", refers=("console",)),
@@ -143,6 +110,7 @@ ACTORS: dict[str, Actor] = {
         },
         link,
         "proxy",
+        "daemon",
     ),
     "send": Actor(
         {
@@ -152,12 +120,12 @@ ACTORS: dict[str, Actor] = {
             "hex": Option("hex", ""),
             "before": Option("hex", ""),
             "says": Option("whole"),
-            "times": Option("whole", 1),
             "then": Option("word", "stays", choices=("stays", "closed")),
         },
         send,
         "proxy",
+        "daemon",
     ),
-    "open": Actor({"link": _LINK, "seconds": Option("number", 1.0)}, stays_open, "proxy"),
-    "closed": Actor({"link": _LINK}, closed, "proxy"),
+    "open": Actor({"link": _LINK}, stays_open, "proxy", "daemon"),
+    "closed": Actor({"link": _LINK}, closed, "proxy", "daemon"),
 }

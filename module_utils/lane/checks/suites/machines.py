@@ -10,13 +10,16 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.private_dir import write_private
 from ...programs.program import Program
 from ...programs.readiness import Ready
 from . import tokens
 from .plan import PORTS, Suite
+
+if TYPE_CHECKING:
+    from .stage import Place
 
 #: The lane's five ports are the first of ten; these machines have those behind them.
 FIRST_PORT = 1
@@ -27,31 +30,29 @@ SUBJECT = "C=US,O=Kerbside CI,CN=suite-qemu"
 class Machine:
     """One paused qemu. port, tls_port: of its SPICE server; the second only with a certificate."""
 
-    name: str
     port: int
     tls_port: int | None
     ticket_file: str
     qmp_socket: str
+    devices: list[str]
 
 
 class Machines:
     """The machines and consoles of one suite. Secrets and certificates are new for each of them."""
 
-    def __init__(self, lane_dir: str, logs_dir: str, address: str, spice_port: int, qemu: str, suite: Suite) -> None:
-        self.lane_dir, self.logs_dir, self.address, self.qemu = lane_dir, logs_dir, address, qemu
-        self.by_name: dict[str, Machine] = {}
-        self._devices = {entry["name"]: entry.get("devices") or [] for entry in suite.machines}
-        ports = iter(range(spice_port + FIRST_PORT, spice_port + FIRST_PORT + PORTS))
-        for entry in suite.machines:
-            name = entry["name"]
-            made = Machine(
-                name,
+    def __init__(self, place: Place, suite: Suite) -> None:
+        self.place = place
+        ports = iter(range(place.spice_port + FIRST_PORT, place.spice_port + FIRST_PORT + PORTS))
+        self.by_name = {
+            entry["name"]: Machine(
                 next(ports),
-                next(ports) if entry.get("tls") else None,
-                os.path.join(lane_dir, "secrets", f"suite_ticket_{name}"),
-                os.path.join(lane_dir, f"{name}.qmp"),
+                next(ports) if entry["tls"] else None,
+                os.path.join(place.lane_dir, "secrets", f"suite_ticket_{entry['name']}"),
+                os.path.join(place.lane_dir, f"{entry['name']}.qmp"),
+                entry["devices"],
             )
-            self.by_name[name] = made
+            for entry in suite.machines
+        }
         self.consoles = {entry["name"]: dict(entry) for entry in suite.consoles}
         self.removed: set[str] = set()  #: consoles that the sources no longer have
 
@@ -60,50 +61,29 @@ class Machines:
 
     def programs(self) -> list[Program]:
         """How to start them. Makes the tickets and, where there is TLS, the certificates."""
-        found = []
-        for machine in self.by_name.values():
-            if not os.path.exists(machine.ticket_file):
-                write_private(machine.ticket_file, secrets.token_urlsafe(24).encode())
-            spice = f"port={machine.port},addr={self.address},password-secret=ticket"
-            if machine.tls_port:
-                spice += f",tls-port={machine.tls_port},x509-dir={self._certificates()},tls-channel=default"
-            argv = [
-                self.qemu,
-                "-name",
-                f"suite-{machine.name}",
-                "-machine",
-                "pc,accel=tcg",
-                "-S",
-                "-m",
-                "32",
-                "-nodefaults",
-                "-no-user-config",
-            ]
-            argv += [
-                "-display",
-                "none",
-                "-vga",
-                "std",
-                "-object",
-                f"secret,id=ticket,file={machine.ticket_file}",
-                "-spice",
-                spice,
-            ]
-            argv += ["-qmp", f"unix:{machine.qmp_socket},server=on,wait=off", *self._devices[machine.name]]
-            found.append(
-                Program(
-                    name=f"machine_{machine.name}",
-                    component="qemu",
-                    argv=tuple(argv),
-                    log=os.path.join(self.logs_dir, f"machine_{machine.name}.log"),
-                    ready=Ready(socket=machine.qmp_socket),
-                    stop_signal="KILL",
-                )
-            )
-        return found
+        return [self._program(name, machine) for name, machine in self.by_name.items()]
+
+    def _program(self, name: str, machine: Machine) -> Program:
+        if not os.path.exists(machine.ticket_file):
+            write_private(machine.ticket_file, secrets.token_urlsafe(24).encode())
+        spice = f"port={machine.port},addr={self.place.address},password-secret=ticket"
+        if machine.tls_port:
+            spice += f",tls-port={machine.tls_port},x509-dir={self._certificates()},tls-channel=default"
+        fixed = "-machine pc,accel=tcg -S -m 32 -nodefaults -no-user-config -display none -vga std"
+        argv = [self.place.qemu, "-name", f"suite-{name}", *fixed.split()]
+        argv += ["-object", f"secret,id=ticket,file={machine.ticket_file}", "-spice", spice]
+        argv += ["-qmp", f"unix:{machine.qmp_socket},server=on,wait=off", *machine.devices]
+        return Program(
+            name=f"machine_{name}",
+            component="qemu",
+            argv=tuple(argv),
+            log=os.path.join(self.place.logs_dir, f"machine_{name}.log"),
+            ready=Ready(socket=machine.qmp_socket),
+            stop_signal="KILL",
+        )
 
     def _certificates(self) -> str:
-        folder = Path(self.lane_dir, "tls", "suite")
+        folder = Path(self.place.lane_dir, "tls", "suite")
         if not folder.exists():
             folder.mkdir(mode=0o700)
             ca, certificate, key = tokens.server_certificate(SUBJECT)
@@ -120,23 +100,20 @@ class Machines:
         """The source of a console."""
         entry = self.consoles[name]
         machine = self.by_name[entry["machine"]]
-        ticket = Path(machine.ticket_file).read_text(encoding="ascii")
         console = {
-            "uuid": self.uuid(entry["name"]),
-            "name": entry["name"],
+            "uuid": self.uuid(name),
+            "name": name,
             "hypervisor": "localhost",
-            "hypervisor_ip": self.address,
+            "hypervisor_ip": self.place.address,
             "insecure_port": machine.port,
-            "ticket": ticket,
+            "ticket": Path(machine.ticket_file).read_text(encoding="ascii"),
         }
-        source: dict[str, Any] = {"source": f"suite-{entry['name']}", "type": "static", "consoles": [console]}
+        source: dict[str, Any] = {"source": f"suite-{name}", "type": "static", "consoles": [console]}
         if machine.tls_port:
-            console |= {"secure_port": machine.tls_port, "host_subject": entry.get("host_subject", SUBJECT)}
-        if entry.get("ca"):
-            lane = (
-                (Path(self.lane_dir, "tls", "suite", "ca-cert.pem")).read_text(encoding="ascii")
-                if entry["ca"] == "right"
-                else ""
-            )
-            source["ca_cert"] = lane or tokens.other_ca().replace("\\n", "\n")
+            subject = SUBJECT if entry["host_subject"] is None else entry["host_subject"]
+            console |= {"secure_port": machine.tls_port, "host_subject": subject}
+        if entry["ca"] == "right":
+            source["ca_cert"] = Path(self.place.lane_dir, "tls", "suite", "ca-cert.pem").read_text(encoding="ascii")
+        elif entry["ca"]:
+            source["ca_cert"] = tokens.other_ca().replace("\\n", "\n")
         return source

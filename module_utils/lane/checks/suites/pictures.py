@@ -11,11 +11,10 @@ from ...core.errors import LaneError
 from ...core.private_dir import write_private
 from ...protocols.qmp import Qmp
 from ...protocols.ryll import pictures, shots
-from ...protocols.ryll import steps as ryll_steps
 from .. import second_look
 from ..outside_checks import screendump
 from ..picture_compare import size
-from .conversation import CLIENT_LIMIT, Conversation
+from .conversation import CLIENT_LIMIT
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
 from .witnesses import value
@@ -38,12 +37,8 @@ def _text(size: int) -> str:
     return (LETTERS * (size // len(LETTERS) + 1))[:size]
 
 
-def _play(talk: Conversation, step: dict[str, Any]) -> dict[str, Any]:
-    return talk.play(ryll_steps.plan([{"hello": {}}, step])[-1])
-
-
 def clipboard(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    _play(play.talk(step.client), {"clipboard_set": {"text": _text(options["bytes"])}})
+    play.talk(step.client).do({"clipboard_set": {"text": _text(options["bytes"])}})
     return f"{options['bytes']} bytes offered"
 
 
@@ -51,10 +46,8 @@ def clipboard_is(play: Play, step: Step, options: dict[str, Any], deadline: floa
     """The client's clipboard holds that text as the guest gives it back: in capitals."""
     found = play.talk(step.client).stage.client.request("clipboard_get", {}, deadline).get("text")
     if found != _text(options["bytes"]).upper():
-        raise Unmet(
-            "clipboard_wrong",
-            f"the clipboard holds {len(found or '')} bytes that are not the {options['bytes']} expected ones",
-        )
+        problem = f"the clipboard holds {len(found or '')} bytes that are not the {options['bytes']} expected ones"
+        raise Unmet("clipboard_wrong", problem)
     return f"{len(found)} bytes, in capitals"
 
 
@@ -77,15 +70,8 @@ def spoiled(
 ) -> LaneError:
     """The failure of a picture that is wrong though qemu's is right: ryll's or, after a second look, the proxy's."""
     error, place = LaneError(code, "ryll", problem, evidence=evidence), play.lane.place
-    return second_look.blame(
-        error,
-        place.lane_dir,
-        play.lane.run,
-        client,
-        place.address,
-        place.spice_port,
-        lambda direct: right(shown_by(direct)),
-    )
+    judge = lambda direct: right(shown_by(direct))  # noqa: E731
+    return second_look.blame(error, place.lane_dir, play.lane.run, client, place.address, place.spice_port, judge)
 
 
 def equal(mine: Image, truth: Image) -> bool:
@@ -134,13 +120,13 @@ def relayed(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
             return {**seen, "shown": f"{relayed:.0f} bytes relayed, {got} of them for the display"}
         if options["than"] and time.monotonic() >= deadline:
             problem = f"the proxy counted {relayed:.0f} bytes to the client, whose display got {got}"
-            raise Unmet("relayed_bytes_differ", problem, play.lane.log("daemon"))
+            raise Unmet("relayed_bytes_differ", problem)
         time.sleep(AGAIN)
 
 
 ACTORS: dict[str, Actor] = {
     "clipboard": Actor({"bytes": Option("whole", required=True)}, clipboard, "ryll"),
     "clipboard_is": Actor({"bytes": Option("whole", required=True)}, clipboard_is, "guest"),
-    "relayed": Actor({"than": Option("word", refers=("relayed",))}, relayed, "proxy"),
+    "relayed": Actor({"than": Option("word", refers=("relayed",))}, relayed, "proxy", "daemon"),
     "same_picture": Actor({"differs": Option("truth", False)}, same_picture, "ryll"),
 }

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ...core.codes import CODES
-from ...core.errors import COMPONENTS, LaneError
+from ...core.errors import LaneError
 from ...core.names import near
 from ...protocols.ryll import steps as ryll_steps
 from . import spot
-from .kinds import KINDS, is_number
+from .kinds import KINDS
 from .spot import Spot
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: A value that is known only when the suite runs, in a text of a step: {uuid}, or {token.session} of what the step
 #: `token` registered.
 PLACE = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
-#: Values that every suite knows: what kerbside was started with, and others of the lane.
-OF_KERBSIDE = ("proxy", "console_name")
+#: Values of the lane that every suite knows.
 OF_LANE = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "plain_port", "spice_port", "lane_dir")
-KNOWN = (*OF_LANE, *OF_KERBSIDE)
+KNOWN = (*OF_LANE, "proxy", "console_name")
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
@@ -51,12 +48,15 @@ class Option:
 class Actor:
     """What a step can address besides ryll.
 
-    blame: the component of a failure unless the step says another. play: see engine.Play.
+    play: called with the Play, the step, its options and its deadline; what it returns is what the step registers: a
+    text for the report, or a mapping that may have it as `shown`, besides `picture` and `latency`. blame, log: the
+    component of a failure unless the step says another, and the log that shows it unless the failure names a file.
     """
 
     options: dict[str, Option]
     play: Callable[..., Any]
     blame: str = "lane"
+    log: str = ""
     one_of: tuple[str, ...] = ()
 
 
@@ -91,12 +91,12 @@ class Check:
 
     name: str
     steps: list[Step]
-    client: str = "shared"
-    slow: bool = False
-    expected_failure: dict[str, str] | None = None
-    events: tuple[str, ...] = EVENTS
-    kerbside: dict[str, str] = field(default_factory=dict)
-    culprits: list[tuple[str, str, list[Step]]] = field(default_factory=list)
+    client: str
+    slow: bool
+    expected_failure: dict[str, str] | None
+    events: tuple[str, ...]
+    kerbside: dict[str, str]
+    culprits: list[tuple[str, str, list[Step]]]
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ class Suite:
     description: str
     guests: tuple[str, ...]
     checks: list[Check]
-    ryll: tuple[str, ...] = ()
-    kerbside: dict[str, str] = field(default_factory=dict)
-    machines: tuple[dict[str, Any], ...] = ()
-    consoles: tuple[dict[str, Any], ...] = ()
-    boots: bool = False
+    ryll: tuple[str, ...]
+    kerbside: dict[str, str]
+    machines: list[dict[str, Any]]
+    consoles: list[dict[str, Any]]
+    boots: bool
 
     @property
     def changes_kerbside(self) -> bool:
@@ -124,43 +124,68 @@ class Suite:
         return bool(self.kerbside or self.consoles or any(check.kerbside for check in self.checks))
 
 
+_NAME, _TRUTH, _TEXTS = Option("name", required=True), Option("truth", False), Option("any_texts", ())
+_COMPONENT, _STEPS = Option("component", required=True), Option("steps", required=True)
+_SUITE = {
+    "suite": _NAME,
+    "description": Option("text", ""),
+    "guests": Option("texts", required=True),
+    "checks": Option("checks", required=True),
+    "ryll": _TEXTS,
+    "kerbside": Option("mapping", {}),
+    "machines": Option("machines", ()),
+    "consoles": Option("consoles", ()),
+    "boots": _TRUTH,
+}
+_MACHINE = {"name": _NAME, "tls": _TRUTH, "devices": _TEXTS}
+_CONSOLE = {"name": _NAME, "machine": Option("any"), "ca": Option("any"), "host_subject": Option("text")}
+_CHECK = {
+    "name": _NAME,
+    "steps": _STEPS,
+    "client": Option("client", "shared"),
+    "slow": _TRUTH,
+    "expected_failure": Option("mapping"),
+    "events": _TEXTS,
+    "kerbside": Option("mapping", {}),
+    "if_failed": Option("list", ()),
+}
+_DEFECT = {"code": Option("code", required=True), "reason": Option("any", required=True)}
+_CULPRIT = {"instead_of": _COMPONENT, "blame": _COMPONENT, "steps": _STEPS}
+_STEP = {
+    "name": Option("any"),
+    "within": Option("limit", STEP_LIMIT),
+    "register": Option("name"),
+    "blame": Option("component"),
+    "client": Option("name", CLIENT),
+}
+
+
 def read(file: str, text: str, actors: dict[str, Actor], guests: Iterable[str]) -> Suite:
     """The suite of a file's text. Raises LaneError (suite_file_invalid) that names the place of the first mistake."""
-    return _Reader(file, actors, tuple(guests)).suite(spot.load(file, text))
+    return _Reader(actors, tuple(guests)).suite(spot.load(file, text))
 
 
 class _Reader:
-    def __init__(self, file: str, actors: dict[str, Actor], guests: tuple[str, ...]) -> None:
-        self.file = file
+    def __init__(self, actors: dict[str, Actor], guests: tuple[str, ...]) -> None:
         self.actors = actors
         self.guests = guests
         self.clients = {CLIENT}  #: that are connected before the steps read so far
 
     def suite(self, here: Spot) -> Suite:
-        known = {"suite", "description", "guests", "checks", "ryll", "kerbside", "machines", "consoles", "boots"}
-        given = _mapping(here, known, ("suite", "guests", "checks"))
-        _name(here, "suite")
-        if strange := [guest for guest in _texts(here, "guests", some=True) if guest not in self.guests]:
+        given = _read(here, _SUITE)
+        if strange := [guest for guest in given["guests"] if guest not in self.guests]:
             problem = f"there is no guest {strange[0]!r}; fixtures/guests.yml has {', '.join(sorted(self.guests))}"
             raise here.invalid(problem, "guests")
-        ryll, settings = _texts(here, "ryll"), _settings(here)
-        machines = _named(here, "machines", {"name", "tls", "devices"}, 3)
-        if sum(2 if machine.get("tls") else 1 for machine in machines) > PORTS:
+        machines, consoles = _entries(here, "machines", _MACHINE), _entries(here, "consoles", _CONSOLE)
+        if sum(2 if machine["tls"] else 1 for machine in machines) > PORTS:
             raise here.invalid(f"`machines` need more than {PORTS} ports, one each, or two with tls", "machines")
-        for number in range(len(machines)):
-            _texts(here.at("machines").at(number), "devices")
-        consoles = _named(here, "consoles", {"name", "machine", "ca", "host_subject"}, 20)
+        names = [machine["name"] for machine in machines]
         for number, console in enumerate(consoles):
-            if console.get("machine") not in [machine["name"] for machine in machines]:
+            if console["machine"] not in names:
                 place = here.at("consoles").at(number, f"console {console['name']}")
                 raise place.invalid("`machine` is not the name of one of `machines`", "machine")
-        if not isinstance(given["checks"], list) or not given["checks"]:
-            raise here.invalid("`checks` is not a list of at least one check", "checks")
-        _truth(here, "boots")
+        registered = {**{console["name"]: "consoles" for console in consoles}, **dict.fromkeys(names, "machines")}
         checks: list[Check] = []
-        registered = {console["name"]: "consoles" for console in consoles} | {
-            machine["name"]: "machines" for machine in machines
-        }
         for number in range(len(given["checks"])):
             place = here.at("checks").at(number, f"check {number + 1}")
             checks.append(self._check(place, registered))
@@ -168,57 +193,45 @@ class _Reader:
                 raise place.invalid(f"two checks are named {checks[-1].name}", "name")
         return Suite(
             name=given["suite"],
-            file=self.file,
-            description=str(given.get("description", "")),
+            file=here.file,
+            description=given["description"],
             guests=tuple(given["guests"]),
             checks=checks,
-            ryll=tuple(ryll),
-            kerbside=settings,
+            ryll=tuple(given["ryll"]),
+            kerbside=_settings(here),
             machines=machines,
             consoles=consoles,
-            boots=given.get("boots", False),
+            boots=given["boots"],
         )
 
     def _check(self, here: Spot, registered: dict[str, str]) -> Check:
-        known = {"name", "steps", "client", "slow", "expected_failure", "events", "kerbside", "if_failed"}
-        given = _mapping(here, known, ("name", "steps"))
-        _name(here, "name")
-        here = replace(here, words=f"check {given['name']}")
-        if given.get("client", "shared") not in ("shared", "fresh", "none"):
-            raise here.invalid("`client` is not shared, fresh or none", "client")
-        _truth(here, "slow")
-        if (known_defect := given.get("expected_failure")) is not None:
-            place = here.at("expected_failure", f"{here.words}: expected_failure")
-            _mapping(place, {"code", "reason"}, ("code", "reason"))
-            if known_defect["code"] not in CODES:
-                raise place.invalid(f"{known_defect['code']!r} is not a code of docs/errors.md", "code")
-        events = EVENTS + tuple(_texts(here, "events"))
-        culprits = []
+        name = _value(here, "name", _NAME) if isinstance(here.raw, dict) else None
+        here = replace(here, words=f"check {name}" if name else here.words)
+        given = _read(here, _CHECK)
+        if given["expected_failure"] is not None:
+            _read(here.at("expected_failure", f"{here.words}: expected_failure"), _DEFECT)
+        events = (*EVENTS, *given["events"])
         steps = self._steps(here, registered, events)
-        for number in range(len(given.get("if_failed") or [])):
+        culprits = []
+        for number in range(len(given["if_failed"])):
             place = here.at("if_failed").at(number, f"{here.words}: if_failed")
-            inner = _mapping(place, {"instead_of", "blame", "steps"}, ("instead_of", "blame", "steps"))
-            for key in ("instead_of", "blame"):
-                _component(place, key)
+            inner = _read(place, _CULPRIT)
             culprits.append((inner["instead_of"], inner["blame"], self._steps(place, dict(registered), events)))
         return Check(
             name=given["name"],
             steps=steps,
-            client=given.get("client", "shared"),
-            slow=given.get("slow", False),
-            expected_failure=known_defect,
+            client=given["client"],
+            slow=given["slow"],
+            expected_failure=given["expected_failure"],
             events=events,
             kerbside=_settings(here),
             culprits=culprits,
         )
 
     def _steps(self, here: Spot, registered: dict[str, str], events: tuple[str, ...]) -> list[Step]:
-        raw = here.raw["steps"]
-        if not isinstance(raw, list) or not raw:
-            raise here.invalid("`steps` is not a list of at least one step", "steps")
         steps: list[Step] = []
         played: dict[str, list[Any]] = {}  # the steps of each client so far, as ryll_session takes them
-        for number in range(1, len(raw) + 1):
+        for number in range(1, len(here.raw["steps"]) + 1):
             place = here.at("steps").at(number - 1, f"{here.words}: step {number}")
             step = self._step(place, number, registered, played, events)
             steps.append(step)
@@ -249,9 +262,7 @@ class _Reader:
                 what = f"it has none of {', '.join(self.actors)} and ryll_session's verbs{meant}"
             raise here.invalid(f"{what}; a step has exactly one")
         actor = found[0]
-        around = {key: value for key, value in raw.items() if key != actor}
-        client = around.pop("client", CLIENT)
-        _name(here, "client")
+        client = _value(here, "client", _STEP["client"])
         if actor == "connect":
             self.clients.add(client)
         elif client not in self.clients:
@@ -261,44 +272,24 @@ class _Reader:
             step = _of_ryll(here, played.setdefault(client, prelude(events)), number)
             return Step(number, actor, step.options, step.name, step.limit, step.register, step.blame, client, step)
         here = replace(here, words=f"{here.words} ({actor})")
-        if strange := [key for key in around if key not in ("name", "within", "register", "blame")]:
-            raise here.invalid(f"{strange[0]!r} is not one of name, within, register, blame and client", strange[0])
-        _component(here, "blame")
-        _name(here, "register")
-        register = around.get("register")
-        within = around.get("within", STEP_LIMIT)
-        if not is_number(within) or not 0 < within <= 3600:
-            raise here.invalid("`within` is not a number of seconds up to 3600", "within")
+        around = _read(replace(here, raw={key: value for key, value in raw.items() if key != actor}), _STEP)
         options = self._options(here.at(actor), actor, registered)
-        return Step(
-            number, actor, options, str(around.get("name", actor)), float(within), register, around.get("blame"), client
-        )
+        name, limit = str(around["name"] or actor), float(around["within"])
+        return Step(number, actor, options, name, limit, around["register"], around["blame"], client)
 
     def _options(self, here: Spot, actor: str, registered: dict[str, str]) -> dict[str, Any]:
         spec = self.actors[actor]
-        given = _mapping(
-            replace(here, raw={}) if here.raw is None else here,
-            set(spec.options),
-            [key for key, option in spec.options.items() if option.required],
-        )
-        found: dict[str, Any] = {}
-        for key, option in spec.options.items():
-            if key not in given:
-                found[key] = option.default
-                continue
-            words, fits = KINDS[option.kind]
-            value = given[key]
-            if not fits(value) or (option.choices and value not in option.choices):
-                raise here.invalid(f"`{key}` is not {' or '.join(option.choices) or words}", key)
-            if option.refers and registered.get(value) not in option.refers and "any" not in option.refers:
-                what = f"no {' or '.join(option.refers)} step before it registered"
-                raise here.invalid(f"`{key}` is {value!r}, which {what}", key)
-            if option.refers and value not in registered:
-                raise here.invalid(f"`{key}` is {value!r}, which no step before it registered", key)
-            found[key] = value
+        here = replace(here, raw={}) if here.raw is None else here
+        found = _read(here, spec.options)
+        for key in here.raw:
+            by = spec.options[key].refers
+            kind = registered.get(found[key]) if by else None
+            if by and (kind is None if "any" in by else kind not in by):
+                what = "no step" if "any" in by else f"no {' or '.join(by)} step"
+                raise here.invalid(f"`{key}` is {found[key]!r}, which {what} before it registered", key)
         if spec.one_of and sum(found[key] is not None for key in spec.one_of) != 1:
             raise here.invalid(f"it does not have exactly one of {', '.join(spec.one_of)}")
-        for name in _places(given):
+        for name in _places(here.raw):
             if name not in KNOWN and name.partition(".")[0] not in registered:
                 raise here.invalid(f"{{{name}}} is not one of {', '.join(KNOWN)} and was not registered before")
         return found
@@ -315,61 +306,36 @@ def _of_ryll(here: Spot, before: list[Any], number: int) -> ryll_steps.Step:
 
 
 def _settings(here: Spot) -> dict[str, str]:
-    if not here.raw.get("kerbside"):
-        return {}
-    settings = _mapping(here.at("kerbside", ": ".join(filter(None, (here.words, "kerbside")))))
+    settings = here.raw.get("kerbside", {})
     if wrong := [key for key in settings if not str(key).startswith("KERBSIDE_")]:
         problem = f"`kerbside` has {wrong[0]!r}; its settings are named KERBSIDE_SOMETHING"
         raise here.at("kerbside").invalid(problem, wrong[0])
     return {str(key): str(value) for key, value in settings.items()}
 
 
-def _named(here: Spot, key: str, known: set[str], most: int) -> tuple[dict[str, Any], ...]:
-    raw = here.raw.get(key)
-    if raw is None:
-        return ()
-    if not isinstance(raw, list) or len(raw) > most:
-        raise here.invalid(f"`{key}` is not a list of at most {most}", key)
-    places = [here.at(key, key).at(number) for number in range(len(raw))]
-    found = [_mapping(place, known, ("name",)) for place in places]
-    for place in places:
-        _name(place, "name")
-    return tuple(found)
+def _entries(here: Spot, key: str, spec: dict[str, Option]) -> list[dict[str, Any]]:
+    return [_read(here.at(key, key).at(number), spec) for number in range(len(here.raw.get(key, ())))]
 
 
-def _mapping(here: Spot, known: set[str] | None = None, required: Iterable[str] = ()) -> dict[str, Any]:
-    raw = here.raw
-    if not isinstance(raw, dict):
+def _read(here: Spot, spec: dict[str, Option]) -> dict[str, Any]:
+    """What a mapping says of each key that it may have, or the default."""
+    if not isinstance(here.raw, dict):
         raise here.invalid("it is not a mapping")
-    if known is not None and (strange := [key for key in raw if key not in known]):
-        meant = near(str(strange[0]), known)
-        raise here.invalid(f"{strange[0]!r} is not one of {', '.join(sorted(known))}{meant}", strange[0])
-    if missing := [key for key in required if key not in raw]:
+    if strange := [key for key in here.raw if key not in spec]:
+        known = f"{', '.join(sorted(spec))}{near(str(strange[0]), spec)}"
+        raise here.invalid(f"{strange[0]!r} is not one of {known}", strange[0])
+    if missing := [key for key, option in spec.items() if option.required and key not in here.raw]:
         raise here.invalid(f"`{missing[0]}` is missing")
-    return raw
+    return {key: _value(here, key, option) for key, option in spec.items()}
 
 
-def _texts(here: Spot, key: str, some: bool = False) -> list[str]:
-    raw = here.raw.get(key) if some else here.raw.get(key) or []
-    if not isinstance(raw, list) or not all(isinstance(value, str) for value in raw) or (some and not raw):
-        raise here.invalid(f"`{key}` is not a list of texts", key)
-    return raw
-
-
-def _name(here: Spot, key: str) -> None:
-    value = here.raw.get(key)
-    if key in here.raw and (not isinstance(value, str) or not NAME.fullmatch(value)):
-        raise here.invalid(f"`{key}` is not a name of small letters, digits and _", key)
-
-
-def _truth(here: Spot, key: str) -> None:
-    if not isinstance(here.raw.get(key, False), bool):
-        raise here.invalid(f"`{key}` is not true or false", key)
-
-
-def _component(here: Spot, key: str) -> None:
-    if (value := here.raw.get(key)) is not None and value not in COMPONENTS:
-        raise here.invalid(f"`{key}` is not one of {', '.join(COMPONENTS)}", key)
+def _value(here: Spot, key: str, option: Option) -> Any:
+    if key not in here.raw:
+        return option.default
+    words, fits = KINDS[option.kind]
+    if not fits(here.raw[key]) or (option.choices and here.raw[key] not in option.choices):
+        raise here.invalid(f"`{key}` is not {' or '.join(option.choices) or words}", key)
+    return here.raw[key]
 
 
 def prelude(events: Collection[str]) -> list[dict[str, Any]]:

@@ -34,19 +34,16 @@ def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:
     pairs = [(suite, guest) for suite in suites.values() for guest in suite.guests if chosen(suite, slow)]
     order = list(dict.fromkeys(guest for _, guest in pairs))
     pairs.sort(key=lambda pair: order.index(pair[1]))
-    names = [
+    return [
         {
             "suite": suite.name,
             "file": suite.file,
             "guest": guest,
             "checks": [check.name for check in chosen(suite, slow)],
-            "last": False,
+            "last": number == len(pairs),
         }
-        for suite, guest in pairs
+        for number, (suite, guest) in enumerate(pairs, 1)
     ]
-    if names:
-        names[-1]["last"] = True
-    return names
 
 
 def chosen(suite: Suite, slow: bool) -> list[Check]:

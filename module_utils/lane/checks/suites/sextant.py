@@ -41,19 +41,9 @@ EVENTS: dict[str, tuple[int, str, tuple[str, ...]]] = {
 NAMES = {tag: name for name, (tag, _, _) in EVENTS.items()}
 #: The tag of a kind's rolling hash is this much above the kind's own.
 HASH = 0x10
-#: Words that the drain has for numbers.
-WORDS = {
-    "awaiting": 0,
-    "booting": 1,
-    "parked": 2,
-    "recover": 0,
-    "ignore": 1,
-    "anyway": 2,
-    "true": 1,
-    "false": 0,
-    "yes": 1,
-    "no": 0,
-}
+#: Words that the drain has for numbers, each at the place of its number.
+LISTED = ("awaiting booting parked", "recover ignore anyway", "false true", "no yes")
+WORDS = {word: number for words in LISTED for number, word in enumerate(words.split())}
 HEXADECIMAL = ("unicode", "scancode")
 DRAIN = re.compile(r"^(?:t=(\d+) )?type=(\w+)(.*)$")
 #: Kinds of which one more event may come after the last picture: the key that ends the story, and the scene that it
@@ -131,24 +121,15 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
     while True:
         picture, found, problem = _look(play, step.client, before, options)
         if problem is None:
-            return {
-                "digest": found,
-                "picture": picture,
-                "shown": f"frame {found.frame} of {size(picture)}, {len(found.events)} events",
-            }
+            shown = f"frame {found.frame} of {size(picture)}, {len(found.events)} events"
+            return {"digest": found, "picture": picture, "shown": shown}
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL)
     if _true(play, before, options):
-        words = f"{problem[1]}, but that of qemu's own picture is right"
-        raise spoiled(
-            play,
-            step.client,
-            problem[0],
-            words,
-            play.lane.log(step.client),
-            lambda seen: _problem(seen, before, options)[1] is None,
-        )
+        words, log = f"{problem[1]}, but that of qemu's own picture is right", play.lane.log(step.client)
+        right = lambda seen: _problem(seen, before, options)[1] is None  # noqa: E731
+        raise spoiled(play, step.client, problem[0], words, log, right)
     raise Unmet(*problem, play.lane.place.serial_log)
 
 
@@ -158,18 +139,15 @@ def settled(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
     """
     last, since = None, time.monotonic()
     while True:
-        result = digest(play, step, {"than": None, "moved": None, "same": None, "event": None, "size": None}, deadline)
+        result = digest(play, step, dict.fromkeys(ACTORS["digest"].options), deadline)
         now = _hash(result["digest"], options["kind"])
         if now != last:
             last, since = now, time.monotonic()
         elif time.monotonic() - since >= options["seconds"]:
             return result
         if time.monotonic() >= deadline:
-            raise Unmet(
-                "digest_not_moved",
-                f"there are still new events {options['kind']} after {step.limit:g} s",
-                play.lane.place.serial_log,
-            )
+            problem = f"there are still new events {options['kind']} after {step.limit:g} s"
+            raise Unmet("digest_not_moved", problem, play.lane.place.serial_log)
 
 
 def _value(name: str, text: str) -> int:
@@ -222,11 +200,8 @@ def drain(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
     for kind, packets in events.items():
         rolling = hashes(packets)
         if _hash(last, kind) not in rolling[-2 if kind in AFTER_LAST else -1 :]:
-            problem = (
-                f"the drain's {len(packets)} events {kind} have the rolling hash {rolling[-1]:#x}, the last digest "
-                f"says {_hash(last, kind):#x}"
-            )
-            raise Unmet("drain_differs", problem, path)
+            said = f"the drain's {len(packets)} events {kind} have the rolling hash {rolling[-1]:#x}"
+            raise Unmet("drain_differs", f"{said}, the last digest says {_hash(last, kind):#x}", path)
         parts += [f"{len(packets)} {kind}"] if packets else []
     if missing := [part for part in options["lines"] or [] if not any(part in line for line in lines)]:
         raise Unmet("drain_differs", f"the drain has no line with {missing[0]!r}", path)

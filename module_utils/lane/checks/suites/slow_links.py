@@ -37,10 +37,7 @@ def paced(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
 
 
 ACTORS: dict[str, Actor] = {
-    "link_relay": Actor(
-        {"delay_ms": Option("delay", 0), "mbit": Option("rate", required=True)},
-        link_relay,
-    ),
+    "link_relay": Actor({"delay_ms": Option("delay", 0), "mbit": Option("rate", required=True)}, link_relay),
     "paced": Actor(
         {
             "link": Option("word", required=True, refers=("link_relay",)),

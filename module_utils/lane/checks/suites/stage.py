@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...core import command, local_http, secrets
 from ...core.errors import LaneError, one_line
-from ...core.private_dir import read_run, write_private
+from ...core.private_dir import handed_over, read_run, write_private
 from ...programs import records
 from ...programs.program import Program
 from ...programs.readiness import Ready
@@ -21,7 +21,6 @@ from ...programs.start import start
 from ...programs.stop import stop
 from ...protocols import kerbside_api, proxy_counters
 from ...protocols.qmp import Qmp
-from ...protocols.ryll import steps as ryll_steps
 from .conversation import Conversation
 from .machines import Machines
 from .plan import CLIENT, Suite
@@ -100,9 +99,8 @@ class LaneStage:
             program = records.described(place.lane_dir, name)
             if program is None:
                 problem = f"{name} of lane {self.run.lane_id} was not started by this version of the lane"
-                raise LaneError(
-                    "suite_no_lane", "lane", problem, f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}"
-                )
+                fix = f"bring the lane up: ./lane up -e lane_id={self.run.lane_id}"
+                raise LaneError("suite_no_lane", "lane", problem, fix)
             self.described[name] = program
 
     @property
@@ -122,15 +120,12 @@ class LaneStage:
         entry = records.record(self.place.lane_dir, "qemu")
         boots = suite.boots or self._failed.exists()
         self._failed.unlink(missing_ok=True)
-        if boots and entry and entry.running(self.run):
+        if boots and entry:
             stop(self.run, [entry], self.place.stop_limit)
-        self.machines = Machines(
-            self.place.lane_dir, self.place.logs_dir, self.place.address, self.place.spice_port, self.place.qemu, suite
-        )
-        machines = self.machines.programs()
+        self.machines = Machines(self.place, suite)
         qemu = self._qemu(guest)
         self._new_serial(qemu)
-        self.configure(suite.kerbside, [qemu, *machines])
+        self.configure(suite.kerbside, [qemu, *self.machines.programs()])
         self._banner()
 
     def configure(self, settings: dict[str, str], others: Iterable[Program] = ()) -> None:
@@ -161,17 +156,11 @@ class LaneStage:
         return replace(program, env={**program.env, **settings}, secret_files=files, after=())
 
     def _qemu(self, guest: str) -> Program:
+        """qemu as the role described it, with this guest's image in the place of the one that the role booted."""
         program = self.described["qemu"]
-        known = self.guests_image()
-        image = self.guests[guest]["path"].replace(",", ",,")
-        return replace(
-            program, argv=tuple(word.replace(f"file={known}", f"file={image}") for word in program.argv), after=()
-        )
-
-    def guests_image(self) -> str:
-        """The path of the image that the role booted, as it is in qemu's command line."""
-        handed = json.loads(Path(self.place.lane_dir, "handover", "guest.json").read_text(encoding="utf-8"))
-        return str(handed["path"]).replace(",", ",,")
+        booted = handed_over(self.place.lane_dir)["lane_guest"]["path"]
+        known, image = (f"file={path}".replace(",", ",,") for path in (booted, self.guests[guest]["path"]))
+        return replace(program, argv=tuple(word.replace(known, image) for word in program.argv), after=())
 
     def _new_serial(self, qemu: Program) -> None:
         """Remove what another guest said on the serial port, if this one has to be started."""
@@ -181,16 +170,15 @@ class LaneStage:
 
     def _banner(self) -> None:
         banner, entry = self.guest["banner"], records.record(self.place.lane_dir, "qemu")
-        until = time.monotonic() + self.place.boot_limit
-        while banner not in read_text(self.place.serial_log):
+        limit = self.place.boot_limit
+        until = time.monotonic() + limit
+        while banner not in (said := read_text(self.place.serial_log)):
             if entry is None or not entry.running(self.run):
                 problem = f"qemu ended before the guest {self.guest['name']} was up"
                 raise LaneError("suite_guest_not_up", "qemu", problem, evidence=self.log("qemu"))
             if time.monotonic() > until:
-                last = one_line((["nothing", *read_text(self.place.serial_log).splitlines()])[-1], 120)
-                problem = (
-                    f"the guest did not print its banner {banner!r} within {self.place.boot_limit:g} s, but {last!r}"
-                )
+                last = one_line((["nothing", *said.splitlines()])[-1], 120)
+                problem = f"the guest did not print its banner {banner!r} within {limit:g} s, but {last!r}"
                 raise LaneError("suite_guest_not_up", "guest", problem, evidence=self.place.serial_log)
             time.sleep(POLL)
 
@@ -211,9 +199,8 @@ class LaneStage:
             host, port = self.place.address, self.place.api_port
             status, body = local_http.request(method, host, port, path, ANSWER, sent, **headers)
         except local_http.NoAnswer as error:
-            raise LaneError(
-                "suite_api_silent", "kerbside", f"{method} {path} of kerbside's API: {error}", evidence=self.log("api")
-            ) from None
+            problem = f"{method} {path} of kerbside's API: {error}"
+            raise LaneError("suite_api_silent", "kerbside", problem, evidence=self.log("api")) from None
         if not shows_ticket:
             refuse_ticket(self.place, body, "kerbside", f"the answer to {method} {path}", self.log("api"))
         return status, body
@@ -299,11 +286,10 @@ class LaneStage:
 
     def _greeted(self, client: str) -> Conversation:
         agent = {"agent": True} if self.guest.get("agent") and client == CLIENT else {}
-        wanted = {"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit}
         ryll = self.conversation(client)
         try:
             ryll.open()
-            ryll.play(ryll_steps.plan([{"hello": {}}, wanted])[-1])
+            ryll.do({"await": {"surfaces": 1, "marks": 1, **agent}, "within": self.place.agent_limit})
         except BaseException:
             ryll.close()
             raise
@@ -317,9 +303,8 @@ class LaneStage:
         said = "\n".join(entry.log_lines())
         for words, component in NOT_CONNECTED.items():
             if words in said:
-                return LaneError(
-                    "client_refused", component, f"the client {client} was not let in: {words}", evidence=entry.log
-                )
+                problem = f"the client {client} was not let in: {words}"
+                return LaneError("client_refused", component, problem, evidence=entry.log)
         return None
 
     def refused(
@@ -339,21 +324,20 @@ class LaneStage:
         return ended, command.Done(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def stop_machines(self) -> None:
-        entries = [entry for entry in records.records(self.place.lane_dir) if entry.name.startswith("machine_")]
-        stop(self.run, entries, self.place.stop_limit)
-        records.remove(self.place.lane_dir, [entry.name for entry in entries])
+        self._forget(lambda entry: entry.name.startswith("machine_"))
 
     def forget(self) -> None:
         """Stop all clients and forget them, so that nobody takes them for programs of the lane that are lost."""
-        names = [entry.name for entry in records.records(self.place.lane_dir) if entry.component == "ryll"]
-        for name in names:
-            self.stop(name)
-        records.remove(self.place.lane_dir, names)
+        self._forget(lambda entry: entry.component == "ryll")
+
+    def _forget(self, which: Callable[[records.Record], bool]) -> None:
+        entries = [entry for entry in records.records(self.place.lane_dir) if which(entry)]
+        stop(self.run, entries, self.place.stop_limit)
+        records.remove(self.place.lane_dir, [entry.name for entry in entries])
 
     def stop(self, client: str) -> None:
         entry = records.record(self.place.lane_dir, client)
-        if entry and entry.running(self.run):
-            stop(self.run, [entry], self.place.stop_limit)
+        stop(self.run, [entry] if entry else [], self.place.stop_limit)
 
 
 def refuse_ticket(place: Place, text: str, component: str, what: str, evidence: str | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ...core import bounded
@@ -17,13 +16,9 @@ from .kinds import GROWTH
 from .plan import Actor, Option, Step
 
 POLL = 0.02
+RUNS = 0.1  #: seconds in which a program has to stay to count as one that runs
 PREFIX = "kerbside_proxy_"
-COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "": operator.eq,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-}
+COMPARE = {None: operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
 #: Bytes of a log or of the serial port that are looked at.
 MOST_READ = 16 << 20
 #: Codes of a line that is missing, and of one that must not be.
@@ -53,26 +48,22 @@ def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dic
         return _never(path, start, what, codes[1], options, deadline)
     wanted, count = options["line"], options["count"]
     pattern = re.compile(options["match"] or "")
-    found: list[tuple[int, str]] = []
     limit = deadline - time.monotonic()
     while True:
         text = tail(path, start)
-        found = [
-            (end, line)
-            for end, line in whole_lines(text)
-            if (line == wanted if wanted is not None else pattern.search(line))
-        ]
+        lines = whole_lines(text)
+        found = [one for one in lines if (one[1] == wanted if wanted is not None else pattern.search(one[1]))]
         if len(found) >= count:
-            play.cursors[path] = start + found[count - 1][0]
-            return one_line(found[count - 1][1], 120) + (f" ({count} of them)" if count > 1 else "")
+            end, line = found[count - 1]
+            play.cursors[path] = start + end
+            return one_line(line, 120) + (f" ({count} of them)" if count > 1 else "")
         if time.monotonic() >= deadline:
             said = repr(wanted) if wanted is not None else f"a line with {pattern.pattern!r}"
             last = text.splitlines()[-1:]
             ended = f"its last line is {one_line(last[0], 120)!r}" if last else "it said nothing in that time"
             ended += "" if not last or text.endswith("\n") else ", which it has not ended"
             did = f"said {said} {len(found)} times and not {count}" if count > 1 else f"did not say {said}"
-            problem = f"{what} {did} within {limit:.3g} s; {ended}"
-            raise Unmet(codes[0], problem, f"{path}:{_number(path)}")
+            raise Unmet(codes[0], f"{what} {did} within {limit:.3g} s; {ended}", f"{path}:{_number(path)}")
         time.sleep(POLL)
 
 
@@ -119,35 +110,21 @@ def value(counters: dict[str, float], name: str) -> float:
 
 def _holds(number: float, wanted: object) -> bool:
     parts = GROWTH.fullmatch(str(wanted))
-    return parts is not None and COMPARE[parts[1] or ""](number, float(parts[2]))
+    return parts is not None and bool(COMPARE[parts[1]](number, float(parts[2])))
 
 
 def counters(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    before = play.counters_since(options["since"])
-    grow, now = options["grow"] or {}, options["now"] or {}
     while True:
-        after = play.lane.counters()
-        moved = {name: value(after, name) - value(before, name) for name in grow}
-        stand = {name: value(after, name) for name in now}
-        if all(_holds(moved[name], wanted) for name, wanted in grow.items()) and all(
-            _holds(stand[name], wanted) for name, wanted in now.items()
-        ):
-            return ", ".join(
-                [f"{name} +{number:g}" for name, number in moved.items()]
-                + [f"{name} is {number:g}" for name, number in stand.items()]
-            )
+        before, after = play.counters_since(options["since"]), play.lane.counters()
+        seen = [(name, "grew by", value(after, name) - value(before, name)) for name in options["grow"] or {}]
+        seen += [(name, "is", value(after, name)) for name in options["now"] or {}]
+        wanted = [*(options["grow"] or {}).values(), *(options["now"] or {}).values()]
+        wrong = [(*each, one) for each, one in zip(seen, wanted, strict=True) if not _holds(each[2], one)]
+        if not wrong:
+            return ", ".join(f"{name} {'+' if how == 'grew by' else 'is '}{number:g}" for name, how, number in seen)
         if time.monotonic() >= deadline:
-            wrong = [
-                f"{name} grew by {moved[name]:g} and not {wanted}"
-                for name, wanted in grow.items()
-                if not _holds(moved[name], wanted)
-            ]
-            wrong += [
-                f"{name} is {stand[name]:g} and not {wanted}"
-                for name, wanted in now.items()
-                if not _holds(stand[name], wanted)
-            ]
-            raise Unmet("counter_wrong", f"of the proxy's counters {', '.join(wrong)}", play.lane.log("daemon"))
+            said = ", ".join(f"{name} {how} {number:g} and not {one}" for name, how, number, one in wrong)
+            raise Unmet("counter_wrong", f"of the proxy's counters {said}")
         time.sleep(POLL)
 
 
@@ -162,15 +139,13 @@ def qemu(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
             else:
                 answer = qmp.execute(options["execute"], options["arguments"])
                 wanted = options["equals"] or {}
-                good = not wanted or (
-                    isinstance(answer, dict) and all(answer.get(key) == one for key, one in wanted.items())
-                )
+                good = not wanted or (isinstance(answer, dict) and wanted.items() <= answer.items())
             if good:
                 return one_line(str(answer), 120)
             if time.monotonic() >= deadline:
                 lacks = f"without {options['match']!r}" if options["monitor"] else f"and not {options['equals']}"
                 problem = f"qemu answered {one_line(str(answer), 200)}, {lacks}"
-                raise Unmet("monitor_answer_wrong", problem, play.lane.log("qemu"))
+                raise Unmet("monitor_answer_wrong", problem)
             time.sleep(POLL)
 
 
@@ -184,10 +159,8 @@ def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) ->
         ids = {channel.get("connection-id") for channel in channels}
         encrypted = options["tls"] is None or all(channel.get("tls") is options["tls"] for channel in channels)
         if encrypted and options["channels"] in (None, len(channels)) and not ids & before and (ids or not before):
-            return {
-                "ids": sorted(ids),
-                "shown": f"{len(channels)} SPICE channels" + (", none of those before" if before else ""),
-            }
+            shown = f"{len(channels)} SPICE channels" + (", none of those before" if before else "")
+            return {"ids": sorted(ids), "shown": shown}
         if time.monotonic() >= deadline:
             shared = f", {len(ids & before)} of them of the connection before" if before else ""
             wanted = "" if options["channels"] in (None, len(channels)) else f" and not {options['channels']}"
@@ -195,7 +168,7 @@ def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) ->
             if options["tls"] is not None:
                 with_tls = sum(bool(channel.get("tls")) for channel in channels)
                 problem += f", {with_tls} of them with TLS and not {'all' if options['tls'] else 'none'}"
-            raise Unmet("spice_channels_wrong", problem, play.lane.log("qemu"))
+            raise Unmet("spice_channels_wrong", problem)
         time.sleep(POLL)
 
 
@@ -204,24 +177,22 @@ def processes(play: Play, step: Step, options: dict[str, Any], deadline: float) 
     entry = records.record(play.lane.place.lane_dir, name)
     if entry is None:
         raise Unmet("program_end_wrong", f"{name} was never started")
+    lane_dir = play.lane.place.lane_dir
     if options["runs"]:
-        end = time.monotonic() + options["seconds"]
-        while entry.running(play.lane.run) and entry.exit_status(play.lane.place.lane_dir) is None:
-            if time.monotonic() >= min(end, deadline):
+        end = min(deadline, time.monotonic() + RUNS)
+        while entry.running(play.lane.run) and entry.exit_status(lane_dir) is None:
+            if time.monotonic() >= end:
                 return f"{name} runs"
             time.sleep(POLL)
-        raise Unmet(
-            "program_end_wrong", f"{name} {records.ended_how(entry.exit_status(play.lane.place.lane_dir))}", entry.log
-        )
-    while (status := entry.exit_status(play.lane.place.lane_dir)) is None:
+        raise Unmet("program_end_wrong", f"{name} {records.ended_how(entry.exit_status(lane_dir))}", entry.log)
+    while (status := entry.exit_status(lane_dir)) is None:
         if time.monotonic() >= deadline:
             problem = f"{name} is still running after {step.limit:g} s{entry.said()}"
             raise Unmet("program_end_wrong", problem, entry.log)
         time.sleep(POLL)
     if status != options["exits"]:
-        raise Unmet(
-            "program_end_wrong", f"{name} {records.ended_how(status)} and not with {options['exits']}", entry.log
-        )
+        problem = f"{name} {records.ended_how(status)} and not with {options['exits']}"
+        raise Unmet("program_end_wrong", problem, entry.log)
     play.ended.add(name)
     return f"{name} ended with {status}"
 
@@ -240,9 +211,12 @@ _LINES = {
 }
 ACTORS: dict[str, Actor] = {
     "serial": Actor(_LINES, serial, "guest", one_of=("line", "match", "never")),
-    "log": Actor({"of": Option("word", required=True), **_LINES}, log, "lane", one_of=("line", "match", "never")),
+    "log": Actor({"of": Option("word", required=True), **_LINES}, log, one_of=("line", "match", "never")),
     "counters": Actor(
-        {"grow": Option("growth"), "now": Option("growth"), "since": Option("word", refers=("any",))}, counters, "proxy"
+        {"grow": Option("growth"), "now": Option("growth"), "since": Option("word", refers=("any",))},
+        counters,
+        "proxy",
+        "daemon",
     ),
     "qemu": Actor(
         {
@@ -258,17 +232,12 @@ ACTORS: dict[str, Actor] = {
         },
         qemu,
         "qemu",
+        "qemu",
         one_of=("execute", "monitor", "channels"),
     ),
     "process": Actor(
-        {
-            "name": Option("word", required=True),
-            "exits": Option("whole"),
-            "runs": Option("truth"),
-            "seconds": Option("number", 0.1),
-        },
+        {"name": Option("word", required=True), "exits": Option("whole"), "runs": Option("truth")},
         processes,
-        "lane",
         one_of=("exits", "runs"),
     ),
     "wait": Actor({"seconds": Option("number", required=True)}, wait),
