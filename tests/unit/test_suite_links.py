@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from ansible.module_utils.lane.checks.suites import latency, plan
+from ansible.module_utils.lane.checks.suites import latency
 from ansible.module_utils.lane.checks.suites import links as bare_links
 from ansible.module_utils.lane.checks.suites.engine import Unmet
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
-from suite_lane import TICKET, Lane, check, gives, outcome, played
+from suite_lane import PASSED, TICKET, Failure, Lane, does, entry_of, gives, outcome
 
 CONSOLE = {"console": {}, "register": "c"}
 
@@ -53,11 +51,22 @@ class FakeLink:
             raise self.sending
         self.did.append(("send", kind, before + body, size))
 
+    def receive(self, deadline: float) -> tuple[int, bytes]:
+        """An acknowledgement at every second look."""
+        self.did.append("receive")
+        return (111 if self.did.count("receive") % 2 == 0 else 1), b""
+
     def closed(self, deadline: float) -> bool:
         return self.ends
 
     def close(self) -> None:
         self.open = False
+
+    def __enter__(self) -> FakeLink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @pytest.fixture
@@ -67,6 +76,8 @@ def links(monkeypatch: pytest.MonkeyPatch) -> type[FakeLink]:
 
     monkeypatch.setattr(FakeLink, "kept", [])
     monkeypatch.setattr(bare_links, "Link", Mine)
+    monkeypatch.setattr(latency, "Link", Mine)
+    monkeypatch.setattr(latency.random, "uniform", lambda *_: 0.0)
     return Mine
 
 
@@ -86,43 +97,46 @@ def links(monkeypatch: pytest.MonkeyPatch) -> type[FakeLink]:
 def test_a_link_is_opened_as_far_as_asked(
     lane: Lane, links: Any, options: dict[str, Any], port: int, ca: str | None, did: list[Any]
 ) -> None:
-    assert outcome(lane, CONSOLE, {"link": options}, actors=gives("console", {"password": "token"})) == (None, None)
+    assert outcome(lane, CONSOLE, {"link": options}, actors=gives("console", {"password": "token"})) == PASSED
     (made,) = links.kept
     assert (made.port, made.ca, made.did, made.open) == (port, ca, did, False)
 
 
 def test_a_registered_link_stays_open_until_the_end_of_the_suite(lane: Lane, links: Any) -> None:
     states: list[bool] = []
-    look = plan.Actor({}, lambda *_: states.extend(one.open for one in links.kept))
-    steps = (
-        {"link": {}},
-        {"link": {}, "register": "m"},
-        {"link": {"channel": "display", "main": "m"}, "register": "d"},
-        {"look": {}},
-    )
-    assert outcome(lane, *steps, actors={"look": look}) == (None, None)
+    look = does(lambda: states.extend(one.open for one in links.kept))
+    display = {"link": {"channel": "display", "main": "m"}, "register": "d"}
+    steps = ({"link": {}}, {"link": {}, "register": "m"}, display, {"look": {}})
+    assert outcome(lane, *steps, actors={"look": look}) == PASSED
     assert states == [False, True, True] and not any(one.open for one in links.kept)
     assert links.kept[2].did == [("link", 2, "", 77)]
 
 
-def test_links_that_fail(lane: Lane, links: Any) -> None:
-    cases: list[tuple[dict[str, Any], dict[str, Any], tuple[str | None, str | None]]] = [
-        ({"connecting": LinkClosed("x")}, {"link": {}}, ("link_wrong", "proxy")),
-        ({"linking": LinkClosed("x")}, {"link": {}}, ("link_wrong", "proxy")),
-        ({"linking": TimeoutError("x")}, {"link": {}}, ("link_wrong", "proxy")),
+WRONG, LET_IN = ("link_wrong", "proxy"), ("client_not_refused", "proxy")
+
+
+@pytest.mark.parametrize(
+    ("peer", "step", "failure"),
+    [
+        ({"connecting": LinkClosed("x")}, {"link": {}}, WRONG),
+        ({"linking": LinkClosed("x")}, {"link": {}}, WRONG),
+        ({"linking": TimeoutError("x")}, {"link": {}}, WRONG),
         ({"linking": LinkRefused(7)}, {"link": {}}, ("client_refused", "kerbside")),
-        ({"linking": LinkRefused(7)}, {"link": {}, "blame": "proxy"}, ("link_wrong", "proxy")),
-        ({"linking": LinkRefused(7)}, {"link": {"to": "qemu"}}, ("link_wrong", "proxy")),
-        ({"linking": LinkRefused(5)}, {"link": {}}, ("link_wrong", "proxy")),
-        ({"linking": LinkRefused(7)}, {"link": {"refused": 7}}, (None, None)),
-        ({}, {"link": {"refused": 7}}, ("client_not_refused", "proxy")),
-        ({}, {"link": {"refused": 7}, "register": "x"}, ("client_not_refused", "proxy")),
-    ]
-    for peer, step, failure in cases:
-        for name in ("connecting", "linking"):
-            setattr(links, name, peer.get(name))
-        assert outcome(lane, step) == failure, (peer, step)
-        assert not any(one.open for one in links.kept)
+        ({"linking": LinkRefused(7)}, {"link": {}, "blame": "proxy"}, WRONG),
+        ({"linking": LinkRefused(7)}, {"link": {"to": "qemu"}}, WRONG),
+        ({"linking": LinkRefused(5)}, {"link": {}}, WRONG),
+        ({"linking": LinkRefused(7)}, {"link": {"refused": 7}}, PASSED),
+        ({}, {"link": {"refused": 7}}, LET_IN),
+        ({}, {"link": {"refused": 7}, "register": "x"}, LET_IN),
+    ],
+)
+def test_links_that_fail(lane: Lane, links: Any, peer: dict[str, Any], step: dict[str, Any], failure: Failure) -> None:
+    for name, error in peer.items():
+        setattr(links, name, error)
+    detail = entry_of(lane, step)["detail"]
+    assert (detail.get("code"), detail.get("component")) == failure
+    assert detail.get("evidence") == (None if failure == PASSED else lane.log("daemon"))
+    assert not any(one.open for one in links.kept)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +146,8 @@ def test_links_that_fail(lane: Lane, links: Any) -> None:
         ({"send": {"link": "l", "type": 5}}, {"ends": True}, "link_wrong"),
         ({"send": {"link": "l", "type": 5, "then": "closed"}}, {"ends": True}, None),
         ({"send": {"link": "l", "type": 5, "then": "closed"}}, {}, "link_wrong"),
-        ({"send": {"link": "l", "type": 5, "then": "closed"}}, {"sending": True}, None),
-        ({"send": {"link": "l", "type": 5}}, {"sending": True}, "link_wrong"),
+        ({"send": {"link": "l", "type": 5, "then": "closed"}}, {"sending": LinkClosed("x")}, None),
+        ({"send": {"link": "l", "type": 5}}, {"sending": LinkClosed("x")}, "link_wrong"),
         ({"closed": {"link": "l"}}, {"ends": True}, None),
         ({"closed": {"link": "l"}}, {}, "link_wrong"),
         ({"open": {"link": "l"}}, {}, None),
@@ -143,28 +157,18 @@ def test_links_that_fail(lane: Lane, links: Any) -> None:
 def test_a_peer_stays_or_hangs_up_as_it_has_to(
     lane: Lane, links: Any, step: dict[str, Any], peer: dict[str, Any], code: str | None
 ) -> None:
-    links.ends = peer.get("ends", False)
-    links.sending = LinkClosed("x") if peer.get("sending") else None
+    for name, value in peer.items():
+        setattr(links, name, value)
     assert outcome(lane, {"link": {}, "register": "l"}, step)[0] == code
 
 
 def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
-    send = {"link": "l", "type": 5}
-    sent = [{"send": {**send, **more}} for more in ({"hex": "00ff", "says": 9}, {"bytes": 3, "before": "01"}, {})]
-    assert outcome(lane, {"link": {"as_far_as": "tls"}, "register": "l"}, *sent) == (None, None)
-    assert links.kept[0].did == [
-        ("send", 5, b"\0\xff", 9),
-        ("send", 5, b"\1\0\0\0", None),
-        ("send", 5, b"", None),
+    sent = [
+        {"send": {"link": "l", "type": 5, **more}}
+        for more in ({"hex": "00ff", "says": 9}, {"bytes": 3, "before": "01"}, {})
     ]
-
-
-@pytest.mark.parametrize(
-    ("step", "missing"), [({"send": {"link": "l"}}, "type"), ({"send": {"type": 5}}, "link"), ({"open": {}}, "link")]
-)
-def test_what_a_step_on_a_link_cannot_do_without(lane: Lane, step: dict[str, Any], missing: str) -> None:
-    with pytest.raises(LaneError, match=f"`{missing}` is missing"):
-        outcome(lane, {"link": {}, "register": "l"}, step)
+    assert outcome(lane, {"link": {"as_far_as": "tls"}, "register": "l"}, *sent) == PASSED
+    assert links.kept[0].did == [("send", 5, b"\0\xff", 9), ("send", 5, b"\1\0\0\0", None), ("send", 5, b"", None)]
 
 
 @pytest.mark.parametrize(("proxied", "code"), [(3.0, None), (3.1, "latency_ratio")])
@@ -173,103 +177,72 @@ def test_the_ratio_of_the_fastest_medians_is_the_gate(
 ) -> None:
     turns = {False: iter([[1.0] * 5, [2.0] * 5]), True: iter([[proxied] * 5, [60.0] * 5])}
     monkeypatch.setattr(latency, "acknowledgements", lambda play, through, rounds: next(turns[through]))
-    (entry,) = played(lane, check({"acknowledged": {"turns": 2, "rounds": 5, "most": 3}}))
-    assert entry["detail"].get("code") == code
-    assert code or "p50 3000.00 ms, p95 60000.00 ms" in entry["detail"]["witnesses"][0]
+    detail = entry_of(lane, {"acknowledged": {"turns": 2, "rounds": 5, "most": 3}})["detail"]
+    assert detail.get("code") == code
+    assert code or "p50 3000.00 ms, p95 60000.00 ms" in detail["witnesses"][0]
 
 
-def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Mouse(FakeLink):
-        def __enter__(self) -> Mouse:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.close()
-
-        def receive(self, deadline: float) -> tuple[int, bytes]:
-            self.did.append("receive")
-            return (111 if self.did.count("receive") % 2 == 0 else 1), b""
-
-    monkeypatch.setattr(FakeLink, "kept", [])
-    monkeypatch.setattr(latency, "Link", Mouse)
-    play = SimpleNamespace(lane=lane)
-    found = latency.acknowledgements(play, True, 2)  # type: ignore[arg-type]
-    main, inputs = FakeLink.kept
+def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, links: Any) -> None:
+    play: Any = SimpleNamespace(lane=lane)
+    found = latency.acknowledgements(play, True, 2)
+    main, inputs = links.kept
     assert len(found) == 2 and all(0 <= one < 5 for one in found)
     assert (main.port, main.ca, main.did) == (17900, "CA", [("link", 1, "good", 0)])
     assert inputs.did == [("link", 3, "good", 77), *([("send", 111, bytes(10), None)] * 4 + ["receive"] * 2) * 2]
-    latency.acknowledgements(play, False, 1)  # type: ignore[arg-type]
-    assert (FakeLink.kept[2].port, FakeLink.kept[2].ca, FakeLink.kept[2].did) == (17904, None, [("link", 1, TICKET, 0)])
-    latency.acknowledgements(play, False, 1, port=9)  # type: ignore[arg-type]
-    assert FakeLink.kept[4].port == 9
-    monkeypatch.setattr(Mouse, "sending", LinkClosed("x"))
-    assert outcome(lane, {"acknowledged": {}}) == ("link_wrong", "proxy")
+    latency.acknowledgements(play, False, 1)
+    assert (links.kept[2].port, links.kept[2].ca, links.kept[2].did) == (17904, None, [("link", 1, TICKET, 0)])
+    latency.acknowledgements(play, False, 1, port=9)
+    assert links.kept[4].port == 9
+    links.sending = LinkClosed("x")
+    assert outcome(lane, {"acknowledged": {}}) == WRONG
     for proxied, words in ((True, "through the proxy"), (False, "directly to qemu")):
         with pytest.raises(Unmet, match=words):
-            latency.acknowledgements(play, proxied, 1)  # type: ignore[arg-type]
+            latency.acknowledgements(play, proxied, 1)
 
 
 @pytest.mark.parametrize(
-    ("actor", "measure", "proxied", "code"),
-    [
-        ("acknowledged", "acknowledgements", 20.0, None),
-        ("acknowledged", "acknowledgements", 20.5, "latency_ratio"),
-        ("key_to_serial", "serial_lines", 4.0, None),
-        ("key_to_serial", "serial_lines", 4.5, "latency_ratio"),
-    ],
+    ("actor", "measure", "most"), [("acknowledged", "acknowledgements", 20.0), ("key_to_serial", "serial_lines", 4.0)]
 )
 def test_what_is_judged_when_a_suite_names_no_ratio(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, actor: str, measure: str, proxied: float, code: str | None
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, actor: str, measure: str, most: float
 ) -> None:
-    monkeypatch.setattr(latency, measure, lambda play, through, rounds: [proxied if through else 1.0])
-    assert outcome(lane, {actor: {}})[0] == code
+    for ratio, failure in ((most, PASSED), (most + 0.5, ("latency_ratio", "proxy"))):
+        seconds = {True: ratio, False: 1.0}
+        monkeypatch.setattr(latency, measure, lambda play, through, rounds, seconds=seconds: [seconds[through]])
+        assert outcome(lane, {actor: {}}) == failure
 
 
 @pytest.mark.parametrize(
-    ("said", "failure"),
-    [
-        (["key: y", "key: x"], (None, None)),
-        (["key: y"], ("serial_line_missing", "proxy")),
-        ([], ("serial_line_missing", "proxy")),
-    ],
+    ("said", "failure"), [(["key: y", "key: x"], PASSED), (["key: y"], ("serial_line_missing", "proxy"))]
 )
 def test_a_key_is_sent_and_its_line_awaited(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Any
+    lane: Lane, links: Any, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Failure
 ) -> None:
     serial = Path(lane.place.serial_log)
     serial.write_text("key: x\r\n")  # of before
 
-    class Keyboard(FakeLink):
-        def __enter__(self) -> Keyboard:
-            return self
+    def send(link: FakeLink, kind: int, body: bytes) -> None:
+        link.did.append(("send", kind, body))
+        if kind == 102:
+            with serial.open("a") as file:
+                file.write("".join(f"{line}\r\n" for line in said))
 
-        def __exit__(self, *_: object) -> None:
-            self.close()
-
-        def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
-            super().send(kind, body)
-            if kind == 102:
-                with serial.open("a") as file:
-                    file.write("".join(f"{line}\r\n" for line in said))
-
-    monkeypatch.setattr(FakeLink, "kept", [])
-    monkeypatch.setattr(latency, "Link", Keyboard)
+    links.send = send
     monkeypatch.setattr(latency, "LONGEST", 0.05)
-    monkeypatch.setattr(latency.random, "uniform", lambda *_: 0.0)
-    (entry,) = played(lane, check({"key_to_serial": {"turns": 1, "keys": 2, "most": 1000}}))
-    assert (entry["detail"].get("code"), entry["detail"].get("component")) == failure
-    assert FakeLink.kept[1].did[1:3] == [("send", 101, b"\x2d\0\0\0", None), ("send", 102, b"\xad\0\0\0", None)]
-    assert [one.port for one in FakeLink.kept] == ([17904, 17904, 17900, 17900] if not failure[0] else [17904, 17904])
-    assert failure[0] or list(entry["detail"]["latency"]) == ["through kerbside", "directly to qemu"]
+    detail = entry_of(lane, {"key_to_serial": {"turns": 1, "keys": 2, "most": 1000}})["detail"]
+    assert (detail.get("code"), detail.get("component")) == failure
+    assert links.kept[1].did[1:3] == [("send", 101, b"\x2d\0\0\0"), ("send", 102, b"\xad\0\0\0")]
+    ways = {17904: "directly to qemu", 17900: "through kerbside"} if failure == PASSED else {17904: ""}
+    assert [one.port for one in links.kept] == [port for port in ways for _ in ("main", "inputs")]
+    assert failure != PASSED or set(detail["latency"]) == set(ways.values())
 
 
 def test_a_key_whose_line_comes_later_is_waited_for(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    serial, looks = Path(lane.place.serial_log), iter([b"", b"", b"key: x\r\n", b"", b"key: x\r\n"])
-    serial.touch()
-    monkeypatch.setattr(
-        latency, "inputs_of", lambda play, proxied: contextlib.nullcontext(SimpleNamespace(send=lambda *_: None))
-    )
-    monkeypatch.setattr(latency, "tail", lambda path, at: next(looks).decode())
+    looks = iter(["", "", "key: x\r\n", "", "key: x\r\n"])
+    Path(lane.place.serial_log).touch()
+    keyboard = SimpleNamespace(send=lambda *_: None)
+    monkeypatch.setattr(latency, "inputs_of", lambda play, proxied: contextlib.nullcontext(keyboard))
+    monkeypatch.setattr(latency, "tail", lambda path, at: next(looks))
     assert len(latency.serial_lines(SimpleNamespace(lane=lane), True, 2)) == 2  # type: ignore[arg-type]
     assert not list(looks)
 
@@ -287,41 +260,24 @@ class Clock:
         self.now += seconds
 
 
-@pytest.mark.parametrize(("proxied", "code"), [(0.3125, None), (0.3126, "latency_ratio")])
+@pytest.mark.parametrize(("proxied", "failure"), [(0.3125, PASSED), (0.3126, ("latency_ratio", "proxy"))])
 def test_the_lower_quartiles_of_keys_to_draw_are_compared(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None
+    lane: Lane, links: Any, monkeypatch: pytest.MonkeyPatch, proxied: float, failure: Failure
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(latency, "time", clock)
-    monkeypatch.setattr(latency.random, "uniform", lambda *_: 0.0)
     # the second of seven is the lower quartile; what is less and what is more does not count
-    turns = [[0.0625, proxied, *[9.0] * 5], [0.0625, 0.125, *[0.25] * 5]]
-    takes = iter([seconds for turn in turns for seconds in turn])
-
-    def take(step: Any) -> None:
-        clock.sleep(next(takes) if getattr(step, "verb", "") == "send_key" else 0.0)
-
-    lane.talk.on_play = take
+    takes = iter([0.0625, proxied, *[9.0] * 5, 0.0625, 0.125, *[0.25] * 5])
+    lane.talk.on_play = lambda step: clock.sleep(next(takes) if getattr(step, "verb", "") == "send_key" else 0.0)
     first, then = {"key_to_draw": {"keys": 7}, "register": "proxied"}, {"key_to_draw": {"keys": 7, "than": "proxied"}}
-    assert outcome(lane, {"connect": {}}, first, then)[0] == code
+    assert outcome(lane, {"connect": {}}, first, then) == failure
     assert not list(takes)
 
 
-def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane) -> None:
-    (entry,) = played(lane, check({"connect": {}}, {"key_to_draw": {"keys": 2}}))
-    assert list(entry["detail"]["latency"]) == ["through kerbside"]
+@pytest.mark.parametrize(("options", "way"), [({}, "through kerbside"), ({"direct": True}, "directly to qemu")])
+def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane, links: Any, options: dict[str, Any], way: str) -> None:
+    entry = entry_of(lane, {"connect": options}, {"key_to_draw": {"keys": 2}})
+    assert list(entry["detail"]["latency"]) == [way]
     did = [one if isinstance(one, tuple) else getattr(one, "verb", one) for one in lane.talk.did]
     once = [("subscribe", ()), "send_key", "expect_event"]
     assert did[-8:-1] == [("subscribe", ("surface_drawn",)), *once * 2]
-    (entry,) = played(lane, check({"connect": {"direct": True}}, {"key_to_draw": {"keys": 2}}))
-    assert list(entry["detail"]["latency"]) == ["directly to qemu"]
-
-
-@pytest.mark.parametrize(("held_back", "failure"), [(0.0, (None, None)), (0.2, ("latency_ratio", "proxy"))])
-def test_a_picture_that_comes_much_later_through_the_proxy(
-    lane: Lane, held_back: float, failure: tuple[str | None, str | None]
-) -> None:
-    waits = iter([held_back] * 8)  # two plays a key, of the first four keys
-    lane.talk.on_play = lambda step: time.sleep(0.02 + next(waits, 0.0)) or {}
-    first, then = {"key_to_draw": {"keys": 4}, "register": "proxied"}, {"key_to_draw": {"keys": 4, "than": "proxied"}}
-    assert outcome(lane, {"connect": {}}, first, then) == failure

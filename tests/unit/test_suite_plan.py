@@ -10,7 +10,7 @@ import yaml
 from ansible.module_utils.lane.checks.suites import plan, selection
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.errors import LaneError
-from suite_lane import GOOD, GUESTS, changed, read
+from suite_lane import CONSOLE_K, GOOD, GUESTS, NAP, changed, read, suite_of
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "roles/suites/files").glob("*.yml"))
@@ -32,13 +32,9 @@ def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path
     caught = {name for fault in FAULTS if fault["suite"] == suite.name for name in fault["expect"]}
     for one in suite.checks:
         seen = [step for step in one.steps if step.actor in WITNESSES]
-        assert len(seen) >= 2 or (len(seen) == 1 and seen[0].actor in ("digest", "settled")), (
-            one.name
-        )  # a digest is two: its pixels and what it tells
+        alone = [step for step in seen if step.actor in ("digest", "settled")]  # two: its pixels and what it tells
+        assert len(seen) >= 2 or alone, one.name
     assert caught <= {one.name for one in suite.checks}
-
-
-LINK = {"link": {}, "register": "l"}
 
 
 def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
@@ -52,128 +48,140 @@ def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
     assert [actor for actor in ACTORS if f"`{actor}:" not in page and f"`{actor}`" not in page] == []
 
 
-def one_step(step: Any, **more: Any) -> dict[str, Any]:
-    return changed(checks=[{"name": "one", "steps": [step], **more}])
-
-
-@pytest.mark.parametrize(
-    ("suite", "place"),
-    [
-        ("suite: [", "/my/suite.yml:1: it is not YAML"),
-        ("[]", "/my/suite.yml:1: it is not a mapping"),
-        (changed(guests=["nobody"]), "there is no guest 'nobody'"),
-        (changed(speed=1), "'speed' is not one of"),
-        (changed(kerbside={"MODE": 1}), "kerbside"),
-        (changed(checks=[]), "`checks` is not a list"),
-        (
-            changed(consoles=[{"name": "c", "machine": "m"}]),
-            "console c: `machine` is not the name of one of `machines`",
-        ),
-        (changed(checks=GOOD["checks"] * 2), "two checks are named one"),
-        (changed(suite="My"), "`suite` is not a name"),
-        (changed(suite=1), "`suite` is not a name"),
-        (changed(guests=[]), "`guests` is not a list of texts"),
-        (changed(guests="pocket"), "`guests` is not a list of texts"),
-        (changed(boots="yes"), "`boots` is not true or false"),
-        (changed(checks={}), "`checks` is not a list"),
-        (changed(ryll=[1]), "`ryll` is not a list of texts"),
-        (changed(machines={}), "`machines` is not a list of at most 3"),
-        (changed(machines=[{"name": name} for name in "abcd"]), "`machines` is not a list of at most 3"),
-        (changed(machines=[{"name": name, "tls": True} for name in "abc"]), "`machines` need more than 5 ports"),
-        (one_step({"remove_console": {"of": "c"}}), "`of` is 'c', which no consoles step before it registered"),
-        (one_step({"remove_console": {}}), "`of` is missing"),
-        (
-            changed(
-                machines=[{"name": "m"}],
-                consoles=[{"name": "c", "machine": "m"}],
-                checks=[{"name": "one", "steps": [{"move_console": {"of": "c", "to": "c"}}]}],
-            ),
-            "step 1 (move_console): `to` is 'c', which no machines step before it registered",
-        ),
-        (changed(machines=[{"name": "A"}]), "machines: `name` is not a name"),
-        (changed(machines=[{"name": 1}]), "machines: `name` is not a name"),
-        (changed(machines=[{"tls": True}]), "`name` is missing"),
-        (changed(machines=[{"name": "a", "devices": "x"}]), "`devices` is not a list of texts"),
-        (
-            changed(machines=[{"name": "a"}], consoles=[{"name": f"c{n}", "machine": "a"} for n in range(21)]),
-            "list of at most 20",
-        ),
-        ({"suite": "mine", "guests": ["pocket"]}, "`checks` is missing"),
-        (changed(checks=["x"]), "check 1: it is not a mapping"),
-        (changed(checks=[{"name": "N", "steps": []}]), "check 1: `name` is not a name"),
-        (changed(checks=[{"name": 1, "steps": []}]), "check 1: `name` is not a name"),
-        (changed(checks=[*GOOD["checks"], {"name": "two", "steps": []}]), "check two: `steps` is not a list"),
-        (changed(checks=[{"name": "one", "steps": "x"}]), "`steps` is not a list"),
-        (changed(checks=[{"name": "one", "steps": ["x"]}]), "step 1: it is not a mapping such as"),
-        (changed(checks=[{"name": "one", "steps": [{"wait": {"seconds": 1}}, {}]}]), "step 2: it has none of"),
-        (one_step({"wait": {"seconds": 1}}, slow="yes"), "`slow` is not true or false"),
-        (one_step({"wait": {"seconds": 1}}, events=["a", 1]), "`events` is not a list of texts"),
-        (one_step({"wait": {"seconds": 1}}, kerbside={"OTHER": 1}), "its settings are named KERBSIDE_SOMETHING"),
-        (one_step({"wait": {"seconds": 1}}, expected_failure={"code": "task_failed"}), "`reason` is missing"),
-        (one_step({"wait": {"seconds": 1}}, if_failed=[{"blame": "ryll", "steps": []}]), "`instead_of` is missing"),
-        (
-            one_step({"wait": {"seconds": 1}}, if_failed=[{"instead_of": "x", "blame": "ryll", "steps": []}]),
-            "`instead_of` is not one of",
-        ),
-        (one_step({"wait": {"seconds": 1}, "client": "A"}), "`client` is not a name"),
-        (one_step({"wait": {"seconds": 1}, "client": 1}), "`client` is not a name"),
-        (one_step({"wait": {"seconds": 1}, "since": 1}), "'since' is not one of blame, client"),
-        (one_step({"wait": {"seconds": 1}, "register": "A"}), "`register` is not a name"),
-        (one_step({"wait": {"seconds": 1}, "register": 1}), "`register` is not a name"),
-        (one_step({"wait": {"seconds": 1}, "within": 3601}), "`within` is not a number of seconds"),
-        (one_step({"wait": {"seconds": 1}, "within": True}), "`within` is not a number of seconds"),
-        (one_step({"wait": {"seconds": 1}, "within": "1"}), "`within` is not a number of seconds"),
-        (one_step({"wait": {"seconds": 0}}), "`seconds` is not a number above 0"),
-        (one_step({"wait": {}}), "`seconds` is missing"),
-        (one_step({"wait": None}), "`seconds` is missing"),
-        (one_step({"wait": [1]}), "it is not a mapping"),
-        (one_step({"hello": {}, "blame": "nobody"}), "wrong `blame`"),
-        (one_step({"api": {"path": ""}}), "`path` is not a text of one line"),
-        (one_step({"api": {"path": "a\nb"}}), "`path` is not a text of one line"),
-        (one_step({"api": {"path": "/x", "method": "HEAD"}}), "`method` is not GET or POST"),
-        (one_step({"api": {"path": "/x", "token": 1}}), "`token` is not a text"),
-        (one_step({"api": {"path": "/x", "status": -1}}), "`status` is not a whole number"),
-        (one_step({"api": {"path": "/x", "status": True}}), "`status` is not a whole number"),
-        (one_step({"api": {"path": "/x", "retry": 1}}), "`retry` is not true or false"),
-        (one_step({"api": {"path": "/x", "match": 1}}), "`match` is not a regular expression"),
-        (one_step({"api": {"path": "/x", "jwt": []}}), "`jwt` is not a mapping"),
-        (one_step({"api": {"path": "/x", "jwt": {"set": [{"a": "{gone.x}"}]}}}), "{gone.x} is not one of"),
-        (one_step({"audit": {"has": []}}), "`has` is not a list of texts"),
-        (one_step({"audit": {"has": [1]}}), "`has` is not a list of texts"),
-        (one_step({"connect": {"options": "x"}}), "`options` is not a list"),
-        (one_step({"counters": {"grow": {}}}), "`grow` is not a mapping of counters"),
-        (one_step({"audit": {"than": "x"}}), "`than` is 'x', which no audit step before it registered"),
-        (
-            changed(checks=[{"name": "one", "steps": [LINK, {"send": {"link": "l", "type": 1, "hex": "f"}}]}]),
-            "is not bytes as hexadecimal",
-        ),
-        (one_step({"serial": {"line": "x", "match": "y"}}), "it does not have exactly one of line, match, never"),
-        (one_step({"serial": {"line": "x"}}, client="many"), "check one: `client` is not shared, fresh or none"),
-        (
-            one_step({"serial": {"line": "x"}}, expected_failure={"code": "nonsense", "reason": "x"}),
-            "`code` is not a code",
-        ),
-        (one_step({"serial": {"line": "x"}, "wait": {"seconds": 1}}), "check one: step 1: it has serial and wait"),
-        (one_step({"serial": {"lime": "x"}}), "check one: step 1 (serial): 'lime' is not one of"),
-        (one_step({"serial": {}}), "step 1 (serial): it does not have exactly one of line, match, never"),
-        (one_step({"serial": {"match": "("}}), "step 1 (serial): `match` is not a regular expression"),
-        (one_step({"counters": {"grow": {"denied_total": "much"}}}), "`grow` is not a mapping of counters"),
-        (one_step({"counters": {"grow": {"denied_total": 1}, "since": "never"}}), "`since` is 'never', which no"),
-        (one_step({"api": {"path": "/session/{token.session}"}}), "{token.session} is not one of"),
-        (one_step({"serial": {"line": "x"}, "blame": "nobody"}), "`blame` is not one of"),
-        (one_step({"serial": {"line": "x"}, "within": 0}), "`within` is not a number of seconds"),
-        (one_step({"send_key": {"key": "no such key"}}), "check one: step 1: "),
-        (one_step({"type": {"text": "x"}, "client": "second"}), "no `connect` before it starts the client 'second'"),
-        (one_step({"serial": {"lime": "x"}}), "(did you mean line?)"),
-        (one_step({"sreenshot": {}}), "(did you mean screenshot?)"),
-        (one_step({"expect_event": {"event": "paste_completed", "since": "later"}}), "check one: step 1: "),
-    ],
-)
-def test_a_bad_file_is_named_by_its_place(suite: Any, place: str) -> None:
+def refused(suite: Any) -> str:
+    """Why a suite file is refused."""
     with pytest.raises(LaneError) as caught:
         read(suite)
     assert caught.value.code == "suite_file_invalid" and caught.value.component == "lane"
-    assert str(caught.value.cause).startswith("/my/suite.yml:") and place in caught.value.cause
+    assert caught.value.cause.startswith("/my/suite.yml:")
+    return caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("suite", "words"),
+    [
+        ("suite: [", "/my/suite.yml:1: it is not YAML"),
+        ("[]", "/my/suite.yml:1: it is not a mapping"),
+        ({"suite": "mine", "guests": ["pocket"]}, "`checks` is missing"),
+        ({"suite": "mine", "checks": GOOD["checks"]}, "`guests` is missing"),
+        (changed(speed=1), "'speed' is not one of"),
+        (changed(suite="My"), "`suite` is not a name"),
+        (changed(suite=1), "`suite` is not a name"),
+        (changed(description=1), "`description` is not a text"),
+        (changed(guests=["nobody"]), "there is no guest 'nobody'; fixtures/guests.yml has pocket, uncalibrated"),
+        (changed(guests=[]), "`guests` is not a list of texts"),
+        (changed(guests="pocket"), "`guests` is not a list of texts"),
+        (changed(boots="yes"), "`boots` is not true or false"),
+        (changed(ryll=[1]), "`ryll` is not a list of texts"),
+        (changed(kerbside=[]), "`kerbside` is not a mapping"),
+        (changed(kerbside={"MODE": 1}), "`kerbside` has 'MODE'"),
+        (changed(machines={}), "`machines` is not a list of at most 3"),
+        (changed(machines=[{"name": name} for name in "abcd"]), "`machines` is not a list of at most 3"),
+        (changed(machines=[{"name": name, "tls": True} for name in "abc"]), "`machines` need more than 5 ports"),
+        (changed(machines=[{"name": "A"}]), "machines: `name` is not a name"),
+        (changed(machines=[{"tls": True}]), "`name` is missing"),
+        (changed(machines=[{"name": "a", "tls": 1}]), "`tls` is not true or false"),
+        (changed(machines=[{"name": "a", "devices": "x"}]), "`devices` is not a list of texts"),
+        (changed(consoles=[{"name": "k"}]), "console k: `machine` is not the name of one of `machines`"),
+        (changed(consoles=[{"name": "k", "machine": "m"}] * 21), "list of at most 20"),
+        (changed(checks=[]), "`checks` is not a list"),
+        (changed(checks={}), "`checks` is not a list"),
+        (changed(checks=["x"]), "check 1: it is not a mapping"),
+        (changed(checks=GOOD["checks"] * 2), "two checks are named one"),
+        (changed(checks=[{"name": "N", "steps": []}]), "check 1: `name` is not a name"),
+        (changed(checks=[*GOOD["checks"], {"name": "two", "steps": []}]), "check two: `steps` is not a list"),
+        (changed(checks=[{"name": "one"}]), "check one: `steps` is missing"),
+        (changed(checks=[{"name": "one", "steps": "x"}]), "`steps` is not a list"),
+        (changed(checks=[{"name": "one", "steps": ["x"]}]), "step 1: it is not a mapping such as"),
+    ],
+)
+def test_a_file_that_is_wrong_as_a_whole(suite: Any, words: str) -> None:
+    assert words in refused(suite)
+
+
+def culprit(**more: Any) -> dict[str, Any]:
+    return {"if_failed": [{"instead_of": "guest", "blame": "ryll", "steps": [NAP], **more}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"client": "many"}, "check one: `client` is not shared, fresh or none"),
+        ({"slow": "yes"}, "`slow` is not true or false"),
+        ({"events": ["a", 1]}, "`events` is not a list of texts"),
+        ({"kerbside": {"OTHER": 1}}, "its settings are named KERBSIDE_SOMETHING"),
+        ({"expected_failure": {"code": "task_failed"}}, "check one: expected_failure: `reason` is missing"),
+        ({"expected_failure": {"reason": "x"}}, "`code` is missing"),
+        ({"expected_failure": {"code": "nonsense", "reason": "x"}}, "`code` is not a code"),
+        ({"if_failed": [{"blame": "ryll", "steps": []}]}, "check one: if_failed: `instead_of` is missing"),
+        (culprit(instead_of="x"), "`instead_of` is not one of guest, qemu"),
+        (culprit(blame="x"), "`blame` is not one of"),
+        (culprit(steps=[]), "if_failed: `steps` is not a list"),
+        (culprit(steps=[{}]), "if_failed: step 1: it has none of"),
+    ],
+)
+def test_a_check_that_is_wrong(more: dict[str, Any], words: str) -> None:
+    assert words in refused(suite_of({"name": "one", "steps": [NAP], **more}))
+
+
+def api(**options: Any) -> dict[str, Any]:
+    return {"api": {"path": "/x", **options}}
+
+
+#: Before the step: a link `l`, a machine `m` and its console `k`.
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({}, "check one: step 2: it has none of"),
+        ({"serial": {"line": "x"}, **NAP}, "check one: step 2: it has serial and wait"),
+        ({"sreenshot": {}}, "(did you mean screenshot?)"),
+        ({**NAP, "client": "A"}, "`client` is not a name"),
+        ({**NAP, "since": 1}, "'since' is not one of blame, client, name, register, within"),
+        ({**NAP, "register": "A"}, "`register` is not a name"),
+        ({**NAP, "blame": "nobody"}, "`blame` is not one of"),
+        ({**NAP, "within": 0}, "`within` is not a number of seconds"),
+        ({**NAP, "within": 3601}, "`within` is not a number of seconds"),
+        ({**NAP, "within": True}, "`within` is not a number of seconds"),
+        ({**NAP, "within": "1"}, "`within` is not a number of seconds"),
+        ({"type": {"text": "x"}, "client": "second"}, "no `connect` before it starts the client 'second'"),
+        ({"hello": {}, "blame": "nobody"}, "wrong `blame`"),
+        ({"send_key": {"key": "no such key"}}, "check one: step 2: "),
+        ({"expect_event": {"event": "paste_completed", "since": "later"}}, "check one: step 2: "),
+        ({"wait": {"seconds": 0}}, "`seconds` is not a number above 0"),
+        ({"wait": None}, "`seconds` is missing"),
+        ({"wait": [1]}, "it is not a mapping"),
+        ({"serial": {"lime": "x"}}, "step 2 (serial): 'lime' is not one of count, line, match, never, seconds, since"),
+        ({"serial": {"lime": "x"}}, "(did you mean line?)"),
+        ({"serial": {}}, "step 2 (serial): it does not have exactly one of line, match, never"),
+        ({"serial": {"line": "x", "match": "y"}}, "it does not have exactly one of line, match, never"),
+        ({"serial": {"match": "("}}, "step 2 (serial): `match` is not a regular expression"),
+        (api(path=""), "`path` is not a text of one line"),
+        (api(path="a\nb"), "`path` is not a text of one line"),
+        (api(path=None), "`path` is not a text of one line"),
+        (api(method="HEAD"), "`method` is not GET or POST"),
+        (api(token=1), "`token` is not a text"),
+        (api(status=-1), "`status` is not a whole number"),
+        (api(status=True), "`status` is not a whole number"),
+        (api(retry=1), "`retry` is not true or false"),
+        (api(match=1), "`match` is not a regular expression"),
+        (api(jwt=[]), "`jwt` is not a mapping"),
+        (api(jwt={"set": [{"a": "{gone.x}"}]}), "{gone.x} is not one of"),
+        (api(path="/session/{token.session}"), "{token.session} is not one of"),
+        ({"audit": {"has": []}}, "`has` is not a list of texts"),
+        ({"audit": {"has": [1]}}, "`has` is not a list of texts"),
+        ({"audit": {"than": "x"}}, "`than` is 'x', which no audit step before it registered"),
+        ({"audit": {"than": "l"}}, "`than` is 'l', which no audit step before it registered"),
+        ({"connect": {"options": "x"}}, "`options` is not a list"),
+        ({"counters": {"grow": {}}}, "`grow` is not a mapping of counters"),
+        ({"counters": {"grow": {"denied_total": "much"}}}, "`grow` is not a mapping of counters"),
+        ({"counters": {"grow": {"a": 1}, "since": "never"}}, "`since` is 'never', which no step before it registered"),
+        ({"send": {"link": "l", "type": 1, "hex": "f"}}, "`hex` is not bytes as hexadecimal"),
+        ({"remove_console": {"of": "c"}}, "`of` is 'c', which no consoles step before it registered"),
+        ({"move_console": {"of": "k", "to": "k"}}, "`to` is 'k', which no machines step before it registered"),
+    ],
+)
+def test_a_step_that_is_wrong(step: dict[str, Any], words: str) -> None:
+    assert words in refused(suite_of({"name": "one", "steps": [{"link": {}, "register": "l"}, step]}, **CONSOLE_K))
 
 
 WRITTEN = """\
@@ -225,38 +233,21 @@ checks:
 )
 def test_a_mistake_is_named_by_its_line(was: str, now: str, line: int) -> None:
     assert WRITTEN.count(was) == 1
-    with pytest.raises(LaneError) as caught:
-        read(WRITTEN.replace(was, now))
-    assert caught.value.cause.startswith(f"/my/suite.yml:{line}: "), caught.value.cause
+    assert refused(WRITTEN.replace(was, now)).startswith(f"/my/suite.yml:{line}: ")
 
 
 def test_what_a_suite_file_need_not_say() -> None:
-    suite = read({**GOOD, "checks": [{"name": "one", "steps": [{"wait": {"seconds": 1}}, {"hello": {}}]}]})
-    (one,) = suite.checks
-    assert (suite.boots, suite.ryll, suite.kerbside, suite.machines, suite.description) == (False, (), {}, [], "")
-    assert (one.slow, one.client, one.expected_failure, one.events, one.culprits) == (
-        False,
-        "shared",
-        None,
-        plan.EVENTS,
-        [],
+    suite = read(
+        suite_of({"name": "one", "steps": [{"wait": {"seconds": 1}}, {"hello": {}}]}, machines=[{"name": "m"}])
     )
+    (one,) = suite.checks
+    assert (suite.boots, suite.ryll, suite.kerbside, suite.consoles, suite.description) == (False, (), {}, [], "")
+    assert [machine["tls"] for machine in suite.machines] == [False]
+    assert (one.slow, one.client, one.expected_failure) == (False, "shared", None)
+    assert (one.events, one.culprits) == (plan.EVENTS, [])
     wait, hello = one.steps
     assert (wait.limit, wait.name, wait.client, wait.number, wait.ryll) == (10.0, "wait", "ryll", 1, None)
     assert (hello.limit, hello.number) == (10.0, 2) and hello.ryll
-
-
-@pytest.mark.parametrize(
-    ("delay", "mbit", "right"),
-    [(0, 1000, True), (2000, 0.1, True), (-1, 1, False), (2001, 1, False), (0, 0.09, False), (0, 1001, False)],
-)
-def test_how_slow_a_link_can_be(delay: float, mbit: float, right: bool) -> None:
-    suite = one_step({"link_relay": {"delay_ms": delay, "mbit": mbit}, "register": "link"})
-    if right:
-        read(suite)
-    else:
-        with pytest.raises(LaneError, match=r"number of (milliseconds up to 2000|Mbit/s from 0[.]1 to 1000)"):
-            read(suite)
 
 
 def test_machines_may_have_all_ports() -> None:
@@ -268,41 +259,22 @@ def test_what_a_suite_file_says_counts() -> None:
     nap = {"wait": {"seconds": 0.5}, "within": 3600, "register": "w", "client": "second", "name": "a nap"}
     steps = [{"connect": {}, "client": "second"}, nap, {"log": {"of": "api", "line": "x", "since": "w"}}]
     more = {"slow": True, "client": "none", "events": ["latency"], "kerbside": {"KERBSIDE_A": 1}}
-    given = {
-        "boots": True,
-        "ryll": ["--x"],
-        "kerbside": {"KERBSIDE_B": True},
-        "machines": [{"name": "a"}, {"name": "b"}],
-    }
-    suite = read(changed(**given, checks=[{"name": "one", "steps": steps, **more}]))
+    given = {"boots": True, "ryll": ["--x"], "kerbside": {"KERBSIDE_B": True}, "description": "what"}
+    suite = read(suite_of({"name": "one", "steps": steps, **more}, **given, machines=[{"name": "a"}, {"name": "b"}]))
     (one,) = suite.checks
-    assert (suite.boots, suite.ryll, suite.kerbside, [each["name"] for each in suite.machines]) == (
-        True,
-        ("--x",),
-        {"KERBSIDE_B": "True"},
-        ["a", "b"],
-    )
-    assert (one.slow, one.client, one.events, one.kerbside) == (
-        True,
-        "none",
-        (*plan.EVENTS, "latency"),
-        {"KERBSIDE_A": "1"},
-    )
-    assert (one.steps[1].limit, one.steps[1].register, one.steps[1].client, one.steps[1].name) == (
-        3600.0,
-        "w",
-        "second",
-        "a nap",
-    )
+    assert (suite.boots, suite.ryll, suite.kerbside) == (True, ("--x",), {"KERBSIDE_B": "True"})
+    assert (suite.description, [each["name"] for each in suite.machines]) == ("what", ["a", "b"])
+    assert (one.slow, one.client, one.kerbside) == (True, "none", {"KERBSIDE_A": "1"})
+    assert one.events == (*plan.EVENTS, "latency")
+    step = one.steps[1]
+    assert (step.limit, step.register, step.client, step.name) == (3600.0, "w", "second", "a nap")
 
 
 def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
-    suites = [
-        read(changed(suite=name, guests=list(guests)))
-        for name, guests in (("a", GUESTS), ("b", GUESTS[:1]), ("c", GUESTS[1:]))
-    ]
+    guests = {"a": GUESTS, "b": GUESTS[:1], "c": GUESTS[1:]}
+    suites = [read(changed(suite=name, guests=list(each))) for name, each in guests.items()]
     assert list(selection.named(suites, ["c", "a"])) == ["c", "a"]
-    assert list(selection.named([read(changed(suite="mine"))], ["/my/suite.yml"])) == ["mine"]
+    assert list(selection.named([read(GOOD)], ["/my/suite.yml"])) == ["mine"]
     played = selection.plays(selection.named(suites, ["all"]), slow=False)
     assert [(one["suite"], one["guest"], one["last"]) for one in played] == [
         ("a", "pocket", False),
@@ -310,18 +282,20 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
         ("a", "uncalibrated", False),
         ("c", "uncalibrated", True),
     ]
-    tokens = [{"name": "one", "steps": [{"wait": {"seconds": 1}}], "kerbside": {"KERBSIDE_A": 1}}]
-    consoles = {"machines": [{"name": "m"}], "consoles": [{"name": "c", "machine": "m"}]}
-    anew: dict[str, dict[str, Any]] = {"a": {"kerbside": {"KERBSIDE_A": 1}}, "b": {"checks": tokens}, "c": consoles}
-    mixed = [
-        read(changed(suite=name, **given)) for name, given in {**anew, "d": {"machines": [{"name": "one"}]}}.items()
-    ]
-    assert list(selection.named(mixed, ["all"])) == ["d", "a", "b", "c"]  # kerbside is started anew for the others
-    assert list(selection.named(mixed, ["a", "d"])) == ["a", "d"]
-    for wrong, code in (
-        (lambda: selection.named(suites, ["d"]), "suite_unknown"),
-        (lambda: selection.named([*suites, suites[0]], ["all"]), "suite_file_invalid"),
-    ):
+    for names, code in ((["d"], "suite_unknown"), (["all"], "suite_file_invalid")):
         with pytest.raises(LaneError) as caught:
-            wrong()
+            selection.named(suites if names == ["d"] else [*suites, suites[0]], names)
         assert caught.value.code == code
+
+
+def test_suites_for_which_kerbside_is_started_anew_are_the_last_of_all() -> None:
+    settings = {"kerbside": {"KERBSIDE_A": 1}}
+    given: dict[str, Any] = {
+        "a": settings,
+        "b": {"checks": [{"name": "one", "steps": [NAP], **settings}]},
+        "c": CONSOLE_K,
+        "d": {"machines": [{"name": "one"}]},
+    }
+    suites = [read(changed(suite=name, **more)) for name, more in given.items()]
+    assert list(selection.named(suites, ["all"])) == ["d", "a", "b", "c"]
+    assert list(selection.named(suites, ["a", "d"])) == ["a", "d"]
