@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import authorize, machines
-from ansible.module_utils.lane.core.errors import LaneError
-from suite_lane import TICKET, Lane, check, outcome, played, read, suite_of
+from suite_lane import NAP, TICKET, Lane, check, entry_of, read, suite_of
 
 MACHINES = {
     "machines": [{"name": "secured", "tls": True}, {"name": "plain"}],
@@ -26,15 +25,15 @@ KERBSIDE = f"""#!{sys.executable}
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
 (here / "asked").write_text(pathlib.Path(sys.argv[3]).read_text())
-sys.exit(here.joinpath("reply").read_text() if here.joinpath("fails").exists() else print(here.joinpath("reply").read_text()))
+reply = (here / "reply").read_text()
+sys.exit(reply if (here / "fails").exists() else print(reply))
 """
 
 
 @pytest.fixture
 def lane(tmp_path: Path) -> Lane:
     made = Lane(tmp_path)
-    suite = read(suite_of({"name": "one", "steps": [{"wait": {"seconds": 1}}]}, **MACHINES))
-    made.machines = machines.Machines(made.place, suite)
+    made.machines = machines.Machines(made.place, read(suite_of(check(NAP), **MACHINES)))
     made.machines.programs()  # makes tickets and certificates
     Path(made.place.database_python).write_text(KERBSIDE)
     Path(made.place.database_python).chmod(0o700)
@@ -43,30 +42,25 @@ def lane(tmp_path: Path) -> Lane:
 
 def told(lane: Lane, of: str | None) -> dict[str, Any]:
     """What kerbside hands out when all is well."""
-    if of is None:
-        return FIREWALL | {
-            "hypervisor_ip": "127.0.0.1",
-            "insecure_port": 17904,
-            "ticket": TICKET,
-            "secure_port": 0,
-            "ca_cert": "",
-            "host_subject": "",
-        }
-    source = lane.machines.source(of)
-    console = {"secure_port": 0, "host_subject": "", **source["consoles"][0]}
+    source: dict[str, Any] = lane.machines.source(of) if of else {}
+    qemu = {"hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET}
+    console = {"secure_port": 0, "host_subject": "", **(source["consoles"][0] if of else qemu)}
     names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
-    return FIREWALL | {**{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", "")}
+    return {**FIREWALL, **{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", "")}
 
 
-def asked(lane: Lane, reply: Any, of: str | None, wrong: bool) -> tuple[str | None, str | None]:
+def handed_out(lane: Lane, reply: Any, of: str | None = "good", **more: Any) -> dict[str, Any]:
+    """What becomes of a check of it. reply: what kerbside says."""
     Path(lane.place.lane_dir, "reply").write_text(reply if isinstance(reply, str) else json.dumps(reply))
-    step = {"handed_out": {"console": "token", **({"wrong": True} if wrong else {}), **({"of": of} if of else {})}}
-    return outcome(lane, {"console": {}, "register": "token"}, step, **MACHINES)
+    step = {"handed_out": {"console": "token", **more, **({"of": of} if of else {})}}
+    return entry_of(lane, {"console": {}, "register": "token"}, step, **MACHINES)["detail"]
 
 
-def test_whose_token_it_is_has_to_be_said(lane: Lane) -> None:
-    with pytest.raises(LaneError, match="`console` is missing"):
-        outcome(lane, {"handed_out": {}}, **MACHINES)
+def code(lane: Lane, reply: Any, of: str | None = "good", **more: Any) -> str | None:
+    return handed_out(lane, reply, of, **more).get("code")
+
+
+WRONG = "suite_not_handed_out"
 
 
 def test_a_machine_has_tls_where_the_suite_asks_for_it(lane: Lane) -> None:
@@ -80,50 +74,40 @@ def test_a_machine_has_tls_where_the_suite_asks_for_it(lane: Lane) -> None:
 def test_the_parts_that_differ_are_named_and_their_values_are_not(
     lane: Lane, reply: dict[str, str], words: str
 ) -> None:
-    Path(lane.place.lane_dir, "reply").write_text(json.dumps({**told(lane, "good"), **reply}))
-    steps = (
-        {"console": {}, "register": "token"},
-        {"handed_out": {"console": "token", "of": "good", "wrong": bool(reply)}},
-    )
-    (entry,) = played(lane, check(*steps), **MACHINES)
-    assert entry["detail"]["witnesses"][-1] == f"handed_out: kerbside hands out {words}"
+    detail = handed_out(lane, {**told(lane, "good"), **reply}, wrong=bool(reply))
+    assert detail["witnesses"][-1] == f"handed_out: kerbside hands out {words}"
 
 
 @pytest.mark.parametrize("of", [None, "good", "wrong_ca", "bare"])
 def test_what_kerbside_hands_out_is_what_its_sources_say(lane: Lane, of: str | None) -> None:
     right = told(lane, of)
-    assert asked(lane, right, of, wrong=False) == (None, None)
-    assert asked(lane, right, of, wrong=True) == ("suite_not_handed_out", "kerbside")
+    assert code(lane, right, of) is None
+    detail = handed_out(lane, right, of, wrong=True)
+    assert (detail["code"], detail["component"], detail["evidence"]) == (WRONG, "kerbside", lane.log("daemon"))
     question = json.loads(Path(lane.place.lane_dir, "asked").read_text())
     assert question["token"] == "good" and question["socket"] == f"{lane.place.lane_dir}/grpc/api.sock"
     assert not Path(lane.place.lane_dir, "secrets/suite_question").exists()  # it held the token
 
 
-@pytest.mark.parametrize(
-    "name", ["hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject", "mode", "channels"]
-)
+PARTS = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject", "mode", "channels")
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_each_part_that_differs_is_wrong(lane: Lane, name: str) -> None:
     other = {**told(lane, "good"), name: "another"}
-    assert asked(lane, other, "good", wrong=False) == ("suite_not_handed_out", "kerbside")
-    assert asked(lane, other, "good", wrong=True) == (None, None)
-
-
-def test_another_token_can_be_asked_about(lane: Lane) -> None:
-    Path(lane.place.lane_dir, "reply").write_text("null")
-    step = {"handed_out": {"console": "token", "password": "forged", "wrong": True}}
-    assert outcome(lane, {"console": {}, "register": "token"}, step, **MACHINES) == (None, None)
-    assert json.loads(Path(lane.place.lane_dir, "asked").read_text())["token"] == "forged"
+    assert (code(lane, other), code(lane, other, wrong=True)) == (WRONG, None)
 
 
 def test_a_token_that_is_denied_hands_out_nothing(lane: Lane) -> None:
-    assert asked(lane, None, "good", wrong=False) == ("suite_not_handed_out", "kerbside")
-    assert asked(lane, None, "good", wrong=True) == (None, None)
+    assert (code(lane, None), code(lane, None, wrong=True)) == (WRONG, None)
+    assert code(lane, None, password="forged", wrong=True) is None
+    assert json.loads(Path(lane.place.lane_dir, "asked").read_text())["token"] == "forged"
 
 
 @pytest.mark.parametrize("wrong", [False, True])
 def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wrong: bool) -> None:
     Path(lane.place.lane_dir, "fails").touch()
-    assert asked(lane, "no channel", "good", wrong) == ("suite_not_handed_out", "kerbside")
+    assert code(lane, "no channel", wrong=wrong) == WRONG
 
 
 @pytest.mark.parametrize(

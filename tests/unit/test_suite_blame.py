@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks.suites import engine, plan
+from ansible.module_utils.lane.checks.suites import engine
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from ansible.module_utils.lane.protocols.ryll.errors import Unmet as RyllUnmet
-from suite_lane import MISSING, Lane, check, played
+from suite_lane import MISSING, NAP, Lane, check, does, entry_of, played
 
 
 @pytest.fixture
@@ -21,58 +21,45 @@ def lane(tmp_path: Path) -> Lane:
 KNOWN = {"code": "serial_line_missing", "reason": "a known defect"}
 
 
+LINE = "serial_line_missing"
+
+
+def asks(instead_of: str, step: dict[str, Any]) -> dict[str, Any]:
+    """The proxy is to blame instead when that step passes."""
+    return {"if_failed": [{"instead_of": instead_of, "blame": "proxy", "steps": [step]}]}
+
+
 @pytest.mark.parametrize(
-    ("steps", "more", "result", "component", "code"),
+    ("step", "more", "component", "code"),
     [
-        ([MISSING], {}, "fail", "guest", "serial_line_missing"),
-        ([{**MISSING, "blame": "proxy"}], {}, "fail", "proxy", "serial_line_missing"),
-        ([MISSING], {"expected_failure": KNOWN}, "pass", None, None),
-        (
-            [MISSING],
-            {"expected_failure": {**KNOWN, "code": "api_answer_wrong"}},
-            "fail",
-            "guest",
-            "serial_line_missing",
-        ),
-        ([{"wait": {"seconds": 0.01}}], {"expected_failure": KNOWN}, "fail", "lane", "suite_unexpected_pass"),
-        (
-            [MISSING],
-            {"if_failed": [{"instead_of": "guest", "blame": "proxy", "steps": [{"wait": {"seconds": 0.01}}]}]},
-            "fail",
-            "proxy",
-            "serial_line_missing",
-        ),
-        (
-            [MISSING],
-            {"if_failed": [{"instead_of": "guest", "blame": "proxy", "steps": [MISSING]}]},
-            "fail",
-            "guest",
-            "serial_line_missing",
-        ),
-        (
-            [MISSING],
-            {"if_failed": [{"instead_of": "ryll", "blame": "proxy", "steps": [{"wait": {"seconds": 0.01}}]}]},
-            "fail",
-            "guest",
-            "serial_line_missing",
-        ),
+        (MISSING, {}, "guest", LINE),
+        ({**MISSING, "blame": "proxy"}, {}, "proxy", LINE),
+        (MISSING, {"expected_failure": KNOWN}, None, None),
+        (MISSING, {"expected_failure": {**KNOWN, "code": "api_answer_wrong"}}, "guest", LINE),
+        (NAP, {"expected_failure": KNOWN}, "lane", "suite_unexpected_pass"),
+        (MISSING, asks("guest", NAP), "proxy", LINE),
+        (MISSING, asks("guest", MISSING), "guest", LINE),
+        (MISSING, asks("ryll", NAP), "guest", LINE),
     ],
 )
 def test_a_failure_names_its_component(
-    lane: Lane, steps: list[Any], more: dict[str, Any], result: str, component: str | None, code: str | None
+    lane: Lane, step: dict[str, Any], more: dict[str, Any], component: str | None, code: str | None
 ) -> None:
-    (entry,) = played(lane, check(*steps, **more))
-    assert (entry["result"], entry["detail"].get("component"), entry["detail"].get("code")) == (result, component, code)
-    failed = engine.failure([entry])
-    assert (
-        failed is None
-        if result == "pass"
-        else failed is not None and (failed.code, failed.component, failed.check) == (code, component, "one")
+    (entry,) = played(lane, check(step, **more))
+    detail, failed = entry["detail"], engine.failure([entry])
+    assert (entry["result"], detail.get("component"), detail.get("code")) == (
+        "fail" if code else "pass",
+        component,
+        code,
     )
+    assert (failed and (failed.code, failed.component, failed.check)) == (code and (code, component, "one"))
 
 
 #: As kerbside 0.8.0 logs a question of its proxy that it could not answer, and as it logs something else.
-UNANSWERED = '{"logger_name": "kerbside.rpc.servicer", "ts": "2026-11-26T13:29:36.995Z", "level": "ERROR", "message": "AuthorizeConnection failed: no ticket"}\n'
+UNANSWERED = (
+    '{"logger_name": "kerbside.rpc.servicer", "ts": "2026-11-26T13:29:36.995Z", "level": "ERROR", '
+    '"message": "AuthorizeConnection failed: no ticket"}\n'
+)
 DENIED = UNANSWERED.replace("ERROR", "WARNING")
 
 
@@ -85,21 +72,17 @@ def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(
     if before is not None:
         log.write_text(before)
 
-    def speak(*_: Any) -> None:
+    def speak() -> None:
         with log.open("a") as file:
             file.write(during)
 
-    (entry,) = played(lane, check({"speak": {}}, {**MISSING, "blame": blamed}), actors={"speak": plan.Actor({}, speak)})
-    detail = entry["detail"]
+    detail = entry_of(lane, {"speak": {}}, {**MISSING, "blame": blamed}, actors={"speak": does(speak)})["detail"]
+    found = (detail["component"], detail["code"])
     if during == UNANSWERED and blamed != "guest":
-        assert (detail["component"], detail["code"], detail["evidence"]) == (
-            "kerbside",
-            "control_service_failed",
-            str(log),
-        )
+        assert (*found, detail["evidence"]) == ("kerbside", "control_service_failed", str(log))
         assert "did not say 'no'" in detail["cause"] and "AuthorizeConnection failed: no ticket" in detail["cause"]
     else:
-        assert (detail["component"], detail["code"]) == (blamed, "serial_line_missing")
+        assert found == (blamed, LINE)
 
 
 SEEN = LaneError("ryll_refused", "ryll", "it refused", evidence="/its/own")
@@ -122,6 +105,6 @@ def test_a_step_of_ryll_blames_another_only_for_what_it_did_not_see(
         raise error
 
     lane.talk.on_play = fail
-    (entry,) = played(lane, check({"connect": {}}, step), actors={"broken": plan.Actor({}, fail)})
-    found = entry["detail"]["evidence"]
-    assert entry["detail"]["component"] == component and (found == evidence or found.endswith(f"/{evidence}"))
+    detail = entry_of(lane, {"connect": {}}, step, actors={"broken": does(fail)})["detail"]
+    assert detail["component"] == component
+    assert detail["evidence"] == evidence or detail["evidence"].endswith(f"/{evidence}")

@@ -14,7 +14,7 @@ import pytest
 from ansible.module_utils.lane.checks import sextant_digest
 from ansible.module_utils.lane.checks.suites import gtk, gtk_client
 from PIL import Image
-from suite_lane import Lane, Monitor, check, played
+from suite_lane import Lane, Monitor, entry_of
 
 #: Ends with an error, or shows pictures of one colour, each for a moment; then stays, unless it ends with a status.
 CLIENT = """
@@ -38,8 +38,8 @@ for one in json.loads({does!r}):
 time.sleep(60)
 """
 RED, BLUE, TLS = [255, 0, 0], [0, 0, 255], "error-tls"
-#: What the client does, how it is to be refused, within how many seconds; code and words of what comes of it, and whether the guest has a
-#: digest that fits.
+#: What the client does, how it is to be refused, within how many seconds; code and words of what comes of it, and
+#: whether the guest has a digest that fits.
 DOES: dict[str, tuple[list[Any], str | None, float, tuple[str | None, str, bool | None]]] = {
     "qemu's picture": ([RED], None, 30, (None, "4x2, right", None)),
     "another picture": ([BLUE], None, 30, ("picture_differs", "a picture of 4x2, and qemu draws another", None)),
@@ -85,33 +85,31 @@ def test_spice_gtk_shows_the_right_picture_or_is_refused(
     code, words, fits = wanted
     if fits is not None:
         lane.guest["digest"] = "yes"
-        monkeypatch.setattr(
-            sextant_digest, "decode", lambda picture: SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1)
-        )
+        digest = SimpleNamespace(crc=int(fits), corner=(0, 0), frame=1)
+        monkeypatch.setattr(sextant_digest, "decode", lambda picture: digest)
         monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: 1)
     judge, judged = gtk.wrong, []
     if code == "picture_differs":  # its time is over when its picture was looked at
+        late = SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged))
         monkeypatch.setattr(gtk, "wrong", lambda *what: judged.append(what) or judge(*what))
-        monkeypatch.setattr(
-            gtk, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + 60 * len(judged))
-        )
+        monkeypatch.setattr(gtk, "time", late)
     monkeypatch.setattr(gtk, "program", lambda: CLIENT.replace("{does!r}", repr(json.dumps(does))))
-    (entry,) = played(lane, check({"spice_gtk": {"refused": refused} if refused else {}, "within": within}))
-    assert entry["detail"].get("code") == code, entry
-    assert words in (entry["detail"].get("cause") or entry["detail"]["witnesses"][0])
+    detail = entry_of(lane, {"spice_gtk": {"refused": refused} if refused else {}, "within": within})["detail"]
+    assert detail.get("code") == code, detail
+    assert words in (detail.get("cause") or detail["witnesses"][0])
+    log = "daemon" if code == "client_not_refused" else "spice_gtk"
+    assert detail.get("evidence") == (lane.log(log) if code else None)
     assert Path(lane.log("spice_gtk")).stat().st_mode & 0o7777 == 0o600
 
 
-def test_the_last_line_of_a_client_without_a_picture_is_quoted(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    for said in ("one\n", "before\none\n"):
-        Path(lane.log("spice_gtk")).unlink(missing_ok=True)
-        monkeypatch.setattr(
-            gtk,
-            "program",
-            lambda said=said: f"import sys, time; sys.stderr.write({said!r}); sys.stderr.flush(); time.sleep(60)",
-        )
-        (entry,) = played(lane, check({"spice_gtk": {}, "within": 1}))
-        assert entry["detail"]["cause"].endswith("within 1 s; its last line is 'one'")
+@pytest.mark.parametrize("said", ["one\n", "before\none\n"])
+def test_the_last_line_of_a_client_without_a_picture_is_quoted(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    client = f"import sys, time; sys.stderr.write({said!r}); sys.stderr.flush(); time.sleep(60)"
+    monkeypatch.setattr(gtk, "program", lambda: client)
+    entry = entry_of(lane, {"spice_gtk": {}, "within": 1})
+    assert entry["detail"]["cause"].endswith("within 1 s; its last line is 'one'")
 
 
 def test_a_screen_is_kept_when_it_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks.suites import plan
-from suite_lane import Lane, Monitor, check, played
+from suite_lane import NAP, SOON, Lane, Monitor, does, entry_of
 
-SOON = {"within": 0.03}
 STATUS = {"qemu": {"execute": "query-status", "equals": {"status": "running"}}}
 
 
@@ -32,53 +30,37 @@ def monitor(*said: Any) -> Callable[[Lane], None]:
     return lambda lane: setattr(lane, "monitor", Monitor(*said))
 
 
-AUDIT = {
-    "total": 2,
-    "audit": [{"session_id": "s", "channel": None, "message": message} for message in ("came", "went")],
-}
-LONG = "t" * 25
+def holds(value: Any) -> dict[str, Any]:
+    return {"api": {"path": "/", "holds": value}}
+
+
+ROWS = [{"session_id": "s", "channel": None, "message": message} for message in ("came", "went")]
+LINE, LONG = {"serial": {"line": "x", "since": "w"}}, "t" * 25
 
 
 @pytest.mark.parametrize(
     ("prepare", "step", "cause"),
     [
-        (writes(""), {"serial": {"line": "x"}}, "it said nothing in that time"),
-        (writes("one\ntwo\n"), {"serial": {"line": "x", "since": "w"}}, "its last line is 'two'"),
-        (writes("one\nlin"), {"serial": {"line": "x", "since": "w"}}, "its last line is 'lin', which it has not ended"),
+        (writes("one\ntwo\n"), LINE, "its last line is 'two'"),
+        (writes("one\nlin"), LINE, "its last line is 'lin', which it has not ended"),
         (monitor({"status": "paused"}), STATUS, "qemu answered {'status': 'paused'}, and not {'status': 'running'}"),
-        (
-            monitor("VM paused"),
-            {"qemu": {"monitor": "info status", "match": "running"}},
-            "qemu answered VM paused, without 'running'",
-        ),
+        (monitor("VM paused"), {"qemu": {"monitor": "x", "match": "z"}}, "qemu answered VM paused, without 'z'"),
         (monitor({"channels": []}), {"qemu": {"channels": 4}}, "shows 0 channels and not 4"),
         (
             monitor({"channels": [{}]}),
             {"qemu": {"channels": 1, "tls": True}},
-            "shows 1 channels, 0 of them with TLS and not all",
+            "1 channels, 0 of them with TLS and not all",
         ),
+        (answers({"a": 1, "b": 2}), holds({"c": "1"}), "without c in the answer, which has a, b"),
+        (answers({"a": "red"}), holds({"a": "blue"}), "with a a that is not 'blue' but 'red'"),
+        (answers({"a": LONG}), holds({"a": "blue"}), "with a a that is not 'blue' but 25 characters"),
+        (answers([{"a": 1}, {"a": 2}]), holds([{"a": "3"}]), "among 2; the last is with a a that is not '3' but '2'"),
+        (answers([]), holds([{"a": "3"}]), "; there is none at all"),
         (
-            answers({"a": 1, "b": 2}),
-            {"api": {"path": "/", "holds": {"c": "1"}}},
-            "without c in the answer, which has a, b",
+            answers({"total": 2, "audit": ROWS}),
+            {"audit": {"has": ["gone"]}},
+            "no 'gone' among 2 rows; the last is 'went'",
         ),
-        (
-            answers({"a": "red"}),
-            {"api": {"path": "/", "holds": {"a": "blue"}}},
-            "with a a that is not 'blue' but 'red'",
-        ),
-        (
-            answers({"a": LONG}),
-            {"api": {"path": "/", "holds": {"a": "blue"}}},
-            "with a a that is not 'blue' but 25 characters",
-        ),
-        (
-            answers([{"a": 1}, {"a": 2}]),
-            {"api": {"path": "/", "holds": [{"a": "3"}]}},
-            "among 2; the last is with a a that is not '3' but '2'",
-        ),
-        (answers([]), {"api": {"path": "/", "holds": [{"a": "3"}]}}, "; there is none at all"),
-        (answers(AUDIT), {"audit": {"has": ["gone"]}}, "has no 'gone' among 2 rows; the last is 'went'"),
         (lambda lane: None, {"connect": {"refused": "Denied"}}, "its last words: INFO still connected"),
     ],
 )
@@ -86,7 +68,6 @@ def test_a_failure_says_what_was_seen_instead(
     lane: Lane, prepare: Callable[[Lane], None], step: dict[str, Any], cause: str
 ) -> None:
     Path(lane.place.serial_log).touch()
-    first = {"wait": {"seconds": 0.001}, "register": "w"}
-    actors = {"prepare": plan.Actor({}, lambda *_: prepare(lane))}
-    (entry,) = played(lane, check(first, {"prepare": {}}, {**step, **SOON}), actors=actors)
+    actors = {"prepare": does(lambda: prepare(lane))}
+    entry = entry_of(lane, {**NAP, "register": "w"}, {"prepare": {}}, {**step, **SOON}, actors=actors)
     assert cause in entry["detail"]["cause"] and LONG not in json.dumps(entry)
