@@ -125,12 +125,7 @@ def test_a_missing_line_is_said_with_the_last_one(
 
 @pytest.mark.parametrize(
     ("name", "more", "component"),
-    [
-        ("daemon", {}, "kerbside"),
-        ("qemu", {}, "qemu"),
-        ("ryll", {}, "lane"),
-        ("daemon", {"blame": "guest"}, "guest"),
-    ],
+    [("daemon", {}, "kerbside"), ("qemu", {}, "qemu"), ("ryll", {}, "lane"), ("daemon", {"blame": "guest"}, "guest")],
 )
 def test_a_log_is_its_programs_own_unless_the_step_blames_another(
     lane: Lane, name: str, more: dict[str, str], component: str
@@ -145,10 +140,7 @@ def test_the_counters_that_are_wrong_are_said_and_late_ones_awaited(lane: Lane) 
     step = {"counters": {"grow": {"a": 1, "b": 0}, "now": {"a": 1, "b": 2}}}
     good = entry_of(lane, {**step, "within": 20})
     assert good["detail"]["witnesses"] == ["counters: a +1, b +0, a is 1, b is 2"]
-    for wrong, said in (
-        (step, "a grew by 0 and not 1"),
-        ({"counters": {"now": {"a": 1, "b": 3}}}, "b is 2 and not 3"),
-    ):
+    for wrong, said in ((step, "a grew by 0 and not 1"), ({"counters": {"now": {"a": 1, "b": 3}}}, "b is 2 and not 3")):
         detail = entry_of(lane, {**wrong, "within": 0.02})["detail"]
         assert detail["cause"].endswith(f"of the proxy's counters {said}")
         assert detail["evidence"] == lane.log("daemon")

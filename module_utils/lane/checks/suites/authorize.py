@@ -105,5 +105,5 @@ ACTORS: dict[str, Actor] = {
         handed_out,
         "kerbside",
         "daemon",
-    ),
+    )
 }

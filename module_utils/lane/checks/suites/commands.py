@@ -163,5 +163,5 @@ ACTORS: dict[str, Actor] = {
         },
         run,
         "kerbside",
-    ),
+    )
 }

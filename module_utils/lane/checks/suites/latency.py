@@ -201,16 +201,10 @@ ACTORS: dict[str, Actor] = {
         "proxy",
     ),
     "key_to_serial": Actor(
-        {"turns": Option("whole", 3), "keys": Option("whole", 20), "most": Option("number", 4)},
-        key_to_serial,
-        "proxy",
+        {"turns": Option("whole", 3), "keys": Option("whole", 20), "most": Option("number", 4)}, key_to_serial, "proxy"
     ),
     "key_to_draw": Actor(
-        {
-            "keys": Option("whole", 20),
-            "than": Option("word", refers=("key_to_draw",)),
-            "most": Option("number", 2.5),
-        },
+        {"keys": Option("whole", 20), "than": Option("word", refers=("key_to_draw",)), "most": Option("number", 2.5)},
         key_to_draw,
         "proxy",
     ),

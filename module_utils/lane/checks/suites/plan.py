@@ -244,12 +244,7 @@ class _Reader:
         return steps
 
     def _step(
-        self,
-        here: Spot,
-        number: int,
-        registered: dict[str, str],
-        played: dict[str, list[Any]],
-        events: tuple[str, ...],
+        self, here: Spot, number: int, registered: dict[str, str], played: dict[str, list[Any]], events: tuple[str, ...]
     ) -> Step:
         raw = here.raw
         if not isinstance(raw, dict):
