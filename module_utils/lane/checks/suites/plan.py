@@ -191,18 +191,9 @@ class _Reader:
             checks.append(self._check(place, registered))
             if checks[-1].name in [check.name for check in checks[:-1]]:
                 raise place.invalid(f"two checks are named {checks[-1].name}", "name")
-        return Suite(
-            name=given["suite"],
-            file=here.file,
-            description=given["description"],
-            guests=tuple(given["guests"]),
-            checks=checks,
-            ryll=tuple(given["ryll"]),
-            kerbside=_settings(here),
-            machines=machines,
-            consoles=consoles,
-            boots=given["boots"],
-        )
+        parts: dict[str, Any] = {key: tuple(given[key]) for key in ("guests", "ryll")}
+        parts |= {"description": given["description"], "boots": given["boots"], "kerbside": _settings(here)}
+        return Suite(given["suite"], here.file, checks=checks, machines=machines, consoles=consoles, **parts)
 
     def _check(self, here: Spot, registered: dict[str, str]) -> Check:
         name = _value(here, "name", _NAME) if isinstance(here.raw, dict) else None
@@ -217,16 +208,8 @@ class _Reader:
             place = here.at("if_failed").at(number, f"{here.words}: if_failed")
             inner = _read(place, _CULPRIT)
             culprits.append((inner["instead_of"], inner["blame"], self._steps(place, dict(registered), events)))
-        return Check(
-            name=given["name"],
-            steps=steps,
-            client=given["client"],
-            slow=given["slow"],
-            expected_failure=given["expected_failure"],
-            events=events,
-            kerbside=_settings(here),
-            culprits=culprits,
-        )
+        as_given = {key: given[key] for key in ("name", "client", "slow", "expected_failure")}
+        return Check(steps=steps, events=events, kerbside=_settings(here), culprits=culprits, **as_given)
 
     def _steps(self, here: Spot, registered: dict[str, str], events: tuple[str, ...]) -> list[Step]:
         steps: list[Step] = []
@@ -238,9 +221,8 @@ class _Reader:
             if step.register:
                 registered[step.register] = step.actor
             if step.register and not step.ryll:  # so that `since` of a later step of ryll can name it
-                played.setdefault(step.client, prelude(events)).append(
-                    {"pause": {"seconds": 0.001}, "register": step.register}
-                )
+                pause = {"pause": {"seconds": 0.001}, "register": step.register}
+                played.setdefault(step.client, prelude(events)).append(pause)
         return steps
 
     def _step(
