@@ -209,7 +209,7 @@ def test_tokens_are_forged_as_asked() -> None:
         text, _, signature = tokens.forged(good, "seed", change).rpartition(".")
         made = hmac.new(seed.encode(), text.encode(), "sha256").digest()
         assert signature == base64.urlsafe_b64encode(made).decode().rstrip("=")
-    for size in range(4):
+    for size in range(9):
         assert tokens.claims(token(a="b" * size)) == {"a": "b" * size}
 
 
