@@ -25,14 +25,15 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.lifecycle import keeper, proc, teardown
 from lane_numbers import lane_ids
-from whole_lanes import Surroundings, surroundings
+from whole_lanes import ROOT, Surroundings, descendants, environment, mark, running, surroundings
 
-ROOT = Path(__file__).parents[2]
+FAILED = ("v2_runner_on_failed", "v2_runner_on_unreachable")
+ENDED = ("v2_runner_on_ok", "v2_runner_on_skipped", *FAILED)
 
 
 @dataclass
 class Played:
-    """What one ansible-playbook run did: its status, its events (those of the ansible.posix.jsonl callback), its other output."""
+    """What one ansible-playbook run did: status, events (of the ansible.posix.jsonl callback), other output."""
 
     rc: int
     events: list[dict[str, Any]]
@@ -40,39 +41,42 @@ class Played:
     stderr: str
 
     def results(self, task: str = "") -> list[dict[str, Any]]:
-        """The results of every task of that name (of all tasks without one), in order; each has `task`, `host` and `event` added."""
-        return [
-            {**result, "task": event["task"]["name"], "host": host, "event": event["_event"]}
-            for event in self.events
-            if event["_event"]
-            in ("v2_runner_on_ok", "v2_runner_on_failed", "v2_runner_on_skipped", "v2_runner_on_unreachable")
-            if not task or event["task"]["name"] in (task,) or event["task"]["name"].endswith(f" : {task}")
-            for host, result in event["hosts"].items()
-        ]
+        """The results of every task of that name (of all without one), with `task`, `host` and `event` added."""
+        found = []
+        for event in self.events:
+            if event["_event"] in ENDED:
+                name = event["task"]["name"]
+                if not task or name == task or name.endswith(f" : {task}"):
+                    more = {"task": name, "event": event["_event"]}
+                    found += [{**result, **more, "host": host} for host, result in event["hosts"].items()]
+        return found
 
     def result(self, task: str) -> dict[str, Any]:
         """The result of the one task of that name."""
         found = self.results(task)
-        assert len(found) == 1, (
-            f"expected one task {task!r}, found {len(found)} among {[r['task'] for r in self.results()]}"
-        )
+        assert len(found) == 1, f"{len(found)} tasks {task!r} among {[r['task'] for r in self.results()]}"
         return found[0]
 
     @property
     def failures(self) -> list[str]:
         """The messages of the tasks that failed."""
-        return [
-            str(r.get("msg", r))
-            for r in self.results()
-            if r["event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable")
-        ]
+        return [str(r.get("msg", r)) for r in self.results() if r["event"] in FAILED]
+
+    @property
+    def refusal(self) -> dict[str, Any]:
+        """The lane_failure of the last task."""
+        found: dict[str, Any] = self.results()[-1]["lane_failure"]
+        return found
+
+    @property
+    def last(self) -> str:
+        """The last line."""
+        return self.text.rstrip().splitlines()[-1]
 
     @property
     def changed(self) -> int:
         """The number of tasks that changed something, over all hosts."""
-        stats: dict[str, dict[str, int]] = (
-            self.events[-1]["stats"] if self.events and "stats" in self.events[-1] else {}
-        )
+        stats: dict[str, dict[str, int]] = self.events[-1].get("stats", {}) if self.events else {}
         return sum(host["changed"] for host in stats.values())
 
     def __str__(self) -> str:
@@ -100,6 +104,12 @@ class Lane:
             "lane_guest": "pocket",
         }
 
+    @property
+    def result(self) -> dict[str, Any]:
+        """The lane's result.json."""
+        found: dict[str, Any] = json.loads((self.artifacts / "result.json").read_text())
+        return found
+
     def run(
         self,
         playbook: str | list[dict[str, Any]],
@@ -109,28 +119,25 @@ class Lane:
         around: Callable[[list[str]], list[str]] = list,
         **extra_vars: Any,
     ) -> Played:
-        """Run a playbook of the checkout ("playbooks/lane.yml"), or the plays given as data, and wait at most `limit` seconds for its end.
+        """Run a playbook of the checkout ("playbooks/lane.yml"), or plays given as data, for at most `limit` seconds.
 
-        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost. around: makes of a command
-        the one that runs it in other surroundings.
+        args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost.
+        around: makes of a command the one that runs it in other surroundings.
         """
+        number = len(self.played)
         if isinstance(playbook, str):
             path = ROOT / playbook
         else:
-            plays = (
-                playbook
-                if "hosts" in playbook[0]
-                else [{"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}]
-            )
-            path = self.scratch / f"play{len(self.played)}.yml"
-            path.write_text(json.dumps(plays), encoding="utf-8")  # JSON is YAML
-        given = self.scratch / f"vars{len(self.played)}.json"
+            play = {"name": "Test", "hosts": "localhost", "roles": ["lane"], "tasks": playbook}
+            path = self.scratch / f"play{number}.yml"
+            path.write_text(json.dumps(playbook if "hosts" in playbook[0] else [play]))  # JSON is YAML
+        given = self.scratch / f"vars{number}.json"
         given.write_text(json.dumps({**self.vars, **extra_vars}), encoding="utf-8")
         command = around([sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args])
         with subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(**(env or {})),
+            env=environment(ANSIBLE_STDOUT_CALLBACK="ansible.posix.jsonl", **(env or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -145,67 +152,35 @@ class Lane:
         self.played.append(played)
         return played
 
+    def role(self, name: str, *args: str, **settings: Any) -> Played:
+        """Claim the lane and run one role, with a cache of the lane's own unless the settings have another."""
+        claim = {"lane_run": {"lane_id": self.id, "lane_dir": str(self.dir), "artifacts_dir": str(self.artifacts)}}
+        role = {"name": "Run the role", "ansible.builtin.include_role": {"name": name}}
+        settings.setdefault("lane_cache_dir", str(self.scratch / "cache"))
+        return self.run([{"name": "Claim", **claim}, role], *args, **settings)
+
     def marked(self) -> list[str]:
         """The command lines of the processes that carry the mark of this lane."""
-        mark = f"\0KERBSIDE_LANE={self.id}/".encode()
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if mark in b"\0" + (process / "environ").read_bytes():
-                    found.append(
-                        (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                    )
-        return found
+        return [line.partition(" ")[2] for line in running(mark(self.id))]
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate ansible-playbook, then kill what it leaves of its descendants: a worker that is ended while it starts a program leaves that program."""
-    line = {(one.pid, one.started) for one in descendants(process.pid)}
-    process.terminate()  # ends Ansible's workers as well, which are in sessions of their own
-    until = time.monotonic() + 10
-    while process.poll() is None and time.monotonic() < until:
-        line |= {(one.pid, one.started) for one in descendants(process.pid)}
-        time.sleep(0.05)
-    process.kill()
-    left = living(line)
-    for pid in left:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Kill ansible-playbook with all its descendants; each is stopped first, so that none starts another meanwhile."""
+    found: set[int] = set()
+    while new := {process.pid, *(one.pid for one in descendants(process.pid))} - found:
+        send(new, signal.SIGSTOP)
+        found |= new
+    send(found, signal.SIGKILL)
+    process.wait()
     until = time.monotonic() + 5
-    while living(line) and time.monotonic() < until:
+    while any((one := proc.read(pid)) and one.alive for pid in found) and time.monotonic() < until:
         time.sleep(0.01)
 
 
-def living(line: set[tuple[int, int]]) -> list[int]:
-    """Which of these processes (pid, start time) have not ended."""
-    return [pid for pid, started in line if (now := proc.read(pid)) and now.started == started and now.alive]
-
-
-def descendants(pid: int) -> list[proc.Process]:
-    """The processes that have pid among their ancestors, parents before children."""
-    children: dict[int, list[proc.Process]] = {}
-    for one in proc.everyone():
-        children.setdefault(one.parent, []).append(one)
-    found = list(children.get(pid, []))
-    for one in found:  # grows meanwhile
-        found += children.get(one.pid, [])
-    return found
-
-
-def environment(**more: str) -> dict[str, str]:
-    """What `./lane` gives to Ansible, with a stdout that a program can read."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("ANSIBLE_") and name not in ("PYTHONPATH", "PYTHONHOME")
-    }
-    return {
-        **kept,
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
-        **more,
-    }
+def send(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def parse(rc: int, stdout: str, stderr: str) -> Played:
@@ -225,9 +200,8 @@ def parse(rc: int, stdout: str, stderr: str) -> Played:
 def own_lane(scratch: Path) -> Iterator[Lane]:
     """A lane that may be left up: it is taken down at the end, and what stays in spite of that is a failure."""
     with lane_ids(1) as (number,):
-        home = Path(
-            tempfile.mkdtemp(prefix="kl-", dir="/tmp")
-        )  # a unix socket's path holds 107 bytes; pytest's own folders are too long
+        # A unix socket's path holds 107 bytes; pytest's own folders are too long.
+        home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))
         made = Lane(number, home / "d", home / "artifacts", scratch)
         try:
             yield made

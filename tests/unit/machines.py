@@ -21,6 +21,7 @@ from typing import Any
 
 from ansible.module_utils.lane.lifecycle import proc
 from bare_trees import PROXIES, Tree, bare_tree
+from whole_lanes import descendants
 
 READY_LIMIT = 60.0
 
@@ -55,14 +56,8 @@ class Machine:
         return self.tree.path / ("root" if self.user == "root" else f"home/{self.user}")
 
     def processes(self) -> list[proc.Process]:
-        """All processes of the machine: whatever is at work there descends from `process`, the first one of it."""
-        children: dict[int, list[proc.Process]] = {}
-        for one in proc.everyone():
-            children.setdefault(one.parent, []).append(one)
-        found = list(children.get(self.process.pid, []))
-        for one in found:  # grows meanwhile
-            found += children.get(one.pid, [])
-        return [one for one in found if one.alive]
+        """All processes of the machine: whatever is at work there descends from `process`, the first one of its namespace."""
+        return [one for one in descendants(self.process.pid) if one.alive]
 
     def left(self, number: int) -> list[str]:
         """What is there of a lane: its processes and its directory."""

@@ -1,11 +1,13 @@
-"""Whole lanes for the tests of docs/no-trace.md: each in surroundings of its own, so that whatever it leaves behind can be seen.
+"""Whole lanes for the tests of docs/no-trace.md: each in surroundings of its own, so that what it leaves can be seen.
 
-HOME and TMPDIR are folders below one scratch folder, whose path stands in every command line: what is still there afterwards is the lane's.
+HOME and TMPDIR are folders below one scratch folder, whose path stands in every command line: what is still there
+afterwards is the lane's.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import select
@@ -21,33 +23,78 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from ansible.module_utils.lane.lifecycle import proc
 
 ROOT = Path(__file__).parents[2]
-SIGNALS = (
-    "env",
-    "--default-signal=HUP,INT,TERM",
-)  #: as a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
+#: As a shell starts it; tests under nohup(1) or in the background would hand on that some are ignored.
+SIGNALS = ("env", "--default-signal=HUP,INT,TERM")
 GONE_LIMIT = 10.0  #: seconds in which all of a lane has to be gone
+#: One guest is enough where the guest is not what is tested.
+POCKET = ("-e", "lane_guest=pocket")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what would change Ansible, Python or a lane."""
+    foreign = ("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {**kept, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **more}
 
 
 def copy_checkout(home: Path) -> Path:
     """The checkout in another place, as git has it and as it stands."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.decode().split("\0")):
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, home / name)
     return home
 
 
+def git(folder: Path, *words: str) -> str:
+    """What one git command of a person without settings of their own says."""
+    who = {f"GIT_{role}_{what}": "t@t" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, **who}
+    return subprocess.run(["git", *words], cwd=folder, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def descendants(pid: int) -> list[proc.Process]:
+    """The processes that have pid among their ancestors, parents before children."""
+    children: dict[int, list[proc.Process]] = {}
+    for one in proc.everyone():
+        children.setdefault(one.parent, []).append(one)
+    found = list(children.get(pid, []))
+    for one in found:  # grows meanwhile
+        found += children.get(one.pid, [])
+    return found
+
+
+def running(*words: str) -> list[str]:
+    """ "PID COMMAND LINE" of each process with one of the words in its environment or command line.
+
+    Each entry of an environment begins with a zero byte here.
+    """
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            text = b"\0" + (process / "environ").read_bytes() + command
+            if command and any(word.encode() in text for word in words):  # a zombie has no command line
+                line = command.replace(b"\0", b" ").decode(errors="replace").strip()
+                found.append(f"{process.name} {line[:300]}")
+    return found
+
+
+def mark(number: int) -> str:
+    """What `running` finds the programs of a lane by."""
+    return f"\0KERBSIDE_LANE={number}/"
+
+
 def pythons_own(path: Path) -> bool:
-    """Whether this is the file that Python's tempfile writes and removes at its first use, to see whether TMPDIR can be written.
+    """Whether this is the file that Python's tempfile writes and removes at its first use, to try TMPDIR.
 
     A SIGKILL between the two leaves it, in any Python program: CPython, Lib/tempfile.py, _get_default_tempdir.
     """
@@ -55,10 +102,6 @@ def pythons_own(path: Path) -> bool:
         return bool(re.fullmatch("[a-z0-9_]{8}", path.name)) and path.read_bytes() in (b"", b"blat")
     except OSError:  # a folder, or gone
         return False
-
-
-#: One guest is enough where the guest is not what is tested.
-POCKET = ("-e", "lane_guest=pocket")
 
 
 @dataclass
@@ -78,66 +121,35 @@ class Surroundings:
     def artifacts(self) -> Path:
         return self.base / "artifacts"
 
+    @property
+    def result(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.artifacts / "result.json").read_text())
+        return found
+
     def ansible_log(self) -> str:
         """What Ansible has said to the log that `./lane` gives it."""
         return "".join(path.read_text(errors="replace") for path in self.base.glob("tmp/tmp.*/ansible.log"))
 
     @property
     def options(self) -> list[str]:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-        values = {
-            "lane_id": self.id,
-            "lane_dir": self.dir,
-            "lane_artifacts_dir": self.artifacts,
-            "lane_cache_dir": cache,
-        }
-        return [option for name, value in values.items() for option in ("-e", f"{name}={value}")] + self.variables
+        values = {"id": self.id, "dir": self.dir, "artifacts_dir": self.artifacts, "cache_dir": CACHE}
+        return [word for name, value in values.items() for word in ("-e", f"lane_{name}={value}")] + self.variables
 
     def environment(self) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ANSIBLE_", "LANE_", "KERBSIDE_", "PYTHON"))
-        }
-        places = {
-            "HOME": str(self.base / "home"),
-            "TMPDIR": str(self.base / "tmp"),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        }
-        return {**kept, **places, **self.env}
+        places = {"HOME": str(self.base / "home"), "TMPDIR": str(self.base / "tmp")}
+        return environment(**{**places, **self.env})
 
     def playbook(self, *options: str, name: str = "lane.yml") -> list[str]:
-        return [
-            *SIGNALS,
-            sys.executable,
-            "-m",
-            "ansible",
-            "playbook",
-            str(ROOT / "playbooks" / name),
-            *POCKET,
-            *self.options,
-            *options,
-        ]
+        command = [sys.executable, "-m", "ansible", "playbook", str(ROOT / "playbooks" / name)]
+        return [*SIGNALS, *command, *POCKET, *self.options, *options]
 
     def script(self, *options: str) -> list[str]:
         verb = [word for word in options[:1] if not word.startswith("-")]
         return [*SIGNALS, str(ROOT / "lane"), *verb, *POCKET, *options[len(verb) :], *self.options]
 
     def programs(self) -> list[str]:
-        """The command lines of the live processes that carry the lane's mark, or its scratch folder in command line or HOME: ansible's own as well."""
-        found = []
-        mark, place = f"\0KERBSIDE_LANE={self.id}/".encode(), str(self.base).encode()
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                environ, command = b"\0" + (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
-                if (
-                    mark in environ or place in environ or place in command
-                ) and command:  # a zombie has no command line
-                    found.append(
-                        f"{process.name} {command.replace(bytes(1), b' ').decode(errors='replace').strip()[:300]}"
-                    )
-        return found
+        """The processes with the lane's mark, or its scratch folder in command line or HOME: ansible's own as well."""
+        return running(mark(self.id), str(self.base))
 
     def listeners(self) -> list[int]:
         first = 17900 + 10 * self.id
@@ -145,14 +157,13 @@ class Surroundings:
             listening = {int(line.split()[1].rpartition(":")[2], 16) for line in file if line.split()[3] == "0A"}
         return sorted(listening & set(range(first, first + 5)))
 
-    def traces(self, but: str = "") -> list[str]:
-        """All that is there of the lane: processes, listeners, its directory, temporary files. but: a word in what does not count."""
-        found = [p for p in self.programs() if not but or but not in p] + [f"port {port}" for port in self.listeners()]
+    def traces(self) -> list[str]:
+        """All that is there of the lane: processes, listeners, its directory, temporary files."""
+        found = self.programs() + [f"port {port}" for port in self.listeners()]
         found += [str(self.dir)] if os.path.lexists(self.dir) else []
         for place in (self.base / "tmp", self.base / "home/.ansible/tmp"):
-            paths = [
-                Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names
-            ]  # passes over what vanishes meanwhile
+            # os.walk passes over what vanishes meanwhile
+            paths = [Path(folder, name) for folder, folders, names in os.walk(place) for name in folders + names]
             found += [str(path) for path in paths if not pythons_own(path)]
         return found
 
@@ -185,7 +196,7 @@ def surroundings(number: int, **env: str) -> Iterator[Surroundings]:
 
 
 class Started:
-    """A command whose output is read as it comes. terminal: it has a controlling terminal, whose closing `hang_up` is."""
+    """A command whose output is read as it comes. terminal: it has a controlling terminal, which `hang_up` closes."""
 
     all: ClassVar[list[Started]] = []
 
@@ -194,29 +205,17 @@ class Started:
         self.lines: list[str] = []
         self.times: list[float] = []
         self._new = threading.Condition()
-        if terminal:
-            self._read, theirs = os.openpty()
-            self.process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=cwd,
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
-                start_new_session=True,
-                preexec_fn=_take_terminal,  # noqa: PLW1509
-            )
-        else:
-            self._read, theirs = os.pipe()
-            self.process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=theirs,
-                stderr=theirs,
-                start_new_session=True,
-            )
+        self._read, theirs = os.openpty() if terminal else os.pipe()
+        self.process = subprocess.Popen(
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=theirs if terminal else subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=_take_terminal if terminal else None,  # noqa: PLW1509
+        )
         os.close(theirs)
         self.all.append(self)
         self._stop_read, self._stop = os.pipe()
@@ -241,7 +240,7 @@ class Started:
         return [at for line, at in zip(self.lines, self.times, strict=False) if line.startswith("TASK [")]
 
     def wait_for_task(self, number: int, limit: float, log: Callable[[], str] = lambda: "") -> bool:
-        """True when task `number` (from 1) has begun, by the output or by Ansible's log; False when the command ended before."""
+        """True when task `number` (from 1) has begun, by the output or Ansible's log; False when the command ended."""
         end = time.monotonic() + limit
         with self._new:
             while max(len(self.tasks()), log().count("TASK [")) < number:
@@ -250,6 +249,12 @@ class Started:
                 assert time.monotonic() < end, f"task {number} did not begin in {limit} s: {self.lines[-5:]}"
                 self._new.wait(0.02)
         return True
+
+    def until(self, seen: Callable[[], object], limit: float = 200) -> None:
+        """Wait until something is as wanted, which has to be before the command ends."""
+        while not seen():
+            assert self.process.poll() is None and time.monotonic() - self.begun < limit, self.text[-3000:]
+            time.sleep(0.05)
 
     def hang_up(self) -> None:
         """Close the terminal; nobody may be reading from it then, for that would keep it open."""
