@@ -1,6 +1,6 @@
 """The lane on the oldest and the newest ansible-core that it supports; every other test runs it on the pinned one.
 
-tests/requirements has what differs from requirements.txt. `./lane` makes the .venv of a copied checkout from the two together.
+tests/requirements has what differs from requirements.txt. `./lane` makes the .venv of a copied checkout from both.
 """
 
 from __future__ import annotations
@@ -21,15 +21,12 @@ PACKAGE = re.compile(r"^([\w-]+)==.*(?:\n +--hash=.*)+\n", re.MULTILINE)
 def checkout_on(version: str, home: Path) -> Path:
     """A copy of this checkout that requires another ansible-core."""
     copy_checkout(home)
-    other = {
-        found[1]: found[0]
-        for found in PACKAGE.finditer((ROOT / f"tests/requirements/ansible-{version}.txt").read_text(encoding="utf-8"))
-    }
+    text = (ROOT / f"tests/requirements/ansible-{version}.txt").read_text(encoding="utf-8")
+    other = {found[1]: found[0] for found in PACKAGE.finditer(text)}
     pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert set(other) <= {found[1] for found in PACKAGE.finditer(pinned)}
-    (home / "requirements.txt").write_text(
-        PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned), encoding="utf-8"
-    )
+    mixed = PACKAGE.sub(lambda found: other.get(found[1], found[0]), pinned)
+    (home / "requirements.txt").write_text(mixed, encoding="utf-8")
     return home
 
 
@@ -46,12 +43,9 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
     assert status == 0 and lines[-1].startswith(f"LANE PASS lane {place.id}: 15 of 15 checks"), "\n".join(lines[-30:])
     assert any(line.startswith("smoke ") and "hello, status, screenshot" in line for line in lines), lines
     assert not [line for line in lines if line.startswith(("TASK", "warning: ", "[WARNING]", "[DEPRECATION"))], lines
-    result = json.loads((place.artifacts / "result.json").read_text())
-    assert result["versions"]["ansible"].startswith(f"{OLDEST}.")
-    assert (
-        "TASK [smoke : Check what ryll sees, and the lane from outside]"
-        in (place.artifacts / "logs/ansible.log").read_text()
-    )
+    assert place.result["versions"]["ansible"].startswith(f"{OLDEST}.")
+    log = (place.artifacts / "logs/ansible.log").read_text()
+    assert "TASK [smoke : Check what ryll sees, and the lane from outside]" in log
 
     status, lines = play("-e", "lane_guest=nobody")
     assert status == 2 and lines[-1].startswith("LANE FAIL environment: "), "\n".join(lines[-30:])
@@ -60,7 +54,10 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
 
 
 def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
-    """It needs a newer Python than this machine may have. Modules are forked. The machine gets what the lane needs, and nothing else, also once it is lost."""
+    """It needs a newer Python than this machine may have. Modules are forked.
+
+    The machine gets what the lane needs, and nothing else, also once it is lost.
+    """
     if why := obstacle():
         pytest.skip(why)
     with bare_tree("debian-13") as tree:
@@ -69,17 +66,14 @@ def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
         had, spice = tree.chosen(), "qemu-system-modules-spice"
         green = tree.run(*command, limit=1200)
         assert green.returncode == 0, green.stdout[-3000:]
-        assert green.stdout.splitlines()[-1].startswith(f"LANE PASS lane {number}: 15 of 15 checks"), green.stdout[
-            -3000:
-        ]
+        last = green.stdout.splitlines()[-1]
+        assert last.startswith(f"LANE PASS lane {number}: 15 of 15 checks"), green.stdout[-3000:]
         result = json.loads((tree.path / f"srv/lane/artifacts/lane-{number}/result.json").read_text())
         assert result["versions"]["ansible"].startswith(f"{NEWEST}.")
-        assert tree.chosen() - had == packages_of_a_lane("debian-13") | {
-            "python3-apt"
-        }  # which Ansible's apt module brings along
+        # Ansible's apt module brings python3-apt along.
+        assert tree.chosen() - had == packages_of_a_lane("debian-13") | {"python3-apt"}
         assert tree.run("dpkg", "--purge", spice).returncode == 0
         red = tree.run(*command, "-e", "lane_guest=nobody", limit=300)
-        assert red.returncode == 2 and red.stdout.splitlines()[-1].startswith("LANE FAIL environment: "), red.stdout[
-            -3000:
-        ]
+        last = red.stdout.splitlines()[-1]
+        assert red.returncode == 2 and last.startswith("LANE FAIL environment: "), red.stdout[-3000:]
         assert spice in tree.installed()

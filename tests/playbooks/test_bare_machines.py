@@ -1,4 +1,4 @@
-"""Bare machines: minimal Debian systems, on which nothing is installed that the lane needs. What is proved here no machine with the packages can tell."""
+"""Bare machines: minimal Debian systems without what the lane needs. No machine with the packages can prove this."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from whole_lanes import copy_checkout
 
 
 @pytest.fixture
-def debian_12() -> Iterator[Tree]:
+def tree() -> Iterator[Tree]:
     if why := obstacle():
         pytest.skip(why)
-    with bare_tree("debian-12") as tree:
-        yield tree
+    with bare_tree("debian-12") as made:
+        yield made
 
 
 @pytest.mark.slow
-def test_a_whole_lane_on_a_bare_debian_12(debian_12: Tree, number: int) -> None:
-    """./lane on a machine that has Python alone; then by an ordinary user who finds everything there; then by one who does not."""
-    tree, needed = debian_12, packages_of_a_lane("debian-12")
+def test_a_whole_lane_on_a_bare_debian_12(tree: Tree, number: int) -> None:
+    """On a machine that has Python alone; then by a user who finds everything there; then by one who does not."""
+    needed = packages_of_a_lane("debian-12")
     copy_checkout(tree.path / "srv/lane")
     command = ["/srv/lane/lane", "-e", f"lane_id={number}", "-e", "lane_cache_dir=/srv/cache"]
     had = tree.installed()
@@ -52,6 +52,6 @@ def test_a_whole_lane_on_a_bare_debian_12(debian_12: Tree, number: int) -> None:
     refused = tree.run(*as_somebody, limit=300)
     assert refused.returncode == 2
     assert refused.stdout.splitlines()[-1] == (
-        "LANE FAIL host: apt could not install ovmf: /bin/sh: 1: sudo: not found; the lane may not become root here, or install by hand: "
-        "su - -c 'apt-get update && apt-get install -y --no-install-recommends ovmf'"
+        "LANE FAIL host: apt could not install ovmf: /bin/sh: 1: sudo: not found; the lane may not become root here, "
+        "or install by hand: su - -c 'apt-get update && apt-get install -y --no-install-recommends ovmf'"
     )

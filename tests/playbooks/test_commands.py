@@ -1,6 +1,7 @@
-"""Every command that README.md, CONTRIBUTING.md, SECURITY.md and docs/ tell people to type is run: here, or by the test that TESTED names.
+"""Every command that README.md, CONTRIBUTING.md, SECURITY.md and docs/ tell people to type is run, here or elsewhere.
 
-A command that none of the lists below has makes the first test red: run it here, name the test that runs it, or say why it cannot be had.
+A command that none of the lists below has makes the first test red: run it here, name the test that runs it (TESTED),
+or say why it cannot be had.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from whole_lanes import ROOT, Started
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 #: Run here without a lane, with words that the output has to have, where the exit status is not all that it tells.
@@ -44,50 +45,71 @@ ON_A_LANE = {
 }
 #: Whatever else only looks at a lane is run on the same one as well.
 LOOKS = re.compile(r"\./lane (ps|status|logs|shot)\b(?!.* -i )")
-#: Run by another test, or by a stage of tools/run_tests.py.
+#: Run by a stage of tools/run_tests.py or another test: file (of tests/playbooks without a folder) and function.
 TESTED = {
-    r"\./lane -e smoke_console_uuid=.*": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
     r"\.venv/bin/mkdocs build": "tools/run_tests.py::lint",
-    r"\./lane suites\b.*|\./lane -e lane_suites=all": "tests/playbooks/test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen",
-    r"\./lane faults --quick": "tests/playbooks/test_faults.py::test_the_quick_half_is_as_expected",
-    r"\.venv/bin/python tests/lint/errors\.py": "tests/unit/test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code",
-    r"\./lane --json": "tests/playbooks/test_usage.py::test_a_refused_command_is_json_too",
-    r"source <\(\./lane completion bash\)": "tests/unit/test_arguments.py::test_completion_in_bash",
-    r"\./lane suites --json \| \.venv/bin/python tests/suite_table\.py": "tests/unit/test_suite_table.py::test_the_tables_of_a_run",
-    r"\./lane fleet": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
-    r"\./lane --tags evidence": "tests/playbooks/test_lane.py::test_brought_up_checked_and_taken_down",
-    r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
     r"\./lane --tags deps,teardown": "tools/run_tests.py::setup",
-    r"\./lane test\b.*": "tests/playbooks/test_entry.py::test_test_installs_more_and_passes_words_on",
-    r"\./lane -i hosts\.yml": "tests/playbooks/test_machines.py::test_a_red_and_a_lost_lane_stop_no_other",
-    r"\./lane (up|smoke|down|ps|logs|shot)\b.* -i hosts\.yml.*": "tests/playbooks/test_machines.py::test_from_bare_to_green_and_down_with_all_evidence_here",
-    r"\./lane fleet 8 --hosts.*": "tests/playbooks/test_machines.py::test_a_lane_is_gone_soon_after_its_controller",
-    r"\./lane matrix matrix\.yml": "tests/playbooks/test_fleet.py::test_a_matrix_of_two_lanes",
-    r"\./lane fleet 4.*": "tests/playbooks/test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
-    r"\./lane faults( guest-frozen)?": "tests/playbooks/test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
-    r"\./lane -e lane_kerbside_origin=\S+": "tests/unit/test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was",
-    r"\./lane -e lane_ryll_origin=\S+": "tests/playbooks/test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
-    r"\./lane -e lane_guest=uncalibrated": "tests/playbooks/test_lane.py::test_guests_are_checked_one_after_the_other",
-    r"\./lane -e lane_guest=NAME": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
-    r"\./lane -e lane_keep=on_failure": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
-    r"ansible-playbook playbooks/lane\.yml": "tests/playbooks/test_lane.py::test_brought_up_checked_and_taken_down",
-    r"ansible-playbook playbooks/teardown\.yml": "tests/playbooks/test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended",
-    r"\.venv/bin/ansible-playbook playbooks/rebuild_guest\.yml": "tests/playbooks/test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised",
-    r"\.venv/bin/ansible-playbook playbooks/refresh_sextant\.yml": "tests/playbooks/test_refresh_sextant.py::test_a_built_image_is_named",
-    r"\.venv/bin/python tests/lint/variables\.py": "tests/unit/test_lint.py::test_a_stale_table_is_red_until_it_is_written",
-    r"LANE_PICTURES=docs \./lane test playbooks -- -k browser": "tests/playbooks/test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser",
+    r"\./lane|\./lane -e lane_id=\d+": "tools/run_tests.py::whole_lane",
+    r"\.venv/bin/python tests/lint/errors\.py": (
+        "tests/unit/test_lint_errors.py::test_the_checkout_has_no_unknown_or_unused_code"
+    ),
+    r"\.venv/bin/python tests/lint/variables\.py": (
+        "tests/unit/test_lint.py::test_a_stale_table_is_red_until_it_is_written"
+    ),
+    r"source <\(\./lane completion bash\)": "tests/unit/test_arguments.py::test_completion_in_bash",
+    r"\./lane suites --json \| \.venv/bin/python tests/suite_table\.py": (
+        "tests/unit/test_suite_table.py::test_the_tables_of_a_run"
+    ),
+    r"\./lane -e lane_kerbside_origin=\S+": (
+        "tests/unit/test_kerbside_install.py::test_a_checkout_is_built_as_it_is_and_left_as_it_was"
+    ),
+    r"\./lane -e smoke_console_uuid=.*|LANE_PICTURES=docs \./lane test playbooks -- -k browser": (
+        "test_report.py::test_the_reports_of_a_green_and_of_a_red_run_in_a_browser"
+    ),
+    r"\./lane suites\b.*|\./lane -e lane_suites=all": (
+        "test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen"
+    ),
+    r"\./lane faults --quick": "test_faults.py::test_the_quick_half_is_as_expected",
+    r"\./lane faults( guest-frozen)?": "test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
+    r"\./lane --json": "test_usage.py::test_a_refused_command_is_json_too",
+    r"\./lane test\b.*": "test_entry.py::test_test_installs_more_and_passes_words_on",
+    r"\./lane fleet( 4.*)?": "test_fleet.py::test_four_lanes_at_once_are_green_and_then_gone",
+    r"\./lane matrix matrix\.yml": "test_fleet.py::test_a_matrix_of_two_lanes",
+    r"\./lane fleet 8 --hosts.*": "test_machines.py::test_a_lane_is_gone_soon_after_its_controller",
+    r"\./lane -i hosts\.yml": "test_machines.py::test_a_red_and_a_lost_lane_stop_no_other",
+    r"\./lane (up|smoke|down|ps|logs|shot)\b.* -i hosts\.yml.*": (
+        "test_machines.py::test_from_bare_to_green_and_down_with_all_evidence_here"
+    ),
+    r"\./lane --tags evidence|ansible-playbook playbooks/lane\.yml": (
+        "test_lane.py::test_brought_up_checked_and_taken_down"
+    ),
+    r"\./lane -e lane_guest=uncalibrated": "test_lane.py::test_guests_are_checked_one_after_the_other",
+    r"\./lane -e lane_ryll_origin=\S+": "test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
+    r"\./lane -e lane_guest=NAME|\.venv/bin/ansible-playbook playbooks/rebuild_guest\.yml": (
+        "test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised"
+    ),
+    r"\./lane -e lane_keep=on_failure|ansible-playbook playbooks/teardown\.yml": (
+        "test_debugging.py::test_a_red_lane_is_kept_looked_into_and_mended"
+    ),
+    r"\.venv/bin/ansible-playbook playbooks/refresh_sextant\.yml": (
+        "test_refresh_sextant.py::test_a_built_image_is_named"
+    ),
 }
 #: Not run, and why.
 NOT_HERE = {
     r"\./lane cache": "shows the user's own cache, which a test leaves alone; tests/unit has its parts",
-    r"\./lane mutants( (suites|--proxy|--ryll) .*)?": "takes minutes for each of many; tests/unit/test_mutation.py and test_rust_edits.py have its parts",
-    r"\./lane bench": "takes minutes and wants the machine for itself; tests/unit/test_bench.py has its parts, and its --help is run here",
+    r"\./lane mutants( (suites|--proxy|--ryll) .*)?": (
+        "takes minutes for each of many; tests/unit/test_mutation.py and test_rust_edits.py have its parts"
+    ),
+    r"\./lane bench": "takes minutes and wants the machine for itself; tests/unit/test_bench.py has its parts",
     r"\.venv/bin/python tests/mutation/run\.py.*": "takes an hour; tests/unit/test_mutation.py has its engine",
-    r"\.venv/bin/python tests/faults/suites\.py .*": "takes half an hour; tests/playbooks/test_suites.py plays some of its faults",
+    r"\.venv/bin/python tests/faults/suites\.py .*": "takes half an hour; test_suites.py plays some of its faults",
     r"\.venv/bin/python tests/upstream\.py": "builds ryll and installs tempest; docs/testing.md has its result",
     r"git clone REPOSITORY .*": "what is tested is a checkout",
     r"pre-commit install": "not among the pinned tools; tests/unit/test_lint.py compares its hook with the stage",
-    r"uv pip compile \S+ requirements(-dev)?\.in -o requirements(-dev)?\.txt": "needs uv and the package index, and only when a requirement changes",
+    r"uv pip compile \S+ requirements(-dev)?\.in -o requirements(-dev)?\.txt": (
+        "needs uv and the package index, and only when a requirement changes"
+    ),
 }
 #: Refused, as tests/playbooks/test_usage.py sees.
 WRONG = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| ", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"))
@@ -104,22 +126,19 @@ class Command:
 
 
 def commands(text: str, page: str) -> Iterator[Command]:
-    """Those of a page: lines of indented and of plain or shell fenced blocks, and in a paragraph the `code` that begins as a command of the lane's does."""
+    """Those of a page: in indented and plain or shell fenced blocks, and `code` in a paragraph that begins as one."""
     fence: str | None = None
     for number, line in enumerate(text.splitlines(), 1):
+        found: list[str] = []
         if opened := re.match(r"\s*```(\w*)", line):
             fence = opened[1] if fence is None else None
         elif fence in ("", "sh", "bash") or (fence is None and line.startswith("    ")):
             said = re.split(r"\s{2,}|\s#\s", line.strip(), maxsplit=1)[0]
-            if is_command(said):
-                yield Command(f"{page}:{number}", said)
+            found = [said] if is_command(said) else []
         elif fence is None:
-            found = re.findall(r"`([^`]+)`", line)
-            yield from (
-                Command(f"{page}:{number}", said)
-                for said in found
-                if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said)
-            )
+            quoted = re.findall(r"`([^`]+)`", line)
+            found = [said for said in quoted if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said)]
+        yield from (Command(f"{page}:{number}", said) for said in found)
 
 
 def is_command(said: str) -> bool:
@@ -130,22 +149,16 @@ def is_command(said: str) -> bool:
 
 
 def listed(text: str) -> bool:
-    return (
-        text in WRONG
-        or text in ALONE
-        or text in ON_A_LANE
-        or bool(LOOKS.match(text))
-        or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE))
-    )
+    known = text in (*WRONG, *ALONE, *ON_A_LANE) or LOOKS.match(text)
+    return bool(known or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE)))
 
 
 def unlisted(found: Iterable[Command]) -> list[str]:
     return [f"{command.place}: {command.text}" for command in found if not listed(command.text)]
 
 
-FOUND = [
-    command for page in PAGES for command in commands(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)))
-]
+TEXT = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+FOUND = [command for page, text in TEXT.items() for command in commands(text, page)]
 TEXTS = list(dict.fromkeys(command.text for command in FOUND))
 
 
@@ -162,7 +175,8 @@ def test_the_lists_have_nothing_that_no_page_has() -> None:
 @pytest.mark.parametrize("named", sorted(set(TESTED.values())))
 def test_the_test_that_is_named_is_there(named: str) -> None:
     file, name = named.split("::")
-    assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8")
+    path = ROOT / file if "/" in file else Path(__file__).with_name(file)
+    assert f"\ndef {name}(" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -173,10 +187,8 @@ def test_the_test_that_is_named_is_there(named: str) -> None:
         ("```sh\ngit push --force\n```\n", ["x.md:2: git push --force"]),
         ("run `./lane dance` and `.venv/bin/dance`\n", ["x.md:1: ./lane dance", "x.md:1: .venv/bin/dance"]),
         ("    LANE=1 ./lane up\n    sh -c 'x y'\n", ["x.md:1: LANE=1 ./lane up", "x.md:2: sh -c 'x y'"]),
-        (
-            "    LANE PASS lane 0: 7 of 7\n    guest (UEFI)  <-  qemu\n    tests/       unit/\n```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n",
-            [],
-        ),
+        ("    LANE PASS lane 0: 7 of 7\n    guest (UEFI)  <-  qemu\n    tests/       unit/\n", []),
+        ("```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n", []),
     ],
 )
 def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> None:
@@ -188,15 +200,9 @@ def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> N
 
 def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run it as it stands, from the checkout, with the programs of .venv on PATH as the pages presume."""
-    path = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
-    return subprocess.run(
-        [*command.split(), *more],
-        cwd=ROOT,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    env = {**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"}
+    words = [*command.split(), *more]
+    return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
 
 
 def good(command: str, words: str, *more: str) -> None:
@@ -218,30 +224,18 @@ def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
     looks = [text for text in TEXTS if LOOKS.match(text) and text not in (*ON_A_LANE, *WRONG)]
     order = [text for text in ON_A_LANE if text != "./lane down"] + looks + ["./lane down"]
     followers = []
-    try:
-        for command in order:
-            if command.endswith(" -f"):  # until the lane is down
-                followers.append(
-                    subprocess.Popen(
-                        [*command.split(), *mine], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-                    )
-                )
-                continue
-            more = (
-                given
-                if re.match(r"\./lane (up|smoke|down|-)", command)
-                else mine
-                if LOOKS.match(command) and command != "./lane ps"
-                else []
-            )
-            good(command.replace("[FOLDER]", str(lane.artifacts)), ON_A_LANE.get(command, "").format(id=lane.id), *more)
-        said = [(follower.communicate(timeout=20)[0], follower.returncode) for follower in followers]
-    finally:
-        for follower in followers:
-            follower.kill()
-            follower.communicate()
-    assert said
-    assert all(status == 0 and ON_A_LANE["./lane logs daemon -f"] in text for text, status in said)
+    for command in order:
+        words = ON_A_LANE.get(command, "").format(id=lane.id)
+        if command.endswith(" -f"):  # until the lane is down
+            followers.append((Started([*command.split(), *mine], dict(os.environ)), words))
+        elif re.match(r"\./lane (up|smoke|down|-)", command):
+            good(command, words, *given)
+        else:
+            whose = mine if LOOKS.match(command) and command != "./lane ps" else []
+            good(command.replace("[FOLDER]", str(lane.artifacts)), words, *whose)
+    assert followers
+    for follower, words in followers:
+        assert follower.wait(20) == 0 and words in follower.text
 
 
 def written(lane: Any, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A failed lane that keeps running (lane_keep): examined with `./lane status`, `./lane logs` and `./lane shot`, repaired by a role's tag, and stopped."""
+"""A failed lane that keeps running (lane_keep): examined with verbs, repaired by a role's tag, and stopped."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.ryll import pictures
 from ansible.module_utils.lane.protocols.ryll.client import Client
+from whole_lanes import ROOT
 
-ROOT = Path(__file__).parents[2]
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 def verb(lane: Any, *words: str) -> subprocess.CompletedProcess[str]:
     """`./lane VERB` of this lane."""
-    return subprocess.run(
-        [ROOT / "lane", *words, "-e", f"lane_id={lane.id}"], capture_output=True, text=True, timeout=60, cwd=ROOT
-    )
+    command = [ROOT / "lane", *words, "-e", f"lane_id={lane.id}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
 
 
 @pytest.mark.slow
@@ -35,16 +34,13 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     mine = f"-e lane_id={lane.id}"
     _, word, verdict = red.text.splitlines()[-3:]
     same = f"-e lane_guest=pocket {mine}"
-    assert (
-        word
-        == f"lane {lane.id} keeps running: ./lane logs {mine}; ./lane shot {mine}; ./lane smoke {same}; ./lane --tags kerbside {same}; ./lane down {mine}"
-    )
+    offered = [f"logs {mine}", f"shot {mine}", f"smoke {same}", f"--tags kerbside {same}", f"down {mine}"]
+    assert word == f"lane {lane.id} keeps running: " + "; ".join(f"./lane {words}" for words in offered)
     assert verdict.startswith("LANE FAIL kerbside: ")
 
     whole = verb(lane, "status")
     assert whole.returncode == 0, whole
-    assert "kept until" in whole.stdout
-    assert verdict in whole.stdout
+    assert "kept until" in whole.stdout and verdict in whole.stdout
     states = {line.split()[0]: line.split()[4] for line in whole.stdout.splitlines()[2:-1]}
     assert states == {"qemu": "ready", "database": "ready", "token": "done", "api": "ready", "daemon": "ready"}
     see_what_is_lost(lane)
@@ -53,7 +49,7 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
 
     again = lane.run("playbooks/lane.yml", "--tags", "smoke,evidence")
     assert again.rc == 0, again
-    assert again.text.splitlines()[-1].startswith(f"LANE PASS lane {lane.id}: ")
+    assert again.last.startswith(f"LANE PASS lane {lane.id}: ")
     see_picture(lane, "ryll, through kerbside")
     with Client(f"{lane.dir}/ryll.sock") as other:
         other.open("somebody else", time.monotonic() + 5)
@@ -62,18 +58,15 @@ def test_a_red_lane_is_kept_looked_into_and_mended(lane: Any) -> None:
     down = lane.run("playbooks/teardown.yml")
     swtpm = ", swtpm" if shutil.which("swtpm") else ""
     assert started == ["qemu", "database", "api", "daemon", "ryll"]
-    assert down.text.splitlines()[-1] == f"lane {lane.id} is down: ended {', '.join(reversed(started))}{swtpm}"
+    assert down.last == f"lane {lane.id} is down: ended {', '.join(reversed(started))}{swtpm}"
     followed, _ = follower.communicate(timeout=20)
     assert follower.returncode == 0
     assert "ryll " in followed and "kerbside_proxy::relay: relay starting" in followed
-    gone = verb(lane, "status")
-    assert (gone.returncode, gone.stderr) == (
-        2,
-        f"lane: lane {lane.id} is not running; start it with ./lane up {mine}\n",
-    )
-    none = verb(lane, "shot")
-    assert (none.returncode, none.stderr) == (gone.returncode, gone.stderr)
-    assert lane.run("playbooks/teardown.yml").text.splitlines()[-1] == f"lane {lane.id} was not running"
+    for word in ("status", "shot"):
+        gone = verb(lane, word)
+        said = f"lane: lane {lane.id} is not running; start it with ./lane up {mine}\n"
+        assert (gone.returncode, gone.stderr) == (2, said)
+    assert lane.run("playbooks/teardown.yml").last == f"lane {lane.id} was not running"
 
 
 def see_what_is_lost(lane: Any) -> None:
@@ -105,31 +98,16 @@ def see_picture(lane: Any, whose: str) -> None:
 
 def see_logs(lane: Any) -> subprocess.Popen[str]:
     """All parts on one clock, one part alone, an unknown one; returns one that follows."""
-    everything = verb(lane, "logs").stdout
-    assert {line.split()[0] for line in everything.splitlines()} >= {
-        "serial",
-        "database",
-        "api",
-        "daemon",
-        "proxy",
-        "token",
-    }
+    usual = {"serial", "database", "api", "daemon", "proxy", "token"}
+    assert usual <= {line.split()[0] for line in verb(lane, "logs").stdout.splitlines()}
     api = verb(lane, "logs", "api").stdout
     assert "Starting gunicorn" in api and "kerbside_proxy" not in api
     wrong = verb(lane, "logs", "nobody")
     assert wrong.returncode == 2
-    made = (
-        ["database_install", "database_made", "schema"] if (lane.dir / "logs/schema.log").exists() else []
-    )  # the database, when the cache had none
     said, _, parts = wrong.stderr.strip().partition("; use one of ")
     assert said == "lane: there is no part nobody"
-    assert {"api", "daemon", "database", "proxy", "qemu", "serial", "token", *made} <= set(parts.split(", "))
-    follower = subprocess.Popen(
-        [ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"],
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        cwd=ROOT,
-    )
+    assert {"qemu", *usual} <= set(parts.split(", "))
+    command = [ROOT / "lane", "logs", "-f", "-e", f"lane_id={lane.id}"]
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=ROOT)
     assert proc.read(follower.pid)
     return follower

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,35 +11,38 @@ from pathlib import Path
 
 import pytest
 from lane_numbers import lane_ids
-from whole_lanes import POCKET, ROOT, Started, Surroundings, surroundings
+from whole_lanes import CACHE, POCKET, ROOT, Started, Surroundings, surroundings
 
 pytestmark = pytest.mark.slow
 COUNT = 4
 
 
-def ps(env: dict[str, str] | None = None) -> list[dict]:
-    """What `./lane ps --json` says."""
-    done = subprocess.run(
-        [str(ROOT / "lane"), "ps", "--json"],
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return list(json.loads(done.stdout))
+def ps(ids: list[int]) -> dict[int, dict]:
+    """What `./lane ps --json` says of these lanes."""
+    done = subprocess.run([ROOT / "lane", "ps", "--json"], capture_output=True, text=True, check=True)
+    return {lane["lane_id"]: lane for lane in json.loads(done.stdout) if lane["lane_id"] in ids}
 
 
 def fleet_options(place: Surroundings) -> list[str]:
     """As place.options, with a directory and artifacts for each lane."""
-    cache = place.options[place.options.index("-e") :][-1]
     values = {
         "lane_id": place.id,
         "lane_dir": f"{place.base}/{{{{ lane_id }}}}",
         "lane_artifacts_dir": f"{place.base}/artifacts/lane-{{{{ lane_id }}}}",
         "lane_summary_dir": f"{place.base}/summary",
+        "lane_cache_dir": CACHE,
     }
     given = [option for name, value in values.items() for option in ("-e", f"{name}={value}")]
-    return ["--write", str(place.base / "fleet.yml"), *given, "-e", cache, *POCKET]
+    return ["--write", str(place.base / "fleet.yml"), *given, *POCKET]
+
+
+def result(place: Surroundings, number: int) -> dict:
+    """The result.json of a lane of the fleet."""
+    return dict(json.loads((place.base / f"artifacts/lane-{number}/result.json").read_text()))
+
+
+def summary(place: Surroundings) -> list[dict]:
+    return list(json.loads((place.base / "summary/summary.json").read_text())["lanes"])
 
 
 def size(lane: dict | None) -> tuple[int, int]:
@@ -54,7 +56,7 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
         most: dict[int, dict] = {}
         together = 0
         while run.process.poll() is None:
-            up = {lane["lane_id"]: lane for lane in ps() if lane["lane_id"] in ids}
+            up = ps(ids)
             together = max(together, len(up))
             most.update({number: lane for number, lane in up.items() if size(lane) > size(most.get(number))})
             assert run.process.poll() is not None or time.monotonic() - run.begun < 400, run.text
@@ -68,48 +70,41 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             assert most[number]["processes"] >= 8
             assert 100 * 1024 < most[number]["memory"] < 1024 * 1024  # KiB
             assert re.fullmatch(r"run by ansible-playbook \(pid \d+\)", most[number]["state"])
-            result = json.loads((place.base / f"artifacts/lane-{number}/result.json").read_text())
-            assert (result["verdict"], result["run_id"]) == ("pass", most[number]["run_id"])
+            found = result(place, number)
+            assert (found["verdict"], found["run_id"]) == ("pass", most[number]["run_id"])
             assert re.search(rf"^lane-{number}: PASS lane {number}: 7 of 7 checks, ", run.text, re.MULTILINE), run.text
         assert run.lines[-1] == f"LANE PASS {COUNT} of {COUNT} lanes"
-        assert [row["verdict"] for row in json.loads((place.base / "summary/summary.json").read_text())["lanes"]] == [
-            "pass"
-        ] * COUNT
+        assert [row["verdict"] for row in summary(place)] == ["pass"] * COUNT
         for number in ids:
             assert Surroundings(number, place.base / "none").traces() == []
         assert place.traces() == []
-        assert [lane for lane in ps() if lane["lane_id"] in ids] == []
+        assert ps(ids) == {}
 
 
 def test_a_fleet_that_is_killed_leaves_nothing() -> None:
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
         run = Started([str(ROOT / "lane"), "fleet", "2", *fleet_options(place)], place.environment())
-        while not all((place.base / str(number) / "qmp.sock").exists() for number in ids):
-            assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text
-            time.sleep(0.05)
+        run.until(lambda: all((place.base / str(number) / "qmp.sock").exists() for number in ids))
         run.process.kill()
         run.process.wait()
         lanes = [place, *(Surroundings(number, place.base / "none") for number in ids)]
         assert [lane.seconds_until_gone()[1] for lane in lanes] == [[], [], []]
         for number in ids:
             assert not (place.base / str(number)).exists()
-            result = json.loads((place.base / f"artifacts/lane-{number}/result.json").read_text())
-            assert (result["verdict"], result["blame"]["component"]) == ("error", "lane")
+            found = result(place, number)
+            assert (found["verdict"], found["blame"]["component"]) == ("error", "lane")
 
 
 def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
     """One is green, one has a ryll that cannot be had."""
     (tmp_path / "matrix.yml").write_text("axes: {ryll: [0.3.0, ./none], guest: pocket}\n")
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
-        run = Started(
-            [str(ROOT / "lane"), "matrix", str(tmp_path / "matrix.yml"), *fleet_options(place)], place.environment()
-        )
+        command = [str(ROOT / "lane"), "matrix", str(tmp_path / "matrix.yml"), *fleet_options(place)]
+        run = Started(command, place.environment())
         assert run.wait(300) == 2, run.text
-        lanes = json.loads((place.base / "summary/summary.json").read_text())["lanes"]
-        assert [(row["lane"], row["verdict"]) for row in lanes] == [
-            ("ryll-0.3.0_guest-pocket", "pass"),
-            ("ryll-none_guest-pocket", "error"),
-        ], run.text
+        lanes = summary(place)
+        verdicts = {"ryll-0.3.0_guest-pocket": "pass", "ryll-none_guest-pocket": "error"}
+        assert {row["lane"]: row["verdict"] for row in lanes} == verdicts, run.text
         assert lanes[1]["component"] == "environment" and "none" in lanes[1]["cause"]
         assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
 
@@ -123,18 +118,14 @@ def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first(place: Sur
     loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
     assert loser.wait(10) == 2, loser.text
     assert winner.process.poll() is None
-    words = rf"LANE FAIL lane: lane {place.id} is already running in {place.dir} since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
+    since = rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
+    words = f"LANE FAIL lane: lane {place.id} is already running in {place.dir} {since}"
     assert re.match(words, loser.lines[-1]), loser.text
-    while not (place.dir / "qmp.sock").exists():
-        assert winner.process.poll() is None and time.monotonic() < end, winner.text
-        time.sleep(0.1)
+    winner.until((place.dir / "qmp.sock").exists)
     run_id = json.loads((place.dir / "run.json").read_text())["run_id"]
     third = Started(place.playbook(), place.environment())
     assert third.wait(60) == 2
-    assert re.search(
-        rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run {run_id}: qemu \(pid \d+\)",
-        third.lines[-1],
-    ), third.lines[-1]
+    assert re.search(rf"{since}{run_id}: qemu \(pid \d+\)", third.lines[-1]), third.lines[-1]
     assert json.loads((place.dir / "run.json").read_text())["run_id"] == run_id
     assert winner.process.poll() is None
     winner.process.send_signal(signal.SIGKILL)
@@ -150,10 +141,13 @@ def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:
         for run in runs:
             assert run.wait(200) == 0, run.text[-3000:]
         (ryll,) = (tmp_path / "cache/programs").glob("ryll-*/ryll")
-        assert subprocess.run([str(ryll), "--version"], capture_output=True, check=True, text=True).stdout.startswith(
-            "ryll "
-        )
-        before = sorted((str(p), p.stat().st_mtime_ns) for p in (tmp_path / "cache").rglob("*") if p.is_file())
+        said = subprocess.run([ryll, "--version"], capture_output=True, check=True, text=True).stdout
+        assert said.startswith("ryll ")
+
+        def times() -> dict[Path, int]:
+            return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+
+        before = times()
         again = Started(first.playbook(), first.environment())
         assert again.wait(60) == 0
-        assert sorted((str(p), p.stat().st_mtime_ns) for p in (tmp_path / "cache").rglob("*") if p.is_file()) == before
+        assert times() == before

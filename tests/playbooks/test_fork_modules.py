@@ -19,17 +19,21 @@ from whole_lanes import ROOT
 
 PROBE = '''#!/usr/bin/python
 """A module that returns what it sees of its process, and ends as it is told."""
-import gc, logging, os, signal, sys, tempfile
+import gc, logging, os, signal, sys, tempfile, time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import errors
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={"end": {"default": "well"}, "secret": {"no_log": True}, "old": {"removed_in_version": "99"}},
-        supports_check_mode=True,
-    )
+    spec = {"end": {"default": "well"}, "secret": {"no_log": True}, "old": {"removed_in_version": "99"}, "note": {}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     end = module.params["end"]
+    if module.params["note"]:
+        with open(module.params["note"], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+    if end == "kills Ansible":
+        os.kill(int(os.environ["LANE_OWNER"].partition("-")[0]), signal.SIGKILL)
+        time.sleep(30)
     if end == "badly":
         module.fail_json(msg="it went badly", number=3)
     if end == "raises":
@@ -57,7 +61,7 @@ def main():
     mask = os.umask(0)
     os.umask(mask)
     module.exit_json(
-        changed=not module.check_mode,
+        changed=not module.check_mode, forked="ansible.executor.module_common" in sys.modules,
         environment={name: os.environ.get(name) for name in ("HOME", "PATH", "LANG", "LC_ALL", "GIVEN")},
         folder=os.getcwd(), arguments=len(sys.argv), stdin=sys.stdin.read(), encoding=sys.stdout.encoding, umask=mask,
         session=os.getsid(0) != 0, temporary=os.path.basename(tempfile.gettempdir())[:14],
@@ -70,30 +74,6 @@ def main():
 
 if __name__ == "__main__":
     main()
-'''
-FORKED = """#!/usr/bin/python
-import sys
-from ansible.module_utils.basic import AnsibleModule
-
-if __name__ == "__main__":
-    module = AnsibleModule(argument_spec={"note": {}})
-    if module.params["note"]:
-        with open(module.params["note"], "a") as file:
-            file.write("x")
-    module.exit_json(forked="ansible.executor.module_common" in sys.modules)
-"""
-MORTAL = '''#!/usr/bin/python
-"""A module that kills the ansible-playbook that runs it, and would sleep on."""
-import os, signal, time
-from ansible.module_utils.basic import AnsibleModule
-
-if __name__ == "__main__":
-    module = AnsibleModule(argument_spec={"note": {}})
-    with open(module.params["note"], "w") as file:
-        file.write(str(os.getpid()))
-    os.kill(int(os.environ["LANE_OWNER"].partition("-")[0]), signal.SIGKILL)
-    time.sleep(30)
-    module.exit_json()
 '''
 RESPAWNED = """#!/usr/bin/python
 import sys
@@ -114,10 +94,8 @@ def modules(tmp_path: Path) -> dict[str, str]:
     """The environment in which Ansible finds these modules; what killed ones leave is removed with the test."""
     library = tmp_path / "modules"
     library.mkdir()
-    python = {"probe": PROBE, "forked": FORKED, "mortal": MORTAL, "respawned": RESPAWNED}
-    for name, text in python.items():
-        (library / f"{name}.py").write_text(text)
-    (library / "in_shell").write_text(SHELL)
+    for name, text in (("probe.py", PROBE), ("respawned.py", RESPAWNED), ("in_shell", SHELL)):
+        (library / name).write_text(text)
     path = f"{library}:{ROOT / 'library'}"
     return {"ANSIBLE_LIBRARY": path, "TMPDIR": str(tmp_path), "ANSIBLE_LOG_PATH": str(tmp_path / "log")}
 
@@ -133,9 +111,8 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
         {"name": "unknown", "probe": {"nobody": 1}},
         {"name": "a collection's", "community.crypto.openssl_privatekey_info": {"content": "none"}},
         {"name": "Ansible's own", "ansible.builtin.stat": {"path": "/etc/os-release"}},
-        {"name": "where", "forked": {}},
         {"name": "forks", "probe": {"end": "forks"}},
-        {"name": "after it", "forked": {}},
+        {"name": "after it", "probe": {}},
     ]
     tasks = [{**task, "ignore_errors": True} for task in tasks]
     seen, temporary = [], lane.scratch / "tmp"
@@ -144,12 +121,12 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
         played = lane.run(tasks, env=modules, lane_fork_modules=fork, ansible_remote_tmp=str(temporary))
         assert list(temporary.iterdir()) == []
         assert played.rc == 0, played
-        assert played.result("where")["forked"] is fork
+        assert played.result("well")["forked"] is fork
         assert "hush" not in played.text + played.stderr + str(played.events)
         assert fork is (played.result("forks").get("number") == 7)
         # Once each: the child of `forks` leaves by an exception, and does not go on as Ansible.
         assert [one["task"] for one in played.results()] == [task["name"] for task in tasks]
-        seen.append({one["task"]: _comparable(one) for one in played.results()[:-3]})
+        seen.append({one["task"]: _comparable(one) for one in played.results()[:-2]})
     assert seen[0]["well"]["temporary"] == "ansible-local-"  # the folder that is removed with the command
     for task, result in seen[0].items():
         assert result == seen[1][task], task
@@ -160,7 +137,7 @@ def _comparable(result: dict[str, Any]) -> dict[str, Any]:
     for one in result.get("deprecations", []):
         one.pop("deprecator")
         one.pop("collection_name")
-    gone = ("exception", "_ansible_delegated_vars", "invocation")
+    gone = ("exception", "_ansible_delegated_vars", "invocation", "forked")
     result["results"] = [_comparable(one) for one in result.get("results", ())]
     result.get("stat", {}).pop("atime", None)
     return {key: value for key, value in result.items() if key not in gone}
@@ -183,26 +160,26 @@ def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, 
 def test_without_pipelining_ansible_runs_the_module_once(lane: Any, modules: dict[str, str], env: dict) -> None:
     """The archive is copied and made executable then: the command that runs the module is one of several."""
     note = lane.scratch / "note"
-    tasks = [{"name": "run", "forked": {"note": str(note)}}]
+    tasks = [{"name": "run", "probe": {"note": str(note)}}]
     played = lane.run(tasks, env={**modules, **env}, ansible_remote_tmp=str(lane.scratch))
     assert played.rc == 0, played
-    assert (played.result("run")["forked"], note.read_text()) == (False, "x")
+    assert (played.result("run")["forked"], note.read_text().count("\n")) == (False, 1)
 
 
 def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dict[str, str], tmp_path: Path) -> None:
     other = tmp_path / "python"
     other.symlink_to(sys.executable)
     tasks = [
-        {"name": "plain", "forked": {}},
-        {"name": "another python", "forked": {}, "vars": {"ansible_python_interpreter": str(other)}},
-        {"name": "delegated", "forked": {}, "delegate_to": "other"},
+        {"name": "plain", "probe": {}},
+        {"name": "another python", "probe": {}, "vars": {"ansible_python_interpreter": str(other)}},
+        {"name": "delegated", "probe": {}, "delegate_to": "other"},
         {"name": "no python", "in_shell": {}},
         {"name": "respawned", "respawned": {}},  # as apt does under a Python without python3-apt
     ]
     if " " not in sys.executable:  # Ansible's async_wrapper cuts an interpreter's path at its first blank
-        tasks.append({"name": "async", "forked": {}, "async": 30, "poll": 1})
+        tasks.append({"name": "async", "probe": {}, "async": 30, "poll": 1})
     if os.geteuid() == 0:
-        tasks.append({"name": "become", "forked": {}, "become": True, "become_method": "ansible.builtin.su"})
+        tasks.append({"name": "become", "probe": {}, "become": True, "become_method": "ansible.builtin.su"})
     inventory = tmp_path / "hosts.yml"
     here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     inventory.write_text(json.dumps({"all": {"vars": here, "hosts": {"localhost": {}, "other": {}}}}))
@@ -216,7 +193,7 @@ def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dic
 def test_a_module_in_a_fork_dies_with_ansible(lane: Any, modules: dict[str, str]) -> None:
     """SIGKILL of ansible-playbook ends its workers and their forks (docs/no-trace.md)."""
     note = lane.scratch / "note"
-    played = lane.run([{"name": "Sleep", "mortal": {"note": str(note)}}], env=modules)
+    played = lane.run([{"name": "Sleep", "probe": {"end": "kills Ansible", "note": str(note)}}], env=modules)
     assert played.rc == -signal.SIGKILL, played
     module = int(note.read_text())
     until = time.monotonic() + 30

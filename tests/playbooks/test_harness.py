@@ -13,16 +13,13 @@ from whole_lanes import Surroundings
 
 
 def test_a_run_is_told_task_by_task(run_playbook: Any) -> None:
-    played = run_playbook(
-        [
-            {"name": "Say", "ansible.builtin.debug": {"msg": "{{ word }} in {{ lane_dir }}"}},
-            {"name": "Change", "ansible.builtin.command": {"cmd": "true"}, "changed_when": True},
-            {"name": "Stop", "ansible.builtin.fail": {"msg": "because {{ number + 1 }}"}},
-            {"name": "Never", "ansible.builtin.debug": {"msg": "unreached"}},
-        ],
-        word="grün",
-        number=1,
-    )
+    tasks = [
+        {"name": "Say", "ansible.builtin.debug": {"msg": "{{ word }} in {{ lane_dir }}"}},
+        {"name": "Change", "ansible.builtin.command": {"cmd": "true"}, "changed_when": True},
+        {"name": "Stop", "ansible.builtin.fail": {"msg": "because {{ number + 1 }}"}},
+        {"name": "Never", "ansible.builtin.debug": {"msg": "unreached"}},
+    ]
+    played = run_playbook(tasks, word="grün", number=1)
     assert played.rc == 2
     assert played.result("Say")["msg"].startswith("grün in /tmp/kl-")
     assert played.changed == 1
@@ -67,12 +64,9 @@ def test_a_process_that_is_left_is_seen(lane: Any) -> None:
 
 
 def test_a_run_that_takes_too_long_is_ended(lane: Any) -> None:
+    wait = {"name": "Wait", "ansible.builtin.command": {"cmd": f"env KERBSIDE_LANE={lane.id}/x sleep 60"}}
     with pytest.raises(subprocess.TimeoutExpired):
-        lane.run(
-            [{"name": "Wait", "ansible.builtin.command": {"cmd": f"env KERBSIDE_LANE={lane.id}/x sleep 60"}}],
-            env={"TMPDIR": str(lane.scratch)},
-            limit=3,
-        )
+        lane.run([wait], env={"TMPDIR": str(lane.scratch)}, limit=3)
     assert lane.marked() == []  # at once: what the run left is killed before its caller hears of it
 
 

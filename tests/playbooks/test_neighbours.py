@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
+import pwd
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ import pytest
 from whole_lanes import ROOT, Started, Surroundings, copy_checkout
 
 pytestmark = pytest.mark.slow
-#: What holds no secret. community.crypto writes these by the umask and sets the mode a moment later, in a directory that nobody else can enter.
+#: What holds no secret. community.crypto writes these by the umask and sets the mode a moment later, in a directory
+#: that nobody else can enter.
 PUBLIC = {"ca.csr", "ca.pem", "proxy.csr", "proxy.pem"}
 KERBSIDE = {
     f"KERBSIDE_{name}": value
@@ -52,35 +52,17 @@ def system_database(place: Surroundings) -> Iterator[None]:
         return
     Path("/run/mysqld").mkdir(exist_ok=True)
     data = place.base / "var-lib-mysql"
-    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run(
-        ["mariadb-install-db", "--no-defaults", f"--user={user}", f"--datadir={data}", "--force"],
-        capture_output=True,
-        check=True,
-    )
-    options = [
-        f"--user={user}",
-        f"--datadir={data}",
-        "--socket=/run/mysqld/mysqld.sock",
-        "--port=3306",
-        "--bind-address=127.0.0.1",
-    ]
-    server = subprocess.Popen(
-        ["mariadbd", "--no-defaults", *options],
-        env={"PATH": os.environ["PATH"]},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    options = ["--no-defaults", f"--user={pwd.getpwuid(os.getuid()).pw_name}", f"--datadir={data}"]
+    subprocess.run(["mariadb-install-db", *options, "--force"], capture_output=True, check=True)
+    listening = ["--socket=/run/mysqld/mysqld.sock", "--port=3306", "--bind-address=127.0.0.1"]
+    server = Started(["mariadbd", *options, *listening], {"PATH": os.environ["PATH"]})
     try:
-        end = time.monotonic() + 60
-        while not Path("/run/mysqld/mysqld.sock").is_socket():
-            assert server.poll() is None and time.monotonic() < end
-            time.sleep(0.1)
+        server.until(Path("/run/mysqld/mysqld.sock").is_socket)
         yield
-        assert server.poll() is None, "the system's database did not survive the lane"
+        assert server.process.poll() is None, "the system's database did not survive the lane"
     finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
+        server.process.kill()
+        server.process.wait()
         Path("/run/mysqld/mysqld.sock").unlink(missing_ok=True)
 
 
@@ -88,9 +70,8 @@ def open_in(lane_dir: Path) -> set[str]:
     """What others than the owner have rights on, but for PUBLIC."""
     found: set[str] = set()
     for root, folders, names in os.walk(lane_dir):
-        folders[:] = [
-            name for name in folders if name not in ("db", "tmp")
-        ]  # mariadbd's and Ansible's own affair, behind a door that is closed
+        # mariadbd's and Ansible's own affair, behind a door that is closed
+        folders[:] = [name for name in folders if name not in ("db", "tmp")]
         with suppress(OSError):  # it is gone meanwhile
             paths = [Path(root), *(Path(root, name) for name in names if name not in PUBLIC)]
             found |= {str(path) for path in paths if path.lstat().st_mode & 0o077 and not path.is_socket()}
@@ -111,55 +92,49 @@ def folder_of_kerbside() -> Iterator[None]:
 
 
 def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack) -> list[str]:
-    """The command that runs a lane beside all of these; it also prepares what they need. ./lane would protect from the ones of PLAIN."""
+    """The command that runs a lane beside all of these, prepared. ./lane would protect from the ones of PLAIN."""
     command = place.playbook() if PLAIN & set(names) else place.script()
     for name in names:
-        if name.startswith("umask"):
-            command = ["sh", "-c", f'{name}; exec "$@"', "sh", *command]
-        elif name == "TMPDIR elsewhere":
+        place.env.update(VARIABLES.get(name, {}))
+        command = [*AROUND.get(name, []), *command]
+        if name == "TMPDIR elsewhere":
             place.env["TMPDIR"] = str(place.base / "tmp" / ("a läng place " * 8))
             Path(place.env["TMPDIR"]).mkdir()
         elif name == "a path with spaces":
             home = copy_checkout(place.base / 'my läne\'s "check" out')
             place.env["ANSIBLE_CONFIG"] = str(home / "ansible.cfg")
             command = [part.replace(str(ROOT / "playbooks"), str(home / "playbooks")) for part in command]
-        elif name == "HOME unset":
-            command = ["env", "-u", "HOME", *command]
-        elif name == "HOME read-only":
-            place.env["HOME"] = "/proc"  # not even root can write there
-        elif name == "LANG=C":
-            place.env.update(LC_ALL="C", LANG="C")
-        elif name == "stdin closed":
-            command = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
-        elif name == "no tty":
-            command = ["setsid", "--wait", *command]
-        elif name == "KERBSIDE_* set":
-            place.env.update(KERBSIDE)
         elif name == "a system MariaDB":
             stack.enter_context(system_database(place))
-        elif os.getuid() == 0:  # only root can put a file there for one program
-            assert name == "/etc/kerbside/kerbside.ini"
+        elif name == "/etc/kerbside/kerbside.ini" and os.getuid() == 0:  # only root can put it there for one program
             stack.enter_context(folder_of_kerbside())
-            settings = {
-                key.removeprefix("KERBSIDE_").lower(): value
-                for key, value in KERBSIDE.items()
-                if key != "KERBSIDE_PROXY_BIN"
-            }
-            (place.base / "kerbside.ini").write_text(
-                "[kerbside]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
-            )
+            settings = {name.removeprefix("KERBSIDE_").lower(): value for name, value in KERBSIDE.items()}
+            lines = [f"{name} = {value}\n" for name, value in settings.items() if name != "proxy_bin"]
+            (place.base / "kerbside.ini").write_text("".join(["[kerbside]\n", *lines]))
             inside = f'mount -t tmpfs none /etc/kerbside && cp "{place.base}/kerbside.ini" /etc/kerbside/ && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", inside, "sh", *command]
     return command
 
 
+#: What is put before the command, and its environment.
+AROUND = {
+    "umask 000": ["sh", "-c", 'umask 000; exec "$@"', "sh"],
+    "umask 077": ["sh", "-c", 'umask 077; exec "$@"', "sh"],
+    "stdin closed": ["sh", "-c", 'exec "$@" <&-', "sh"],
+    "HOME unset": ["env", "-u", "HOME"],
+}
+VARIABLES = {
+    "HOME read-only": {"HOME": "/proc"},  # not even root can write there
+    "LANG=C": {"LC_ALL": "C", "LANG": "C"},
+    "KERBSIDE_* set": KERBSIDE,
+}
 PLAIN = {"umask 077", "umask 000", "a path with spaces", "KERBSIDE_* set", "/etc/kerbside/kerbside.ini"}
-#: A lane is beside several that do not undo each other: it would be red for each of them.
+#: A lane is beside several that do not undo each other: it would be red for each of them. No lane here has a terminal.
 NEIGHBOURS = [
     ("umask 000", "KERBSIDE_* set"),
     ("umask 077", "a path with spaces", "/etc/kerbside/kerbside.ini"),
     ("TMPDIR elsewhere", "HOME unset", "LANG=C", "stdin closed", "a system MariaDB"),
-    ("HOME read-only", "no tty"),
+    ("HOME read-only",),
 ]
 
 
@@ -174,6 +149,6 @@ def test_the_lane_works_beside(names: tuple[str, ...], place: Surroundings) -> N
             time.sleep(0.5)
     assert run.wait(10) == 0, run.text[-3000:]
     assert "LANE PASS" in run.text
-    assert json.loads((place.artifacts / "result.json").read_text())["verdict"] == "pass"
+    assert place.result["verdict"] == "pass"
     assert [trace for trace in place.seconds_until_gone()[1] if trace != place.env.get("TMPDIR")] == []
     assert open_to_others == set()

@@ -22,8 +22,7 @@ from ansible.module_utils.lane.evidence import summary as summaries
 from ansible.module_utils.lane.protocols.ryll import pictures
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
-
-ROOT = Path(__file__).parents[2]
+from whole_lanes import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +30,10 @@ def browser() -> Iterator[Chrome]:
     """Debian's Chromium by Debian's driver, without a screen and without a network to reach."""
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    for argument in (
-        "--headless=new",
-        "--window-size=1280,1000",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        *(["--no-sandbox"] if os.geteuid() == 0 else []),
-    ):
+    for argument in ("--headless=new", "--window-size=1280,1000", "--host-resolver-rules=MAP * ~NOTFOUND"):
         options.add_argument(argument)
+    if os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = Chrome(options, ChromeService(str(shutil.which("chromedriver"))))
     driver.set_script_timeout(300)
@@ -59,9 +55,8 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, fetched by its hash from the package index that pip is configured for."""
     folder = tmp_path_factory.mktemp("axe")
     pinned = ["--no-deps", "--require-hashes", "-r", str(ROOT / "tests/requirements/axe.txt")]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *pinned], check=True, timeout=120
-    )
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, *pinned]
+    subprocess.run(command, check=True, timeout=120)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         return wheel.read("axe_playwright_python/axe.min.js").decode()
 
@@ -69,19 +64,19 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def accessible(browser: Chrome, axe: str) -> None:
     """axe-core has no findings, in light and dark."""
     for scheme in ("dark", "light"):
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
+        emulate(browser, scheme)
         browser.execute_script(axe)
         found = browser.execute_async_script(AXE)
         assert "failed" not in found, found
-        wrong = [
-            f"{one['id']} ({scheme}): {node['html'][:200]}: {node.get('failureSummary')}"
-            for one in found["violations"]
-            for node in one["nodes"]
-        ]
+        wrong = [(one["id"], scheme, [node["html"][:200] for node in one["nodes"]]) for one in found["violations"]]
         assert wrong == [] and len(found["passes"]) > 10
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    emulate(browser)
+
+
+def emulate(browser: Chrome, scheme: str = "", media: str = "") -> None:
+    """The reader wants these colours ("light", "dark"), or the browser's usual ones; the page is on this medium."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
 
 
 def opened(browser: Chrome, page: Path) -> None:
@@ -90,20 +85,16 @@ def opened(browser: Chrome, page: Path) -> None:
     browser.get_log("browser")
     browser.get(page.as_uri())
     asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [
-        message["params"]["request"]["url"] for message in asked if message["method"] == "Network.requestWillBeSent"
-    ]
+    sent = [message["params"] for message in asked if message["method"] == "Network.requestWillBeSent"]
+    urls = [params["request"]["url"] for params in sent]
     assert [url for url in urls if not url.startswith("data:")] == [page.as_uri()]
     assert browser.get_log("browser") == []
 
 
 def shown(browser: Chrome) -> int:
     """How many lines are to be seen."""
-    return int(
-        browser.execute_script(
-            "return [...document.querySelectorAll('#lines tr[data-part]')].filter(row => row.offsetParent !== null).length"
-        )
-    )
+    rows = "[...document.querySelectorAll('#lines tr[data-part]')]"
+    return int(browser.execute_script(f"return {rows}.filter(row => row.offsetParent !== null).length"))
 
 
 def picture(browser: Chrome, name: str) -> None:
@@ -118,76 +109,56 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(
     browser: Chrome, axe: str, lane: Any, tmp_path: Path
 ) -> None:
     summary = tmp_path / "summary.md"
-    green = lane.run(
-        "playbooks/lane.yml",
-        env={"GITHUB_STEP_SUMMARY": str(summary)},
-        lane_keep="on_failure",
-        lane_guest="",
-        lane_suites=["story"],
-    )
+    env = {"GITHUB_STEP_SUMMARY": str(summary)}
+    story = {"lane_guest": "", "lane_suites": ["story"]}
+    green = lane.run("playbooks/lane.yml", env=env, lane_keep="on_failure", **story)
     assert green.rc == 0, green
     assert not lane.dir.exists()
-    drawn, shown = (
-        pictures.read("png", path.read_bytes(), 1280, 800)
-        for path in (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png")
-    )
+    files = (ROOT / "docs/pocket.png", lane.artifacts / "screenshot.png")
+    drawn, shown = (pictures.read("png", path.read_bytes(), 1280, 800) for path in files)
     clock_and_prompt = [pictures.Region(1000, 0, 280, 690), pictures.Region(0, 690, 1280, 110)]
     assert pictures.compare(drawn, shown, clock_and_prompt).accepted(False), "the screenshot is not the guest's picture"
     page = lane.artifacts / "report.html"
-    assert green.text.splitlines()[-2:] == [f"report: {page}", green.text.splitlines()[-1]]
+    assert green.text.splitlines()[-2] == f"report: {page}"
     assert summary.read_text().startswith("## ✅ LANE PASS lane ")
     opened(browser, page)
     assert browser.find_element(By.TAG_NAME, "h1").text.startswith("PASS lane")
-    see_timeline(browser, json.loads((lane.artifacts / "result.json").read_text()))
+    see_timeline(browser, lane.result)
     see_filter(browser)
     see_keyboard(browser)
     see_light_and_dark(browser)
     see_without_script(browser, page)
     see_phone_and_paper(browser)
     see_links(browser, page)
-    see_guests(browser, json.loads((lane.artifacts / "result.json").read_text()))
+    see_guests(browser, lane.result)
     accessible(browser, axe)
     picture(browser, "report-green.png")
-    dark(browser)
-    kept = summaries.Outcome(
-        "lane-1 (box1)", "pass", green.text.splitlines()[-1], Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1"))
-    )
+    emulate(browser, "dark")
+    picture(browser, "report-dark.png")
+    kept = Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1"))
     see_difference(browser, axe, lane.artifacts)
 
-    red = lane.run(
-        "playbooks/lane.yml",
-        env={"GITHUB_STEP_SUMMARY": str(summary)},
-        smoke_console_uuid="00000000-0000-0000-0000-000000000000",
-        smoke_console_max_age=0,
-    )
+    unknown = {"smoke_console_uuid": "00000000-0000-0000-0000-000000000000", "smoke_console_max_age": 0}
+    red = lane.run("playbooks/lane.yml", env=env, **unknown)
     assert red.rc == 2, red
-    cause = json.loads((lane.artifacts / "result.json").read_text())["blame"]["cause"]
+    assert not lane.dir.exists() and lane.marked() == []
+    assert (lane.artifacts / "logs/daemon.log").exists()
+    cause = lane.result["blame"]["cause"]
     assert "## ❌ LANE FAIL kerbside" in summary.read_text()
     assert "::error title=lane%3A kerbside::" in red.text
     opened(browser, page)
     assert browser.find_element(By.TAG_NAME, "h1").text == f"FAIL lane {lane.id}: kerbside"
     assert browser.find_element(By.ID, "cause").text == " ".join(cause.split())
     assert "There is no picture: this command took none." in browser.find_element(By.TAG_NAME, "main").text
-    assert (
-        report_page.disagreement(
-            lane.artifacts,
-            red.text.splitlines()[-1],
-            json.loads((lane.artifacts / "result.json").read_text())["command_id"],
-        )
-        == ""
-    )
+    assert report_page.disagreement(lane.artifacts, red.last, lane.result["command_id"]) == ""
     see_failure(browser)
     see_filter(browser)
     see_phone_and_paper(browser)
     see_links(browser, page)
     accessible(browser, axe)
     picture(browser, "report-red.png")
-    see_index(
-        browser,
-        axe,
-        tmp_path,
-        [kept, summaries.Outcome("lane-2 (box2)", "fail", red.text.splitlines()[-1], lane.artifacts)],
-    )
+    outcomes = [("lane-1 (box1)", "pass", green.last, kept), ("lane-2 (box2)", "fail", red.last, lane.artifacts)]
+    see_index(browser, axe, tmp_path, [summaries.Outcome(*outcome) for outcome in outcomes])
 
 
 def see_index(browser: Chrome, axe: str, folder: Path, outcomes: list[summaries.Outcome]) -> None:
@@ -204,16 +175,11 @@ def see_index(browser: Chrome, axe: str, folder: Path, outcomes: list[summaries.
 
 def see_guests(browser: Chrome, result: dict[str, Any]) -> None:
     """Each guest's screen is shown with its name, and each suite on a guest has its checks together."""
-    words = [
-        str(image.get_attribute("alt"))
-        for image in browser.find_elements(By.CSS_SELECTOR, "section:has(#h-picture) img")
-    ]
-    assert [one.partition(":")[0] for one in words] == result["guests"]
+    images = browser.find_elements(By.CSS_SELECTOR, "section:has(#h-picture) img")
+    assert [str(image.get_attribute("alt")).partition(":")[0] for image in images] == result["guests"]
     groups = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#checks th[scope=rowgroup]")]
-    assert [one.partition(":")[0] for one in groups] == [
-        *(f"smoke on {guest}" for guest in result["guests"]),
-        "story on uncalibrated",
-    ]
+    expected = [*(f"smoke on {guest}" for guest in result["guests"]), "story on uncalibrated"]
+    assert [one.partition(":")[0] for one in groups] == expected
     beats = browser.find_elements(By.CSS_SELECTOR, ".strip li")
     assert [beat.text for beat in beats] == [check["name"] for check in result["checks"] if check["suite"] == "story"]
     if folder := os.environ.get("LANE_PICTURES"):
@@ -247,17 +213,13 @@ def see_timeline(browser: Chrome, result: dict[str, Any]) -> None:
     whole = float(browser.find_element(By.ID, "timeline").get_attribute("data-whole") or 0)
     found = {}
     for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tbody tr"):
-        name, kind = (
-            row.find_element(By.TAG_NAME, "th").text,
-            row.find_elements(By.TAG_NAME, "td")[0].text.partition(",")[0],
-        )
-        seconds = float(row.find_elements(By.TAG_NAME, "td")[2].text)
-        bar, track = row.find_element(By.CSS_SELECTOR, ".bar"), row.find_element(By.CSS_SELECTOR, ".track div")
-        assert bar.rect["width"] == pytest.approx(
-            max(track.rect["width"] * seconds / whole, 2), abs=track.rect["width"] * 0.01 / whole + 1
-        )
-        assert bar.rect["x"] + bar.rect["width"] <= track.rect["x"] + track.rect["width"] + 2
-        found[kind, name] = seconds
+        cells = row.find_elements(By.TAG_NAME, "td")
+        kind, seconds = cells[0].text.partition(",")[0], float(cells[2].text)
+        bar, track = (row.find_element(By.CSS_SELECTOR, part).rect for part in (".bar", ".track div"))
+        wide = max(track["width"] * seconds / whole, 2)
+        assert bar["width"] == pytest.approx(wide, abs=track["width"] * 0.01 / whole + 1)
+        assert bar["x"] + bar["width"] <= track["x"] + track["width"] + 2
+        found[kind, row.find_element(By.TAG_NAME, "th").text] = seconds
     for phase in result["phases"]:
         assert ("phase", phase["name"]) in found
     assert {("program", name) for name in ("qemu", "database", "api", "daemon")} <= set(found)
@@ -311,22 +273,19 @@ def see_keyboard(browser: Chrome) -> None:
 
 def see_failure(browser: Chrome) -> None:
     """The phase that failed is marked, and the log opens at the failure."""
-    failed = [
-        row.find_element(By.TAG_NAME, "th").text for row in browser.find_elements(By.CSS_SELECTOR, "#timeline tr.bad")
-    ]
-    assert failed[0] == "smoke"
+    assert browser.find_element(By.CSS_SELECTOR, "#timeline tr.bad th").text == "smoke"
     log, line = browser.find_element(By.CSS_SELECTOR, ".log").rect, browser.find_element(By.ID, "failure").rect
     assert log["y"] <= line["y"] <= log["y"] + log["height"]
 
 
 def see_phone_and_paper(browser: Chrome) -> None:
-    """A window of 400 pixels needs no scrolling sideways; a printer gets the whole log and the details of the checks."""
+    """400 pixels need no scrolling sideways; a printer gets the whole log and the details of the checks."""
     size = {"height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 400, **size})
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
     picture(browser, "report-phone.png")
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    emulate(browser, media="print")
     log = browser.find_element(By.CSS_SELECTOR, ".log")
     assert browser.execute_script("return arguments[0].scrollHeight - arguments[0].clientHeight", log) <= 2
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
@@ -336,15 +295,14 @@ def see_phone_and_paper(browser: Chrome) -> None:
     picture(browser, "report-print.png")
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    emulate(browser)
 
 
 def see_links(browser: Chrome, page: Path) -> None:
     """Every link leads to a file beside the page, or to a place in it; each file of the run is linked."""
     links = [str(link.get_dom_attribute("href")) for link in browser.find_elements(By.TAG_NAME, "a")]
-    assert all((page.parent / link).is_file() or browser.find_elements(By.ID, link.lstrip("#")) for link in links), (
-        links
-    )
+    places = [link for link in links if not (page.parent / link).is_file()]
+    assert all(browser.find_elements(By.ID, link.lstrip("#")) for link in places), places
     assert {"result.json", "junit.xml", "logs/daemon.log", "logs/serial.log"} <= set(links)
     assert page.stat().st_size <= 400_000
 
@@ -353,21 +311,10 @@ def see_light_and_dark(browser: Chrome) -> None:
     """The colours follow the reader's."""
     grounds = set()
     for scheme in ("light", "dark"):
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
+        emulate(browser, scheme)
         grounds.add(browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color"))
     assert len(grounds) == 2
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-def dark(browser: Chrome) -> None:
-    """Keep a picture in dark colours."""
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    )
-    picture(browser, "report-dark.png")
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    emulate(browser)
 
 
 def see_without_script(browser: Chrome, page: Path) -> None:

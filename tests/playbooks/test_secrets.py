@@ -1,9 +1,11 @@
-"""No secret of a run gets out: not to the terminal at -vvv, not to the process list, not to syslog, not to the artifacts. And a planted one is found."""
+"""No secret of a run gets out: not to the terminal at -vvv, the process list, syslog or the artifacts.
+
+And a planted one is found.
+"""
 
 from __future__ import annotations
 
 import base64
-import json
 import os
 import shlex
 import shutil
@@ -57,7 +59,7 @@ class Watcher:
 
 @contextmanager
 def syslog(lines: list[bytes]) -> Iterator[bool]:
-    """A /dev/log whose messages go to lines, where the machine has none and this user may make one; yields whether it could."""
+    """A /dev/log whose messages go to lines; yields whether the machine has none and this user may make one."""
     if os.path.lexists("/dev/log") or not os.access("/dev", os.W_OK):
         yield False
         return
@@ -83,27 +85,21 @@ def syslog(lines: list[bytes]) -> Iterator[bool]:
 
 def machine_log(since: float) -> bytes:
     """What the machine's own journal got since a unix time."""
-    if not shutil.which("journalctl"):
-        return b""
-    return subprocess.run(
-        ["journalctl", "--since", f"@{int(since)}", "--output", "cat"], capture_output=True, check=False
-    ).stdout
+    command = ["journalctl", "--since", f"@{int(since)}", "--output", "cat"]
+    return subprocess.run(command, capture_output=True, check=False).stdout if shutil.which(command[0]) else b""
 
 
 def plant(place: Surroundings) -> None:
     """Show one secret on the run's terminal, put another on a command line, and log a third."""
-    token, seed, ticket = (
-        (place.dir / "secrets" / name).read_bytes().strip() for name in ("bearer_token", "api_seed", "spice_ticket")
-    )
+    names = ("bearer_token", "api_seed", "spice_ticket")
+    token, seed, ticket = ((place.dir / "secrets" / name).read_bytes().strip() for name in names)
     told = subprocess.Popen(["sh", "-c", "sleep 1.5; :", "curl", b"Authorization: Bearer " + token])
     if os.path.lexists("/dev/log"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.connect("/dev/log")
             log.send(b"<13>kerbside: seed " + seed)
-    terminals = {
-        os.readlink(f"/proc/{program.split()[0]}/fd/1") for program in place.programs() if "ansible" in program
-    }
-    (terminal,) = {name for name in terminals if name.startswith("/dev/pts/")}
+    pids = [program.split()[0] for program in place.programs() if "ansible" in program]
+    (terminal,) = {name for pid in pids if (name := os.readlink(f"/proc/{pid}/fd/1")).startswith("/dev/pts/")}
     Path(terminal).write_bytes(base64.b64encode(ticket) + b"\n")
     assert told.wait(10) == 0
 
@@ -114,36 +110,19 @@ def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
     began = time.time()
     with lane_ids(1) as (number,), surroundings(number, ANSIBLE_FORCE_COLOR="1") as place, syslog(lines) as listening:
         typescript = place.base / "typescript"
-        command = [
-            "script",
-            "--quiet",
-            "--return",
-            "--flush",
-            "--command",
-            shlex.join(place.playbook("-vvv")),
-            str(typescript),
-        ]
+        script = ["script", "--quiet", "--return", "--flush", "--command", shlex.join(place.playbook("-vvv"))]
         with Watcher(place) as watcher:
-            run = Started(command, place.environment())
-            while not (place.dir / "secrets/bearer_token").exists():
-                assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]
-                time.sleep(0.02)
+            run = Started([*script, str(typescript)], place.environment())
+            run.until((place.dir / "secrets/bearer_token").exists)
             plant(place)
             status = run.wait(300)
         assert status == 0, run.text[-3000:]
-        assert json.loads((place.artifacts / "result.json").read_text())["verdict"] == "pass"
+        assert place.result["verdict"] == "pass"
         assert watcher.samples > 50
         known = list(watcher.known.values())
-        files = {
-            "spice_ticket",
-            "api_seed",
-            "database_password",
-            "bearer_token",
-            "console_token-1",
-            "tls/proxy-key.pem",
-            "tls/ca-key.pem",
-        }
-        assert files | {"bearer_token's signature"} <= {secret.name for secret in known}
+        names = {"spice_ticket", "api_seed", "database_password", "bearer_token", "bearer_token's signature"}
+        names |= {"console_token-1", "tls/proxy-key.pem", "tls/ca-key.pem"}
+        assert names <= {secret.name for secret in known}
         told = {
             "terminal": typescript.read_bytes(),
             "process list": b"\n".join(watcher.commands),
@@ -156,9 +135,8 @@ def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
         assert {name for name, _ in heard(told["process list"], known)} == {"bearer_token", "bearer_token's signature"}
         assert all(b"curl" in line for line in told["process list"].split(b"\n") if heard(line, known))
         assert [name for name, _ in heard(told["syslog"], known)] == (["api_seed"] if listening else [])
-        assert [
-            leak for folder in ("artifacts", "home") for leak in secret_scan.find_leaks(place.base / folder, known)
-        ] == []
+        for folder in ("artifacts", "home"):
+            assert secret_scan.find_leaks(place.base / folder, known) == []
 
 
 def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
@@ -167,11 +145,12 @@ def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
 
 
 def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings) -> None:
-    """Three leaks of a run that is green otherwise: in base64 in a log of the lane, plain in what Ansible said, and in the log of kerbside's daemon."""
+    """Three leaks of a run that is green otherwise.
+
+    In base64 in a log of the lane, plain in what Ansible said, and in the log of kerbside's daemon.
+    """
     run = Started(place.script(), place.environment())
-    while not (place.dir / "logs/daemon.log").exists():
-        assert run.process.poll() is None and time.monotonic() - run.begun < 200, run.text[-3000:]
-        time.sleep(0.02)
+    run.until((place.dir / "logs/daemon.log").exists)
     ticket = (place.dir / "secrets/spice_ticket").read_bytes()
     (place.dir / "logs/planted.log").write_bytes(b"one\ntwo " + base64.b64encode(b"x" + ticket) + b"\n")
     (ansible,) = place.base.glob("tmp/tmp.*/ansible.log")
@@ -179,13 +158,12 @@ def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings)
         with path.open("ab") as file:
             file.write(b"ticket: " + ticket + b"\n")
     status = run.wait(200)
-    blame = json.loads((place.artifacts / "result.json").read_text())["blame"]
+    blame = place.result["blame"]
     assert (status, blame["component"], blame["code"]) == (1, "kerbside", "secret_in_log"), run.text[-3000:]
     assert run.lines[-1] == "LANE FAIL kerbside: kerbside wrote its SPICE ticket to daemon.log; the file is withheld"
     for name in ("planted", "ansible", "daemon"):
-        assert (place.artifacts / f"logs/{name}.log.withheld").exists() and not (
-            place.artifacts / f"logs/{name}.log"
-        ).exists()
+        kept = place.artifacts / f"logs/{name}.log"
+        assert Path(f"{kept}.withheld").exists() and not kept.exists()
     assert (place.artifacts / "logs/api.log").exists()
     known = [Secret("spice_ticket", ticket)]
     assert secret_scan.find_leaks(place.artifacts, known) == []

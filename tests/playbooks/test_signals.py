@@ -1,6 +1,7 @@
 """Whatever kills a full run, at whatever moment: all of the lane is gone in ten seconds, and strangers live on.
 
-LANE_TEST_KILLS=N makes N kills (12 without it); they are spread evenly over the tasks and the time of a whole run, the last ones over its teardown.
+LANE_TEST_KILLS=N makes N kills (12 without it); they are spread evenly over the tasks and the time of a whole run, the
+last ones over its teardown.
 """
 
 from __future__ import annotations
@@ -18,27 +19,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from lane_numbers import lane_ids
-from whole_lanes import ROOT, Started, Surroundings, surroundings
+from whole_lanes import CACHE, Started, Surroundings, surroundings
 
 KILLS = int(os.environ.get("LANE_TEST_KILLS", "12"))
-WAYS = [
-    ("playbook", "KILL"),
-    ("script", "KILL"),
-    ("terminal", "HUP"),
-    ("playbook", "TERM"),
-    ("group", "INT"),
-    ("script", "TERM"),
-    ("group", "KILL"),
-    ("playbook", "INT"),
-    ("script", "HUP"),
-    ("playbook", "HUP"),
-    ("script", "INT"),
-    ("group", "TERM"),
-]
+#: Whom each kill hits, and by which signal.
+WAYS = """playbook KILL, script KILL, terminal HUP, playbook TERM, group INT, script TERM, group KILL, playbook INT,
+script HUP, playbook HUP, script INT, group TERM""".split(",")
 
 
 @dataclass
@@ -55,7 +44,8 @@ class Kill:
     left: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.signal:4} {self.whom:8} {self.phase or 'before the claim':16} {self.task_name:60.60} gone after {self.seconds:5.2f} s {list(self.left)}"
+        where = f"{self.phase or 'before the claim':16} {self.task_name:60.60}"
+        return f"{self.signal:4} {self.whom:8} {where} gone after {self.seconds:5.2f} s {list(self.left)}"
 
 
 def whole_run(place: Surroundings) -> Started:
@@ -102,47 +92,32 @@ def carry_out(kill: Kill, number: int) -> Kill:
         kill.seconds, left = place.seconds_until_gone()
         watcher.join(5)
         claimed = any(name.startswith("Claim") for name in names[: kill.task - 1])  # and that task was over at the kill
-        result = {}
-        if (place.artifacts / "result.json").exists():
-            result = json.loads((place.artifacts / "result.json").read_text())
-            kill.phase = result["blame"]["phase"] if result["blame"] else "after teardown"
-            code = (result["blame"] or {}).get("code")
-            if result["verdict"] == "error" and code not in (
-                "aborted",
-                "owner_gone",
-            ):  # owner_gone: the claim saw that the script was killed
-                left.append(f"result.json blames {result['blame']}")
+        result = place.result if (place.artifacts / "result.json").exists() else {}
+        if result:
+            blame = result["blame"] or {}
+            kill.phase = blame.get("phase", "after teardown")
+            if result["verdict"] == "error" and blame["code"] not in ("aborted", "owner_gone"):
+                left.append(f"result.json blames {blame}")
+            log = place.artifacts / "logs/ansible.log"
+            said = log.read_text() if log.exists() else ""
+            # owner_gone: the claim saw that the script was killed
+            if kill.whom == "script" and blame.get("code") != "owner_gone" and "TASK [" not in said:
+                left.append(f"no word of Ansible in the artifacts, but {blame}")
         elif claimed:
             left.append("no result.json")
-        log = place.artifacts / "logs/ansible.log"
-        if (
-            result
-            and kill.whom == "script"
-            and code != "owner_gone"
-            and "TASK [" not in (log.read_text() if log.exists() else "")
-        ):
-            left.append(f"no word of Ansible in the artifacts, but {result['blame']}")
-        if (
-            not claimed or result.get("verdict") == "pass"
-        ):  # there was no lane yet, or none any more: what is left is Ansible's and the script's
-            left = [
-                trace
-                for trace in left
-                if ".ansible/tmp" not in trace and not trace.startswith(str(place.base / "tmp/tmp."))
-            ]
+        if not claimed or result.get("verdict") == "pass":
+            # There was no lane yet, or none any more: what is left is Ansible's and the script's.
+            script = str(place.base / "tmp/tmp.")
+            left = [trace for trace in left if ".ansible/tmp" not in trace and not trace.startswith(script)]
         kill.left = tuple(left)
     return kill
 
 
 def cached() -> set[str]:
-    """What lanes share, whole and ready: other checkouts' lanes add to it, and hold locks in it, but nobody takes any of it away."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kerbside-lane")
-    return {
-        str(p)
-        for folder in ("accel", "databases", "deps", "ryll", "venvs")
-        for p in cache.glob(f"{folder}/[!.]*")
-        if p.suffix != ".log"
-    }
+    """What lanes share, whole and ready: others add to it, and hold locks in it, but nobody takes any of it away."""
+    folders = ("accel", "databases", "deps", "ryll", "venvs")
+    found = [path for folder in folders for path in CACHE.glob(f"{folder}/[!.]*")]
+    return {str(path) for path in found if path.suffix != ".log"}
 
 
 @pytest.mark.slow
@@ -157,13 +132,10 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
         try:
             run = whole_run(Surroundings(ids[0], strange.base))
             ways = itertools.cycle(WAYS)
-            kills = [Kill(*next(ways), task, delay) for task, delay in moments(run, KILLS)]
+            kills = [Kill(*next(ways).split(), task, delay) for task, delay in moments(run, KILLS)]
             with ThreadPoolExecutor(2) as pool:
-                halves = [
-                    pool.submit(lambda n, id=number: [carry_out(k, id) for k in kills[n::2]], n)
-                    for n, number in enumerate(ids[:2])
-                ]
-                done = [kill for half in halves for kill in half.result()]
+                halves = pool.map(lambda n: [carry_out(kill, ids[n]) for kill in kills[n::2]], (0, 1))
+                done = [kill for half in halves for kill in half]
             assert all(s.poll() is None for s in strangers)
             assert listener.getsockname()[1] == 17900 + 10 * ids[0] + 9
         finally:
@@ -183,33 +155,26 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
 
 
 def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
-    """With its keeper killed first, a killed run does leave a lane behind: the test above can fail. The next start names it and clears it."""
+    """With its keeper killed first, a killed run does leave a lane behind: the test above can fail.
+
+    The next start names it and clears it.
+    """
     run = Started(place.playbook(), place.environment())
-    while not (place.dir / "qmp.sock").exists():
-        assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
-        time.sleep(0.1)
+    run.until((place.dir / "qmp.sock").exists)
     record = json.loads((place.dir / "run.json").read_text())
     os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
     os.kill(run.process.pid, signal.SIGKILL)
     run.process.wait()
     time.sleep(3)
     assert [p for p in place.programs() if "qemu-system" in p]
-    again = Started(place.playbook("--tags", "tls"), place.environment())
+    again = Started(place.script("--tags", "tls"), place.environment())
     assert again.wait(60) == 0, again.text
-    words = " ".join(again.text.split())
-    assert f"lane {place.id}: removed what run {record['run_id']} had left: " in words
-    assert "qemu" in words
+    said = f"warning: lane {place.id}: removed what run {record['run_id']} had left: "
+    assert again.lines[0].startswith(said) and "qemu" in again.lines[0], again.text
     assert not [p for p in place.programs() if "qemu-system" in p]
     assert json.loads((place.dir / "run.json").read_text())["run_id"] != record["run_id"]
-    down = subprocess.run(
-        place.playbook(name="teardown.yml"),
-        env=place.environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert down.returncode == 0, down.stdout
+    down = Started(place.playbook(name="teardown.yml"), place.environment())
+    assert down.wait(60) == 0, down.text
     assert not place.programs()
     assert not place.dir.exists()
 
@@ -230,17 +195,13 @@ def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surr
 
 def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(place: Surroundings) -> None:
     run = Started(place.script("-v"), place.environment())
-    while not (place.dir / "db.sock").exists():  # most of the run is to come, however long ./lane down takes to start
-        assert run.process.poll() is None and time.monotonic() - run.begun < 120, run.text
-        time.sleep(0.05)
-    down = subprocess.run(
-        place.script("down"), env=place.environment(), cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert down.returncode == 0, down.stdout
-    assert f"lane {place.id} is down: ended ansible-playbook (pid " in down.stdout
+    run.until((place.dir / "db.sock").exists)  # most of the run is to come, however long ./lane down takes to start
+    down = Started(place.script("down"), place.environment())
+    assert down.wait(60) == 0, down.text
+    assert f"lane {place.id} is down: ended ansible-playbook (pid " in down.text
     assert run.wait(30) == 2, run.text
     assert "LANE FAIL lane: ansible-playbook got SIGTERM, as from ./lane down" in run.text.splitlines()[-1]
-    blame = json.loads((place.artifacts / "result.json").read_text())["blame"]
+    blame = place.result["blame"]
     assert (blame["component"], blame["code"]) == ("lane", "aborted")
     assert "./lane down" in blame["cause"]
     assert place.seconds_until_gone()[1] == []

@@ -1,8 +1,7 @@
-"""A person's own suite on a lane that is up, red and green; a bad file; and some of the faults that the suites have to see."""
+"""A person's own suite on a lane that is up, red and green; a bad file; some faults that the suites have to see."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -10,22 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from whole_lanes import ROOT
 
-ROOT = Path(__file__).parents[2]
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
-EXAMPLE = re.search(
-    r"<!-- suite -->\n```yaml\n(.*?)```", (ROOT / "docs/suites.md").read_text(encoding="utf-8"), re.DOTALL
-)
+PAGE = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
+EXAMPLE = re.search(r"<!-- suite -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
 #: All its steps are as wanted, and qemu is gone.
-QUIT = (
-    "{suite: mine, guests: [pocket], checks: [{name: hello, steps: [{qemu: {execute: quit}}, {wait: {seconds: 1}}]}]}"
-)
+STEPS = "[{qemu: {execute: quit}}, {wait: {seconds: 1}}]"
+QUIT = f"{{suite: mine, guests: [pocket], checks: [{{name: hello, steps: {STEPS}}}]}}"
 #: One of each kind of fault; `tests/faults/suites.py LANE_DIR` plays all.
 FAULTS = ("ryll-swallows-a-key", "nbf-forgotten", "bytes-counted-twice", "messages-held-back")
-
-
-def play(lane: Any, file: Path, *tags: str) -> Any:
-    return lane.run("playbooks/lane.yml", "--tags", ",".join(tags), lane_suites=["mine"], lane_suite_files=[str(file)])
 
 
 def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path) -> None:
@@ -48,12 +41,13 @@ def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane: Any, tmp_p
         (QUIT, "fail", "program_ended"),
     ):
         file.write_text(text)
-        played = play(lane, file, "suites", "evidence")
-        result = json.loads((lane.artifacts / "result.json").read_text())
+        mine = {"lane_suites": ["mine"], "lane_suite_files": [str(file)]}
+        played = lane.run("playbooks/lane.yml", "--tags", "suites,evidence", **mine)
+        result = lane.result
         assert result["verdict"] == verdict, played
-        assert [(one["suite"], one["guest"], one["name"], one["result"]) for one in result["checks"]] == [
-            ("mine", "pocket", "hello", verdict)
-        ]
+        [check] = result["checks"]
+        found = [check[name] for name in ("suite", "guest", "name", "result")]
+        assert found == ["mine", "pocket", "hello", verdict]
         assert (result["blame"] or {}).get("code") == code
         assert "console_token" not in (lane.artifacts / "result.json").read_text()
     command = [sys.executable, "tests/faults/suites.py", str(lane.dir), *FAULTS]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from typing import Any
 
 
@@ -21,22 +20,3 @@ def test_it_is_red_when_something_stays_and_leaves_the_stranger_alone(lane: Any)
     assert not lane.dir.exists()
     assert not lane.marked()
     assert lane.run("playbooks/teardown.yml").rc == 0
-
-
-def test_a_directory_that_is_no_lanes_is_refused_and_left(lane: Any) -> None:
-    lane.dir.mkdir(mode=0o700)
-    (lane.dir / "thesis.txt").write_text("mine")
-    stranger = subprocess.Popen(["sleep", "60"])
-    try:
-        (lane.dir / "daemon.pid").write_text(str(stranger.pid))
-        down = lane.run("playbooks/teardown.yml")
-        assert down.rc == 2, down
-        assert down.result("Take the lane down")["lane_failure"]["code"] == "lane_dir_foreign"
-        assert sorted(os.listdir(lane.dir)) == ["daemon.pid", "thesis.txt"]
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
-        (lane.dir / "daemon.pid").unlink()
-        (lane.dir / "thesis.txt").unlink()
-        lane.dir.rmdir()

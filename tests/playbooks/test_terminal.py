@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-from pathlib import Path
 
 import pytest
-from whole_lanes import Started, Surroundings
+from whole_lanes import CACHE, Started, Surroundings
 
 #: A full run that ends early: after the phases that take no time, the third fails.
 RED = ("-e", "lane_guest=nobody")
@@ -54,35 +51,28 @@ def test_a_red_run_on_a_pipe(place: Surroundings) -> None:
 
 
 def test_with_v_ansible_speaks_itself(place: Surroundings) -> None:
-    status, run = play(place, *RED, "-v")
+    status, run = play(place, *RED, "-v", terminal=True, TERM="xterm-256color")
     assert status == 2, run.text
     assert "TASK [sextant_vm : Check the image" in run.text and "PLAY RECAP" in run.text
     assert phases(run.lines) == []
-    assert run.lines[-1].startswith("LANE FAIL environment: ")
+    assert run.lines[-1].startswith("\x1b[0;31mLANE FAIL environment: ")
     assert "TASK [sextant_vm : Check the image" in (place.artifacts / "logs/ansible.log").read_text()  # as well
 
 
-@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
-def test_a_terminal_is_coloured_unless_it_is_wanted_plain(place: Surroundings, env: dict[str, str]) -> None:
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_is_plain_if_it_is_wanted_so(place: Surroundings, env: dict[str, str]) -> None:
     status, run = play(place, *RED, terminal=True, **{"TERM": "xterm-256color", **env})
     assert status == 2, run.text
-    assert (
-        re.search(r"[\x1b\r]", run.text) is None
-        if env
-        else run.lines[-1].startswith("\x1b[0;31mLANE FAIL environment: ")
-    )
-    assert len(run.lines) == 7 or not env
+    assert re.search(r"[\x1b\r]", run.text) is None
+    assert len(run.lines) == 7
 
 
 @pytest.mark.slow
 def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
-    cache, usual = (
-        place.base / "cache",
-        Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kerbside-lane",
-    )
+    cache = place.base / "cache"
     cache.mkdir(mode=0o700)
     for name in ("venvs", "ryll"):  # and no database: it is made, by one that takes its time
-        (cache / name).symlink_to(usual / name)
+        (cache / name).symlink_to(CACHE / name)
     slow = place.base / "slow_install_db"
     slow.write_text('#!/bin/sh\nfor n in 1 2 3 4 5 6; do echo tables; sleep 0.5; done\nexec mariadb-install-db "$@"\n')
     slow.chmod(0o700)
@@ -97,52 +87,33 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
     assert "kerbside" in {name for name, _, _ in live}
     assert all(len(f"{name:11} {seconds:>6} s ...  {said}") < 80 for name, seconds, said in live)
     assert any(said.endswith(": tables") for _, _, said in live), live
-    assert not [
-        said for name, _, said in live if name == "kerbside" and "pocket-sextant" in said
-    ]  # the guest speaks meanwhile
+    # The guest speaks meanwhile.
+    assert not [said for name, _, said in live if name == "kerbside" and "pocket-sextant" in said]
     assert re.fullmatch(rf"\x1b\[0;32mLANE PASS lane {place.id}: .* s\x1b\[0m", run.lines[-1])
     assert len(seen) == len(expected) + 2
 
 
+NO_VERDICT = "ansible-playbook ended with status {} and no verdict"
+UNDEFINED = "Task failed: 'nobody' is undefined"
+
+
 @pytest.mark.parametrize(
-    ("options", "status", "words", "last"),
+    ("options", "words", "last"),
     [
-        (
-            ("--forks", "many"),
-            2,
-            "usage: ansible-playbook",
-            "LANE FAIL lane: ansible-playbook ended with status 2 and no verdict",
-        ),
-        (
-            ("--limit", "nobody"),
-            2,
-            "leaves us with no hosts to target",
-            "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict",
-        ),
-        (
-            ("-i", "/nowhere"),
-            2,
-            "Unable to parse /nowhere",
-            "LANE FAIL lane: no host of the inventory is in the group lane",
-        ),
-        (("-e", "@/nowhere"), 2, "/nowhere", "LANE FAIL lane: ansible-playbook ended "),
-        (
-            ("-e", "lane_logs_dir={{ nobody }}"),
-            2,
-            "ERROR| [ERROR]: Task failed: 'nobody' is undefined",
-            "LANE FAIL lane: Task failed: 'nobody' is undefined",
-        ),
-        (("--syntax-check",), 0, "playbook: ", "playbook: "),
-        (("--list-tags",), 0, "TASK TAGS: [", "      TASK TAGS: ["),
+        (("--forks", "many"), "usage: ansible-playbook", NO_VERDICT.format(2)),
+        (("--limit", "nobody"), "leaves us with no hosts to target", NO_VERDICT.format(1)),
+        (("-i", "/nowhere"), "Unable to parse /nowhere", "no host of the inventory is in the group lane"),
+        (("-e", "@/nowhere"), "/nowhere", "ansible-playbook ended "),
+        (("-e", "lane_logs_dir={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
     ],
 )
 def test_the_last_line_when_ansible_ends_early(
-    place: Surroundings, options: tuple[str, ...], status: int, words: str, last: str
+    place: Surroundings, options: tuple[str, ...], words: str, last: str
 ) -> None:
-    ended, run = play(place, *options)
+    status, run = play(place, *options)
     assert words in run.text
-    assert ended == status
-    assert run.lines[-1].startswith(last), run.text
+    assert status == 2
+    assert run.lines[-1].startswith(f"LANE FAIL lane: {last}"), run.text
     assert not place.dir.exists()
 
 
@@ -150,20 +121,7 @@ def test_the_last_line_when_ansible_gives_up_in_the_middle(place: Surroundings) 
     """With plain ansible-playbook too, once the callback plugin is loaded."""
     playbook = place.base / "broken.yml"
     playbook.write_text("- hosts: '{{ nobody }}'\n")
-    command = [str(playbook) if word.endswith("playbooks/lane.yml") else word for word in place.playbook()]
-    run = Started(command, place.environment())
+    run = Started(place.playbook(name=str(playbook)), place.environment())
     assert run.wait(60) in (1, 4), run.text  # 4 from ansible-core 2.19 on
-    assert run.lines[-1] == "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above", (
-        run.text
-    )
-
-
-def test_a_warning_of_a_module_is_a_line(place: Surroundings) -> None:
-    """A lane that nobody keeps any more is cleared by the next run, which says so."""
-    assert play(place, "--tags", "kvm_probe")[0] == 0
-    record = json.loads((place.dir / "run.json").read_text())
-    os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
-    _, run = play(place, *RED)
-    assert run.lines[0].startswith(f"warning: lane {place.id}: removed what run {record['run_id']} had left: "), (
-        run.text
-    )
+    said = "LANE FAIL lane: ansible-playbook ended before the playbook did; see its message above"
+    assert run.lines[-1] == said, run.text

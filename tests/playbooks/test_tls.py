@@ -16,9 +16,8 @@ TAGS = ("--tags", "tls")
 def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane: Any) -> None:
     assert lane.run("playbooks/lane.yml", *TAGS, tls_hours=2).rc == 0
     folder = lane.dir / "tls"
-    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(
-        ("ca.pem", "ca-key.pem", "proxy.pem", "proxy-key.pem"), 0o600
-    )
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == dict.fromkeys(("ca.pem", "ca-key.pem", "proxy.pem", "proxy-key.pem"), 0o600)
     ca, proxy = (x509.load_pem_x509_certificate((folder / name).read_bytes()) for name in ("ca.pem", "proxy.pem"))
     proxy.verify_directly_issued_by(ca)
     assert proxy.version is ca.version is x509.Version.v3
@@ -33,9 +32,8 @@ def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane: Any) -> None:
     assert extensions["keyUsage"].critical and extensions["keyUsage"].value.key_cert_sign  # type: ignore[attr-defined]
     names = proxy.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
-    assert list(proxy.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
-        ExtendedKeyUsageOID.SERVER_AUTH
-    ]
+    [usage] = proxy.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert usage == ExtendedKeyUsageOID.SERVER_AUTH
     for certificate in (ca, proxy):
         assert timedelta(0) < certificate.not_valid_after_utc - datetime.now(UTC) <= timedelta(hours=2)
         assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)

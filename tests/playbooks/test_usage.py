@@ -1,22 +1,27 @@
-"""The wrong usages of docs/command-line.md, each run as it stands: what is said, the exit status, and that nothing of an earlier run can pass for this one."""
+"""The wrong usages of docs/command-line.md, each run as it stands: what is said, the exit status, and the result.
+
+Nothing of an earlier run can pass for this one.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
+from whole_lanes import ROOT
 
-ROOT = Path(__file__).parents[2]
 ROWS = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| (.+) \|$", (ROOT / "docs/command-line.md").read_text(encoding="utf-8"))
 WRITES = re.compile(r"\./lane( -.*| (up|smoke|suites)\b.*)")
 
 
-def test_the_table_is_there() -> None:
-    assert len(ROWS) >= 15
+assert len(ROWS) >= 15
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(("typed", "said"), ROWS)
@@ -28,7 +33,7 @@ def test_a_wrong_usage_is_one_sentence(typed: str, said: str, lane: Any) -> None
     mine += ["-e", f"lane_id={lane.id}"] if writes and "lane_id" not in typed else []
     words = typed.split()
     command = [*words[:1], *mine, *words[1:]] if words[-1] == "-e" else [*words, *mine]
-    ran = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    ran = run(command)
     line = (ran.stdout if said.startswith("LANE") else ran.stderr).rstrip().splitlines()[-1]
     assert ran.returncode == 2
     assert line == said or (said.endswith("...") and line.startswith(said.removesuffix("..."))), ran
@@ -39,15 +44,12 @@ def test_a_wrong_usage_is_one_sentence(typed: str, said: str, lane: Any) -> None
         return
     assert (kept == "green") != writes
     if writes:
-        result = json.loads(kept)
-        assert (result["verdict"], f"LANE FAIL {result['blame']['component']}: {result['blame']['cause']}") == (
-            "error",
-            line,
-        )
+        blame = lane.result["blame"]
+        assert (lane.result["verdict"], f"LANE FAIL {blame['component']}: {blame['cause']}") == ("error", line)
 
 
 def test_a_refused_command_is_json_too(lane: Any) -> None:
     command = ["./lane", "--json", "-e", f"lane_artifacts_dir={lane.artifacts} lane_id={lane.id} lane_gest=x"]
-    ran = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    ran = run(command)
     assert json.loads(ran.stdout)["blame"]["code"] == "bad_input"
     assert ran.stderr.startswith("LANE FAIL environment: there is no variable lane_gest")

@@ -1,6 +1,4 @@
-"""Numbers of lanes for the tests, 60 to 99: each is held by one running test at a time, and a lane that somebody keeps
-running is left alone.
-"""
+"""Numbers of lanes for the tests, 60 to 99: each is held by one running test, and lanes of people are left alone."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ def hold(number: int) -> socket.socket | None:
     """Hold a number until the socket is closed, also against tests of other checkouts; None when it is not free."""
     held = socket.socket(socket.AF_UNIX)
     with suppress(OSError):
-        held.bind(f"\0kerbside-lane-test-{number}")  # an abstract name (unix(7)): free when this process has ended
+        held.bind(f"\0kerbside-lane-test-{number}")  # an abstract name (unix(7)): free again when this process ends
         if not in_use(number):
             return held
     held.close()

@@ -1,5 +1,4 @@
-"""Machines for tests of lanes over ssh: an sshd in a bare Debian (bare_trees.py), with namespaces of its own for
-processes and mounts.
+"""Machines for tests of lanes over ssh: an sshd in a bare Debian, with namespaces for processes and mounts.
 
 Only the network is this machine's: sshd listens on a free port of 127.0.0.1, and lanes need numbers that no other test
 has.
@@ -56,18 +55,15 @@ class Machine:
         return self.tree.path / ("root" if self.user == "root" else f"home/{self.user}")
 
     def processes(self) -> list[proc.Process]:
-        """All processes of the machine: whatever is at work there descends from `process`, the first one of its namespace."""
+        """All processes of the machine: they descend from `process`, the first one of its namespace."""
         return [one for one in descendants(self.process.pid) if one.alive]
 
     def left(self, number: int) -> list[str]:
         """What is there of a lane: its processes and its directory."""
-        marks = [
-            f"{one.name} (pid {one.pid})"
-            for one in self.processes()
-            if (proc.environ(one.pid, "KERBSIDE_LANE") or "").startswith(f"{number}/")
-        ]
+        marks = [(one, proc.environ(one.pid, "KERBSIDE_LANE") or "") for one in self.processes()]
+        left = [f"{one.name} (pid {one.pid})" for one, mark in marks if mark.startswith(f"{number}/")]
         folder = self.tree.path / f"tmp/kerbside-lane-{number}"
-        return marks + ([str(folder)] if folder.exists() else [])
+        return left + ([str(folder)] if folder.exists() else [])
 
     def stop_sshd(self) -> None:
         """Its sshd answers no more, on no connection, and the kernel keeps the connections."""
@@ -87,7 +83,7 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
     with bare_tree(release) as tree:
         install(tree, "openssh-server", *packages)
         if user != "root":
-            # without a password the account is locked for sshd
+            # Without a password the account is locked for sshd.
             tree.run("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", user)
         key = folder / "key"
         if not key.exists():
@@ -107,8 +103,8 @@ def machine(release: str, folder: Path, user: str = "root", packages: tuple[str,
         options = ["-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password"]
         command = tree.beside(["chroot", str(tree.path), "/usr/sbin/sshd", "-D", "-p", str(port), *options])
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
-        null = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        process = subprocess.Popen(command, env=given, **null)  # type: ignore[call-overload]
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=given, **streams)
         try:
             wait_for(port, process)
             yield Machine(tree, user, port, key, hosts, process)
