@@ -7,6 +7,7 @@ no file outside the lane's directory and the fault's scratch folder.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import signal
@@ -29,20 +30,37 @@ from ansible.module_utils.lane.protocols import qmp
 from made_wrong import certificate, guests, token
 from place import Place
 
+CLOSE, OPEN = 0x3C, 0x3D  # F2 and F3, by which the guest pocket closes and opens the agent's port
+#: way -> rules of programs/ryll.py
+RYLLS: dict[str, dict[str, Any]] = {
+    "silent": {"silent": True},
+    "protocol-2": {"answers": {"hello": {"protocol_version": "2.0"}}},
+    "no-agent": {"answers": {"status": {"agent_connected": False}}},
+    "torn": {"picture": "torn"},
+    "block": {"picture": "block"},
+    "inverted": {"picture": "inverted"},
+    "one-colour": {"picture": "grey"},
+    "late": {"picture": "grey", "until": 1.5},
+    "agent-closes": {"keys": [CLOSE]},
+    "agent-flaps": {"keys": [CLOSE, OPEN]},
+}
+
+
+def until(seen: Callable[[], object], seconds: float, problem: str) -> None:
+    """Wait until something is as wanted; raises TimeoutError with the problem."""
+    end = time.monotonic() + seconds
+    while not seen():
+        if time.monotonic() > end:
+            raise TimeoutError(problem)
+        time.sleep(0.02)
+
 
 def write(place: Place, given: dict[str, Any]) -> None:
-    """A file with this text; afterwards the old one comes back, or none where there was none (ryll deletes its
-    console.vv).
-    """
+    """A file with this text; afterwards the old one comes back, or none (ryll deletes its console.vv)."""
     path = Path(given["file"])
     if path.exists():
         old, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
-
-        def restore() -> None:
-            path.write_bytes(old)
-            path.chmod(mode)
-
-        place.undoing.append(restore)
+        place.undoing += [lambda: path.chmod(mode), lambda: path.write_bytes(old) and None]  # the last is done first
     else:
         place.undoing.append(lambda: path.unlink(missing_ok=True))
     path.write_text(given["text"])
@@ -57,7 +75,8 @@ def append(place: Place, given: dict[str, Any]) -> None:
 
 def ryll(place: Place, given: dict[str, Any]) -> None:
     """A ryll in the scratch folder that is wrong in one way (programs/ryll.py)."""
-    text = place.fill('#!/bin/sh\nexec {python} {here}/programs/ryll.py WAY {ryll} "$@"\n').replace("WAY", given["way"])
+    text = place.fill("#!/bin/sh\nexec {python} {here}/programs/ryll.py 'RULES' {ryll} \"$@\"\n")
+    text = text.replace("RULES", json.dumps(RYLLS[given["way"]]))
     write(place, {"file": f"{place.scratch}/ryll", "mode": "0755", "text": text})
 
 
@@ -80,9 +99,7 @@ def device(place: Place, given: dict[str, Any]) -> None:
 
 
 def send(place: Place, given: dict[str, Any]) -> None:
-    """A signal to a program: to it and its children, to the one of its process group that has the name `member`, to it
-    `alone`, or to the `whole` group.
-    """
+    """A signal to a program: to it and its children, the `member` of that name, to it `alone`, or the `whole` group."""
     group = place.group(given["program"])
     number = signal.Signals[f"SIG{given['signal']}"]
     members = proc.group_members(group)
@@ -99,13 +116,14 @@ def send(place: Place, given: dict[str, Any]) -> None:
     if number is signal.SIGSTOP:
         place.undoing.append(lambda: [os.kill(m.pid, signal.SIGCONT) for m in members if proc.read(m.pid)] and None)
         return
-    end = time.monotonic() + 5
-    while given["signal"] == "KILL" and any(
-        (p := proc.read(m.pid)) and p.started == m.started and p.alive for m in members
-    ):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{given['program']} survives SIGKILL")
-        time.sleep(0.01)
+    if number is signal.SIGKILL:
+        alive = [(member.pid, member.started) for member in members]
+        until(lambda: not any(_lives(*one) for one in alive), 5, f"{given['program']} survives SIGKILL")
+
+
+def _lives(pid: int, started: int) -> bool:
+    found = proc.read(pid)
+    return found is not None and found.started == started and found.alive
 
 
 def relay(place: Place, given: dict[str, Any]) -> None:
@@ -141,32 +159,23 @@ def fill(place: Place, given: dict[str, Any]) -> None:
 
 def sql(place: Place, given: dict[str, Any]) -> None:
     """A statement for the lane's database, as its administrator, and another one as its undoing."""
-    command = [
-        "mariadb",
-        "--no-defaults",
-        f"--socket={place.lane_dir}/db.sock",
-        f"--user={pwd.getpwuid(os.getuid()).pw_name}",
-        "kerbside",
-    ]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    command = ["mariadb", "--no-defaults", f"--socket={place.lane_dir}/db.sock", f"--user={user}", "kerbside"]
     subprocess.run([*command, "-e", given["execute"]], check=True, capture_output=True, timeout=20)
     if "undo" in given:
         place.undoing.append(lambda: sql(place, {"execute": given["undo"]}))
 
 
 def listen(place: Place, given: dict[str, Any]) -> None:
-    """A stranger on a port of the lane, as soon as it is free: of a program that was killed, a thread may hold it a
-    moment longer.
-    """
-    end = time.monotonic() + 5
-    while True:
-        try:
-            server = socket.create_server(("127.0.0.1", int(given["port"])))
-            break
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-    place.undoing.append(server.close)
+    """A stranger on a port of the lane, as soon as it is free: a thread of a killed program may hold it a moment."""
+
+    def bound() -> bool:
+        with suppress(OSError):
+            place.undoing.append(socket.create_server(("127.0.0.1", int(given["port"]))).close)
+            return True
+        return False
+
+    until(bound, 5, f"port {given['port']} is not free")
 
 
 def machine(place: Place, given: dict[str, Any]) -> None:
@@ -178,34 +187,25 @@ def machine(place: Place, given: dict[str, Any]) -> None:
 
 
 def key(place: Place, given: dict[str, Any]) -> None:
-    """Press a key of the guest and wait for the line that it then says on the serial port; `undo` is another key with
-    its line, if the guest is there.
-    """
+    """Press a key of the guest and wait for what it then `says` on the serial port; `undo` is another key, likewise."""
     serial = place.lane_dir / "logs/serial.log"
     before = serial.read_text(errors="replace").count(given["says"]) if "says" in given else 0
     machine(place, {"execute": "send-key", "arguments": {"keys": [{"type": "qcode", "data": given["press"]}]}})
     if "undo" in given:
 
         def press_other() -> None:
-            entry = records.record(str(place.lane_dir), "qemu")
-            if entry and proc.group_members(entry.group):
+            if place.runs("qemu"):
                 key(place, given["undo"])
 
         place.undoing.append(press_other)
-    end = time.monotonic() + 10
-    while "says" in given and serial.read_text(errors="replace").count(given["says"]) == before:
-        if time.monotonic() > end:
-            raise TimeoutError(f"the guest does not say {given['says']!r}")
-        time.sleep(0.02)
+    if says := given.get("says"):
+        problem = f"the guest does not say {says!r}"
+        until(lambda: serial.read_text(errors="replace").count(says) != before, 10, problem)
 
 
 def gone(place: Place, given: dict[str, Any]) -> None:
     """Wait until a program of the lane is not there any more."""
-    end = time.monotonic() + 10
-    while (entry := records.record(str(place.lane_dir), given["program"])) and proc.group_members(entry.group):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{given['program']} does not end")
-        time.sleep(0.02)
+    until(lambda: not place.runs(given["program"]), 10, f"{given['program']} does not end")
 
 
 def play(place: Place, given: dict[str, Any]) -> None:
@@ -218,50 +218,29 @@ def play(place: Place, given: dict[str, Any]) -> None:
 
 def written(place: Place, given: dict[str, Any]) -> None:
     """Wait until a file has this text; with `new`, until it has been appended from now on."""
-    path, end = Path(given["file"]), time.monotonic() + given.get("within", 60)
+    path, text = Path(given["file"]), given["text"].encode()
     start = path.stat().st_size if given.get("new") else 0
-    while given["text"].encode() not in (path.read_bytes()[start:] if path.exists() else b""):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{path} does not have {given['text']!r}")
-        time.sleep(0.02)
+    problem = f"{path} does not have {given['text']!r}"
+    until(lambda: path.exists() and text in path.read_bytes()[start:], given.get("within", 60), problem)
 
 
 def client(place: Place, given: dict[str, Any]) -> None:
     """Another ryll on the console, with a console.vv of its own from kerbside."""
     uuid = f"6f4e2c1a-0000-4000-8000-{place.lane_id:012d}"
     url = f"http://127.0.0.1:{place.words['api_port']}/console/proxy/direct-qemu/{uuid}/console.vv"
-    request = urllib.request.Request(
-        url, headers={"Authorization": f"Bearer {(place.lane_dir / 'secrets/bearer_token').read_text().strip()}"}
-    )
+    token = (place.lane_dir / "secrets/bearer_token").read_text().strip()
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     file = place.scratch / "other.vv"
     with urllib.request.urlopen(request, timeout=20) as answer:
         file.write_bytes(answer.read())
-    command = [
-        place.words["ryll"],
-        "--headless",
-        "--file",
-        str(file),
-        "--control-socket",
-        f"{place.scratch}/other.sock",
-    ]
-    other = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={"HOME": str(place.scratch), "PATH": os.environ["PATH"]},
-    )
-
-    def leave() -> None:
-        other.terminate()
-        other.wait(10)
-
-    place.undoing.append(leave)
+    command = [place.words["ryll"], "--headless", "--file", file, "--control-socket", f"{place.scratch}/other.sock"]
+    env = {"HOME": str(place.scratch), "PATH": os.environ["PATH"]}
+    other = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+    place.undoing += [lambda: other.wait(10) and None, other.terminate]  # the last is done first
 
 
 def away(place: Place, given: dict[str, Any]) -> None:
-    """End a program and start it again, with the same command, once a file has a text. Its record then names the new
-    one.
-    """
+    """End a program and start it again, by the same command, once a file has a text; its record names the new one."""
     entry = records.record(str(place.lane_dir), given["program"])
     if entry is None or entry.pid is None:
         raise LookupError(f"{given['program']} does not run")
@@ -276,11 +255,13 @@ def away(place: Place, given: dict[str, Any]) -> None:
             argv, env=environment, cwd=place.lane_dir, stdout=log, stderr=log, start_new_session=True, umask=0o077
         ).pid
     entry.save(str(place.lane_dir))
-    end = time.monotonic() + 20
-    while not Path(given["socket"]).is_socket() or socket.socket(socket.AF_UNIX).connect_ex(given["socket"]):
-        if time.monotonic() > end:
-            raise TimeoutError(f"{given['program']} does not accept again")
-        time.sleep(0.05)
+    server = given["socket"]
+
+    def accepts() -> bool:
+        with socket.socket(socket.AF_UNIX) as link:
+            return link.connect_ex(server) == 0
+
+    until(accepts, 20, f"{given['program']} does not accept again")
 
 
 def cgroup(place: Place, given: dict[str, Any]) -> None:
@@ -293,65 +274,36 @@ def cgroup(place: Place, given: dict[str, Any]) -> None:
     name = "memory.limit_in_bytes" if old.is_dir() and controller == "memory" else f"{controller}.max"
     (folder / name).write_text(str(limit))
 
-    def remove() -> None:
-        end = time.monotonic() + 10
-        while folder.exists():
-            try:
-                folder.rmdir()
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
+    def removed() -> bool:
+        with suppress(OSError):
+            folder.rmdir()
+        return not folder.exists()
 
-    place.undoing.append(remove)
+    place.undoing.append(lambda: until(removed, 10, f"{folder} cannot be removed"))
     place.prefix += ["sh", "-ec", f'echo $$ >{folder}/cgroup.procs; exec "$@"', "sh"]
 
 
 ACTIONS: dict[str, Callable[[Place, dict[str, Any]], None]] = {
-    action.__name__: action
-    for action in (
-        write,
-        append,
-        ryll,
-        cut,
-        relay,
-        directory,
-        device,
-        send,
-        keep_killing,
-        fill,
-        sql,
-        listen,
-        machine,
-        key,
-        gone,
-        guests,
-        token,
-        certificate,
-        play,
-        written,
-        client,
-        away,
-        cgroup,
-    )
+    **{action.__name__: action for action in (write, append, ryll, cut, relay, directory, device, send, keep_killing)},
+    **{action.__name__: action for action in (fill, sql, listen, machine, key, gone, guests, token, certificate)},
+    **{action.__name__: action for action in (play, written, client, away, cgroup)},
 }
 
 
 def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
-    """Words before the command: namespaces of its own, with `mounts` in it or without a network, `limits`, and
-    capabilities taken away (`without`).
-    """
+    """Words before the command: namespaces with `mounts` or without a network, `limits`, capabilities (`without`)."""
     words: list[str] = ["unshare", "--net"] if fault.get("no_network") else []
     words += ["prlimit", *(f"--{name}={value}" for name, value in fault["limits"].items())] if "limits" in fault else []
     if mounts := fill(fault.get("mounts", [])):
         lines = []
         for mount in mounts:
-            if "tmpfs" in mount:
-                lines.append(f"mount -t tmpfs -o size={mount.get('size', '1m')},mode=0700 lane-faults {mount['tmpfs']}")
-                lines += [f"mount -o remount,ro {mount['tmpfs']}"] if mount.get("read_only") else []
+            if at := mount.get("tmpfs"):
+                lines.append(f"mount -t tmpfs -o size={mount.get('size', '1m')},mode=0700 lane-faults {at}")
             else:
-                lines.append(f"mount --bind {mount['bind']} {mount['at']}")
-                lines += [f"mount -o remount,bind,ro {mount['at']}"] if mount.get("read_only") else []
+                at = mount["at"]
+                lines.append(f"mount --bind {mount['bind']} {at}")
+            if mount.get("read_only"):
+                lines.append(f"mount -o remount,{'ro' if 'tmpfs' in mount else 'bind,ro'} {at}")
         words += ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "; ".join([*lines, 'exec "$@"']), "sh"]
     if caps := fault.get("without"):
         words += ["setpriv", f"--bounding-set={','.join(f'-{c}' for c in caps)}"]
@@ -360,9 +312,8 @@ def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
 
 def needs_root(fault: dict[str, Any]) -> bool:
     """Whether only root can inject it: mounts, capabilities, device nodes, cgroups, directories of others."""
-    actions = [
-        action
-        for action in fault.get("do", [])
-        if {"device", "cgroup"} & set(action) or "owner" in next(iter(action.values()))
-    ]
-    return bool(fault.get("mounts") or fault.get("without") or fault.get("no_network") or actions)
+    for action in fault.get("do", []):
+        ((name, options),) = action.items()
+        if name in ("device", "cgroup") or "owner" in options:
+            return True
+    return bool({"mounts", "without", "no_network"} & set(fault))

@@ -19,8 +19,7 @@ TASK_FAILS = r"^\[ERROR\]: |^fatal: "
 
 @dataclass
 class Outcome:
-    """What became of one fault. state: caught, green (for those that must not matter), not here, or what is wrong with
-    the verdict.
+    """What became of one fault. state: caught, green (for those that must not matter), not here, or what is wrong.
 
     seconds: from the moment that the fault could be seen to the verdict; None without a verdict. noticed: from there to
     the first failing task's word. stretch: how many times slower than usual the lane was just before.
@@ -83,71 +82,69 @@ def _state(expect: dict[str, Any], played: Played, outcome: Outcome, fill: Calla
 
 
 def _report(played: Played) -> str:
-    """What is wrong with the report of a red run, which has to show what result.json says; a run that was refused
-    before its claim has neither.
-    """
+    """What is wrong with the report of a red run; one that was refused before its claim has neither it nor a result."""
     if not played.result:
         return "" if not played.page else "a report without a result.json"
     if not played.page:
         return "NO REPORT: report.html was not made by this run"
     text = " ".join(html.unescape(played.page).split())
-    made = {
-        (check["guest"], check["name"]): check["result"]
-        for check in played.result["checks"]
-        if check["suite"] == "smoke"
-    }
-    if stale := [
-        name
-        for (guest, name), result in made.items()
-        if name in OF_A_SESSION and result == "pass" and made.get((guest, "hello")) == "not run"
-    ]:
+    smoke = [check for check in played.result["checks"] if check["suite"] == "smoke"]
+    silent = {check["guest"] for check in smoke if (check["name"], check["result"]) == ("hello", "not run")}
+    passed = [check["name"] for check in smoke if check["result"] == "pass" and check["guest"] in silent]
+    if stale := [name for name in passed if name in OF_A_SESSION]:
         return f"PASSED WITHOUT A SESSION: {', '.join(stale)}"
-    missing = [
-        name
-        for name in (played.result["run_id"], played.component, played.cause)
-        if " ".join(str(name).split()) not in text
-    ]
-    return f"WRONG REPORT: report.html does not show {missing[0]!r}" if missing else ""
+    for said in (played.result["run_id"], played.component, played.cause):
+        if " ".join(str(said).split()) not in text:
+            return f"WRONG REPORT: report.html does not show {said!r}"
+    return ""
+
+
+HEAD = """\
+# Faults
+
+Which faults does the lane notice, and whom does it blame? `./lane faults` wrote this page in its last complete run,
+with every fault really injected. [diagnosis.md](diagnosis.md) describes faults and rules. Seconds count from the moment
+when the fault can be seen to the verdict. `./lane test` runs the faults that are marked as quick.
+
+{summary}
+
+| fault | what is broken | blamed | seconds | code | quick | cause |
+|---|---|---|---|---|---|---|
+"""
 
 
 def page(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
     """docs/faults.md."""
-    rows = [
-        f"| `{o.fault['name']}` | {o.fault['what']} | {o.component or 'none: green'} | {o.seconds or 0:.1f} of {o.fault['expect']['within'] * o.stretch:.0f} | "
-        f"{f'`{o.code}`' if o.code else ''} | {'yes' if o.fault.get('quick') else ''} | {(o.cause if o.component else o.state).replace('|', '/')[:240]} |"
-        for o in outcomes
-    ]
-    return "\n".join(
-        [
-            "# Faults",
-            "",
-            "Which faults does the lane notice, and whom does it blame? `./lane faults` wrote this page in its last complete run,",
-            "with every fault really injected. [diagnosis.md](diagnosis.md) describes faults and rules. Seconds count from the moment",
-            "when the fault can be seen to the verdict. `./lane test` runs the faults that are marked as quick.",
-            "",
-            textwrap.fill(summary(outcomes, good_runs, seconds), 120, break_on_hyphens=False),
-            "",
-            "| fault | what is broken | blamed | seconds | code | quick | cause |",
-            "|---|---|---|---|---|---|---|",
-            *rows,
-            "",
-        ]
+    words = textwrap.fill(summary(outcomes, good_runs, seconds), 120, break_on_hyphens=False)
+    return HEAD.format(summary=words) + "".join(map(_row, outcomes))
+
+
+def _row(outcome: Outcome) -> str:
+    fault, said = outcome.fault, outcome.cause if outcome.component else outcome.state
+    columns = (
+        f"`{fault['name']}`",
+        fault["what"],
+        outcome.component or "none: green",
+        f"{outcome.seconds or 0:.1f} of {fault['expect']['within'] * outcome.stretch:.0f}",
+        f"`{outcome.code}`" if outcome.code else "",
+        "yes" if fault.get("quick") else "",
+        said.replace("|", "/")[:240],
     )
+    return f"| {' | '.join(columns)} |\n"
 
 
 def summary(outcomes: list[Outcome], good_runs: int, seconds: float) -> str:
     """The run in a paragraph."""
-    red = sorted(
-        (o for o in outcomes if o.state == "caught" and o.seconds is not None), key=lambda o: -(o.seconds or 0)
-    )
-    words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; {good_runs} green checks of the good lane between them."
+    red = [o for o in outcomes if o.state == "caught" and o.seconds is not None]
+    red.sort(key=lambda o: -(o.seconds or 0))
+    words = f"{sum(o.good for o in outcomes)} of {len(outcomes)} as expected in {seconds:.0f} s; "
+    words += f"{good_runs} green checks of the good lane between them."
     if here := [o.fault["name"] for o in outcomes if o.state == "not here"]:
         words += f" Not here: {', '.join(here)}."
     if red:
         slowest = ", ".join(f"{o.fault['name']} {o.seconds:.1f} s" for o in red[:3])
-        words += (
-            f" Median time to the verdict {statistics.median(o.seconds or 0 for o in red):.1f} s; slowest: {slowest}."
-        )
+        median = statistics.median(o.seconds or 0 for o in red)
+        words += f" Median time to the verdict {median:.1f} s; slowest: {slowest}."
     if mid := [o.noticed for o in outcomes if o.noticed is not None and "noticed" in o.fault["expect"]]:
         words += f" A program that dies during the check is noticed within {max(mid):.1f} s."
     if (stretch := max((o.stretch for o in outcomes), default=1.0)) > 1.05:

@@ -18,8 +18,7 @@ ROOT = HERE.parents[1]
 
 @dataclass
 class Place:
-    """Where a fault happens: the lane, a scratch folder of its own, and what replaces the words in braces in the
-    catalogue.
+    """Where a fault happens: the lane, a scratch folder, and what replaces the words in braces in the catalogue.
 
     prefix: words to put before the command that runs the lane, for what surrounds the whole run.
     """
@@ -38,13 +37,8 @@ class Place:
         first = 17900 + 10 * self.lane_id
         ports = ("proxy_port", "proxy_plain_port", "api_port", "metrics_port", "spice_port", "unused_port")
         words = {name: str(first + n) for n, name in enumerate(ports)}
-        words |= {
-            "scratch": str(self.scratch),
-            "lane_dir": str(self.lane_dir),
-            "here": str(HERE),
-            "python": sys.executable,
-            "lane_id": str(self.lane_id),
-        }
+        words |= {"scratch": str(self.scratch), "lane_dir": str(self.lane_dir), "lane_id": str(self.lane_id)}
+        words |= {"here": str(HERE), "python": sys.executable}
         for name, file, key in (
             ("ticket", "secrets/spice_ticket", ""),
             ("ryll", "handover/ryll.json", "path"),
@@ -84,3 +78,8 @@ class Place:
         if entry is None or not proc.group_members(entry.group):
             raise LookupError(f"{program} does not run in lane {self.lane_id}")
         return entry.group
+
+    def runs(self, program: str) -> bool:
+        """Whether one of the lane's programs is there."""
+        entry = records.record(str(self.lane_dir), program)
+        return bool(entry and proc.group_members(entry.group))

@@ -55,16 +55,14 @@ class Played:
 
     @property
     def green(self) -> bool:
-        """Whether exit status, last line and result.json all say pass, with every check of the plan in it, or of the plan that the test changed."""
+        """Whether exit status, last line and result.json all say pass, with every check of the plan in it.
+
+        Or of the plan that the test changed.
+        """
         checks = self.result.get("checks", [])
-        whole = (
-            (len(checks) == self.result.get("checks_planned") or self.result.get("plan_changed"))
-            and checks
-            and {c["result"] for c in checks} == {"pass"}
-        )
-        return (
-            self.rc == 0 and self.line.startswith("LANE PASS") and self.result.get("verdict") == "pass" and bool(whole)
-        )
+        whole = len(checks) == self.result.get("checks_planned") or bool(self.result.get("plan_changed"))
+        passed = self.rc == 0 and self.line.startswith("LANE PASS") and self.result.get("verdict") == "pass"
+        return passed and whole and {check["result"] for check in checks} == {"pass"}
 
     def when(self, pattern: str) -> float | None:
         """The time of the first line that matches."""
@@ -95,39 +93,18 @@ class Lane:
         before: list[str] | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> Played:
-        """Run a playbook of the checkout with these tags and variables; `before` is put before the command, `meanwhile`
-        runs beside it.
+        """Run a playbook of the checkout with these tags and variables.
+
+        `before` is put before the command, `meanwhile` runs beside it.
         """
-        values = {
-            "lane_id": self.id,
-            "lane_guest": "pocket",
-            "lane_artifacts_dir": str(artifacts),
-            **self.plant,
-            **(given or {}),
-        }
-        command = [
-            *(before or []),
-            sys.executable,
-            "-m",
-            "ansible",
-            "playbook",
-            f"playbooks/{playbook}",
-            "-e",
-            json.dumps(values),
-        ]
+        values = {"lane_id": self.id, "lane_guest": "pocket", "lane_artifacts_dir": str(artifacts)}
+        extra = json.dumps({**values, **self.plant, **(given or {})})
+        command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", extra]
         command += ["--tags", tags] if tags else []
-        kept = {
-            n: v
-            for n, v in os.environ.items()
-            if not n.startswith(("ANSIBLE_", "LANE_")) and n not in ("PYTHONPATH", "PYTHONHOME")
-        }
-        surroundings = {
-            **kept,
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "PYTHONUNBUFFERED": "1",
-            **(env or {}),
-        }
+        foreign = ("ANSIBLE_", "LANE_", "PYTHONPATH", "PYTHONHOME")
+        surroundings = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        surroundings |= {"LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
+        surroundings |= env or {}
         begun = time.time()
         with subprocess.Popen(
             command,

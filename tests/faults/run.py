@@ -1,6 +1,7 @@
-"""`./lane faults [NAME...]`: breaks an otherwise good lane in every way that catalogue.yml knows, and checks that the
-verdict is red, names the right component with the right code and cause, comes in time, and is in a report. Exit status
-0 only when none was missed, misnamed or late. Writes docs/faults.md.
+"""`./lane faults [NAME...]`: breaks an otherwise good lane in every way that catalogue.yml knows.
+
+The verdict has to be red, name the right component with the right code and cause, come in time, and be in a report.
+Exit status 0 only when none was missed, misnamed or late. Writes docs/faults.md.
 """
 
 from __future__ import annotations
@@ -39,24 +40,8 @@ from tools import arguments, venv
 from tools.developer_verbs import FAULTS
 
 PAGE = ROOT / "docs/faults.md"
-FIELDS = {
-    "name",
-    "what",
-    "lane",
-    "tags",
-    "vars",
-    "env",
-    "mounts",
-    "without",
-    "no_network",
-    "limits",
-    "do",
-    "during",
-    "repair",
-    "quick",
-    "expect",
-}
-EXPECTED = {"component", "code", "cause", "within", "noticed", "since", "not_here"}
+FIELDS = set("name what lane tags vars env mounts without no_network limits do during repair quick expect".split())
+EXPECTED = set("component code cause within noticed since not_here".split())
 SMOKE = "smoke,evidence"
 #: What a fault needs afterwards -> the tag of the role that does it.
 REPAIRS = {"kerbside": "kerbside", "kerbside_role": "kerbside", "guest": "sextant_vm"}
@@ -67,8 +52,8 @@ USUAL = 4.0
 #: far as the fault.
 BOOTS = "smoke_agent_limit"
 STANDING = 2  # lanes that stand, each with half of their faults
-#: API and daemon keep connections to the database and what they read at their start, so they are started anew when one
-#: of the three was touched.
+#: They keep connections to the database and what they read at their start, so they are started anew when one of the
+#: three was touched.
 KERBSIDE = ("daemon", "api")
 
 
@@ -78,21 +63,18 @@ def catalogue(file: Path) -> list[dict[str, Any]]:
     names = [fault["name"] for fault in faults]
     for fault in faults:
         expect = fault["expect"]
-        wrong = [
-            *(f"unknown field {name}" for name in sorted((set(fault) - FIELDS) | (set(expect) - EXPECTED))),
-            *(["lane is neither own nor standing"] if fault.get("lane") not in ("own", "standing") else []),
-            *(["no such component"] if expect.get("component", "ryll") not in COMPONENTS else []),
-            *(
-                ["a component without a cause, or a cause without a component"]
-                if ("component" in expect) != ("cause" in expect)
-                else []
-            ),
-            *(["no limit"] if not expect.get("within") else []),
-            *(["twice there"] if names.count(fault["name"]) > 1 else []),
-            *(["unknown repair"] if fault.get("repair", "guest") not in REPAIRS else []),
-        ]
-        if wrong:
-            raise SystemExit(f"{file}: fault {fault['name']}: {', '.join(wrong)}")
+        unknown = sorted((set(fault) - FIELDS) | (set(expect) - EXPECTED))
+        wrong = {
+            f"unknown field {', '.join(unknown)}": unknown,
+            "lane is neither own nor standing": fault.get("lane") not in ("own", "standing"),
+            "no such component": expect.get("component", "ryll") not in COMPONENTS,
+            "a component without a cause, or a cause without one": ("component" in expect) != ("cause" in expect),
+            "no limit": not expect.get("within"),
+            "twice there": names.count(fault["name"]) > 1,
+            "unknown repair": fault.get("repair", "guest") not in REPAIRS,
+        }
+        if found := [words for words, is_so in wrong.items() if is_so]:
+            raise SystemExit(f"{file}: fault {fault['name']}: {', '.join(found)}")
     return faults
 
 
@@ -129,16 +111,14 @@ class Runner:
 
     def close(self) -> list[str]:
         """Take down what is up; returns what stays in spite of it."""
+        left = []
         for lane in (self.own, *self.standing):
             if lane.dir.exists() or proc.marked(lane.id):
                 lane.down(self.artifacts / "down")
-        left = [
-            f"{p.name} (pid {p.pid}) of lane {lane.id}"
-            for lane in (self.own, *self.standing)
-            for p in proc.marked(lane.id)
-        ]
+            left += [f"{p.name} (pid {p.pid}) of lane {lane.id}" for p in proc.marked(lane.id)]
+            left += [str(lane.dir)] if lane.dir.exists() else []
         shutil.rmtree(self.base, ignore_errors=True)
-        return left + [str(lane.dir) for lane in (self.own, *self.standing) if lane.dir.exists()]
+        return left
 
     def _place(self, lane: Lane, fault: dict[str, Any]) -> Place:
         scratch = self.base / str(len(list(self.base.iterdir())))
@@ -191,20 +171,17 @@ class Runner:
     def _good_again(self, lane: Lane, part: str | None) -> str:
         """Repair the part, and "" when a smoke check of the lane is then green, else what it says."""
         if part == "kerbside":
-            for name in KERBSIDE:
-                entry = records.record(str(lane.dir), name)
-                if entry and proc.group_members(entry.group):
-                    stop.end_groups({entry.group}, signal.SIGKILL, 5)
+            found = [records.record(str(lane.dir), name) for name in KERBSIDE]
+            if groups := {entry.group for entry in found if entry and proc.group_members(entry.group)}:
+                stop.end_groups(groups, signal.SIGKILL, 5)
         tags = (REPAIRS[part] + "," if part else "") + SMOKE
         evidence = self.artifacts / f"between-{lane.id}"
         played = lane.play("lane.yml", evidence, tags)
         self.good_runs += 1
-        if (
-            smoke := played.when(r"TASK .smoke : Get a fresh")
-        ) and played.green:  # the start of Ansible and a repair take their time before it
-            self.slowness[lane.id] = max(1.0, (played.verdict_at - smoke) / USUAL)
-            self.slowest = max(self.slowest, self.slowness[lane.id])
         if played.green:
+            if smoke := played.when(r"TASK .smoke : Get a fresh"):  # Ansible's start and a repair take their time first
+                self.slowness[lane.id] = max(1.0, (played.verdict_at - smoke) / USUAL)
+                self.slowest = max(self.slowest, self.slowness[lane.id])
             return ""
         kept = self.artifacts / f"not-good-{self.good_runs}"  # the next run would overwrite it
         shutil.rmtree(kept, ignore_errors=True)
@@ -228,12 +205,8 @@ class Runner:
 
         def meanwhile() -> None:
             try:
-                if self._awaited(
-                    lane.id,
-                    str(place.fill(fault.get("vars", {})).get("lane_dir", lane.dir)),
-                    fault["during"]["when"],
-                    time.time(),
-                ):
+                where = place.fill(fault.get("vars", {})).get("lane_dir", str(lane.dir))
+                if self._awaited(lane.id, where, fault["during"]["when"], time.time()):
                     injected.append(time.time())
                     place.do(fault["during"]["do"])
             except Exception:
@@ -261,22 +234,16 @@ class Runner:
         return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
     def _awaited(self, lane_id: int, lane_dir: str, program: str, begun: float) -> bool:
-        """Wait until a program that is started after `begun` serves its client; False when two minutes have not brought
-        it.
-        """
+        """Wait until a program that is started after `begun` serves its client; False when that takes two minutes."""
         while time.time() < begun + 120:
-            for root in (
-                f"/proc/{p.pid}/root" for p in proc.marked(lane_id)[:1]
-            ):  # in whatever mount namespace the lane has
+            for process in proc.marked(lane_id)[:1]:
+                root = f"/proc/{process.pid}/root"  # in whatever mount namespace the lane has
                 entry = records.record(root + lane_dir, program)
-                said = (
-                    replace(entry, log=root + entry.log).log_lines()
-                    if entry and entry.started > begun and entry.ready_seconds is not None
-                    else []
-                )
-                if any("control: hello from" in line for line in said):
-                    time.sleep(0.3)  # into the check that follows; there is nothing to await there
-                    return True
+                if entry and entry.started > begun and entry.ready_seconds is not None:
+                    lines = replace(entry, log=root + entry.log).log_lines()
+                    if any("control: hello from" in line for line in lines):
+                        time.sleep(0.3)  # into the check that follows; there is nothing to await there
+                        return True
             time.sleep(0.05)
         return False
 
@@ -285,10 +252,8 @@ class Runner:
         if trouble:
             outcome.state = trouble if outcome.good else f"{outcome.state}; {trouble}"
         seconds = "   -  " if outcome.seconds is None else f"{outcome.seconds:5.1f}s"
-        mark = "ok " if outcome.good else "BAD"
-        self.say(
-            f"{mark} {outcome.fault['name']:28} {outcome.state[:200]:8} {outcome.component or '-':11} {seconds}  {outcome.cause[:150]}"
-        )
+        line = f"{'ok ' if outcome.good else 'BAD'} {outcome.fault['name']:28} {outcome.state[:200]:8} "
+        self.say(f"{line}{outcome.component or '-':11} {seconds}  {outcome.cause[:150]}")
         return outcome
 
 
@@ -300,9 +265,8 @@ def main() -> int:
     if unknown := [name for name in given.names if name not in known]:  # of another catalogue
         venv.say(f"there is no fault {unknown[0]!r} in {given.catalogue}")
         return 2
-    chosen = [
-        f for f in faults if (not given.names or f["name"] in given.names) and (not given.quick or f.get("quick"))
-    ]
+    named = [f for f in faults if not given.names or f["name"] in given.names]
+    chosen = [f for f in named if f.get("quick") or not given.quick]
     if given.list:
         for fault in chosen:
             print(f"{fault['name']:28} {fault['what']}")
@@ -322,13 +286,13 @@ def main() -> int:
     bad = [o for o in outcomes if not o.good]
     for outcome in bad:
         folder = given.artifacts / outcome.fault["name"]
-        print(
-            f"\n{outcome.fault['name']}: {outcome.state}\n    said: {outcome.component}: {outcome.cause}\n    see {folder}"
-        )
+        print(f"\n{outcome.fault['name']}: {outcome.state}")
+        print(f"    said: {outcome.component}: {outcome.cause}\n    see {folder}")
     print(f"\n{summary(outcomes, runner.good_runs, seconds)}")
     if left:
         print(f"these stay: {', '.join(left)}")
-    if not bad and not left and not given.names and not given.quick and not given.plant and given.catalogue == FAULTS:
+    complete = chosen == faults and not given.plant and given.catalogue == FAULTS
+    if complete and not bad and not left:
         PAGE.write_text(page(outcomes, runner.good_runs, seconds))
         print(f"wrote {PAGE.relative_to(ROOT)}")
     return 1 if bad or left else 0

@@ -11,7 +11,8 @@ from typing import Any
 
 #: (to_server, channel type, message type, body) -> the bodies to pass on instead; the message's type stays.
 Change = Callable[[bool, int, int, bytes], list[bytes]]
-#: Display's messages that draw a picture of their own (SPICE_MSG_DISPLAY_DRAW_COPY) and how it may be packed (SpiceImageType).
+#: Display's messages that draw a picture of their own (SPICE_MSG_DISPLAY_DRAW_COPY), and how it may be packed
+#: (SpiceImageType).
 DRAW_COPY = 304
 IMAGES = {"bitmap": 0, "quic": 1, "lz_palette": 100, "lz": 101, "glz": 102, "lz4": 109}
 MAIN_INIT, KEY_DOWN = 103, 101
@@ -77,10 +78,7 @@ class Link:
         if to_server:
             self.channel = body[4]
         yield head + body
-        if to_server:
-            yield exactly(source, 4 + 128)  # the mechanism and the encrypted ticket
-        else:
-            yield exactly(source, 4)
+        yield exactly(source, 4 + 128 if to_server else 4)  # the mechanism and the encrypted ticket; the answer
         while True:
             kind, size = struct.unpack("<HI", exactly(source, 6))
             for passed in change(to_server, self.channel, kind, exactly(source, size)):
@@ -88,7 +86,7 @@ class Link:
 
 
 def image(kind: int, body: bytes) -> int | None:
-    """How the image of a message is packed: after surface, box and clip comes the offset of its descriptor (id and type)."""
+    """How the image of a message is packed: after surface, box and clip comes the offset of its descriptor."""
     if kind != DRAW_COPY:
         return None
     at = 21 + (4 + 16 * struct.unpack_from("<I", body, 21)[0] if body[20] else 0)
@@ -108,13 +106,14 @@ def exactly(source: socket.socket, size: int) -> bytes:
 def change(rule: dict[str, Any]) -> Change:
     """What a rule does wrong.
 
-    Which messages it changes: those of `channel`, sent `to` the server or the client; of `types` only, if given; of these only
-    draws whose image is packed in one of the ways of `images`, or surfaces of `size` (width, height).
-    From when on: after `typed` keys were pressed in the session, `later` seconds after the last key, and when no such message
-    has come for `still` seconds.
-    How: `drop` (true for all, or the numbers of those to drop, counted from 1), `double` (numbers), `delay` (seconds), `flip` (turn the
-    lowest bit of this byte, counted from the end, where more than `longer` bytes come before it).
+    Which messages it changes: those of `channel`, sent `to` the server or the client; of `types` only, if given; of
+    these only draws whose image is packed in one of the ways of `images`, or surfaces of `size` (width, height).
+    From when on: after `typed` keys were pressed in the session, `later` seconds after the last key, and when no such
+    message has come for `still` seconds.
+    How: `drop` (true for all, or the numbers of those to drop, counted from 1), `double` (numbers), `delay` (seconds),
+    `flip` (turn the lowest bit of this byte, counted from the end, where more than `longer` bytes come before it).
     """
+    wanted = (rule["to"] == "server", CHANNELS[rule["channel"]])
     counted, pressed, since, last = 0, 0, 0.0, 0.0
 
     def wrong(to_server: bool, channel: int, kind: int, body: bytes) -> list[bytes]:
@@ -125,11 +124,7 @@ def change(rule: dict[str, Any]) -> Change:
             pressed, since = pressed + 1, time.monotonic()
         if pressed < rule.get("typed", 0) or time.monotonic() - since < rule.get("later", 0):
             return [body]
-        if (
-            to_server != (rule["to"] == "server")
-            or channel != CHANNELS[rule["channel"]]
-            or kind not in rule.get("types", (kind,))
-        ):
+        if (to_server, channel) != wanted or kind not in rule.get("types", (kind,)):
             return [body]
         if "images" in rule and image(kind, body) not in [IMAGES[name] for name in rule["images"]]:
             return [body]

@@ -3,8 +3,9 @@ the right component.
 
     .venv/bin/python tests/faults/suites.py LANE_DIR [--list] [--proxy CHECKOUT] [--ryll CHECKOUT] [NAME...]
 
-LANE_DIR is that of a lane that is up, CHECKOUT one of kerbside (or its unpacked source distribution) or of ryll; without it the faults
-in that product's own source are passed over. The faults are in suites.yml, whose head says what they may be.
+LANE_DIR is that of a lane that is up, CHECKOUT one of kerbside (or its unpacked source distribution) or of ryll;
+without it the faults in that product's own source are passed over. The faults are in suites.yml, whose head says what
+they may be.
 """
 
 from __future__ import annotations
@@ -64,12 +65,9 @@ class Rig:
 
     def __init__(self, lane_dir: str, sources: dict[str, RustEdits] | None = None) -> None:
         self.lane_dir, self.sources = Path(lane_dir), sources or {}
-        known = {
-            name: json.loads((self.lane_dir / f"handover/{name}.json").read_text())
-            for name in ("guest", "ryll", "kerbside", "deps")
-        }
+        handover = {path.stem: json.loads(path.read_text()) for path in (self.lane_dir / "handover").glob("*.json")}
         run = json.loads((self.lane_dir / "run.json").read_text())
-        self.kerbside = Path(known["kerbside"]["python"])
+        self.kerbside = Path(handover["kerbside"]["python"])
         first = 17900 + 10 * run["lane_id"]
         defaults = yaml.safe_load((ROOT / "roles/suites/defaults/main.yml").read_text(encoding="utf-8"))["suites_place"]
         secrets = f"{lane_dir}/secrets"
@@ -91,12 +89,12 @@ class Rig:
             "ticket_file": f"{secrets}/spice_ticket",
             "database_socket": f"{lane_dir}/db.sock",
             "database_password_file": f"{secrets}/database_password",
-            "database_python": known["kerbside"]["python"],
+            "database_python": str(self.kerbside),
             "serial_log": f"{lane_dir}/logs/serial.log",
             "qmp_socket": f"{lane_dir}/qmp.sock",
             "control_socket": f"{lane_dir}/ryll.sock",
-            "ryll": known["ryll"]["path"],
-            "qemu": known["deps"]["qemu"],
+            "ryll": handover["ryll"]["path"],
+            "qemu": handover["deps"]["qemu"],
         }
         assert set(values) >= {name for name in defaults if not name.endswith(("_limit", "slowness"))}
         self.place = Place.of(values)
@@ -144,9 +142,8 @@ class Rig:
             wrapper, first = self.lane_dir / "tmp/ryll", self.lane_dir / "tmp/first-picture"
             first.unlink(missing_ok=True)
             rules = {**rules, **({"stale": str(first)} if rules.get("stale") else {})}
-            wrapper.write_text(
-                f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll_filter.py '{json.dumps(rules)}' {place.ryll} \"$@\"\n"
-            )
+            command = f"{sys.executable} {HERE}/programs/ryll.py '{json.dumps(rules)}' {place.ryll}"
+            wrapper.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             wrapper.chmod(0o700)
             place = replace(place, ryll=str(wrapper))
         place = replace(place, **{name: getattr(place, other) for name, other in fault.get("place", {}).items()})
@@ -158,13 +155,11 @@ class Rig:
 
     def _program(self, program: Any, fault: dict[str, Any], stack: ExitStack) -> Any:
         if edits := fault.get("kerbside"):
-            copy = (
-                self.lane_dir / f"tmp/kerbside-{fault['name']}"
-            )  # the path tells whether API and daemon have to be started anew
+            # The path tells whether API and daemon have to be started anew.
+            copy = self.lane_dir / f"tmp/kerbside-{fault['name']}"
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(
-                next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside")), copy / "kerbside"
-            )
+            installed = next(self.kerbside.parents[1].glob("lib/python3*/site-packages/kerbside"))
+            shutil.copytree(installed, copy / "kerbside")
             for edit in edits:
                 file = copy / "kerbside" / edit["file"]
                 file.write_text(edited(file, [edit]), encoding="utf-8")
@@ -181,9 +176,8 @@ class Rig:
 
     def _built(self, key: str, name: str) -> Path:
         """The program with an edit of tests/mutation, built once for the lane."""
-        program = (
-            self.lane_dir / f"tmp/{BUILT[key].program}-{name}"
-        )  # the path tells whether the daemon has to be started anew
+        # The path tells whether the daemon has to be started anew.
+        program = self.lane_dir / f"tmp/{BUILT[key].program}-{name}"
         if not program.exists():
             (edit,) = BUILT[key].edits(name)
             with self.sources[key].edited(edit):
@@ -226,9 +220,8 @@ def counters(real: int, wrong: dict[str, Any]) -> Iterator[int]:
 
 def verdicts(entries: list[dict[str, Any]]) -> dict[str, list[str]]:
     """check -> [component, code] of those that failed."""
-    return {
-        one["name"]: [one["detail"]["component"], one["detail"]["code"]] for one in entries if one["result"] == "fail"
-    }
+    red = [one for one in entries if one["result"] == "fail"]
+    return {one["name"]: [one["detail"]["component"], one["detail"]["code"]] for one in red}
 
 
 def main(words: list[str]) -> int:
@@ -252,27 +245,24 @@ def main(words: list[str]) -> int:
         for key, product in BUILT.items():
             if checkout := getattr(given, product.component):
                 sources[key] = RustEdits(product, checkout, Path(scratch, key))
-        return judge(
-            Rig(given.lane_dir, sources), [fault for fault in known if not given.names or fault["name"] in given.names]
-        )
+        chosen = [fault for fault in known if not given.names or fault["name"] in given.names]
+        return judge(Rig(given.lane_dir, sources), chosen)
 
 
 def judge(rig: Rig, chosen: list[dict[str, Any]]) -> int:
     """Play these faults; 1 when one was not seen as it has to be."""
     wrong = 0
     for fault in chosen:
+        title = f"{fault['name']:34} {fault['suite']:10}"
         if lacking := [product.component for key, product in BUILT.items() if key in fault and key not in rig.sources]:
-            print(f"--  {fault['name']:34} {fault['suite']:10} not played without --{lacking[0]} CHECKOUT", flush=True)
+            print(f"--  {title} not played without --{lacking[0]} CHECKOUT", flush=True)
             continue
         entries = rig.play(fault)
         found = verdicts(entries)
         good = found == fault["expect"]
         wrong += not good
         seconds = sum(one["seconds"] for one in entries)
-        print(
-            f"{'ok ' if good else 'BAD'} {fault['name']:34} {fault['suite']:10} {seconds:5.1f} s  {'' if good else found}",
-            flush=True,
-        )
+        print(f"{'ok ' if good else 'BAD'} {title} {seconds:5.1f} s  {'' if good else found}", flush=True)
         for one in entries:
             if one["result"] == "fail":
                 print(f"      {one['name']}: {one['detail']['component']}: {one['detail']['cause']}", flush=True)

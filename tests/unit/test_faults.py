@@ -1,6 +1,4 @@
-"""The judgement of `./lane faults`: a fault that is missed, misnamed, late or not in the report is bad, and the
-catalogue is complete.
-"""
+"""The judgement of `./lane faults`: what is missed, misnamed, late or not in the report is bad; the catalogue."""
 
 from __future__ import annotations
 
@@ -25,51 +23,43 @@ EXPECT = {"component": "qemu", "cause": "killed by SIGKILL", "within": 5, "notic
 BLAME = {"component": "qemu", "code": "program_ended", "cause": CAUSE}
 PAGE = f"<html>run-7 <b>qemu</b> {html.escape(CAUSE)}</html>"
 PASSED = {"verdict": "pass", "checks_planned": 1, "checks": [{"name": "hello", "result": "pass"}]}
-#: What has to be in it whatever else is.
-ASKED = """kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing firmware-cut image-missing image-not-qcow2
-image-changed image-empty guest-without-agent vga-none port-taken dead-http-proxy work-dir-full work-dir-read-only work-dir-of-somebody-else
-work-dir-path-too-long database-ends-at-once database-killed database-stopped database-grant-wrong daemon-killed proxy-exits-at-once ticket-wrong
-console-uuid-unknown token-of-another-seed certificate-expired certificate-v1 certificate-of-another-ca certificate-of-another-subject vv-points-at-qemu
-ryll-missing ryll-exits-at-once ryll-opens-no-socket ryll-silent ryll-killed-mid-check one-colour-screen guest-frozen firewall-denies-channel
+#: What has to be in the catalogue whatever else is.
+ASKED = """kvm-missing kvm-unreadable kvm-is-dev-null kvm-runs-no-firmware qemu-without-spice firmware-missing
+firmware-cut image-missing image-not-qcow2 image-changed image-empty guest-without-agent vga-none port-taken
+dead-http-proxy work-dir-full work-dir-read-only work-dir-of-somebody-else work-dir-path-too-long
+database-ends-at-once database-killed database-stopped database-grant-wrong daemon-killed proxy-exits-at-once
+ticket-wrong console-uuid-unknown token-of-another-seed certificate-expired certificate-v1
+certificate-of-another-ca certificate-of-another-subject vv-points-at-qemu ryll-missing ryll-exits-at-once
+ryll-opens-no-socket ryll-silent ryll-killed-mid-check one-colour-screen guest-frozen firewall-denies-channel
 fixture-read-only stale-lane""".split()
 
 
 def judged(
-    expect: dict[str, Any] | None = None,
+    expect: dict[str, Any] = EXPECT,
     *,
     line: str = f"LANE FAIL qemu: {CAUSE}",
     rc: int = 2,
     blame: Any = BLAME,
-    **more: Any,
+    hello: str = "fail",
+    frames: str = "fail",
+    failed: float = 101.0,
+    verdict_at: float = 102.0,
+    since: float | None = 100.0,
+    stretch: float = 1.0,
+    page: str = PAGE,
+    result: Any = None,
 ) -> Any:
-    """The outcome of a run that began at 100, whose first task failed a second later and whose verdict came after
-    two.
-    """
-    result = more.get(
-        "result",
-        {
-            "verdict": "fail",
-            "run_id": "run-7",
-            "blame": blame,
-            "checks": checks(more.get("hello", "fail"), more.get("frames", "fail")),
-        },
-    )
-    lines = [(100.0, "PLAY [x]"), (more.get("failed", 101.0), "fatal: [localhost]: FAILED! =>"), (102.0, line)]
-    played = sys.modules["played"].Played(rc, lines, more.get("verdict_at", 102.0), result, more.get("page", PAGE))
-    return run.judge(
-        {"name": "x", "what": "x", "expect": expect or EXPECT},
-        played,
-        more.get("since", 100.0),
-        lambda value: value,
-        more.get("stretch", 1.0),
-    )
+    """The outcome of a run that began at 100, with its first failed task a second later and the verdict after two."""
+    if result is None:
+        result = {"verdict": "fail", "run_id": "run-7", "blame": blame, "checks": checks(hello, frames)}
+    lines = [(100.0, "PLAY [x]"), (failed, "fatal: [localhost]: FAILED! =>"), (102.0, line)]
+    played = sys.modules["played"].Played(rc, lines, verdict_at, result, page)
+    return run.judge({"name": "x", "what": "x", "expect": expect}, played, since, lambda value: value, stretch)
 
 
 def checks(hello: str, frames: str) -> list[dict[str, str]]:
-    return [
-        {"suite": "smoke", "guest": "pocket", "name": name, "result": result}
-        for name, result in (("hello", hello), ("frames", frames))
-    ]
+    smoke = {"suite": "smoke", "guest": "pocket"}
+    return [{**smoke, "name": "hello", "result": hello}, {**smoke, "name": "frames", "result": frames}]
 
 
 def test_a_run_that_was_refused_before_its_claim_needs_no_report() -> None:
@@ -96,20 +86,14 @@ def test_a_fault_that_is_caught_is_good() -> None:
         ({"blame": {**BLAME, "code": None}}, "WRONG CODE: None, expected program_ended"),
         ({"page": ""}, "NO REPORT: "),
         ({"page": PAGE.replace("run-7", "run-6")}, "WRONG REPORT: report.html does not show 'run-7'"),
-        (
-            {"page": PAGE.replace("<b>qemu</b>", "").replace("qemu", "kemu")},
-            "WRONG REPORT: report.html does not show 'qemu'",
-        ),
-        ({"page": PAGE.replace("SIGKILL", "SIGTERM")}, "WRONG REPORT: report.html does not show"),
+        ({"page": PAGE.replace("qemu", "kemu")}, "WRONG REPORT: report.html does not show 'qemu'"),
+        ({"page": PAGE.replace("SIGKILL", "SIGTERM")}, "WRONG REPORT: report.html does not show 'qemu was"),
         ({"hello": "not run", "frames": "pass"}, "PASSED WITHOUT A SESSION: frames"),
-        ({"result": {}, "code": None}, "WRONG CODE"),
+        ({"result": {}}, "WRONG CODE"),
         ({"verdict_at": 105.5}, "LATE: 5.5 s, at most 5.0 s"),
         ({"verdict_at": 110.5, "stretch": 2.0}, "LATE: 10.5 s, at most 10.0 s"),
         ({"since": None}, "LATE: None s, at most 5.0 s"),
-        (
-            {"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0},
-            "NOTICED LATE: 2.5 s, at most 2 s, however busy the machine is",
-        ),
+        ({"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0}, "NOTICED LATE: 2.5 s, at most 2 s, however busy"),
     ],
 )
 def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
@@ -118,16 +102,15 @@ def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
     assert not outcome.good
 
 
+GREEN = {"rc": 0, "line": "LANE PASS lane 1", "result": PASSED}
+
+
 @pytest.mark.parametrize(
     ("more", "state", "good"),
     [
-        ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED}, "green", True),
-        (
-            {"rc": 0, "line": "LANE PASS lane 1", "result": {**PASSED, "checks_planned": 2}},
-            "red, and ought to be green",
-            False,
-        ),
-        ({"rc": 0, "line": "LANE PASS lane 1", "result": PASSED, "verdict_at": 111.0}, "late: 11.0 s", False),
+        (GREEN, "green", True),
+        ({**GREEN, "result": {**PASSED, "checks_planned": 2}}, "red, and ought to be green", False),
+        ({**GREEN, "verdict_at": 111.0}, "late: 11.0 s", False),
         ({}, "red, and ought to be green: LANE FAIL qemu", False),
     ],
 )
@@ -164,9 +147,8 @@ def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs() -> 
     ],
 )
 def test_an_entry_that_would_mean_nothing_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    (tmp_path / "c.yml").write_text(
-        str({"faults": [{"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}]})
-    )
+    entry = {"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}
+    (tmp_path / "c.yml").write_text(str({"faults": [entry]}))
     with pytest.raises(SystemExit, match=words):
         run.catalogue(tmp_path / "c.yml")
 
@@ -181,10 +163,8 @@ def test_the_evidence_of_a_good_lane_that_is_red_is_kept(tmp_path: Path) -> None
 
     try:
         lane = SimpleNamespace(id=41, dir=tmp_path, play=play)
-        assert [Path(runner._good_again(lane, None).rpartition(" ")[2]).name for _ in range(2)] == [
-            "not-good-1",
-            "not-good-2",
-        ]
+        for name in ("not-good-1", "not-good-2"):
+            assert runner._good_again(lane, None).endswith(f"see {tmp_path / name}")
         assert all((tmp_path / name / "result.json").exists() for name in ("not-good-1", "not-good-2"))
     finally:
         runner.base.rmdir()

@@ -1,111 +1,153 @@
-"""A ryll that is wrong in one way: `ryll.py WAY /path/to/real/ryll ARGUMENT...`, in the place of ryll.
+"""A ryll that is wrong in one way: `ryll.py RULES /path/to/real/ryll ARGUMENT...`, in the place of ryll. RULES is JSON:
 
-silent: accepts on the control socket and never says a word. inverted: the real ryll, whose screenshots come out inverted.
-one-colour: the same with grey screenshots. no-agent: the real ryll, which denies that there is an agent. late: grey screenshots for the first LATE seconds.
-block: the real ryll, which paints 75 by 68 pixels of rgba screenshots white.
-agent-closes, agent-flaps: the real ryll, which presses the keys by which the guest pocket does that, when `frames` asks for a picture.
-protocol-2: the real ryll, which says that its protocol is of major version 2. torn: the screenshot's PNG breaks off half-way.
+silent: it accepts on the control socket and never says a word.
+swallow: {method: {param: value}}: such requests are answered ok and never reach the real ryll.
+answers: {method: {key: value}}: what its answers say instead.
+events: names of events that are not passed on.
+picture: what becomes of a screenshot: inverted, grey, block (75 by 68 white pixels), pixel (the first is inverted) or
+torn (half a PNG). until: for so many seconds only.
+stale: every screenshot is the first one, kept in this file.
+keys: scancodes that are pressed before the first rgba screenshot.
+vv_without: keys of console.vv that the real ryll does not see. without: start options that it does not get.
+exits: the status with which it ends, whatever the real one's was.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
 from typing import Any
 
-LATE = 1.5  # seconds
 PAUSE = 0.3  # seconds after a key
-F2, F3 = 0x3C, 0x3D  # close and open the agent's port of the guest pocket
-KEYS: dict[str, tuple[int, ...]] = {"agent-closes": (F2,), "agent-flaps": (F2, F3)}
 BEGUN = time.monotonic()
 
 
-def main(way: str, program: str, arguments: list[str]) -> int:
+def main(rules: dict[str, Any], program: str, arguments: list[str]) -> int:
     """Stand between the socket that the lane knows and the real ryll's."""
+    arguments = [word for word in arguments if word not in rules.get("without", ())]
+    if hidden := rules.get("vv_without"):
+        vv = Path(arguments[arguments.index("--file") + 1])
+        kept = [line for line in vv.read_text().splitlines() if line.partition("=")[0] not in hidden]
+        vv.write_text("\n".join(kept) + "\n")
     at = arguments.index("--control-socket") + 1
     outer, inner = arguments[at], arguments[at] + "r"
+    for stale in (outer, inner):
+        Path(stale).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as server:
-        for stale in (outer, inner):
-            Path(stale).unlink(missing_ok=True)
-        if way == "silent":
+        if rules.get("silent"):
             server.bind(outer)
             server.listen()
-            kept = []
+            clients = []
             while True:
-                kept.append(server.accept())
+                clients.append(server.accept())
+        signal.signal(signal.SIGINT, lambda *_: None)  # the real one gets it as well, and says how it ends
         real = subprocess.Popen([program, *arguments[:at], inner, *arguments[at + 1 :]])
         while not Path(inner).is_socket():
             if real.poll() is not None:
-                return real.returncode
-            time.sleep(0.01)
+                return rules.get("exits", real.returncode)
+            time.sleep(0.005)
         server.bind(outer)
         server.listen()
-        server.settimeout(0.2)
+        server.settimeout(0.1)
         while real.poll() is None:
             try:
                 client, _ = server.accept()
             except TimeoutError:
                 continue
-            with client, socket.socket(socket.AF_UNIX) as ryll:
-                client.settimeout(None)
-                ryll.connect(inner)
-                relay(way, client, ryll)
-        return real.returncode
+            client.settimeout(None)
+            threading.Thread(target=serve, args=(rules, client, inner), daemon=True).start()
+    return rules.get("exits", real.returncode)
 
 
-def relay(way: str, client: socket.socket, ryll: socket.socket) -> None:
-    """Pass requests on one by one, and each answer after it was changed; events come before the answer."""
-    answers = ryll.makefile("rb")
+def serve(rules: dict[str, Any], client: socket.socket, inner: str) -> None:
+    """Pass on what a client and the real ryll say to each other, but for what is wrong with it."""
+    methods: dict[Any, str] = {}
+    lock = threading.Lock()
+    with client, socket.socket(socket.AF_UNIX) as ryll:
+        ryll.connect(inner)
+
+        def answers() -> None:
+            for line in ryll.makefile("rb"):
+                message = json.loads(line)
+                if message.get("event") in rules.get("events", ()) or message.get("id") == 0:
+                    continue
+                if message.get("ok"):
+                    change(rules, methods.pop(message.get("id"), ""), message["result"])
+                with lock:
+                    client.sendall(json.dumps(message).encode() + b"\n")
+            client.shutdown(socket.SHUT_RDWR)
+
+        threading.Thread(target=answers, daemon=True).start()
+        try:
+            requests(rules, client, ryll, methods, lock)
+        finally:
+            ryll.shutdown(socket.SHUT_RDWR)  # closing alone leaves it open as long as the thread reads
+
+
+def requests(
+    rules: dict[str, Any], client: socket.socket, ryll: socket.socket, methods: dict[Any, str], lock: threading.Lock
+) -> None:
     for line in client.makefile("rb"):
         request = json.loads(line)
-        if request["method"] == "screenshot" and request["params"].get("format") == "rgba":
-            for key in KEYS.pop(way, ()):
+        method, params = request.get("method"), request.get("params") or {}
+        wanted = rules.get("swallow", {}).get(method)
+        if wanted is not None and all(params.get(key) == value for key, value in wanted.items()):
+            with lock:
+                result = params if method == "resize" else {}
+                client.sendall(json.dumps({"id": request["id"], "ok": True, "result": result}).encode() + b"\n")
+            continue
+        if method == "screenshot" and params.get("format") == "rgba":
+            for key in rules.pop("keys", ()):
                 press = {"id": 0, "method": "send_key", "params": {"scancode": key, "state": "press"}}
                 ryll.sendall(json.dumps(press).encode() + b"\n")
                 time.sleep(PAUSE)
+        methods[request.get("id")] = method
         ryll.sendall(line)
-        while True:
-            if not (answer := answers.readline()):
-                return
-            message = json.loads(answer)
-            if message.get("id") == 0:
-                continue
-            if message.get("ok"):
-                change(way, request["method"], message["result"])
-            client.sendall(json.dumps(message).encode() + b"\n")
-            if "event" not in message:
-                break
 
 
-def change(way: str, method: str, result: dict[str, Any]) -> None:
-    """What is wrong with this ryll."""
-    if way == "no-agent" and method == "status":
-        result["agent_connected"] = False
-    if way == "protocol-2" and method == "hello":
-        result["protocol_version"] = "2.0"
-    if way == "torn" and method == "screenshot" and result["format"] == "png":
+def change(rules: dict[str, Any], method: str, result: dict[str, Any]) -> None:
+    """What is wrong with this answer."""
+    result.update(rules.get("answers", {}).get(method, {}))
+    if method != "screenshot":
+        return
+    if first := rules.get("stale"):
+        if not Path(first).exists():
+            Path(first).write_text(json.dumps(result))
+        result.update(json.loads(Path(first).read_text()))
+    if "picture" in rules and time.monotonic() < BEGUN + rules.get("until", float("inf")):
         data = base64.b64decode(result["data_base64"])
-        result["data_base64"] = base64.b64encode(data[: len(data) // 2]).decode()
-    if way == "block" and method == "screenshot" and result["format"] == "rgba":
-        data, row = bytearray(base64.b64decode(result["data_base64"])), 4 * result["width"]
+        spoil = in_rgba if result["format"] == "rgba" else in_png
+        data = spoil(rules["picture"], data, result["width"], result["height"])
+        result["data_base64"] = base64.b64encode(data).decode()
+
+
+def in_rgba(way: str, data: bytes, width: int, height: int) -> bytes:
+    picture, row = bytearray(data), 4 * width
+    if way == "grey":
+        return b"\x80" * len(data)
+    if way == "inverted":
+        return data.translate(bytes(range(255, -1, -1)))
+    if way == "pixel":
+        picture[:3] = bytes(255 - value for value in picture[:3])
+    if way == "block":
         for y in range(400, 468):
-            data[y * row + 4 * 600 : y * row + 4 * 675] = b"\xff" * 4 * 75
-        result["data_base64"] = base64.b64encode(data).decode()
-    grey = way == "one-colour" or (way == "late" and time.monotonic() < BEGUN + LATE)
-    if (way == "inverted" or grey) and method == "screenshot":
-        data = base64.b64decode(result["data_base64"])
-        if grey:
-            data = b"\x80" * len(data) if result["format"] == "rgba" else grey_png(result["width"], result["height"])
-        elif result["format"] == "rgba":
-            data = bytes(data).translate(bytes(255 - n for n in range(256)))
-        result["data_base64"] = base64.b64encode(data).decode()
+            picture[y * row + 4 * 600 : y * row + 4 * 675] = b"\xff" * 4 * 75
+    return bytes(picture)
+
+
+def in_png(way: str, data: bytes, width: int, height: int) -> bytes:
+    if way == "torn":
+        return data[: len(data) // 2]
+    return grey_png(width, height) if way == "grey" else data
 
 
 def grey_png(width: int, height: int) -> bytes:
@@ -120,4 +162,4 @@ def grey_png(width: int, height: int) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+    sys.exit(main(json.loads(sys.argv[1]), sys.argv[2], sys.argv[3:]))
