@@ -91,7 +91,7 @@ def test_from_bare_to_green_and_down_with_all_evidence_here(two: tuple[Machine, 
         good("shot")
         smoke = good("smoke")
         assert smoke.lines[-1] == "LANE PASS 2 of 2 lanes"
-        assert f"\nbox-a (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket" in smoke.text
+        assert f"\nbox-a (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket" in f"\n{smoke.text}"
         for name, qemu in (("box-a", "7."), ("box-b", "10.")):
             result, folder = command.result(name), tmp_path / "artifacts" / name
             assert result["verdict"] == "pass" and result["versions"]["qemu"].startswith(qemu)

@@ -29,13 +29,15 @@ FAILED = "v2_runner_on_failed"
 pytestmark = pytest.mark.slow
 
 
-def fresh_ryll() -> list[dict]:
+def fresh_ryll(lane) -> list[dict]:
     """The tasks of the role smoke that connect a new ryll through the proxy; this one pastes as keystrokes."""
     files = [ROOT / f"roles/smoke/{part}/main.yml" for part in ("defaults", "tasks")]
     defaults, [smoke] = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
     fetch, start = smoke["block"]
     start["lane_process"]["programs"][0]["argv"].append("--enable-paste-as-keystrokes")
-    return [{**task, "vars": {**defaults, "smoke_console_max_age": 0}} for task in (fetch, start)]
+    program = json.loads((lane.dir / "handover/ryll.json").read_text())["path"]
+    given = {**defaults, "smoke_console_max_age": 0, "smoke_ryll": program}
+    return [{**task, "vars": given} for task in (fetch, start)]
 
 
 def examples(pictures: Path) -> list[dict]:
@@ -62,7 +64,7 @@ def up(lane_of_module):
 
 def test_scenarios_verbs_and_events(up, tmp_path):
     played = up.run(
-        [*fresh_ryll(), *SCENARIOS, *examples(tmp_path)],
+        [*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)],
         ryll_socket="{{ lane_control_socket }}",
         pictures=str(tmp_path),
         guest_password="Aa1!",
@@ -129,7 +131,7 @@ def test_scenarios_verbs_and_events(up, tmp_path):
 
 def test_ryll_tells_what_it_dropped_while_nobody_read(up):
     """The one event that no session brings about, since it reads all the time. The guest draws for each key."""
-    played = up.run(fresh_ryll())
+    played = up.run(fresh_ryll(up))
     assert played.rc == 0, played
     until = time.monotonic() + 60
     with Client(str(up.dir / "ryll.sock")) as client, open(up.dir / "logs/serial.log", "rb") as serial:
@@ -170,7 +172,7 @@ def relay(path: str, harm: Callable[[], None]):
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
     """The relay hurts ryll when the step has asked twice and was answered twice: in the middle of it."""
-    fresh = up.run(fresh_ryll())
+    fresh = up.run(fresh_ryll(up))
     assert fresh.rc == 0, fresh
     pid = fresh.result("Start ryll through the proxy")["programs"]["ryll"]["pid"]
     hurt = []
