@@ -227,6 +227,12 @@ def sweep() -> None:
             os.close(held)
 
 
-def remove(base: Path) -> None:
-    """Remove a tree, and nothing of what is mounted in it."""
-    subprocess.run(["rm", "-rf", "--one-file-system", str(base)], check=True)
+def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
+    """Remove a tree, unless something is mounted in it: that would be emptied as well."""
+    places = [line.split()[4] for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
+    places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
+    inside = [place for place in places if place.startswith(f"{base}/")]
+    assert not inside, (
+        f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
+    )
+    shutil.rmtree(base)

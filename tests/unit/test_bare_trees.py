@@ -1,5 +1,5 @@
-"""What tests/playbooks/test_bare_machines.py stands on: which mirrors a bare machine is made from, and how what runs in
-it is kept apart.
+"""What tests/playbooks/test_bare_machines.py stands on: which mirrors a bare machine is made from, how what runs in it
+is kept apart, and that removing one removes nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bare_trees import Tree, obstacle, sources
+from bare_trees import Tree, obstacle, remove, sources
 
 KNOWN = """http://debian.example/debian/ bookworm main
 http://debian.example/debian/ bookworm main
@@ -33,6 +33,21 @@ def test_the_machines_own_mirrors_for_another_release() -> None:
         f"{signed} http://security.example/ trixie-security main",
     ]
     assert sources("trixie", "noble", KNOWN) == sources("trixie", "", KNOWN) == ""
+
+
+def test_nothing_is_removed_while_something_is_mounted_in_it(tmp_path: Path) -> None:
+    base = tmp_path / "run 1"
+    (base / "root/dev").mkdir(parents=True)
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        f"36 35 0:5 / {str(base).replace(' ', chr(92) + '040')}/root/dev rw - devtmpfs devtmpfs rw\n", encoding="utf-8"
+    )
+    with pytest.raises(AssertionError, match=f"expected nothing to be mounted in {base}, but {base}/root/dev is"):
+        remove(base, str(mounts))
+    assert (base / "root/dev").is_dir()
+    mounts.write_text(f"36 35 0:5 / {base}-not rw - devtmpfs devtmpfs rw\n", encoding="utf-8")
+    remove(base, str(mounts))
+    assert not base.exists()
 
 
 @pytest.fixture
