@@ -296,9 +296,7 @@ class CallbackModule(CallbackBase):
             self._report(lane)
 
     def _bring_home(self, lane):
-        """Have the result of a lane on another machine in its directory on this one, whatever became of that
-        machine.
-        """
+        """Put the result of a lane on another machine into its directory on this one, whatever became of the other."""
         home, folder = lane.returned["lane_home"], lane.returned["lane_home"]["artifacts_dir"]
         fetched = "lane_fetched" in lane.returned
         result = lane.returned.get("lane_result") or (
