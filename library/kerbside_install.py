@@ -107,8 +107,7 @@ def main() -> None:
             found = kerbside.planned(place, product, tuple(given["without"]))
             facts = found or {"bin": given["cache_dir"], "versions": {}}
             return {"changed": found is None, "ansible_facts": {"lane_kerbside": facts}}
-        mark, log = private_dir.read_run(lane_dir).mark, os.path.join(lane_dir, "logs", "kerbside-install.log")
-        place = Place(given["cache_dir"], mark, log, given["limit"])
+        place = Place.of_lane(given["cache_dir"], lane_dir, "kerbside-install.log", given["limit"])
         installed = kerbside.install(place, product, proxy, given["proxy_bin"], tuple(given["without"]))
         private_dir.hand_over(lane_dir, "kerbside", installed.facts)
         record(lane_dir, **installed.origins)

@@ -130,9 +130,9 @@ def main() -> None:
         if module.check_mode:
             return accelerator.Finding("unknown", "KVM is not probed in check mode"), False
         folder, mark = given["lane_dir"], private_dir.read_run(given["lane_dir"]).mark
-        log, limits = os.path.join(folder, "logs", "kvm_probe.log"), (given["limit"], given["start_limit"])
-        asked = accelerator.Probe(qemu, pair, folder, log, mark, *(limit * time_scale for limit in limits))
-        found = asked.first_of(given["cpus"])
+        log = os.path.join(folder, "logs", "kvm_probe.log")
+        limit, start_limit = given["limit"] * time_scale, given["start_limit"] * time_scale
+        found = accelerator.Probe(qemu, pair, folder, log, mark, limit, start_limit).first_of(given["cpus"])
         accelerator.write_cache(given["cache_dir"], key, found)
         return found, False
 

@@ -147,9 +147,11 @@ def main() -> None:
 
     def build_tools() -> list[str]:
         """The build tools that are missing, when something has to be built from source."""
-        lacking, origins = packages.missing_tools(), given["origins"]
+        lacking = packages.missing_tools()
+        if not lacking or not given["origins"]:
+            return []
         place = Place(given["cache_dir"], None, "", ANSWER_LIMIT)
-        return lacking if lacking and origins and kerbside.builds(place, origins, "git" not in lacking) else []
+        return lacking if kerbside.builds(place, given["origins"], git="git" not in lacking) else []
 
     def missing(found: packages.Survey, release: str, known: dict | None) -> dict:
         """The result while something required is missing, or the failure when nothing more can be done about it."""

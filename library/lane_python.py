@@ -50,7 +50,6 @@ ansible_facts:
   type: dict
 """
 
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
@@ -78,8 +77,7 @@ def main() -> None:
             return {"changed": python is None, "ansible_facts": {"lane_python": {"python": python} if python else {}}}
         changed = python is None
         if changed:
-            mark, log = private_dir.read_run(lane_dir).mark, os.path.join(lane_dir, "logs", "python.log")
-            python = modules_env.build(Place(given["cache_dir"], mark, log, given["limit"]), pins)
+            python = modules_env.build(Place.of_lane(given["cache_dir"], lane_dir, "python.log", given["limit"]), pins)
         private_dir.hand_over(lane_dir, "python", {"python": python})
         return {"changed": changed, "ansible_facts": {"lane_python": {"python": python}}}
 

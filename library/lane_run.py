@@ -126,6 +126,11 @@ from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
+#: What claim.Options takes as it is.
+AS_GIVEN = (
+    "lane_id lane_dir artifacts_dir sockets secrets fresh existing stay heartbeat lease timeline planned versions"
+).split()
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -156,8 +161,7 @@ def main() -> None:
         except (TypeError, ValueError):
             problem = f"the lane's ports are not numbers: {given['ports']}"
             raise LaneError("bad_input", "environment", problem, "check lane_port_base") from None
-        same = {name: value for name, value in given.items() if name not in ("ports", "keep_running")}
-        options = claim.Options(ports=ports, keeper=True, **same)
+        options = claim.Options(ports=ports, keeper=True, **{name: given[name] for name in AS_GIVEN})
         lane_dir, lane_id = options.lane_dir, options.lane_id
         if given["keep_running"]:
             run = claim.keep_running(options)

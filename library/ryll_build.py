@@ -112,8 +112,7 @@ def main() -> None:
                 found = program.find(place, wanted(named, place))
             facts = {"path": found.path, "version": found.version} if found else {"path": "", "version": ""}
             return {"changed": found is None, "ansible_facts": {"lane_ryll": facts}}
-        mark, log = private_dir.read_run(lane_dir).mark, os.path.join(lane_dir, "logs", "ryll-build.log")
-        place = Place(given["cache_dir"], mark, log, given["limit"])
+        place = Place.of_lane(given["cache_dir"], lane_dir, "ryll-build.log", given["limit"])
         asked = wanted(named, place)
         found = program.provide(place, asked)
         facts = {"path": found.path, "version": found.version, "commit": found.origin["commit"], "cached": found.cached}

@@ -133,9 +133,10 @@ def main() -> None:
         suites = selection.named(read, given["only"])
         if given["suite"] is None or module.check_mode:
             plays = selection.plays(suites, given["slow"])
-            each = [(one["suite"], one["guest"], name) for one in plays for name in one["checks"]]
-            planned = [dict(zip(("suite", "guest", "name"), one, strict=True)) for one in each]
-            note = f"{len(each)} checks of {len(plays)} suite{'s' * (len(plays) > 1)}"
+            planned = [
+                {"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]
+            ]
+            note = f"{len(planned)} checks of {len(plays)} suite{'s' * (len(plays) > 1)}"
             facts = {"lane_suite_plays": plays, "lane_suite_checks": planned}
             return {"changed": False, "ansible_facts": facts, "lane_note": note}
         return play(suites[given["suite"]])

@@ -71,7 +71,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kerbside-tests-")))
         with (
-            guest_image.source_distribution(fetched, "which has kerbside's own tests", None) as path,
+            guest_image.source_distribution(fetched, "which has kerbside's own tests") as path,
             tarfile.open(path) as archive,
         ):
             archive.extractall(folder, filter="data")

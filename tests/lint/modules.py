@@ -3,7 +3,7 @@ modules.py [CHECKOUT]
 
 The module itself is loaded and asked for its spec. Compared are names, type, elements, required, default, choices,
 aliases and suboptions (which an option that is "as in M(other_module)" has from there); EXAMPLES are tasks with a name
-whose arguments the spec lets through, or of ansible.builtin; RETURN tells for each value when it is returned;
+whose arguments the spec lets through, or of ansible.builtin; RETURN says for each value when it is returned;
 attributes are declared and check_mode is true; names that sound like a secret say in the spec whether they are one; O()
 and RV() name what there is. In the end `ansible-doc` has to show every module.
 """
@@ -60,7 +60,7 @@ def asked_of(module: ModuleType) -> dict[str, Any]:
     with mock.patch.object(module, "AnsibleModule", side_effect=Asked) as made, contextlib.suppress(Asked):
         module.main()
     if not made.called:
-        raise ValueError("expected main() to make an AnsibleModule, but it ended without one")
+        raise ValueError("main() ended without making an AnsibleModule")
     return made.call_args.kwargs
 
 
@@ -72,10 +72,10 @@ def findings(path: Path) -> Iterator[str]:
         documentation = documentation_of(path, module)
         examples, returned = (yaml.safe_load(getattr(module, name)) for name in ("EXAMPLES", "RETURN"))
     except (AttributeError, ImportError, OSError, ValueError, yaml.YAMLError) as error:
-        yield f"expected DOCUMENTATION, EXAMPLES, RETURN and main(), but {' '.join(str(error).split())}"
+        yield f"DOCUMENTATION, EXAMPLES, RETURN or main() cannot be used: {' '.join(str(error).split())}"
         return
     if not all((documentation, examples, returned)):
-        yield "expected DOCUMENTATION, EXAMPLES and RETURN to say something, but one of them is empty"
+        yield "one of DOCUMENTATION, EXAMPLES and RETURN is empty"
         return
     spec, options = given["argument_spec"], documentation.get("options", {})
     yield from head(path.stem, documentation, given)
@@ -84,44 +84,43 @@ def findings(path: Path) -> Iterator[str]:
         yield from example(path.stem, task, given)
     for name, value in returned.items():
         if missing := [key for key in ("description", "returned", "type") if not value.get(key)]:
-            yield f"expected {name} of RETURN to have {' and '.join(missing)}"
+            yield f"{name} of RETURN has no {' and no '.join(missing)}"
     yield from references(" ".join(getattr(module, name) for name in ("DOCUMENTATION", "RETURN")), options, returned)
 
 
 def head(name: str, documentation: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     """The parts that every module's documentation has."""
     if documentation.get("module") != name:
-        yield f"expected DOCUMENTATION to be of module {name}, but it is of {documentation.get('module')}"
+        yield f"DOCUMENTATION is of module {documentation.get('module')}, not {name}"
     for key in ("short_description", "description", "author"):
         if not documentation.get(key):
-            yield f"expected DOCUMENTATION to have {key}"
+            yield f"DOCUMENTATION has no {key}"
     if str(documentation.get("short_description", "")).endswith("."):
-        yield "expected short_description to end without a full stop"
+        yield "short_description ends with a full stop"
     attributes = documentation.get("attributes") or {}
     for key in sorted(ATTRIBUTES - set(attributes)):
-        yield f"expected attributes to declare {key}"
+        yield f"attributes do not declare {key}"
     for key, value in attributes.items():
         if value.get("support") not in ("full", "partial", "none") or not value.get("description"):
-            yield f"expected attribute {key} to have support (full, partial or none) and description"
+            yield f"attribute {key} has no support (full, partial or none) or no description"
     told, real = attributes.get("check_mode", {}).get("support"), bool(given.get("supports_check_mode"))
     if (told in ("full", "partial")) != real:
-        both = f"that is {real} and the attribute's support is {told}"
-        yield f"expected attribute check_mode to tell what supports_check_mode says, but {both}"
+        yield f"attribute check_mode has support {told}, but supports_check_mode is {real}"
 
 
 def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: Path) -> Iterator[str]:
     """The options of spec and documentation, and those below them."""
     for name in sorted(set(spec) ^ set(options)):
         there, missing = ("argument_spec", "DOCUMENTATION") if name in spec else ("DOCUMENTATION", "argument_spec")
-        yield f"expected option {place}{name} of {there} in {missing} as well"
+        yield f"option {place}{name} of {there} is missing in {missing}"
     for name in sorted(set(spec) & set(options)):
         real, told, option = spec[name], options[name], f"option {place}{name}"
         if not told.get("description"):
-            yield f"expected {option} to have a description"
+            yield f"{option} has no description"
         if unknown := ", ".join(sorted(set(told) - KEYS)):
-            yield f"expected {option} of DOCUMENTATION to have keys that Ansible knows, but there is {unknown}"
+            yield f"{option} of DOCUMENTATION has keys that Ansible does not know: {unknown}"
         if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
-            yield f"expected {option} to have no_log in argument_spec, true or false, for its name sounds like a secret"
+            yield f"{option} sounds like a secret, and its argument_spec does not set no_log to true or false"
         facts = ["required", "default", "choices", "aliases"]
         # a function takes such a value apart; its own tests hold it to its documentation
         if not callable(real.get("type")):
@@ -134,8 +133,7 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
             if isinstance(ours, tuple):
                 ours = list(ours)
             if ours != theirs:
-                where = f"{fact} of {option} to be {ours!r} as in argument_spec"
-                yield f"expected {where}, but DOCUMENTATION says {theirs!r}"
+                yield f"{fact} of {option} is {ours!r} in argument_spec, but {theirs!r} in DOCUMENTATION"
 
 
 def borrowed(name: str, told: dict[str, Any], library: Path) -> dict[str, Any]:
@@ -154,14 +152,14 @@ def example(name: str, task: Any, given: dict[str, Any]) -> Iterator[str]:
     if title and any(str(key).startswith("ansible.builtin.") for key in task):
         return  # what to do with the result, by a module of Ansible's own
     if not title or not isinstance(task.get(name), dict):
-        yield f"expected EXAMPLES to be tasks with a name and arguments of {name}, but there is {str(task)[:60]}"
+        yield f"an entry of EXAMPLES is not a task with a name and arguments of {name}: {str(task)[:60]}"
         return
     unseen = {key for key, value in task[name].items() if isinstance(value, str) and "{{" in value}
     spec = given["argument_spec"]
     raw = {key: {"type": "raw"} for key, value in spec.items() if key in unseen or callable(value.get("type"))}
     rules = {key: value for key, value in given.items() if key in RULES}
     for words in ArgumentSpecValidator({**spec, **raw}, **rules).validate(task[name]).error_messages:
-        yield f"expected example {title!r} to be what argument_spec lets through, but {words}"
+        yield f"argument_spec refuses the example {title!r}: {words}"
 
 
 def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> Iterator[str]:
@@ -174,7 +172,7 @@ def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> 
             level: Any = tree
             for part in named.replace("[]", "").split("."):
                 if part not in level:
-                    yield f"expected {mark}({named}) to name what there is, but there is none"
+                    yield f"{mark}({named}) names something that does not exist"
                     break
                 level = level[part].get(below)
                 if level is None:
@@ -197,7 +195,7 @@ def shown(root: Path, names: list[str]) -> Iterator[str]:
             yield from shown(root, [name])
     elif missing:
         said = " ".join(done.stderr.split()) or "nothing"
-        yield f"library/{missing[0]}.py: expected ansible-doc to show it, but it says {said}"
+        yield f"library/{missing[0]}.py: ansible-doc cannot show it: {said}"
 
 
 def main(words: list[str]) -> int:

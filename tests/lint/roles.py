@@ -24,7 +24,7 @@ def findings(role: Path) -> Iterator[str]:
     """What is wrong with a role, a sentence each."""
     files = {name: role / name for name in (SPECS, DEFAULTS)}
     if missing := [name for name, file in files.items() if not file.is_file()]:
-        yield f"expected {' and '.join(missing)}, but there is none"
+        yield f"{' and '.join(missing)} missing"
         return
     entries, defaults = (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files.values())
     options: dict[str, Any] = {}
@@ -33,18 +33,17 @@ def findings(role: Path) -> Iterator[str]:
     for name in [*options, *(name for name in defaults if name not in options)]:
         words = "" if name not in options else " ".join(options[name].get("description", ""))
         if name not in defaults:
-            yield f"expected {name} of {SPECS} to have a default in {DEFAULTS}, but it has none there"
+            yield f"{name} of {SPECS} has no default in {DEFAULTS}"
         elif name not in options:
-            yield f"expected {name} of {DEFAULTS} to be described in {SPECS}, but it is not"
+            yield f"{name} of {DEFAULTS} is not in {SPECS}"
         elif not name.startswith(f"{role.name}_"):
-            yield f"expected inputs to be named {role.name}_SOMETHING, but there is {name}"
+            yield f"the input {name} is not named {role.name}_SOMETHING"
         elif not words.strip():
-            yield f"expected {name} to have a description in {SPECS}, but it has none"
+            yield f"{name} has no description in {SPECS}"
         elif (other := options[name].get("default")) != defaults[name]:
-            both = f"{other!r} in {SPECS} and {defaults[name]!r} in {DEFAULTS}"
-            yield f"expected {name} to have one default, but it is {both}"
+            yield f"the default of {name} is {other!r} in {SPECS}, but {defaults[name]!r} in {DEFAULTS}"
         elif wrong := unfit(name, options[name], defaults[name]):
-            yield f"expected the default of {name} to be what its spec lets through, but {wrong}"
+            yield f"the default of {name} does not fit its spec: {wrong}"
 
 
 def unfit(name: str, option: dict[str, Any], default: Any) -> str:

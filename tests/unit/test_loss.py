@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core import limits
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.lifecycle import run_state
+from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import loss, records, stop
 from ansible.module_utils.lane.programs.program import Fatal
 from ansible.module_utils.lane.programs.readiness import Ready
@@ -74,6 +74,22 @@ def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None
         loss.check_alive(lane.dir)
     assert caught.value.code == "program_ended"
     loss.check_alive(lane.dir, {"one"})
+
+
+def test_a_program_that_ends_while_it_is_looked_at_ended_with_its_status(
+    lane: TestLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane.start(lane.program("one", HELD + "exit 7"))
+    members = records.Record.members
+
+    def ended_meanwhile(of: records.Record, found: object = None) -> list[proc.Process]:
+        lane.release()
+        assert run_state.until(lambda: not members(of), 10)
+        return []
+
+    monkeypatch.setattr(records.Record, "members", ended_meanwhile)
+    [gone] = loss.lost(lane.dir)
+    assert gone.problem == "one ended with status 7 and wrote nothing to its log"
 
 
 def test_what_is_killed_for_memory_is_the_machines_fault(

@@ -143,11 +143,15 @@ LIMITS = {
     "memory_refused": ["qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory"],
     "too_many_files": [
         '[ERROR] mariadbd: Out of resources when opening file (Errcode: 24 "Too many open files")',
-        *("Got error 24 from storage engine", "error number 24", "Error: accept: os error 24"),
+        "Got error 24 from storage engine",
+        "error number 24",
+        "Error: accept: os error 24",
         "[ERROR] pipe() failed 24",  # mariadbd 10.11
     ],
     "too_many_processes": [
-        *("RuntimeError: can't start new thread", "sh: 1: Cannot fork", "Can't initialize timers"),
+        "RuntimeError: can't start new thread",
+        "sh: 1: Cannot fork",
+        "Can't initialize timers",
         "[ERROR] Cannot create thread to handle bootstrap (errno: 11)",
         "BlockingIOError: [Errno 11] Resource temporarily unavailable",
     ],

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.lifecycle import run_state
 from ansible.module_utils.lane.prepare import git, origin, program, rust
 from ansible.module_utils.lane.prepare.origin import PROXY, RYLL
 from ansible.module_utils.lane.prepare.source import Place, Source, resolve
@@ -185,6 +186,12 @@ def test_the_process_tells_what_runs(tmp_path: Path) -> None:
             seen = program.running(os.getpid(), "kerbside-proxy")
         assert seen == sha(mine)
         assert program.running(os.getpid(), "ryll") is None
+        child.kill()
+    odd = tmp_path / os.fsdecode(b"caf\xe9")  # not valid UTF-8, like any name that prctl(2) cuts
+    odd.symlink_to("/bin/sleep")
+    with subprocess.Popen([odd, "60"]) as child:
+        run_state.until(lambda: Path(f"/proc/{child.pid}/stat").read_bytes().find(b"caf") > 0, 10)
+        assert program.running(child.pid, "kerbside-proxy") is None
         child.kill()
 
 

@@ -168,8 +168,15 @@ def test_where_no_part_wrote_a_line_the_log_has_a_gap(folder: Path) -> None:
     row = r'<tr class="gap"><td></td><td></td><td>([^<]*)</td></tr>|<td>(?:\S*  INFO )?(at [\d.]+|no time)</td>'
     shown = re.findall(row, report.page(result(), folder))
     assert ["".join(one) for one in shown] == [
-        *("at 0", "at 1", "at 1.9", "no time", "3.1 s without a line", "at 5"),
-        *("55.0 s without a line", "at 60", "at 61.9"),
+        "at 0",
+        "at 1",
+        "at 1.9",
+        "no time",
+        "3.1 s without a line",
+        "at 5",
+        "55.0 s without a line",
+        "at 60",
+        "at 61.9",
     ]
 
 

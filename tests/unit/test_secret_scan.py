@@ -162,8 +162,13 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
     openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(key))
     known = {c.name: c.value for c in secrets.of_lane(lane.dir)}
     assert sorted(known) == [
-        *("api_seed", "bearer_token", "bearer_token's signature", "console_token-1", "console_token-2"),
-        *("spice_ticket", "tls/proxy-key.pem"),
+        "api_seed",
+        "bearer_token",
+        "bearer_token's signature",
+        "console_token-1",
+        "console_token-2",
+        "spice_ticket",
+        "tls/proxy-key.pem",
     ]
     assert known["bearer_token's signature"] == parts[2].encode()
     assert known["console_token-2"] == b"second-console-token"

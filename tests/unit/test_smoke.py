@@ -196,7 +196,10 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
     looks, answers = [], list(right)
     monkeypatch.setattr(second_look, "direct", lambda *where: looks.append(where[2:]) or nullcontext("the second ryll"))
     monkeypatch.setattr(second_look, "SETTLE", 30 if True in right else 0.1)
-    truth = lambda context, client: answers.pop(0) if len(answers) > 1 else answers[0]  # noqa: E731
+
+    def truth(context: Any, client: Any) -> bool:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
     monkeypatch.setattr(outside_checks, "shows_the_truth", truth)
     ryll = Ryll()
     ryll.surfaces = shows is True

@@ -25,7 +25,10 @@ def conversation(path: str, monkeypatch: pytest.MonkeyPatch) -> Conversation:
 
 def test_a_step_has_more_time_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, float]] = []
-    play = lambda of, step, deadline: seen.append((deadline - time.monotonic(), step.limit))  # noqa: E731
+
+    def play(of: Any, step: Any, deadline: float) -> None:
+        seen.append((deadline - time.monotonic(), step.limit))
+
     monkeypatch.setattr(of_client, "play", play)
     conversation("/nowhere", monkeypatch).play(ryll_steps.plan([{"hello": {}}], 100.0)[0])
     ((left, limit),) = seen

@@ -67,9 +67,14 @@ def environment(mark: str | None, keep: Iterable[str] = (), network: bool = Fals
 
 def spawn(argv: list[str], env: dict[str, str], **more: Any) -> subprocess.Popen[bytes]:
     """Start a program without stdin, in a session of its own. It ends with this process."""
-    more.update(stdin=subprocess.DEVNULL, start_new_session=True)
-    first = process_end.with_parent
-    return subprocess.Popen(argv, env=env, preexec_fn=first, **more)  # noqa: PLW1509 - Ansible's modules have one thread
+    return subprocess.Popen(
+        argv,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=process_end.with_parent,  # noqa: PLW1509 - Ansible's modules have one thread
+        **more,
+    )
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:

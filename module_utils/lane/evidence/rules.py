@@ -148,9 +148,19 @@ def proxy_ended(seen: Evidence) -> LaneError | None:
 
 
 @rule(
-    *("qemu-killed", "database-killed", "daemon-killed", "api-killed", "qemu-killed-for-memory"),
-    *("qemu-stopped", "database-stopped", "proxy-stopped", "guest-powers-off", "daemon-thread-dead"),
-    *("firmware-exception", "guest-exception", "kerbside-never-ready"),
+    "qemu-killed",
+    "database-killed",
+    "daemon-killed",
+    "api-killed",
+    "qemu-stopped",
+    "database-stopped",
+    "proxy-stopped",
+    "guest-powers-off",
+    "daemon-thread-dead",
+    "firmware-exception",
+    "guest-exception",
+    "kerbside-never-ready",
+    "qemu-killed-for-memory",
 )
 def program_lost(seen: Evidence) -> LaneError | None:
     """A program does not work. ryll is the last of every chain and has a rule of its own."""

@@ -127,7 +127,9 @@ def console_token_denied(seen: Evidence, line: Line, match: re.Match[str]) -> La
 @said(
     "ryll",
     r"invalid peer certificate: [^:]+|certificate does not allow extended key usage.*",
-    *("certificate-expired", "certificate-of-another-ca", "certificate-of-another-subject"),
+    "certificate-expired",
+    "certificate-of-another-ca",
+    "certificate-of-another-subject",
 )
 def certificate_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """Only the client reports it: kerbside serves whatever certificate it has."""

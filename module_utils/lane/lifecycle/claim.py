@@ -127,9 +127,10 @@ def claim(options: Options, warn: Callable[[str], None] = lambda _: None) -> tup
             return find_or_make(options, warn)
     except LaneError as error:
         if writable:
-            given = (options.artifacts_dir, options.lane_id, error.as_dict(), options.planned)
             with contextlib.suppress(OSError):
-                error.result["lane_verdict"] = artifacts.refuse(*given)
+                error.result["lane_verdict"] = artifacts.refuse(
+                    options.artifacts_dir, options.lane_id, error.as_dict(), options.planned
+                )
         raise
 
 
@@ -219,7 +220,10 @@ def clear(options: Options, run: Run | None, held: Holder | None) -> tuple[str, 
 
 
 def keep_on(options: Options, run: Run, held: Holder | None) -> tuple[bool, Run]:
-    """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own. Returns as claim."""
+    """Renew the lease of a lane that is used again, and give it a keeper if it has lost its own.
+
+    Returns what `claim` does.
+    """
     check_ports(options)
     if held and (held.order.bound or held.keeper.alive):
         os.utime(Path(options.lane_dir, RUN_FILE))
@@ -245,10 +249,15 @@ def keep_running(options: Options) -> Run:
 def start_keeper(options: Options, run: Run) -> dict[str, Any]:
     """Start the keeper of this run. Returns who holds the lane, as run.json has it."""
     owner, above = ("", []) if options.stay else keeper.watched()
-    same = "lane_dir artifacts_dir ports lease timeline planned versions".split()
     order = Order(
         **asdict(run),
-        **{name: getattr(options, name) for name in same},
+        lane_dir=options.lane_dir,
+        artifacts_dir=options.artifacts_dir,
+        ports=options.ports,
+        lease=options.lease,
+        timeline=options.timeline,
+        planned=options.planned,
+        versions=options.versions,
         watched=above,
         owner=owner,
         verdict_file=os.environ.get("LANE_VERDICT_FILE", ""),

@@ -71,10 +71,10 @@ def spawn(order: Order) -> proc.Process:
     read_end, write_end = os.pipe()
     try:
         os.write(code, sources())
-        known = {"PATH": "/usr/bin:/bin", "HOME": order.lane_dir, "LANG": "C.UTF-8"}
+        base = {"PATH": "/usr/bin:/bin", "HOME": order.lane_dir, "LANG": "C.UTF-8"}
         keeper = subprocess.Popen(
             [sys.executable, "-I", "-S", f"/proc/self/fd/{code}", str(write_end), json.dumps(asdict(order))],
-            env={**known, MARK: order.run.mark, KEEPER: "1"},
+            env={**base, MARK: order.run.mark, KEEPER: "1"},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

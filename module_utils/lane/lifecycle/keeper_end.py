@@ -56,13 +56,13 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str) ->
     end_owner(order)
     began = time.monotonic()
     claimed = _claimed(order)
-    # an ansible-playbook on another machine keeps the phase to itself
-    phase = str(phases[-1]["name"]) if phases else None if order.heartbeat else "claim"
+    begun = "" if order.heartbeat else "claim"  # an ansible-playbook on another machine keeps the phase to itself
+    phase = str(phases[-1]["name"]) if phases else begun
     where = f" in phase {phase}" if phase else ""
     fault = LaneError("aborted", "lane", f"the run was aborted{where}: {cause}; the lane's keeper took it down")
     if claimed:
         try:
-            keep_evidence(order, {**fault.as_dict(), "phase": phase}, phases, ansible)
+            keep_evidence(order, {**fault.as_dict(), "phase": phase or None}, phases, ansible)
         except Exception:
             _note(order, traceback.format_exc())
     words = [cause]
@@ -126,9 +126,17 @@ def keep_evidence(order: Order, blame: dict[str, Any], phases: list[dict[str, An
         return
     private_dir.make_folders(order.lane_dir)
     artifacts.claim(order.artifacts_dir, order.run)
-    known: dict[str, Any] = {"planned": order.planned, "failure": {}, "phases": phases, "versions": order.versions}
-    place = (order.lane_dir, order.artifacts_dir, order.run)
-    result = verdict.write(*place, **known, ansible=ansible, command=order.command)
+    result = verdict.write(
+        order.lane_dir,
+        order.artifacts_dir,
+        order.run,
+        planned=order.planned,
+        failure={},
+        phases=phases,
+        versions=order.versions,
+        ansible=ansible,
+        command=order.command,
+    )
     if not result["blame"] or not result["blame"]["code"].startswith("secret_"):
         verdict.save(order.artifacts_dir, {**result, "verdict": "error", "blame": blame})
 

@@ -27,9 +27,9 @@ from .probe_qemu import ProbeQemu
 
 KVM_GET_API_VERSION = 0xAE00  # _IO(KVMIO, 0x00)
 KVM_CREATE_VM = 0xAE01  # _IO(KVMIO, 0x01)
-API_VERSION = "12"  # the only one since Linux 2.6.22
+API_VERSION = 12  # the only one since Linux 2.6.22
 TCG_CPU = "max"
-CACHE_VERSION = 2
+CACHE_VERSION = 2  # raise it when Finding changes
 #: The firmware's clock driver has set the guest's clock, so its first phases have run (2.6 s after the start under
 #: TCG).
 ALIVE = "RTC_CHANGE"
@@ -90,16 +90,20 @@ def check_device(device: str, ioctl: Callable[[int, int, int], int] = fcntl.ioct
 
 def _ask_device(device: str, descriptor: int, ioctl: Callable[[int, int, int], int]) -> Finding | None:
     try:
-        answer = str(ioctl(descriptor, KVM_GET_API_VERSION, 0))
+        answer: object = ioctl(descriptor, KVM_GET_API_VERSION, 0)
     except OSError as error:
         answer = repr(error.strerror)
     if answer != API_VERSION:
         node = os.fstat(descriptor).st_rdev
         reason = (
-            f"{device} is not KVM: device {os.major(node)}:{os.minor(node)} answers KVM_GET_API_VERSION with {answer}"
+            f"{device} is not KVM: device {os.major(node)}:{os.minor(node)} answers KVM_GET_API_VERSION with {answer}, "
+            f"not {API_VERSION}"
         )
-        fix = f"something else is bound to {device}, as some containers do; give the lane the host's KVM node "
-        return Finding("not_kvm", reason, fix + "(device 10:232)")
+        fix = (
+            f"something else is bound to {device}, as some containers do; give the lane the host's KVM node (device "
+            "10:232)"
+        )
+        return Finding("not_kvm", reason, fix)
     try:
         os.close(ioctl(descriptor, KVM_CREATE_VM, 0))
     except OSError as error:
@@ -169,7 +173,7 @@ class Probe:
         return Finding(state, reason, cpu=cpu, log=log)
 
     def _watch(self, qemu: ProbeQemu, cpu: str) -> tuple[str, str]:
-        """(state, reason)"""
+        """Watch the guest until it is alive or dead. Returns (state, reason)."""
 
         def status() -> str:
             return str(qemu.qmp.execute("query-status")["status"])

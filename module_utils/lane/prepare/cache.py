@@ -26,7 +26,7 @@ KEEP = 4
 
 
 def key(*parts: Any) -> str:
-    """Part of a name, another one for other values."""
+    """A short digest of these values, for a file name."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -55,8 +55,10 @@ def make_private(folder: Path) -> None:
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid not in (0, os.geteuid()) or mode & 0o022:
-        problem = f"{folder} belongs to uid {found.st_uid} with mode {mode:04o}, so that others could replace the "
-        problem += "programs in it"
+        problem = (
+            f"{folder} belongs to uid {found.st_uid} with mode {mode:04o}, so that others could replace the programs "
+            "in it"
+        )
         raise LaneError("cache_not_private", "environment", problem, f"chmod go-w {folder}, or set lane_cache_dir")
     check_exec(folder)
 

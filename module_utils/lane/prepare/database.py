@@ -79,9 +79,11 @@ def check_schema(options: Options, client: str, socket: str, user: str, run: Run
         raise LaneError("database_query_failed", "database", problem)
     found = set(done.out.split())
     if found != newest:
-        problem = f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs "
+        problem = (
+            f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs {_listed(newest)}"
+        )
         fix = "take the lane down (./lane down) and start it with a new database"
-        raise LaneError("database_schema_old", "database", problem + _listed(newest), fix)
+        raise LaneError("database_schema_old", "database", problem, fix)
     return _listed(found)
 
 

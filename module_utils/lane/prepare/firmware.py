@@ -37,13 +37,16 @@ def find_pair(candidates: Sequence[tuple[str, str]] = PAIRS) -> Pair | None:
     found = next((pair for pair in candidates if os.path.exists(pair[0])), None)
     if found is None:
         return None
-    sizes = _size(found[0], "CODE"), _size(found[1], "VARS")
+    code, variables = found
+    sizes = _size(code, "CODE"), _size(variables, "VARS")
     if sum(sizes) not in (4 * MIB, 2 * MIB):
-        problem = f"OVMF's CODE {found[0]} and VARS {found[1]} do not make a flash of 4 MiB or 2 MiB: "
-        problem += f"they have {sizes[0]} and {sizes[1]} bytes"
+        problem = (
+            f"OVMF's CODE {code} and VARS {variables} do not make a flash of 4 MiB or 2 MiB: they have {sizes[0]} and "
+            f"{sizes[1]} bytes"
+        )
         fix = "reinstall the package that owns them; one is truncated or of another build"
         raise LaneError("firmware_mismatch", "firmware", problem, fix)
-    return Pair(*found)
+    return Pair(code, variables)
 
 
 def check_code(code: str) -> None:

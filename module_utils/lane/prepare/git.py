@@ -67,28 +67,33 @@ class Repository:
 
         The repository's tags are fetched each time, for builds that ask `git describe`. Raises LaneError like `commit`.
         """
-        here, fetch = ("-C", str(folder)), ("fetch", "-q", "--no-tags", "--force", "--", self.url)
+        fetch = ("fetch", "-q", "--no-tags", "--force", "--", self.url)
         refs = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / ".git").exists():
-            self._check(self._run(*here, "init", "-q", "--template="), "cannot make a repository in the cache")
-        self._check(self._run(*here, *fetch, *refs, network=True), f"cannot fetch {self.url}")
-        if self._run(*here, "cat-file", "-e", f"{commit}^{{commit}}").status:
-            done = self._run(*here, *fetch, commit, network=True)
+            done = self._run("init", "-q", "--template=", folder=folder)
+            self._check(done, "cannot make a repository in the cache")
+        done = self._run(*fetch, *refs, folder=folder, network=True)
+        self._check(done, f"cannot fetch {self.url}")
+        if self._run("cat-file", "-e", f"{commit}^{{commit}}", folder=folder).status:
+            done = self._run(*fetch, commit, folder=folder, network=True)
             self._check(done, f"{self.url} has no commit {commit}", "no_such_ref", self.component)
-        done = self._run(*here, "checkout", "-q", "--force", "--detach", commit)
+        done = self._run("checkout", "-q", "--force", "--detach", commit, folder=folder)
         self._check(done, f"cannot check out {commit}")
-        self._check(self._run(*here, "clean", "-q", "-ffdx"), "cannot clean the checkout")
+        self._check(self._run("clean", "-q", "-ffdx", folder=folder), "cannot clean the checkout")
 
-    def _run(self, *arguments: str, network: bool = False) -> command.Done:
+    def _run(self, *arguments: str, folder: Path | None = None, network: bool = False) -> command.Done:
         program = command.find_program("git")
         if not program:
             problem = f"git is needed for {self.variable}={self.url}, and there is none on PATH"
             raise LaneError("no_git", "host", problem, "apt-get install git")
-        env = environment(self.mark)
         if network:
             env = {**command.environment(self.mark, KEEP, network=True), "GIT_TERMINAL_PROMPT": "0"}
-        return command.run([program, *QUIET, *arguments], env, FETCH_LIMIT, f"git for {self.url}", log=self.log)
+        else:
+            env = environment(self.mark)
+        place = ["-C", str(folder)] if folder else []
+        what = f"git {arguments[0]} for {self.url}"
+        return command.run([program, *QUIET, *place, *arguments], env, FETCH_LIMIT, what, log=self.log)
 
     def _check(
         self,
@@ -104,7 +109,7 @@ class Repository:
 
 
 def environment(mark: str | None) -> dict[str, str]:
-    """For git on files of this machine: without anybody's configuration, and without writes that can be left out."""
+    """For git on files of this machine: without user or system configuration, and without optional locks."""
     own = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0"}
     return {**command.environment(mark), **own}
 

@@ -77,7 +77,7 @@ def _download(guest: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def source_distribution(fetched: dict[str, str], why: str, mark: str | None = None) -> Iterator[Path]:
+def source_distribution(fetched: dict[str, str], why: str) -> Iterator[Path]:
     """A source distribution of the index, pinned by sha256, for as long as the block runs."""
     name, version = fetched["name"], fetched["version"]
     with tempfile.TemporaryDirectory(prefix="guest-image-") as folder:
@@ -89,6 +89,6 @@ def source_distribution(fetched: dict[str, str], why: str, mark: str | None = No
         pinned.write_text(f"{name}=={version} --hash=sha256:{fetched['sha256']}\n", encoding="utf-8")
         how = ["--no-deps", "--no-build-isolation", "--require-hashes", "--no-binary", name]
         how += ["--dest", folder, "-r", str(pinned)]
-        env = {**pip.environment(mark), "PYTHONPATH": str(backend.parent)}
+        env = {**pip.environment(None), "PYTHONPATH": str(backend.parent)}
         pip.run(pip.program(), ["download", *how], env, LIMIT, f"download {name} {version}, {why}", "")
         yield next(Path(folder).glob("*.tar.gz"))

@@ -31,9 +31,12 @@ def entry(guests: dict[str, Any], name: str) -> dict[str, Any]:
             problem = f"the entry of guest {name} has no valid {key}: it is {value!r}, not {wanted}"
             raise LaneError("guest_entry_invalid", "environment", problem, "correct guests.yml")
     if firmware_says(found["banner"]):
-        problem = f"the banner of guest {name}, {found['banner']!r}, is what the firmware itself prints"
+        problem = (
+            f"the banner of guest {name}, {found['banner']!r}, is what the firmware itself prints, so it proves "
+            "nothing of the guest"
+        )
         fix = "give a line that the guest's own program prints in guests.yml"
-        raise LaneError("guest_banner_of_firmware", "environment", f"{problem}, so it proves nothing of the guest", fix)
+        raise LaneError("guest_banner_of_firmware", "environment", problem, fix)
     return {**found, "name": name}
 
 

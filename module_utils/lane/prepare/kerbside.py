@@ -64,7 +64,8 @@ def install(
         versions[PROXY.package] = made.version
         origins["proxy"] = made.origin
         own = f"its own kerbside-proxy, {made.how(proxy)}"
-        note += f"; {made.note('kerbside-proxy', proxy) if proxy_origin else own}"
+        words = made.note("kerbside-proxy", proxy) if proxy_origin else own
+        note += f"; {words}"
     else:
         version = versions.get(PROXY.package)
         required = f"{PROXY.package}=={version}, required by kerbside"

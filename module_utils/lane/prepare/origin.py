@@ -36,8 +36,8 @@ class Product:
     """What is tested, and which origins it can have.
 
     name: its key in origins.json; variable: what a user sets; component: who is blamed when it does not build; markers:
-    what a checkout of it has one of, relative to its root; package: its name on the package index, of its cargo package
-    and of the program; belongs: which files of a checkout it may depend on, by their names.
+    what a checkout of it has one of, relative to its root; package: the name of its package on the index, of its cargo
+    package and of its program; belongs: which files of a checkout it may depend on, by their names.
     """
 
     name: str
@@ -54,7 +54,7 @@ def _belongs_to_kerbside(name: str) -> bool:
 
 
 def _belongs_to_proxy(name: str) -> bool:
-    """It is in kerbside's repository, whose Python code and pages it does not read."""
+    """The proxy is in kerbside's repository, but does not read its Python code or pages."""
     return name.startswith("rust/") or not name.endswith((".py", ".md", ".rst", ".qcow2"))
 
 
@@ -63,11 +63,13 @@ PYTHON = ("pyproject.toml", "setup.py")
 CARGO = ("rust/kerbside-proxy/Cargo.toml", "Cargo.toml")
 QCOW2 = "tests/fixtures/uncalibrated-sextant.qcow2"
 KERBSIDE = Product(
-    "kerbside", "lane_kerbside_origin", "kerbside", (*ANY, ARCHIVE), PYTHON, "kerbside", _belongs_to_kerbside
+    "kerbside", "lane_kerbside_origin", "kerbside", (*ANY, ARCHIVE), PYTHON, "kerbside", belongs=_belongs_to_kerbside
 )
-PROXY = Product("proxy", "lane_proxy_origin", "proxy", ANY, CARGO, "kerbside-proxy", _belongs_to_proxy)
+PROXY = Product("proxy", "lane_proxy_origin", "proxy", ANY, CARGO, "kerbside-proxy", belongs=_belongs_to_proxy)
 RYLL = Product("ryll", "lane_ryll_origin", "ryll", (*ANY, CRATES), ("Cargo.toml",), "ryll")
-IMAGE = Product("image", "lane_image_origin", "guest", (GIT, CHECKOUT, FILE), (QCOW2,), "", QCOW2.__eq__)
+IMAGE = Product(
+    "image", "lane_image_origin", "guest", (GIT, CHECKOUT, FILE), (QCOW2,), belongs=lambda name: name == QCOW2
+)
 #: The inputs of the roles that are origins.
 INPUTS = {
     "kerbside_origin": KERBSIDE,
@@ -87,7 +89,7 @@ class Origin:
 
     @property
     def is_tree(self) -> bool:
-        """Whether it is a tree of source files, of any version."""
+        """Whether it is a git repository or a checkout."""
         return self.kind in (GIT, CHECKOUT)
 
     @property

@@ -51,16 +51,16 @@ UNREACHABLE = (
     "Could not resolve|Temporary failure resolving|Network is unreachable|No route to host|Could not connect"
     "|Connection (refused|timed out|failed)"
 )
-#: Patterns in apt's, sudo's or Ansible's words -> (code, what to do, if not installing the packages by hand).
-APT_FAILURES = {
-    r"\b(sudo|su|doas): |become": ("apt_not_root", "the lane may not become root here"),
-    r"[Cc]ould not get lock|Unable to (acquire|lock)|Failed to lock": (
+#: (pattern in apt's, sudo's or Ansible's words, code, what to do other than installing the packages by hand).
+APT_FAILURES = (
+    (r"\b(sudo|su|doas): |become", "apt_not_root", "the lane may not become root here"),
+    (
+        "[Cc]ould not get lock|Unable to (acquire|lock)|Failed to lock",
         "apt_locked",
         "another package manager is at work; wait for it to end",
     ),
-    UNREACHABLE: ("apt_unreachable", "check this machine's network, name resolution, proxy and apt sources"),
-    "": ("apt_failed",),
-}
+    (UNREACHABLE, "apt_unreachable", "check this machine's network, name resolution, proxy and apt sources"),
+)
 
 
 @dataclass
@@ -87,7 +87,7 @@ def release() -> str:
         found = platform.freedesktop_os_release()
     except OSError:
         return "unknown"
-    return "-".join([found["ID"], *([found["VERSION_ID"]] if "VERSION_ID" in found else [])])
+    return "-".join(filter(None, (found["ID"], found.get("VERSION_ID"))))
 
 
 def missing_tools() -> list[str]:
@@ -189,8 +189,9 @@ def _mariadb_version(mariadbd: str, mark: str | None, limit: float) -> str:
     argv, env = [mariadbd, "--no-defaults", "--version"], command.environment(mark)
     done = command.run(argv, env, limit, "ask mariadbd for its version", component="database")
     if done.status or not (found := re.search(r"Ver (\S+)", done.out)):
-        problem = f"{mariadbd} does not report its version: it ended with status {done.status} and said "
-        raise LaneError("mariadb_version_unknown", "database", problem + one_line(done.said, 200))
+        said = one_line(done.said, 200)
+        problem = f"{mariadbd} does not report its version: it ended with status {done.status} and said {said}"
+        raise LaneError("mariadb_version_unknown", "database", problem)
     return found[1]
 
 
@@ -232,10 +233,12 @@ def apt_failure(said: str, wanted: Sequence[str]) -> LaneError:
     pattern = r"\b(?:sudo|su|doas): .*|\bE: ?.*|\bErr: .*|.*not found.*"
     reasons = [found[0] for line in lines if (found := re.search(pattern, line))] or lines
     reason = one_line(" / ".join(dict.fromkeys(reasons)), 500)
-    code, *advice = next(found for pattern, found in APT_FAILURES.items() if re.search(pattern, reason))
     problem = f"apt could not install {' '.join(wanted)}: {reason}"
-    fix = ", or ".join([*advice, f"install by hand: {by_hand(wanted)}"])
-    return LaneError(code, "host", problem, fix)
+    by_person = f"install by hand: {by_hand(wanted)}"
+    for words, code, advice in APT_FAILURES:
+        if re.search(words, reason):
+            return LaneError(code, "host", problem, f"{advice}, or {by_person}")
+    return LaneError("apt_failed", "host", problem, by_person)
 
 
 def by_hand(packages: Sequence[str]) -> str:

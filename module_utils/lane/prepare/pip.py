@@ -27,12 +27,14 @@ OPTIONS = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
 UNREACHABLE = re.compile(
     r"connection broken by .*|Max retries exceeded.*|Could not fetch URL .*|Cannot connect to proxy.*"
 )
-#: Words that only stand there when the index was the reason of the failure.
+#: Printed only when the index caused the failure.
 GAVE_UP = re.compile(r"Max retries exceeded|build dependencies did not run|Error: HTTP error")
-#: The part of them that says why.
+#: The reason within a match of UNREACHABLE.
 WHY = re.compile(r"\[Errno -?\d+\] ([\w ,.-]+)|(timed out)|(certificate [\w ]+)")
-#: Words for a source that does not build; the last one is pip's own traceback over a pyproject.toml.
-BROKEN = re.compile(r"metadata-generation-failed|Failed building wheel|TOMLDecodeError|UnicodeDecodeError")
+#: Words for a source that does not build.
+BROKEN = re.compile(r"metadata-generation-failed|Failed building wheel")
+#: pip's own traceback when it cannot read the pyproject.toml of a source.
+NOT_TOML = re.compile(r"TOMLDecodeError|UnicodeDecodeError")
 NO_COMPILER = re.compile(r"(?:command|execute) '([\w.+/-]+)'(?: failed)?: No such file")
 LIMIT = 60.0
 RETRIES = "3"  # pip names the reason when it tries again, and not with 0 retries
@@ -105,6 +107,8 @@ def failure(said: str, what: str, log: str, component: str) -> LaneError:
     if built or BROKEN.search(said):
         fix = "" if component else "see pip's output"
         return error("package_broken", blamed, first_error(built[1] if built else said), fix)
+    if NOT_TOML.search(said):
+        return error("package_broken", blamed, f"its pyproject.toml cannot be read: {first_error(said)}")
     if missing:
         versions = re.search(r"from versions: ([^)]*)\)", said)
         newest = versions[1].split(", ")[-1] if versions else "none"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import command
+from ..core import command, proc_stat
 from ..core.errors import LaneError, one_line
 from ..core.private_dir import read_json
 from . import cache, rust, tree
@@ -44,7 +44,7 @@ class Program:
         return note(f"{name} {self.version}, {self.how(source)}", source, self.removed)
 
     def how(self, source: Source) -> str:
-        """What was done, in a word or three."""
+        """What was done, for the terminal."""
         return "from the cache" if self.cached else "built" if source.origin.is_source else "fetched"
 
 
@@ -92,19 +92,23 @@ def provide(place: Place, wanted: Wanted) -> Program:
     """
     if found := find(place, wanted):
         return found
-    product, source, home = wanted.product, wanted.source, wanted.home(place)
+    product, source = wanted.product, wanted.source
+    home = wanted.home(place)
     with cache.locked(home.parent, product.package, place.limit):
         if found := find(place, wanted):
             return found
-        with cache.growing(home.parent) as work, cache.growing(home.parent) as new:
-            wheel, program = "", new / product.package
+        with cache.growing(home.parent) as scratch, cache.growing(home.parent) as new:
+            wheel = ""
             if source.origin.is_source:
-                made, version = _build(place, wanted, work)
+                made, version = _build(place, wanted, scratch)
             elif source.path and not source.path.endswith(".whl"):
                 made, version = Path(source.path), ""
             else:
-                packed = Path(source.path) if source.path else _download(place, wanted, work)
-                made, version, wheel = _unpack(product, packed, work), packed.name.split("-")[1], sha256(packed)
+                packed = Path(source.path) if source.path else _download(place, wanted, scratch)
+                made = _unpack(product, packed, scratch)
+                version = packed.name.split("-")[1]
+                wheel = sha256(packed)
+            program = new / product.package
             shutil.copyfile(made, program)
             program.chmod(0o755)
             said, commit = ask(product, str(program), place.mark)
@@ -141,7 +145,7 @@ def _origin(source: Source, known: dict[str, Any]) -> dict[str, Any]:
     return {**source.provenance(known["version"], known["sha256"]), "commit": source.commit or known["commit"] or None}
 
 
-def _build(place: Place, wanted: Wanted, new: Path) -> tuple[Path, str]:
+def _build(place: Place, wanted: Wanted, scratch: Path) -> tuple[Path, str]:
     """Build it with cargo, in a copy that stays so that only changes are built. Returns the program and its version."""
     product, source = wanted.product, wanted.source
     work = place.family("cargo") / product.package
@@ -150,8 +154,9 @@ def _build(place: Place, wanted: Wanted, new: Path) -> tuple[Path, str]:
     features = ["--no-default-features"] if product is RYLL else []
     features += ["--features", ",".join(wanted.features)] if wanted.features else []
     if source.origin.kind == CRATES:
-        cargo, version = rust.find(env, new, new, place.log, product.component), source.origin.source
-        return rust.install(cargo, product.package, version, new, features, place.limit), version
+        cargo = rust.find(env, scratch, scratch, place.log, product.component)
+        version = source.origin.source
+        return rust.install(cargo, product.package, version, scratch, features, place.limit), version
     root = work / "source"
     tree.copy(folder(product, source, place), root)
     inside = next((root / marker for marker in product.markers if (root / marker).is_file()), None)
@@ -162,18 +167,19 @@ def _build(place: Place, wanted: Wanted, new: Path) -> tuple[Path, str]:
     return rust.build(cargo, inside.parent, product.package, features, place.limit)
 
 
-def _download(place: Place, wanted: Wanted, new: Path) -> Path:
+def _download(place: Place, wanted: Wanted, scratch: Path) -> Path:
     """The wheel of a release."""
-    requirement, pinned = wanted.source.requirement, new / "requirements.txt"
+    requirement = wanted.source.requirement
+    pinned = scratch / "requirements.txt"
     hashes = [f"--hash=sha256:{digest}" for digest in wanted.hashes or wanted.source.hashes]
     pinned.write_text(" ".join([requirement, *hashes]), encoding="utf-8")
-    arguments = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(new), "-r", str(pinned)]
-    place.pip(arguments, f"download {requirement}", folder=new)
-    [wheel] = new.glob("*.whl")
+    arguments = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(scratch), "-r", str(pinned)]
+    place.pip(arguments, f"download {requirement}", folder=scratch)
+    [wheel] = scratch.glob("*.whl")
     return wheel
 
 
-def _unpack(product: Product, wheel: Path, new: Path) -> Path:
+def _unpack(product: Product, wheel: Path, scratch: Path) -> Path:
     """Take the one program out of a wheel, which keeps it in NAME.data/scripts (PyPA, binary distribution format)."""
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -182,7 +188,7 @@ def _unpack(product: Product, wheel: Path, new: Path) -> Path:
             if len(names) != 1:
                 problem = f"{wheel.name} has {len(names)} programs named {product.package}, and should have one"
                 raise LaneError("wrong_program", product.component, problem)
-            return Path(archive.extract(names[0], new))
+            return Path(archive.extract(names[0], scratch))
     except zipfile.BadZipFile as error:
         problem = f"{wheel.name} is no wheel: {error}"
         raise LaneError("wrong_program", product.component, problem, "build it again") from None
@@ -193,8 +199,9 @@ def running(parent: int, name: str) -> str | None:
     without one.
     """
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            above = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if above == parent and os.path.basename(os.readlink(process / "exe")) == name:
-                return sha256(process / "exe")
+        found = proc_stat.read(int(process.name))
+        if found and int(found[1][proc_stat.PARENT]) == parent:
+            with contextlib.suppress(OSError):
+                if os.path.basename(os.readlink(process / "exe")) == name:
+                    return sha256(process / "exe")
     return None

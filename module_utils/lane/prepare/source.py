@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import LaneError
-from ..core.private_dir import hand_over, handed_over
+from ..core.private_dir import hand_over, handed_over, read_run
 from . import cache, git, pip, tree
 from .origin import ARCHIVE, CHECKOUT, CRATES, GIT, IMAGE, INDEX, KERBSIDE, REQUIREMENT, Origin, Product, brought_by
 
@@ -31,6 +32,11 @@ class Place:
     mark: str | None
     log: str
     limit: float
+
+    @classmethod
+    def of_lane(cls, cache_dir: str, lane_dir: str, log: str, limit: float) -> Place:
+        """For a lane that is up: its mark, and a log of this name."""
+        return cls(cache_dir, read_run(lane_dir).mark, os.path.join(lane_dir, "logs", log), limit)
 
     def pip(
         self, arguments: list[str], what: str, component: str = "", python: str = "", folder: Path | None = None
@@ -143,7 +149,8 @@ def image(place: Place, named: Origin | None, kerbside: Origin | None) -> tuple[
     origin = named or brought_by(IMAGE, kerbside)
     if origin is None:
         return None
-    product, inside = IMAGE if named else replace(IMAGE, variable=KERBSIDE.variable), IMAGE.markers[0]
+    product = IMAGE if named else replace(IMAGE, variable=KERBSIDE.variable)
+    inside = IMAGE.markers[0]
     source = resolve(product, origin, place)
     path = Path(source.path or Path(origin.source, inside))
     if origin.kind == GIT:

@@ -56,8 +56,8 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     groups = proc.members({entry.group for entry in watched})
     found = []
     for entry in watched:
-        status = entry.exit_status(lane_dir)
         members = entry.members(groups.get(entry.group, []))
+        status = entry.exit_status(lane_dir)  # after the members: it is written before the last of them ends
         gone = _ended(lane_dir, entry, status, members) or _stopped(entry, members) or _broken(entry)
         if gone := gone or _never_ready(entry, members):
             found.append(gone)

@@ -92,7 +92,12 @@ class Program:
     def environment(self, run: Run, lane_dir: str) -> dict[str, str]:
         """The complete environment; nothing is inherited from the caller."""
         values = {"PATH": SYSTEM_PATH, "HOME": lane_dir, "TMPDIR": f"{lane_dir}/tmp", "LANG": "C.UTF-8", MARK: run.mark}
-        return {**values, **KEEP_MARK, **self.env, **{name: filled(*at) for name, at in self.secret_env.items()}}
+        return {
+            **values,
+            **KEEP_MARK,
+            **self.env,
+            **{name: filled(*source) for name, source in self.secret_env.items()},
+        }
 
     def digest(self, run: Run, lane_dir: str) -> str:
         """A digest of everything that the program is started with."""

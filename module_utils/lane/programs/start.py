@@ -63,7 +63,7 @@ def start(
             for program in [p for p in waiting.values() if all(a in done for a in p.after)]:
                 del waiting[program.name]
                 known = record(lane_dir, program.name)
-                stays = known and not restart and program.name not in broken
+                stays = not restart and program.name not in broken
                 if known and stays and _ready_before(known, program, run, lane_dir):
                     done[program.name] = {"pid": known.pid, "changed": False, "seconds": 0.0}
                     continue

@@ -4,8 +4,8 @@ silent: it accepts on the control socket and never says a word.
 swallow: {method: {param: value}}: such requests are answered ok and never reach the real ryll.
 answers: {method: {key: value}}: what its answers say instead.
 events: names of events that are not passed on.
-picture: what becomes of a screenshot: inverted, grey, block (75 by 68 white pixels), pixel (the first is inverted) or
-torn (half a PNG). until: for so many seconds only.
+picture: how screenshots are changed: inverted, grey, block (75 by 68 white pixels), pixel (the first is inverted) or
+torn (half a PNG). until: the number of seconds after which screenshots are right again.
 stale: every screenshot is the first one, kept in this file.
 keys: scancodes that are pressed before the first rgba screenshot.
 vv_without: keys of console.vv that the real ryll does not see. without: start options that it does not get.

@@ -70,7 +70,10 @@ def spoiled(
 ) -> LaneError:
     """The failure of a picture that is wrong though qemu's is right: ryll's or, after a second look, the proxy's."""
     error, place = LaneError(code, "ryll", problem, evidence=evidence), play.lane.place
-    judge = lambda direct: right(shown_by(direct))  # noqa: E731
+
+    def judge(direct: Client) -> bool:
+        return right(shown_by(direct))
+
     return second_look.blame(error, place.lane_dir, play.lane.run, client, place.address, place.spice_port, judge)
 
 

@@ -48,9 +48,10 @@ class Option:
 class Actor:
     """What a step can address besides ryll.
 
-    play: called with the Play, the step, its options and its deadline; what it returns is what the step registers: a
-    text for the report, or a mapping that may have it as `shown`, besides `picture` and `latency`. blame, log: the
-    component of a failure unless the step says another, and the log that shows it unless the failure names a file.
+    play: called with the Play, the step, its options and its deadline. It returns what the step registers: a text for
+    the report, or a mapping in which `shown` is that text; `picture` and `latency` of the mapping are shown as well.
+    blame: the component of a failure, unless the step names another. log: the log to look at after a failure, unless
+    the failure names a file.
     """
 
     options: dict[str, Option]

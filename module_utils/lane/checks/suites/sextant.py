@@ -127,9 +127,12 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
             break
         time.sleep(POLL)
     if _true(play, before, options):
-        words, log = f"{problem[1]}, but that of qemu's own picture is right", play.lane.log(step.client)
-        right = lambda seen: _problem(seen, before, options)[1] is None  # noqa: E731
-        raise spoiled(play, step.client, problem[0], words, log, right)
+        code, words, log = (
+            problem[0],
+            f"{problem[1]}, but that of qemu's own picture is right",
+            play.lane.log(step.client),
+        )
+        raise spoiled(play, step.client, code, words, log, lambda seen: _problem(seen, before, options)[1] is None)
     raise Unmet(*problem, play.lane.place.serial_log)
 
 
@@ -200,8 +203,8 @@ def drain(play: Play, step: Step, options: dict[str, Any], deadline: float) -> s
     for kind, packets in events.items():
         rolling = hashes(packets)
         if _hash(last, kind) not in rolling[-2 if kind in AFTER_LAST else -1 :]:
-            said = f"the drain's {len(packets)} events {kind} have the rolling hash {rolling[-1]:#x}"
-            raise Unmet("drain_differs", f"{said}, the last digest says {_hash(last, kind):#x}", path)
+            drained = f"the rolling hash of the {len(packets)} events {kind} in the drain is {rolling[-1]:#x}"
+            raise Unmet("drain_differs", f"{drained}, but {_hash(last, kind):#x} in the last digest", path)
         parts += [f"{len(packets)} {kind}"] if packets else []
     if missing := [part for part in options["lines"] or [] if not any(part in line for line in lines)]:
         raise Unmet("drain_differs", f"the drain has no line with {missing[0]!r}", path)

@@ -293,7 +293,7 @@ class _Order:
 
 def _shown(value: object, private: bool = False) -> str:
     """A value of the list in a message; of a private or long one only what sort of thing it is."""
-    return _sort(value) if private or isinstance(value, list | dict) else repr(value)[:60]
+    return _sort(value) if private or isinstance(value, list | dict | None) else repr(value)[:60]
 
 
 def _sort(value: object) -> str:
