@@ -65,6 +65,8 @@ Without a verb, options go to `run`:
 #: not end with a verdict.
 ONLY_LOOKS = ("check", "syntax_check", "list_hosts", "list_tasks", "list_tags", "version")
 PARTIAL = (*ONLY_LOOKS, "tags", "skip_tags", "start_at_task")
+#: The functions of tools.complete for the values of these.
+COMPLETED = {"-e --extra-vars": "variables", "-t --tags": "tags"}
 #: Options of ansible-playbook that people ask for often: names, what their value is, what they do.
 COMMON: list[tuple[str, str | None, str]] = [
     ("-e --extra-vars", "NAME=VALUE", "set a variable (docs/variables.md), or those of a file: -e @FILE"),
@@ -151,7 +153,8 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     """The whole command line, and the part of each verb."""
     whole = Parser(prog="./lane", usage="./lane [VERB] [options]", epilog=EPILOG, formatter_class=Help)
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=Parser, prog="./lane")
-    forwarded, one_lane, as_json, elsewhere = _ansible_options(), *(Parser(add_help=False) for _ in range(3))
+    forwarded = _ansible_options()
+    one_lane, as_json, elsewhere = Parser(add_help=False), Parser(add_help=False), Parser(add_help=False)
     words, usual = "which lane (default: 0)", {"dest": "lane_id", "type": lane_id, "default": 0}
     option(one_lane, "-e --extra-vars", "lane_id=N", words, complete="lane_ids", **usual)
     option(as_json, "--json", None, "as JSON, and nothing else on stdout")
@@ -185,6 +188,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     option(fleet, "count", "N", "how many lanes", type=int)
     matrix = verb("matrix", forwarded, epilog=STATUSES, usage="./lane matrix FILE [options]")
     option(matrix, "file", "FILE", "a YAML file with axes, and optionally hosts and vars", type=Path)
+    matrix.set_defaults(tool="fleet")
     for name, many in (("fleet", fleet), ("matrix", matrix)):
         words = "machines to run on over ssh, as USER@HOST:PORT (default: this one)"
         option(many, "--hosts", "A,B", words, default="")
@@ -208,9 +212,10 @@ def _ansible_options() -> Parser:
     """What ansible-playbook understands; a test compares it with the real one."""
     options = Parser(add_help=False)
     others = [(name, "X", argparse.SUPPRESS) for name in WITH_VALUE] + [(n, None, argparse.SUPPRESS) for n in WITHOUT]
+    more: dict[str, Any] = {"action": Forward, "default": argparse.SUPPRESS}
     for names, metavar, words in [*COMMON, *others]:
-        nargs, known = None if metavar else 0, {"-e": "variables", "-t": "tags"}.get(names[:2], "")
-        option(options, names, metavar, words, complete=known, action=Forward, nargs=nargs, default=argparse.SUPPRESS)
+        complete = COMPLETED.get(names, "")
+        option(options, names, metavar, words, complete=complete, nargs=None if metavar else 0, **more)
     options.set_defaults(forward=[], given={})
     return options
 

@@ -64,7 +64,7 @@ def _run(asked: argparse.Namespace, words: list[str]) -> int:
     from tools import end_quietly
 
     end_quietly()
-    tool = importlib.import_module(f"tools.{'fleet' if asked.verb == 'matrix' else asked.verb}")
+    tool = importlib.import_module(f"tools.{getattr(asked, 'tool', asked.verb)}")
     os.environ["LANE_SCRIPTS"] = f"{os.environ.get('LANE_SCRIPTS', '')} {os.getpid()}"  # lanes that it runs end with it
     try:
         return int(tool.main(asked) or 0)

@@ -63,7 +63,7 @@ def _add_faults(faults: Parser) -> None:
     option(faults, "--plant", "JSON", words, type=variables, default={})
     words = "where the evidence of each fault goes (artifacts/faults)"
     option(faults, "--artifacts", "FOLDER", words, type=Path, default=ROOT / "artifacts/faults")
-    words = "another one than tests/faults/catalogue.yml"
+    words = "a catalogue other than tests/faults/catalogue.yml"
     option(faults, "--catalogue", "FILE", words, type=existing, default=FAULTS)
 
 

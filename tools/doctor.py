@@ -83,8 +83,11 @@ def root() -> Line:
     """Root is needed only to install packages."""
     if os.geteuid() == 0:
         return Line("root", "ok", "this is root")
-    sudo = ["sh", "-c", "sudo -n true"]  # by sh, which says so when there is no sudo
-    if subprocess.run(sudo, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0:
+    asked = ["sudo", "-n", "true"]
+    if (
+        shutil.which("sudo")
+        and subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+    ):
         return Line("root", "ok", "by sudo, without a password")
     return Line("root", "note", "neither root nor sudo without a password: no packages can be installed")
 
@@ -141,13 +144,13 @@ def ports(lane_id: int) -> Line:
     """The ports of a lane."""
     first = int(defaults("lane")["lane_port_base"]) + 10 * lane_id
     text = f"lane {lane_id} has {first} to {first + 4}"
-    taken = set(proc.listeners(range(first, first + 5)))
+    taken = proc.listeners(range(first, first + 5))
     if not taken:
         return Line("ports", "ok", f"{text}, all free")
-    if any(taken <= set(one.ports) for one in running.lanes()):
+    if any(set(taken) <= set(one.ports) for one in running.lanes()):
         return Line("ports", "ok", f"{text}; it is running")
-    numbers = ", ".join(map(str, sorted(taken)))
-    text = f"{numbers} of lane {lane_id} taken by another program; end it, or use another lane_id"
+    owners = ", ".join(f"{port} ({owner})" for port, owner in sorted(taken.items()))
+    text = f"{owners} of lane {lane_id} taken; end that program, or use another lane_id"
     return Line("ports", "missing", text)
 
 
@@ -162,15 +165,15 @@ def leftovers() -> Line:
 
 def versions(root_dir: Path) -> Line:
     """What the cache has; ok when that is all that the default lane takes from the index."""
-    parts, ready = [str(root_dir)], True
+    parts, ready = [], True
     for name, folder, prefix in (("kerbside", "venvs", ""), ("ryll", "programs", "ryll-")):
         found = {version(path) for path in cache.entries(root_dir / folder, prefix)}
         ready = ready and str(defaults("lane")[f"lane_{name}_origin"]) in found
         parts.append(f"{name} {', '.join(sorted(found - {''})) or 'none'}")
-    text = f"{parts[0]}: {'; '.join(parts[1:])}"
-    return (
-        Line("cache", "ok", text) if ready else Line("cache", "note", f"{text}; the first run fetches what is missing")
-    )
+    text = f"{root_dir}: {'; '.join(parts)}"
+    if ready:
+        return Line("cache", "ok", text)
+    return Line("cache", "note", f"{text}; the first run fetches what is missing")
 
 
 def main(asked: argparse.Namespace) -> int:

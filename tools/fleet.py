@@ -21,6 +21,7 @@ from tools import ROOT
 from tools.parsing import UsageError
 
 LAST = 99  #: the greatest lane_id
+LANE_ID = re.compile(r"(?<!\S)lane_id=(\d+)(?!\S)")  #: among the variables of one -e
 HERE = {"ansible_connection": "local"}
 #: Axis of a matrix -> the variable that it sets.
 AXES = {
@@ -121,8 +122,9 @@ def without_lane_id(options: list[str]) -> tuple[int, list[str]]:
     words = iter(options)
     for word in words:
         given = [next(words)] if word in ("-e", "--extra-vars") else []
-        if given and (found := re.search(r"(?<!\S)lane_id=(\d+)(?!\S)", given[0])):
-            first, given = int(found[1]), [given[0].replace(found[0], "").strip()]
+        if given and (found := LANE_ID.findall(given[0])):
+            first = int(found[-1])
+            given = [LANE_ID.sub("", given[0]).strip()]
         kept += [word, *given] if given != [""] else []
     return first, kept
 

@@ -35,10 +35,10 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 def descendants() -> list[proc.Process]:
     """All live processes below this one."""
     everyone = list(proc.everyone())
-    below: set[int] = set()
-    while more := {p.pid for p in everyone if p.parent in {os.getpid(), *below}} - below:
+    below = {os.getpid()}
+    while more := {p.pid for p in everyone if p.parent in below} - below:
         below |= more
-    return [p for p in everyone if p.pid in below and p.alive]
+    return [p for p in everyone if p.pid in below - {os.getpid()} and p.alive]
 
 
 def watch_memory(peaks: dict[str, int], stop: threading.Event) -> None:

@@ -66,8 +66,8 @@ class Outcome:
     def caught(self) -> bool:
         return self.verdict != "pass"
 
-    def blame(self, verdict: str, whom: dict[str, Any], check: str) -> None:
-        self.verdict, self.component, self.check = verdict, whom["component"], check
+    def blame(self, whom: dict[str, Any], check: str) -> None:
+        self.component, self.check = whom["component"], check
         self.code, self.cause = whom.get("code") or "", whom["cause"]
 
     @contextmanager
@@ -147,7 +147,7 @@ class Lane:
                 if (done := self.run(*words, **variables)).returncode:
                     what = f"the lane is not green without a mutant (status {done.returncode})"
                     raise SystemExit(f"lane: {what}: {done.stdout[-500:]}")
-            # by SIGTERM they write their coverage
+            # they write their coverage on SIGTERM
             kerbside = [one for one in records.records(self.dir()) if one.name in ("api", "daemon")]
             stop.stop(read_run(self.dir()), kerbside, STOP_LIMIT)
         combined = coverage.Coverage(data_file=str(data / "all"))
@@ -186,7 +186,8 @@ class Lane:
             if done.returncode:
                 outcome.component, outcome.cause = "lane", done.stderr[-500:]
             elif entry := json.loads(done.stdout):
-                outcome.blame("fail", entry["detail"], f"{entry['suite']}: {entry['name']}")
+                outcome.verdict = "fail"
+                outcome.blame(entry["detail"], f"{entry['suite']}: {entry['name']}")
             else:
                 outcome.verdict = "pass"
         return outcome
@@ -203,8 +204,8 @@ class Lane:
                 result = read_json(self.artifacts / "result.json", None)
                 if not result:
                     outcome.cause = "no result.json"
-                elif blame := result["blame"]:
-                    outcome.blame(outcome.verdict, blame, blame["check"] or "")
+                elif blame := result.get("blame"):
+                    outcome.blame(blame, blame["check"] or "")
         finally:
             if starts or outcome.verdict == "timeout":
                 self.run("down")

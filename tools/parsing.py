@@ -60,11 +60,12 @@ def existing(text: str) -> Path:
     return Path(text)
 
 
-def option(parser: argparse.ArgumentParser, names: str, metavar: str | None, words: str, **more: Any) -> None:
-    """Add an option, or an argument. names: separated by spaces; metavar: of its value, None for a switch; more: as for
-    add_argument, and in `complete` the function of tools.complete that knows its values.
+def option(
+    parser: argparse.ArgumentParser, names: str, metavar: str | None, words: str, *, complete: str = "", **more: Any
+) -> None:
+    """Add an option, or an argument. names: separated by spaces; metavar: of its value, None for a switch; complete:
+    the function of tools.complete that knows its values; more: as for add_argument.
     """
-    complete = more.pop("complete", "")
     kind = {"metavar": metavar} if metavar else {"action": "store_true"}
     action = parser.add_argument(*names.split(), help=words, **{**kind, **more})
     if complete and "_ARGCOMPLETE" in os.environ:

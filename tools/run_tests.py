@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -90,12 +89,19 @@ class Runner:
         if not shutil.which(command[0], path=path):
             return 127, f"{command[0]} is neither in {Path(sys.executable).parent} nor on PATH"
         env = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **more}
-        how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
         with tempfile.TemporaryFile() as out:
             with self.lock:
                 if self.stopped:
                     return 1, "not started: the tests were interrupted"
-                process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, **how)
+                process = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
                 self.running.add(process.pid)
             late = ""
             try:
@@ -164,8 +170,9 @@ def read_report(report: Path) -> Outcome:
     found: dict[str, list[str]] = {"failure": [], "error": [], "skipped": []}
     for case in listed:
         for entry in case:
-            message = " ".join((entry.get("message") or "").split())[:300]
-            found.get(entry.tag, []).append(f"{case.get('classname')}.{case.get('name')}: {message}")
+            if entry.tag in found:
+                message = " ".join((entry.get("message") or "").split())[:300]
+                found[entry.tag].append(f"{case.get('classname')}.{case.get('name')}: {message}")
     wrong, skipped = found["failure"] + found["error"], found["skipped"]
     passed = len(listed) - len(wrong) - len(skipped)
     text = "".join(f"{line}\n" for line in wrong)
@@ -233,7 +240,7 @@ def whole_lane() -> Stage:
 def judge_lane(status: int, text: str, result: Path) -> list[str]:
     """What is wrong with a full run of the lane that should have passed."""
     wrong = [f"./lane ended with status {status}"] if status else []
-    if not text.splitlines()[-1:] or not text.splitlines()[-1].startswith("LANE PASS"):
+    if not text.rstrip("\n").rpartition("\n")[2].startswith("LANE PASS"):
         wrong.append("the last line is not LANE PASS")
     try:
         found = json.loads(result.read_text(encoding="utf-8"))

@@ -64,8 +64,15 @@ class RustEdits:
         """Build the crate; the compiler's last words when that fails, else ""."""
         more = {"CARGO_PROFILE_RELEASE_INCREMENTAL": "true", "CARGO_TARGET_DIR": str(self.target)}
         command = ["cargo", "build", "--release", "--quiet", *self.product.arguments]
-        how: dict[str, Any] = {"cwd": self.tree / self.product.crate, "env": {**os.environ, **more}}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False, **how)
+        done = subprocess.run(
+            command,
+            cwd=self.tree / self.product.crate,
+            env={**os.environ, **more},
+            capture_output=True,
+            text=True,
+            timeout=BUILD_LIMIT,
+            check=False,
+        )
         return done.stderr[-500:] if done.returncode else ""
 
     def variables(self) -> dict[str, Any]:

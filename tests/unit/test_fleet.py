@@ -71,6 +71,8 @@ def test_there_are_a_hundred_numbers() -> None:
         (["-e", "lane_id=7", "-v"], (7, ["-v"])),
         (["--extra-vars", "lane_id=7", "-e", "lane_guest=pocket"], (7, ["-e", "lane_guest=pocket"])),
         (["-e", "lane_guest=pocket lane_id=7"], (7, ["-e", "lane_guest=pocket"])),
+        (["-e", "other_lane_id=12 lane_id=1"], (1, ["-e", "other_lane_id=12"])),
+        (["-e", "lane_id=2 lane_id=3"], (3, [])),
         (["--check"], (0, ["--check"])),
     ],
 )

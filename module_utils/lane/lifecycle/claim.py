@@ -256,7 +256,7 @@ def start_keeper(options: Options, run: Run) -> dict[str, Any]:
         ports=options.ports,
         lease=options.lease,
         timeline=options.timeline,
-        planned=options.planned,
+        planned=list(options.planned),
         versions=options.versions,
         watched=above,
         owner=owner,

@@ -61,7 +61,7 @@ class Order:
     owner: str
     timeline: str
     verdict_file: str
-    planned: list[str]
+    planned: list[Any]
     versions: dict[str, str]
     ansible_log: str = ""
     command: str = ""

@@ -118,7 +118,8 @@ def prune(root: Path, prefix: str = "") -> list[str]:
 
 def kept(cache_dir: str, family: str, key: str) -> dict[str, Any]:
     """The values that were kept under this key; {} without it, or when the file cannot be read."""
-    return dict(read_json(Path(cache_dir, family, f"{key}.json"), {}))
+    found = read_json(Path(cache_dir, family, f"{key}.json"), {})
+    return found if isinstance(found, dict) else {}
 
 
 def keep(cache_dir: str, family: str, key: str, values: dict[str, Any]) -> None:

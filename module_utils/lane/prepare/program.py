@@ -74,8 +74,11 @@ class Wanted:
 def find(place: Place, wanted: Wanted) -> Program | None:
     """What is ready in the cache; None when nothing is, it is damaged, or its wheel has none of the hashes."""
     home = wanted.home(place)
-    known, path = read_json(home / RECORD, {}), home / wanted.product.package
-    if not path.is_file() or (path.stat().st_size, sha256(path)) != (known.get("size"), known.get("sha256")):
+    known = read_json(home / RECORD, {})
+    path = home / wanted.product.package
+    if not isinstance(known, dict) or not path.is_file():
+        return None
+    if (path.stat().st_size, sha256(path)) != (known.get("size"), known.get("sha256")):
         return None
     if wanted.hashes and known["wheel"] not in wanted.hashes:
         return None
