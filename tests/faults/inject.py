@@ -7,7 +7,6 @@ no file outside the lane's directory and the fault's scratch folder.
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import signal
@@ -15,7 +14,6 @@ import socket
 import stat
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,35 +22,17 @@ from typing import Any
 
 import played
 import spice_relay
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.protocols import qmp
 from made_wrong import certificate, guests, token
-from place import Place
-
-CLOSE, OPEN = 0x3C, 0x3D  # F2 and F3, by which the guest pocket closes and opens the agent's port
-#: way -> rules of programs/ryll.py
-RYLLS: dict[str, dict[str, Any]] = {
-    "silent": {"silent": True},
-    "protocol-2": {"answers": {"hello": {"protocol_version": "2.0"}}},
-    "no-agent": {"answers": {"status": {"agent_connected": False}}},
-    "torn": {"picture": "torn"},
-    "block": {"picture": "block"},
-    "inverted": {"picture": "inverted"},
-    "one-colour": {"picture": "grey"},
-    "late": {"picture": "grey", "until": 1.5},
-    "agent-closes": {"keys": [CLOSE]},
-    "agent-flaps": {"keys": [CLOSE, OPEN]},
-}
+from place import Place, live_group, ryll_script
 
 
-def until(seen: Callable[[], object], seconds: float, problem: str) -> None:
-    """Wait until something is as wanted; raises TimeoutError with the problem."""
-    end = time.monotonic() + seconds
-    while not seen():
-        if time.monotonic() > end:
-            raise TimeoutError(problem)
-        time.sleep(0.02)
+def until(holds: Callable[[], bool], seconds: float, problem: str) -> None:
+    """Wait until `holds()` is true; raise TimeoutError(problem) after `seconds`."""
+    if not run_state.until(holds, seconds):
+        raise TimeoutError(problem)
 
 
 def write(place: Place, given: dict[str, Any]) -> None:
@@ -60,7 +40,12 @@ def write(place: Place, given: dict[str, Any]) -> None:
     path = Path(given["file"])
     if path.exists():
         old, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
-        place.undoing += [lambda: path.chmod(mode), lambda: path.write_bytes(old) and None]  # the last is done first
+
+        def restore() -> None:
+            path.write_bytes(old)
+            path.chmod(mode)
+
+        place.undoing.append(restore)
     else:
         place.undoing.append(lambda: path.unlink(missing_ok=True))
     path.write_text(given["text"])
@@ -74,9 +59,8 @@ def append(place: Place, given: dict[str, Any]) -> None:
 
 
 def ryll(place: Place, given: dict[str, Any]) -> None:
-    """A ryll in the scratch folder that is wrong in one way (programs/ryll.py)."""
-    text = place.fill("#!/bin/sh\nexec {python} {here}/programs/ryll.py 'RULES' {ryll} \"$@\"\n")
-    text = text.replace("RULES", json.dumps(RYLLS[given["way"]]))
+    """A ryll in the scratch folder that is wrong in one way; the options are rules of programs/ryll.py."""
+    text = ryll_script(given, place.words["ryll"])
     write(place, {"file": f"{place.scratch}/ryll", "mode": "0755", "text": text})
 
 
@@ -99,7 +83,9 @@ def device(place: Place, given: dict[str, Any]) -> None:
 
 
 def send(place: Place, given: dict[str, Any]) -> None:
-    """A signal to a program: to it and its children, the `member` of that name, to it `alone`, or the `whole` group."""
+    """Signal a program: by default it and its children; or only its `member` of that name, it `alone`, or its `whole`
+    group.
+    """
     group = place.group(given["program"])
     number = signal.Signals[f"SIG{given['signal']}"]
     members = proc.group_members(group)
@@ -117,13 +103,8 @@ def send(place: Place, given: dict[str, Any]) -> None:
         place.undoing.append(lambda: [os.kill(m.pid, signal.SIGCONT) for m in members if proc.read(m.pid)] and None)
         return
     if number is signal.SIGKILL:
-        alive = [(member.pid, member.started) for member in members]
-        until(lambda: not any(_lives(*one) for one in alive), 5, f"{given['program']} survives SIGKILL")
-
-
-def _lives(pid: int, started: int) -> bool:
-    found = proc.read(pid)
-    return found is not None and found.started == started and found.alive
+        killed = [run_state.Watched(member.pid, member.started, member.name) for member in members]
+        until(lambda: not any(one.alive for one in killed), 5, f"{given['program']} survives SIGKILL")
 
 
 def relay(place: Place, given: dict[str, Any]) -> None:
@@ -194,7 +175,7 @@ def key(place: Place, given: dict[str, Any]) -> None:
     if "undo" in given:
 
         def press_other() -> None:
-            if place.runs("qemu"):
+            if live_group(place.lane_dir, "qemu"):
                 key(place, given["undo"])
 
         place.undoing.append(press_other)
@@ -205,7 +186,7 @@ def key(place: Place, given: dict[str, Any]) -> None:
 
 def gone(place: Place, given: dict[str, Any]) -> None:
     """Wait until a program of the lane is not there any more."""
-    until(lambda: not place.runs(given["program"]), 10, f"{given['program']} does not end")
+    until(lambda: not live_group(place.lane_dir, given["program"]), 10, f"{given['program']} does not end")
 
 
 def play(place: Place, given: dict[str, Any]) -> None:
@@ -236,7 +217,12 @@ def client(place: Place, given: dict[str, Any]) -> None:
     command = [place.words["ryll"], "--headless", "--file", file, "--control-socket", f"{place.scratch}/other.sock"]
     env = {"HOME": str(place.scratch), "PATH": os.environ["PATH"]}
     other = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
-    place.undoing += [lambda: other.wait(10) and None, other.terminate]  # the last is done first
+
+    def leave() -> None:
+        other.terminate()
+        other.wait(10)
+
+    place.undoing.append(leave)
 
 
 def away(place: Place, given: dict[str, Any]) -> None:
@@ -284,9 +270,32 @@ def cgroup(place: Place, given: dict[str, Any]) -> None:
 
 
 ACTIONS: dict[str, Callable[[Place, dict[str, Any]], None]] = {
-    **{action.__name__: action for action in (write, append, ryll, cut, relay, directory, device, send, keep_killing)},
-    **{action.__name__: action for action in (fill, sql, listen, machine, key, gone, guests, token, certificate)},
-    **{action.__name__: action for action in (play, written, client, away, cgroup)},
+    action.__name__: action
+    for action in (
+        write,
+        append,
+        ryll,
+        cut,
+        relay,
+        directory,
+        device,
+        send,
+        keep_killing,
+        fill,
+        sql,
+        listen,
+        machine,
+        key,
+        gone,
+        guests,
+        token,
+        certificate,
+        play,
+        written,
+        client,
+        away,
+        cgroup,
+    )
 }
 
 
@@ -297,13 +306,14 @@ def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:
     if mounts := fill(fault.get("mounts", [])):
         lines = []
         for mount in mounts:
-            if at := mount.get("tmpfs"):
+            if "tmpfs" in mount:
+                at, remount = mount["tmpfs"], "ro"
                 lines.append(f"mount -t tmpfs -o size={mount.get('size', '1m')},mode=0700 lane-faults {at}")
             else:
-                at = mount["at"]
+                at, remount = mount["at"], "bind,ro"
                 lines.append(f"mount --bind {mount['bind']} {at}")
             if mount.get("read_only"):
-                lines.append(f"mount -o remount,{'ro' if 'tmpfs' in mount else 'bind,ro'} {at}")
+                lines.append(f"mount -o remount,{remount} {at}")
         words += ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "; ".join([*lines, 'exec "$@"']), "sh"]
     if caps := fault.get("without"):
         words += ["setpriv", f"--bounding-set={','.join(f'-{c}' for c in caps)}"]

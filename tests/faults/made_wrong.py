@@ -112,11 +112,8 @@ def version_1(made: x509.Certificate, signer: Any) -> bytes:
 
     def der(tag: int, body: bytes) -> bytes:
         size = len(body)
-        length = (
-            bytes([size])
-            if size < 128
-            else (b"\x81" + bytes([size]) if size < 256 else b"\x82" + size.to_bytes(2, "big"))
-        )
+        number = size.to_bytes((size.bit_length() + 7) // 8, "big")
+        length = bytes([size]) if size < 128 else bytes([0x80 | len(number)]) + number
         return bytes([tag]) + length + body
 
     old = made.tbs_certificate_bytes

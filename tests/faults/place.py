@@ -73,13 +73,19 @@ class Place:
             self.undoing.pop()()
 
     def group(self, program: str) -> int:
-        """The process group of one of the lane's programs."""
-        entry = records.record(str(self.lane_dir), program)
-        if entry is None or not proc.group_members(entry.group):
+        """The process group of one of the lane's programs, which has to be running."""
+        group = live_group(self.lane_dir, program)
+        if group is None:
             raise LookupError(f"{program} does not run in lane {self.lane_id}")
-        return entry.group
+        return group
 
-    def runs(self, program: str) -> bool:
-        """Whether one of the lane's programs is there."""
-        entry = records.record(str(self.lane_dir), program)
-        return bool(entry and proc.group_members(entry.group))
+
+def live_group(lane_dir: Path, program: str) -> int | None:
+    """The process group of a program of the lane in this directory; None when nothing of it is running."""
+    entry = records.record(str(lane_dir), program)
+    return entry.group if entry and proc.group_members(entry.group) else None
+
+
+def ryll_script(rules: dict[str, Any], ryll: str) -> str:
+    """A shell script that stands in for ryll: programs/ryll.py with these rules, before the real one at `ryll`."""
+    return f"#!/bin/sh\nexec {sys.executable} {HERE}/programs/ryll.py '{json.dumps(rules)}' {ryll} \"$@\"\n"

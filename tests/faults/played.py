@@ -55,9 +55,8 @@ class Played:
 
     @property
     def green(self) -> bool:
-        """Whether exit status, last line and result.json all say pass, with every check of the plan in it.
-
-        Or of the plan that the test changed.
+        """Whether exit status, last line and result.json all say pass, and every check of the plan was made, unless the
+        plan itself was changed.
         """
         checks = self.result.get("checks", [])
         whole = len(checks) == self.result.get("checks_planned") or bool(self.result.get("plan_changed"))

@@ -33,10 +33,10 @@ from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records, stop
 from inject import ACTIONS, needs_root, prefix
 from judgement import PLAY_BEGINS, Outcome, judge, page, summary
-from place import Place
+from place import Place, live_group
 from played import Lane
 
-from tools import arguments, venv
+from tools import arguments, cache_dir, venv
 from tools.developer_verbs import FAULTS
 
 PAGE = ROOT / "docs/faults.md"
@@ -87,7 +87,7 @@ class Runner:
         self.artifacts = artifacts
         self.say = say
         self.base = Path(tempfile.mkdtemp(prefix="kf-", dir="/tmp"))  # short: lanes with sockets are made in it
-        self.cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kerbside-lane"
+        self.cache_dir = cache_dir()
         self.good_runs = 0
         self.slowness: dict[int, float] = {}
         self.slowest = 1.0
@@ -171,8 +171,8 @@ class Runner:
     def _good_again(self, lane: Lane, part: str | None) -> str:
         """Repair the part, and "" when a smoke check of the lane is then green, else what it says."""
         if part == "kerbside":
-            found = [records.record(str(lane.dir), name) for name in KERBSIDE]
-            if groups := {entry.group for entry in found if entry and proc.group_members(entry.group)}:
+            found = [live_group(lane.dir, name) for name in KERBSIDE]
+            if groups := {group for group in found if group is not None}:
                 stop.end_groups(groups, signal.SIGKILL, 5)
         tags = (REPAIRS[part] + "," if part else "") + SMOKE
         evidence = self.artifacts / f"between-{lane.id}"

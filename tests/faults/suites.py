@@ -14,7 +14,6 @@ import argparse
 import http.server
 import itertools
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -26,10 +25,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 import yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 sys.path[:0] = [str(ROOT), str(ROOT / "module_utils")]
 sys.path.insert(0, str(HERE))
 
@@ -38,8 +39,10 @@ from lane.checks.suites.actors import ACTORS
 from lane.checks.suites.stage import LaneStage, Place
 from lane.prepare import guest_image
 from lane.protocols.link_relay import LinkRelay
+from place import ryll_script
 from spice_relay import Relay, change
 
+from tools import cache_dir
 from tools.rust_edits import PROXY, RYLL, RustEdits
 
 SUITES = ROOT / "roles/suites/files"
@@ -99,8 +102,8 @@ class Rig:
         assert set(values) >= {name for name in defaults if not name.endswith(("_limit", "slowness"))}
         self.place = Place.of(values)
         guests = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
-        cache = str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser())
-        paths = {name: str(guest_image.ensure(guest, str(ROOT / "fixtures"), cache)) for name, guest in guests.items()}
+        fixtures, cache = str(ROOT / "fixtures"), str(cache_dir())
+        paths = {name: str(guest_image.ensure(guest, fixtures, cache)) for name, guest in guests.items()}
         self.guests = {name: {**guest, "name": name, "path": paths[name]} for name, guest in guests.items()}
 
     def suite(self, name: str) -> plan.Suite:
@@ -142,8 +145,7 @@ class Rig:
             wrapper, first = self.lane_dir / "tmp/ryll", self.lane_dir / "tmp/first-picture"
             first.unlink(missing_ok=True)
             rules = {**rules, **({"stale": str(first)} if rules.get("stale") else {})}
-            command = f"{sys.executable} {HERE}/programs/ryll.py '{json.dumps(rules)}' {place.ryll}"
-            wrapper.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            wrapper.write_text(ryll_script(rules, place.ryll))
             wrapper.chmod(0o700)
             place = replace(place, ryll=str(wrapper))
         place = replace(place, **{name: getattr(place, other) for name, other in fault.get("place", {}).items()})

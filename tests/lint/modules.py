@@ -112,7 +112,7 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
     """The options of spec and documentation, and those below them."""
     for name in sorted(set(spec) ^ set(options)):
         there, missing = ("argument_spec", "DOCUMENTATION") if name in spec else ("DOCUMENTATION", "argument_spec")
-        yield f"option {place}{name} of {there} is missing in {missing}"
+        yield f"option {place}{name} of {there} is missing from {missing}"
     for name in sorted(set(spec) & set(options)):
         real, told, option = spec[name], options[name], f"option {place}{name}"
         if not told.get("description"):

@@ -117,6 +117,7 @@ def kind_of(value: Any) -> str:
     """The type of a lane_ variable, which has no spec; a template's is not known before it is run."""
     if isinstance(value, str) and "{{" in value:
         return ""
+    assert isinstance(value, bool | int | float | str | list | dict), f"{value!r} has no type of Ansible's"
     return type(value).__name__
 
 
@@ -128,12 +129,15 @@ def markdown(words: str | list[str]) -> str:
 
 def table(variables: list[Variable], whole: bool) -> str:
     """The rows; the type only on the whole page."""
-    rows = [["variable", "type", "default", "what it does"], ["---"] * 4]
+    head = "| variable | default | what it does |\n|---|---|---|\n"
+    if whole:
+        head = "| variable | type | default | what it does |\n|---|---|---|---|\n"
+    rows = ""
     for one in variables:
-        cells = (f"`{one.name}`", one.kind, f"`{one.default}`", one.words)
-        rows.append([cell.replace("|", r"\|") for cell in cells])
-    lines = [f"| {' | '.join(row if whole else [row[0], *row[2:]])} |\n" for row in rows]
-    return "".join(lines).replace(" --- ", "---")
+        cells = [f"`{one.name}`", *([one.kind] if whole else []), f"`{one.default}`", one.words]
+        escaped = [cell.replace("|", r"\|") for cell in cells]
+        rows += f"| {' | '.join(escaped)} |\n"
+    return head + rows
 
 
 def written(page: str, groups: list[Group]) -> str:

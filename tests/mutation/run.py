@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import ansible.module_utils
 import yaml
@@ -56,8 +55,9 @@ def candidates(packages: list[str]) -> list[str]:
     """The unit tests that name one of these packages, or a module of what tests share that does."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests/unit").glob("*.py"))}
     named = re.compile(rf"\blane\.({'|'.join(map(re.escape, packages))})\b")
-    tests = {path: texts.pop(path) for path in list(texts) if path.name.startswith("test_")}
-    shared = [rf"^from {path.stem} import\b" for path, text in texts.items() if named.search(text)]
+    tests = {path: text for path, text in texts.items() if path.name.startswith("test_")}
+    helpers = {path: text for path, text in texts.items() if not path.name.startswith("test_")}
+    shared = [rf"^from {path.stem} import\b" for path, text in helpers.items() if named.search(text)]
     wanted = re.compile("|".join([named.pattern, *shared]), re.MULTILINE)
     return [str(path.relative_to(ROOT)) for path, text in tests.items() if wanted.search(text)]
 
@@ -103,8 +103,10 @@ class Copy:
         # Two mutants of one size within one second would share a .pyc; no plugin is needed, and some are slow to load.
         fast = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(root)}
         command = alone([sys.executable, str(HERE / "server.py"), str(LIMIT)])
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.server = subprocess.Popen(command, cwd=root, env={**os.environ, **fast}, **pipes)
+        env = {**os.environ, **fast}
+        self.server = subprocess.Popen(
+            command, cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def survives(self, module: Path, mutant: Mutant, tests: list[str]) -> bool:
         """Whether the tests pass in spite of the mutant."""

@@ -30,22 +30,44 @@ def test_what_is_there_is_proved_once_and_handed_on(lane: Any) -> None:
     assert again.result(SEE)["ansible_facts"]["lane_deps"] == facts
 
 
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A copy of the lane's own package, to be changed: with it, Ansible's modules find no swtpm."""
+    shutil.copytree(ROOT / "module_utils", tmp_path / "library", ignore=shutil.ignore_patterns("__pycache__"))
+    replace(tmp_path / "library/lane/prepare/packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}')
+    return tmp_path / "library"
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_a_missing_package_is_a_change_in_check_mode(lane: Any, library: Path) -> None:
+    replace(library / "lane/prepare/firmware.py", "/usr/share/OVMF/", "/nowhere/")
+    env = {"ANSIBLE_MODULE_UTILS": str(library)}
+    if packages.release() in TABLE:
+        found = lane.role("deps", "--check", env=env).result(SEE)
+        assert found["changed"]
+        assert found["packages"] == ["ovmf"]
+        assert "OVMF's CODE and VARS (package ovmf)" in found["missing"]
+    refused = lane.role("deps", "--check", env=env, __deps_packages={}).result(SEE)
+    assert refused["lane_failure"]["code"] == "packages_unknown_release"
+    assert f"{packages.release()} is not in the lane's table of packages, and these are missing: OVMF" in refused["msg"]
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or packages.release() != "debian-12", reason="only root is asked for swtpm, and only on Debian 12"
 )
-def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane: Any, tmp_path: Path) -> None:
-    """No swtpm, and an apt-get that finds its lock taken, in the place of the real ones."""
-    shutil.copytree(ROOT / "module_utils", tmp_path / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    file = tmp_path / "lib/lane/prepare/packages.py"
-    text, there = file.read_text(), '{"swtpm": "swtpm"}'
-    assert there in text
-    file.write_text(text.replace(there, '{"swtpm": "no-such-swtpm"}'))
+def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane: Any, library: Path, tmp_path: Path) -> None:
+    """An apt-get that finds its lock taken, in the place of the real one."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "apt-get").write_text("#!/bin/sh\necho 'E: Could not get lock, held by process 4711' >&2\nexit 100\n")
     (programs / "apt-get").chmod(0o755)
     table = {"debian-12": {**TABLE["debian-12"], "swtpm": ["lane-no-such-package"]}}
-    env = {"ANSIBLE_MODULE_UTILS": str(tmp_path / "lib"), "PATH": f"{programs}:{os.environ['PATH']}"}
+    env = {"ANSIBLE_MODULE_UTILS": str(library), "PATH": f"{programs}:{os.environ['PATH']}"}
     played = lane.role("deps", env=env, __deps_packages=table)
     assert played.rc == 0, played
     [warned] = played.results("install | Warn that the lane goes on without them")

@@ -284,10 +284,14 @@ def test_a_checkout_of_another_user_is_not_touched() -> None:
     assert (ran.returncode, ran.stderr) == (2, said)
 
 
-def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: Path) -> None:
+@pytest.mark.parametrize("own", ["a folder with a file", "a dangling link"])
+def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: Path, own: str) -> None:
     fake(few, "python3", f'case "$*" in *"-m venv"*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
-    fresh.venv.mkdir()
-    (fresh.venv / "mine").touch()
+    if own == "a dangling link":
+        fresh.venv.symlink_to("/nowhere/at/all")
+    else:
+        fresh.venv.mkdir()
+        (fresh.venv / "mine").touch()
     for more, words in (
         ("", f"lane: {fresh.venv} was not made by this script; move it away\n"),
         ("raise OSError('no room')", "internal error: OSError: no room\n"),
@@ -297,7 +301,10 @@ def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: 
         ran = fresh.run(PATH=str(few))
         assert (ran.returncode, ran.stdout) == (2, "")
         assert ran.stderr.endswith(words)
-        assert (fresh.venv / "mine").exists()
+        if own == "a dangling link":
+            assert os.readlink(fresh.venv) == "/nowhere/at/all"
+        else:
+            assert (fresh.venv / "mine").exists()
 
 
 # --- no Python, or half of one ------------------------------------------------------------------
@@ -363,6 +370,8 @@ def test_the_real_ansible_takes_the_checkouts_settings(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "LANG": "C", "HOME": str(tmp_path), "ANSIBLE_CONFIG": "/nowhere"}
     for option, words in (("--list-tags", ("kvm_probe", "sextant_vm")), ("--syntax-check", ("playbook: ",))):
         command = [ROOT / "lane", option]
-        ran = subprocess.run(command, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        ran = subprocess.run(
+            command, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+        )
         assert ran.returncode == 0, ran.stderr
         assert all(word in ran.stdout for word in words) and "LANE FAIL" not in ran.stdout

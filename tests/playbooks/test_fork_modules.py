@@ -1,6 +1,5 @@
-"""plugins/action/normal.py: a module in a fork of Ansible's worker returns what one in a Python of its own returns.
-
-And it is only forked where it may be.
+"""plugins/action/normal.py: a module in a fork of Ansible's worker returns what one in a Python of its own returns, and
+it is forked only where that is allowed.
 """
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ def folder_of_kerbside() -> Iterator[None]:
 
 
 def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack) -> list[str]:
-    """The command that runs a lane beside all of these, prepared. ./lane would protect from the ones of PLAIN."""
+    """Prepare these neighbours and return the command that runs a lane beside them; ./lane would shield it from those
+    in PLAIN.
+    """
     command = place.playbook() if PLAIN & set(names) else place.script()
     for name in names:
         place.env.update(VARIABLES.get(name, {}))
@@ -106,14 +108,22 @@ def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack
             command = [part.replace(str(ROOT / "playbooks"), str(home / "playbooks")) for part in command]
         elif name == "a system MariaDB":
             stack.enter_context(system_database(place))
-        elif name == "/etc/kerbside/kerbside.ini" and os.getuid() == 0:  # only root can put it there for one program
-            stack.enter_context(folder_of_kerbside())
-            settings = {name.removeprefix("KERBSIDE_").lower(): value for name, value in KERBSIDE.items()}
-            lines = [f"{name} = {value}\n" for name, value in settings.items() if name != "proxy_bin"]
-            (place.base / "kerbside.ini").write_text("".join(["[kerbside]\n", *lines]))
-            inside = f'mount -t tmpfs none /etc/kerbside && cp "{place.base}/kerbside.ini" /etc/kerbside/ && exec "$@"'
-            command = ["unshare", "--mount", "sh", "-c", inside, "sh", *command]
+        elif name == "/etc/kerbside/kerbside.ini":
+            if os.getuid() == 0:  # only root can put it there for one program
+                stack.enter_context(folder_of_kerbside())
+                command = [*with_kerbside_ini(place.base / "kerbside.ini"), *command]
+        else:
+            assert name in {*AROUND, *VARIABLES}, f"{name} is not known"
     return command
+
+
+def with_kerbside_ini(file: Path) -> list[str]:
+    """What runs a command with all settings of KERBSIDE in /etc/kerbside/kerbside.ini, which only that command sees."""
+    settings = {key.removeprefix("KERBSIDE_").lower(): value for key, value in KERBSIDE.items()}
+    lines = [f"{key} = {value}\n" for key, value in settings.items() if key != "proxy_bin"]
+    file.write_text("".join(["[kerbside]\n", *lines]))
+    inside = f'mount -t tmpfs none /etc/kerbside && cp "{file}" /etc/kerbside/ && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", inside, "sh"]
 
 
 #: What is put before the command, and its environment.

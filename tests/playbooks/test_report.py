@@ -74,7 +74,7 @@ def accessible(browser: Chrome, axe: str) -> None:
 
 
 def emulate(browser: Chrome, scheme: str = "", media: str = "") -> None:
-    """The reader wants these colours ("light", "dark"), or the browser's usual ones; the page is on this medium."""
+    """Emulate a colour scheme (default: the browser's own) and a medium."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
 

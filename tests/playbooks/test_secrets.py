@@ -1,6 +1,5 @@
-"""No secret of a run gets out: not to the terminal at -vvv, the process list, syslog or the artifacts.
-
-And a planted one is found.
+"""No secret of a run gets out: not to the terminal at -vvv, the process list, syslog or the artifacts. A planted one is
+found.
 """
 
 from __future__ import annotations
@@ -145,9 +144,8 @@ def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
 
 
 def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings) -> None:
-    """Three leaks of a run that is green otherwise.
-
-    In base64 in a log of the lane, plain in what Ansible said, and in the log of kerbside's daemon.
+    """An otherwise green run leaks a secret three times: in base64 in a log of the lane, and in plain text in Ansible's
+    log and in that of kerbside's daemon.
     """
     run = Started(place.script(), place.environment())
     run.until((place.dir / "logs/daemon.log").exists)

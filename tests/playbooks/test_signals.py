@@ -26,8 +26,20 @@ from whole_lanes import CACHE, Started, Surroundings, surroundings
 
 KILLS = int(os.environ.get("LANE_TEST_KILLS", "12"))
 #: Whom each kill hits, and by which signal.
-WAYS = """playbook KILL, script KILL, terminal HUP, playbook TERM, group INT, script TERM, group KILL, playbook INT,
-script HUP, playbook HUP, script INT, group TERM""".split(",")
+WAYS = [
+    ("playbook", "KILL"),
+    ("script", "KILL"),
+    ("terminal", "HUP"),
+    ("playbook", "TERM"),
+    ("group", "INT"),
+    ("script", "TERM"),
+    ("group", "KILL"),
+    ("playbook", "INT"),
+    ("script", "HUP"),
+    ("playbook", "HUP"),
+    ("script", "INT"),
+    ("group", "TERM"),
+]
 
 
 @dataclass
@@ -96,7 +108,7 @@ def carry_out(kill: Kill, number: int) -> Kill:
         if result:
             blame = result["blame"] or {}
             kill.phase = blame.get("phase", "after teardown")
-            if result["verdict"] == "error" and blame["code"] not in ("aborted", "owner_gone"):
+            if result["verdict"] == "error" and blame.get("code") not in ("aborted", "owner_gone"):
                 left.append(f"result.json blames {blame}")
             log = place.artifacts / "logs/ansible.log"
             said = log.read_text() if log.exists() else ""
@@ -132,7 +144,7 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
         try:
             run = whole_run(Surroundings(ids[0], strange.base))
             ways = itertools.cycle(WAYS)
-            kills = [Kill(*next(ways).split(), task, delay) for task, delay in moments(run, KILLS)]
+            kills = [Kill(*next(ways), task, delay) for task, delay in moments(run, KILLS)]
             with ThreadPoolExecutor(2) as pool:
                 halves = pool.map(lambda n: [carry_out(kill, ids[n]) for kill in kills[n::2]], (0, 1))
                 done = [kill for half in halves for kill in half]

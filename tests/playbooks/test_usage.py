@@ -17,11 +17,12 @@ ROWS = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| (.+) \|$", (ROOT / "docs/command
 WRITES = re.compile(r"\./lane( -.*| (up|smoke|suites)\b.*)")
 
 
-assert len(ROWS) >= 15
-
-
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+
+
+def test_the_table_is_there() -> None:
+    assert len(ROWS) >= 15
 
 
 @pytest.mark.parametrize(("typed", "said"), ROWS)

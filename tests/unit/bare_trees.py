@@ -37,7 +37,7 @@ CERTIFICATES = "/etc/this-machine.pem"  # in the tree; a path that its own ca-ce
 APT_SETTINGS = re.compile(r"Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])\b")
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries")
 PROXIES = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
-TOGETHER = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+MERGED_OUTPUT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 MOUNT = """
 mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" &&
@@ -62,7 +62,7 @@ def obstacle() -> str:
 
 
 def output(*argv: str) -> str:
-    """What a command prints."""
+    """The stdout of a command."""
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
@@ -126,7 +126,7 @@ class Tree:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         given = {"PATH": os.environ["PATH"], **{name: os.environ[name] for name in PROXIES}}
         inside = self.beside(["env", f"PATH={path}", "HOME=/root", "chroot", str(self.path), *command])
-        return subprocess.run(inside, env=given, stdin=subprocess.DEVNULL, text=True, timeout=limit, **TOGETHER)
+        return subprocess.run(inside, env=given, stdin=subprocess.DEVNULL, text=True, timeout=limit, **MERGED_OUTPUT)
 
     def chosen(self) -> set[str]:
         """The packages that somebody asked for, as apt knows it."""
@@ -192,8 +192,10 @@ def furnish(release: str, root: Path) -> Path:
 def make(command: list[str], listed: str, archive: Path) -> None:
     """Make a bare system with mmdebstrap, from these sources."""
     new = archive.with_name("made.tar")
-    done = subprocess.run([*command, str(new), "-"], input=listed, text=True, timeout=600, **TOGETHER)
-    assert done.returncode == 0, f"mmdebstrap made nothing of this machine's apt sources: {done.stdout[-2000:]}"
+    done = subprocess.run([*command, str(new), "-"], input=listed, text=True, timeout=600, **MERGED_OUTPUT)
+    assert done.returncode == 0, (
+        f"mmdebstrap could not make {archive} from this machine's apt sources: {done.stdout[-2000:]}"
+    )
     new.rename(archive)
 
 

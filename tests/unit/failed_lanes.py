@@ -53,7 +53,7 @@ def explain(
     found, notes = diagnosis.explain(lane.dir, {**blame, "evidence": None, **more})
     assert found["code"] in CODES
     assert notes["first"]["component"] == component
-    return Explained(notes["rule"], *(found[key] for key in Explained._fields[1:]))
+    return Explained(notes["rule"], found["component"], found["code"], found["cause"], found["evidence"])
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def complete(lane: TestLane, *others: program.Program, **answers: Any) -> Iterat
 def _qemu(
     lane: TestLane, status: str = "running", agent: bool = True, port: int = 17914, connection: int = 0
 ) -> Iterator[None]:
-    """A program of the name, and a stand-in for qemu's monitor on the lane's socket."""
+    """A program named qemu, and a stand-in for qemu's monitor on the lane's socket."""
     lane.start(lane.program("qemu", FOREVER, component="qemu"))
     channels = [{"channel-type": 1, "connection-id": connection}] if connection else []
     answers = {

@@ -1,4 +1,6 @@
-"""Numbers of lanes for the tests, 60 to 99: each is held by one running test, and lanes of people are left alone."""
+"""Numbers of lanes for the tests, 60 to 99: each is held by one running test, and a lane that somebody keeps running
+is left alone.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ def lane_ids(count: int) -> Iterator[list[int]]:
     for first in IDS[: len(IDS) + 1 - count]:
         with ExitStack() as held:
             numbers = range(first, first + count)
-            if all((one := hold(number)) and held.enter_context(one) for number in numbers):
+            sockets = [one for number in numbers if (one := hold(number))]
+            for one in sockets:
+                held.enter_context(one)
+            if len(sockets) == count:
                 yield [*numbers]
                 return
     raise AssertionError(f"{count} neighbouring lane ids of {IDS} are not free")

@@ -1,4 +1,4 @@
-"""What tests of module_utils/lane/prepare share: a stand-in for a program, and the failure that is expected."""
+"""What the tests of many parts share: a stand-in for a program, and the LaneError that is expected."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ def fails(code: str, component: str = "environment", words: str = "") -> Iterato
     with pytest.raises(LaneError) as caught:
         yield caught
     assert (caught.value.code, caught.value.component) == (code, component), caught.value
-    assert words in caught.value.problem
+    assert words in caught.value.problem, caught.value

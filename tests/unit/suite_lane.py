@@ -4,6 +4,7 @@ played on it.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -230,6 +231,12 @@ def outcome(lane: Lane, *steps: dict[str, Any], **more: Any) -> Failure:
     """The failure of a check with these steps."""
     detail = entry_of(lane, *steps, **more)["detail"]
     return detail.get("code"), detail.get("component")
+
+
+def token(**claims: Any) -> str:
+    """A JWT with these claims, whose signature is not one."""
+    parts = (json.dumps(part).encode() for part in ({"alg": "HS256"}, claims, {"a": 1}))
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
 def changed(**more: Any) -> dict[str, Any]:

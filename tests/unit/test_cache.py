@@ -58,5 +58,6 @@ def test_values_are_kept_under_one_key_and_a_broken_file_counts_as_none(tmp_path
         cache.keep(str(tmp_path), "deps", key, {"key": key})
         assert cache.kept(str(tmp_path), "deps", key) == {"key": key}
     assert [path.name for path in (tmp_path / "deps").iterdir()] == ["second.json"]
-    (tmp_path / "deps/second.json").write_text('{"key"')
-    assert cache.kept(str(tmp_path), "deps", "second") == {}
+    for broken in ('{"key"', "[]", "[1]"):
+        (tmp_path / "deps/second.json").write_text(broken)
+        assert cache.kept(str(tmp_path), "deps", "second") == {}

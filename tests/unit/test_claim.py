@@ -18,8 +18,7 @@ from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import artifacts, claim, keeper
 from lanes import TestLane, options
-
-ENVIRONMENT = "bad_input lane_dir_foreign socket_path_too_long port_taken no_loopback artifacts_dir_foreign".split()
+from prepared import fails
 
 
 @pytest.fixture
@@ -28,12 +27,10 @@ def base() -> Iterator[str]:
         yield folder
 
 
-def refused(given: claim.Options, code: str, *words: str) -> None:
-    """The claim is refused with this code, and the message has these words."""
-    with pytest.raises(LaneError) as caught:
+def refused(given: claim.Options, code: str, *words: str, component: str = "environment") -> None:
+    """The claim is refused with this code and component, and the message has these words."""
+    with fails(code, component) as caught:
         claim.claim(given)
-    component = "environment" if code in ENVIRONMENT else "lane"
-    assert (caught.value.code, caught.value.component) == (code, component), caught.value
     assert [word for word in words if word not in str(caught.value)] == [], caught.value
 
 
@@ -78,11 +75,11 @@ def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_to_othe
     for existing in (False, True):
         assert claim.claim(options(home, fresh=False, existing=existing)) == (False, lane.run)
     words = (f"run {lane.run.run_id}: database (pid ", "./lane down -e lane_id=98", f"in {lane.dir} since ")
-    refused(options(home), "lane_running", *words)
+    refused(options(home), "lane_running", *words, component="lane")
     assert private_dir.read_run(lane.dir) == lane.run
     words = (f"lane 98 runs in {lane.dir}, not in {base}/l", f"-e lane_dir={lane.dir}")
     for more in ({}, {"fresh": False, "existing": True}):
-        refused(options(base, **more), "lane_elsewhere", *words)
+        refused(options(base, **more), "lane_elsewhere", *words, component="lane")
     assert blamed(base) == ("error", "lane_elsewhere")
     assert not os.path.exists(f"{base}/l")
 
@@ -92,7 +89,7 @@ def test_without_a_running_lane_nothing_is_claimed_for_a_check(base: str, made: 
     if made:  # its programs and its keeper have ended
         claim.claim(options(base))
     given = options(base, fresh=False, existing=True, keeper=True)
-    refused(given, "lane_not_running", "start it with ./lane up -e lane_id=98")
+    refused(given, "lane_not_running", "start it with ./lane up -e lane_id=98", component="lane")
     assert os.path.exists(f"{base}/l") == made
     assert keeper.keepers(98) == []
     assert blamed(base) == ("error", "lane_not_running")
@@ -108,7 +105,7 @@ def test_other_ports_than_those_of_the_claim_are_refused(base: str, running: boo
             program.wait()
         assert claim.claim(options(base, fresh=False, ports=ports)) == (False, run)
         other = options(base, fresh=False, ports={**ports, "lane_proxy_port": 17997})
-        refused(other, "other_ports", "lane_proxy_port 17999, but this command has 17997")
+        refused(other, "other_ports", "lane_proxy_port 17999, but this command has 17997", component="lane")
         program.kill()
 
 
@@ -182,8 +179,8 @@ def test_a_taken_port_is_refused_before_anything_is_made_and_names_the_lane_that
         env = {private_dir.MARK: mark} if mark else {}
         stranger = subprocess.Popen(["sleep", "60"], env=env, pass_fds=[server.fileno()])
     try:
-        words = (f"port {port} (lane_api_port) is taken by sleep{' of lane 7' if mark else ''}, pid {stranger.pid}",)
-        refused(options(base, ports={"lane_api_port": port}), "port_taken", *words)
+        words = f"port {port} (lane_api_port) is taken by sleep{' of lane 7' if mark else ''}, pid {stranger.pid}"
+        refused(options(base, ports={"lane_api_port": port}), "port_taken", words)
     finally:
         stranger.kill()
         stranger.wait()
@@ -202,7 +199,7 @@ def test_programs_that_cannot_reach_each_other_are_a_fault_of_the_machine(
 
 def test_of_two_claims_in_the_same_moment_one_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claim, "start_keeper", lambda *_: os.mkdir(f"{base}/l", 0o700))
-    refused(options(base, keeper=True), "lane_running", "has just been taken")
+    refused(options(base, keeper=True), "lane_running", "has just been taken", component="lane")
     assert os.path.isdir(f"{base}/l")
 
 
@@ -220,9 +217,8 @@ def test_what_was_handed_over_is_found_again(lane: TestLane) -> None:
 def test_no_run_and_a_broken_run_are_named(lane: TestLane, text: str | None, code: str) -> None:
     file = Path(lane.dir, "run.json")
     file.unlink() if text is None else file.write_text(text)
-    with pytest.raises(LaneError) as caught:
+    with fails(code, "lane"):
         private_dir.read_run(lane.dir)
-    assert (caught.value.code, caught.value.component) == (code, "lane")
 
 
 # --- the results of earlier commands ------------------------------------------------------------
@@ -243,20 +239,26 @@ def left(base: str, folder: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("more", "code"),
-    [({}, ""), ({"lane_id": 100}, "bad_input"), ({"fresh": False, "existing": True}, "lane_not_running")],
+    ("more", "code", "component"),
+    [
+        ({"lane_id": 100}, "bad_input", "environment"),
+        ({"fresh": False, "existing": True}, "lane_not_running", "lane"),
+    ],
 )
-def test_results_of_an_earlier_run_are_moved_away_whatever_becomes_of_the_claim(
-    base: str, more: dict[str, object], code: str
+def test_results_of_an_earlier_run_are_moved_away_when_the_claim_is_refused(
+    base: str, more: dict[str, object], code: str, component: str
 ) -> None:
     kept(base)
-    if code:
-        refused(options(base, **more), code)
-        assert blamed(base) == ("error", code)
-        assert left(base, "artifacts") == ["logs", "result.json"]
-    else:
-        claim.claim(options(base))
-        assert left(base, "artifacts") == []
+    refused(options(base, **more), code, component=component)
+    assert blamed(base) == ("error", code)
+    assert left(base, "artifacts") == ["logs", "result.json"]
+    assert left(base, "artifacts.previous") == ["logs", "report.html", "result.json"]
+
+
+def test_results_of_an_earlier_run_are_moved_away_when_the_lane_is_claimed(base: str) -> None:
+    kept(base)
+    claim.claim(options(base))
+    assert left(base, "artifacts") == []
     assert left(base, "artifacts.previous") == ["logs", "report.html", "result.json"]
 
 
@@ -274,7 +276,7 @@ def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches
     lane.start(lane.program("database", "exec sleep 60"))
     kept(base, "screenshot.png", "keeper.log", live=True)
     everything = left(base, "artifacts")
-    refused(options(base), "lane_running")
+    refused(options(base), "lane_running", component="lane")
     for fresh in (True, False):  # another lane with the same artifacts
         refused(options(base, lane_id=97, lane_dir=f"{base}/m", ports={"a": 1}, fresh=fresh), "bad_input")
     assert left(base, "artifacts") == everything

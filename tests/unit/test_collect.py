@@ -14,8 +14,6 @@ KEY = ("smoke", "pocket", "status")
 STEP = {"name": "status", "result": "failed", "seconds": 2.0, "started": 5.0, "seen": {"expected": "a", "got": "b"}}
 PASSED = {"name": "status", "result": "pass"}
 NOT_RUN = ("not run", None, 0.0, {})
-
-
 FAILED = {"cause": "a was b", "component": "ryll"}
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import command
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import proc, run_state
+from prepared import fails
 
 
 def gone(file: Path) -> bool:
@@ -37,9 +37,9 @@ def test_status_and_words() -> None:
 
 def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
     argv, log = ["/bin/sh", "-c", f"sleep 50 & echo $! >{tmp_path}/child; wait"], str(tmp_path / "log")
-    with pytest.raises(LaneError) as failed:
+    with fails("command_timeout", "ryll") as failed:
         command.run(argv, command.environment(None), 0.3, "build ryll", component="ryll", log=log)
-    assert (failed.value.code, failed.value.component, failed.value.evidence) == ("command_timeout", "ryll", log)
+    assert failed.value.evidence == log
     assert failed.value.problem == "build ryll: /bin/sh was still running after 0.3 s and was killed"
     assert gone(tmp_path / "child")
 
@@ -56,6 +56,5 @@ def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
 
 
 def test_a_program_that_cannot_be_started() -> None:
-    with pytest.raises(LaneError) as failed:
+    with fails("command_not_started", "host"):
         command.run(["/none/git"], {}, 1, "clone", component="host")
-    assert (failed.value.code, failed.value.component) == ("command_not_started", "host")

@@ -145,6 +145,7 @@ PEERS: list[tuple[str, str, Callable[[Connection], object]]] = [
     ("malformed", "is -1, not from 0 to 16384", surface(width=-1)),
     ("malformed", "is 16385, not from 0 to 16384", surface(height=16385)),
     ("malformed", "is not base64", picture("####")),
+    ("malformed", "is not base64", picture("\u00e4\u00e4\u00e4=")),
     ("malformed", "is not base64", picture("iVBOR")),
     ("malformed", "is not base64", picture("iVBO=AAA")),
     ("malformed", "a picture is not a whole PNG", picture(b"")),

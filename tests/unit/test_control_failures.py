@@ -122,7 +122,10 @@ CASES = [
     unmet(
         "0 of 1 .* arrived within 0.15 s$",
         Ryll(),
-        *(SUBSCRIBE, PRESS, PAUSE, {"status": {}, "register": "s"}),
+        SUBSCRIBE,
+        PRESS,
+        PAUSE,
+        {"status": {}, "register": "s"},
         {"expect_event": {"event": "surface_drawn", "since": "s"}},
     ),
     unmet(
@@ -134,7 +137,9 @@ CASES = [
     unmet(
         "an event surface_drawn arrived",
         Ryll(),
-        *(SUBSCRIBE, PRESS | {"register": "p"}, PAUSE),
+        SUBSCRIBE,
+        PRESS | {"register": "p"},
+        PAUSE,
         {"quiet": {"event": "surface_drawn", "seconds": 0.05, "since": "p"}},
     ),
     unmet("may have been missed", DROPPED, SUBSCRIBE, {"quiet": {"event": "latency", "seconds": 0.15}}),

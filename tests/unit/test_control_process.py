@@ -59,6 +59,11 @@ def process(kind: str = "good") -> Iterator[tuple[subprocess.Popen[str], str]]:
             os.rmdir(os.path.dirname(path))
 
 
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "ryll.log"
+
+
 def fail(pid: int | None, path: str, *steps: Any, **settings: Any) -> tuple[SessionFailed, float]:
     """How the session failed, and after how many seconds."""
     began = time.monotonic()
@@ -166,11 +171,6 @@ def test_no_descriptor_is_left_open() -> None:
 # --- the log ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "ryll.log"
-
-
 def test_what_is_no_log_has_no_end(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert log_end(str(log)) == ("", 0)
     assert log_end(str(log.parent)) == ("", 0)
@@ -204,14 +204,14 @@ def timed(*lines: str) -> bytes:
     ("text", "end"),
     [
         (b"one\n" + timed("two") + b"three\n\nfour\nf\xffve\n\n", ("INFO two / three / four / f\ufffdve", 6)),
+        # routine lines: as ryll 0.3.0 ended when its guest was killed
         (timed(*CAUSE, *ROUTINE), ("INFO display: channel disconnected / INFO Main channel disconnected, exiting", 2)),
         (timed(*ROUTINE[-2:]), ("INFO Connection task completed / INFO Headless mode finished", 2)),
         (b"x" * (2 << 20) + b"\n1\n2\n3\n4\n", ("1 / 2 / 3 / 4", 0)),
     ],
     ids=["last lines", "routine lines", "only routine", "large"],
 )
-def test_the_end_of_a_log_is_its_last_lines_that_are_no_routine(text: bytes, end: tuple[str, int], log: Path) -> None:
-    """As ryll 0.3.0 ended when its guest was killed."""
+def test_the_end_of_a_log_is_its_last_lines_that_are_not_routine(text: bytes, end: tuple[str, int], log: Path) -> None:
     log.write_bytes(text)
     assert log_end(str(log)) == end
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.ryll import session
 from ansible.module_utils.lane.protocols.ryll.errors import BadSteps, SessionFailed
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
-from control_peer import STATUS, Peer, Ryll
+from control_peer import STATUS, Connection, Peer, Ryll
 from control_play import PRESS, ROOT, SUBSCRIBE, H, dancing, fail, play, ryll, seen, silent_after_status
 
 
@@ -52,6 +53,30 @@ def test_the_session_has_a_limit() -> None:
     failed = fail(Ryll(), H, {"await": {"agent": True}, "blame": "guest", "within": 30}, limit=0.3)
     assert (failed.component, failed.code) == ("guest", "ryll_unmet")
     assert "limit of 0.3 s ended the step" in failed.problem
+
+
+def test_a_step_that_earlier_ones_left_no_time_for_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        """The session's clock, which jumps ahead while ryll answers `status`."""
+
+        ahead = 0.0
+        time = staticmethod(time.time)
+
+        def monotonic(self) -> float:
+            return time.monotonic() + self.ahead
+
+    def on_status(c: Connection, request: Any, params: Any) -> None:
+        clock.ahead = 60.0
+        c.accept(request, STATUS)
+
+    clock = Clock()
+    made = ryll(on_status=on_status)
+    monkeypatch.setattr(session, "time", clock)
+    failed = fail(made, H, {"status": {}}, {"status": {}}, limit=30)
+    assert "limit of 30 s is too short: 0.0 s are left for this step" in failed.problem
+    assert (failed.component, failed.code) == ("lane", "ryll_timeout")
+    assert failed.cause.startswith("step 3 of 3 (status)")
+    assert made.asked == ["hello", "status"]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_keys_go_down_and_come_up_in_order(step: dict[str, Any], keys: list[tupl
     assert made.keys == keys
 
 
-def test_what_keys_and_texts_see_and_how_long_they_take() -> None:
+def test_what_the_transcript_shows_of_keys_and_text_and_how_long_they_take() -> None:
     steps = [{"send_key": {"keys": ["ctrl-alt-f2", "a"], "delay_ms": 100}}, {"type": {"text": "aB\n"}}]
     result = play(Ryll(), H, *steps)
     assert seen(result, 1) == {"scancodes": [["0x1d", "0x38", "0x3c"], ["0x1e"]], "state": "press"}
@@ -161,6 +161,7 @@ def test_stats_and_a_verb_of_a_newer_ryll() -> None:
 def test_any_minor_version_will_do_and_nothing_unlisted_is_tried() -> None:
     for version in ("1.0", "1.99"):
         play(lambda c, version=version: c.hello(protocol_version=version), H)  # type: ignore[misc]
+    play(without("stats"), H, {"await": {"surfaces": 1}})
     made = without("resize")
     fail(made, H, {"resize": {"width": 8, "height": 8}})
     assert made.asked == ["hello"]
@@ -189,6 +190,10 @@ def test_a_busy_ryll_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert play(busy, H | {"refused": "busy"})["transcript"][0]["seconds"] < 0.9
     monkeypatch.setattr(verbs, "LEAVES_WITHIN", 0.1)
     assert fail(busy, H).sample == "another client is connected"
+
+
+def test_a_refusal_other_than_busy_is_not_tried_again() -> None:
+    assert fail([lambda c: c.refuse(c.request(), "internal"), Ryll()], H).code == "ryll_refused"
 
 
 def test_a_client_of_its_own_waits_for_a_busy_ryll_too() -> None:

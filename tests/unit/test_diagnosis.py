@@ -44,7 +44,9 @@ def test_that_no_other_part_shows_a_fault_is_said_only_after_every_log_was_searc
         write(lane, "ryll", "2026-11-25T18:39:43.509226Z ERROR main: its own words")
         write(lane, "ansible", "Error: of a task")
         write(lane, "daemon", kerbside.replace("LEVEL", "WARNING"), "INFO relay ended with error")
-        assert explain(lane)[:4] == (None, "ryll", "check_failed", "it failed; no other part shows a fault")
+        found = explain(lane)
+        assert (found.rule, found.component, found.code) == (None, "ryll", "check_failed")
+        assert found.cause == "it failed; no other part shows a fault"
         words = "it failed; no rule explains it, but ryll.log:1 says: main: its own words"
         assert explain(lane, "guest", "status").cause == words
         with monkeypatch.context() as patch:
@@ -73,8 +75,10 @@ def test_a_named_fault_of_the_machine_and_one_of_a_suite_stay_as_they_are(lane: 
     lane.start(lane.program("daemon", f"{HELD}exit 3"))
     lane.release()
     await_end(lane, "daemon")
-    assert explain(lane, "host", None)[:4] == (None, "host", "check_failed", "it failed")
-    assert explain(lane, "ryll", None, phase="suites")[:4] == (None, "ryll", "check_failed", "it failed")
+    for component, more in (("host", {}), ("ryll", {"phase": "suites"})):
+        found = explain(lane, component, None, **more)
+        assert (found.rule, found.component, found.code) == (None, component, "check_failed")
+        assert found.cause == "it failed"
 
 
 def test_a_missed_limit_is_told_with_its_variable_and_how_busy_the_machine_is(lane: TestLane) -> None:
@@ -94,7 +98,8 @@ def test_a_full_disk_also_where_the_failed_task_named_nobody(lane: TestLane) -> 
     lane.start(lane.program("database", f"echo No space left on device; {FOREVER}", component="database"))
     time.sleep(0.1)
     found = explain(lane, "database", None)
-    assert found[:3] == ("disk_full", "host", "disk_full") and found.evidence.endswith("logs/database.log:1")
+    assert (found.rule, found.component, found.code) == ("disk_full", "host", "disk_full")
+    assert found.evidence.endswith("logs/database.log:1")
     other = {"component": "environment", "phase": "kerbside", "check": None, "cause": "c", "evidence": None}
     assert diagnosis.explain(lane.dir, other, named=False)[1]["rule"] == "disk_full"
 
@@ -104,7 +109,7 @@ def test_a_limit_of_the_machine_comes_before_the_program_that_reached_it(lane: T
     lane.release()
     await_end(lane, "database")
     found = explain(lane, "database", None)
-    assert found[:3] == ("limit_of_machine", "host", "too_many_processes")
+    assert (found.rule, found.component, found.code) == ("limit_of_machine", "host", "too_many_processes")
     assert found.evidence.endswith("logs/database.log:2")
 
 
@@ -117,7 +122,7 @@ def test_the_program_that_ended_first_is_blamed_and_not_its_victims(lane: TestLa
             kill(lane, name)
             time.sleep(0.02)  # so that the times of the ends differ
         found = explain(lane)
-    assert found[:3] == ("program_lost", "database", "program_ended")
+    assert (found.rule, found.component, found.code) == ("program_lost", "database", "program_ended")
     assert found.cause.startswith("database was killed by SIGKILL; see ")
 
 
@@ -131,12 +136,13 @@ def test_a_proxy_that_is_gone_or_stopped_is_not_its_daemon(lane: TestLane) -> No
         while (state := proc.read(proxy.pid)) and state.state != "T":
             time.sleep(0.01)
         found = explain(lane, "kerbside", None)
-        assert found[:3] == ("program_lost", "proxy", "program_stopped")
+        assert (found.rule, found.component, found.code) == ("program_lost", "proxy", "program_stopped")
         assert found.cause.startswith(f"kerbside-proxy (pid {proxy.pid}) is stopped")
         os.kill(proxy.pid, signal.SIGKILL)
         while any(m.name == "kerbside-proxy" for m in entry.members()):
             time.sleep(0.01)
-        assert explain(lane)[:3] == ("proxy_ended", "proxy", "proxy_ended")
+        found = explain(lane)
+        assert (found.rule, found.component, found.code) == ("proxy_ended", "proxy", "proxy_ended")
 
 
 def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
@@ -146,7 +152,7 @@ def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
         assert explain(lane, "kerbside", None).rule is None, "the next may answer"
         write(lane, "api", line.format(9))
         found = explain(lane, "kerbside", None)
-        assert found[:3] == ("workers_die", "kerbside", "api_workers_die")
+        assert (found.rule, found.component, found.code) == ("workers_die", "kerbside", "api_workers_die")
         words = "2 workers of kerbside's API were killed one after another, the last with: Worker (pid:9)"
         assert found.cause.startswith(words) and found.evidence.endswith("logs/api.log:2")
         assert explain(lane, "ryll", None).rule is None
@@ -155,7 +161,8 @@ def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
         entry.counters = {f"{lane.dir}/events": 0}
         entry.save(lane.dir)
         Path(lane.dir, "events").write_text("oom_kill 2\n")
-        assert explain(lane, "kerbside", None)[:3] == ("workers_die", "host", "out_of_memory")
+        found = explain(lane, "kerbside", None)
+        assert (found.rule, found.component, found.code) == ("workers_die", "host", "out_of_memory")
 
 
 LOADING, CHILD_DIED = "Error: loading TLS cert /p / key /k for it", "Rust proxy child died with exit code {}!"
@@ -192,7 +199,8 @@ def test_why_the_daemon_does_not_start(lane: TestLane, lines: list[str], decided
     with pytest.raises(Exception, match="ended with status 1"):
         lane.start(lane.program("daemon", "cat logs/said.log; exit 1", ready=Ready(port=1)))
     found = explain(lane, "kerbside", None, phase="kerbside")
-    assert found[:2] == decided and words in found.cause
+    assert (found.rule, found.component) == decided
+    assert words in found.cause
 
 
 # --- the verdict that is made of it ---

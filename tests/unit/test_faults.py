@@ -1,4 +1,6 @@
-"""The judgement of `./lane faults`: what is missed, misnamed, late or not in the report is bad; the catalogue."""
+"""The judgement of `./lane faults`: what is missed, misnamed, late or not in the report is bad; and the catalogue is
+complete.
+"""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import guest_image
+from prepared import fails
 
 IMAGE = b"QFI\xfb" + bytes(1000)
 MEMBER = "tests/fixtures/s.qcow2"
@@ -70,7 +70,6 @@ def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path: Pat
     ],
 )
 def test_what_is_not_as_pinned_is_refused(index: Path, tmp_path: Path, changes: dict[str, str], code: str) -> None:
-    with pytest.raises(LaneError) as caught:
+    with fails(code, "environment"):
         guest_image.ensure(guest(index, **changes), "/fixtures", str(tmp_path / "cache"))
-    assert (caught.value.code, caught.value.component) == (code, "environment")
     assert not list((tmp_path / "cache").glob("images/sextant*"))

@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import guests
+from prepared import fails
 
 IMAGE = b"QFI\xfb" + bytes(100)
 ENTRY = {"image": "g.qcow2", "sha256": hashlib.sha256(IMAGE).hexdigest(), "banner": "the guest is up", "agent": False}
+GUEST = {**ENTRY, "name": "g"}
 
 
 @pytest.mark.parametrize(
@@ -25,34 +26,36 @@ ENTRY = {"image": "g.qcow2", "sha256": hashlib.sha256(IMAGE).hexdigest(), "banne
     ],
 )
 def test_an_entry_that_cannot_be_used(changes: dict[str, object], name: str, code: str, words: str) -> None:
-    with pytest.raises(LaneError, match=words) as caught:
+    with fails(code, "environment", words):
         guests.entry({"g": {**ENTRY, **changes}, "a": ENTRY}, name)
-    assert (caught.value.code, caught.value.component) == (code, "environment")
 
 
 @pytest.mark.parametrize(
     ("data", "code", "words"),
     [
-        (None, "guest_image_missing", "docs/guests.md says where to get it"),
         (b"MZ" + IMAGE, "guest_image_invalid", "it begins with b'MZQF'"),
         (IMAGE[:-1] + b"x", "guest_image_changed", f"but guests.yml records {ENTRY['sha256']}"),
-        (IMAGE, None, ""),
     ],
-    ids=["none", "no qcow2", "another", "right"],
+    ids=["no qcow2", "another"],
 )
-def test_the_image_is_the_one_that_the_entry_records(
-    tmp_path: Path, data: bytes | None, code: str | None, words: str
-) -> None:
-    if data is not None:
-        (tmp_path / "g.qcow2").write_bytes(data)
-    guest, path = {**ENTRY, "name": "g"}, tmp_path / "g.qcow2"
-    if code is None:
-        assert guests.check_image(guest, path) == ENTRY["sha256"]
-        assert guests.check_image({**guest, "sha256": None}, path) == ENTRY["sha256"]
-        return
-    with pytest.raises(LaneError, match=words) as caught:
-        guests.check_image(guest, path)
-    assert (caught.value.code, caught.value.component) == (code, "environment")
+def test_an_image_other_than_the_entry_records_is_refused(tmp_path: Path, data: bytes, code: str, words: str) -> None:
+    path = tmp_path / "g.qcow2"
+    path.write_bytes(data)
+    with fails(code, "environment", words):
+        guests.check_image(GUEST, path)
+
+
+def test_a_missing_image_is_told_with_where_to_get_it(tmp_path: Path) -> None:
+    with fails("guest_image_missing", "environment", "g.qcow2 is missing") as caught:
+        guests.check_image(GUEST, tmp_path / "g.qcow2")
+    assert caught.value.fix == "docs/guests.md says where to get it"
+
+
+@pytest.mark.parametrize("recorded", [ENTRY["sha256"], None], ids=["recorded", "no record"])
+def test_the_image_of_the_entry_is_taken(tmp_path: Path, recorded: str | None) -> None:
+    path = tmp_path / "g.qcow2"
+    path.write_bytes(IMAGE)
+    assert guests.check_image({**GUEST, "sha256": recorded}, path) == ENTRY["sha256"]
 
 
 def test_the_variable_store_is_a_private_copy(tmp_path: Path) -> None:
@@ -60,6 +63,5 @@ def test_the_variable_store_is_a_private_copy(tmp_path: Path) -> None:
     guests.private_vars(str(tmp_path / "vars"), str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_bytes() == b"pristine"
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(LaneError, match="/no/such") as caught:
+    with fails("firmware_vars_unreadable", "firmware", "/no/such"):
         guests.private_vars("/no/such", str(tmp_path / "copy"))
-    assert (caught.value.code, caught.value.component) == ("firmware_vars_unreadable", "firmware")

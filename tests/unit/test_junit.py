@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.evidence import github, junit
-from test_report import BLAME, CHECK, result
+from results import BLAME, CHECK, result
 
 
 def run(*checks: tuple[str, str], **more: Any) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def test_the_names_of_the_cases_are_the_same_whatever_failed(
     assert (suite["time"], suite["timestamp"]) == ("9.75", "2026-11-24T03:55:51.806")
 
 
-KEPT = ["\t\n !~", "\ud7ff\ue000\ufffd", "\U00010000\U0001f600"]
+@pytest.mark.parametrize("text", ["\t\n !~", "\ud7ff\ue000\ufffd", "\U00010000\U0001f600"])
+def test_what_xml_can_hold_stays(text: str) -> None:
+    assert junit._clean(text) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "held"), [*zip(KEPT, KEPT, strict=True), *((c, "\ufffd") for c in "\0\x1f\r\ud800\ufffe\uffff")]
-)
-def test_what_xml_cannot_hold_is_replaced(text: str, held: str) -> None:
-    assert junit._clean(f"a{text}b") == f"a{held}b"
+@pytest.mark.parametrize("character", ["\0", "\x1f", "\r", "\ud800", "\ufffe", "\uffff"])
+def test_what_xml_cannot_hold_is_replaced(character: str) -> None:
+    assert junit._clean(f"a{character}b") == "a\ufffdb"
 
 
 def attached(found: dict[str, Any], folder: Path, *files: str) -> list[list[str]]:
@@ -123,9 +123,8 @@ def test_the_summary_shows_text_as_text() -> None:
     assert "| status | ❌ fail | 0.250 |" in told
     assert "tls 2.5 s" in told
     told = github.summary(run(("hello", "pass"), guests=["pocket", "uncalibrated"]), "LANE PASS lane 3")
-    assert (
-        told.startswith("## ✅ LANE PASS lane 3\n\n| check") and "| hello (smoke, pocket) | ✅ pass | 0.250 |" in told
-    )
+    assert told.startswith("## ✅ LANE PASS lane 3\n\n| check")
+    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in told
     assert github.summary(None, "LANE FAIL lane: a") == "## ❌ LANE FAIL lane: a\n\n"
 
 

@@ -44,7 +44,7 @@ except Exception as error:
     print("lost", error, flush=True)
 sys.stdin.readline()
 """
-#: Notes what becomes of it, as a module with temporary files.
+#: Stands in for a module with temporary files: records whether it could clean up.
 MODULE = """
 import sys, time
 note = open(sys.argv[1], "w", 1)
@@ -99,7 +99,7 @@ def keep(base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keep]:
 
     def made(**more: object) -> Kept:
         given = {"stay": False, "planned": ("hello",), "timeline": str(timeline), **more}
-        _, run = claim.claim(again(base, **given))
+        _, run = claim.claim(kept_options(base, **given))
         (one,) = run_state.keepers(ID)
         return Kept(TestLane(f"{base}/l", f"{base}/artifacts", run), owner, one.pid)
 
@@ -107,7 +107,7 @@ def keep(base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keep]:
     end(owner)
 
 
-def again(base: str, **more: object) -> claim.Options:
+def kept_options(base: str, **more: object) -> claim.Options:
     return options(base, lane_id=ID, keeper=True, **more)
 
 
@@ -146,7 +146,8 @@ def test_the_owners_end_is_the_lanes_end(base: str, keep: Keep) -> None:
 
 def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: str, keep: Keep) -> None:
     kept = keep()
-    mark, notes = {run_state.OWNER: f"{kept.owner.pid}-test"}, Path(base, "notes")
+    mark = {run_state.OWNER: f"{kept.owner.pid}-test"}
+    notes = Path(base, "notes")
 
     def spawn(*command: str, **env: str) -> subprocess.Popen[bytes]:
         given = {**mark, "PATH": os.environ["PATH"], **env}
@@ -205,7 +206,7 @@ def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(
     kept.start()
     for _ in range(3):
         time.sleep(0.8)
-        assert claim.claim(again(base, fresh=False, lease=2.0)) == (False, kept.lane.run)
+        assert claim.claim(kept_options(base, fresh=False, lease=2.0)) == (False, kept.lane.run)
         renewed = time.monotonic()
     assert not kept.gone(1.0)
     assert kept.gone(8)
@@ -298,7 +299,7 @@ def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, kee
     kept.start()
     os.kill(kept.keeper, signal.SIGKILL)
     assert run_state.until(lambda: not run_state.keepers(ID), 2)
-    assert claim.claim(again(base, fresh=False)) == (False, kept.lane.run)
+    assert claim.claim(kept_options(base, fresh=False)) == (False, kept.lane.run)
     (new,) = run_state.keepers(ID)
     assert new.pid != kept.keeper
     os.kill(new.pid, signal.SIGTERM)
@@ -308,7 +309,7 @@ def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, kee
 def test_a_claim_that_fails_leaves_neither_keeper_nor_directory(base: str) -> None:
     Path(base, "file").write_text("")
     with pytest.raises(LaneError, match=rf"cannot write to {base}/file/artifacts: Not a directory") as caught:
-        claim.claim(again(base, artifacts_dir=f"{base}/file/artifacts"))
+        claim.claim(kept_options(base, artifacts_dir=f"{base}/file/artifacts"))
     assert (caught.value.code, caught.value.component) == ("not_writable", "environment")
     assert proc.marked(ID) == []
     assert not Path(base, "l").exists()
@@ -319,11 +320,11 @@ def test_an_owner_that_is_gone_already_starts_nothing(base: str, monkeypatch: py
     dead.wait()
     monkeypatch.setenv(run_state.OWNER, f"{dead.pid}-x")
     with pytest.raises(LaneError, match=rf"ansible-playbook \(pid {dead.pid}\), which started this run, has ended"):
-        claim.claim(again(base, stay=False))
+        claim.claim(kept_options(base, stay=False))
     monkeypatch.setenv(run_state.OWNER, f"{os.getpid()}-x")
     monkeypatch.setenv(run_state.SCRIPTS, f" {os.getppid()} {dead.pid}")
     with pytest.raises(LaneError, match=rf"\./lane \(pid {dead.pid}\), which"):
-        claim.claim(again(base, stay=False))
+        claim.claim(kept_options(base, stay=False))
     assert os.listdir(base) == ["artifacts"]
     monkeypatch.setenv(run_state.SCRIPTS, f" {os.getppid()}")
     found = [(w.pid, w.name) for w in keeper.watched()[1]]
@@ -370,11 +371,11 @@ def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(
     base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "watched", lambda: ("remote-1-x-0", []))
-    claim.claim(again(base, stay=False, planned=("hello",), heartbeat=3.0))
+    claim.claim(kept_options(base, stay=False, planned=("hello",), heartbeat=3.0))
     held = run_state.holder(f"{base}/l")
     assert held and held.order.bound and held.alive
     with pytest.raises(LaneError, match="already running"):  # no other command may go on with it
-        claim.claim(again(base, existing=True))
+        claim.claim(kept_options(base, existing=True))
     end = time.monotonic() + 6
     while time.monotonic() < end:
         Path(base, "l", run_state.HEARTBEAT).touch()

@@ -13,7 +13,7 @@ import yaml
 from tests.lint import modules, roles, variables
 
 ROOT = Path(__file__).parents[2]
-Out = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "roles/lane/defaults/m
     ],
 )
 def test_a_stale_table_is_red_until_it_is_written(
-    copied: Path, capsys: Out, file: str, old: str, new: str, row: str
+    copied: Path, capsys: Capture, file: str, old: str, new: str, row: str
 ) -> None:
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
@@ -70,7 +70,7 @@ def test_a_stale_table_is_red_until_it_is_written(
     ],
 )
 def test_what_no_table_can_be_made_of_is_told(
-    copied: Path, capsys: Out, file: str, old: str, new: str, words: str
+    copied: Path, capsys: Capture, file: str, old: str, new: str, words: str
 ) -> None:
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
@@ -101,7 +101,7 @@ DESCRIBED = "description: Hours for which the two certificates are valid."
     ],
 )
 def test_names_and_defaults_that_differ_are_told(
-    copied: Path, capsys: Out, file: str, old: str, new: str, words: str
+    copied: Path, capsys: Capture, file: str, old: str, new: str, words: str
 ) -> None:
     change(copied / "roles/tls" / file, old, new)
     assert roles.main([str(copied)]) == 1
@@ -118,7 +118,7 @@ def test_names_and_defaults_that_differ_are_told(
     ],
 )
 def test_a_default_that_its_own_spec_refuses_is_told(
-    copied: Path, capsys: Out, name: str, old: str, new: str, words: str
+    copied: Path, capsys: Capture, name: str, old: str, new: str, words: str
 ) -> None:
     role = name.rpartition("_")[0]
     change(copied / f"roles/{role}" / DEFAULTS, f"{name}: {old}", f"{name}: {new}")
@@ -129,7 +129,7 @@ def test_a_default_that_its_own_spec_refuses_is_told(
     assert words in said
 
 
-def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, capsys: Out) -> None:
+def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, capsys: Capture) -> None:
     assert roles.main([str(copied)]) == 0, capsys.readouterr().out
     (copied / "roles/tls" / SPECS).unlink()
     for file in (DEFAULTS, SPECS):
@@ -148,8 +148,8 @@ UNUSABLE = "DOCUMENTATION, EXAMPLES, RETURN or main() cannot be used: "
 #: By module: what is changed in its text, and what is then said of it.
 UNTRUE = {
     "guest_build": [
-        ("  guest:\n", "  guests:\n", "option guest of argument_spec is missing in DOCUMENTATION"),
-        ("  guest:\n", "  guests:\n", "option guests of DOCUMENTATION is missing in argument_spec"),
+        ("  guest:\n", "  guests:\n", "option guest of argument_spec is missing from DOCUMENTATION"),
+        ("  guest:\n", "  guests:\n", "option guests of DOCUMENTATION is missing from argument_spec"),
         ("type: path\n", "type: str\n", "type of option source is 'path' in argument_spec, but 'str' in DOCUMENTATION"),
         ("    required: true\n", "", "required of option guest is True in argument_spec, but False in DOCUMENTATION"),
         ("module: guest_build", "module: guest", "DOCUMENTATION is of module guest, not guest_build"),
@@ -157,7 +157,7 @@ UNTRUE = {
         ("support: full", "support: none", "attribute check_mode has support none, but supports_check_mode is True"),
         ("repository\ndescription", "repository.\ndescription", "short_description ends with a full stop"),
         (GUEST, "", f"{EXAMPLE} missing required arguments: guest"),
-        (GUEST, f"{GUEST}    colour: 1\n", f"{EXAMPLE} colour"),
+        (GUEST, f"{GUEST}    colour: 1\n", f"{EXAMPLE} colour. Supported parameters include"),
         (
             f"{TITLE}  guest_build",
             "- guest_build",
@@ -185,7 +185,7 @@ UNTRUE = {
         (
             "  greeting:\n",
             "  grunting:\n",
-            "option programs.ready.greeting of argument_spec is missing in DOCUMENTATION",
+            "option programs.ready.greeting of argument_spec is missing from DOCUMENTATION",
         ),
         (
             "          port:\n",
@@ -197,7 +197,7 @@ UNTRUE = {
         (
             "each as in M(lane_process)",
             "each a mapping",
-            "option programs.argv of argument_spec is missing in DOCUMENTATION",
+            "option programs.argv of argument_spec is missing from DOCUMENTATION",
         )
     ],
     "ryll_session": [("RETURN = r", "RETURNS = r", UNUSABLE)],
@@ -215,7 +215,7 @@ def test_what_a_module_does_not_tell_truly_is_seen(copied: Path, name: str, old:
 
 
 @pytest.mark.slow
-def test_every_module_is_true_and_can_be_shown(capsys: Out, copied: Path) -> None:
+def test_every_module_is_true_and_can_be_shown(capsys: Capture, copied: Path) -> None:
     assert modules.main([]) == 0, capsys.readouterr().out
     for file in (copied / "library").iterdir():
         if file.stem not in ("kvm_probe", "lane_run"):

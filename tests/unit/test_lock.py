@@ -30,8 +30,7 @@ BUSY = LaneError("lane_busy", "lane", "busy")
 def test_another_process_has_to_wait_until_the_holder_ends_however_that_is(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     command, env = [sys.executable, "-c", HOLDER, str(path)], {"PYTHONPATH": str(ROOT / "module_utils")}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, env=env, text=True, **pipes) as holder:  # type: ignore[call-overload]
+    with subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         with pytest.raises(LaneError, match="busy"), lock.held(path, 0.1, BUSY):
             pytest.fail("held twice")
@@ -55,6 +54,8 @@ def test_each_lane_has_a_lock_of_its_own_and_a_second_command_is_refused(monkeyp
         with pytest.raises(LaneError) as caught, private_dir.alone(97):
             pass
         assert (caught.value.code, caught.value.component) == ("lane_busy", "lane")
+    with private_dir.alone(97):
+        pass
 
 
 def places(monkeypatch: pytest.MonkeyPatch, home: Path, runtime: Path | None) -> None:
@@ -89,14 +90,14 @@ def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path: Path, mon
     foreign.mkdir()
     mine.mkdir()
     (tmp_path / "link").symlink_to(mine)
-    places = [(tmp_path, "foreign"), (tmp_path, "link"), (tmp_path, "mine")]
+    candidates = [(tmp_path, "foreign"), (tmp_path, "link"), (tmp_path, "mine")]
     if os.getuid() == 0:  # only root can give a directory away
         os.chown(foreign, 12345, 12345)
     else:
-        del places[0]
-    monkeypatch.setattr(lock, "_candidates", lambda: places)
+        del candidates[0]
+    monkeypatch.setattr(lock, "_candidates", lambda: candidates)
     assert lock.folder() == mine
-    places.pop()
-    with pytest.raises(LaneError, match="uid 12345" if len(places) > 1 else "link belongs to") as caught:
+    candidates.pop()
+    with pytest.raises(LaneError, match="uid 12345" if len(candidates) > 1 else "link belongs to") as caught:
         lock.folder()
     assert (caught.value.code, caught.value.component) == ("no_lock_directory", "environment")

@@ -68,7 +68,16 @@ def test_they_fit_into_a_sentence() -> None:
 
 
 def test_a_line_of_kerbside_is_shown_with_what_its_fields_say() -> None:
-    line = {"logger_name": "a.b", "ts": "T", "level": "INFO", "pid": 1, "message": "API request parsed"}
-    line |= {"stack_trace": None, "method": "POST", "path": "/x", "uuid": None}
+    line = {
+        "logger_name": "a.b",
+        "ts": "T",
+        "level": "INFO",
+        "pid": 1,
+        "message": "API request parsed",
+        "stack_trace": None,
+        "method": "POST",
+        "path": "/x",
+        "uuid": None,
+    }
     assert log_excerpt.readable('{"level": "no line of kerbside\x1b[1m"}') == '{"level": "no line of kerbside"}'
     assert log_excerpt.readable(json.dumps(line)) == "T INFO a.b: API request parsed method=POST path=/x"

@@ -12,7 +12,7 @@ from ansible.module_utils.lane.core import local_http
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import logs
 from http_api import api
-from test_report import ZERO, put
+from results import ZERO, put
 
 SKIPPED = {"name": "status", "started": None, "seconds": 0.0, "result": "skipped"}
 

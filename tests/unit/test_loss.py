@@ -50,7 +50,7 @@ def lost(lane: TestLane, count: int = 1) -> list[loss.Lost]:
 def test_programs_that_work_are_not_lost_and_a_oneshot_that_ended_well_is_not(lane: TestLane) -> None:
     lane.start(lane.program("one", FOREVER), lane.program("done", "true", oneshot=True))
     done = entry(lane, "done")
-    done.ready_seconds, done.started = None, done.started - 60  # nobody was there to note its end
+    done.ready_seconds, done.started = None, done.started - 60  # its supervisor did not record the end
     done.save(lane.dir)
     assert loss.lost(lane.dir) == []
     loss.check_alive(lane.dir)
@@ -104,7 +104,8 @@ def test_what_is_killed_for_memory_is_the_machines_fault(
     assert {gone.code for gone in lost(lane, 2)} == {"program_ended"}
     events.write_text("low 0\noom 2\noom_kill 4\n")
     assert {(gone.code, gone.component) for gone in lost(lane, 2)} == {("out_of_memory", "host")}
-    again = lane.program("one", f"echo up; {FOREVER}", ready=Ready(log="up"))  # its shell traps no signal by then
+    # when it is ready by its log: by then its shell no longer traps signals
+    again = lane.program("one", f"echo up; {FOREVER}", ready=Ready(log="up"))
     os.kill(lane.start(again)["programs"]["one"]["pid"], signal.SIGTERM)
     events.write_text("oom_kill 5\n")
     assert {gone.entry.name: gone.code for gone in lost(lane, 2)} == {"one": "program_ended", "two": "out_of_memory"}
@@ -170,12 +171,11 @@ def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane: TestLane) 
     for program in (ended, late, lane.program("once", "exit 4", oneshot=True)):
         with pytest.raises(LaneError):
             lane.start(program)
-    assert {
-        (gone.code, gone.problem.removesuffix(" and wrote nothing to its log")) for gone in loss.lost(lane.dir)
-    } == {
-        ("program_ended", "ended ended with status 3 before it was ready"),
-        ("program_not_ready", "late did not become ready within 0.3 s"),
-        ("program_ended", "once ended with status 4"),
+    silent = "and wrote nothing to its log"
+    assert {gone.entry.name: (gone.code, gone.problem) for gone in loss.lost(lane.dir)} == {
+        "ended": ("program_ended", f"ended ended with status 3 before it was ready {silent}"),
+        "late": ("program_not_ready", f"late did not become ready within 0.3 s {silent}"),
+        "once": ("program_ended", f"once ended with status 4 {silent}"),
     }
     known = entry(lane, "late")
     known.limit = 60

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -32,16 +32,17 @@ sys.exit(said if said.startswith("broken") else print(said))
 #: Stops `./lane mutants` by a signal while a lane stays up; says what was done with the lane.
 STOPPED = """
 import os, sys
-from types import SimpleNamespace as Asked
+from types import SimpleNamespace
 from tools import inputs, mutants
-mutants.Lane.run = lambda self, word, **more: print(word, flush=True) or Asked(returncode=0)
+mutants.Lane.run = lambda self, word, **more: print(word, flush=True) or SimpleNamespace(returncode=0)
 inputs.check = lambda judge: None
 def of_python(lane, asked):
     with lane.standing():
         os.kill(os.getpid(), int(sys.argv[1]))
         yield
 mutants.of_python = of_python
-mutants.main(Asked(judge=Asked(forward=[]), proxy=None, ryll=None, lane_id=57, names=["suites"], json=None))
+judge = SimpleNamespace(forward=[])
+mutants.main(SimpleNamespace(judge=judge, proxy=None, ryll=None, lane_id=57, names=["suites"], json=None))
 """
 
 
@@ -91,8 +92,10 @@ def test_a_judge_that_does_not_end_is_given_up(lane: Lane, monkeypatch: pytest.M
 class FakeLane(Lane):
     """Notes what ./lane is given; each verb ends with the status that is set for it, and writes a result."""
 
-    statuses: ClassVar[dict[str, int]] = {}
-    given: ClassVar[list[list[str]]] = []
+    def __init__(self, scratch: Path) -> None:
+        super().__init__(scratch, 98, [], [])
+        self.statuses: dict[str, int] = {}
+        self.given: list[list[str]] = []
 
     def run(self, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         self.given.append(list(words))
@@ -107,9 +110,8 @@ class FakeLane(Lane):
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLane:
-    monkeypatch.setattr(FakeLane, "given", [])
-    return FakeLane(tmp_path, 98, [], [])
+def fake(tmp_path: Path) -> FakeLane:
+    return FakeLane(tmp_path)
 
 
 INPUT = ["suites", "input"]

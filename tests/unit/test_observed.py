@@ -32,8 +32,17 @@ def seen(folder: Path, blame: dict[str, Any] | None = None, **logs: str) -> Evid
     for name in {"ryll": "", **logs}:
         path = folder / f"logs/{name}.log"
         path.write_text(logs.get(name, ""))
-        entry = {"name": name, "component": name, "log": str(path), "log_start": 0, "started": AT, "pid": None}
-        entry |= {"ready_seconds": 1.0, "counters": {}, "members": list}
+        entry = {
+            "name": name,
+            "component": name,
+            "log": str(path),
+            "log_start": 0,
+            "started": AT,
+            "ready_seconds": 1.0,
+            "pid": None,
+            "counters": {},
+            "members": list,
+        }
         made.records[name] = SimpleNamespace(**entry)  # type: ignore[assignment]
     vars(made).update(lost=[], qmp={}, serial="")
     return made
@@ -203,8 +212,8 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
 def test_a_program_that_is_lost(tmp_path: Path, entry: dict[str, Any], more: dict[str, Any], code: str | None) -> None:
     of = seen(tmp_path, {"phase": more.get("phase", "smoke")})
     known = {"name": "api", "ready_seconds": 1.0, "oneshot": False, "exit_status": lambda lane_dir: 1, **entry}
-    of_gone = {"component": "kerbside", "code": "program_ended", "problem": "p: q", "evidence": "x"}
-    gone = SimpleNamespace(**{**of_gone, **entry, "entry": SimpleNamespace(**known)})
+    lost = {"component": "kerbside", "code": "program_ended", "problem": "p: q", "evidence": "x"}
+    gone = SimpleNamespace(**{**lost, **entry, "entry": SimpleNamespace(**known)})
     vars(gone)["error"] = lambda: LaneError(gone.code, gone.component, "p")
     vars(of).update(lost=[gone], serial=more.get("serial", ""))
     found = rules.program_lost(of)

@@ -10,7 +10,7 @@ from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.prepare import origin, source
 from ansible.module_utils.lane.prepare.origin import IMAGE, KERBSIDE, PROXY, RYLL
 from prepared import fails
-from test_tree import git
+from whole_lanes import git
 
 
 @pytest.fixture
@@ -112,8 +112,12 @@ def test_a_checkout_brings_its_proxy(here: Path) -> None:
 
 
 def test_inputs_of_roles(here: Path) -> None:
-    good = {"kerbside_origin": "src", "kerbside_proxy_origin": "", "ryll_build_origin": "0.3.0"}
-    good["kerbside_caller_dir"] = str(here)
+    good = {
+        "kerbside_origin": "src",
+        "kerbside_proxy_origin": "",
+        "kerbside_caller_dir": str(here),
+        "ryll_build_origin": "0.3.0",
+    }
     origin.check(good)
     for name, wrong, code in (
         ("ryll_build_origin", "", "origin_unusable"),

@@ -17,6 +17,7 @@ from ansible.module_utils.lane.protocols import serial_log
 from http_api import api
 from lanes import HELD, TestLane
 from PIL import Image
+from prepared import fails
 
 CONNECT = "import socket,time; s=[socket.create_connection(('127.0.0.1', int(p))) for p in {!r}]; time.sleep(60)"
 MOVED = (
@@ -37,14 +38,6 @@ def where(lane: TestLane, **more: object) -> outside_checks.Context:
     guest = {"run": lane.run, "banner": "guest: ready", "banner_limit": 5.0, "address": "127.0.0.1"}
     ports = {"metrics_port": 1, "proxy_port": 2, "spice_port": 3}
     return outside_checks.Context(**{**texts, **guest, **ports, **more})  # type: ignore[arg-type]
-
-
-@contextmanager
-def failing(code: str, component: str, words: str | None = None) -> Iterator[pytest.ExceptionInfo[LaneError]]:
-    """The block fails like this."""
-    with pytest.raises(LaneError, match=words) as caught:
-        yield caught
-    assert (caught.value.code, caught.value.component) == (code, component)
 
 
 def test_the_banner_is_waited_for(lane: TestLane) -> None:
@@ -94,23 +87,23 @@ def test_a_banner_that_does_not_come(
     Path(lane.dir, "logs/serial.log").write_text(serial_text, newline="")
     lane.start(lane.program("qemu", "exec sleep 60"))
     for more in ({"banner_limit": 0.4}, {"banner_limit": 60.0, "wait": False}):
-        with failing(code, "guest", words) as caught:
+        with fails(code, "guest", words) as caught:
             outside_checks.banner(where(lane, banner=banner, **more))
         assert caught.value.evidence == f"{lane.dir}/logs/serial.log:{line}"
 
 
 def test_a_qemu_that_ends_and_a_program_that_is_lost(lane: TestLane) -> None:
-    with failing("guest_not_started", "lane"):
+    with fails("guest_not_started", "lane"):
         outside_checks.banner(where(lane))
     lane.start(lane.program("qemu", f"{HELD}exit 7"))
     lane.release(0.3)
-    with failing("qemu_ended", "qemu", "qemu ended with status 7"):
+    with fails("qemu_ended", "qemu", "qemu ended with status 7"):
         outside_checks.banner(where(lane, banner_limit=60))
     lane.start(lane.program("qemu", "exec sleep 60"), lane.program("api", f"{HELD}exit 3"))
     lane.release(0.3)
-    with failing("program_ended", "kerbside"):
+    with fails("program_ended", "kerbside"):
         outside_checks.banner(where(lane, banner_limit=60))
-    with failing("guest_no_banner", "guest"):  # who does not wait does not watch the others
+    with fails("guest_no_banner", "guest"):  # who does not wait does not watch the others
         outside_checks.banner(where(lane, wait=False))
 
 
@@ -124,7 +117,7 @@ def test_a_counter_that_rose_by_one_is_enough_and_an_old_verdict_is_none(lane: T
 
 
 def test_without_the_counters_of_before_nothing_can_be_said(lane: TestLane) -> None:
-    with failing("counters_before_missing", "lane"):
+    with fails("counters_before_missing", "lane"):
         outside_checks.counters(where(lane, counters_file=f"{lane.dir}/none"))
 
 
@@ -134,7 +127,7 @@ CAPPED = 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1'
 @pytest.mark.parametrize(
     ("before", "after", "code", "words"),
     [
-        ({}, "", "proxy_authorized_nothing", r"_authorized_total did not rise \(0 before, 0 now\)"),
+        ({}, "", "proxy_authorized_nothing", "_authorized_total did not rise (0 before, 0 now)"),
         ({AUTHORIZED: 4}, MOVED, "proxy_authorized_nothing", "did not rise"),
         ({}, MOVED.replace("client_to_server", "x"), "proxy_relayed_nothing", "client to server"),
         ({RELAYED % "server_to_client": 260643}, MOVED, "proxy_relayed_nothing", "server to client"),
@@ -143,7 +136,7 @@ CAPPED = 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1'
 )
 def test_counters_that_did_not(lane: TestLane, before: dict[str, float], after: str, code: str, words: str) -> None:
     Path(lane.dir, "counters.json").write_text(json.dumps(before))
-    with api(lambda n, auth: (200, after)) as port, failing(code, "proxy", words):
+    with api(lambda n, auth: (200, after)) as port, fails(code, "proxy", words):
         outside_checks.counters(where(lane, metrics_port=port))
 
 
@@ -165,18 +158,18 @@ def test_the_path_through_the_proxy(lane: TestLane) -> None:
         assert outside_checks.path(where(lane, proxy_port=port)) == {"remotes": [f"127.0.0.1:{port}"]}
         before = where(lane, proxy_port=port, session=False)  # a ryll of an earlier command does not count
         for check in (outside_checks.path, outside_checks.screenshot):
-            with failing("ryll_not_running", "ryll"):
+            with fails("ryll_not_running", "ryll"):
                 check(before)
 
 
 def test_a_connection_past_the_proxy_is_seen(lane: TestLane) -> None:
-    with connected(lane, 2) as (proxy, qemu), failing("proxy_bypassed", "kerbside"):
+    with connected(lane, 2) as (proxy, qemu), fails("proxy_bypassed", "kerbside"):
         outside_checks.path(where(lane, proxy_port=proxy, spice_port=qemu))
 
 
 def test_no_connection_and_no_ryll(lane: TestLane) -> None:
     for code in ("ryll_not_running", "proxy_not_connected"):
-        with failing(code, "ryll"):
+        with fails(code, "ryll"):
             outside_checks.path(where(lane))
         lane.start(lane.program("ryll", "exec sleep 60"))
 
@@ -236,6 +229,6 @@ def test_the_digest_has_to_be_that_of_the_pixels(
             with pytest.raises(LaneError):
                 outside_checks.digest(where(lane, wait=False))
         return
-    with failing(*expected):
+    with fails(*expected):
         outside_checks.digest(where(lane))
     assert len(taken) >= 2

@@ -216,8 +216,12 @@ def test_with_several_hosts_each_line_names_its_lane(shown: list[str]) -> None:
             given = SimpleNamespace(host=host, result={"lane_note": role}, warnings=[])
             (made.v2_runner_on_failed if (host, role) == (hosts[1], "smoke") else made.v2_runner_on_ok)(given)
     made.v2_playbook_on_stats(None)
-    ends = ["one tls @  tls", "two tls @  tls", "one smoke @  smoke", "two smoke @  FAILED: Work"]
-    assert shown == [end.replace(" ", " " * 18, 1) for end in ends]
+    assert shown == [
+        f"{'one':20} tls @  tls",
+        f"{'two':20} tls @  tls",
+        f"{'one':20} smoke @  smoke",
+        f"{'two':20} smoke @  FAILED: Work",
+    ]
 
 
 def test_a_failure_that_nothing_explains_shows_ansibles_log(

@@ -25,6 +25,19 @@ BOX = """  error: subprocess-exited-with-error
 IN_C = "x.c:3:1: error: unknown type name 'in'\n      x.c:9:1: error: other"
 NO_GCC = "error: command 'gcc' failed: No such file or directory"
 NO_TABLE = "Traceback\n      ValueError: invalid pyproject.toml config: `project.version`"
+NOT_TOML = """ERROR: Exception:
+Traceback (most recent call last):
+  File "/v/pip/_vendor/tomli/_parser.py", line 298, in create_dict_rule
+    raise suffixed_err(src, pos, "Expected ']' at the end of a table declaration")
+pip._vendor.tomli.TOMLDecodeError: Expected ']' at the end of a table declaration (at line 1, column 9)
+"""
+NOT_UTF_8 = """ERROR: Exception:
+Traceback (most recent call last):
+  File "/v/pip/_internal/pyproject.py", line 64, in load_pyproject_toml
+    pp_toml = tomli.loads(f.read())
+UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 16: invalid start byte
+"""
+UNREADABLE = "its pyproject.toml cannot be read: "
 HASHES = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
 FULL = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
 
@@ -39,12 +52,14 @@ FULL = "ERROR: Could not install packages due to an OSError: [Errno 28] No space
         (NONE.format("0.7.0, 0.8.0"), "no_such_version", "kerbside", "newest is 0.8.0"),
         (RETRY + BOX.format(IN_C), "package_broken", "kerbside", "error: unknown type"),
         (BOX.format(NO_TABLE), "package_broken", "kerbside", "ValueError: invalid"),
+        (NOT_TOML, "package_broken", "kerbside", f"{UNREADABLE}pip._vendor.tomli.TOMLDecodeError: Expected"),
+        (NOT_UTF_8, "package_broken", "kerbside", f"{UNREADABLE}UnicodeDecodeError: 'utf-8' codec"),
         (BOX.format(NO_GCC), "no_compiler", "host", "gcc is not installed"),
         (HASHES, "wrong_hash", "environment", ""),
         ("ERROR: ResolutionImpossible: for help visit", "pip_failed", "kerbside", ""),
         (FULL, "pip_failed", "environment", "No space left"),
     ],
-    ids="name other build none newest error exception gcc hash conflict full".split(),
+    ids="name other build none newest error exception toml utf-8 gcc hash conflict full".split(),
 )
 def test_a_failure_has_its_kind(said: str, code: str, component: str, words: str) -> None:
     with fails(code, component, words):

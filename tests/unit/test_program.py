@@ -91,8 +91,9 @@ def test_a_damaged_program_in_the_cache_is_made_again(place: Place, tmp_path: Pa
         path.write_text(damage)
         assert not provide(mine, place).cached
         assert path.read_text() == good
-    (path.parent / "record.json").write_text("{")
-    assert not provide(mine, place).cached
+    for record in ("{", "[]"):
+        (path.parent / "record.json").write_text(record)
+        assert not provide(mine, place).cached
 
 
 def test_a_requirement_is_resolved_at_every_run(place: Place, index: Path) -> None:
@@ -207,6 +208,13 @@ edition = "2021"
 default = ["gui"]
 gui = []
 """
+BROKEN_CONFIG = """
+[build]
+target = "no-such-target"
+target-dir = "/no"
+rustc-wrapper = "/no/wrapper"
+rustflags = ["--no-flag"]
+"""
 needs_cargo = pytest.mark.skipif(not command.find_program("cargo"), reason="cargo is not installed")
 
 
@@ -228,9 +236,7 @@ def test_a_tree_is_built_as_it_is_whatever_the_caller_has_set(
 ) -> None:
     home = tmp_path / "cargo-home"  # the real one by HOME, and a configuration there that breaks any build
     home.mkdir()
-    names = {"rustc-wrapper": '"/no/wrapper"', "rustflags": '["--no-flag"]', "target-dir": '"/no"'}
-    broken = "".join(f"{name} = {value}\n" for name, value in names.items())
-    (home / "config.toml").write_text(f'[build]\ntarget = "no-such-target"\n{broken}')
+    (home / "config.toml").write_text(BROKEN_CONFIG)
     for name in ("RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "RUSTC_WRAPPER"):
         monkeypatch.setenv(name, "/no")
     monkeypatch.setenv("CARGO_HOME", str(home))

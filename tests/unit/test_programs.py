@@ -25,7 +25,7 @@ LISTENER = IMPORTS + "s = socket.create_server(('127.0.0.1', {0})); time.sleep(6
 SERVER = IMPORTS + "HTTPServer(('127.0.0.1', {0}), SimpleHTTPRequestHandler).serve_forever()"
 SLOW_SERVER = IMPORTS + "s = socket.create_server(('127.0.0.1', {0})); time.sleep(1.5); s.close(); " + SERVER
 UNIX = IMPORTS + "s = socket.socket(socket.AF_UNIX); s.bind('{}'); s.listen(); c = s.accept()[0]; {}; time.sleep(60)"
-#: Its first thread ends by exit(2), whose number is to be filled in.
+#: The first thread ends with a raw exit(2); the system call's number is filled in.
 HALF = IMPORTS + "threading.Thread(target=time.sleep, args=(60,)).start(); ctypes.CDLL(None).syscall({})"
 FOREVER = "exec sleep 60"
 
@@ -64,7 +64,8 @@ def test_a_program_is_started_again_only_when_asked_for_described_anew_or_lost(l
     assert changed and (found := proc.read(third)) and found.alive
     os.kill(third, signal.SIGSTOP)
     time.sleep(0.1)
-    assert pid()[1] != third
+    changed, fourth = pid()
+    assert changed and fourth != third
 
 
 @pytest.mark.parametrize("kind", ["port", "http"])
@@ -197,8 +198,8 @@ def test_environment_is_clean_and_secrets_come_from_files(lane: TestLane, monkey
 def test_what_cannot_be_started_is_refused(lane: TestLane) -> None:
     error = failure(lane, lane.program("ghost", "", argv=("/no/such",)))
     assert (error.code, error.component) == ("program_missing", "kerbside")
-    for name, after in (("ghost", "nobody"), ("../ghost", "")):
-        error = failure(lane, lane.program(name, "", after=(after,) if after else ()))
+    for program in (lane.program("ghost", "", after=("nobody",)), lane.program("../ghost", "")):
+        error = failure(lane, program)
         assert (error.code, error.component) == ("invalid_program", "lane")
 
 
@@ -211,8 +212,8 @@ def test_stop_takes_the_whole_group_and_kills_what_ignores_the_signal(lane: Test
     time.sleep(0.2)
     names, log = ["frozen", "polite", "stubborn"], Path(lane.dir, "logs/lane.log")
     assert stop.stop(lane.run, records.records(lane.dir), 2) == names
-    told = [line.partition("Z  INFO lane: ")[2] for line in log.read_text().splitlines()]
-    assert told == [f"sends SIGTERM to {name}" for name in names]
+    reported = [line.partition("Z  INFO lane: ")[2] for line in log.read_text().splitlines()]
+    assert reported == [f"sends SIGTERM to {name}" for name in names]
     assert log.stat().st_mode & 0o077 == 0
     assert not proc.marked(98)
     assert os.path.exists(f"{lane.dir}/bye")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.evidence import report, report_figures
 from PIL import Image
-from test_report import CHECK, result
+from results import CHECK, result
 
 
 def png(path: Path, size: tuple[int, int] = (40, 30)) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prepared import executable
 
 from tools import mutants
 from tools.mutants import Lane
 from tools.rust_edits import PROXY, RYLL, Product, RustEdits
 
-CARGO = """#!/bin/sh
+CARGO = """
 echo "$PWD $CARGO_TARGET_DIR $CARGO_PROFILE_RELEASE_INCREMENTAL $*" >> "$ASKED"
 grep -q broken {source} && { echo "error: broken" >&2; exit 101; }
 mkdir -p $CARGO_TARGET_DIR/release && cat {source} > $CARGO_TARGET_DIR/release/{program}
@@ -39,8 +40,7 @@ def rust(product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
     for folder in ((checkout / where).parent, checkout / product.crate, tmp_path / "scratch", bin_dir):
         folder.mkdir(parents=True, exist_ok=True)
     (checkout / where).write_text("#!/bin/sh\n\necho right\n")
-    (bin_dir / "cargo").write_text(CARGO.replace("{source}", from_crate).replace("{program}", product.program))
-    (bin_dir / "cargo").chmod(0o755)
+    executable(bin_dir / "cargo", CARGO.replace("{source}", from_crate).replace("{program}", product.program))
     monkeypatch.setenv("PATH", f"{bin_dir}:/usr/bin:/bin")
     monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -82,7 +82,7 @@ def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch: pytest.
         (b"", rb"a\nc\nd\nef", b""),
     ],
 )
-def test_what_looks_like_a_break_beside_or_in_a_secret_hides_it_not(
+def test_a_secret_with_line_breaks_in_or_beside_it_is_found(
     before: bytes, value: bytes, after: bytes, offset: int
 ) -> None:
     assert found(b"." * offset + before + value + after, Secret("seed", value)) == [("plain", 1)]
@@ -213,8 +213,10 @@ def test_a_leak_is_blamed_on_who_wrote_the_file_and_the_file_is_withheld(
     assert secret_scan.withhold(lane.dir, Path(lane.artifacts)) == []
 
 
-PACKED, PACKED_LOG = (secret_scan.Leak(name, 1, "", None) for name in ("x.gz", "logs/serial.log"))
-OF_GUEST, OF_NOBODY = (secret_scan.Leak(name, 1, "plain", TICKET) for name in ("logs/serial.log", "other.txt"))
+PACKED = secret_scan.Leak("x.gz", 1, "", None)
+PACKED_LOG = secret_scan.Leak("logs/serial.log", 1, "", None)
+OF_GUEST = secret_scan.Leak("logs/serial.log", 1, "plain", TICKET)
+OF_NOBODY = secret_scan.Leak("other.txt", 1, "plain", TICKET)
 
 
 @pytest.mark.parametrize(

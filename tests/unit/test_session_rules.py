@@ -59,6 +59,7 @@ def test_what_the_daemon_says_of_this_session_and_not_of_another(
         (TICKET, '      ticket: "other"', "sources.yaml has another"),
         (TICKET, "", "sources.yaml has another"),
         (ELSEWHERE, "      insecure_port: 17914\n", "and sources.yaml says 17914"),
+        (ELSEWHERE, "      insecure_port: 17919\n", "and sources.yaml says 17919"),
         (ELSEWHERE, "", "port 17919, where nothing listens; qemu's SPICE port is 17914, and sources.yaml says nothing"),
     ],
 )
@@ -126,14 +127,15 @@ def test_what_ryll_says_of_the_certificate(lane: TestLane, said: str, meaning: s
 # --- the guest ---
 
 
-SHELL, NOT_RUNNING = "\x1b[2J\nUEFI Interactive Shell v2.2\nx", "QMP says that it is {}; see logs/serial.log"
+SHELL = "\x1b[2J\nUEFI Interactive Shell v2.2\nx"
 
 
 @pytest.mark.parametrize(
     ("status", "serial", "rule", "component", "words"),
     [
-        *((status, "", "guest_not_running", "qemu", NOT_RUNNING) for status in ("internal-error", "io-error")),
-        ("paused", "", "guest_not_running", "guest", NOT_RUNNING),
+        ("internal-error", "", "guest_not_running", "qemu", "QMP says that it is internal-error; see logs/serial.log"),
+        ("io-error", "", "guest_not_running", "qemu", "QMP says that it is io-error; see logs/serial.log"),
+        ("paused", "", "guest_not_running", "guest", "QMP says that it is paused; see logs/serial.log"),
         ("running", "", "firmware_silent", "firmware", "not a byte"),
         ("running", SHELL, "nothing_to_boot", "guest", "UEFI Interactive Shell v2.2; see"),
         ("running", "BdsDxe: failed to load Boot0001 x\n", "nothing_to_boot", "guest", "to load Boot0001 x; see"),
@@ -147,7 +149,7 @@ def test_how_far_the_guest_came(
     Path(lane.dir, "logs/serial.log").write_text(serial)
     with complete(lane, status=status):
         found = explain(lane, "guest", "status", "no mark")
-    assert found[:3] == (rule, component, rule or "check_failed") and words.format(status) in found.cause
+    assert found[:3] == (rule, component, rule or "check_failed") and words in found.cause
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ansible.module_utils.lane.checks.suites import pictures, sextant
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from PIL import Image
-from suite_lane import Lane, Monitor, check, gives, outcome, played, says
+from suite_lane import PASSED, SOON, Lane, Monitor, entry_of, gives, outcome, says
 
 
 @pytest.fixture
@@ -50,9 +50,7 @@ def drained(lane: Lane, said: list[str], **options: Any) -> dict[str, Any]:
     digest = SimpleNamespace(hashes={tag: google_crc32c.value(packet) for tag, packet in VALUES.items()})
     actors = {**gives("digest", {"digest": digest}), "say": says(lane, *said)}
     steps = ({"digest": {}, "register": "last"}, {"say": {}}, {"drain": {"equals": "last", **options}})
-    (entry,) = played(lane, check(*steps), actors=actors)
-    detail: dict[str, Any] = entry["detail"]
-    return detail
+    return entry_of(lane, *steps, actors=actors)["detail"]
 
 
 def between(line: str) -> list[str]:
@@ -232,7 +230,6 @@ def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> Screens:
     return turns
 
 
-SOON = {"within": 0.01}
 FIRST = told(5, line=1, paste=2)
 DIGESTS: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
     "as it was": ([FIRST], {}, None),
@@ -267,13 +264,13 @@ def test_the_last_event_of_a_digest_without_the_wanted_one_is_told(
     lane: Lane, screens: Screens, events: list[Any], words: str
 ) -> None:
     screens["shown"] = screens["drawn"] = [SimpleNamespace(**{**vars(FIRST), "events": events})]
-    (entry,) = played(lane, check({"digest": {"event": {"kind": "line", "row": 4}}, **SOON}))
+    entry = entry_of(lane, {"digest": {"event": {"kind": "line", "row": 4}}, **SOON})
     assert words in entry["detail"]["cause"]
 
 
 def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: Screens) -> None:
     screens["shown"] = screens["drawn"] = [told(5, line=1)]
-    assert outcome(lane, {"digest": {"moved": ["line"], "same": ["paste"]}, **SOON}) == (None, None)
+    assert outcome(lane, {"digest": {"moved": ["line"], "same": ["paste"]}, **SOON}) == PASSED
     assert outcome(lane, {"digest": {"moved": ["paste"]}, **SOON})[0] == "digest_not_moved"
 
 
@@ -307,7 +304,7 @@ def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: Screens, mon
     screens["shown"] = screens["drawn"] = [told(6)]
     none, broken = (Refused("screenshot", code, "no") for code in ("no_such_surface", "internal_error"))
     for some, within, failure in (
-        ([none] * 2, 5, (None, None)),
+        ([none] * 2, 5, PASSED),
         ([none] * 99, 0.01, ("digest_missing", "ryll")),
         ([broken], 5, ("ryll_refused", "ryll")),
     ):
@@ -317,7 +314,7 @@ def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: Screens, mon
 
 def test_a_kind_of_events_settles(lane: Lane, screens: Screens) -> None:
     screens["shown"] = [told(1, line=1), told(2, line=2), told(3, line=2), told(4, line=2, paste=1)]
-    (entry,) = played(lane, check({"settled": {"kind": "line", "seconds": 0.1}, "within": 10}))
+    entry = entry_of(lane, {"settled": {"kind": "line", "seconds": 0.1}, "within": 10})
     assert entry["result"] == "pass" and entry["seconds"] >= 0.1
     assert "frame 4 of 8x4, 1 events" in entry["detail"]["witnesses"][0]
     for seconds in (0.05, 5):

@@ -69,7 +69,7 @@ def check(
         return smoke.run(planned, where)
 
 
-def failing(code: str, component: str) -> Any:
+def fail(code: str, component: str) -> Any:
     raise LaneError(code, component, "it is wrong")
 
 
@@ -155,7 +155,7 @@ def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane: TestL
 @pytest.mark.parametrize("agent", [True, False])
 def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane: TestLane, agent: bool) -> None:
     clients: list[object] = []
-    outside_checks.CHECKS["banner"] = lambda context: failing("guest_no_banner", "guest")
+    outside_checks.CHECKS["banner"] = lambda context: fail("guest_no_banner", "guest")
     outside_checks.CHECKS["path"] = lambda context: clients.append(context.client) or {}
     entries, failure, _ = check(lane, agent)
     assert failure.code == "guest_no_banner"
@@ -170,28 +170,46 @@ def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> No
     assert (failure.code, failure.component) == ("program_ended", "kerbside")
 
 
-#: "code component" of a failure; whether ryll has a picture, or the end of its log when it has ended; whether the
-#: second ryll's picture is right, look by look; and the failure after that look, None where there is no reason for one.
-LOOKS: dict[str, tuple[str, bool | str | None, list[bool], str | None]] = {
-    "a picture that is right without the proxy": ("picture_differs ryll", True, [True], "picture_differs proxy"),
-    "and a moment later": ("digest_crc_wrong ryll", True, [False, True], "digest_crc_wrong proxy"),
-    "a picture that is wrong without the proxy": ("picture_differs ryll", True, [False], "picture_differs ryll"),
-    "a picture that the guest draws": ("picture_differs guest", True, [True], None),
-    "another failure of ryll": ("picture_unstable ryll", True, [True], None),
-    "no surface": ("ryll_unmet guest", False, [], "session_dropped proxy"),
-    "no surface, blamed on ryll": ("ryll_unmet ryll", False, [], "session_dropped proxy"),
-    "no surface, blamed on another": ("ryll_unmet kerbside", False, [], None),
-    "another failure without a surface": ("ryll_refused ryll", False, [], None),
-    "a surface": ("ryll_unmet guest", True, [], None),
-    "ended before its session began": ("ryll_process ryll", f"x\n{smoke.DROPPED}", [], "session_dropped proxy"),
-    "ended otherwise": ("ryll_process ryll", "x\ny", [], None),
-    "never started": ("ryll_process ryll", None, [], None),
+#: (code, component) of a failure.
+Failure = tuple[str, str]
+SESSION_DROPPED = ("session_dropped", "proxy")
+#: A failure; whether ryll has a picture, or the end of its log when it has ended; whether the second ryll's picture is
+#: right, look by look; and the failure after that look, None where there is no reason for one.
+LOOKS: dict[str, tuple[Failure, bool | str | None, list[bool], Failure | None]] = {
+    "a picture that is right without the proxy": (
+        ("picture_differs", "ryll"),
+        True,
+        [True],
+        ("picture_differs", "proxy"),
+    ),
+    "and a moment later": (("digest_crc_wrong", "ryll"), True, [False, True], ("digest_crc_wrong", "proxy")),
+    "a picture that is wrong without the proxy": (
+        ("picture_differs", "ryll"),
+        True,
+        [False],
+        ("picture_differs", "ryll"),
+    ),
+    "a picture that the guest draws": (("picture_differs", "guest"), True, [True], None),
+    "another failure of ryll": (("picture_unstable", "ryll"), True, [True], None),
+    "no surface": (("ryll_unmet", "guest"), False, [], SESSION_DROPPED),
+    "no surface, blamed on ryll": (("ryll_unmet", "ryll"), False, [], SESSION_DROPPED),
+    "no surface, blamed on another": (("ryll_unmet", "kerbside"), False, [], None),
+    "another failure without a surface": (("ryll_refused", "ryll"), False, [], None),
+    "a surface": (("ryll_unmet", "guest"), True, [], None),
+    "ended before its session began": (("ryll_process", "ryll"), f"x\n{smoke.DROPPED}", [], SESSION_DROPPED),
+    "ended otherwise": (("ryll_process", "ryll"), "x\ny", [], None),
+    "never started": (("ryll_process", "ryll"), None, [], None),
 }
 
 
 @pytest.mark.parametrize(("failed", "shows", "right", "after"), LOOKS.values(), ids=LOOKS)
 def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch, failed: str, shows: Any, right: list[bool], after: str | None
+    lane: TestLane,
+    monkeypatch: pytest.MonkeyPatch,
+    failed: Failure,
+    shows: Any,
+    right: list[bool],
+    after: Failure | None,
 ) -> None:
     looks, answers = [], list(right)
     monkeypatch.setattr(second_look, "direct", lambda *where: looks.append(where[2:]) or nullcontext("the second ryll"))
@@ -207,10 +225,9 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
         lane.start(lane.program("ryll", f"echo '{shows}'", oneshot=True))
     with Peer(ryll) as control:
         where = context(lane, control_socket=control.path if isinstance(shows, bool) else f"{lane.dir}/none")
-        code, component = failed.split()
-        error = LaneError(code, component, "it is wrong", "look", check="frames", evidence="x.png")
+        error = LaneError(*failed, "it is wrong", "look", check="frames", evidence="x.png")
         found = smoke.looked_again(error, where)
-    assert f"{found.code} {found.component}" == (after or failed)
+    assert (found.code, found.component) == (after or failed)
     assert (found.check, found.fix, found.evidence) == ("frames", "look", "x.png")
     assert looks == ([("ryll", "127.0.0.1", 3)] if after else [])
 
@@ -220,8 +237,8 @@ def test_the_entry_of_the_first_failure_says_what_the_second_look_found(
 ) -> None:
     checks = {
         "banner": lambda context: {},
-        "frames": lambda context: failing("picture_differs", "ryll"),
-        "path": lambda context: failing("proxy_not_connected", "ryll"),
+        "frames": lambda context: fail("picture_differs", "ryll"),
+        "path": lambda context: fail("proxy_not_connected", "ryll"),
     }
     monkeypatch.setattr(outside_checks, "CHECKS", checks)
     monkeypatch.setattr(second_look, "direct", lambda *_: nullcontext())

@@ -162,7 +162,13 @@ def test_the_clipboard_gets_a_text_of_the_size_and_gives_it_back_in_capitals(lan
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("ABCDEFGHIJABC", None), ("abcdefghijabc", "clipboard_wrong"), (None, "clipboard_wrong")]
+    ("text", "code"),
+    [
+        ("ABCDEFGHIJABC", None),
+        ("abcdefghijabc", "clipboard_wrong"),
+        ("ABC", "clipboard_wrong"),
+        (None, "clipboard_wrong"),
+    ],
 )
 def test_a_clipboard_is_compared_whole(lane: Lane, text: str | None, code: str | None) -> None:
     lane.talk.answers["clipboard_get"] = {"text": text}

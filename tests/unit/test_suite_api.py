@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import tokens
+from prepared import executable
 from suite_lane import CONSOLE_K, PASSED, SOON, Failure, Lane, asked, does, outcome
 
 WRONG = "api_answer_wrong"
@@ -139,10 +140,8 @@ def test_the_audit_of_another_console_is_asked_for_by_its_own_name(lane: Lane) -
 
 def stores(lane: Lane, rows: list[Any] | None) -> None:
     """What the database holds; None: it does not say."""
-    python = Path(lane.place.database_python)
     says = "exit 1" if rows is None else f"echo '{json.dumps(rows)}'"
-    python.write_text(f"#!/bin/sh\n[ $5 = UUID ] || exit 3\n{says}\n")
-    python.chmod(0o700)
+    executable(Path(lane.place.database_python), f"[ $5 = UUID ] || exit 3\n{says}")
 
 
 MANY = [{"session_id": "s", "channel": "main", "message": str(number)} for number in range(1000)]
@@ -162,7 +161,17 @@ DIFFER = ("audit_wrong", "kerbside")
         (MANY, [["s", "main", "1"]] * 1001, 1001, PASSED),  # too long to be compared row by row
         (MANY[:999], [["s", "main", "1"]] * 999, 999, DIFFER),
     ],
-    ids=range(9),
+    ids=[
+        "the same",
+        "in another order",
+        "a row too few",
+        "another row",
+        "another total",
+        "other rows",
+        "a silent database",
+        "more than one answer holds",
+        "as many as one answer holds",
+    ],
 )
 def test_api_and_database_have_the_same_audit(
     lane: Lane, rows: list[Any], stored: list[Any] | None, total: int, failure: Failure

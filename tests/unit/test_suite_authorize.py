@@ -51,7 +51,7 @@ def told(lane: Lane, of: str | None) -> dict[str, Any]:
 
 
 def handed_out(lane: Lane, reply: Any, of: str | None = "good", **more: Any) -> dict[str, Any]:
-    """What becomes of a check of it. reply: what kerbside says."""
+    """The detail of a check with this step. reply: what kerbside says."""
     Path(lane.place.lane_dir, "reply").write_text(reply if isinstance(reply, str) else json.dumps(reply))
     step = {"handed_out": {"console": "token", **more, **({"of": of} if of else {})}}
     return entry_of(lane, {"console": {}, "register": "token"}, step, **MACHINES)["detail"]

@@ -34,7 +34,6 @@ def asks(instead_of: str, step: dict[str, Any]) -> dict[str, Any]:
     [
         (MISSING, {}, "guest", LINE),
         ({**MISSING, "blame": "proxy"}, {}, "proxy", LINE),
-        (MISSING, {"expected_failure": KNOWN}, None, None),
         (MISSING, {"expected_failure": {**KNOWN, "code": "api_answer_wrong"}}, "guest", LINE),
         (NAP, {"expected_failure": KNOWN}, "lane", "suite_unexpected_pass"),
         (MISSING, asks("guest", NAP), "proxy", LINE),
@@ -43,16 +42,20 @@ def asks(instead_of: str, step: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_failure_names_its_component(
-    lane: Lane, step: dict[str, Any], more: dict[str, Any], component: str | None, code: str | None
+    lane: Lane, step: dict[str, Any], more: dict[str, Any], component: str, code: str
 ) -> None:
     (entry,) = played(lane, check(step, **more))
-    detail, failed = entry["detail"], engine.failure([entry])
-    assert (entry["result"], detail.get("component"), detail.get("code")) == (
-        "fail" if code else "pass",
-        component,
-        code,
-    )
-    assert (failed and (failed.code, failed.component, failed.check)) == (code and (code, component, "one"))
+    detail = entry["detail"]
+    assert (entry["result"], detail["component"], detail["code"]) == ("fail", component, code)
+    failed = engine.failure([entry])
+    assert failed and (failed.code, failed.component, failed.check) == (code, component, "one")
+
+
+def test_an_expected_failure_blames_nobody(lane: Lane) -> None:
+    (entry,) = played(lane, check(MISSING, expected_failure=KNOWN))
+    assert entry["result"] == "pass"
+    assert not {"component", "code"} & set(entry["detail"])
+    assert engine.failure([entry]) is None
 
 
 #: As kerbside 0.8.0 logs a question of its proxy that it could not answer, and as it logs something else.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs.program import Program
-from suite_lane import PASSED, TICKET, Failure, Lane, asked, entry_of, gives, outcome
+from suite_lane import PASSED, TICKET, Failure, Lane, asked, entry_of, gives, outcome, token
 
 SOURCES = "- {source: own, consoles: [{name: first}]}\n"
 #: Says its words, the settings that are asked for and its sources, and ends as it is told.
@@ -30,8 +29,12 @@ def lane(tmp_path: Path) -> Lane:
     Path(tmp_path, "sources.yaml").write_text(SOURCES)
     Path(made.place.database_python).symlink_to(sys.executable)
     Path(tmp_path, "play").write_text(PLAY)
-    env = {"KERBSIDE_SOURCES_PATH": f"{tmp_path}/sources.yaml", "KERBSIDE_A": "1", "KERBSIDE_B": "2"}
-    env["KERBSIDE_PROXY_BIN"] = "/proxy"
+    env = {
+        "KERBSIDE_SOURCES_PATH": f"{tmp_path}/sources.yaml",
+        "KERBSIDE_PROXY_BIN": "/proxy",
+        "KERBSIDE_A": "1",
+        "KERBSIDE_B": "2",
+    }
     made.described = {"daemon": Program("daemon", "kerbside", ("x",), "x", env=env)}  # type: ignore[attr-defined]
     made.run.lane_id = 1
     return made
@@ -72,11 +75,6 @@ def test_a_program_has_to_end_and_speak_as_the_step_says(lane: Lane, options: di
     assert list(left) == []  # they hold the settings, the sources and what was said
 
 
-def token(**claims: Any) -> str:
-    parts = (json.dumps(part).encode() for part in ({"alg": "HS256"}, claims, {"a": 1}))
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
-
-
 @pytest.mark.parametrize(
     ("said", "claims", "wanted"),
     [
@@ -113,7 +111,8 @@ def test_the_last_line_of_the_first_can_be_used_by_later_steps(lane: Lane) -> No
 def test_a_private_file_is_its_owners_alone(lane: Lane, mode: int | None) -> None:
     file = Path(lane.place.lane_dir, "made")
     if mode is not None:
-        file.touch(mode)
+        file.touch()
+        file.chmod(mode)
     assert ended(lane, private=str(file))[0] == (None if mode == 0o600 else "suite_command_private")
 
 

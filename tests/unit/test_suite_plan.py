@@ -155,6 +155,7 @@ def api(**options: Any) -> dict[str, Any]:
             {"serial": {"line": "x", "match": "y"}},
             "step 2 (serial): it does not have exactly one of line, match, never",
         ),
+        ({"serial": {}}, "step 2 (serial): it does not have exactly one of line, match, never"),
         ({"serial": {"match": "("}}, "step 2 (serial): `match` is not a regular expression"),
         (api(path=""), "`path` is not a text of one line"),
         (api(path="a\nb"), "`path` is not a text of one line"),
@@ -278,9 +279,10 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
         ("a", "uncalibrated", False),
         ("c", "uncalibrated", True),
     ]
-    for names, code in ((["d"], "suite_unknown"), (["all"], "suite_file_invalid")):
+    twice = [*suites, suites[0]]
+    for given, names, code in ((suites, ["d"], "suite_unknown"), (twice, ["all"], "suite_file_invalid")):
         with pytest.raises(LaneError) as caught:
-            selection.named(suites if names == ["d"] else [*suites, suites[0]], names)
+            selection.named(given, names)
         assert caught.value.code == code
 
 

@@ -47,7 +47,7 @@ def test_qemus_monitor_is_asked_until_it_answers_as_wanted(
     lane: Lane, options: dict[str, Any], answers: list[Any], code: str | None
 ) -> None:
     lane.monitor = Monitor(*answers)
-    detail = entry_of(lane, {"qemu": options, "within": 0.03 if code else 5})["detail"]
+    detail = entry_of(lane, {"qemu": options, **(SOON if code else {"within": 5})})["detail"]
     assert (detail.get("code"), detail.get("evidence")) == (code, lane.log("qemu") if code else None)
     assert code != "spice_channels_wrong" or ("with TLS" in detail["cause"]) is ("tls" in options)
     if "monitor" in options:

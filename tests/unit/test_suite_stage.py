@@ -25,7 +25,7 @@ from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import records
 from http_api import api
 from lanes import TestLane, claimed_lane
-from suite_lane import NAP, PASSED, TICKET, Failure, check, does, outcome, place, read, suite_of
+from suite_lane import MISSING, NAP, PASSED, TICKET, Failure, check, does, outcome, place, read, suite_of
 
 QEMU = """echo "$0" >>starts
 case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
@@ -121,10 +121,10 @@ def starts(lane: LaneStage) -> list[str]:
     return text(lane, "starts").split()
 
 
-def failure(does: Callable[..., Any], *given: Any) -> Failure:
+def failure(call: Callable[..., Any], *given: Any) -> Failure:
     """(code, component) of what it raises."""
     with pytest.raises(LaneError) as caught:
-        does(*given)
+        call(*given)
     return caught.value.code, caught.value.component
 
 
@@ -201,9 +201,11 @@ def test_a_guest_whose_qemu_ends_before_its_banner(lane: LaneStage) -> None:
 
 
 def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = {"name": "t", "machine": "safe", "ca": "right"}
-    other = {"name": "o", "machine": "safe", "ca": "other", "host_subject": "CN=x"}
-    consoles = [{"name": "k", "machine": "paused"}, right, other]
+    consoles = [
+        {"name": "k", "machine": "paused"},
+        {"name": "t", "machine": "safe", "ca": "right"},
+        {"name": "o", "machine": "safe", "ca": "other", "host_subject": "CN=x"},
+    ]
     lane.settle(with_consoles([{"name": "paused"}, {"name": "safe", "tls": True}], consoles), "pocket")
     first, *entries = text(lane, "daemon").splitlines()
     plain, right, other = (json.loads(entry[2:]) for entry in entries)
@@ -225,9 +227,8 @@ def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, m
 
 
 def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane: LaneStage) -> None:
-    suite = with_consoles(
-        [{"name": "a"}, {"name": "b"}], [{"name": "k", "machine": "a"}, {"name": "m", "machine": "a"}]
-    )
+    consoles = [{"name": "k", "machine": "a"}, {"name": "m", "machine": "a"}]
+    suite = with_consoles([{"name": "a"}, {"name": "b"}], consoles)
     lane.settle(suite, "pocket")
     was, daemon = text(lane, "sources.yaml"), pids(lane)["daemon"]
     play: Any = SimpleNamespace(lane=lane)
@@ -346,17 +347,16 @@ def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane: Lane
         assert "ryll_direct" not in pids(lane) and recorded(lane, "ryll_direct") is None
 
 
-NO_LINE = {"serial": {"line": "no"}, "within": 0.01}
-MISSING, WRONG, LOST = ("serial_line_missing", "guest"), ("program_end_wrong", "lane"), ("program_ended", "kerbside")
+SILENT, WRONG, LOST = ("serial_line_missing", "guest"), ("program_end_wrong", "lane"), ("program_ended", "kerbside")
 
 
-@pytest.mark.parametrize(("ends", "wanted"), [("daemon", LOST), ("ryll", MISSING)])
+@pytest.mark.parametrize(("ends", "wanted"), [("daemon", LOST), ("ryll", SILENT)])
 def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane: LaneStage, ends: str, wanted: Failure) -> None:
     def kill() -> None:
         os.kill(recorded(lane, ends).pid, signal.SIGKILL)
         assert run_state.until(lambda: ends not in pids(lane), 60)
 
-    steps = ({"connect": {"direct": True}}, {"kill": {}}, NO_LINE)
+    steps = ({"connect": {"direct": True}}, {"kill": {}}, MISSING)
     assert outcome(lane, *steps, actors={"kill": does(kill)}) == wanted  # type: ignore[arg-type]
 
 
@@ -387,8 +387,8 @@ def test_a_program_that_leaves_no_status_does_not_run(lane: LaneStage, monkeypat
 
 def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane: LaneStage) -> None:
     kill = does(lambda: Timer(0.1, os.kill, (pids(lane)["daemon"], signal.SIGTERM)).start())
-    steps = ({"kill": {}}, {"process": {"name": "daemon", "exits": 143}, "within": 30}, NO_LINE)
-    assert outcome(lane, *steps, actors={"kill": kill}) == MISSING  # type: ignore[arg-type]
+    steps = ({"kill": {}}, {"process": {"name": "daemon", "exits": 143}, "within": 30}, MISSING)
+    assert outcome(lane, *steps, actors={"kill": kill}) == SILENT  # type: ignore[arg-type]
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:

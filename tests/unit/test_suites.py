@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import json
 import re
 import time
 from dataclasses import replace
@@ -24,6 +23,7 @@ from suite_lane import (
     GOOD,
     MISSING,
     NAP,
+    PASSED,
     Lane,
     asked,
     changed,
@@ -34,6 +34,7 @@ from suite_lane import (
     played,
     read,
     says,
+    token,
 )
 
 DIRECT = {"instead_of": "guest", "blame": "proxy", "steps": [{"connect": {"direct": True}}]}
@@ -163,7 +164,7 @@ def test_counters_are_compared_with_the_moment_before(lane: Lane, wanted: object
     deny = does(lambda: lane.counted.update({name: lane.counted[name] + 2}))
     counters = {"counters": {"grow": {"denied_total": wanted}}, "within": 0.05}
     found = outcome(lane, {"deny": {}}, counters, actors={"deny": deny})
-    assert found == ((None, None) if good else ("counter_wrong", "proxy"))
+    assert found == (PASSED if good else ("counter_wrong", "proxy"))
 
 
 def test_series_are_summed_over_the_labels_that_are_not_named() -> None:
@@ -192,10 +193,6 @@ def test_a_suite_that_cannot_begin_has_an_entry_for_each_check(lane: Lane) -> No
         ("two", "not run", 0),
     ]
     assert entries[0]["detail"]["code"] == "suite_guest_not_up" and entries[1]["detail"] == {}
-
-
-def token(**claims: Any) -> str:
-    return f"x.{base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b'=').decode()}.y"
 
 
 def test_tokens_are_forged_as_asked() -> None:
@@ -228,7 +225,7 @@ def test_only_a_ca_may_sign_certificates() -> None:
 def test_a_file_that_a_step_saw_begin_is_read_from_its_beginning(lane: Lane) -> None:
     line, marked = {"serial": {"line": "key: a"}}, {"serial": {"line": "key: a", "since": "m"}}
     steps = ({**NAP, "register": "m"}, {"say": {}}, line, marked)
-    assert outcome(lane, *steps, actors={"say": says(lane, "key: a")}) == (None, None)
+    assert outcome(lane, *steps, actors={"say": says(lane, "key: a")}) == PASSED
 
 
 @pytest.mark.parametrize(
@@ -247,7 +244,7 @@ def test_a_text_is_filled_with_what_is_known(lane: Lane, path: str, filled: str)
     actors = {"dict": does(lambda: {"session": "S"}), "text": does(lambda: "text")}
     steps = ({"dict": {}, "register": "d"}, {"text": {}, "register": "t"}, {"api": {"path": path}})
     lane.machines.consoles = {"k": {}}
-    assert outcome(lane, *steps, actors=actors, **CONSOLE_K) == (None, None)
+    assert outcome(lane, *steps, actors=actors, **CONSOLE_K) == PASSED
     filled = filled.replace("{uuid of k}", lane.machines.uuid("k")).replace("{other ca}", tokens.other_ca())
     assert [one[2] for one in asked(lane, "request")] == [filled]
 
@@ -275,7 +272,7 @@ def test_a_client_is_shared_or_fresh(lane: Lane, clients: tuple[str, str], conne
 def test_a_check_without_a_client_does_not_talk_to_one_that_another_left(lane: Lane) -> None:
     """Its session may end any time: whom the check lets in takes the console."""
     lane.running.append("ryll")
-    assert outcome(lane, {**NAP, "register": "w"}) == (None, None) and lane.talk.did == []
+    assert outcome(lane, {**NAP, "register": "w"}) == PASSED and lane.talk.did == []
 
 
 def test_a_client_that_has_ended_is_not_talked_to_in_the_next_check(lane: Lane) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.evidence import summary
 from ansible.module_utils.lane.evidence.summary import Outcome
-from test_report import BLAME, CHECK, result
+from results import BLAME, CHECK, result
 
 GOOD = Outcome("one", "pass", "LANE PASS lane 1: 7 of 7 checks, guest pocket under tcg, 16.2 s")
 BAD = Outcome("two (box)", "fail", "LANE FAIL guest: no banner")

@@ -100,6 +100,12 @@ def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
     assert not os.path.exists(lane.dir)
 
 
+def test_the_directory_of_another_lane_is_never_removed(lane: TestLane) -> None:
+    words = ("belongs to lane 98, not to lane 97", "-e lane_id=98")
+    refused(lane.dir, "lane_dir_foreign", *words, lane_id=97)
+    assert os.path.exists(f"{lane.dir}/run.json")
+
+
 def test_a_lane_that_runs_elsewhere_is_not_ended(lane: TestLane) -> None:
     sleeper(lane)
     other = f"{os.path.dirname(lane.dir)}/other"

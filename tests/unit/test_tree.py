@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.prepare import tree
 from prepared import executable
-
-WHO = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """One git command as a person without settings of their own."""
-    env = {**os.environ, **WHO, "GIT_CONFIG_GLOBAL": os.devnull}
-    argv = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout.strip()
+from whole_lanes import git
 
 
 @pytest.fixture
@@ -62,7 +53,7 @@ def test_what_is_ignored_does_not_count_and_all_else_does(checkout: Path) -> Non
 
 
 def test_state(checkout: Path, tmp_path: Path) -> None:
-    commit = git(checkout, "rev-parse", "HEAD")
+    commit = git(checkout, "rev-parse", "HEAD").strip()
     assert tree.state(checkout) == (commit, False)
     (checkout / "new.py").write_text("")
     assert tree.state(checkout) == (commit, True)
@@ -99,7 +90,7 @@ def test_a_copy_has_the_same_files_and_the_same_commit(
     tree.copy(checkout, copy)
     assert digest(copy) == digest(checkout)
     assert not (copy / "build").exists()
-    assert git(copy, "describe", "--dirty", "--tags") == "v1.0-dirty"
+    assert git(copy, "describe", "--dirty", "--tags").strip() == "v1.0-dirty"
     assert sorted(path for path in checkout.rglob("*") if ".git" not in path.parts) == before
     assert not (tmp_path / "hook-ran").exists()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import report_page
 from ansible.module_utils.lane.evidence import github, junit, report, verdict
-from test_report import BLAME, CHECK, result
+from results import BLAME, CHECK, result
 
 CAUSE = "the <b>banner</b> & was 'x', not \"y\"; look at logs/serial.log"
 

@@ -55,7 +55,7 @@ def copy_checkout(home: Path) -> Path:
 
 
 def git(folder: Path, *words: str) -> str:
-    """What one git command of a person without settings of their own says."""
+    """The output of a git command that ignores the user's git configuration."""
     who = {f"GIT_{role}_{what}": "t@t" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, **who}
     return subprocess.run(["git", *words], cwd=folder, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -94,7 +94,8 @@ def mark(number: int) -> str:
 
 
 def pythons_own(path: Path) -> bool:
-    """Whether this is the file that Python's tempfile writes and removes at its first use, to try TMPDIR.
+    """Whether this is the file that Python's tempfile writes and removes at its first use, to test whether TMPDIR is
+    writable.
 
     A SIGKILL between the two leaves it, in any Python program: CPython, Lib/tempfile.py, _get_default_tempdir.
     """
@@ -251,7 +252,7 @@ class Started:
         return True
 
     def until(self, seen: Callable[[], object], limit: float = 200) -> None:
-        """Wait until something is as wanted, which has to be before the command ends."""
+        """Wait until seen() is true; fail if the command ends first."""
         while not seen():
             assert self.process.poll() is None and time.monotonic() - self.begun < limit, self.text[-3000:]
             time.sleep(0.05)

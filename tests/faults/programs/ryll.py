@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def main(rules: dict[str, Any], program: str, arguments: list[str]) -> int:
 
 
 def serve(rules: dict[str, Any], client: socket.socket, inner: str) -> None:
-    """Pass on what a client and the real ryll say to each other, but for what is wrong with it."""
+    """Relay between a client and the real ryll, applying the rules."""
     methods: dict[Any, str] = {}
     lock = threading.Lock()
     with client, socket.socket(socket.AF_UNIX) as ryll:
@@ -84,7 +85,8 @@ def serve(rules: dict[str, Any], client: socket.socket, inner: str) -> None:
                     change(rules, methods.pop(message.get("id"), ""), message["result"])
                 with lock:
                     client.sendall(json.dumps(message).encode() + b"\n")
-            client.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the client is gone already
+                client.shutdown(socket.SHUT_RDWR)
 
         threading.Thread(target=answers, daemon=True).start()
         try:
