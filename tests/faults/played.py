@@ -140,8 +140,8 @@ class Lane:
         with suppress(FileNotFoundError):
             if (artifacts / "report.html").stat().st_mtime >= begun:
                 page = (artifacts / "report.html").read_text()
-        told = [at for at, text in lines if text.startswith("LANE ")]
-        return Played(rc, lines, (seen or told or [time.time()])[0], result, page)
+        last_lines = [at for at, text in lines if text.startswith("LANE ")]
+        return Played(rc, lines, (seen or last_lines or [time.time()])[0], result, page)
 
     def up(self, artifacts: Path) -> Played:
         return self.play("lane.yml", artifacts, UP)

@@ -103,9 +103,9 @@ def head(name: str, documentation: dict[str, Any], given: dict[str, Any]) -> Ite
     for key, value in attributes.items():
         if value.get("support") not in ("full", "partial", "none") or not value.get("description"):
             yield f"attribute {key} has no support (full, partial or none) or no description"
-    told, real = attributes.get("check_mode", {}).get("support"), bool(given.get("supports_check_mode"))
-    if (told in ("full", "partial")) != real:
-        yield f"attribute check_mode has support {told}, but supports_check_mode is {real}"
+    documented, real = attributes.get("check_mode", {}).get("support"), bool(given.get("supports_check_mode"))
+    if (documented in ("full", "partial")) != real:
+        yield f"attribute check_mode has support {documented}, but supports_check_mode is {real}"
 
 
 def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: Path) -> Iterator[str]:
@@ -114,10 +114,10 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
         there, missing = ("argument_spec", "DOCUMENTATION") if name in spec else ("DOCUMENTATION", "argument_spec")
         yield f"option {place}{name} of {there} is missing from {missing}"
     for name in sorted(set(spec) & set(options)):
-        real, told, option = spec[name], options[name], f"option {place}{name}"
-        if not told.get("description"):
+        real, documented, option = spec[name], options[name], f"option {place}{name}"
+        if not documented.get("description"):
             yield f"{option} has no description"
-        if unknown := ", ".join(sorted(set(told) - KEYS)):
+        if unknown := ", ".join(sorted(set(documented) - KEYS)):
             yield f"{option} of DOCUMENTATION has keys that Ansible does not know: {unknown}"
         if SECRET.search(name) and real.get("type") != "path" and "no_log" not in real:
             yield f"{option} sounds like a secret, and its argument_spec does not set no_log to true or false"
@@ -125,20 +125,20 @@ def compare(spec: dict[str, Any], options: dict[str, Any], place: str, library: 
         # a function takes such a value apart; its own tests hold it to its documentation
         if not callable(real.get("type")):
             facts += ["type", "elements"]
-            below = told.get("suboptions") or borrowed(name, told, library)
+            below = documented.get("suboptions") or borrowed(name, documented, library)
             yield from compare(real.get("options") or {}, below, f"{place}{name}.", library)
         usual = {"type": "str", "required": False}
         for fact in facts:
-            ours, theirs = real.get(fact, usual.get(fact)), told.get(fact, usual.get(fact))
+            ours, theirs = real.get(fact, usual.get(fact)), documented.get(fact, usual.get(fact))
             if isinstance(ours, tuple):
                 ours = list(ours)
             if ours != theirs:
                 yield f"{fact} of {option} is {ours!r} in argument_spec, but {theirs!r} in DOCUMENTATION"
 
 
-def borrowed(name: str, told: dict[str, Any], library: Path) -> dict[str, Any]:
+def borrowed(name: str, documented: dict[str, Any], library: Path) -> dict[str, Any]:
     """The suboptions of an option that is described as another module's of the same name."""
-    other = re.search(r"\bas in M\((\w+)\)", str(told.get("description")), re.IGNORECASE)
+    other = re.search(r"\bas in M\((\w+)\)", str(documented.get("description")), re.IGNORECASE)
     file = library / f"{other[1]}.py" if other else None
     if not file or not file.is_file():
         return {}

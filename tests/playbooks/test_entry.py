@@ -158,9 +158,9 @@ def test_no_stdin_no_home_and_another_folder_with_packages_of_the_same_names(
         tmp_path.joinpath(name, "__init__.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
     ran = ready.run(around=("env", *home, "sh", "-c", 'exec "$0" "$@" <&-'), cwd=tmp_path, STUB_VERDICT="pass")
     assert ran.returncode == 0, ran.stderr
-    told = ready.tell()
-    assert (told["stdin"], told["cwd"]) == ("/dev/null", str(tmp_path))
-    assert told["env"]["HOME"] == str(ready.path / ".cache/home")
+    seen = ready.tell()
+    assert (seen["stdin"], seen["cwd"]) == ("/dev/null", str(tmp_path))
+    assert seen["env"]["HOME"] == str(ready.path / ".cache/home")
 
 
 @pytest.mark.parametrize(("verdict", "status"), [("pass", 0), ("fail", 1)])
@@ -183,17 +183,17 @@ def test_a_folder_that_is_gone_and_a_link(ready: Checkout, tmp_path: Path) -> No
     [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGINT, True), (signal.SIGINT, False)],
 )
 def test_a_signal_reaches_ansible_and_the_last_line_says_so(ready: Checkout, number: int, whole_group: bool) -> None:
-    ready.told.unlink(missing_ok=True)
+    ready.seen.unlink(missing_ok=True)
     # These tests may run where SIGINT is ignored.
     run = Started(["env", "--default-signal=INT", str(ready.path / "lane")], ready.environment(STUB_WAIT="1"))
-    run.until(lambda: ready.told.exists() and ready.told.read_text(encoding="utf-8").endswith("}"), 60)
-    told = ready.tell()
-    assert "default_int_handler" in told["sigint"]  # Ctrl-C means something to Ansible
+    run.until(lambda: ready.seen.exists() and ready.seen.read_text(encoding="utf-8").endswith("}"), 60)
+    seen = ready.tell()
+    assert "default_int_handler" in seen["sigint"]  # Ctrl-C means something to Ansible
     os.kill(-run.process.pid if whole_group else run.process.pid, number)
     assert run.wait(10) == 128 + number
     assert run.lines[-1].startswith("LANE FAIL lane: stopped by a signal; the keeper takes a full run down")
     assert "Traceback" not in run.text
-    assert not Path(told["env"]["LANE_VERDICT_FILE"]).parent.exists()
+    assert not Path(seen["env"]["LANE_VERDICT_FILE"]).parent.exists()
 
 
 # --- .venv --------------------------------------------------------------------------------------

@@ -159,6 +159,6 @@ def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
         status = run.wait(60)
         assert "Traceback" not in run.text, f"after {delay} s: {run.text}"
         assert status in (0, 124), run.text  # done before, or timeout's own
-        told = run.lines[-1] if run.lines else "lane: stopped by a signal"  # sh had not read the script yet
+        last_line = run.lines[-1] if run.lines else "lane: stopped by a signal"  # sh had not read the script yet
         stopped = ("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal")
-        assert status == 0 or told.startswith(stopped), run.text
+        assert status == 0 or last_line.startswith(stopped), run.text

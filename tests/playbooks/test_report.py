@@ -230,8 +230,8 @@ def see_filter(browser: Chrome) -> None:
     """Parts and text narrow the lines down, and the page says to how many."""
     rows, gaps = (browser.find_elements(By.CSS_SELECTOR, f"#lines tr{kind}") for kind in ("[data-part]", ".gap"))
     assert all(gap.is_displayed() and gap.text.endswith(" s without a line") for gap in gaps)
-    told, text = browser.find_element(By.ID, "shown"), browser.find_element(By.ID, "text")
-    assert told.text == f"{len(rows)} of {len(rows)} lines"
+    counted, text = browser.find_element(By.ID, "shown"), browser.find_element(By.ID, "text")
+    assert counted.text == f"{len(rows)} of {len(rows)} lines"
     boxes = browser.find_elements(By.CSS_SELECTOR, "input[name=part]")
     parts = {str(box.get_attribute("value")): box for box in boxes}
     assert {"ansible", "database", "api", "api (lane)", "daemon", "proxy"} <= set(parts)
@@ -241,7 +241,7 @@ def see_filter(browser: Chrome) -> None:
     parts["api"].click()
     text.send_keys("GUNICORN")
     assert 0 < shown(browser) <= of_api + 1
-    assert told.text == f"{shown(browser)} of {len(rows)} lines"
+    assert counted.text == f"{shown(browser)} of {len(rows)} lines"
     text.send_keys("no such text")
     assert shown(browser) == 0
     text.clear()

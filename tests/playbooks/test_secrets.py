@@ -92,7 +92,7 @@ def plant(place: Surroundings) -> None:
     """Show one secret on the run's terminal, put another on a command line, and log a third."""
     names = ("bearer_token", "api_seed", "spice_ticket")
     token, seed, ticket = ((place.dir / "secrets" / name).read_bytes().strip() for name in names)
-    told = subprocess.Popen(["sh", "-c", "sleep 1.5; :", "curl", b"Authorization: Bearer " + token])
+    curl = subprocess.Popen(["sh", "-c", "sleep 1.5; :", "curl", b"Authorization: Bearer " + token])
     if os.path.lexists("/dev/log"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.connect("/dev/log")
@@ -100,11 +100,11 @@ def plant(place: Surroundings) -> None:
     pids = [program.split()[0] for program in place.programs() if "ansible" in program]
     (terminal,) = {name for pid in pids if (name := os.readlink(f"/proc/{pid}/fd/1")).startswith("/dev/pts/")}
     Path(terminal).write_bytes(base64.b64encode(ticket) + b"\n")
-    assert told.wait(10) == 0
+    assert curl.wait(10) == 0
 
 
 def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
-    """Under script(1), watched all along: what is planted is heard, so what is not heard was not told."""
+    """Under script(1), watched all along: what is planted is found, so what is not found was not said."""
     lines: list[bytes] = []
     began = time.time()
     with lane_ids(1) as (number,), surroundings(number, ANSIBLE_FORCE_COLOR="1") as place, syslog(lines) as listening:
@@ -122,18 +122,18 @@ def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
         names = {"spice_ticket", "api_seed", "database_password", "bearer_token", "bearer_token's signature"}
         names |= {"console_token-1", "tls/proxy-key.pem", "tls/ca-key.pem"}
         assert names <= {secret.name for secret in known}
-        told = {
+        shown = {
             "terminal": typescript.read_bytes(),
             "process list": b"\n".join(watcher.commands),
             "syslog": b"\n".join(lines) + machine_log(began),
         }
-        assert len(told["terminal"]) > 50_000, "-vvv says more than that"
-        assert b"qemu-system" in told["process list"]
-        assert b"ansible" in told["syslog"] or not listening, "Ansible's modules say what they were invoked with"
-        assert heard(told["terminal"], known) == [("spice_ticket", "base64")]
-        assert {name for name, _ in heard(told["process list"], known)} == {"bearer_token", "bearer_token's signature"}
-        assert all(b"curl" in line for line in told["process list"].split(b"\n") if heard(line, known))
-        assert [name for name, _ in heard(told["syslog"], known)] == (["api_seed"] if listening else [])
+        assert len(shown["terminal"]) > 50_000, "-vvv says more than that"
+        assert b"qemu-system" in shown["process list"]
+        assert b"ansible" in shown["syslog"] or not listening, "Ansible's modules say what they were invoked with"
+        assert heard(shown["terminal"], known) == [("spice_ticket", "base64")]
+        assert {name for name, _ in heard(shown["process list"], known)} == {"bearer_token", "bearer_token's signature"}
+        assert all(b"curl" in line for line in shown["process list"].split(b"\n") if heard(line, known))
+        assert [name for name, _ in heard(shown["syslog"], known)] == (["api_seed"] if listening else [])
         for folder in ("artifacts", "home"):
             assert secret_scan.find_leaks(place.base / folder, known) == []
 

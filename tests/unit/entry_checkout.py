@@ -22,11 +22,11 @@ if os.environ.get("STUB_STATUS") == "IMPORT":
     raise ImportError("broken")
 
 def main():
-    told = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}
-    told["stdin"] = os.path.realpath("/proc/self/fd/0")
-    told["sigint"] = str(signal.getsignal(signal.SIGINT))
-    with open(os.environ["STUB_TOLD"], "w") as file:
-        json.dump(told, file)
+    seen = {"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}
+    seen["stdin"] = os.path.realpath("/proc/self/fd/0")
+    seen["sigint"] = str(signal.getsignal(signal.SIGINT))
+    with open(os.environ["STUB_SEEN"], "w") as file:
+        json.dump(seen, file)
     if "STUB_WAIT" in os.environ:
         try:
             time.sleep(60)
@@ -63,7 +63,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "Prüf lane's"
         self.path.mkdir(parents=True)
-        self.told = folder / "told.json"
+        self.seen = folder / "seen.json"
         shutil.copy2(ROOT / "lane", self.path)
         for name in ("tools", "module_utils", "roles"):
             shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -81,7 +81,7 @@ class Checkout:
         return self.path / ".venv"
 
     def environment(self, **env: str) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "STUB_TOLD": str(self.told), **env}
+        return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "STUB_SEEN": str(self.seen), **env}
 
     def run(
         self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str
@@ -90,12 +90,12 @@ class Checkout:
 
         around: words before the command.
         """
-        self.told.unlink(missing_ok=True)
+        self.seen.unlink(missing_ok=True)
         command = [*around, str(self.path / "lane"), *args]
         how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}
         return subprocess.run(command, env=self.environment(**env), cwd=cwd, **how)
 
     def tell(self) -> dict[str, Any]:
         """What the stub was called with."""
-        told: dict[str, Any] = json.loads(self.told.read_text(encoding="utf-8"))
-        return told
+        seen: dict[str, Any] = json.loads(self.seen.read_text(encoding="utf-8"))
+        return seen

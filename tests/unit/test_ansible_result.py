@@ -17,7 +17,7 @@ class Failed(Exception):
     """What fail_json was given."""
 
 
-def told(error: Exception, **params: str) -> dict[str, Any]:
+def failure_of(error: Exception, **params: str) -> dict[str, Any]:
     """lane_failure of a module whose work ends with this error."""
 
     def fail_json(**values: object) -> NoReturn:
@@ -52,13 +52,13 @@ def test_of_a_full_disk_the_folder_that_is_full_is_named(
     artifacts.mkdir()
     disks[str(artifacts)] = 12
     error = OSError(number, "full", str(artifacts / "logs/api.log")) if named else OSError(number, "full")
-    failure = told(error, lane_dir=str(tmp_path / "lane"), artifacts_dir=str(artifacts))
+    failure = failure_of(error, lane_dir=str(tmp_path / "lane"), artifacts_dir=str(artifacts))
     assert (failure["component"], failure["code"]) == ("host", "disk_full")
     assert f"full; 12 KiB are free in {artifacts}" in failure["cause"]
 
 
 def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
-    failure = told(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
+    failure = failure_of(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
     assert (failure["component"], failure["code"]) == ("environment", "system_refused")
     assert failure["cause"] == "lane_check failed: words (/x)"
 
@@ -73,11 +73,11 @@ def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
     ],
 )
 def test_a_limit_of_the_machine_that_the_module_runs_into_is_the_hosts(error: Exception, code: str) -> None:
-    failure = told(error, lane_dir="/tmp")
+    failure = failure_of(error, lane_dir="/tmp")
     assert (failure["component"], failure["code"]) == ("host", code)
 
 
 def test_a_bug_is_no_bare_traceback() -> None:
-    failure = told(ValueError("what\nelse"), lane_dir="/tmp")
+    failure = failure_of(ValueError("what\nelse"), lane_dir="/tmp")
     assert (failure["component"], failure["code"]) == ("lane", "internal_error")
     assert "ValueError: what else" in failure["cause"]

@@ -100,8 +100,8 @@ def test_the_transcript_is_written_in_any_case(tmp_path: Path, monkeypatch: pyte
     written = json.loads(file.read_text())
     assert [entry["result"] for entry in written["transcript"]] == ["ok", "failed", "skipped"]
     assert written["transcript"] == failed.result["transcript"]
-    told = {"problem": "ryll counts 1 drawn marks, not 5", "kind": "unmet", "code": "ryll_unmet"}
-    assert written["transcript"][1]["seen"] == told
+    unmet = {"problem": "ryll counts 1 drawn marks, not 5", "kind": "unmet", "code": "ryll_unmet"}
+    assert written["transcript"][1]["seen"] == unmet
     assert (written["component"], written["cause"]) == ("guest", failed.cause)
 
 

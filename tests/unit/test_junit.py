@@ -118,16 +118,16 @@ def test_the_picture_of_a_suites_check_is_attached(tmp_path: Path) -> None:
 
 def test_the_summary_shows_text_as_text() -> None:
     line = "LANE FAIL proxy: <script>alert(1)</script> `x` | y"
-    told = github.summary(run(("hello", "pass"), ("status", "fail")), line)
-    assert told.startswith("## ❌ LANE FAIL proxy: \\<script\\>alert(1)\\</script\\> \\`x\\` \\| y\n")
-    assert "| status | ❌ fail | 0.250 |" in told
-    assert "tls 2.5 s" in told
-    told = github.summary(run(("hello", "pass"), guests=["pocket", "uncalibrated"]), "LANE PASS lane 3")
-    assert told.startswith("## ✅ LANE PASS lane 3\n\n| check")
-    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in told
+    summary = github.summary(run(("hello", "pass"), ("status", "fail")), line)
+    assert summary.startswith("## ❌ LANE FAIL proxy: \\<script\\>alert(1)\\</script\\> \\`x\\` \\| y\n")
+    assert "| status | ❌ fail | 0.250 |" in summary
+    assert "tls 2.5 s" in summary
+    summary = github.summary(run(("hello", "pass"), guests=["pocket", "uncalibrated"]), "LANE PASS lane 3")
+    assert summary.startswith("## ✅ LANE PASS lane 3\n\n| check")
+    assert "| hello (smoke, pocket) | ✅ pass | 0.250 |" in summary
     assert github.summary(None, "LANE FAIL lane: a") == "## ❌ LANE FAIL lane: a\n\n"
 
 
 def test_the_annotation_is_escaped_as_github_wants_it() -> None:
-    told = github.annotation(blamed(None, "50% of a,b:\r\nc"))
-    assert told == "::error title=lane%3A proxy::50%25 of a,b:%0D%0Ac"
+    annotation = github.annotation(blamed(None, "50% of a,b:\r\nc"))
+    assert annotation == "::error title=lane%3A proxy::50%25 of a,b:%0D%0Ac"

@@ -232,10 +232,10 @@ def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cl
     with pytest.raises(LaneError, match=r"is already running"):
         claim.claim(options(base, lane_id=ID))
     end(kept.owner)
-    told: list[str] = []
-    changed, run = claim.claim(options(base, lane_id=ID), told.append)
+    printed: list[str] = []
+    changed, run = claim.claim(options(base, lane_id=ID), printed.append)
     assert changed and run.run_id != kept.lane.run.run_id
-    assert told == [f"lane {ID}: removed what run {kept.lane.run.run_id} had left: database, {kept.lane.dir}"]
+    assert printed == [f"lane {ID}: removed what run {kept.lane.run.run_id} had left: database, {kept.lane.dir}"]
     assert proc.marked(ID) == []
 
 

@@ -54,9 +54,9 @@ def test_each_gap_is_named(
     (tree / file).write_text(text)
     capsys.readouterr()
     assert errors.main(["--check", str(tree)]) == 1
-    told = capsys.readouterr().out.splitlines()
-    assert len(told) == len(wrong)
-    assert all(words in line for words, line in zip(wrong, told, strict=True)), told
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(wrong)
+    assert all(words in line for words, line in zip(wrong, printed, strict=True)), printed
 
 
 def test_the_page_is_written(tree: Path) -> None:

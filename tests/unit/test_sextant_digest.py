@@ -76,8 +76,8 @@ DRAINS: dict[str, tuple[list[str], str | None]] = {
 def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
     detail = drained(lane, lines)
     assert detail.get("code") == code, detail
-    told = "drain: 7 events: 2 keypress, 1 line, 1 transition, 1 bootloader_decision, 1 paste, 1 mode_switch"
-    assert code or detail["witnesses"][-1] == told
+    summary = "drain: 7 events: 2 keypress, 1 line, 1 transition, 1 bootloader_decision, 1 paste, 1 mode_switch"
+    assert code or detail["witnesses"][-1] == summary
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_the_pixels_crc_leaves_the_digest_out() -> None:
 EVENT = (2, struct.pack("<QH", 7, 3))
 
 
-def told(frame: int, **hashes: int) -> Any:
+def digest_at(frame: int, **hashes: int) -> Any:
     """A digest with these rolling hashes, by kind, and an event of its first one."""
     tags = {sextant.EVENTS[kind][0] + 0x10: value for kind, value in hashes.items()}
     return SimpleNamespace(frame=frame, hashes=tags, crc=frame, corner=(0, 0), events=[EVENT])
@@ -212,13 +212,13 @@ def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> Screens:
     turns: Screens = {"shown": [], "drawn": [], "direct": []}
 
     def take(name: str) -> Any:
-        told = turns[name].pop(0) if len(turns[name]) > 1 else turns[name][0]
-        return SimpleNamespace(size=(8, 4), width=8, height=4, told=told, save=lambda *_, **__: None)
+        shows = turns[name].pop(0) if len(turns[name]) > 1 else turns[name][0]
+        return SimpleNamespace(size=(8, 4), width=8, height=4, shows=shows, save=lambda *_, **__: None)
 
     def decode(picture: Any) -> Any:
-        if isinstance(picture.told, Exception):
-            raise picture.told
-        return picture.told
+        if isinstance(picture.shows, Exception):
+            raise picture.shows
+        return picture.shows
 
     lane.monitor = Monitor(None)
     monkeypatch.setattr(sextant, "SETTLE", 0.5)
@@ -226,19 +226,19 @@ def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> Screens:
     monkeypatch.setattr(sextant, "drawn", lambda *_: take("drawn"))
     monkeypatch.setattr(pictures, "shown_by", lambda client: take("direct"))
     monkeypatch.setattr(sextant_digest, "decode", decode)
-    monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: abs(picture.told.frame))
+    monkeypatch.setattr(sextant_digest, "crc", lambda picture, corner: abs(picture.shows.frame))
     return turns
 
 
-FIRST = told(5, line=1, paste=2)
+FIRST = digest_at(5, line=1, paste=2)
 DIGESTS: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
     "as it was": ([FIRST], {}, None),
-    "of a later frame": ([told(6, line=1, paste=2)], {"same": ["line", "paste"]}, None),
-    "of an earlier frame": ([told(4, line=1, paste=2)], {}, "digest_of_the_past"),
-    "moved": ([told(6, line=9, paste=2)], {"moved": ["line"], "same": ["paste"]}, None),
-    "moved in the end": ([FIRST, told(6, line=9)], {"moved": ["line"]}, None),
+    "of a later frame": ([digest_at(6, line=1, paste=2)], {"same": ["line", "paste"]}, None),
+    "of an earlier frame": ([digest_at(4, line=1, paste=2)], {}, "digest_of_the_past"),
+    "moved": ([digest_at(6, line=9, paste=2)], {"moved": ["line"], "same": ["paste"]}, None),
+    "moved in the end": ([FIRST, digest_at(6, line=9)], {"moved": ["line"]}, None),
     "not moved": ([FIRST], {"moved": ["line"]}, "digest_not_moved"),
-    "moved where it must not": ([told(6, line=1, paste=3)], {"same": ["paste"]}, "digest_not_moved"),
+    "moved where it must not": ([digest_at(6, line=1, paste=3)], {"same": ["paste"]}, "digest_not_moved"),
     "with the event": ([FIRST], {"event": {"kind": "line", "row": 3}}, None),
     "with all of the event": ([FIRST], {"event": {"kind": "line", "t": 7, "row": 3}}, None),
     "without the event": ([FIRST], {"event": {"kind": "line", "row": 4}}, "digest_not_moved"),
@@ -246,7 +246,7 @@ DIGESTS: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
     "of another size": ([FIRST], {"size": "4x8"}, "digest_not_moved"),
     "none": ([None], {}, "digest_missing"),
     "cut": ([sextant_digest.BadDigest("cut")], {}, "digest_missing"),
-    "of other pixels": ([told(-6, line=1, paste=2)], {}, "digest_crc_wrong"),
+    "of other pixels": ([digest_at(-6, line=1, paste=2)], {}, "digest_crc_wrong"),
 }
 
 
@@ -269,25 +269,27 @@ def test_the_last_event_of_a_digest_without_the_wanted_one_is_told(
 
 
 def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: Screens) -> None:
-    screens["shown"] = screens["drawn"] = [told(5, line=1)]
+    screens["shown"] = screens["drawn"] = [digest_at(5, line=1)]
     assert outcome(lane, {"digest": {"moved": ["line"], "same": ["paste"]}, **SOON}) == PASSED
     assert outcome(lane, {"digest": {"moved": ["paste"]}, **SOON})[0] == "digest_not_moved"
 
 
-@pytest.mark.parametrize(("direct", "component"), [(told(6), "proxy"), (told(-6), "ryll")], ids=["right", "wrong"])
+@pytest.mark.parametrize(
+    ("direct", "component"), [(digest_at(6), "proxy"), (digest_at(-6), "ryll")], ids=["right", "wrong"]
+)
 def test_a_digest_that_is_right_without_the_proxy_is_the_proxys_fault(
     lane: Lane, screens: Screens, monkeypatch: pytest.MonkeyPatch, direct: Any, component: str
 ) -> None:
     monkeypatch.setattr(second_look, "direct", lambda *_: nullcontext())
     monkeypatch.setattr(second_look, "SETTLE", 0.1)
-    screens["shown"], screens["drawn"], screens["direct"] = [told(-6)], [told(6)], [direct]
+    screens["shown"], screens["drawn"], screens["direct"] = [digest_at(-6)], [digest_at(6)], [direct]
     assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", component)
 
 
 def test_a_picture_of_qemu_in_the_middle_of_a_refresh_says_nothing(lane: Lane, screens: Screens) -> None:
-    screens["shown"], screens["drawn"] = [told(-6)], [told(-6), sextant_digest.BadDigest("cut"), told(7)]
+    screens["shown"], screens["drawn"] = [digest_at(-6)], [digest_at(-6), sextant_digest.BadDigest("cut"), digest_at(7)]
     assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", "ryll")
-    screens["drawn"] = [told(7), told(8, line=1)]  # a whole one that tells of nothing new is the guest's
+    screens["drawn"] = [digest_at(7), digest_at(8, line=1)]  # a whole one that tells of nothing new is the guest's
     assert outcome(lane, {"digest": {"moved": ["line"]}, **SOON}) == ("digest_crc_wrong", "guest")
 
 
@@ -301,7 +303,7 @@ def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: Screens, mon
         return take()
 
     monkeypatch.setattr(sextant, "shown", shown)
-    screens["shown"] = screens["drawn"] = [told(6)]
+    screens["shown"] = screens["drawn"] = [digest_at(6)]
     none, broken = (Refused("screenshot", code, "no") for code in ("no_such_surface", "internal_error"))
     for some, within, failure in (
         ([none] * 2, 5, PASSED),
@@ -313,11 +315,11 @@ def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: Screens, mon
 
 
 def test_a_kind_of_events_settles(lane: Lane, screens: Screens) -> None:
-    screens["shown"] = [told(1, line=1), told(2, line=2), told(3, line=2), told(4, line=2, paste=1)]
+    screens["shown"] = [digest_at(1, line=1), digest_at(2, line=2), digest_at(3, line=2), digest_at(4, line=2, paste=1)]
     entry = entry_of(lane, {"settled": {"kind": "line", "seconds": 0.1}, "within": 10})
     assert entry["result"] == "pass" and entry["seconds"] >= 0.1
     assert "frame 4 of 8x4, 1 events" in entry["detail"]["witnesses"][0]
     for seconds in (0.05, 5):
-        screens["shown"] = [told(number, line=number) for number in range(1, 20_000)]
+        screens["shown"] = [digest_at(number, line=number) for number in range(1, 20_000)]
         failure = outcome(lane, {"settled": {"kind": "line", "seconds": seconds}, "within": 0.1})
         assert failure == ("digest_not_moved", "guest")

@@ -32,8 +32,8 @@ def test_a_console_gives_its_token_and_two_wrong_ones(lane: Lane, password: str,
     seen: dict[str, Any] = {}
     note = plan.Actor({}, lambda play, *_: seen.update(play.values["c"]))
     assert outcome(lane, CONSOLE, {"note": {}}, actors={"note": note}) == PASSED
-    told = (seen["password"], seen["changed"], seen["swapped"], seen["session"])
-    assert told == (password, changed, password.swapcase(), "123456789abc")
+    given = (seen["password"], seen["changed"], seen["swapped"], seen["session"])
+    assert given == (password, changed, password.swapcase(), "123456789abc")
 
 
 KEYS = {"type": "spice", "password": "good"}

@@ -41,7 +41,7 @@ def lane(tmp_path: Path) -> Lane:
     return made
 
 
-def told(lane: Lane, of: str | None) -> dict[str, Any]:
+def good_reply(lane: Lane, of: str | None) -> dict[str, Any]:
     """What kerbside hands out when all is well."""
     source: dict[str, Any] = lane.machines.source(of) if of else {}
     qemu = {"hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET}
@@ -75,13 +75,13 @@ def test_a_machine_has_tls_where_the_suite_asks_for_it(lane: Lane) -> None:
 def test_the_parts_that_differ_are_named_and_their_values_are_not(
     lane: Lane, reply: dict[str, str], words: str
 ) -> None:
-    detail = handed_out(lane, {**told(lane, "good"), **reply}, wrong=bool(reply))
+    detail = handed_out(lane, {**good_reply(lane, "good"), **reply}, wrong=bool(reply))
     assert detail["witnesses"][-1] == f"handed_out: kerbside hands out {words}"
 
 
 @pytest.mark.parametrize("of", [None, "good", "wrong_ca", "bare"])
 def test_what_kerbside_hands_out_is_what_its_sources_say(lane: Lane, of: str | None) -> None:
-    right = told(lane, of)
+    right = good_reply(lane, of)
     assert code(lane, right, of) is None
     detail = handed_out(lane, right, of, wrong=True)
     assert (detail["code"], detail["component"], detail["evidence"]) == (WRONG, "kerbside", lane.log("daemon"))
@@ -95,7 +95,7 @@ PARTS = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "
 
 @pytest.mark.parametrize("name", PARTS)
 def test_each_part_that_differs_is_wrong(lane: Lane, name: str) -> None:
-    other = {**told(lane, "good"), name: "another"}
+    other = {**good_reply(lane, "good"), name: "another"}
     assert (code(lane, other), code(lane, other, wrong=True)) == (WRONG, None)
 
 
@@ -112,7 +112,7 @@ def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wron
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({}, FIREWALL),
         ({"KERBSIDE_FIREWALL_MODE": "enforce"}, FIREWALL),
@@ -120,8 +120,8 @@ def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wron
         ({"KERBSIDE_FIREWALL_PERMITTED_CHANNELS": "inputs,main"}, {"mode": "ENFORCE", "channels": [1, 3]}),
     ],
 )
-def test_the_firewall_is_what_kerbsides_settings_say(settings: dict[str, str], told: dict[str, Any]) -> None:
-    assert authorize.firewall(settings) == told
+def test_the_firewall_is_what_kerbsides_settings_say(settings: dict[str, str], expected: dict[str, Any]) -> None:
+    assert authorize.firewall(settings) == expected
 
 
 def test_whose_token_it_is_has_to_be_said(lane: Lane) -> None:

@@ -183,8 +183,8 @@ class _Session:
         failed = SessionFailed(
             error, f"{place}: {problem}", component=component, fix=fix, evidence=evidence, check=step.name
         )
-        told = {"problem": problem, "kind": failed.kind, "code": failed.code}
-        self._note(step, "failed", told, started, at)
+        detail = {"problem": problem, "kind": failed.kind, "code": failed.code}
+        self._note(step, "failed", detail, started, at)
         for later in self.steps[step.number :]:
             self._note(later, "skipped", {})
         which = {"index": step.number, "name": step.name, "step": step.verb, "kind": failed.kind}

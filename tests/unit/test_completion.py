@@ -1,0 +1,63 @@
+"""What a shell completes after ./lane; not one of test_arguments, because these tests need the checkout's own .venv."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools import ROOT
+
+
+def output(*command: str | Path, **env: str) -> list[str]:
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE, text=True, timeout=60)
+    return done.stdout.split()
+
+
+COMPLETE = """
+source <(./lane completion bash)
+COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9
+read -ra COMP_WORDS <<<"$1"
+_python_argcomplete ./lane
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("./lane sm", ["smoke"]),
+        ("./lane --tags tls,smo", ["tls,smoke"]),
+        ("./lane up --chec", ["--check"]),
+        ("./lane suites agent,inp", ["agent,input"]),
+        ("./lane test lint play", ["playbooks"]),
+        ("./lane faults api-kil", ["api-killed"]),
+        ("./lane mutants su", ["suites"]),
+        ("./lane mutants suites session,refu", ["session,refusal"]),
+        ("./lane mutants suites --smok", ["--smoke-only"]),
+        ("./lane -e lane_kee", ["lane_keep="]),
+        (
+            "./lane -e lane_gues",
+            [
+                "lane_guest=",
+                "lane_guest_catalogue=",
+                "lane_guest_entry=",
+                "lane_guest_names=",
+                "lane_guests=",
+                "lane_guests_file=",
+            ],
+        ),
+        ("./lane -e lane_guest=po", ["pocket"]),
+        ("./lane -e lane_keep=on", ["on_failure"]),
+    ],
+)
+def test_completion_in_bash(typed: str, offered: list[str], tmp_path: Path) -> None:
+    script = tmp_path / "complete.sh"
+    script.write_text(COMPLETE, encoding="utf-8")
+    assert sorted(output("bash", script, typed, HOME=str(tmp_path))) == offered
+
+
+def test_completion_for_zsh_is_argcompletes_own() -> None:
+    assert "compdef" in " ".join(output("./lane", "completion", "zsh"))
