@@ -100,6 +100,7 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["mutants", "suites", "session,refusal", "-e", "lane_guest=pocket"], ""),
         (["suites", "agent", "mine", "-e", "lane_suite_files=/mine.yml"], ""),
         (["suites", "agent", "mine", "-e", "@vars.yml"], ""),
+        (["suites", "agent", "mine.yml", "dir/mine"], ""),
         (["-e", "lane_lease=0.5 lane_id=99 mine=1"], ""),
         (["-e", "lane_lease={{ 60 * 60 }}", "-e", "an open 'quote"], ""),
         (["--tags", "all"], ""),

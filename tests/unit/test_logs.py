@@ -124,6 +124,11 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -
     assert groups == ["api (lane)", "api", "ryll_direct (lane)"]
 
 
+def test_of_a_long_answer_the_first_mib_is_read() -> None:
+    with api(lambda number, _: (200, "x" * (3 << 19))) as port:
+        assert local_http.get("127.0.0.1", port, "/", 30) == (200, "x" * (1 << 20))
+
+
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "serial.log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -86,3 +87,22 @@ def test_a_signal_in_the_middle_of_a_fork_is_not_lost() -> None:
 
 def test_a_signal_that_nothing_handles_is_left_alone() -> None:
     assert ended(signal.SIGINT, signal.SIG_IGN, lambda: process_end.by_signal(lambda: os._exit(3))) == 4
+
+
+def test_a_fork_ends_with_the_process_that_forked_it() -> None:
+    reader, writer = os.pipe()
+    if (parent := os.fork()) == 0:
+        process_end.forks_with_this_process()
+        if os.fork() == 0:
+            os.write(writer, b"runs")
+        else:
+            os.close(writer)
+        signal.alarm(60)
+        signal.pause()
+    os.close(writer)
+    assert os.read(reader, 4) == b"runs"
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert select.select([reader], [], [], 30)[0], "the fork goes on"
+    assert os.read(reader, 4) == b""
+    os.close(reader)
