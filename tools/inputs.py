@@ -36,9 +36,24 @@ def extra_variables(given: list[str]) -> dict[str, Any]:
     return found
 
 
+def no_assignment(text: str) -> str:
+    """The first word of a -e option that is no NAME=VALUE; "" for none, for JSON or YAML, a file, and templates, in
+    which blanks may be.
+    """
+    if text.startswith(("{", "[", "@")) or "{{" in text or "{%" in text:
+        return ""
+    with contextlib.suppress(ValueError):  # an open quote, which Ansible refuses itself
+        return next((word for word in shlex.split(text) if not re.match(r"\w+=", word)), "")
+    return ""
+
+
 def check(asked: argparse.Namespace) -> None:
     """Raise LaneError for the first thing that is wrong with a command for ansible-playbook."""
-    known, values = arguments.variables(), extra_variables(asked.given.get("extra_vars", []))
+    given = asked.given.get("extra_vars", [])
+    known, values = arguments.variables(), extra_variables(given)
+    if word := next(filter(None, map(no_assignment, given)), ""):
+        problem = f"-e {word} sets no variable, and Ansible would ignore it"
+        raise LaneError("bad_input", "environment", problem, "write -e NAME=VALUE, without blanks around the =")
     if wrong := list(unknown_variables(values, known, {*known.values()} - {"lane"})):
         raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
     if "{" not in str(values.get("lane_id", "{")):  # no template

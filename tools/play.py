@@ -187,7 +187,7 @@ def refuse(error: LaneError, asked: argparse.Namespace) -> str:
 def _places(given: list[str]) -> list[Any]:
     """lane_id, lane_dir, lane_artifacts_dir and lane_check_names with these -e options, as Ansible would see them."""
     # Only here: Ansible reads its settings from the environment when it is imported.
-    from ansible import template
+    from ansible import errors, template
     from ansible.parsing.dataloader import DataLoader
 
     as_template = getattr(template, "trust_as_template", str)  # before ansible-core 2.19 every text is one
@@ -197,7 +197,8 @@ def _places(given: list[str]) -> list[Any]:
     known |= {"playbook_dir": f"{ROOT}/playbooks", "inventory_hostname": "localhost", "ansible_connection": "local"}
     for text in given:
         if text.startswith("@"):
-            known |= loader.load_from_file(text[1:]) or {}
+            with contextlib.suppress(errors.AnsibleError, TypeError):  # ansible-playbook says what is wrong with it
+                known |= loader.load_from_file(text[1:]) or {}
     known |= inputs.extra_variables(given)
     arguments.lane_number(str(known["lane_id"]))
     templar = template.Templar(loader, variables=known)

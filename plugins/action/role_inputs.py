@@ -45,8 +45,9 @@ class ActionModule(ValidateArgumentSpec):
     def run(self, tmp=None, task_vars=None):
         """Returns changed: false, or fails with msg, lane_failure and, when a result could be written, lane_verdict."""
         result = {**super(ValidateArgumentSpec, self).run(tmp, task_vars), "changed": False}
-        given, run_tags = self._task.args, task_vars["ansible_run_tags"]
-        judges = "artifacts_dir" in given and run_tags != ["teardown"]
+        given, run_tags = self._task.args, list(task_vars["ansible_run_tags"])
+        skipped = task_vars["ansible_skip_tags"]
+        judges = "artifacts_dir" in given and [tag for tag in run_tags if tag not in skipped] != ["teardown"]
         if judges:
             result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "planned", "summary_dir")}
             result["lane_home"]["remote"] = self._connection.transport != "local"
@@ -67,7 +68,7 @@ class ActionModule(ValidateArgumentSpec):
 
     def _check(self, task_vars, roles):
         """Raise the LaneError that says what is wrong with the command."""
-        run, skip = task_vars["ansible_run_tags"], task_vars["ansible_skip_tags"]
+        run, skip = list(task_vars["ansible_run_tags"]), list(task_vars["ansible_skip_tags"])
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
         if unknown:
             meant = near(unknown[0], roles)
@@ -96,7 +97,7 @@ class ActionModule(ValidateArgumentSpec):
         unknown = list(unknown_variables(given, {*spec, *known}, roles))
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         if not unknown and not invalid:
-            _check_suites_are_played(given, task_vars["ansible_run_tags"])
+            _check_suites_are_played(given, list(task_vars["ansible_run_tags"]))
             origin.check(values)
             named = [task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")]
             _check_suite_files(*self._templar.template(named))

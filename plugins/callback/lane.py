@@ -60,8 +60,9 @@ def _values(result):
 class Lane:
     """What a command has seen of one lane, which is a host of the play."""
 
-    def __init__(self, label, timeline):
+    def __init__(self, label, timeline, host=None):
         self.label = label
+        self.host = host
         self.timeline = timeline  # the file from which the evidence role takes the phases
         self.phases = []
         self.tasks = []
@@ -171,29 +172,44 @@ class CallbackModule(CallbackBase):
         """End ansible-playbook with the verdict error."""
         error = LaneError(code, "lane", problem, fix)
         line = f"LANE FAIL {error}"
-        with contextlib.suppress(Exception):  # the result of an earlier command must not pass for this one's
-            known = self._play.get_variable_manager().get_vars(play=self._play)
-            for host in self._hosts or ["localhost"]:
-                own = known["hostvars"].raw_get(host) if self._hosts else {}
-                given = {**known, "inventory_hostname": host, **own}
-                templar = Templar(self._play.get_loader(), variables=given)
-                lane_id, lane_dir, folder, planned = (
-                    templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")
-                )
-                if artifacts.begin(lane_dir, folder, True):
-                    lane = Lane(host, "")
-                    lane.verdict = artifacts.refuse(folder, lane_id, error.as_dict(), planned)
-                    self._judge(lane)
+        for host in self._hosts or ["localhost"]:
+            lane = Lane(host, "")
+            if self._refused(host, lane, error.as_dict()):
+                self._judge(lane)
         self._ended = True
         self._conclude("error", line)
         raise SystemExit(2)
+
+    def _refused(self, host, lane, failure):
+        """Write the result of a command that role_inputs did not see: that of an earlier one must not pass for it."""
+        with contextlib.suppress(Exception):  # what a variable is wrong with is said already
+            known = self._play.get_variable_manager().get_vars(play=self._play)
+            own = known["hostvars"].raw_get(host) if self._hosts else {}
+            given = {**known, "inventory_hostname": host, **own}
+            templar = Templar(self._play.get_loader(), variables=given)
+            lane_id, lane_dir, folder = (
+                templar.template(given[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir")
+            )
+            planned = []
+            with contextlib.suppress(Exception):
+                planned = templar.template(given["lane_check_names"])
+            if artifacts.begin(lane_dir, folder, "all" in context.CLIARGS["tags"]):
+                lane.verdict = artifacts.refuse(folder, lane_id, failure, planned)
+        return lane.verdict
+
+    def _judges(self):
+        """Whether this command ends with a verdict: its first task says where the result belongs."""
+        first = next((task for block in self._play.tasks for task in block.block), None)
+        tags, check = context.CLIARGS["tags"], context.CLIARGS["check"]
+        return first and "artifacts_dir" in first.args and list(tags) != ["teardown"] and not check
 
     def v2_runner_on_start(self, host, task):
         """A lane begins a task."""
         name = host.get_name()
         if name not in self._lanes:
             label = summary.label(name, host.get_vars().get("ansible_host"))
-            self._lanes[name] = Lane(label, f"{os.environ['LANE_TIMELINE']}-{name.replace('/', '_')}.json")
+            timeline = f"{os.environ['LANE_TIMELINE']}-{name.replace('/', '_')}.json"
+            self._lanes[name] = Lane(label, timeline, name)
         self._lanes[name].begin(task._role.get_name() if task._role else None, task.get_name().strip())
 
     def _lane(self, result):
@@ -287,6 +303,9 @@ class CallbackModule(CallbackBase):
         if log := os.environ.get(ansible_log.LOG):
             kept, run = lane.returned.get("lane_ansible_kept", 0), lane.returned.get("lane_run", {})
             ansible_log.keep(Path(log), kept, run, lane.artifacts)
+        unseen = lane.failure and not lane.verdict and "lane_home" not in lane.returned
+        if unseen and self._judges() and self._refused(lane.host, lane, lane.blame()):
+            lane.artifacts = Path(lane.verdict["file"]).parent
         if lane.verdict is None and lane.failure is not None:
             blame = lane.blame()
             line = f"LANE FAIL {blame['component']}: {blame['cause']}"

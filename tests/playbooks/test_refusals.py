@@ -52,6 +52,8 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
         (["--tags", "smoke", "-e", "lane_suites=input"], "suites_not_played", "lane_suites asks for suites, and"),
         (["--tags", "smoke", "-e", "lane_suite_files=x"], "suites_not_played", "lane_suite_files asks for suites"),
         (["--tags", "suites", "-e", "lane_suites=input"], "lane_not_running", "is not running"),
+        # the value of a variable cannot be found, so that role_inputs never runs
+        (["-e", "lane_guests_file=/nosuch.yml"], "task_failed", "/nosuch.yml"),
     ],
 )
 def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(
@@ -60,6 +62,13 @@ def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(
     kept(lane)
     refused(lane, lane.run("playbooks/lane.yml", *options), code, "lane", words)
     assert (Path(f"{lane.artifacts}.previous") / "result.json").read_text() == "green"
+
+
+def test_a_lane_that_is_not_running_is_taken_down_without_a_verdict(lane: Any) -> None:
+    kept(lane)
+    played = lane.run("playbooks/lane.yml", "--tags", "teardown")
+    assert played.rc == 0, played
+    assert (lane.artifacts / "result.json").read_text() == "green"
 
 
 def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:

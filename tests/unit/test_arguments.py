@@ -91,6 +91,8 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["-e", "lane_gest=pocket"], "bad_input"),
         (["-e", '{"lane_gest": "pocket"}'], "bad_input"),
         (["-e", "a=b lane_id=07"], "bad_input"),
+        (["-e", "lane_id:30"], "bad_input"),
+        (["-e", "a=b lane_id = 30"], "bad_input"),
         (["-e", "lane_lease=1h"], "bad_input"),
         (["-e", "lane_lease=soon"], "bad_input"),
         (["--tags", "tls,smok"], "no_such_tag"),

@@ -303,3 +303,10 @@ def test_a_refusal_for_no_lane_writes_nothing(base: str) -> None:
     with pytest.raises(ValueError, match="abc"):
         artifacts.refuse(f"{base}/artifacts", "abc", LaneError("bad_input", "environment", "x").as_dict(), [])
     assert not os.path.exists(f"{base}/artifacts")
+
+
+@pytest.mark.parametrize("below", ["l", "l/", "l/art", "x/../l/art"])
+def test_artifacts_in_the_lanes_directory_are_refused_and_make_none(base: str, below: str) -> None:
+    given = options(base, artifacts_dir=f"{base}/{below}")
+    refused(given, "bad_input", "which teardown removes")
+    assert not os.path.exists(given.lane_dir)

@@ -61,6 +61,8 @@ def refused(suite: Any) -> str:
     ("suite", "words"),
     [
         ("suite: [", "/my/suite.yml:1: it is not YAML"),
+        ("suite: a\nchecks: []\nchecks: []", "/my/suite.yml:3: the key checks is there twice"),
+        ("suite: a\nchecks:\n  - {name: a, name: b}", "/my/suite.yml:3: the key name is there twice"),
         ("[]", "/my/suite.yml:1: it is not a mapping"),
         ({"suite": "mine", "guests": ["pocket"]}, "`checks` is missing"),
         ({"suite": "mine", "checks": GOOD["checks"]}, "`guests` is missing"),

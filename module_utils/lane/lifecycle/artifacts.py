@@ -35,6 +35,12 @@ def check(artifacts_dir: str) -> None:
         raise LaneError("artifacts_dir_foreign", "environment", problem, fix)
 
 
+def within(artifacts_dir: str, lane_dir: str) -> bool:
+    """Whether the artifacts would be in the lane's directory, which teardown removes."""
+    folder, lane = os.path.normpath(artifacts_dir), os.path.normpath(lane_dir)
+    return f"{folder}/".startswith(f"{lane}/")
+
+
 def claim(artifacts_dir: str, run: Run) -> None:
     """An artifacts directory for this run; one that is this run's already stays as it is."""
     mark = Path(artifacts_dir, MARK_FILE)
@@ -51,7 +57,7 @@ def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
     fresh: a new run is wanted, which a lane that is running refuses: then everything of that lane stays. Otherwise this
     command goes on with the lane that is running, and only RESULTS are moved. Call it before anything can fail.
     """
-    if not os.path.isabs(artifacts_dir):
+    if not os.path.isabs(artifacts_dir) or within(artifacts_dir, lane_dir):
         return False  # claim refuses it
     if not os.path.isdir(artifacts_dir):
         return True

@@ -86,7 +86,7 @@ def check(options: Options) -> None:
         raise LaneError("socket_path_too_long", "environment", problem, "set a shorter lane_dir")
     if not 1 <= options.lease <= keeper.LONGEST_LEASE:
         _bad(f"lane_lease is {options.lease:g}", f"use 1 to {keeper.LONGEST_LEASE:g} seconds")
-    if os.path.normpath(options.artifacts_dir).startswith(os.path.normpath(options.lane_dir) + os.sep):
+    if artifacts.within(options.artifacts_dir, options.lane_dir):
         problem = f"lane_artifacts_dir is {options.artifacts_dir}, which teardown removes with lane_dir"
         _bad(problem, "set it to a path outside lane_dir")
     artifacts.check(options.artifacts_dir)

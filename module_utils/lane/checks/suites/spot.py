@@ -49,8 +49,29 @@ def load(file: str, text: str) -> Spot:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        _refuse_doubled_keys(file, node)
         return Spot(file, loader.construct_document(node) if node else None, node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = f"it is not YAML ({getattr(error, 'problem', None) or type(error).__name__})"
         raise Spot(file, None, None, mark.line + 1 if mark else 1).invalid(problem) from None
+
+
+def _refuse_doubled_keys(file: str, root: Any) -> None:
+    """Raise LaneError for a key that a mapping has twice: YAML would take the last and drop the first."""
+    seen, nodes = set(), [root]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            names = set()
+            for key, value in node.value:
+                if isinstance(key.value, str) and key.value in names:
+                    problem = f"the key {key.value} is there twice"
+                    raise Spot(file, None, None, key.start_mark.line + 1).invalid(problem)
+                names.add(str(key.value))
+                nodes.append(value)
