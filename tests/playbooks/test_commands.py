@@ -56,7 +56,7 @@ TESTED = {
     r"\.venv/bin/python tests/lint/variables\.py": (
         "tests/unit/test_lint.py::test_a_stale_table_is_red_until_it_is_written"
     ),
-    r"source <\(\./lane completion bash\)": "tests/unit/test_arguments.py::test_completion_in_bash",
+    r"source <\(\./lane completion bash\)": "tests/unit/test_completion.py::test_completion_in_bash",
     r"\./lane suites --json \| \.venv/bin/python tests/suite_table\.py": (
         "tests/unit/test_suite_table.py::test_the_tables_of_a_run"
     ),

@@ -60,7 +60,7 @@ def fake(folder: Path, name: str, script: str) -> None:
 @pytest.mark.parametrize(
     ("args", "playbook", "passed"),
     [
-        (["-e", "a b=c 'd' \"e\" $f"], "lane.yml", ["-e", "a b=c 'd' \"e\" $f"]),
+        (["-e", "a='b c' d=\"e\"  f=$g"], "lane.yml", ["-e", "a='b c' d=\"e\"  f=$g"]),
         (["up", "-vv"], "lane.yml", ["--tags", "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside", "-v", "-v"]),
         (["smoke"], "lane.yml", ["--tags", "smoke,evidence"]),
         (["suites"], "lane.yml", [*SUITES, "-e", "lane_suites=all"]),
