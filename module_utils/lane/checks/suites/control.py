@@ -186,7 +186,9 @@ def lacking(wanted: Any, found: Any, place: str) -> str:
 
 
 def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """The console's audit as the API tells it, and row by row as the database holds it."""
+    """The console's audit as the API tells it; same_in_database: with the sessions, channels and messages of the rows
+    in the database, in any order.
+    """
     place = play.lane.place
     source, uuid = (f"suite-{of}", play.lane.machines.uuid(of)) if (of := options["of"]) else (place.source, place.uuid)
     headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
