@@ -50,7 +50,6 @@ ansible_facts:
   type: dict
 """
 
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish

@@ -27,32 +27,28 @@ def extra_variables(given: list[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for text in given:
-        with contextlib.suppress(ValueError):  # what is no JSON, or has an open quote, Ansible refuses itself
-            if text.startswith(("{", "[")):
+        if text.startswith(("{", "[")):
+            with contextlib.suppress(ValueError):  # what is no JSON Ansible refuses itself
                 values = json.loads(text)
                 found.update(values if isinstance(values, dict) else {})
-            elif not text.startswith("@"):
-                found.update(dict(word.split("=", 1) for word in shlex.split(text) if "=" in word))
+        found.update(dict(word.split("=", 1) for word in _words(text) if "=" in word))
     return found
 
 
-def no_assignment(text: str) -> str:
-    """The first word of a -e option that is no NAME=VALUE; "" for none, for JSON or YAML, a file, and templates, in
-    which blanks may be.
-    """
-    if text.startswith(("{", "[", "@")) or "{{" in text or "{%" in text:
-        return ""
+def _words(text: str) -> list[str]:
+    """The words of a -e option that Ansible reads as NAME=VALUE; none of JSON, YAML or a file."""
     with contextlib.suppress(ValueError):  # an open quote, which Ansible refuses itself
-        return next((word for word in shlex.split(text) if not re.match(r"\w+=", word)), "")
-    return ""
+        return [] if text.startswith(("{", "[", "@")) else shlex.split(text)
+    return []
 
 
 def check(asked: argparse.Namespace) -> None:
     """Raise LaneError for the first thing that is wrong with a command for ansible-playbook."""
     given = asked.given.get("extra_vars", [])
     known, values = arguments.variables(), extra_variables(given)
-    if word := next(filter(None, map(no_assignment, given)), ""):
-        problem = f"-e {word} sets no variable, and Ansible would ignore it"
+    plain = [text for text in given if "{{" not in text and "{%" not in text]  # a template may hold blanks
+    if ignored := [word for text in plain for word in _words(text) if "=" not in word]:
+        problem = f"-e {ignored[0]} sets no variable, and Ansible would ignore it"
         raise LaneError("bad_input", "environment", problem, "write -e NAME=VALUE, without blanks around the =")
     if wrong := list(unknown_variables(values, known, {*known.values()} - {"lane"})):
         raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")

@@ -45,9 +45,8 @@ class ActionModule(ValidateArgumentSpec):
     def run(self, tmp=None, task_vars=None):
         """Returns changed: false, or fails with msg, lane_failure and, when a result could be written, lane_verdict."""
         result = {**super(ValidateArgumentSpec, self).run(tmp, task_vars), "changed": False}
-        given, run_tags = self._task.args, list(task_vars["ansible_run_tags"])
-        skipped = task_vars["ansible_skip_tags"]
-        judges = "artifacts_dir" in given and [tag for tag in run_tags if tag not in skipped] != ["teardown"]
+        given, run_tags = self._task.args, set(task_vars["ansible_run_tags"])
+        judges = "artifacts_dir" in given and run_tags.difference(task_vars["ansible_skip_tags"]) != {"teardown"}
         if judges:
             result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "planned", "summary_dir")}
             result["lane_home"]["remote"] = self._connection.transport != "local"
@@ -68,7 +67,7 @@ class ActionModule(ValidateArgumentSpec):
 
     def _check(self, task_vars, roles):
         """Raise the LaneError that says what is wrong with the command."""
-        run, skip = list(task_vars["ansible_run_tags"]), list(task_vars["ansible_skip_tags"])
+        run, skip = task_vars["ansible_run_tags"], task_vars["ansible_skip_tags"]
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
         if unknown:
             meant = near(unknown[0], roles)
@@ -97,7 +96,7 @@ class ActionModule(ValidateArgumentSpec):
         unknown = list(unknown_variables(given, {*spec, *known}, roles))
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         if not unknown and not invalid:
-            _check_suites_are_played(given, list(task_vars["ansible_run_tags"]))
+            _check_suites_are_played(given, set(task_vars["ansible_run_tags"]))
             origin.check(values)
             named = [task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")]
             _check_suite_files(*self._templar.template(named))
@@ -107,7 +106,7 @@ class ActionModule(ValidateArgumentSpec):
 def _check_suites_are_played(given, run):
     """Raise LaneError for suites that are asked for on the command line of a command that plays none."""
     asked = [name for name in ("lane_suites", "lane_suite_files") if given.get(name)]
-    if asked and not {"all", "suites"} & set(run) and run != ["deps"]:  # which installs what a suite needs
+    if asked and not {"all", "suites"} & run and run != {"deps"}:  # which installs what a suite needs
         problem = f"{asked[0]} asks for suites, and this command plays none"
         raise LaneError("suites_not_played", "lane", problem, "use ./lane suites, or ./lane without a verb")
 

@@ -201,7 +201,7 @@ class CallbackModule(CallbackBase):
         """Whether this command ends with a verdict: its first task says where the result belongs."""
         first = next((task for block in self._play.tasks for task in block.block), None)
         tags, check = context.CLIARGS["tags"], context.CLIARGS["check"]
-        return first and "artifacts_dir" in first.args and list(tags) != ["teardown"] and not check
+        return first and "artifacts_dir" in first.args and set(tags) != {"teardown"} and not check
 
     def v2_runner_on_start(self, host, task):
         """A lane begins a task."""
@@ -298,14 +298,13 @@ class CallbackModule(CallbackBase):
         """Complete a lane's verdict and its evidence."""
         if lane.returned.get("lane_home", {}).get("remote"):
             self._bring_home(lane)
+        if lane.failure and not lane.verdict and "lane_home" not in lane.returned and self._judges():
+            self._refused(lane.host, lane, lane.blame())
         if lane.verdict and "file" in lane.verdict:
             lane.artifacts = Path(lane.verdict["file"]).parent
         if log := os.environ.get(ansible_log.LOG):
             kept, run = lane.returned.get("lane_ansible_kept", 0), lane.returned.get("lane_run", {})
             ansible_log.keep(Path(log), kept, run, lane.artifacts)
-        unseen = lane.failure and not lane.verdict and "lane_home" not in lane.returned
-        if unseen and self._judges() and self._refused(lane.host, lane, lane.blame()):
-            lane.artifacts = Path(lane.verdict["file"]).parent
         if lane.verdict is None and lane.failure is not None:
             blame = lane.blame()
             line = f"LANE FAIL {blame['component']}: {blame['cause']}"

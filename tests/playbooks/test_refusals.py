@@ -64,6 +64,11 @@ def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(
     assert (Path(f"{lane.artifacts}.previous") / "result.json").read_text() == "green"
 
 
+def test_deps_may_be_told_which_suites_to_install_for(lane: Any) -> None:
+    played = lane.run("playbooks/lane.yml", "--tags", "deps", "--check", "-e", "lane_suites=clients")
+    assert played.rc == 0, played
+
+
 def test_a_lane_that_is_not_running_is_taken_down_without_a_verdict(lane: Any) -> None:
     kept(lane)
     played = lane.run("playbooks/lane.yml", "--tags", "teardown")

@@ -110,10 +110,13 @@ UNDEFINED = "Task failed: 'nobody' is undefined"
 def test_the_last_line_when_ansible_ends_early(
     place: Surroundings, options: tuple[str, ...], words: str, last: str
 ) -> None:
+    place.artifacts.mkdir()
+    (place.artifacts / "result.json").write_text('{"verdict": "pass"}')  # of an earlier command
     status, run = play(place, *options)
     assert words in run.text
     assert status == 2
     assert run.lines[-1].startswith(f"LANE FAIL lane: {last}"), run.text
+    assert place.result["verdict"] == "error"
     assert not place.dir.exists()
 
 

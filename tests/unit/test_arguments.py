@@ -92,6 +92,7 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["-e", '{"lane_gest": "pocket"}'], "bad_input"),
         (["-e", "a=b lane_id=07"], "bad_input"),
         (["-e", "lane_id:30"], "bad_input"),
+        (["-e", "=30 my-own=1 my.own="], ""),
         (["-e", "a=b lane_id = 30"], "bad_input"),
         (["-e", "lane_lease=1h"], "bad_input"),
         (["-e", "lane_lease=soon"], "bad_input"),

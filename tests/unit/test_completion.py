@@ -1,4 +1,4 @@
-"""What a shell completes after ./lane; not one of test_arguments, because these tests need the checkout's own .venv."""
+"""What a shell completes after ./lane. These tests are not in test_arguments: they need the checkout's own .venv."""
 
 from __future__ import annotations
 

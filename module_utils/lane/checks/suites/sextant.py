@@ -127,12 +127,12 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
             break
         time.sleep(POLL)
     if _true(play, before, options):
-        code, words, log = (
-            problem[0],
-            f"{problem[1]}, but that of qemu's own picture is right",
-            play.lane.log(step.client),
-        )
-        raise spoiled(play, step.client, code, words, log, lambda seen: _problem(seen, before, options)[1] is None)
+        words, log = f"{problem[1]}, but that of qemu's own picture is right", play.lane.log(step.client)
+
+        def right(seen: Any) -> bool:
+            return _problem(seen, before, options)[1] is None
+
+        raise spoiled(play, step.client, problem[0], words, log, right)
     raise Unmet(*problem, play.lane.place.serial_log)
 
 

@@ -70,8 +70,8 @@ def _refuse_doubled_keys(file: str, root: Any) -> None:
         elif isinstance(node, yaml.MappingNode):
             names = set()
             for key, value in node.value:
-                if isinstance(key.value, str) and key.value in names:
-                    problem = f"the key {key.value} is there twice"
-                    raise Spot(file, None, None, key.start_mark.line + 1).invalid(problem)
-                names.add(str(key.value))
+                name = str(key.value)
+                if name in names:
+                    raise Spot(file, None, None, key.start_mark.line + 1).invalid(f"the key {name} is there twice")
+                names.add(name)
                 nodes.append(value)
