@@ -95,6 +95,9 @@ WITHOUT = """-k --ask-pass --force-handlers -b --become -K --ask-become-pass --f
     -J --ask-vault-password --ask-vault-pass""".split()
 
 
+EXTRA_VARS = ("extra_vars", "-e", "--extra-vars")
+
+
 class Forward(argparse.Action):
     """Keeps an option for ansible-playbook, as it was given: in `forward` with its value, and by its name in
     `given`.
@@ -106,10 +109,15 @@ class Forward(argparse.Action):
         namespace.given = {**namespace.given, self.dest: [*namespace.given.get(self.dest, []), *words]}
 
 
-def extra_vars(words: list[str]) -> list[str]:
-    """The values of the -e options of a command line that could not be read."""
-    following = [after for before, after in itertools.pairwise(words) if before in ("-e", "--extra-vars")]
-    return following + [found[1] for word in words if (found := re.fullmatch(r"(?:-e|--extra-vars=)(.+)", word))]
+def given(words: list[str]) -> dict[str, list[str]]:
+    """Which lanes a command line that could not be read is about: its inventory, limit and variables."""
+    found = {}
+    for name, short, long in (("inventory", "-i", "--inventory"), ("limit", "-l", "--limit"), EXTRA_VARS):
+        values = [after for before, after in itertools.pairwise(words) if before in (short, long)]
+        values += [match[1] for word in words if (match := re.fullmatch(rf"(?:{short}|{long}=)(.+)", word))]
+        if values:
+            found[name] = values
+    return found
 
 
 def lane_id(text: str) -> int:

@@ -87,7 +87,7 @@ def _refuse(words: list[str], problem: str) -> int:
 
     from tools.play import play
 
-    asked = argparse.Namespace(verb=verb, json="--json" in words, given={"extra_vars": arguments.extra_vars(words)})
+    asked = argparse.Namespace(verb=verb, json="--json" in words, given=arguments.given(words))
     return play(asked, LaneError("bad_usage", "lane", problem))
 
 

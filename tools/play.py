@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -15,10 +16,13 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.private_dir import read_json
 from ansible.module_utils.lane.lifecycle import artifacts
 
 from tools import ROOT, arguments, inputs
@@ -27,14 +31,7 @@ INTERRUPTED = 99  #: ansible-playbook's exit status after Ctrl-C
 STATUS = {"pass": 0, "fail": 1, "error": 2}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPT_WAIT = 2.0  #: seconds for ansible-playbook to end by a Ctrl-C of its own, before it gets SIGTERM
-STOPPED = (
-    "LANE FAIL lane: stopped by a signal; the keeper takes a full run down, ./lane down stops a lane that keeps running"
-)
-
-ENDED = {  #: how ansible-playbook ended, by its exit status
-    1: "cannot run Ansible; see the output above",
-    128 + signal.SIGTERM: "ansible-playbook got SIGTERM, as from ./lane down; the keeper takes a full run down",
-}
+KEEPER = "the keeper takes a full run down"
 
 
 def judges(asked: argparse.Namespace) -> bool:
@@ -44,7 +41,10 @@ def judges(asked: argparse.Namespace) -> bool:
 
 def play(asked: argparse.Namespace, wrong: LaneError | None = None) -> int:
     """Check the command, run it, and return the exit status of `./lane`. wrong: what is known to be wrong with it."""
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(Lossy(1, "w", closefd=False)), "utf-8", "replace")
     place = Path(tempfile.mkdtemp(prefix="tmp."))
+    # the callback plugin takes the former, so that a result of this command is known as one
+    os.environ["LANE_COMMAND"] = os.environ[check_report.COMMAND_ID] = check_report.new_id()
     # plugins/callback/lane.py writes pass, fail or error to the one, and the path of each result.json to the other
     os.environ |= {"LANE_VERDICT_FILE": f"{place}/verdict", "LANE_RESULTS_FILE": f"{place}/results"}
     # without -v a line for each phase; Ansible's own output goes to its log:
@@ -61,22 +61,31 @@ def play(asked: argparse.Namespace, wrong: LaneError | None = None) -> int:
         if wrong:
             raise wrong
         inputs.check(asked)
-    except LaneError as error:
-        line, status = refuse(error, asked), 2
+    except LaneError as found:
+        error, status = found, 2
     else:
         watch = Watch()
         if not (child := os.fork()):
             watch.reset()
             sys.exit(_ansible(asked))
-        line, status = watch.wait(child)
-    if line:
-        with contextlib.suppress(OSError):
-            print(line, flush=True)
+        error, status = _outcome(watch.wait(child), watch.stopped, asked)
+    if error:
+        refuse(error, asked)
+        print(f"LANE FAIL {error}", flush=True)
     if asked.json:
         with contextlib.suppress(OSError):
             os.write(out, (json.dumps(_results(place), indent=1) + "\n").encode())
     shutil.rmtree(place, ignore_errors=True)
     return status
+
+
+class Lossy(io.FileIO):
+    """The stdout of a run, which goes on to its verdict when nobody reads it any more or its disk is full."""
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(data)
+        return len(data)
 
 
 class Watch:
@@ -106,8 +115,8 @@ class Watch:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.child, signal.SIGTERM)
 
-    def wait(self, child: int) -> tuple[str, int]:
-        """The last line, where Ansible did not print one, and the exit status."""
+    def wait(self, child: int) -> int:
+        """The exit status of ansible-playbook, -n after signal n. `stopped` is the signal that it was stopped by."""
         self.child = child
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         # so that a signal does not reach another process of the same id
@@ -115,15 +124,30 @@ class Watch:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        status = 128 - status if status < 0 else status
-        if status == 128 + signal.SIGINT:  # only ansible-playbook got it
+        if status in (INTERRUPTED, -signal.SIGINT):  # only ansible-playbook got it
             self.stopped = self.stopped or signal.SIGINT
-        if self.stopped:
-            return STOPPED, 128 + self.stopped
-        found = verdict()
-        if status in (0, 2) or (status == 1 and found == "fail"):
-            return "", status
-        return "LANE FAIL lane: " + ENDED.get(status, f"ansible-playbook was killed (status {status})"), 2
+        return status
+
+
+def _outcome(status: int, stopped: int, asked: argparse.Namespace) -> tuple[LaneError | None, int]:
+    """What ended the run, if that was not its verdict, and the exit status of `./lane`."""
+    found = verdict()
+    if stopped:
+        advice = f"{KEEPER}, ./lane down stops a lane that keeps running"
+        return LaneError("aborted", "lane", f"stopped by {signal.Signals(stopped).name}", advice), 128 + stopped
+    if status == -signal.SIGTERM:
+        problem = "ansible-playbook got SIGTERM, as from ./lane down"
+        return LaneError("aborted", "lane", problem, KEEPER), 2
+    if status < 0:
+        problem = f"ansible-playbook was killed by {signal.Signals(-status).name}"
+        return LaneError("aborted", "lane", problem, KEEPER), 2
+    if found in STATUS and (found != "pass" or status == 0):
+        return None, STATUS[found]
+    if status == 0 and not judges(asked) and not found:
+        return None, 0
+    what = f"the verdict is {found}, but " if found else ""
+    problem = f"{what}ansible-playbook ended with status {status} and no verdict"
+    return LaneError("ansible_ended", "lane", problem, "see its message above"), 2
 
 
 def verdict() -> str:
@@ -153,53 +177,53 @@ def _ansible(asked: argparse.Namespace) -> int:
         return 1
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["ansible-playbook", *words, *asked.forward]
-    status = 0
-    try:
-        program.main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    if status == INTERRUPTED:
-        return 128 + signal.SIGINT
-    found = verdict()
-    if found in STATUS and (found != "pass" or status == 0):
-        return STATUS[found]
-    if status == 0 and not judges(asked) and not found:
-        return 0
-    what = f"the verdict is {found}, but " if found else ""
-    problem = f"{what}ansible-playbook ended with status {status} and no verdict"
-    print(refuse(LaneError("ansible_ended", "lane", problem, "see its message above"), asked), flush=True)
-    return 2
+    program.main()
+    return 0
 
 
-def refuse(error: LaneError, asked: argparse.Namespace) -> str:
-    """Write result.json where this command would have written it, unless a lane that is running does; returns the
-    last line.
+def refuse(error: LaneError, asked: argparse.Namespace) -> None:
+    """Write result.json where this command would have written it, unless a lane that is running does, or the run itself
+    or its keeper said there what went wrong.
     """
-    if asked.verb != "down" and not any(name in asked.given for name in arguments.ONLY_LOOKS):
-        with contextlib.suppress(Exception):  # the last line comes in any case
-            lane_id, lane_dir, folder, planned = _places(asked.given.get("extra_vars", []))
-            if artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
+    if asked.verb == "down" or any(name in asked.given for name in arguments.ONLY_LOOKS):
+        return
+    with contextlib.suppress(Exception, SystemExit):  # the last line comes in any case
+        for lane_id, lane_dir, folder, planned in _places(asked.given):
+            known = read_json(Path(folder, "result.json"), {})
+            own = known.get("command_id") == check_report.command_id() and known.get("verdict") != "pass"
+            if not own and artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
                 artifacts.refuse(folder, lane_id, error.as_dict(), planned)
-                Path(os.environ["LANE_RESULTS_FILE"]).write_text(f"{folder}/result.json\n", encoding="utf-8")
-    return f"LANE FAIL {error}"
+            elif not own:
+                continue
+            with open(os.environ["LANE_RESULTS_FILE"], "a", encoding="utf-8") as file:
+                file.write(f"{folder}/result.json\n")
 
 
-def _places(given: list[str]) -> list[Any]:
-    """lane_id, lane_dir, lane_artifacts_dir and lane_check_names with these -e options, as Ansible would see them."""
+def _places(given: dict[str, list[str]]) -> Iterator[list[Any]]:
+    """lane_id, lane_dir, lane_artifacts_dir and lane_check_names of each lane with these options, as Ansible would see
+    them.
+    """
     # Only here: Ansible reads its settings from the environment when it is imported.
     from ansible import errors, template
+    from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
+    from ansible.vars.manager import VariableManager
 
     as_template = getattr(template, "trust_as_template", str)  # before ansible-core 2.19 every text is one
     loader = DataLoader()
+    inventory = InventoryManager(loader, sources=given.get("inventory", [str(ROOT / "inventory/hosts.yml")]))
+    inventory.subset(",".join(given.get("limit", [])) or None)
     shared = loader.load_from_file(str(ROOT / "roles/lane/defaults/main.yml"))
-    known = {name: as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
-    known |= {"playbook_dir": f"{ROOT}/playbooks", "inventory_hostname": "localhost", "ansible_connection": "local"}
-    for text in given:
+    defaults = {name: as_template(value) if isinstance(value, str) else value for name, value in shared.items()}
+    extra: dict[str, Any] = {"playbook_dir": f"{ROOT}/playbooks"}
+    for text in given.get("extra_vars", []):
         if text.startswith("@"):
             with contextlib.suppress(errors.AnsibleError, TypeError):  # ansible-playbook says what is wrong with it
-                known |= loader.load_from_file(text[1:]) or {}
-    known |= inputs.extra_variables(given)
-    arguments.lane_number(str(known["lane_id"]))
-    templar = template.Templar(loader, variables=known)
-    return [templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")]
+                extra |= loader.load_from_file(text[1:]) or {}
+    extra |= inputs.extra_variables(given.get("extra_vars", []))
+    variables = VariableManager(loader, inventory)
+    for host in inventory.get_hosts("lane"):
+        known = {**defaults, **variables.get_vars(host=host), **extra}
+        arguments.lane_number(str(known["lane_id"]))
+        templar = template.Templar(loader, variables=known)
+        yield [templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")]

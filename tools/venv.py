@@ -45,6 +45,8 @@ def clean_environment() -> None:
         foreign = name.startswith("ANSIBLE_") and name not in ANSIBLE_KEPT
         if foreign or (name.startswith("PIP_") and not PIP_KEPT.fullmatch(name)) or name in PYTHON_DROPPED:
             del os.environ[name]
+    if not os.environ.get("ANSIBLE_VERBOSITY", "0").isdecimal():  # Ansible would not start
+        say(f"ANSIBLE_VERBOSITY is not a number ({os.environ.pop('ANSIBLE_VERBOSITY')}) and does not count")
     os.environ.update(
         PIP_USER="0",
         LC_ALL="C.UTF-8",

@@ -39,7 +39,7 @@ from ansible.template import Templar
 OLDEST = (2, 16)  #: the oldest ansible-core on which the lane is tested
 if tuple(map(int, __version__.split(".")[:2])) >= OLDEST:  # an older one may run on an older Python
     ansible.module_utils.__path__.extend(set(C.DEFAULT_MODULE_UTILS_PATH).difference(ansible.module_utils.__path__))
-    from ansible.module_utils.lane.core import process_end
+    from ansible.module_utils.lane.core import check_report, process_end
     from ansible.module_utils.lane.core.errors import PRODUCT, LaneError, one_line
     from ansible.module_utils.lane.core.private_dir import read_json
     from ansible.module_utils.lane.evidence import ansible_log, github, report, summary, verdict
@@ -141,7 +141,7 @@ class CallbackModule(CallbackBase):
         os.environ["TMPDIR"] = tempfile.tempdir = C.DEFAULT_LOCAL_TMP
         # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
-        os.environ["LANE_COMMAND_ID"] = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+        os.environ[check_report.COMMAND_ID] = os.environ.pop("LANE_COMMAND", "") or check_report.new_id()
         process_end.forks_with_this_process()
         process_end.by_signal(self._stopped)
         for name in SHARED_IMPORTS:

@@ -98,14 +98,17 @@ def test_exit_status_and_last_line(
     """Where no plugin of the lane came to a verdict, there is a last line all the same."""
     ran = ready.run(*args, STUB_VERDICT=verdict, STUB_STATUS=status)
     assert (ran.returncode, ran.stderr) == (expected, "")
-    last = "and no verdict; see its message above" if ended else "was killed (status 137)" if status == "KILL" else ""
+    last = "and no verdict; see its message above" if ended else "was killed by SIGKILL" if status == "KILL" else ""
     assert last in ran.stdout and ran.stdout.startswith("LANE FAIL lane: ") == bool(last), ran.stdout
     assert not Path(ready.tell()["env"]["LANE_VERDICT_FILE"]).parent.exists()
 
 
 def test_a_broken_environment_is_never_the_verdict_fail(ready: Checkout) -> None:
     ran = ready.run(STUB_STATUS="IMPORT")
-    assert (ran.returncode, ran.stdout) == (2, "LANE FAIL lane: cannot run Ansible; see the output above\n")
+    assert (ran.returncode, ran.stdout) == (
+        2,
+        "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict; see its message above\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,6 +172,19 @@ def test_a_closed_stdout_is_one_sentence_and_changes_no_status(ready: Checkout, 
     assert (ran.returncode, ran.stderr) == (status, "lane: stdout is closed; the output is discarded\n")
 
 
+@pytest.mark.parametrize(("verdict", "status"), [("pass", 0), ("fail", 1), ("", 2)])
+def test_a_full_stdout_changes_no_status(ready: Checkout, verdict: str, status: int) -> None:
+    full = ("sh", "-c", 'exec "$0" "$@" >/dev/full')
+    ran = ready.run(around=full, STUB_VERDICT=verdict, STUB_SAYS="kvm_probe 0.1 s\n" * 9)
+    assert (ran.returncode, ran.stderr) == (status, "")
+
+
+def test_a_verbosity_with_which_ansible_does_not_start_is_left_out(ready: Checkout) -> None:
+    ran = ready.run(STUB_VERDICT="pass", ANSIBLE_VERBOSITY="many")
+    assert (ran.returncode, ran.stderr.count("\n")) == (0, 1) and "ANSIBLE_VERBOSITY" in ran.stderr
+    assert "ANSIBLE_VERBOSITY" not in ready.tell()["env"]
+
+
 def test_a_folder_that_is_gone_and_a_link(ready: Checkout, tmp_path: Path) -> None:
     link, gone = tmp_path / "lane", tmp_path / "gone"
     link.symlink_to(ready.path / "lane")
@@ -191,7 +207,7 @@ def test_a_signal_reaches_ansible_and_the_last_line_says_so(ready: Checkout, num
     assert "default_int_handler" in seen["sigint"]  # Ctrl-C means something to Ansible
     os.kill(-run.process.pid if whole_group else run.process.pid, number)
     assert run.wait(10) == 128 + number
-    assert run.lines[-1].startswith("LANE FAIL lane: stopped by a signal; the keeper takes a full run down")
+    assert run.lines[-1].startswith("LANE FAIL lane: stopped by SIG")
     assert "Traceback" not in run.text
     assert not Path(seen["env"]["LANE_VERDICT_FILE"]).parent.exists()
 

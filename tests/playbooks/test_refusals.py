@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.lane.core import private_dir
-from whole_lanes import Started, Surroundings
+from whole_lanes import ROOT, Started, Surroundings, descendants
 
 FIRST = "Check the command and the inputs of all roles"
 CLAIM = "Claim the lane"
@@ -176,3 +177,27 @@ def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
         last_line = run.lines[-1] if run.lines else "lane: stopped by a signal"  # sh had not read the script yet
         stopped = ("LANE FAIL lane: stopped by a signal", "lane: stopped by a signal")
         assert status == 0 or last_line.startswith(stopped), run.text
+
+
+def test_a_run_that_is_stopped_before_its_first_task_leaves_no_earlier_result(place: Surroundings) -> None:
+    kept(place)
+    run = Started(place.script(), place.environment())
+    run.until(lambda: descendants(run.process.pid))
+    run.process.terminate()
+    assert run.wait(60) == 128 + signal.SIGTERM, run.text
+    assert (place.result["verdict"], place.result["blame"]["code"]) == ("error", "aborted")
+    assert (place.artifacts.with_name(f"{place.artifacts.name}.previous") / "result.json").read_text() == "green"
+
+
+def test_each_lane_of_an_inventory_is_refused(place: Surroundings) -> None:
+    inventory, other = place.base / "two.yml", place.base / "other"
+    one = {"ansible_connection": "local", "lane_id": place.id}
+    two = {**one, "lane_id": (place.id + 1) % 100, "lane_artifacts_dir": str(other)}
+    inventory.write_text(
+        json.dumps({"lane": {"hosts": {"a": {**one, "lane_artifacts_dir": str(place.artifacts)}, "b": two}}})
+    )
+    ran = Started([str(ROOT / "lane"), "-i", str(inventory), "-e", "lane_gest=x"], place.environment())
+    assert ran.wait(60) == 2, ran.text
+    results = [json.loads((folder / "result.json").read_text()) for folder in (place.artifacts, other)]
+    assert [result["lane_id"] for result in results] == [one["lane_id"], two["lane_id"]]
+    assert {result["blame"]["code"] for result in results} == {"bad_input"}

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+from ansible.module_utils.lane.lifecycle import proc
 from lane_numbers import lane_ids
 from whole_lanes import CACHE, Started, Surroundings, surroundings
 
@@ -189,6 +190,18 @@ def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
     assert down.wait(60) == 0, down.text
     assert not place.programs()
     assert not place.dir.exists()
+
+
+def test_a_killed_worker_of_ansible_ends_the_run(place: Surroundings) -> None:
+    run = Started(place.playbook(), place.environment())
+    run.until((place.dir / "run.json").exists)
+    while run.process.poll() is None:
+        for worker in (p for p in proc.everyone() if p.parent == run.process.pid and p.alive):
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+    assert run.wait(60) == 1, run.text
+    assert place.seconds_until_gone()[1] == []
+    assert place.result["blame"]["code"] == "aborted"
 
 
 def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surroundings) -> None:

@@ -32,6 +32,7 @@ def main():
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit(99)
+    print(os.environ.get("STUB_SAYS", ""), end="")
     if os.environ.get("STUB_VERDICT"):
         with open(os.environ["LANE_VERDICT_FILE"], "w") as file:
             file.write(os.environ["STUB_VERDICT"])

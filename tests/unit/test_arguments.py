@@ -157,9 +157,9 @@ def test_programs_without_lane_have_the_same_command_line(script: str, words: li
     assert (helped.returncode, helped.stdout[:14]) == (0, "usage: ./lane ")
 
 
-def test_extra_variables_of_a_command_line_that_cannot_be_read() -> None:
-    words = ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-e"]
-    assert arguments.extra_vars(words) == ["a=1", "c=3", "b=2", "d=4"]
+def test_the_lanes_of_a_command_line_that_cannot_be_read() -> None:
+    words = ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-ix.yml", "-e"]
+    assert arguments.given(words) == {"inventory": ["x.yml"], "extra_vars": ["a=1", "c=3", "b=2", "d=4"]}
 
 
 def test_every_verb_has_help_and_every_summary_is_a_verb() -> None:

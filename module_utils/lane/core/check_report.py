@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import json
 import os
+import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 from .private_dir import read_json, write_private
 
-#: In the environment of every module: the id of the ansible-playbook command, made by plugins/callback/lane.py.
+#: In the environment of every module: the id of the ansible-playbook command, set by plugins/callback/lane.py.
 COMMAND_ID = "LANE_COMMAND_ID"
 LARGEST = 16 << 20  #: bytes of a report; ryll_session writes 3 MiB at most
+
+
+def new_id() -> str:
+    """An id for a command, which begins with the time."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
 
 
 def command_id() -> str:
