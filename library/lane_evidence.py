@@ -124,9 +124,9 @@ def main() -> None:
             return {"changed": False, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_result": result}
         if not there:
             return {"changed": False}
-        result = verdict.write(
-            lane_dir, artifacts_dir, private_dir.read_run(lane_dir), command=check_report.command_id(), **given
-        )
+        with private_dir.alone(private_dir.read_run(lane_dir).lane_id):  # nobody takes the lane down meanwhile
+            run = private_dir.read_run(lane_dir)
+            result = verdict.write(lane_dir, artifacts_dir, run, command=check_report.command_id(), **given)
         packed = {"lane_archive": transport.pack(artifacts_dir, archive)} if archive else {}
         return {
             "changed": True,

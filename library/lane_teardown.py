@@ -122,11 +122,11 @@ def main() -> None:
             return take_down()
 
     def take_down() -> dict:
-        begun = time.monotonic()
+        begun, failure, others = time.monotonic(), None, []
         run_state.check_elsewhere(given["lane_id"], given["lane_dir"])
-        others = [] if module.check_mode else keeper.end_others(given["lane_id"], check_report.command_id())
         run = run_state.owned(given["lane_id"], given["lane_dir"])
-        failure = None
+        if not module.check_mode:
+            others = keeper.end_others(given["lane_id"], given["lane_dir"], check_report.command_id())
         try:
             done = teardown.take_down(
                 given["lane_id"], given["lane_dir"], ports, given["limit"], look_only=module.check_mode
@@ -135,32 +135,35 @@ def main() -> None:
             done, failure = {}, error
         if others and not failure:
             done.update(changed=True, ended=[*others, *done["ended"]])
-        if run and not module.check_mode:
-            seconds = round(time.monotonic() - begun, 3)
-            phase = {"name": "teardown", "seconds": seconds, "started": time.time() - seconds}
-            result = verdict.close(
-                given["artifacts_dir"], run, check_report.command_id(), phase, failure.as_dict() if failure else None
-            )
-            if result and given["return_verdict"]:
-                done["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
-            if result and given["discard"]:
-                done["lane_result"] = result
-                shutil.rmtree(given["artifacts_dir"])
         ended = f"ended {', '.join(done['ended'])}" if done.get("ended") else "no program was running"
         if given["return_verdict"]:
             done["lane_note"] = ended
         elif not failure:
-            done["lane_word"] = (
-                f"lane {given['lane_id']} is down: {ended}"
-                if done["changed"]
-                else f"lane {given['lane_id']} was not running"
-            )
+            state = f"is down: {ended}" if done["changed"] else "was not running"
+            done["lane_word"] = f"lane {given['lane_id']} {state}"
         if not module.check_mode:
-            keeper.dismiss(given["lane_id"])  # last: if this module is killed before, the keeper finishes the work
+            try:
+                done.update(close(run, begun, failure) if run else {})
+            finally:
+                keeper.dismiss(given["lane_id"])  # last: if this module is killed before, the keeper finishes the work
         if failure:
             failure.result = done
             raise failure
         return done
+
+    def close(run: private_dir.Run, begun: float, failure: LaneError | None) -> dict:
+        """Complete the result of this run; what the module returns of it."""
+        seconds = round(time.monotonic() - begun, 3)
+        phase = {"name": "teardown", "seconds": seconds, "started": time.time() - seconds}
+        fault = failure.as_dict() if failure else None
+        result = verdict.close(given["artifacts_dir"], run, check_report.command_id(), phase, fault)
+        found = {}
+        if result and given["return_verdict"]:
+            found["lane_verdict"] = verdict.shown(result, given["artifacts_dir"])
+        if result and given["discard"]:
+            found["lane_result"] = result
+            shutil.rmtree(given["artifacts_dir"])
+        return found
 
     finish(module, work)
 

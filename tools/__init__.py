@@ -16,8 +16,9 @@ with contextlib.suppress(ImportError):  # before .venv is made, only cli, argume
 
 
 def cache_dir() -> Path:
-    """The usual lane_cache_dir."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "kerbside-lane").expanduser()
+    """The usual lane_cache_dir. A relative XDG_CACHE_HOME does not count (XDG Base Directory Specification)."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(given if os.path.isabs(given) else "~/.cache", "kerbside-lane").expanduser()
 
 
 def end_quietly(*numbers: signal.Signals) -> None:

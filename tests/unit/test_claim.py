@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.lifecycle import artifacts, claim, keeper
+from ansible.module_utils.lane.lifecycle import artifacts, claim, keeper, proc, teardown
+from ansible.module_utils.lane.programs import records
 from lanes import TestLane, options
 from prepared import fails
 
@@ -221,6 +222,30 @@ def test_no_run_and_a_broken_run_are_named(lane: TestLane, text: str | None, cod
         private_dir.read_run(lane.dir)
 
 
+@pytest.mark.parametrize(
+    "name", ["run.json", "handover/accel.json", "processes/database.json", "processes/database.status"]
+)
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, None], ids=["empty", "cut", "list", "deep", "fifo"])
+def test_a_broken_file_of_a_lane_is_named_and_the_lane_can_be_taken_down(
+    lane: TestLane, name: str, text: str | None
+) -> None:
+    lane.start(lane.program("database", "exec sleep 60"))
+    file = Path(lane.dir, name)
+    file.unlink(missing_ok=True)
+    os.mkfifo(file) if text is None else file.write_text(text)
+
+    def read() -> None:
+        claim.facts(lane.dir, private_dir.read_run(lane.dir))
+        for entry in records.records(lane.dir):
+            entry.exit_status(lane.dir)
+
+    if text or not name.endswith("status"):  # without size: the program still runs
+        with fails("run_file_broken", "lane"):
+            read()
+    done = teardown.take_down(98, lane.dir, {}, 3)
+    assert (done["removed"], proc.marked(98)) == ([lane.dir], [])
+
+
 # --- the results of earlier commands ------------------------------------------------------------
 
 
@@ -287,6 +312,16 @@ def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches
     kept(base, live=True)
     claim.claim(options(base, fresh=False))
     assert left(base, "artifacts.previous") == ["report.html", "result.json"]
+
+
+def test_two_runs_do_not_share_their_artifacts(lane: TestLane) -> None:
+    lane.start(lane.program("database", "exec sleep 60"))
+    base = os.path.dirname(lane.dir)
+    everything = left(base, "artifacts")
+    other = options(base, lane_id=97, lane_dir=f"{base}/m", sockets=())
+    refused(other, "artifacts_in_use", lane.run.run_id, component="lane")
+    assert left(base, "artifacts") == everything
+    assert not os.path.exists(f"{base}/m")
 
 
 def test_files_that_no_lane_made_are_left_alone(base: str) -> None:

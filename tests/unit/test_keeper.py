@@ -23,6 +23,7 @@ from ansible.module_utils.lane.evidence import verdict
 from ansible.module_utils.lane.lifecycle import claim, keeper, keeper_end, proc, run_state, teardown
 from ansible.module_utils.lane.programs import stop
 from lanes import TestLane, options
+from prepared import fails
 
 ID = 97
 COMMAND = "20261125T180000Z-0000beef"
@@ -291,6 +292,18 @@ def test_a_run_that_goes_on_without_a_run_json_is_left_alone(
     assert {p.name for p in proc.marked(ID)} >= {"sleep"}
     end(kept.owner)
     assert run_state.until(lambda: not proc.marked(ID), 10)
+
+
+def test_of_two_commands_on_a_lane_that_stays_one_works(base: str, keep: Keep) -> None:
+    kept = keep(stay=True)
+    result = Path(kept.lane.artifacts, "result.json")
+    result.write_text("of the command at work")
+    with fails("lane_running", "lane"):
+        claim.claim(kept_options(base, fresh=False))
+    assert result.read_text() == "of the command at work"
+    assert keeper.end_others(ID, kept.lane.dir, "another") == [f"ansible-playbook (pid {kept.owner.pid})"]
+    assert kept.owner.wait(5) == -signal.SIGTERM
+    assert claim.claim(kept_options(base, fresh=False)) == (False, kept.lane.run)
 
 
 def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, keep: Keep) -> None:

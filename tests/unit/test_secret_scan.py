@@ -8,6 +8,7 @@ import base64
 import io
 import json
 import random
+import shutil
 import subprocess
 import tarfile
 import urllib.parse
@@ -134,6 +135,15 @@ def test_a_compressed_file_is_withheld_unread(lane: TestLane, kind: str) -> None
     failure = secret_scan.failure(lane.dir, [leak])
     assert (failure.code, failure.component, failure.evidence) == ("secret_unsearched", "artifacts", "bundle.withheld")
     assert leak.line == 1 and not bundle.exists()
+
+
+def test_without_the_secrets_of_a_run_nothing_is_kept(lane: TestLane) -> None:
+    shutil.rmtree(f"{lane.dir}/secrets")
+    kept = Path(lane.artifacts, "daemon.log")
+    kept.write_text("words")
+    leaks = secret_scan.withhold(lane.dir, Path(lane.artifacts))
+    assert secret_scan.failure(lane.dir, leaks).code == "secret_unsearched"
+    assert "daemon.log" in [leak.path for leak in leaks] and not kept.exists()
 
 
 def test_a_tar_file_is_searched(tmp_path: Path) -> None:

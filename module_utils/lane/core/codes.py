@@ -42,6 +42,10 @@ CODES: dict[str, tuple[str, str]] = {
     "other_ports": ("The lane was started with other ports than this command has.", "Use the same values, or stop the lane first."),
     "owner_gone": ("The command that this task belongs to has ended.", "Start the run again."),
     "no_logs": ("There are no logs to show: the lane is not running and left none, or there is no such part.", "Use one of the parts in the message."),
+    "artifacts_in_use": (
+        "Another run that goes on keeps its evidence in lane_artifacts_dir.",
+        "Set lane_artifacts_dir to another directory.",
+    ),
     "port_taken": ("A port of the lane is in use.", "End the program that the message names, or use another lane_id."),
     "program_not_running": ("A program of the lane does not run.", "See ./lane status and ./lane logs."),
     "evidence_broken": ("The evidence that came from the lane's machine is not what a lane packs.", "Check that machine; its own copy may be there."),

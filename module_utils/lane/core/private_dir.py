@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import lock
+from . import bounded, lock
 from .errors import LaneError
 
 #: Every process of a lane has this in its environment: KERBSIDE_LANE=<lane_id>/<run_id>.
@@ -63,11 +64,36 @@ def make_folders(lane_dir: str) -> None:
 
 
 def read_json(path: Path, default: Any) -> Any:
-    """The JSON in a file, or default when it is not there or cannot be parsed."""
+    """The JSON in a regular file, or default when there is none or it cannot be parsed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_state(path, object)
+    except (FileNotFoundError, LaneError):
         return default
+
+
+def read_state(path: Path, kind: type = dict) -> Any:
+    """The JSON in a file of lane_dir, a value of this kind. Raises LaneError (lane) when it is broken, and
+    FileNotFoundError.
+    """
+    try:
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        file = bounded.open_regular(path)
+        if file is None:
+            raise ValueError("it is not a file that can be read")
+        with file:
+            found = json.loads(file.read().decode("utf-8"))
+        if not isinstance(found, kind):
+            raise ValueError(f"it holds {type(found).__name__} and not {kind.__name__}")
+        return found
+    except (ValueError, RecursionError) as error:
+        raise broken(path, error) from None
+
+
+def broken(path: Path, why: object) -> LaneError:
+    """The failure of a command that needs this file of lane_dir."""
+    problem = f"cannot read {path}: {why}"
+    return LaneError("run_file_broken", "lane", problem, "stop the lane (./lane down) and start it again")
 
 
 def check_ours(lane_dir: str) -> bool:
@@ -99,14 +125,13 @@ def read_run(lane_dir: str) -> Run:
     path = Path(lane_dir, RUN_FILE)
     try:
         check_ours(lane_dir)
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_state(path)
         return Run(int(data["lane_id"]), str(data["run_id"]), float(data["started"]))
     except FileNotFoundError:
         problem = f"no lane is running in {lane_dir}"
         raise LaneError("lane_not_running", "lane", problem, "start it with ./lane up") from None
     except (ValueError, KeyError, TypeError) as error:
-        problem = f"cannot read the run from {path}: {error}"
-        raise LaneError("run_file_broken", "lane", problem, "stop the lane and start it again") from None
+        raise broken(path, f"{type(error).__name__}: {error}") from None
 
 
 def write_private(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) -> None:
@@ -138,7 +163,4 @@ def hand_over(lane_dir: str, name: str, value: dict[str, Any]) -> bool:
 
 def handed_over(lane_dir: str) -> dict[str, dict[str, Any]]:
     """All that earlier roles kept, as facts: {"lane_NAME": value}."""
-    return {
-        f"lane_{path.stem}": json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(Path(lane_dir, HANDOVER).glob("*.json"))
-    }
+    return {f"lane_{path.stem}": read_state(path) for path in sorted(Path(lane_dir, HANDOVER).glob("*.json"))}

@@ -101,15 +101,17 @@ def proxy_refuses_its_certificate(seen: Evidence) -> LaneError | None:
     return at(chain[-1], "proxy_certificate_refused", "tls", problem)
 
 
-@rule("proxy-port-taken-late")
+@rule("proxy-port-taken-late", "spice-port-taken-late")
 def port_was_taken(seen: Evidence) -> LaneError | None:
-    """The proxy cannot listen because another process does."""
-    said = seen.find("daemon", r"binding .* listener on (\S+)")
-    if said is None or not seen.find("daemon", r"Address already in use"):
+    """The proxy or qemu cannot listen because another process does."""
+    program, said = "qemu", seen.find("qemu", r"binding socket to \S+:(\d+) failed")
+    if said is None and seen.find("daemon", r"Address already in use"):
+        program, said = "kerbside-proxy", seen.find("daemon", r"binding .* listener on \S+:(\d+)")
+    if said is None:
         return None
-    port = int(said[1][1].rpartition(":")[2])
+    port = int(said[1][1])
     owner = proc.listener(port) or "a process that has ended since"
-    return at(said[0], "port_taken", "environment", f"port {port}, which kerbside-proxy needs, was taken by {owner}")
+    return at(said[0], "port_taken", "environment", f"port {port}, which {program} needs, was taken by {owner}")
 
 
 @rule("proxy-of-another-version")

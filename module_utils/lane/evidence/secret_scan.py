@@ -25,12 +25,13 @@ BREAK = re.compile(rb"\s|\\[nr]")
 PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c")
 #: A text is cut into blocks of this many bytes; whatever of 7 bytes or more is in it contains one of them whole.
 BLOCK = 4
+GONE = "the secrets of the run are gone from lane_dir"
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A secret in a file. path: below the artifacts; line: from 1; form: plain, hex, ...; secret: None for a file that
-    could not be searched.
+    """A secret in a file. path: below the artifacts; line: from 1; form: plain, hex, ..., or why a file could not be
+    searched: then secret is None.
     """
 
     path: str
@@ -88,7 +89,7 @@ def find_leaks(artifacts: Path, secrets: list[Secret]) -> list[Leak]:
             mine[secret] = Leak(shown, 1, f"its name, {form}", secret)
         leaks += mine.values()
         if data.startswith(PACKED):
-            leaks.append(Leak(shown, 1, "it is compressed and was not searched", None))
+            leaks.append(Leak(shown, 1, "it is compressed", None))
     return leaks
 
 
@@ -102,6 +103,8 @@ def withhold(lane_dir: str, artifacts: Path) -> list[Leak]:
     """
     secrets = of_lane(lane_dir)
     leaks = find_leaks(artifacts, secrets)
+    if not Path(lane_dir, "secrets").is_dir():
+        leaks = [Leak(str(path.relative_to(artifacts)), 1, GONE, None) for path in _files(artifacts)]
     for path in _files(artifacts):
         name = mask(str(path.relative_to(artifacts)), secrets)
         if mine := [str(leak) for leak in leaks if leak.path == name]:
@@ -121,7 +124,7 @@ def failure(lane_dir: str, leaks: list[Leak]) -> LaneError:
     leak = next((leak for leak in leaks if leak.secret and leak.path in writers), leaks[0])
     evidence = f"{leak.path}.withheld"
     if leak.secret is None:
-        problem = f"{leak.path} is compressed, so that it cannot be searched for secrets"
+        problem = f"{leak.path} cannot be searched for secrets: {leak.form}"
         return LaneError("secret_unsearched", "artifacts", problem, "it is withheld", evidence=evidence)
     if writer := writers.get(leak.path):
         problem = f"{writer} wrote its {leak.secret.words} to {Path(leak.path).name}"

@@ -42,8 +42,14 @@ def within(artifacts_dir: str, lane_dir: str) -> bool:
 
 
 def claim(artifacts_dir: str, run: Run) -> None:
-    """An artifacts directory for this run; one that is this run's already stays as it is."""
+    """An artifacts directory for this run; one that is this run's already stays as it is.
+
+    Raises LaneError (lane) when it belongs to another run that goes on.
+    """
     mark = Path(artifacts_dir, MARK_FILE)
+    if (live := _live_run(artifacts_dir)) and live != run.run_id:
+        problem = f"run {live} keeps its evidence in {artifacts_dir}"
+        raise LaneError("artifacts_in_use", "lane", problem, "set lane_artifacts_dir to another directory")
     if not mark.exists() or run.run_id not in mark.read_text(encoding="utf-8"):
         put_away(artifacts_dir)
         os.makedirs(artifacts_dir, exist_ok=True)
@@ -67,7 +73,8 @@ def begin(lane_dir: str, artifacts_dir: str, fresh: bool) -> bool:
         put_away(artifacts_dir)
         return True
     holder = run_state.holder(lane_dir)
-    if fresh or run_state.recorded(lane_dir).get("run_id") != live or (holder and holder.order.bound and holder.alive):
+    bound = holder and holder.order.bound and holder.alive
+    if fresh or bound or run_state.at_work(lane_dir) or run_state.recorded(lane_dir).get("run_id") != live:
         return False
     put_away(artifacts_dir, RESULTS)
     return True

@@ -143,6 +143,8 @@ def find_or_make(options: Options, warn: Callable[[str], None]) -> tuple[bool, R
         alive = proc.marked(options.lane_id)
         running = alive and (held is None or held.alive)
         if run and running and not options.fresh and not (held and held.order.bound):
+            if other := run_state.at_work(options.lane_dir):
+                refuse(options, f"is in use by {other.name} (pid {other.pid})", "wait for that command, or end it,")
             return keep_on(options, run, held)
         refuse_live(options, run, held, alive)
         if options.existing:
@@ -229,6 +231,7 @@ def keep_on(options: Options, run: Run, held: Holder | None) -> tuple[bool, Run]
         os.utime(Path(options.lane_dir, RUN_FILE))
     elif options.keeper:
         write_run(options, run, start_keeper(replace(options, stay=True), run))
+    write_command(options.lane_dir)
     return False, run
 
 
@@ -275,6 +278,12 @@ def write_run(options: Options, run: Run, held: dict[str, Any] | None) -> None:
     write_private(Path(options.lane_dir, RUN_FILE), json.dumps({**content, "held": held}).encode())
 
 
+def write_command(lane_dir: str) -> None:
+    """Keep which command works on the lane, for others of this machine."""
+    for command in keeper.watched()[1][:1]:
+        write_private(Path(lane_dir, run_state.AT_WORK), json.dumps(asdict(command)).encode())
+
+
 def make(options: Options) -> Run:
     """A keeper, then the directory with a new run and new secrets in it, and an empty directory for the artifacts.
 
@@ -291,6 +300,7 @@ def make(options: Options) -> Run:
         write_run(options, run, held)
         artifacts.claim(options.artifacts_dir, run)
         private_dir.make_folders(options.lane_dir)
+        write_command(options.lane_dir)
         for name in options.secrets:
             write_private(Path(options.lane_dir, "secrets", name), secrets.token_hex(20).encode())
     except BaseException as error:

@@ -31,7 +31,7 @@ from ..core.errors import LaneError
 from ..core.private_dir import MARK, RUN_FILE
 from ..programs import stop
 from . import keeper_end, keeper_wait, proc
-from .run_state import KEEPER, OWNER, SCRIPTS, Order, Watched, keepers
+from .run_state import KEEPER, OWNER, SCRIPTS, Order, Watched, at_work, keepers
 
 READY_LIMIT = 10.0  #: seconds until a new keeper must report that it watches; 0.1 were measured
 #: seconds between a keeper's start and the run.json of its run, or between the removal of run.json and the keeper's
@@ -131,9 +131,10 @@ def without_run(lane_id: int) -> list[Order]:
     return [order for order in orders if order and not os.path.lexists(os.path.join(order.lane_dir, RUN_FILE))]
 
 
-def end_others(lane_id: int, command: str) -> list[str]:
-    """End the run of this lane that belongs to another command, through its keeper, so that the other command says
-    that it was stopped and not that a part was lost. command: the id of this one. Returns what was stopped, in words.
+def end_others(lane_id: int, lane_dir: str, command: str) -> list[str]:
+    """End another command that works on this lane, through its keeper if the run is its own, so that it says that it
+    was stopped and not that a part was lost. lane_dir: of this user; command: the id of this one. Returns what was
+    stopped, in words.
     """
     ended = []
     for process in keepers(lane_id):
@@ -141,6 +142,9 @@ def end_others(lane_id: int, command: str) -> list[str]:
         if order and order.bound and order.command != command:
             stop.end_groups({process.group}, signal.SIGTERM, END_LIMIT)
             ended += [f"{w.name} (pid {w.pid})" for w in order.watched[:1]] or ["ansible-playbook on another machine"]
+    if other := at_work(lane_dir):
+        keeper_end.end_watched(other)
+        ended.append(f"{other.name} (pid {other.pid})")
     return ended
 
 

@@ -19,7 +19,7 @@ from ..core import private_dir
 from ..core.errors import LaneError
 from ..evidence import verdict
 from . import artifacts, proc, teardown
-from .run_state import OWNER, Order, until
+from .run_state import OWNER, Order, Watched, until
 
 #: Ansible's apt module sets this for apt-get and its children, which are never killed: that could leave a
 #: half-installed package.
@@ -85,17 +85,21 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str) ->
 
 def end_owner(order: Order) -> None:
     """End ansible-playbook, if only the script above it was killed, and the modules that it has running."""
-    owner = next((w for w in order.watched if w.name == "ansible-playbook"), None)
-    if owner and owner.alive:
-        with contextlib.suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(owner.pid)
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                if owner.alive:
-                    signal.pidfd_send_signal(descriptor, number)
-                    until(lambda: not owner.alive, STOP_LIMIT)
-            os.close(descriptor)
+    if owner := next((w for w in order.watched if w.name == "ansible-playbook"), None):
+        end_watched(owner)
     if order.bound:
         end_inflight(order.owner)
+
+
+def end_watched(process: Watched) -> None:
+    """End a process that may have ended already."""
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(process.pid)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if process.alive:
+                signal.pidfd_send_signal(descriptor, number)
+                until(lambda: not process.alive, STOP_LIMIT)
+        os.close(descriptor)
 
 
 def inflight(owner: str) -> Iterator[proc.Process]:

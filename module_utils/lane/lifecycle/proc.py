@@ -5,6 +5,7 @@ Shapes follow proc(5): /proc/PID/stat, /proc/PID/environ, /proc/net/tcp.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -42,7 +43,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Connection:
-    """One TCP socket over IPv4, ends as (address, port)."""
+    """One TCP socket, ends as (address, port)."""
 
     local: tuple[str, int]
     remote: tuple[str, int]
@@ -119,19 +120,22 @@ def ours(pid: int) -> bool:
 
 
 def connections() -> list[Connection]:
-    """All TCP sockets over IPv4 of this network namespace."""
+    """All TCP sockets of this network namespace; a listener over IPv6 may take the port of one over IPv4."""
     found = []
-    with open("/proc/net/tcp", encoding="ascii") as file:
-        next(file)
-        for line in file:
-            fields = line.split()
-            found.append(Connection(_end(fields[1]), _end(fields[2]), fields[3], int(fields[9])))
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/net/{name}", encoding="ascii") as file:
+            next(file)
+            for line in file:
+                fields = line.split()
+                found.append(Connection(_end(fields[1]), _end(fields[2]), fields[3], int(fields[9])))
     return found
 
 
 def _end(text: str) -> tuple[str, int]:
     address, port = text.split(":")
-    return socket.inet_ntoa(struct.pack("<I", int(address, 16))), int(port, 16)
+    words = struct.unpack(f">{len(address) // 8}I", bytes.fromhex(address))  # each in the byte order of the machine
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words)), int(port, 16)
 
 
 def socket_inodes(pids: Iterable[int]) -> set[int]:

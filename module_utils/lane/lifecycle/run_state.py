@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import LaneError
-from ..core.private_dir import RUN_FILE, Run, check_ours, read_json, read_run
+from ..core.private_dir import HANDOVER, RUN_FILE, Run, check_ours, read_json, read_run
 from . import proc
 
 #: In the environment of all that an ansible-playbook starts, "<pid>-<random>"; set by plugins/callback/lane.py.
@@ -22,6 +22,8 @@ OWNER = "LANE_OWNER"
 SCRIPTS = "LANE_SCRIPTS"
 #: In lane_dir: touched by a command on another machine as long as it goes on (plugins/action/lane_heartbeat.py).
 HEARTBEAT = "heartbeat"
+#: In lane_dir: the ansible-playbook that works on the lane, or did last.
+AT_WORK = "command.json"
 #: In the environment of a keeper, beside the mark.
 KEEPER = "LANE_KEEPER"
 
@@ -129,6 +131,15 @@ def holder(lane_dir: str) -> Holder | None:
         return None
 
 
+def at_work(lane_dir: str) -> Watched | None:
+    """Another ansible-playbook of this machine that works on this lane; None when there is none."""
+    try:
+        found = Watched(**read_json(Path(lane_dir, AT_WORK), {}))
+    except TypeError:
+        return None
+    return found if found.alive and found.pid not in proc.own_line() else None
+
+
 def owned(lane_id: int, lane_dir: str) -> Run | None:
     """The run that lane_dir belongs to; None when nothing is there, or a directory that a run was about to fill or has
     all but removed.
@@ -145,7 +156,12 @@ def owned(lane_id: int, lane_dir: str) -> Run | None:
             problem = f"{lane_dir} is not a lane's directory: it holds {sorted(strange)[0]} and no {RUN_FILE}"
             raise LaneError("lane_dir_foreign", "environment", problem, "set lane_dir to another path")
         return None
-    run = read_run(lane_dir)
+    try:
+        run = read_run(lane_dir)
+    except LaneError as error:
+        if error.code == "run_file_broken" and Path(lane_dir, HANDOVER).is_dir():  # a lane's, and nobody's run
+            return None
+        raise
     if run.lane_id != lane_id:
         problem = f"{lane_dir} belongs to lane {run.lane_id}, not to lane {lane_id}"
         fix = f"set another lane_dir, or -e lane_id={run.lane_id}"

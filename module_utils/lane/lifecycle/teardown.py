@@ -65,7 +65,10 @@ def take_down(
 
 def _names(lane_dir: str, found: list[proc.Process]) -> list[str]:
     """By the lane's records, the last started first; by the process's own name where there is no record."""
-    known = {entry.group: entry.name for entry in (records.records(lane_dir) if lane_dir else [])}
+    known: dict[int, str] = {}
+    if lane_dir:
+        with contextlib.suppress(LaneError):  # a broken record keeps nothing up
+            known = {entry.group: entry.name for entry in records.records(lane_dir)}
     groups = {p.group for p in found}
     return [name for group, name in reversed(known.items()) if group in groups] + sorted(
         {p.name for p in found if p.group not in known}

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..core import bounded
-from ..core.private_dir import MARK, Run, write_private
+from ..core.private_dir import MARK, Run, broken, read_state, write_private
 from ..evidence import log_excerpt
 from ..lifecycle import proc
 from .program import Fatal, Program
@@ -69,7 +69,7 @@ class Record:
     def exit_status(self, lane_dir: str) -> int | None:
         """128 + n after signal n; None while it runs, or when the supervisor shell was killed with it."""
         text = status_file(lane_dir, self.name)
-        return int(text.read_text()) if text.exists() and text.stat().st_size else None
+        return read_state(text, int) if text.exists() and text.stat().st_size else None
 
     def last_status(self, lane_dir: str) -> int | None:
         """The exit status of a program that has ended, for which its supervisor shell may need a moment yet."""
@@ -114,9 +114,11 @@ def records(lane_dir: str) -> list[Record]:
     """All programs that were started in this lane, in the order of their start."""
     found = []
     for path in Path(lane_dir, RECORDS).glob("*.json"):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["fatal"] = Fatal(**values["fatal"]) if values.get("fatal") else None
-        found.append(Record(**values))
+        values = read_state(path)
+        try:
+            found.append(Record(**{**values, "fatal": Fatal(**values["fatal"]) if values["fatal"] else None}))
+        except (KeyError, TypeError) as error:
+            raise broken(path, f"{type(error).__name__}: {error}") from None
     return sorted(found, key=lambda r: r.sequence)
 
 
@@ -139,7 +141,7 @@ def described(lane_dir: str, name: str) -> Program | None:
     path = Path(lane_dir, RECORDS, f"{name}.program")
     if not path.exists():
         return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = read_state(path)
     for key in ("secret_env", "secret_files"):
         kept[key] = {what: tuple(source) for what, source in kept[key].items()}
     kept["fatal"] = Fatal(**kept["fatal"]) if kept["fatal"] else None
