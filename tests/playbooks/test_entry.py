@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from entry_checkout import Checkout
-from whole_lanes import ROOT, Started
+from whole_lanes import ROOT, SIGNALS, Started
 
 PYTHON = os.path.realpath(sys.executable)
 SUITES = ["--tags", "suites,evidence"]
@@ -200,8 +200,7 @@ def test_a_folder_that_is_gone_and_a_link(ready: Checkout, tmp_path: Path) -> No
 )
 def test_a_signal_reaches_ansible_and_the_last_line_says_so(ready: Checkout, number: int, whole_group: bool) -> None:
     ready.seen.unlink(missing_ok=True)
-    # These tests may run where SIGINT is ignored.
-    run = Started(["env", "--default-signal=INT", str(ready.path / "lane")], ready.environment(STUB_WAIT="1"))
+    run = Started([*SIGNALS, str(ready.path / "lane")], ready.environment(STUB_WAIT="1"))
     run.until(lambda: ready.seen.exists() and ready.seen.read_text(encoding="utf-8").endswith("}"), 60)
     seen = ready.tell()
     assert "default_int_handler" in seen["sigint"]  # Ctrl-C means something to Ansible
