@@ -1,4 +1,4 @@
-"""Lanes side by side: four at once, two of one id, two that fill one cache."""
+"""Lanes side by side: three at once, two of one id, two that fill one cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lane_numbers import lane_ids
 from whole_lanes import CACHE, POCKET, ROOT, Started, Surroundings, surroundings
 
 pytestmark = pytest.mark.slow
-COUNT = 4
+COUNT = 3  #: more than the machines of the tests have processors
 
 
 def ps(ids: list[int]) -> dict[int, dict]:
@@ -49,7 +49,7 @@ def size(lane: dict | None) -> tuple[int, int]:
     return (len(lane["ports"]), lane["memory"]) if lane else (0, 0)
 
 
-def test_four_lanes_at_once_are_green_and_then_gone() -> None:
+def test_three_lanes_at_once_are_green_and_then_gone() -> None:
     with lane_ids(COUNT) as ids, surroundings(ids[0]) as place:
         command = [str(ROOT / "lane"), "fleet", str(COUNT), "--at-once", str(COUNT), *fleet_options(place)]
         run = Started(command, place.environment())
@@ -60,7 +60,7 @@ def test_four_lanes_at_once_are_green_and_then_gone() -> None:
             together = max(together, len(up))
             most.update({number: lane for number, lane in up.items() if size(lane) > size(most.get(number))})
             assert run.process.poll() is not None or time.monotonic() - run.begun < 400, run.text
-            time.sleep(0.5)
+            time.sleep(1)
         assert run.wait(10) == 0, run.text
         assert together == COUNT
         for number in ids:
