@@ -178,7 +178,7 @@ def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
     os.kill(record["held"]["keeper"]["pid"], signal.SIGKILL)
     os.kill(run.process.pid, signal.SIGKILL)
     run.process.wait()
-    time.sleep(3)
+    time.sleep(1)
     assert [p for p in place.programs() if "qemu-system" in p]
     again = Started(place.script("--tags", "tls"), place.environment())
     assert again.wait(60) == 0, again.text
@@ -205,7 +205,7 @@ def test_a_killed_worker_of_ansible_ends_the_run(place: Surroundings) -> None:
 
 
 def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surroundings) -> None:
-    up = Started(place.script("--tags", "tls", "-e", "lane_lease=6"), place.environment())
+    up = Started(place.script("--tags", "tls", "-e", "lane_lease=3"), place.environment())
     used = 0.0
     while up.process.poll() is None or place.dir.exists():
         with suppress(FileNotFoundError):
@@ -213,9 +213,9 @@ def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surr
         assert time.monotonic() - up.begun < 120, up.text
         time.sleep(0.05)
     assert up.wait(10) == 0, up.text
-    assert time.time() > used + 5.9
+    assert time.time() > used + 2.9
     assert place.seconds_until_gone()[1] == []
-    assert "its lease of 6 s was over" in (place.artifacts / "keeper.log").read_text()
+    assert "its lease of 3 s was over" in (place.artifacts / "keeper.log").read_text()
 
 
 def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(place: Surroundings) -> None:
