@@ -80,10 +80,9 @@ TESTED = {
     r"\./lane (up|smoke|down|ps|logs|shot)\b.* -i hosts\.yml.*": (
         "test_machines.py::test_from_bare_to_green_and_down_with_all_evidence_here"
     ),
-    r"\./lane --tags evidence|ansible-playbook playbooks/lane\.yml": (
+    r"\./lane (--tags evidence|-e lane_guest=uncalibrated)|ansible-playbook playbooks/lane\.yml": (
         "test_lane.py::test_brought_up_checked_and_taken_down"
     ),
-    r"\./lane -e lane_guest=uncalibrated": "test_lane.py::test_guests_are_checked_one_after_the_other",
     r"\./lane -e lane_ryll_origin=\S+": "test_ryll_build.py::test_a_branch_is_followed_and_each_commit_built_once",
     r"\./lane -e lane_guest=NAME|\.venv/bin/ansible-playbook playbooks/rebuild_guest\.yml": (
         "test_guest_change.py::test_a_changed_banner_is_red_until_it_is_promised"
