@@ -103,6 +103,18 @@ def test_a_terminal_shows_the_phase_at_work_in_its_last_line(monkeypatch: pytest
     assert re.fullmatch(r"tls            \d\.\d s\r\n", after.rpartition(phases.ERASE)[2])
 
 
+@pytest.mark.parametrize(("colour", "terminal", "live"), [(1, True, True), (0, True, False), (1, False, False)])
+def test_only_a_terminal_with_colours_is_shown_progress_in_its_last_line(
+    monkeypatch: pytest.MonkeyPatch, colour: int, terminal: bool, live: bool
+) -> None:
+    """NO_COLOR and TERM=dumb take Ansible's colours away (tests/playbooks/test_terminal.py)."""
+    monkeypatch.setattr(phases.colours, "ANSIBLE_COLOR", colour)
+    monkeypatch.setattr(phases, "os", SimpleNamespace(isatty=lambda number: terminal))
+    monkeypatch.setattr(phases.context, "CLIARGS", {})
+    monkeypatch.setattr(phases, "Terminal", lambda live, *_: bool(live))
+    assert phases.CallbackModule()._terminal is live
+
+
 def test_a_reader_that_goes_away_does_not_stop_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch, False, period=0.001) as (made, screen):
         os.close(screen._read)
