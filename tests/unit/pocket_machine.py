@@ -26,12 +26,11 @@ class Machine:
         image = shutil.copyfile(FIXTURES / GUEST["image"], folder / "pocket.qcow2")
         pair = firmware.find_pair()
         assert pair is not None
-        shutil.copyfile(pair.vars, folder / "vars.fd")
         command = f"""
             qemu-system-x86_64 -machine q35,accel=tcg -cpu max -m 256 -nodefaults -display none -no-reboot
             -drive if=pflash,format=raw,readonly=on,file={pair.code}
-            -drive if=pflash,format=raw,file={folder}/vars.fd
-            -drive file={image},format=qcow2,if=virtio,snapshot=on
+            -drive if=none,id=disk,format=qcow2,snapshot=on,file={image}
+            -device virtio-blk-pci,drive=disk,bootindex=0
             -serial file:{self.serial_log} -qmp unix:{folder}/qmp,server=on,wait=off {options}
         """
         self.process = subprocess.Popen(command.split())
