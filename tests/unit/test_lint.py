@@ -215,11 +215,11 @@ def test_what_a_module_does_not_tell_truly_is_seen(copied: Path, name: str, old:
 
 
 @pytest.mark.slow
-def test_every_module_is_true_and_can_be_shown(capsys: Capture, copied: Path) -> None:
-    assert modules.main([]) == 0, capsys.readouterr().out
-    for file in (copied / "library").iterdir():
+def test_a_module_that_cannot_be_shown_is_named(capsys: Capture, copied: Path) -> None:
+    for file in (copied / "library").iterdir():  # the stage lint has them all
         if file.stem not in ("kvm_probe", "lane_run"):
             file.unlink()
+    assert modules.main([str(copied)]) == 0, capsys.readouterr().out
     change(copied / "library/kvm_probe.py", "short_description: ", "short_description: [")
     assert modules.main([str(copied)]) == 1
     said = capsys.readouterr().out
