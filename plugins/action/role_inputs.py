@@ -12,10 +12,11 @@ away.
         summary_dir: "{{ lane_summary_dir }}"
 
 Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules
-of the same meta/argument_specs.yml. It also refuses an extra variable that nothing knows although its name begins as a
-role's do or is nearly a known one, a tag that no task has, --skip-tags that leaves out what the rest needs, and two
-lanes with one number on one machine. What is wrong is one sentence, in result.json too. It needs no connection to the
-lane's machine. lane_home of its result tells plugins/callback/lane.py where the evidence belongs on this one.
+of the same meta/argument_specs.yml. It also refuses a variable of the command line or the inventory that nothing knows
+although its name begins with lane_, on the command line also as a role's do, or is nearly a known one, a tag that no
+task has, --skip-tags that leaves out what the rest needs, and two lanes that share a number or a directory. What is
+wrong is one sentence, in result.json too. It needs no connection to the lane's machine. lane_home of its result tells
+plugins/callback/lane.py where the evidence belongs on this one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import re
 
 import ansible.module_utils
 from ansible import constants as C
+from ansible import template
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.utils.vars import load_extra_vars
@@ -37,6 +40,8 @@ from ansible.module_utils.lane.lifecycle import artifacts
 from ansible.module_utils.lane.prepare import origin
 
 MAY_SKIP = {"teardown"}
+PLACE = ("ansible_connection", "ansible_host", "ansible_port", "lane_id", "lane_dir", "lane_artifacts_dir")
+as_template = getattr(template, "trust_as_template", str)  # before ansible-core 2.19 every text is one
 
 
 class ActionModule(ValidateArgumentSpec):
@@ -79,7 +84,7 @@ class ActionModule(ValidateArgumentSpec):
         if set(run) <= set(skip):
             problem = f"--tags {','.join(run)} with --skip-tags {','.join(skip)} leaves nothing to do"
             raise LaneError("nothing_to_do", "lane", problem, "leave one of them out")
-        _check_numbers(task_vars)
+        self._check_shared(task_vars)
         if wrong := self._wrong_inputs(task_vars, roles):
             raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
 
@@ -94,6 +99,8 @@ class ActionModule(ValidateArgumentSpec):
         values = self.get_args_from_task_vars(spec, task_vars)
         given = load_extra_vars(self._loader)
         unknown = list(unknown_variables(given, {*spec, *known}, roles))
+        # of the inventory, which may be one of other playbooks too: their variables begin as they like
+        unknown += unknown_variables(task_vars["hostvars"][task_vars["inventory_hostname"]], {*spec, *known}, ())
         invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
         if not unknown and not invalid:
             _check_suites_are_played(given, set(task_vars["ansible_run_tags"]))
@@ -101,6 +108,35 @@ class ActionModule(ValidateArgumentSpec):
             named = [task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")]
             _check_suite_files(*self._templar.template(named))
         return list(dict.fromkeys([*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)]))
+
+    def _check_shared(self, task_vars):
+        """Raise LaneError when another lane of this command has the same number or directory on the same machine."""
+        mine = task_vars["inventory_hostname"]
+        own, others = self._places(task_vars, mine), {}
+        for name in task_vars["ansible_play_hosts_all"]:
+            with contextlib.suppress(AnsibleError):  # that lane itself says what is wrong with its variables
+                others[name] = self._places(task_vars, name)
+        for variable, place in own.items():
+            if len(same := [name for name, found in others.items() if found[variable] == place]) > 1:
+                code = "same_number" if variable == "lane_id" else "same_directory"
+                problem = f"{' and '.join([mine, *(name for name in same if name != mine)])} have the same {variable}"
+                fix = f"give each host of the inventory a {variable} of its own"
+                raise LaneError(code, "lane", f"{problem}, {place[-1]}", fix)
+
+    def _places(self, task_vars, name):
+        """Number and directories of a lane, each with the machine where no other lane may have them."""
+        shared = self._loader.load_from_file(self._task.args["known"])
+        known = {key: as_template(value) if isinstance(value, str) else value for key, value in shared.items()}
+        known.update(task_vars["hostvars"].raw_get(name))
+        templar = template.Templar(self._loader, variables=known)
+        value = {key: templar.template(known[key]) for key in known if key in PLACE}
+        where = value.get("ansible_connection", "ssh")
+        machine = None if where == "local" else (value.get("ansible_host", name), value.get("ansible_port"))
+        return {
+            "lane_id": (where, machine, str(value["lane_id"])),
+            "lane_dir": (where, machine, os.path.normpath(value["lane_dir"])),
+            "lane_artifacts_dir": (os.path.normpath(value["lane_artifacts_dir"]),),
+        }
 
 
 def _check_suites_are_played(given, run):
@@ -118,31 +154,6 @@ def _check_suite_files(files, suites, here):
         if not os.path.isfile(os.path.join(here, path)):
             problem = f"there is no suite file {path}"
             raise LaneError("suite_file_missing", "environment", problem, "correct the path")
-
-
-def _check_numbers(task_vars):
-    """Raise LaneError when another lane of this command has the same number on the same machine."""
-    mine = task_vars["inventory_hostname"]
-    place = _place(task_vars, mine)
-    same = [
-        name
-        for name in task_vars["ansible_play_hosts_all"]
-        if name != mine and _place(task_vars["hostvars"][name], name) == place
-    ]
-    if same:
-        problem = f"{' and '.join([mine, *same])} are all lane {place[-1]} on one machine"
-        raise LaneError("same_number", "lane", problem, "give each host of the inventory a lane_id of its own")
-
-
-def _place(variables, name):
-    """The machine of a lane, and its number, as the inventory has them."""
-    where = variables.get("ansible_connection", "ssh")
-    return (
-        where,
-        None if where == "local" else variables.get("ansible_host", name),
-        variables.get("ansible_port"),
-        str(variables.get("lane_id", 0)),
-    )
 
 
 def _as_typed(words, spec, given):

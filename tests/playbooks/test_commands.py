@@ -69,6 +69,7 @@ TESTED = {
     r"\./lane suites\b.*|\./lane -e lane_suites=all": (
         "test_suites.py::test_the_pages_example_is_red_and_green_and_faults_are_seen"
     ),
+    r"\./lane -e lane_suite_files=\S+": "test_suites.py::test_a_bad_file_is_refused_before_anything_starts",
     r"\./lane faults --quick": "test_faults.py::test_the_quick_half_is_as_expected",
     r"\./lane faults( guest-frozen)?": "test_faults.py::test_a_planted_gap_makes_the_catalogue_fail",
     r"\./lane --json": "test_usage.py::test_a_refused_command_is_json_too",

@@ -83,18 +83,29 @@ def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
         assert (played.rc, played.last.split(":")[0]) == (2, "LANE FAIL lane"), played
 
 
-def test_two_lanes_with_one_number_on_one_machine(lane: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shared", "code"),
+    [
+        ({"lane_id": "{{ ID + 0 }}"}, "same_number"),
+        ({"lane_dir": "DIR"}, "same_directory"),
+        ({"lane_artifacts_dir": "DIR-a/{{ '' if inventory_hostname == 'one' else '.' }}"}, "same_directory"),
+    ],
+)
+def test_two_lanes_that_share_what_each_needs_alone(
+    lane: Any, tmp_path: Path, shared: dict[str, str], code: str
+) -> None:
+    """As templates and defaults say in the end, not as the inventory spells it."""
     inventory = tmp_path / "hosts.yml"
     hosts = {name: {"ansible_connection": "local"} for name in ("one", "two")}
     inventory.write_text(json.dumps({"lane": {"hosts": hosts}}), encoding="utf-8")
-    own = f"{lane.artifacts}/{{{{ inventory_hostname }}}}"
-    both = lane.run("playbooks/lane.yml", "-i", str(inventory), lane_artifacts_dir=own)
+    own = {"lane_id": "{{ ID - (inventory_hostname == 'one') }}", "lane_dir": "DIR-{{ lane_id }}"}
+    own |= {"lane_artifacts_dir": f"{lane.artifacts}/{{{{ inventory_hostname }}}}", **shared}
+    own = {name: value.replace("ID", str(lane.id)).replace("DIR", str(lane.dir)) for name, value in own.items()}
+    both = lane.run("playbooks/lane.yml", "-i", str(inventory), **own)
     assert both.rc == 2, both
-    for name in ("one", "two"):
-        assert json.loads((lane.artifacts / name / "result.json").read_text())["blame"]["code"] == "same_number"
-    said = f"LANE FAIL 2 of 2 lanes: one: lane: one and two are all lane {lane.id} on one machine; give each host"
-    assert both.last.startswith(said)
-    one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", lane_artifacts_dir=own)
+    assert [result["lane_failure"]["code"] for result in both.results(FIRST)] == [code, code]
+    assert both.last.startswith("LANE FAIL 2 of 2 lanes: one: lane: one and two have the same ")
+    one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", **own)
     assert one.rc == 0, one
 
 
@@ -102,8 +113,17 @@ def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_p
     """Also its group variables in the file itself, which lose against everything but the defaults of roles."""
     inventory = tmp_path / "hosts.yml"
     group = {"hosts": {"box": {"ansible_connection": "local"}}, "vars": {"lane_guest": "nobody", "lane_lease": 0}}
+    group["vars"]["tls_of_another_playbook"] = 1
     inventory.write_text(json.dumps({"lane": group}), encoding="utf-8")
     refused(lane, lane.run("playbooks/lane.yml", "-i", str(inventory)), "bad_input", "environment", "lane_lease is 0")
+
+
+@pytest.mark.parametrize("name", ["lane_guset", "lane_all_checks", "kvm_prob_policy"])
+def test_a_variable_of_an_inventory_that_nothing_knows(lane: Any, tmp_path: Path, name: str) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(json.dumps({"lane": {"hosts": {"box": {"ansible_connection": "local", name: "x"}}}}))
+    played = lane.run("playbooks/lane.yml", "-i", str(inventory))
+    refused(lane, played, "bad_input", "environment", f"there is no variable {name}")
 
 
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:

@@ -21,10 +21,12 @@ QUIT = f"{{suite: mine, guests: [pocket], checks: [{{name: hello, steps: {STEPS}
 FAULTS = ("ryll-swallows-a-key", "nbf-forgotten", "bytes-counted-twice", "messages-held-back")
 
 
-def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [{"lane_suites": "mine"}, {}])
+def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path, asked: dict[str, str]) -> None:
+    """Also one that no name of a suite asks for: the file itself does."""
     file = tmp_path / "mine.yml"
     file.write_text(EXAMPLE[1].replace("serial:", "cereal:"))
-    played = lane.run("playbooks/lane.yml", lane_suites="mine", lane_suite_files=str(file))
+    played = lane.run("playbooks/lane.yml", lane_suite_files=str(file), **asked)
     assert played.rc != 0
     failure = played.results("Check the suite files")[-1]["lane_failure"]
     assert failure["code"] == "suite_file_invalid" and failure["cause"].startswith(f"{file}:8: check hello: step 2: ")

@@ -42,7 +42,6 @@ printf '%s\\n' "${COMPREPLY[@]}"
             "./lane -e lane_gues",
             [
                 "lane_guest=",
-                "lane_guest_catalogue=",
                 "lane_guest_entry=",
                 "lane_guest_names=",
                 "lane_guests=",

@@ -10,6 +10,7 @@ from threading import Timer
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.lane.checks import outside_checks, second_look, smoke
 from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import LaneError
@@ -18,6 +19,7 @@ from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, monitor
 from lanes import HELD, TestLane
 
+ROOT = Path(__file__).parents[2]
 Change = Callable[[Ryll, "Qemu", Connection], None]
 STATUS = {"name": "status", "await": {"surfaces": 1}, "within": 1, "blame": "guest"}
 SUBSCRIBED = [{"hello": {}}, {"subscribe": {"events": ["agent_connected", "dropped"]}}]
@@ -270,3 +272,10 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
             assert Path(lane.dir, "pictures").stat().st_mode & 0o777 == 0o700
             assert Path(lane.dir, "pictures/screenshot-other.png").read_bytes() == b"its picture"
         assert picture.exists() is not kept
+
+
+def test_the_plan_the_full_plan_and_the_choices_name_the_same_checks() -> None:
+    names = ("lane/defaults/main.yml", "lane/vars/main.yml", "smoke/meta/argument_specs.yml")
+    default, fixed, specs = (yaml.safe_load((ROOT / "roles" / name).read_text(encoding="utf-8")) for name in names)
+    choices = specs["argument_specs"]["main"]["options"]["smoke_checks"]["choices"]
+    assert default["lane_checks"] == fixed["lane_all_checks"] == choices

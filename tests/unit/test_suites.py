@@ -308,7 +308,9 @@ def test_only_a_failure_has_the_next_suite_boot_the_guest_anew(lane: Lane) -> No
 def test_a_slow_check_is_left_out_unless_asked_for() -> None:
     suite = read(changed(checks=[check(MISSING), two(MISSING, slow=True)]))
     assert [[one.name for one in selection.chosen(suite, slow)] for slow in (False, True)] == [["one"], ["one", "two"]]
-    assert selection.plays({"a": read(changed(checks=[check(MISSING, slow=True)]))}, slow=False) == []
+    with pytest.raises(LaneError) as caught:
+        selection.plays({"a": read(changed(checks=[check(MISSING, slow=True)]))}, slow=False)
+    assert caught.value.code == "suites_not_played"
 
 
 def test_the_last_judged_picture_and_what_was_measured_are_kept_for_the_report(lane: Lane) -> None:

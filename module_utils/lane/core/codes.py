@@ -50,6 +50,10 @@ CODES: dict[str, tuple[str, str]] = {
     "program_not_running": ("A program of the lane does not run.", "See ./lane status and ./lane logs."),
     "evidence_broken": ("The evidence that came from the lane's machine is not what a lane packs.", "Check that machine; its own copy may be there."),
     "host_unreachable": ("Ansible could not reach the lane's machine, or lost it.", "Check that machine, its sshd and the network; see Ansible's reason."),
+    "same_directory": (
+        "Two lanes of the inventory have one lane_dir on one machine, or one lane_artifacts_dir.",
+        "Give each host of the inventory directories of its own.",
+    ),
     "same_number": ("Two lanes of the inventory have one number on one machine.", "Give each host of the inventory a lane_id of its own."),
     "skips_needed": ("An option on the command line skips tasks that the others need.", "Select what to run with --tags."),
     "socket_path_too_long": ("The path of a unix socket would be longer than the system allows.", "Set a shorter lane_dir."),
@@ -187,7 +191,10 @@ CODES: dict[str, tuple[str, str]] = {
     "suite_command_token": ("kerbside made a bearer token for another user, issuer or time than asked for.", "Compare kerbside's settings with the claims in the cause."),
     "suite_command_private": ("kerbside made a file that others can read.", "Make kerbside create it with mode 0600."),
     "suite_database_silent": ("The audit could not be read from the database.", "Read logs/database.log."),
-    "suites_not_played": ("Suites were asked for on the command line of a command that plays none.", "Play them with ./lane suites, or in a whole run."),
+    "suites_not_played": (
+        "Suites were asked for on the command line of a command that plays none, or all checks of one are slow.",
+        "Play them with ./lane suites, or in a whole run; add suites_slow=true for slow checks.",
+    ),
     "suite_step_missing": ("A step needs what an earlier check registers, and that check failed.", "Find out why the earlier check failed."),
     "suite_unexpected_pass": ("A check that is known to fail has passed.", "Remove expected_failure from it, and from docs/suites.md."),
     "serial_line_missing": ("The guest did not print an expected line.", "Read in the serial log what the guest did instead."),

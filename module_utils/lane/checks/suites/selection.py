@@ -30,8 +30,14 @@ def named(suites: list[Suite], only: list[str]) -> dict[str, Suite]:
 
 
 def plays(suites: dict[str, Suite], slow: bool) -> list[dict[str, Any]]:
-    """What is to be played, guest by guest, so that qemu is started anew as seldom as can be."""
-    pairs = [(suite, guest) for suite in suites.values() for guest in suite.guests if chosen(suite, slow)]
+    """What is to be played, guest by guest, so that qemu is started anew as seldom as can be.
+
+    Raises LaneError for a suite without a check to make.
+    """
+    if idle := [name for name, suite in suites.items() if not chosen(suite, slow)]:
+        problem = f"all checks of the suite {idle[0]} are slow, so none would be made"
+        raise LaneError("suites_not_played", "lane", problem, "add -e suites_slow=true")
+    pairs = [(suite, guest) for suite in suites.values() for guest in suite.guests]
     order = list(dict.fromkeys(guest for _, guest in pairs))
     pairs.sort(key=lambda pair: order.index(pair[1]))
     return [
