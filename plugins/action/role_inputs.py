@@ -101,10 +101,11 @@ class ActionModule(ValidateArgumentSpec):
         unknown = list(unknown_variables(given, {*spec, *known}, roles))
         # of the inventory, which may be one of other playbooks too: their variables begin as they like
         unknown += unknown_variables(task_vars["hostvars"][task_vars["inventory_hostname"]], {*spec, *known}, ())
-        invalid = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True).error_messages
+        checked = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True)
+        invalid = checked.error_messages
         if not unknown and not invalid:
             _check_suites_are_played(given, set(task_vars["ansible_run_tags"]))
-            origin.check(values)
+            origin.check(checked.validated_parameters)
             named = [task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")]
             _check_suite_files(*self._templar.template(named))
         return list(dict.fromkeys([*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)]))

@@ -17,7 +17,14 @@ from whole_lanes import git
 def here(tmp_path: Path) -> Path:
     """A directory with a checkout of kerbside and files beside it."""
     checkouts = [f"{name}/pyproject.toml" for name in ("src", "kerbside", "own")]
-    for name in (*checkouts, "src/rust/kerbside-proxy/Cargo.toml", "kerbside-1.whl", "ryll", "0.8.0"):
+    for name in (
+        *checkouts,
+        "src/rust/kerbside-proxy/Cargo.toml",
+        "kerbside-1.whl",
+        "ryll-1-py3-none-any.whl",
+        "ryll",
+        "0.8.0",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
@@ -76,6 +83,12 @@ def test_nothing_named_is_no_origin_and_home_is_known(here: Path, monkeypatch: p
         (KERBSIDE, "develop", "origin_unusable"),
         (KERBSIDE, "-e .", "origin_unusable"),
         (KERBSIDE, "crates:0.3.0", "origin_unusable"),
+        (KERBSIDE, "ryll-1-py3-none-any.whl", "origin_unusable"),
+        (KERBSIDE, "https://h.test/ryll-1-py3-none-any.whl", "origin_unusable"),
+        (KERBSIDE, "git+https://h.test/o/kerbside@main#subdirectory=x", "origin_unusable"),
+        (KERBSIDE, "git+https://h.test/o/kerbside#egg=kerbside&subdirectory=x", "origin_unusable"),
+        (RYLL, "crates:", "origin_unusable"),
+        (RYLL, "crates:newest", "origin_unusable"),
         (IMAGE, "0.8.0", "origin_unusable"),
         (RYLL, "src", "origin_unusable"),
         (KERBSIDE, "git+https://h.test/o/kerbside@--upload-pack=x", "no_such_ref"),
@@ -126,6 +139,9 @@ def test_inputs_of_roles(here: Path) -> None:
     ):
         with fails(code):
             origin.check({**good, name: wrong})
+    with fails("bad_input", words="lane_ryll_features"):
+        origin.check({**good, "ryll_build_features": ["digest-decode"]})
+    origin.check({**good, "ryll_build_features": ["digest-decode"], "ryll_build_origin": "crates:0.3.0"})
 
 
 @pytest.mark.skipif(not command.find_program("git"), reason="git is not installed")

@@ -127,6 +127,16 @@ def test_what_is_not_what_it_says(place: Place, tmp_path: Path) -> None:
             provide(str(path), place)
 
 
+def test_a_file_that_cannot_start_is_named_as_the_user_named_it(place: Place, tmp_path: Path) -> None:
+    mine = tmp_path / "my-ryll"
+    for text, code in (("#!/no/interpreter", "command_not_started"), ("#!/bin/sh\nexit 4", "program_unusable")):
+        mine.write_text(text)
+        with fails(code, "ryll") as caught:
+            provide(str(mine), place)
+        assert ".new-" not in str(caught.value.as_dict())
+        assert code != "command_not_started" or str(mine) in caught.value.cause
+
+
 @pytest.mark.parametrize(
     ("script", "code", "component"),
     [
@@ -167,14 +177,14 @@ def test_what_cannot_be_fetched_is_named(place: Place, tmp_path: Path, monkeypat
     subprocess.run(["git", "init", "-q", "-b", "main", str(repo)], check=True)
     for text, code, component in (
         ("git+/no/repository@main", "repository_unreadable", "environment"),
-        (f"git+{repo}@main", "no_such_ref", "ryll"),
-        (f"git+{repo}@{'0' * 40}", "no_such_ref", "ryll"),
+        (f"git+{repo}@main", "no_such_ref", "environment"),
+        (f"git+{repo}@{'0' * 40}", "no_such_ref", "environment"),
     ):
         with fails(code, component):
             provide(text, place)
     monkeypatch.setattr(command, "find_program", lambda name: None)
     with fails("no_git", "host"):
-        git.Repository("/repo", "x", "ryll", None, "").commit("main")
+        git.Repository("/repo", "x", None, "").commit("main")
 
 
 def test_the_process_tells_what_runs(tmp_path: Path) -> None:

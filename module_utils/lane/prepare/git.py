@@ -27,13 +27,12 @@ QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "
 class Repository:
     """A repository and how to speak of it.
 
-    url: anything git takes; variable: what the user set to it; component: who is blamed when the repository lacks what
-    is asked for; mark: for git's environment; log: a file for what git says.
+    url: anything git takes; variable: what the user set to it; mark: for git's environment; log: a file for what git
+    says.
     """
 
     url: str
     variable: str
-    component: str
     mark: str | None
     log: str
 
@@ -47,8 +46,7 @@ class Repository:
 
         A whole commit is taken as it is.
 
-        Raises LaneError: host without git, environment when the repository cannot be read, the component when it has no
-        such ref.
+        Raises LaneError: host without git, environment when the repository cannot be read or has no such ref.
         """
         if COMMIT.fullmatch(ref):
             return ref
@@ -59,7 +57,7 @@ class Repository:
             if name in named:
                 return named[name]
         fix = f"correct {self.variable}; a commit needs all of its 40 digits"
-        raise LaneError("no_such_ref", self.component, f"{self.url} has no branch or tag {ref}", fix)
+        raise LaneError("no_such_ref", "environment", f"{self.url} has no branch or tag {ref}", fix)
 
     def check_out(self, commit: str, folder: Path) -> None:
         """Make the folder hold this commit and nothing else; it keeps its history, so that the next commit needs little
@@ -77,7 +75,7 @@ class Repository:
         self._check(done, f"cannot fetch {self.url}")
         if self._run("cat-file", "-e", f"{commit}^{{commit}}", folder=folder).status:
             done = self._run(*fetch, commit, folder=folder, network=True)
-            self._check(done, f"{self.url} has no commit {commit}", "no_such_ref", self.component)
+            self._check(done, f"{self.url} has no commit {commit}", "no_such_ref", f"correct {self.variable}")
         done = self._run("checkout", "-q", "--force", "--detach", commit, folder=folder)
         self._check(done, f"cannot check out {commit}")
         self._check(self._run("clean", "-q", "-ffdx", folder=folder), "cannot clean the checkout")
@@ -95,17 +93,10 @@ class Repository:
         what = f"git {arguments[0]} for {self.url}"
         return command.run([program, *QUIET, *place, *arguments], env, FETCH_LIMIT, what, log=self.log)
 
-    def _check(
-        self,
-        done: command.Done,
-        problem: str,
-        code: str = "repository_unreadable",
-        component: str = "environment",
-        fix: str = "",
-    ) -> None:
+    def _check(self, done: command.Done, problem: str, code: str = "repository_unreadable", fix: str = "") -> None:
         if done.status:
             problem = f"{problem}: git said {one_line(done.said, 300)}"
-            raise LaneError(code, component, problem, fix, evidence=self.log)
+            raise LaneError(code, "environment", problem, fix, evidence=self.log)
 
 
 def environment(mark: str | None) -> dict[str, str]:

@@ -116,6 +116,10 @@ def parse(product: Product, text: str, here: str) -> Origin | None:
     found = _classify(product, text, here)
     if found.kind not in product.kinds:
         raise _unusable(product, text, f"{product.name} cannot come from there ({found.kind})")
+    if found.kind in (FILE, ARCHIVE) and found.source.endswith(".whl"):
+        name = _canonical(os.path.basename(found.source).split("-")[0])
+        if name != product.package:
+            raise _unusable(product, text, f"it is a wheel of {name}")
     if found.kind == GIT:
         git.check_ref(product.variable, found.ref)
     if found.kind in (CHECKOUT, FILE):
@@ -124,11 +128,16 @@ def parse(product: Product, text: str, here: str) -> Origin | None:
 
 
 def check(inputs: Mapping[str, Any]) -> None:
-    """Check the origins among the roles' inputs. Raises LaneError like `parse`, and for one that may not be empty."""
+    """Check the origins among the roles' inputs. Raises LaneError like `parse`, for one that may not be empty, and for
+    cargo features of a ryll that is not built.
+    """
     for name, product in INPUTS.items():
         found = parse(product, inputs.get(name, ""), inputs.get("kerbside_caller_dir", "/"))
         if found is None and name in inputs and product in (KERBSIDE, RYLL):
             raise _unusable(product, "", "it is empty")
+        if found and product is RYLL and not found.is_source and inputs.get("ryll_build_features"):
+            problem = f"lane_ryll_features is set, but ryll {found} is not built by the lane"
+            raise LaneError("bad_input", "environment", problem, "leave it out, or name a source (docs/origins.md)")
 
 
 def brought_by(product: Product, kerbside: Origin | None) -> Origin | None:
@@ -140,13 +149,19 @@ def brought_by(product: Product, kerbside: Origin | None) -> Origin | None:
 
 def _classify(product: Product, text: str, here: str) -> Origin:
     if text.startswith("crates:"):
-        return Origin(CRATES, text.removeprefix("crates:"))
+        version = text.removeprefix("crates:")
+        if not VERSION.fullmatch(version):
+            raise _unusable(product, text, "a version such as 0.3.0 has to follow crates:")
+        return Origin(CRATES, version.removeprefix("v"))
     if direct := DIRECT.fullmatch(text):
         if _canonical(direct[1]) != product.package:
             raise _unusable(product, text, f"it is a requirement for {direct[1]}")
         text = direct[2]
     if text.startswith("git+") or "://" in text:
-        return _of_url(text.partition("#")[0], here)
+        url, _, fragment = text.partition("#")
+        if fragment and not re.fullmatch(r"egg=[^&]*", fragment):
+            raise _unusable(product, text, f"the lane does not take #{fragment}")
+        return _of_url(url, here)
     path = Path(here, os.path.expanduser(text))
     if VERSION.fullmatch(text):
         return Origin(INDEX, text.removeprefix("v"))

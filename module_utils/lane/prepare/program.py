@@ -114,7 +114,11 @@ def provide(place: Place, wanted: Wanted) -> Program:
             program = new / product.package
             shutil.copyfile(made, program)
             program.chmod(0o755)
-            said, commit = ask(product, str(program), place.mark)
+            try:
+                said, commit = ask(product, str(program), place.mark)
+            except LaneError as error:  # the folder has a name for the moment
+                problem = error.problem.replace(str(program), source.words())
+                raise LaneError(error.code, error.component, problem, error.fix) from None
             if said and version and said != version:
                 problem = f"{product.name} {version} of {source.words()} says that it is {said}"
                 raise LaneError("wrong_program", product.component, problem)
@@ -193,7 +197,7 @@ def _unpack(product: Product, wheel: Path, scratch: Path) -> Path:
                 raise LaneError("wrong_program", product.component, problem)
             return Path(archive.extract(names[0], scratch))
     except zipfile.BadZipFile as error:
-        problem = f"{wheel.name} is no wheel: {error}"
+        problem = f"{wheel.name} is not a wheel: {error}"
         raise LaneError("wrong_program", product.component, problem, "build it again") from None
 
 

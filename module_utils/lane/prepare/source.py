@@ -88,8 +88,7 @@ def provenance(kind: str, source: str, version: str | None = None, sha256: str |
 def resolve(product: Product, origin: Origin, place: Place) -> Source:
     """Ask what the origin is now.
 
-    Raises LaneError: environment when index or repository cannot be reached, the product's component when the
-    repository has no such ref.
+    Raises LaneError: environment when index or repository cannot be reached, or the repository has no such ref.
     """
     kind, text = origin.kind, origin.source
     if kind == INDEX:
@@ -125,7 +124,7 @@ def folder(product: Product, source: Source, place: Place) -> Path:
 
 def repository(product: Product, origin: Origin, place: Place) -> git.Repository:
     """The git repository of an origin."""
-    return git.Repository(origin.source, product.variable, product.component, place.mark, place.log)
+    return git.Repository(origin.source, product.variable, place.mark, place.log)
 
 
 def sha256(path: Path) -> str:
