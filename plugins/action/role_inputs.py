@@ -41,6 +41,20 @@ from ansible.module_utils.lane.prepare import origin
 
 MAY_SKIP = {"teardown"}
 PLACE = ("ansible_connection", "ansible_host", "ansible_port", "lane_id", "lane_dir", "lane_artifacts_dir")
+#: The shared variables of which no role's specs say what they may be.
+SHARED = {
+    "lane_time_scale": {"type": "float"},
+    "lane_slowness": {"type": "float"},
+    "lane_heartbeat": {"type": "float"},
+    "lane_console_source": {"type": "str"},
+    "lane_console_uuid": {"type": "str"},
+}
+FROM_ZERO = ("lane_id", "_stop_limit", "_lock_limit", "lane_heartbeat")  #: how the names of numbers end that may be 0
+ANY_NUMBER = "_max_age"  #: below 0 it means never
+PATTERNS = {
+    "lane_console_source": r"[\w.-]+",
+    "lane_console_uuid": r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+}
 as_template = getattr(template, "trust_as_template", str)  # before ansible-core 2.19 every text is one
 
 
@@ -90,7 +104,7 @@ class ActionModule(ValidateArgumentSpec):
 
     def _wrong_inputs(self, task_vars, roles):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
-        spec = {}
+        spec = dict(SHARED) if "artifacts_dir" in self._task.args else {}
         for role in roles:
             files = (os.path.join(folder, role, "meta/argument_specs.yml") for folder in C.DEFAULT_ROLES_PATH)
             path = next(filter(os.path.exists, files))
@@ -102,7 +116,7 @@ class ActionModule(ValidateArgumentSpec):
         # of the inventory, which may be one of other playbooks too: their variables begin as they like
         unknown += unknown_variables(task_vars["hostvars"][task_vars["inventory_hostname"]], {*spec, *known}, ())
         checked = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True)
-        invalid = checked.error_messages
+        invalid = checked.error_messages or _out_of_range(spec, checked.validated_parameters)
         if not unknown and not invalid:
             _check_suites_are_played(given, set(task_vars["ansible_run_tags"]))
             origin.check(checked.validated_parameters)
@@ -138,6 +152,20 @@ class ActionModule(ValidateArgumentSpec):
             "lane_dir": (where, machine, os.path.normpath(value["lane_dir"])),
             "lane_artifacts_dir": (os.path.normpath(value["lane_artifacts_dir"]),),
         }
+
+
+def _out_of_range(spec, values):
+    """A clause for the first value that no lane can work with. The limits come from lane_time_scale, which is first."""
+    for name, value in values.items():
+        option = spec[name]
+        if pattern := PATTERNS.get(name):
+            if not re.fullmatch(pattern, value, re.ASCII):
+                return [f"{name} is {value!r}, which does not match {pattern}"]
+        elif option["type"] in ("int", "float") and not name.endswith(ANY_NUMBER):
+            least = name.endswith(FROM_ZERO)
+            if not (0 <= value < 1e9 if least else 0 < value < 1e9):
+                return [f"{name} is {value}, not a number {'of at least' if least else 'above'} 0"]
+    return []
 
 
 def _check_suites_are_played(given, run):

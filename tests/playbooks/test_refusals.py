@@ -126,6 +126,23 @@ def test_a_variable_of_an_inventory_that_nothing_knows(lane: Any, tmp_path: Path
     refused(lane, played, "bad_input", "environment", f"there is no variable {name}")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lane_time_scale", -1),
+        ("lane_start_limit", 0),
+        ("lane_boot_limit", float("inf")),
+        ("sextant_vm_memory", -1),
+        ("sextant_vm_vga", "nosuch"),
+        ("lane_console_source", "a/b"),
+        ("lane_console_uuid", "x"),
+        ("lane_address", "127.0.0.2"),
+    ],
+)
+def test_a_value_that_no_lane_can_work_with(lane: Any, name: str, value: Any) -> None:
+    refused(lane, lane.run("playbooks/lane.yml", **{name: value}), "bad_input", "environment", name)
+
+
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
     kept(lane)
     wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbside_environment": 3}
