@@ -8,7 +8,6 @@ away.
         lane_id: "{{ lane_id }}" # this and the rest only for a command that ends with a verdict
         lane_dir: "{{ lane_dir }}"
         artifacts_dir: "{{ lane_artifacts_dir }}"
-        planned: "{{ lane_plan }}"
         summary_dir: "{{ lane_summary_dir }}"
 
 Ansible checks a role's inputs when it reaches the role, which is half-way through a lane. This applies the same rules
@@ -34,10 +33,10 @@ from ansible.plugins.action.validate_argument_spec import ActionModule as Valida
 from ansible.utils.vars import load_extra_vars
 
 ansible.module_utils.__path__.extend(set(C.DEFAULT_MODULE_UTILS_PATH).difference(ansible.module_utils.__path__))
-from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError, one_line
 from ansible.module_utils.lane.core.names import is_file, near, unknown_variables
 from ansible.module_utils.lane.lifecycle import artifacts
-from ansible.module_utils.lane.prepare import origin
+from ansible.module_utils.lane.prepare import guests, origin
 
 MAY_SKIP = {"teardown"}
 PLACE = ("ansible_connection", "ansible_host", "ansible_port", "lane_id", "lane_dir", "lane_artifacts_dir")
@@ -67,8 +66,11 @@ class ActionModule(ValidateArgumentSpec):
         given, run_tags = self._task.args, set(task_vars["ansible_run_tags"])
         judges = "artifacts_dir" in given and run_tags.difference(task_vars["ansible_skip_tags"]) != {"teardown"}
         if judges:
-            result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "planned", "summary_dir")}
-            result["lane_home"]["remote"] = self._connection.transport != "local"
+            planned = []
+            with contextlib.suppress(Exception):  # _check says what is wrong with it
+                planned = self._templar.template(task_vars["lane_plan"])
+            result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "summary_dir")}
+            result["lane_home"].update(planned=planned, remote=self._connection.transport != "local")
         writable = False
         if judges and not self._task.check_mode:
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
@@ -80,7 +82,7 @@ class ActionModule(ValidateArgumentSpec):
             if writable:
                 with contextlib.suppress(OSError, ValueError):
                     result["lane_verdict"] = artifacts.refuse(
-                        given["artifacts_dir"], given["lane_id"], error.as_dict(), given["planned"]
+                        given["artifacts_dir"], given["lane_id"], error.as_dict(), planned
                     )
         return result
 
@@ -99,8 +101,26 @@ class ActionModule(ValidateArgumentSpec):
             problem = f"--tags {','.join(run)} with --skip-tags {','.join(skip)} leaves nothing to do"
             raise LaneError("nothing_to_do", "lane", problem, "leave one of them out")
         self._check_shared(task_vars)
+        if "artifacts_dir" in self._task.args:
+            self._check_guests(task_vars)
         if wrong := self._wrong_inputs(task_vars, roles):
             raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
+
+    def _check_guests(self, task_vars):
+        """Raise LaneError for a file of guests that cannot be used, an unknown guest, and an empty plan."""
+        file, names = self._templar.template([task_vars["lane_guests_file"], task_vars["lane_guest_names"]])
+        try:
+            found = self._loader.load_from_file(file, unsafe=True)
+        except AnsibleError as error:
+            problem = f"lane_guests_file {file} cannot be read: {one_line(str(error), 300)}"
+            raise LaneError("guest_entry_invalid", "environment", problem, "correct it") from None
+        found = found.get("guests") if isinstance(found, dict) else None
+        guests.check(found)
+        for name in names:
+            guests.entry(found, name)
+        if {"all", "smoke"} & set(task_vars["ansible_run_tags"]) and not self._templar.template(task_vars["lane_plan"]):
+            problem = "lane_plan is empty, so that nothing would be checked"
+            raise LaneError("bad_input", "environment", problem, "name checks in lane_checks and guests in lane_guests")
 
     def _wrong_inputs(self, task_vars, roles):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""

@@ -54,7 +54,7 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
         (["--tags", "smoke", "-e", "lane_suite_files=x"], "suites_not_played", "lane_suite_files asks for suites"),
         (["--tags", "suites", "-e", "lane_suites=input"], "lane_not_running", "is not running"),
         # the value of a variable cannot be found, so that role_inputs never runs
-        (["-e", "lane_guests_file=/nosuch.yml"], "task_failed", "/nosuch.yml"),
+        (["-e", '{"lane_summary_dir": "{{ nothing }}"}'], "task_failed", "nothing"),
     ],
 )
 def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(
@@ -141,6 +141,33 @@ def test_a_variable_of_an_inventory_that_nothing_knows(lane: Any, tmp_path: Path
 )
 def test_a_value_that_no_lane_can_work_with(lane: Any, name: str, value: Any) -> None:
     refused(lane, lane.run("playbooks/lane.yml", **{name: value}), "bad_input", "environment", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (None, "guest_entry_invalid", "guests.yml"),
+        ("guests: [", "guest_entry_invalid", "guests.yml"),
+        ("[1]", "guest_entry_invalid", "guests.yml"),
+        ("guests: [pocket]", "guest_entry_invalid", "guests.yml"),
+        ("guests: {pocket: {image: x, banner: I am up, agent: maybe}}", "guest_entry_invalid", "guest pocket: agent"),
+        ("guests: {other: {image: x, banner: I am up, agent: false}}", "guest_unknown", "pocket"),
+    ],
+)
+def test_a_file_of_guests_that_cannot_be_used(
+    lane: Any, tmp_path: Path, text: str | None, code: str, words: str
+) -> None:
+    file = tmp_path / "guests.yml"
+    if text:
+        file.write_text(text)
+    played = lane.run("playbooks/lane.yml", lane_guests_file=str(file))
+    assert played.results()[-1]["task"] == FIRST
+    refused(lane, played, code, "environment", words)
+
+
+@pytest.mark.parametrize("more", [{"lane_checks": []}, {"lane_guest": "", "lane_guests": []}])
+def test_a_plan_without_a_check(lane: Any, more: dict[str, Any]) -> None:
+    refused(lane, lane.run("playbooks/lane.yml", **more), "bad_input", "environment", "lane_guests")
 
 
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:

@@ -9,8 +9,8 @@ import pytest
 from whole_lanes import CACHE, Started, Surroundings
 
 #: A full run that ends early: after the phases that take no time, the third fails.
-RED = ("-e", "lane_guest=nobody")
-CAUSE = "there is no guest 'nobody' in guests.yml; it has pocket, uncalibrated; correct lane_guest or lane_guests"
+RED = ("-e", "lane_guest=uncalibrated lane_image_origin=/etc/os-release")
+CAUSE = "the image of guest uncalibrated at /etc/os-release is not a qcow2"
 PHASE = re.compile(r"([a-z_]+) +\d+\.\d s(?:  (.*))?")
 
 
@@ -33,7 +33,7 @@ def test_a_red_run_on_a_pipe(place: Surroundings) -> None:
     assert names == ("kvm_probe", "deps", "sextant_vm", "evidence", "teardown")
     assert notes[0].startswith(("kvm: ", "tcg: ")) and not notes[0].endswith("...") and notes[1].startswith("qemu ")
     assert notes[2] == "FAILED: Check the image and the firmware of the guest"
-    assert run.text.count("there is no guest 'nobody'") == 1
+    assert run.text.count("os-release is not a qcow2") == 1
     report, verdict = run.lines[-2:]
     assert report == f"report: {place.artifacts}/report.html"
     assert verdict.startswith(f"LANE FAIL environment: {CAUSE}")

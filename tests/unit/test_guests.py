@@ -11,6 +11,7 @@ from prepared import fails
 
 IMAGE = b"QFI\xfb" + bytes(100)
 ENTRY = {"image": "g.qcow2", "sha256": hashlib.sha256(IMAGE).hexdigest(), "banner": "the guest is up", "agent": False}
+FETCH = {"name": "kerbside", "version": "0.8.0", "sha256": ENTRY["sha256"], "member": "g.qcow2"}
 GUEST = {**ENTRY, "name": "g"}
 
 
@@ -18,16 +19,31 @@ GUEST = {**ENTRY, "name": "g"}
     ("changes", "name", "code", "words"),
     [
         ({}, "x", "guest_unknown", "'x' in guests.yml; it has a, g"),
-        ({"image": None}, "g", "guest_entry_invalid", "no valid image: it is None, not a text"),
+        ({"image": None}, "g", "guest_entry_invalid", "guest g: image is None, not a text"),
+        ({"image": None}, "a", "guest_entry_invalid", "guest g: image"),  # also of a guest that nobody asks for
+        ({"sha256": "0"}, "g", "guest_entry_invalid", "guest g: sha256"),
+        ({"digest": "no"}, "g", "guest_entry_invalid", "guest g: digest"),
+        ({"format": "raw"}, "g", "guest_entry_invalid", "guest g: format"),
+        ({"scenarios": "smoke"}, "g", "guest_entry_invalid", "guest g: scenarios"),
+        ({"fetch": {"name": "kerbside"}}, "g", "guest_entry_invalid", "guest g: fetch has no version"),
+        ({"fetch": {**FETCH, "version": 0.8}}, "g", "guest_entry_invalid", "guest g: fetch: version"),
+        ({"fetch": FETCH, "sha256": None}, "g", "guest_entry_invalid", "sha256 is None"),
+        ({"agnet": True}, "g", "guest_entry_invalid", "guest g has the unknown key agnet (did you mean agent?)"),
         ({"banner": " \n"}, "g", "guest_entry_invalid", "banner"),
         ({"banner": 5}, "g", "guest_entry_invalid", "banner"),
-        ({"agent": "yes"}, "g", "guest_entry_invalid", "no valid agent: it is 'yes', not true or false"),
+        ({"agent": "yes"}, "g", "guest_entry_invalid", "guest g: agent is 'yes', not true or false"),
         ({"banner": "BdsDxe: starting Boot"}, "g", "guest_banner_of_firmware", "BdsDxe"),
     ],
 )
 def test_an_entry_that_cannot_be_used(changes: dict[str, object], name: str, code: str, words: str) -> None:
     with fails(code, "environment", words):
         guests.entry({"g": {**ENTRY, **changes}, "a": ENTRY}, name)
+
+
+@pytest.mark.parametrize("given", [None, [], {}, "guests", {"g": None}, {"g": {"image": "g.qcow2", "agent": True}}])
+def test_what_is_not_guests(given: object) -> None:
+    with fails("guest_entry_invalid", "environment"):
+        guests.check(given)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ CODES: dict[str, tuple[str, str]] = {
     "cache_not_private": ("Others can write to the lane's cache.", "Remove their write permission, or set lane_cache_dir."),
     "cache_noexec": ("The lane's cache is on a file system that is mounted noexec.", "Set lane_cache_dir or XDG_CACHE_HOME."),
     "guest_unknown": ("lane_guest or lane_guests names a guest that guests.yml does not have.", "Name one of those that it has."),
-    "guest_entry_invalid": ("An entry of guests.yml lacks something or has it in the wrong form.", "Correct guests.yml; its head explains each field."),
+    "guest_entry_invalid": ("guests.yml cannot be read, or an entry of it is incomplete or malformed.", "Correct guests.yml; its head explains each field."),
     "guest_banner_of_firmware": ("A guest's banner is a text that the firmware prints itself.", "Give a line that the guest's own program prints."),
     "guest_build_failed": ("A guest whose source is in this repository could not be built.", "Correct its source; the cause has the compiler's words."),
     "guest_image_missing": ("A guest's image is not there.", "docs/guests.md says where to get it."),

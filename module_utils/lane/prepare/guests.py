@@ -5,39 +5,75 @@ names.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import LaneError
+from ..core.names import near
 from ..protocols.serial_log import firmware_says
 
 #: The first four bytes of a qcow2 file ("QFI" and 0xfb), from qemu's docs/interop/qcow2.
 QCOW2_MAGIC = b"QFI\xfb"
-REQUIRED = {"image": str, "banner": str, "agent": bool}
+#: What an entry may say: the words of its kind, and the test of a value.
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a text", lambda value: isinstance(value, str) and bool(value.strip())),
+    "truth": ("true or false", lambda value: isinstance(value, bool)),
+    "qcow2": ("qcow2", lambda value: value == "qcow2"),
+    "digest": ("64 hexadecimal digits", lambda value: re.fullmatch("[0-9a-f]{64}", str(value)) is not None),
+    "any_digest": ("64 hexadecimal digits or null", lambda value: value is None or KINDS["digest"][1](value)),
+    "texts": ("a list of texts", lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value)),
+    "fetch": ("a mapping", lambda value: isinstance(value, dict)),
+}
+REQUIRED = {"image": "text", "banner": "text", "agent": "truth"}
+OPTIONAL = {"format": "qcow2", "sha256": "any_digest", "source_sha256": "any_digest", "fetch": "fetch"}
+OPTIONAL |= {"digest": "truth", "scenarios": "texts", "description": "text"}
+FETCH = {"name": "text", "version": "text", "sha256": "digest", "member": "text"}
+
+
+def check(guests: Any) -> None:
+    """Raise LaneError (environment) for the first thing in guests.yml that cannot be used, with its guest and key."""
+    if not isinstance(guests, dict) or not guests:
+        raise _invalid("it has no mapping `guests` of names to entries")
+    for name, entry in guests.items():
+        _check_keys(f"guest {name}", entry, REQUIRED, OPTIONAL)
+        if fetched := entry.get("fetch"):
+            _check_keys(f"guest {name}: fetch", fetched, FETCH, {})
+            _check_keys(f"guest {name}, which has fetch", {"sha256": entry.get("sha256")}, {"sha256": "digest"}, {})
+        if firmware_says(entry["banner"]):
+            problem = f"the banner of guest {name}, {entry['banner']!r}, is printed by the firmware itself"
+            fix = "give a line that the guest's own program prints in guests.yml"
+            raise LaneError("guest_banner_of_firmware", "environment", problem, fix)
+
+
+def _check_keys(where: str, entry: Any, required: dict[str, str], optional: dict[str, str]) -> None:
+    if not isinstance(entry, dict):
+        raise _invalid(f"{where} is not a mapping")
+    known = {**required, **optional}
+    if strange := [str(key) for key in entry if key not in known]:
+        raise _invalid(f"{where} has the unknown key {strange[0]}{near(strange[0], known)}")
+    if missing := [key for key in required if key not in entry]:
+        raise _invalid(f"{where} has no {missing[0]}")
+    for key, value in entry.items():
+        words, fits = KINDS[known[key]]
+        if not fits(value):
+            raise _invalid(f"{where}: {key} is {value!r}, not {words}")
+
+
+def _invalid(problem: str) -> LaneError:
+    return LaneError("guest_entry_invalid", "environment", f"guests.yml: {problem}", "its head explains the fields")
 
 
 def entry(guests: dict[str, Any], name: str) -> dict[str, Any]:
-    """The guest of this name, complete. Raises LaneError (environment) for one that cannot be used."""
+    """The guest of this name, once all guests are sound. Raises LaneError (environment) like `check`."""
+    check(guests)
     if name not in guests:
         known = ", ".join(sorted(guests))
         problem = f"there is no guest {name!r} in guests.yml; it has {known}"
         raise LaneError("guest_unknown", "environment", problem, "correct lane_guest or lane_guests")
-    found = dict(guests[name])
-    for key, kind in REQUIRED.items():
-        value = found.get(key)
-        if not isinstance(value, kind) or (isinstance(value, str) and not value.strip()):
-            wanted = "a text" if kind is str else "true or false"
-            problem = f"the entry of guest {name} has no valid {key}: it is {value!r}, not {wanted}"
-            raise LaneError("guest_entry_invalid", "environment", problem, "correct guests.yml")
-    if firmware_says(found["banner"]):
-        problem = (
-            f"the banner of guest {name}, {found['banner']!r}, is what the firmware itself prints, so it proves "
-            "nothing of the guest"
-        )
-        fix = "give a line that the guest's own program prints in guests.yml"
-        raise LaneError("guest_banner_of_firmware", "environment", problem, fix)
-    return {**found, "name": name}
+    return {**guests[name], "name": name}
 
 
 def check_image(guest: dict[str, Any], path: Path) -> str:
