@@ -197,12 +197,18 @@ def _check_suites_are_played(given, run):
 
 
 def _check_suite_files(files, suites, here):
-    """Raise LaneError for a suite file that is not there. here: where a relative path starts."""
+    """Raise LaneError for a suite file that is not there, or no text. here: where a relative path starts."""
     files, suites = (given.split(",") if isinstance(given, str) else given for given in (files, suites))
     for path in [*files, *filter(is_file, suites)]:
-        if not os.path.isfile(os.path.join(here, path)):
+        try:
+            with open(os.path.join(here, path), encoding="utf-8") as file:
+                file.read()
+        except OSError:
             problem = f"there is no suite file {path}"
-            raise LaneError("suite_file_missing", "environment", problem, "correct the path")
+            raise LaneError("suite_file_missing", "environment", problem, "correct the path") from None
+        except UnicodeDecodeError as error:
+            problem = f"the suite file {path} is not UTF-8 text ({error.reason} at byte {error.start})"
+            raise LaneError("suite_file_invalid", "lane", problem, "correct the suite file (docs/suites.md)") from None
 
 
 def _as_typed(words, spec, given):

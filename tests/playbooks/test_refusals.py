@@ -65,6 +65,12 @@ def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(
     assert (Path(f"{lane.artifacts}.previous") / "result.json").read_text() == "green"
 
 
+def test_a_suite_file_that_is_no_text(lane: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_bytes(b"suite: \xff")
+    refused(lane, lane.run("playbooks/lane.yml", lane_suites=str(file)), "suite_file_invalid", "lane", str(file))
+
+
 def test_deps_may_be_told_which_suites_to_install_for(lane: Any) -> None:
     played = lane.run("playbooks/lane.yml", "--tags", "deps", "--check", "-e", "lane_suites=clients")
     assert played.rc == 0, played

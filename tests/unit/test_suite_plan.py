@@ -63,6 +63,11 @@ def refused(suite: Any) -> str:
         ("suite: [", "/my/suite.yml:1: it is not YAML"),
         ("suite: a\nchecks: []\nchecks: []", "/my/suite.yml:3: the key checks is there twice"),
         ("suite: a\nchecks:\n  - {name: a, name: b}", "/my/suite.yml:3: the key name is there twice"),
+        ("[" * 5000 + "]" * 5000, "/my/suite.yml:1: it is nested too deeply"),
+        ("suite: a\nspeed: .inf", "/my/suite.yml:2: .inf is not"),
+        ("suite: a\n-.INF: 1", "/my/suite.yml:2: -.INF is not"),
+        ("suite: 2020-13-45", "/my/suite.yml:1: YAML cannot read a value in it (month"),
+        ("suite: " + "9" * 5000, "/my/suite.yml:1: YAML cannot read a value"),
         ("[]", "/my/suite.yml:1: it is not a mapping"),
         ({"suite": "mine", "guests": ["pocket"]}, "`checks` is missing"),
         ({"suite": "mine", "checks": GOOD["checks"]}, "`guests` is missing"),
@@ -267,6 +272,15 @@ def test_what_a_suite_file_says_counts() -> None:
     assert one.events == (*plan.EVENTS, "latency")
     step = one.steps[1]
     assert (step.limit, step.register, step.client, step.name) == (3600.0, "w", "second", "a nap")
+
+
+def test_a_check_without_a_client_starts_the_one_that_its_steps_ask() -> None:
+    connect, ask = {"connect": {}}, {"expect_event": {"event": "agent_connected"}}
+    check = {"name": "one", "client": "none"}
+    before = {"name": "before", "steps": [connect]}
+    assert "no `connect` before it" in refused(changed(checks=[before, {**check, "steps": [NAP, ask]}]))
+    assert read(changed(checks=[before, {**check, "steps": [NAP, connect, ask]}]))
+    assert read(changed(checks=[{**check, "steps": [NAP]}, {"name": "after", "steps": [ask]}]))
 
 
 def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:

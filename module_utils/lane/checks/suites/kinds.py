@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "any_texts": ("a list of texts", _are_texts),
     "pattern": ("a regular expression", _is_pattern),
     "whole": ("a whole number of 0 or more", lambda value: type(value) is int and value >= 0),
-    "number": ("a number above 0", lambda value: _is_number(value) and value > 0),
+    "number": ("a number above 0 and up to 1000000", lambda value: _is_number(value) and 0 < value <= 1e6),
     "limit": ("a number of seconds up to 3600", lambda value: _is_number(value) and 0 < value <= 3600),
     "delay": ("a number of milliseconds up to 2000", lambda value: _is_number(value) and 0 <= value <= 2000),
     "rate": ("a number of Mbit/s from 0.1 to 1000", lambda value: _is_number(value) and 0.1 <= value <= 1000),

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ...core.errors import LaneError
+from ...core.errors import LaneError, one_line
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,30 @@ def load(file: str, text: str) -> Spot:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        _refuse_doubled_keys(file, node)
+        _check_nodes(file, node)
         return Spot(file, loader.construct_document(node) if node else None, node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = f"it is not YAML ({getattr(error, 'problem', None) or type(error).__name__})"
         raise Spot(file, None, None, mark.line + 1 if mark else 1).invalid(problem) from None
+    except RecursionError:
+        raise Spot(file, None, None).invalid("it is nested too deeply") from None
+    except ValueError as error:  # of a scalar, such as a date with month 13
+        raise Spot(file, None, None).invalid(f"YAML cannot read a value in it ({one_line(str(error), 200)})") from None
 
 
-def _refuse_doubled_keys(file: str, root: Any) -> None:
-    """Raise LaneError for a key that a mapping has twice: YAML would take the last and drop the first."""
+def _check_nodes(file: str, root: Any) -> None:
+    """Raise LaneError for a key that a mapping has twice, as YAML would drop the first, and for .inf and .nan, which no
+    step can work with.
+    """
     seen, nodes = set(), [root]
     while nodes:
         node = nodes.pop()
         if id(node) in seen:  # an alias
             continue
         seen.add(id(node))
+        if node and node.tag.endswith(":float") and node.value.strip("+-.").isalpha():
+            raise Spot(file, None, None, node.start_mark.line + 1).invalid(f"{node.value} is not a number to work with")
         if isinstance(node, yaml.SequenceNode):
             nodes += node.value
         elif isinstance(node, yaml.MappingNode):
@@ -74,4 +82,4 @@ def _refuse_doubled_keys(file: str, root: Any) -> None:
                 if name in names:
                     raise Spot(file, None, None, key.start_mark.line + 1).invalid(f"the key {name} is there twice")
                 names.add(name)
-                nodes.append(value)
+                nodes += [key, value]
