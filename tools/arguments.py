@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tools import ROOT, cache_dir, developer_verbs, venv
-from tools.parsing import Help, Parser, UsageError, check_known, near, option
+from tools.parsing import Help, Parser, UsageError, check_known, near, number, option
 
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 #: Verbs that run ansible-playbook: the playbook, and the options that select what is done.
@@ -193,7 +193,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
     option(verb("shot", one_lane, elsewhere), "file", "FILE", words, nargs="?", type=Path)
     verb("ps", as_json, elsewhere)
     fleet = verb("fleet", forwarded, epilog=STATUSES, usage="./lane fleet N [options]")
-    option(fleet, "count", "N", "how many lanes", type=int)
+    option(fleet, "count", "N", "how many lanes", type=number(1, 100))
     matrix = verb("matrix", forwarded, epilog=STATUSES, usage="./lane matrix FILE [options]")
     option(matrix, "file", "FILE", "a YAML file with axes, and optionally hosts and vars", type=Path)
     matrix.set_defaults(tool="fleet")
@@ -201,7 +201,7 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         words = "machines to run on over ssh, as USER@HOST:PORT (default: this one)"
         option(many, "--hosts", "A,B", words, default="")
         words = "lanes on one machine at the same time (default: one per processor of this one)"
-        option(many, "--at-once", "N", words, type=int)
+        option(many, "--at-once", "N", words, type=number(1))
         written = ROOT / f"artifacts/{name}.yml"
         option(many, "--write", "FILE", "where to write the inventory", type=Path, default=written)
     verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
@@ -249,10 +249,24 @@ def parse(words: list[str]) -> argparse.Namespace:
     if rest:
         raise UsageError(_unknown(first, rest[0], verbs[first]))
     asked.pytest = words[cut + 1 :]
+    _check_inventory(asked)
     developer_verbs.check(asked)
     if asked.verb == "mutants":
         asked.judge = parse([*asked.names, *(word for value in asked.extra_vars for word in ("-e", value))])
     return asked
+
+
+def _check_inventory(asked: argparse.Namespace) -> None:
+    """Raise UsageError for an option that does nothing with an inventory, or without one."""
+    if asked.verb in ("fleet", "matrix") and "inventory" in asked.given:
+        raise UsageError(f"./lane {asked.verb} writes an inventory of its own, so it does not take -i; use --hosts")
+    if asked.verb not in ("ps", "logs", "shot"):
+        return
+    if asked.limit and not asked.inventory:
+        raise UsageError(f"./lane {asked.verb}: --limit selects hosts of an inventory, so it needs -i")
+    alone = {"--json": "json", "--follow": "follow", "-e lane_id": "lane_id"}
+    if asked.inventory and (given := [name for name, key in alone.items() if getattr(asked, key, None)]):
+        raise UsageError(f"./lane {asked.verb}: {given[0]} does not work with -i")
 
 
 def of_program(verb: str) -> argparse.Namespace:

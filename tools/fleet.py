@@ -41,7 +41,7 @@ def machines(names: list[str]) -> list[dict[str, Any]]:
     for name in names:
         parts = re.fullmatch(r"(?:(?P<user>[^@]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d+))?", name)
         if not parts:
-            raise UsageError(f"{name!r} is no machine: use HOST, USER@HOST or USER@HOST:PORT")
+            raise UsageError(f"{name!r} is not a machine name: use HOST, USER@HOST or USER@HOST:PORT")
         port = int(parts["port"]) if parts["port"] else None
         given = {"ansible_host": parts["host"], "ansible_user": parts["user"], "ansible_port": port}
         found.append({key: value for key, value in given.items() if value is not None})
@@ -74,6 +74,8 @@ def matrix(content: Any) -> dict[str, dict[str, Any]]:
     known = isinstance(content, dict) and not set(content) - {"axes", "hosts", "vars"}
     if not known or not isinstance(content.get("axes"), dict) or not content["axes"]:
         raise UsageError(f"a matrix has the keys axes, hosts and vars, and at least one of the axes {', '.join(AXES)}")
+    if not isinstance(content.get("hosts", []), list) or not isinstance(content.get("vars", {}), dict):
+        raise UsageError("in a matrix, hosts is a list of machines and vars a mapping of variables")
     if strange := set(content["axes"]) - set(AXES):
         raise UsageError(f"there is no axis {', '.join(sorted(map(str, strange)))}; axes are {', '.join(AXES)}")
     axes = {name: values if isinstance(values, list) else [values] for name, values in content["axes"].items()}
@@ -95,6 +97,9 @@ def slug(value: Any) -> str:
 
 def setting(axis: str, value: Any) -> Any:
     """What the axis's variable is set to."""
+    one = value if axis == "suites" and isinstance(value, list) else [value]
+    if not all(isinstance(word, str | int | float) for word in one):
+        raise UsageError(f"the axis {axis} has the value {value!r}, which is not a text or a number")
     if axis == "accel":
         if value not in POLICIES:
             raise UsageError(f"accel is {value}; use {', '.join(POLICIES)}")
@@ -104,10 +109,8 @@ def setting(axis: str, value: Any) -> Any:
     return str(value)
 
 
-def start(content: dict[str, Any], file: Path, forks: int, options: list[str]) -> NoReturn:
-    """Write the inventory and become the `./lane` that runs it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+def start(file: Path, forks: int, options: list[str]) -> NoReturn:
+    """Become the `./lane` that runs this inventory."""
     print(f"inventory: {file}", flush=True)
     os.environ.pop("LANE_SCRIPTS", None)  # the script that is started now adds itself
     os.environ.pop("PYTHONPATH", None)
@@ -135,14 +138,20 @@ def main(asked: argparse.Namespace) -> NoReturn:
     names = [name for name in asked.hosts.split(",") if name]
     common: dict[str, Any] = {}
     try:
+        if asked.hosts and not names:
+            raise UsageError(f"--hosts {asked.hosts} names no machine")
         if asked.verb == "fleet":
-            lanes = fleet(max(asked.count, 0), first)
+            lanes = fleet(asked.count, first)
         else:
             content = yaml.safe_load(asked.file.read_text(encoding="utf-8"))
             lanes = matrix(content)
             names, common = names or [str(name) for name in content.get("hosts") or []], content.get("vars") or {}
         places = machines(names)
         made = inventory(lanes, first, places, common)
+        asked.write.parent.mkdir(parents=True, exist_ok=True)
+        asked.write.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     except (UsageError, OSError, yaml.YAMLError) as error:
         raise LaneError("bad_usage", "lane", " ".join(str(error).split())) from None
-    start(made, asked.write, max(asked.at_once or os.cpu_count() or 1, 1) * len(places), options)
+    except (ValueError, RecursionError) as error:  # of the bytes, or of a value
+        raise LaneError("bad_usage", "lane", f"{asked.file} is not YAML that can be read: {error}") from None
+    start(asked.write, (asked.at_once or os.cpu_count() or 1) * len(places), options)

@@ -23,8 +23,9 @@ def take(lane_id: int, wanted: Path | None) -> str:
     """
     up = running.running(lane_id)
     file = wanted or Path(read_json(Path(up.dir, RUN_FILE), {})["artifacts_dir"], time.strftime("shot-%H%M%S.png"))
-    if not os.access(file.parent, os.W_OK | os.X_OK):
-        problem = f"cannot write {file}: its directory does not exist or is not writable"
+    if file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK):
+        why = "it is a directory" if file.is_dir() else "its directory does not exist or is not writable"
+        problem = f"cannot write {file}: {why}"
         raise LaneError("not_writable", "environment", problem, "name another file")
     return f"{file}: {shot.take(up.dir, file)}"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane.core.errors import LaneError
 
-from tools import fleet
+from tools import arguments, fleet
 from tools.parsing import UsageError
 
 
@@ -46,6 +48,10 @@ def test_values_with_one_name_are_two_lanes() -> None:
         ({"axes": {}}, "at least one of the axes kerbside"),
         ({"axes": {"kerbside": "0.8.0"}, "colour": 1}, "a matrix has the keys"),
         ({"axes": {"colour": "blue"}}, "there is no axis colour"),
+        ({"axes": {"ryll": "0.3.0"}, "hosts": 3}, "hosts is a list"),
+        ({"axes": {"ryll": "0.3.0"}, "vars": ["x"]}, "vars a mapping"),
+        ({"axes": {"accel": [["kvm"]]}}, "the axis accel has the value"),
+        ({"axes": {"kerbside": None}}, "the axis kerbside has the value None"),
         ({"axes": {"accel": "fast"}}, "accel is fast; use auto, kvm, tcg"),
     ],
 )
@@ -56,7 +62,7 @@ def test_a_matrix_that_cannot_work_is_refused(content: Any, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "@host", "host:ssh"])
 def test_what_is_no_machine_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="is no machine"):
+    with pytest.raises(UsageError, match="is not a machine name"):
         fleet.machines([name])
 
 
@@ -78,3 +84,23 @@ def test_there_are_a_hundred_numbers() -> None:
 )
 def test_the_first_number_is_taken_out_of_the_options(options: list[str], expected: tuple[int, list[str]]) -> None:
     assert fleet.without_lane_id(options) == expected
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"[" * 5000, b"axes: {kerbside: 2020-13-45}", None])
+def test_a_matrix_that_cannot_be_read_is_one_sentence(tmp_path: Path, data: bytes | None) -> None:
+    file = tmp_path / "matrix.yml"
+    if data:
+        file.write_bytes(data)
+    with pytest.raises(LaneError) as caught:
+        fleet.main(arguments.parse(["matrix", str(file), "--write", str(tmp_path / "made.yml")]))
+    assert caught.value.code == "bad_usage" and str(file) in caught.value.cause
+
+
+@pytest.mark.parametrize("more", [["--hosts", ",,"], ["--write", "/"]])
+def test_a_fleet_that_cannot_be_written_down_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setattr(fleet, "start", lambda *_: pytest.fail("it was started"))
+    with pytest.raises(LaneError) as caught:
+        fleet.main(arguments.parse(["fleet", "2", "--write", str(tmp_path / "made.yml"), *more]))
+    assert caught.value.code == "bad_usage"
