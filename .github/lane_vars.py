@@ -42,10 +42,10 @@ def lane_vars(inputs: Mapping[str, str]) -> dict[str, Any]:
     text = inputs.get("VARIABLES", "").strip()
     try:
         more = json.loads(text or "{}")
-    except ValueError as error:
-        raise ValueError(f"variables is no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"variables is not JSON: {error}") from None
     if not isinstance(more, dict):
-        raise ValueError('variables is no JSON object, such as {"lane_keep": "never"}')
+        raise ValueError('variables is not a JSON object such as {"lane_keep": "never"}')
     _checked("VARIABLES", json.dumps(more, ensure_ascii=False))
     return {**found, **more}
 
@@ -54,12 +54,12 @@ def _checked(name: str, value: str) -> str:
     if CREDENTIALS.search(value):
         raise ValueError(f"{name.lower()} has a user name or a password in a URL")
     if not value.isprintable() or re.search(r"\{[{%#]", value) or value.startswith("-"):
-        raise ValueError(f"{name.lower()} is no plain line, but an option, a template or more than one line: {value!r}")
+        raise ValueError(f"{name.lower()} must be plain text on one line, not an option or a template: {value!r}")
     return value
 
 
 if __name__ == "__main__":
     try:
-        Path(sys.argv[1]).write_text(json.dumps(lane_vars(os.environ)) + "\n", encoding="utf-8")
-    except ValueError as error:
+        Path(*sys.argv[1:]).write_text(json.dumps(lane_vars(os.environ)) + "\n", encoding="utf-8")
+    except (ValueError, OSError) as error:
         sys.exit(f"::error::{error}")

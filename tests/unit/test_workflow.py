@@ -51,7 +51,7 @@ UNSAFE = ["{{ lookup('pipe', 'id') }}", "{% x %}", "-e .", "a\nb", "a\x1b[2J", "
     ("name", "value"),
     [("KERBSIDE_ORIGIN", value) for value in UNSAFE]
     + [(name, "{{ x }}") for name in sorted(INPUTS) if name != "VARIABLES"]
-    + [("VARIABLES", value) for value in ('{"x": "{{ y }}"}', '{"x": "https://u:hush@h"}', "[1]", "-e .")],
+    + [("VARIABLES", value) for value in ("[" * 90000, '{"x": "{{ y }}"}', '{"x": "https://u:hush@h"}', "[1]", "-e .")],
 )
 def test_what_would_be_interpreted_or_shown_is_refused(tmp_path: Path, name: str, value: str) -> None:
     status, words, file = write_vars(tmp_path, **{name: value})
@@ -59,6 +59,12 @@ def test_what_would_be_interpreted_or_shown_is_refused(tmp_path: Path, name: str
     assert words.startswith(f"::error::{name.lower()} ")
     assert "hush" not in words
     assert not file.exists()
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "vars.json").mkdir()
+    status, words, _ = write_vars(tmp_path)
+    assert status == 1 and words.startswith("::error::") and "Traceback" not in words
 
 
 def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path: Path) -> None:
