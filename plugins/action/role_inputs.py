@@ -5,6 +5,7 @@ away.
       role_inputs:
         roles: [tls, kerbside] # which are the tags as well
         known: ../roles/lane/defaults/main.yml # the names that may be set, besides the roles' own
+        variables: [] # those of the playbook itself, which begin alike
         lane_id: "{{ lane_id }}" # this and the rest only for a command that ends with a verdict
         lane_dir: "{{ lane_dir }}"
         artifacts_dir: "{{ lane_artifacts_dir }}"
@@ -92,8 +93,8 @@ class ActionModule(ValidateArgumentSpec):
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
         if unknown:
             meant = near(unknown[0], roles)
-            problem = f"no task has the tag {', '.join(unknown)}{meant}; tags are {', '.join(roles)}"
-            raise LaneError("no_such_tag", "lane", problem)
+            problem = f"no task has the tag {', '.join(unknown)}{meant}"
+            raise LaneError("no_such_tag", "lane", problem, f"tags are {', '.join(roles)}" if roles else "leave it out")
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
             problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
             raise LaneError("skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped")
@@ -132,9 +133,11 @@ class ActionModule(ValidateArgumentSpec):
         known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
         values = self.get_args_from_task_vars(spec, task_vars)
         given = load_extra_vars(self._loader)
-        unknown = list(unknown_variables(given, {*spec, *known}, roles))
+        own = self._task.args.get("variables", [])
+        prefixes = [*roles, *{name.rpartition("_")[0] for name in own}]
+        unknown = list(unknown_variables(given, {*spec, *known, *own}, prefixes))
         # of the inventory, which may be one of other playbooks too: their variables begin as they like
-        unknown += unknown_variables(task_vars["hostvars"][task_vars["inventory_hostname"]], {*spec, *known}, ())
+        unknown += unknown_variables(task_vars["hostvars"][task_vars["inventory_hostname"]], {*spec, *known, *own}, ())
         checked = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True)
         invalid = checked.error_messages or _out_of_range(spec, checked.validated_parameters)
         if not unknown and not invalid:

@@ -55,6 +55,19 @@ def test_check_mode_builds_nothing(refresh: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "settings", "code"),
+    [
+        ([], {"refresh_sextant_reff": "main"}, "bad_input"),
+        ([], {"lane_cache_dri": "/tmp"}, "bad_input"),
+        (["--tags", "smok"], {}, "no_such_tag"),
+    ],
+)
+def test_what_is_misspelled_is_refused(refresh: Any, options: list[str], settings: dict[str, str], code: str) -> None:
+    played = refresh(GOOD, *options, **settings)
+    assert (played.rc, played.refusal["code"]) == (2, code), played
+
+
+@pytest.mark.parametrize(
     ("recipe", "settings", "reason"),
     [
         ("@sleep 60", {"refresh_sextant_limit": 1}, "non-zero return code"),
