@@ -16,6 +16,7 @@ from ansible.module_utils.lane.checks.suites import engine, machines, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import Place
 from ansible.module_utils.lane.core.command import Done
+from ansible.module_utils.lane.core.local_http import Answer
 from ansible.module_utils.lane.protocols.ryll import steps
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 
@@ -102,7 +103,7 @@ class Lane:
         self.running: list[str] = []
         self.talk = Talk()
         self.keys = {"type": "spice", "password": "good"}
-        self.answer: Callable[[str, str, dict[str, str]], tuple[int, str]] = lambda method, path, headers: (200, "{}")
+        self.answer: Callable[[str, str, dict[str, str]], tuple[Any, ...]] = lambda method, path, headers: (200, "{}")
         self.monitor: Any = None
         self.end: Done | None = None  # how a client ends, or that it does not
 
@@ -136,9 +137,10 @@ class Lane:
 
     def request(
         self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False
-    ) -> tuple[int, str]:
+    ) -> Answer:
         self.did.append(("request", method, path, headers, shows_ticket))
-        return self.answer(method, path, headers)
+        status, body, *kind = self.answer(method, path, headers)
+        return Answer(status, body, *(kind or ["application/json"]))
 
     def token(self) -> str:
         return "x.e30.y"

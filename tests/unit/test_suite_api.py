@@ -39,9 +39,14 @@ def lane(tmp_path: Path) -> Lane:
         ({"holds": [{"a": "x"}, {"a": "y"}]}, (200, '[{"a": "x"}]'), WRONG),
         ({"holds": ["x"]}, (200, '{"x": 1}'), WRONG),
         ({"holds": ["x"]}, (200, "<html>"), WRONG),
+        ({"holds": {"a": "x"}}, (200, '{"a": "x"}', "text/html"), WRONG),  # what it says that it is
+        ({"match": "a"}, (200, "a", "text/html"), None),
+        ({"type": "text/plain", "match": "a"}, (200, "a", "text/plain"), None),
+        ({"type": "text/plain", "match": "a"}, (200, "a", "text/html"), WRONG),
+        ({"type": "text/plain"}, (200, "", ""), WRONG),
     ],
 )
-def test_an_answer_of_the_api_is_as_wanted(lane: Lane, options: Any, answer: tuple[int, str], code: str | None) -> None:
+def test_an_answer_of_the_api_is_as_wanted(lane: Lane, options: Any, answer: tuple[Any, ...], code: str | None) -> None:
     lane.answer = lambda *_: answer
     assert outcome(lane, {"api": {"path": "/x", **options}, **SOON})[0] == code
 

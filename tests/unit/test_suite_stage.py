@@ -251,7 +251,7 @@ def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane: LaneStage
     ask = ("GET", "/x", {})
     with api(lambda number, authorization: (201, f"{authorization} {TICKET if number > 1 else ''}")) as port:
         lane.place = replace(lane.place, api_port=port)
-        assert lane.request("GET", "/x", {"Authorization": "A"}) == (201, "A ")
+        assert lane.request("GET", "/x", {"Authorization": "A"})[:2] == (201, "A ")
         assert failure(lane.request, *ask) == ("suite_ticket_shown", "kerbside")
         assert lane.request(*ask, shows_ticket=True)[0] == 201
         Path(lane.place.ticket_file).unlink()

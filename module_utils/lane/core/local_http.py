@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import uuid
+from typing import NamedTuple
 
 from .errors import one_line
 
@@ -12,25 +13,34 @@ MAX_BYTES = 1 << 20
 REQUEST_ID = "kerbside-lane-"
 
 
+class Answer(NamedTuple):
+    """status, body, and its media type without parameters ("text/html")."""
+
+    status: int
+    body: str
+    type: str
+
+
 class NoAnswer(Exception):
     """No HTTP answer; the text is a clause that says why."""
 
 
 def get(address: str, port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
-    """The answer to a GET; see request."""
-    return request("GET", address, port, path, limit, **headers)
+    """Status and body of the answer to a GET; see request."""
+    return request("GET", address, port, path, limit, **headers)[:2]
 
 
 def request(
     method: str, address: str, port: int, path: str, limit: float, body: str | None = None, **headers: str
-) -> tuple[int, str]:
-    """The status and the first MiB of the body. Raises NoAnswer when there is no HTTP answer within `limit` seconds."""
+) -> Answer:
+    """The answer, with the first MiB of its body. Raises NoAnswer when there is no HTTP answer within `limit` seconds."""
     connection = http.client.HTTPConnection(address, port, timeout=limit)
     try:
         given = {"X-Request-Id": f"{REQUEST_ID}{uuid.uuid4()}", **headers}
         connection.request(method, path, body, given)
         with connection.getresponse() as answer:
-            return answer.status, answer.read(MAX_BYTES).decode("utf-8", errors="replace")
+            text = answer.read(MAX_BYTES).decode("utf-8", errors="replace")
+            return Answer(answer.status, text, answer.getheader("Content-Type", "").partition(";")[0].strip())
     except TimeoutError:
         raise NoAnswer(f"no answer within {limit:g} s") from None
     except (OSError, http.client.HTTPException) as error:

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from ...core import command
+from ...core import command, local_http
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
 from ...programs import records
@@ -24,6 +24,7 @@ POLL = 0.05
 #: Seconds between two looks at the serial port while a burst of keys is typed.
 WINDOW_POLL = 0.002
 AUDIT_ROWS = 1000
+JSON = "application/json"
 #: Characters of a value of an answer that is shown: tokens are longer.
 SHORT = 24
 #: Played by the Python of kerbside's environment, which has a database driver. argv: socket, file with the password,
@@ -136,18 +137,22 @@ def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str
     method, path = options["method"], options["path"]
     headers = _headers(play, options)
     while True:
-        status, body = play.lane.request(method, path, headers, options["json"], options["shows_ticket"])
-        problem = _wrong(status, body, options)
+        answer = play.lane.request(method, path, headers, options["json"], options["shows_ticket"])
+        problem = _wrong(answer, options)
         if not problem:
-            return f"{method} {path}: {status}"
+            return f"{method} {path}: {answer.status}"
         if method != "GET" or not options["retry"] or time.monotonic() >= deadline:
             raise Unmet("api_answer_wrong", f"{method} {path} was answered {problem}")
         time.sleep(POLL)
 
 
-def _wrong(status: int, body: str, options: dict[str, Any]) -> str:
+def _wrong(answer: local_http.Answer, options: dict[str, Any]) -> str:
+    status, body, kind = answer
     if status != options["status"]:
         return f"with {status} and not {options['status']}"
+    wanted = options["type"] or (JSON if options["holds"] is not None else kind)
+    if kind != wanted:
+        return f"as {kind or 'nothing'} and not as {wanted}"
     if options["match"] is not None and not re.search(options["match"], body):
         return f"without {options['match']!r}"  # the body is not shown: some answers hold tokens
     if options["never"] is not None and re.search(options["never"], body):
@@ -194,7 +199,7 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
     headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
     path = f"/console/{source}/{uuid}/audit?limit={AUDIT_ROWS}"
     while True:
-        status, body = play.lane.request("GET", path, headers)
+        status, body, _ = play.lane.request("GET", path, headers)
         if status != 200:
             raise Unmet("api_answer_wrong", f"GET {path} was answered with {status}", play.lane.log("api"))
         answer = json.loads(body)
@@ -306,7 +311,8 @@ ACTORS: dict[str, Actor] = {
             "path": Option("word", required=True),
             "token": Option("text", "good"),
             "jwt": Option("mapping"),
-            "accept": Option("word", "application/json"),
+            "accept": Option("word", JSON),
+            "type": Option("word"),
             "status": Option("whole", 200),
             "match": Option("pattern"),
             "never": Option("pattern"),

@@ -189,21 +189,21 @@ class LaneStage:
 
     def request(
         self, method: str, path: str, headers: dict[str, str], said: Any = None, shows_ticket: bool = False
-    ) -> tuple[int, str]:
-        """Status and body of a request to kerbside's API. said: its body, sent as JSON.
+    ) -> local_http.Answer:
+        """The answer to a request to kerbside's API. said: its body, sent as JSON.
 
         Raises LaneError when the ticket is in the answer and may not be, or there is none.
         """
         sent = None if said is None else json.dumps(said)
         try:
             host, port = self.place.address, self.place.api_port
-            status, body = local_http.request(method, host, port, path, ANSWER, sent, **headers)
+            answer = local_http.request(method, host, port, path, ANSWER, sent, **headers)
         except local_http.NoAnswer as error:
             problem = f"{method} {path} of kerbside's API: {error}"
             raise LaneError("suite_api_silent", "kerbside", problem, evidence=self.log("api")) from None
         if not shows_ticket:
-            refuse_ticket(self.place, body, "kerbside", f"the answer to {method} {path}", self.log("api"))
-        return status, body
+            refuse_ticket(self.place, answer.body, "kerbside", f"the answer to {method} {path}", self.log("api"))
+        return answer
 
     def console(self, of: str | None = None) -> dict[str, str]:
         """The keys of a new console.vv, of the guest or of a console of the suite.
@@ -215,7 +215,7 @@ class LaneStage:
         until = time.monotonic() + CONSOLE_LIMIT
         headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/x-virt-viewer, application/json"}
         while True:
-            status, body = self.request("GET", path, headers)
+            status, body, _ = self.request("GET", path, headers)
             if status == 200:
                 keys = kerbside_api.parse(body)
                 secrets.register(self.place.lane_dir, "console_token", keys.get("password", ""))
