@@ -223,6 +223,16 @@ def test_a_leak_is_blamed_on_who_wrote_the_file_and_the_file_is_withheld(
     assert secret_scan.withhold(lane.dir, Path(lane.artifacts)) == []
 
 
+def test_a_line_of_the_proxy_in_the_daemons_log_is_the_proxys(lane: TestLane) -> None:
+    lane.start(lane.program("daemon", "exec sleep 60"))
+    log = Path(lane.artifacts, "logs/daemon.log")
+    log.parent.mkdir()
+    value = Path(lane.dir, "secrets/spice_ticket").read_text()
+    log.write_text(f"{{}}\n2026-11-23T09:05:19.598524Z DEBUG kerbside_proxy::session: asked token={value}\n{{}}\n")
+    failure = secret_scan.failure(lane.dir, secret_scan.withhold(lane.dir, Path(lane.artifacts)))
+    assert (failure.component, failure.code) == ("proxy", "secret_in_log")
+
+
 PACKED = secret_scan.Leak("x.gz", 1, "", None)
 PACKED_LOG = secret_scan.Leak("logs/serial.log", 1, "", None)
 OF_GUEST = secret_scan.Leak("logs/serial.log", 1, "plain", TICKET)

@@ -17,6 +17,7 @@ from ..core.errors import LaneError
 from ..core.private_dir import write_private
 from ..core.secrets import Secret, mask, of_lane
 from ..programs import records
+from .logs import PROXY
 
 #: Line breaks and blanks, and line breaks as JSON and others escape them.
 BREAK = re.compile(rb"\s|\\[nr]")
@@ -31,13 +32,14 @@ GONE = "the secrets of the run are gone from lane_dir"
 @dataclass(frozen=True)
 class Leak:
     """A secret in a file. path: below the artifacts; line: from 1; form: plain, hex, ..., or why a file could not be
-    searched: then secret is None.
+    searched: then secret is None. by_proxy: it is in a line of kerbside-proxy, whose output goes to the daemon's log.
     """
 
     path: str
     line: int
     form: str
     secret: Secret | None
+    by_proxy: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line} ({self.form}{f': {self.secret.masked}' if self.secret else ''})"
@@ -84,13 +86,20 @@ def find_leaks(artifacts: Path, secrets: list[Secret]) -> list[Leak]:
     for path in _files(artifacts):
         name, data = str(path.relative_to(artifacts)), path.read_bytes()
         shown = mask(name, secrets)
-        mine = {secret: Leak(shown, line, form, secret) for secret, form, line in search(data, secrets)}
+        mine = {
+            secret: Leak(shown, line, form, secret, PROXY.match(_line(data, line)) is not None)
+            for secret, form, line in search(data, secrets)
+        }
         for secret, form, _ in search(os.fsencode(name), secrets):
             mine[secret] = Leak(shown, 1, f"its name, {form}", secret)
         leaks += mine.values()
         if data.startswith(PACKED):
             leaks.append(Leak(shown, 1, "it is compressed", None))
     return leaks
+
+
+def _line(data: bytes, number: int) -> str:
+    return data.split(b"\n", number)[number - 1].decode(errors="replace")
 
 
 def _files(artifacts: Path) -> list[Path]:
@@ -126,7 +135,7 @@ def failure(lane_dir: str, leaks: list[Leak]) -> LaneError:
     if leak.secret is None:
         problem = f"{leak.path} cannot be searched for secrets: {leak.form}"
         return LaneError("secret_unsearched", "artifacts", problem, "it is withheld", evidence=evidence)
-    if writer := writers.get(leak.path):
+    if writer := "proxy" if leak.by_proxy and leak.path in writers else writers.get(leak.path):
         problem = f"{writer} wrote its {leak.secret.words} to {Path(leak.path).name}"
         return LaneError("secret_in_log", writer, problem, "the file is withheld", evidence=evidence)
     problem = f"the artifacts hold a secret of the run: {', '.join(map(str, leaks))}"
