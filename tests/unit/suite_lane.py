@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,10 @@ class Talk:
         self.did.append("close")
 
 
+#: When the run of the lane began.
+STARTED = round(time.time())
+
+
 class Lane:
     """What the engine needs of a lane. did: what it was asked to do, in order."""
 
@@ -98,7 +103,7 @@ class Lane:
         self.guest = {"name": "pocket"}
         self.settings: dict[str, str] = {}
         self.counted: dict[str, float] = {}
-        self.run = SimpleNamespace(mark="1/x")
+        self.run = SimpleNamespace(mark="1/x", started=STARTED)
         self.did: list[Any] = []
         self.running: list[str] = []
         self.talk = Talk()

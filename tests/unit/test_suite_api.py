@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks.suites import tokens
 from prepared import executable
-from suite_lane import CONSOLE_K, PASSED, SOON, Failure, Lane, asked, does, outcome
+from suite_lane import CONSOLE_K, PASSED, SOON, STARTED, Failure, Lane, asked, does, outcome
 
 WRONG = "api_answer_wrong"
 
@@ -88,11 +88,18 @@ def test_a_request_has_the_token_that_is_asked_for(
     assert headers["Accept"] == "text/html"
 
 
-ROWS = [
-    {"session_id": "s", "channel": None, "message": "came"},
-    {"session_id": None, "channel": "main", "message": "went"},
-]
-STORED = [["s", None, "came"], [None, "main", "went"]]
+def row(session: str | None, channel: str | None, message: str, pid: str | None = None, **more: Any) -> dict[str, Any]:
+    row = {"session_id": session, "channel": channel, "node": "lane-1", "pid": pid, "message": message}
+    return {**row, "timestamp": STARTED + 1.5, **more}
+
+
+def stored(rows: list[dict[str, Any]]) -> list[Any]:
+    """The same rows, as the database gives them."""
+    return [list(row.values()) for row in rows]
+
+
+ROWS = [row("s", None, "came"), row(None, "main", "went")]
+STORED = stored(ROWS)
 
 
 def audited(lane: Lane, rows: list[dict[str, Any]], total: int | None = None, status: int = 200) -> None:
@@ -146,36 +153,32 @@ def test_the_audit_of_another_console_is_asked_for_by_its_own_name(lane: Lane) -
 def stores(lane: Lane, rows: list[Any] | None) -> None:
     """What the database holds; None: it does not say."""
     says = "exit 1" if rows is None else f"echo '{json.dumps(rows)}'"
-    executable(Path(lane.place.database_python), f"[ $5 = UUID ] || exit 3\n{says}")
+    executable(Path(lane.place.database_python), f'[ "$5 $6" = "{lane.place.source} UUID" ] || exit 3\n{says}')
 
 
-MANY = [{"session_id": "s", "channel": "main", "message": str(number)} for number in range(1000)]
+MANY = [row("s", "main", str(number)) for number in range(1001)]
 DIFFER = ("audit_wrong", "kerbside")
+NEVER = [row("s", None, "came", timestamp=STARTED - 3600)]
+COMING = [row("s", None, "came", timestamp=STARTED + 86400)]
 
 
 @pytest.mark.parametrize(
     ("rows", "stored", "total", "failure"),
     [
-        (ROWS, STORED, 2, PASSED),
-        (ROWS, STORED[::-1], 2, PASSED),
-        (ROWS, STORED[:1], 2, DIFFER),
-        (ROWS, [*STORED[:1], ["s", None, "went"]], 2, DIFFER),
-        (ROWS, STORED, 3, DIFFER),
-        (ROWS, [*STORED[:1], ["t", None, "x"], ["u", None, "y"]], 3, DIFFER),
-        (ROWS, None, 2, ("suite_database_silent", "database")),
-        (MANY, [["s", "main", "1"]] * 1001, 1001, PASSED),  # too long to be compared row by row
-        (MANY[:999], [["s", "main", "1"]] * 999, 999, DIFFER),
-    ],
-    ids=[
-        "the same",
-        "in another order",
-        "a row too few",
-        "another row",
-        "another total",
-        "other rows",
-        "a silent database",
-        "more than one answer holds",
-        "as many as one answer holds",
+        pytest.param(ROWS, STORED, 2, PASSED, id="the same"),
+        pytest.param(ROWS, STORED[::-1], 2, DIFFER, id="in another order"),
+        pytest.param(ROWS, STORED[:1], 2, DIFFER, id="a row too few"),
+        pytest.param(ROWS, STORED, 3, DIFFER, id="another total"),
+        pytest.param(ROWS, [*STORED[:1], *stored([row("s", None, "went")])], 2, DIFFER, id="another row"),
+        pytest.param(ROWS, [*STORED[:1], *stored([row(None, "main", "went", "p")])], 2, DIFFER, id="another pid"),
+        pytest.param(ROWS, [*STORED[:1], *stored([{**ROWS[1], "node": "x"}])], 2, DIFFER, id="another node"),
+        pytest.param(ROWS, stored([{**one, "timestamp": STARTED} for one in ROWS]), 2, DIFFER, id="another time"),
+        pytest.param([row("s", None, "came", timestamp=None)], STORED[:1], 1, DIFFER, id="no time"),
+        pytest.param(NEVER, stored(NEVER), 1, DIFFER, id="before the run"),
+        pytest.param(COMING, stored(COMING), 1, DIFFER, id="tomorrow"),
+        pytest.param(ROWS, None, 2, ("suite_database_silent", "database"), id="a silent database"),
+        pytest.param(MANY[1:], stored(MANY), 1001, PASSED, id="more than one answer holds"),
+        pytest.param(MANY[:1000], stored(MANY), 1001, DIFFER, id="the oldest of them"),
     ],
 )
 def test_api_and_database_have_the_same_audit(
@@ -184,3 +187,24 @@ def test_api_and_database_have_the_same_audit(
     stores(lane, stored)
     audited(lane, rows, total)
     assert outcome(lane, {"audit": {"same_in_database": True}, **SOON}) == failure
+
+
+BY_KERBSIDE, BY_PROXY = row("s", "main", "created", "p"), row("s", "main", "connected", "p")
+OF_NO_CONNECTION = row("s", None, "terminated")
+
+
+@pytest.mark.parametrize(
+    ("rows", "failure"),
+    [
+        ([BY_KERBSIDE, BY_PROXY, OF_NO_CONNECTION], PASSED),
+        ([BY_KERBSIDE, BY_PROXY, {**BY_KERBSIDE, "pid": "q"}, {**BY_PROXY, "pid": "q"}], PASSED),
+        ([BY_KERBSIDE, BY_KERBSIDE, BY_PROXY, BY_PROXY], DIFFER),
+        ([OF_NO_CONNECTION, OF_NO_CONNECTION, BY_PROXY], DIFFER),
+        ([BY_KERBSIDE, BY_PROXY, BY_PROXY], ("audit_wrong", "proxy")),
+        ([row("other", "main", "created", "p")] * 2, PASSED),  # another check's session
+    ],
+)
+def test_nothing_is_told_twice_of_a_session(lane: Lane, rows: list[Any], failure: Failure) -> None:
+    stores(lane, stored(rows))
+    audited(lane, rows)
+    assert outcome(lane, {"audit": {"session": "s", "same_in_database": True}, **SOON}) == failure

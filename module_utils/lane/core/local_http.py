@@ -33,7 +33,7 @@ def get(address: str, port: int, path: str, limit: float, **headers: str) -> tup
 def request(
     method: str, address: str, port: int, path: str, limit: float, body: str | None = None, **headers: str
 ) -> Answer:
-    """The answer, with the first MiB of its body. Raises NoAnswer when there is no HTTP answer within `limit` seconds."""
+    """The answer, with the first MiB of its body. Raises NoAnswer when there is none within `limit` seconds."""
     connection = http.client.HTTPConnection(address, port, timeout=limit)
     try:
         given = {"X-Request-Id": f"{REQUEST_ID}{uuid.uuid4()}", **headers}

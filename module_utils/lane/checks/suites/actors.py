@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import authorize, commands, control, gtk, latency, links, pictures, sextant, slow_links, witnesses
+from . import audit, authorize, commands, control, gtk, latency, links, pictures, sextant, slow_links, witnesses
 from .plan import Actor
 
 ACTORS: dict[str, Actor] = {
     **witnesses.ACTORS,
+    **audit.ACTORS,
     **authorize.ACTORS,
     **control.ACTORS,
     **commands.ACTORS,

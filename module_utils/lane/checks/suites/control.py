@@ -1,4 +1,4 @@
-"""Actors that do something to the lane: connect and stop clients, ask kerbside's API, read its audit."""
+"""Actors that do something to the lane: connect and stop clients, ask kerbside's API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from ...core import command, local_http
+from ...core import local_http
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
 from ...programs import records
@@ -17,27 +17,15 @@ from ...protocols import kerbside_api
 from . import tokens
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
-from .stage import ANSWER, read_text, refuse_ticket
+from .stage import read_text, refuse_ticket
 from .witnesses import tail, whole_lines
 
 POLL = 0.05
 #: Seconds between two looks at the serial port while a burst of keys is typed.
 WINDOW_POLL = 0.002
-AUDIT_ROWS = 1000
 JSON = "application/json"
 #: Characters of a value of an answer that is shown: tokens are longer.
 SHORT = 24
-#: Played by the Python of kerbside's environment, which has a database driver. argv: socket, file with the password,
-#: uuid.
-AUDIT_QUERY = """
-import json, sys, pymysql
-password = open(sys.argv[2]).read()
-base = pymysql.connect(unix_socket=sys.argv[1], user="kerbside", password=password, database="kerbside")
-query = "SELECT session_id, channel, message FROM auditevents WHERE uuid = %s ORDER BY timestamp"
-with base, base.cursor() as cursor:
-    cursor.execute(query, (sys.argv[3],))
-    print(json.dumps(cursor.fetchall()))
-"""
 
 
 def console(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -190,58 +178,6 @@ def lacking(wanted: Any, found: Any, place: str) -> str:
     return "" if re.fullmatch(str(wanted), text) else f"with a {place} that is not {wanted!r} but {shown}"
 
 
-def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """The console's audit as the API tells it; same_in_database: with the sessions, channels and messages of the rows
-    in the database, in any order.
-    """
-    place = play.lane.place
-    source, uuid = (f"suite-{of}", play.lane.machines.uuid(of)) if (of := options["of"]) else (place.source, place.uuid)
-    headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
-    path = f"/console/{source}/{uuid}/audit?limit={AUDIT_ROWS}"
-    while True:
-        status, body, _ = play.lane.request("GET", path, headers)
-        if status != 200:
-            raise Unmet("api_answer_wrong", f"GET {path} was answered with {status}", play.lane.log("api"))
-        answer = json.loads(body)
-        rows = [row for row in answer["audit"] if options["session"] in (None, row["session_id"])]
-        messages = [row["message"] for row in rows]
-        missing = [one for one in options["has"] or [] if not any(re.search(one, message) for message in messages)]
-        present = [one for one in options["has_not"] or [] if any(re.search(one, message) for message in messages)]
-        grown = answer["total"] - play.value(options["than"])["total"] if options["than"] else 0
-        what = ""
-        if missing:
-            what = f"has no {missing[0]!r}"
-        elif present:
-            what = f"has {present[0]!r}"
-        elif options["grown_by"] not in (None, grown):
-            what = f"grew by {grown} and not {options['grown_by']} rows"
-        if not what:
-            break
-        if time.monotonic() >= deadline:
-            last = f"; the last is {one_line(messages[-1], 120)!r}" if messages else ""
-            raise Unmet("audit_wrong", f"kerbside's audit {what} among {len(rows)} rows{last}")
-        time.sleep(POLL)
-    if not options["same_in_database"]:
-        return {"total": answer["total"], "shown": f"{len(rows)} rows"}
-    stored = _stored(play, uuid)
-    shown = sorted((row["session_id"] or "", row["channel"] or "", row["message"]) for row in answer["audit"])
-    if answer["total"] != len(stored) or (len(shown) < AUDIT_ROWS and shown != stored):
-        api = f"the API reports {answer['total']} audit rows and shows {len(shown)}"
-        raise Unmet("audit_wrong", f"{api}, the database holds {len(stored)}; they are not the same")
-    return {"total": answer["total"], "shown": f"{len(stored)} rows by the API and in the database"}
-
-
-def _stored(play: Play, uuid: str) -> list[tuple[str, str, str]]:
-    place = play.lane.place
-    argv = [place.database_python, "-c", AUDIT_QUERY, place.database_socket, place.database_password_file, uuid]
-    env = command.environment(play.lane.run.mark)
-    done = command.run(argv, env, ANSWER, "the audit's rows in the database", component="database")
-    if done.status:
-        problem = f"the audit cannot be read from the database: {one_line(done.said, 200)}"
-        raise LaneError("suite_database_silent", "database", problem)
-    return sorted((row[0] or "", row[1] or "", row[2]) for row in json.loads(done.out))
-
-
 def edit_sources(play: Play) -> None:
     """Write the sources as the suite's machines have them now, for kerbside to reread.
 
@@ -324,19 +260,5 @@ ACTORS: dict[str, Actor] = {
         api,
         "kerbside",
         "api",
-    ),
-    "audit": Actor(
-        {
-            "has": Option("texts"),
-            "has_not": Option("texts"),
-            "session": Option("text"),
-            "of": Option("word", refers=("consoles",)),
-            "grown_by": Option("whole"),
-            "than": Option("word", refers=("audit",)),
-            "same_in_database": Option("truth", False),
-        },
-        audit,
-        "kerbside",
-        "daemon",
     ),
 }
