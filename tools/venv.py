@@ -30,6 +30,14 @@ PIP_KEPT = re.compile(
 PYTHON_DROPPED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
 
 
+#: Fails when a package that a requirements file names is not installed.
+INSTALLED = """
+import importlib.metadata, re, sys
+for name in re.findall(r"(?m)^([\\w.-]+) *(?:==|@)[^;\\n]*$", open(sys.argv[1]).read()):
+    importlib.metadata.version(name)
+"""
+
+
 class CannotPrepareError(Exception):
     """.venv cannot be made; the message says why."""
 
@@ -91,7 +99,7 @@ def need(*files: str) -> bool:
             if not installed(file):
                 if file == "requirements.txt":
                     _make()
-                _install(file)
+                _install(file, lock)
     finally:
         os.close(lock)
     return True
@@ -134,12 +142,16 @@ def _make() -> None:
         raise CannotPrepareError(f"{python} -m venv could not make {VENV}; see its output above")
 
 
-def _install(file: str) -> None:
+def _install(file: str, lock: int) -> None:
+    """lock: pip holds it too, so that no other ./lane begins while a pip goes on whose ./lane was killed."""
     say(f"installing {file} into .venv")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-compile"]
     pip += ["--no-deps", "--require-hashes", "-r", str(ROOT / file)]
-    if subprocess.run(pip, stdout=sys.stderr, check=False).returncode:
+    if subprocess.run(pip, stdout=sys.stderr, check=False, pass_fds=(lock,)).returncode:
         raise CannotPrepareError(f"pip could not install {ROOT / file}; see its output above")
+    if subprocess.run([PYTHON, "-I", "-c", INSTALLED, ROOT / file], stderr=subprocess.DEVNULL, check=False).returncode:
+        said = "pip installed elsewhere than in .venv"
+        raise CannotPrepareError(f"{said}; look at `pip config list` for target, prefix, root, user or dry-run")
     (VENV / f"{file}.stamp").write_text(_stamp(file), encoding="utf-8")
 
 

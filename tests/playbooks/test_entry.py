@@ -257,6 +257,15 @@ def test_what_is_half_made_is_made_anew(fresh: Checkout) -> None:
     assert not (fresh.venv / "left-over").exists()
 
 
+def test_a_pip_that_installs_elsewhere_is_named_and_its_venv_does_not_count(fresh: Checkout, tmp_path: Path) -> None:
+    settings = tmp_path / "pip.conf"
+    settings.write_text(f"[install]\ntarget = {tmp_path / 'elsewhere'}\n", encoding="utf-8")
+    for _ in range(2):
+        ran = fresh.run(STUB_VERDICT="pass", PIP_CONFIG_FILE=str(settings))
+        assert (ran.returncode, ran.stdout) == (2, "") and "`pip config list`" in ran.stderr, ran.stderr
+    assert fresh.run(STUB_VERDICT="pass").returncode == 0
+
+
 def test_what_is_not_current_is_made_anew(ready: Checkout, tmp_path: Path) -> None:
     moved = copy(ready)
     moved.path = shutil.copytree(ready.path, tmp_path / "moved", symlinks=True)
