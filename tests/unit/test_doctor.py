@@ -15,12 +15,18 @@ from tools import doctor
 NAMES = ["kvm", "packages", "root", "python", "rust", "limits", "disk", "index", "ports", "leftovers", "cache"]
 
 
+@pytest.fixture(autouse=True)
+def index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that nobody serves, asked twice and no more."""
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setattr(doctor.pip, "RETRIES", "1")
+
+
 def test_its_lines_and_nothing_is_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On an empty cache and with an index that nobody serves, which is then missing."""
+    """On an empty cache, so that the index is missing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     with lane_ids(1) as (number,):
         assert doctor.main(argparse.Namespace(json=True, lane_id=number)) == 2
         lines = json.loads(capsys.readouterr().out)
@@ -32,8 +38,7 @@ def test_its_lines_and_nothing_is_changed(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_index_is_not_needed_when_the_cache_has_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+def test_an_index_is_not_needed_when_the_cache_has_everything() -> None:
     assert doctor.index(True).state == "note"
 
 
