@@ -11,9 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible.module_utils.lane.core.private_dir import hand_over
 from ansible.module_utils.lane.evidence import observed
 from failed_lanes import complete, explain, kill, report, ryll, stamp, write
 from lanes import TestLane
+from prepared import executable
 
 # --- the connection ---
 
@@ -50,6 +52,26 @@ def test_what_the_daemon_says_of_this_session_and_not_of_another(
     assert found[:3] == (rule, component, rule) and found.evidence.endswith("logs/daemon.log:3")
     if "requires TLS" in line:
         assert "Server requires TLS connection. Use tls-port in config." in found.cause
+
+
+WAITED = "ERROR Connection task failed: main: SPICE link handshake with 127.0.0.1:17900 did not complete within 15s"
+
+
+@pytest.mark.parametrize(
+    ("says", "line", "rule"),
+    [
+        ("echo DEADLINE_EXCEEDED", WAITED, "control_service_silent"),
+        ("echo DEADLINE_EXCEEDED", "ERROR it failed", None),  # it was let in
+        ("true", WAITED, None),  # it answers
+        ("exit 1", WAITED, None),  # another kerbside, which cannot be asked like this
+    ],
+)
+def test_a_control_service_that_answers_nobody(lane: TestLane, says: str, line: str, rule: str | None) -> None:
+    hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), says)})
+    with complete(lane, ryll(lane)):
+        write(lane, "ryll", line)
+        found = explain(lane)
+    assert (found.rule, found.component) == (rule, "kerbside" if rule else "ryll")
 
 
 @pytest.mark.parametrize(

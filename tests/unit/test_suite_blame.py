@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks.suites import engine
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from ansible.module_utils.lane.protocols.ryll.errors import Unmet as RyllUnmet
-from suite_lane import MISSING, NAP, Lane, check, does, entry_of, played
+from prepared import executable
+from suite_lane import MISSING, NAP, STARTED, Lane, check, does, entry_of, played
 
 
 @pytest.fixture
@@ -86,6 +88,24 @@ def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(
         assert "did not say 'no'" in detail["cause"] and "AuthorizeConnection failed: no ticket" in detail["cause"]
     else:
         assert found == (blamed, LINE)
+
+
+@pytest.mark.parametrize("blamed", ["proxy", "ryll", "guest"])
+@pytest.mark.parametrize(("says", "silent"), [("echo DEADLINE_EXCEEDED", True), ("true", False), ("exit 1", False)])
+def test_a_control_service_that_answers_nobody_is_kerbsides_fault(
+    lane: Lane, blamed: str, says: str, silent: bool
+) -> None:
+    executable(Path(lane.place.database_python), says)
+    log = Path(lane.log("ryll"))
+    records.Record("ryll", "ryll", 1, STARTED, 1, "", str(log), 0, "INT", False).save(lane.place.lane_dir)
+
+    def speak() -> None:
+        log.write_text("main: SPICE link handshake with 127.0.0.1:17900 did not complete within 15s\n")
+
+    detail = entry_of(lane, {"speak": {}}, {**MISSING, "blame": blamed}, actors={"speak": does(speak)})["detail"]
+    kerbsides = silent and blamed != "guest"
+    found = ("kerbside", "control_service_silent") if kerbsides else (blamed, LINE)
+    assert (detail["component"], detail["code"]) == found
 
 
 SEEN = LaneError("ryll_refused", "ryll", "it refused", evidence="/its/own")

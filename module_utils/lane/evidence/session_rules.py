@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from ..core.errors import LaneError, one_line
+from ..protocols import control_service
 from .log_excerpt import UNANSWERED, quoted
 from .observed import Evidence, Line
 from .rules import Rule, at, rule
@@ -25,7 +26,7 @@ CERTIFICATE = {
 }
 #: What the check `frames` says of a wrong picture, and the code for it.
 PICTURE = {"nothing but": "one_colour_screen", "pixels differ": "picture_differs"}
-Said = Callable[[Evidence, Line, re.Match[str]], LaneError]
+Said = Callable[[Evidence, Line, re.Match[str]], LaneError | None]
 SHELL = re.compile(r"(?:UEFI Interactive Shell|Shell>|BdsDxe: (?:failed to load|No bootable option)).*", re.IGNORECASE)
 
 
@@ -50,6 +51,15 @@ def said(name: str, pattern: str | re.Pattern[str], *faults: str) -> Callable[[S
 def control_service_failed(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """kerbside's control service could not answer its proxy, which can only refuse the client then."""
     return at(line, "control_service_failed", "kerbside", f"kerbside could not answer its proxy: {quoted(line.text)}")
+
+
+@said("ryll", control_service.WAITED, "control-service-silent")
+def control_service_silent(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError | None:
+    """The client waited in vain, and kerbside's control service, which the proxy asks first, does not answer either."""
+    python = seen.known.get("lane_kerbside", {}).get("python")
+    why = control_service.silence(python, seen.lane_dir) if python else ""
+    problem = f"kerbside's control service does not answer its proxy ({why}), so the client was not let in"
+    return LaneError("control_service_silent", "kerbside", problem, evidence="logs/daemon.log") if why else None
 
 
 @said("daemon", r'channel type not permitted by firewall policy.*?channel="?(\w+)', "firewall-denies-channel")

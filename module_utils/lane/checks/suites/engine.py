@@ -18,6 +18,7 @@ from ...core.private_dir import write_private
 from ...evidence.log_excerpt import UNANSWERED, quoted
 from ...programs import records
 from ...programs.loss import lost
+from ...protocols import control_service
 from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
@@ -275,6 +276,9 @@ class Play:
         if error.component in ("proxy", "ryll") and (said := self._unanswered()):
             problem = f"{error.cause}; kerbside could not answer its proxy: {said}"
             return LaneError("control_service_failed", "kerbside", problem, evidence=self.lane.log("daemon"))
+        if error.component in ("proxy", "ryll") and (why := self._silence()):
+            problem = f"{error.cause}; kerbside's control service does not answer its proxy: {why}"
+            return LaneError("control_service_silent", "kerbside", problem, evidence=self.lane.log("daemon"))
         self.hang_up()
         if error.code == "suite_step_missing":
             return error  # it says nothing of this check's own parts
@@ -297,9 +301,18 @@ class Play:
 
     def _unanswered(self) -> str:
         """What kerbside's control service said since the check's beginning of a question that it could not answer."""
-        log = self.lane.log("daemon")
-        lines = bounded.since(log, self.start.sizes.get(log, 0), LOG_BYTES).splitlines()
+        lines = self._said(self.lane.log("daemon")).splitlines()
         return next((quoted(line) for line in lines if UNANSWERED.match(line)), "")
+
+    def _said(self, log: str) -> str:
+        return bounded.since(log, self.start.sizes.get(log, 0), LOG_BYTES)
+
+    def _silence(self) -> str:
+        """Why kerbside's control service does not answer, if a client waited in vain in this check."""
+        place = self.lane.place
+        logs = [entry.log for entry in records.records(place.lane_dir) if entry.component == "ryll"]
+        waited = any(control_service.WAITED.search(self._said(log)) for log in logs)
+        return control_service.silence(place.database_python, place.lane_dir, self.lane.run.mark) if waited else ""
 
     def _gone(self) -> LaneError | None:
         """The loss of a program that is to run all the time; clients come and go."""

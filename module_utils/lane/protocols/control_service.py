@@ -1,0 +1,35 @@
+"""Whether kerbside's control service, which its proxy asks about each connection, answers anybody."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ..core import command
+from ..core.errors import LaneError, one_line
+
+#: ryll's words when nobody answered it. The proxy answers only after kerbside has answered the proxy.
+WAITED = re.compile(r"link handshake .*did not complete within")
+TIMEOUT = 3
+#: Played by the Python of kerbside's environment: forgets a channel that there never was. argv: the socket.
+QUERY = f"""
+import sys, grpc
+from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
+with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
+    request = messages.DeregisterChannelRequest(connection_ref="none")
+    try:
+        services.KerbsideProxyStub(channel).DeregisterChannel(request, timeout={TIMEOUT})
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+            print(error.code().name)
+"""
+
+
+def silence(python: str, lane_dir: str, mark: str | None = None) -> str:
+    """gRPC's word for why the control service does not answer; "" if it does, or if it cannot be asked."""
+    argv = [python, "-c", QUERY, os.path.join(lane_dir, "grpc", "api.sock")]
+    try:
+        done = command.run(argv, command.environment(mark), 5 * TIMEOUT, "kerbside's control service", component="lane")
+    except LaneError:
+        return ""
+    return "" if done.status else one_line(done.out)
