@@ -139,7 +139,7 @@ def main(asked: argparse.Namespace) -> NoReturn:
     common: dict[str, Any] = {}
     try:
         if asked.hosts and not names:
-            raise UsageError(f"--hosts {asked.hosts} names no machine")
+            raise UsageError(f"--hosts {asked.hosts} does not name a machine")
         if asked.verb == "fleet":
             lanes = fleet(asked.count, first)
         else:

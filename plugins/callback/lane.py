@@ -249,7 +249,8 @@ class CallbackModule(CallbackBase):
             .removeprefix("Failed to connect to the host via ssh: "),
             300,
         ).rstrip(": ")
-        error = LaneError("host_unreachable", "host", f"{lane.label} cannot be reached: {why}")
+        named = "the machine" if len(self._hosts) > 1 else lane.label  # the line of several lanes begins with the label
+        error = LaneError("host_unreachable", "host", f"{named} cannot be reached: {why}")
         lane.end("failed", {})
         lane.lost, lane.failure, lane.verdict = True, {**values, "lane_failure": error.as_dict()}, None
 

@@ -139,7 +139,7 @@ def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_p
         assert found == {"good": ("pass", None), "mute": ("fail", "guest"), "lost": ("error", "host")}
         assert (tmp_path / "artifacts/index.html").exists()
         assert run.lines[-1].startswith("LANE FAIL 2 of 3 lanes: mute (127.0.0.1): guest: "), run.lines[-1]
-        assert "; lost (127.0.0.1): host: lost (127.0.0.1) cannot be reached: " in run.lines[-1]
+        assert "; lost (127.0.0.1): host: the machine cannot be reached: " in run.lines[-1]
         assert until_gone({bookworm: [good, red], trixie: [lost]}, BUSY * GONE) == []
         trixie.resume()
 

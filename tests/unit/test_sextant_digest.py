@@ -165,7 +165,7 @@ def test_a_digest_is_read_from_the_lower_right_of_the_screen(size: Any, corner: 
         (raw(b"\x12\x02\0\0"), "hash 0x12 has 2 bytes"),
         (raw(b"\x02\xc8\0\0"), "cut off"),
         (raw(b""), "cut off"),
-        (b"SXDG", "4 bytes are no digest"),
+        (b"SXDG", "4 bytes are not a digest"),
         (b"SXDG\2" + bytes(9), "0 hashes"),
     ],
 )

@@ -74,7 +74,7 @@ def decode(picture: Image.Image) -> Digest | None:
 def parse(data: bytes, corner: tuple[int, int]) -> Digest:
     """The digest of a QR code's bytes. Raises BadDigest."""
     if data[:4] != MAGIC or len(data) < 14:
-        raise BadDigest(f"its {len(data)} bytes are no digest")
+        raise BadDigest(f"its {len(data)} bytes are not a digest")
     if data[4] != SCHEMA:
         raise BadDigest(f"its schema is {data[4]} and not {SCHEMA}")
     hashes: dict[int, int] = {}

@@ -114,7 +114,7 @@ def run(
         try:
             process = stack.enter_context(spawn(argv, env, cwd=cwd, stdout=stdout, stderr=stderr))
         except OSError as error:
-            problem = f"{what}: {argv[0]} cannot be started ({error.strerror})"
+            problem = f"{what}: {argv[0]} cannot be started: {error.strerror}"
             raise LaneError("command_not_started", component, problem) from None
         try:
             out, err = process.communicate(timeout=limit)

@@ -59,7 +59,7 @@ def folder() -> Path:
                 place.chmod(0o700)
                 if os.access(place, os.W_OK | os.X_OK):
                     return place
-            tried.append(f"{place} belongs to uid {found.st_uid}, or is no directory that can be written")
+            tried.append(f"{place} belongs to uid {found.st_uid}, or is not a writable directory")
         except OSError as error:
             tried.append(f"{place}: {error.strerror}")
     problem = f"cannot make a private directory for the lane's locks ({'; '.join(tried)})"

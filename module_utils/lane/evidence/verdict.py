@@ -64,7 +64,7 @@ def judge(checks: list[dict[str, Any]], fault: dict[str, Any] | None) -> tuple[s
             error = LaneError("check_failed", component, problem, check=failed["name"], evidence=RESULT)
         elif missing or not checks:
             names = f"no result of this command for the checks {', '.join(missing)}"
-            problem, fix = names if missing else "no check is planned", "run the smoke check in the same command"
+            problem, fix = names if missing else "no checks are planned", "run the smoke check in the same command"
             name = missing[0] if missing else None
             error = LaneError("checks_not_run", "lane", problem, fix, check=name, evidence=RESULT)
         else:
@@ -222,9 +222,9 @@ def score(result: dict[str, Any]) -> str:
 
 def stage(result: dict[str, Any]) -> str:
     """The guests and the accelerator in words."""
-    guests = " and ".join(result["guests"]) or "not booted"
-    accel = result["accel"]["chosen"] or "no accelerator yet"
-    return f"{'guests' if len(result['guests']) > 1 else 'guest'} {guests} under {accel}"
+    guests, accel = result["guests"], result["accel"]["chosen"]
+    booted = f"guest{'s' * (len(guests) > 1)} {' and '.join(guests)}" if guests else "no guest booted"
+    return f"{booted} under {accel}" if accel else f"{booted}, accelerator not chosen"
 
 
 def processes(lane_dir: str, run: Run) -> list[dict[str, Any]]:

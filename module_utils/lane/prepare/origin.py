@@ -115,7 +115,9 @@ def parse(product: Product, text: str, here: str) -> Origin | None:
     git.check_url(product.variable, text)
     found = _classify(product, text, here)
     if found.kind not in product.kinds:
-        raise _unusable(product, text, f"{product.name} cannot come from there ({found.kind})")
+        raise _unusable(
+            product, text, f"the lane does not install {product.name} from this kind of origin ({found.kind})"
+        )
     if found.kind in (FILE, ARCHIVE) and found.source.endswith(".whl"):
         name = _canonical(os.path.basename(found.source).split("-")[0])
         if name != product.package:
@@ -172,7 +174,7 @@ def _classify(product: Product, text: str, here: str) -> Origin:
     if asked and asked[2]:
         raise _unusable(product, text, f"it is a requirement for {asked[1]}")
     if not path.exists() and "/" not in text and not text.startswith(("~", ".")):
-        raise _unusable(product, text, "there is no such file either")
+        raise _unusable(product, text, "no file has that name either")
     return _of_path(path)
 
 
@@ -206,7 +208,7 @@ def _check_path(product: Product, origin: Origin) -> None:
 
 
 def _unusable(product: Product, text: str, why: str) -> LaneError:
-    problem = f"{product.variable} is {text!r}, which names no {product.name} to test: {why}"
+    problem = f"{product.variable} is {text!r}, which the lane cannot use: {why}"
     return LaneError("origin_unusable", "environment", problem, "docs/origins.md has the forms")
 
 

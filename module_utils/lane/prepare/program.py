@@ -137,7 +137,7 @@ def ask(product: Product, path: str, mark: str | None) -> tuple[str, str]:
     """
     name, component = product.name, product.component
     argv = [path, "--version" if product is RYLL else "--help"]
-    done = command.run(argv, command.environment(mark), 20, f"{name} to start", component=component)
+    done = command.run(argv, command.environment(mark), 20, f"start {name}", component=component)
     if missing := re.search(r"error while loading shared libraries: (\S+?):", done.err):
         problem = f"{name} is linked with {missing[1]}, which is not installed"
         raise LaneError("missing_library", "host", problem, "run the role deps (docs/packages.md)")

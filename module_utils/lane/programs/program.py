@@ -145,7 +145,7 @@ def check(programs: list[Program]) -> None:
     names: set[str] = set()
     for program in programs:
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", program.name):
-            problem = f"{program.name!r} is no name for a program: use small letters, digits, - and _"
+            problem = f"{program.name!r} is not a program name: use lower-case letters, digits, - and _"
             raise LaneError("invalid_program", "lane", problem)
         if unknown := [a for a in program.after if a not in names]:
             problem = f"{program.name} is to start after {', '.join(unknown)}, which is not listed before it"

@@ -134,7 +134,7 @@ def _judge(play: Play, case: dict[str, Any], status: int, said: str) -> None:
 def _compare_claims(token: str, wanted: dict[str, Any]) -> None:
     """The token says what is wanted; minutes: how long it is good for."""
     if not TOKEN.fullmatch(token):
-        raise Unmet("suite_command_token", "the last line of the output is no token")
+        raise Unmet("suite_command_token", "the last line of the output is not a token")
     found = tokens.claims(token)
     if {"exp", "iat"} <= found.keys():
         found["minutes"] = (found["exp"] - found["iat"]) / 60
