@@ -157,7 +157,7 @@ def test_a_digest_is_read_from_the_lower_right_of_the_screen(size: Any, corner: 
     ("data", "problem"),
     [
         (digest(events=VALUES[0x12]), None),
-        (b"https://example.org", "no digest"),
+        (b"https://example.org", "not a digest"),
         (digest(schema=3), "schema is 3"),
         (digest(hashes=7), "7 hashes"),
         (digest(more=b"\0"), "1 bytes too many"),
