@@ -74,12 +74,17 @@ class Coverage:
         self.data.read()
 
     def tests(self, module: Path, line: int) -> list[str]:
-        """The tests that run this line; where an import runs it, the files with a test that runs the module."""
+        """The tests that run this line; where an import runs it, the files with a test that runs the module. Where only
+        another process runs it (the keeper, for example), the files that name the module.
+        """
         contexts = self.data.contexts_by_lineno(str(self.copy / module))
         ran = set(contexts.get(line) or [""])
         if "" not in ran:
             return sorted({one.rpartition("|")[0] for one in ran})
-        return sorted({one.partition("::")[0] for several in contexts.values() for one in several if one})
+        files = {one.partition("::")[0] for several in contexts.values() for one in several if one}
+        naming = re.compile(rf"import .*\b{module.stem}\b|\b{module.stem}\.")
+        named = (path for path in self.copy.glob("tests/unit/test_*.py") if naming.search(path.read_text("utf-8")))
+        return sorted(files or {str(path.relative_to(self.copy)) for path in named})
 
 
 def alone(command: list[str]) -> list[str]:
