@@ -12,6 +12,12 @@ from tools import run_tests as run
 GOOD = {"verdict": "pass", "checks_planned": 2, "checks": [{"result": "pass"}, {"result": "pass"}]}
 
 
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pytest that is run counts without them, and starts in a third of the time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def numbers(outcome: run.Outcome) -> tuple[int, int, int]:
     return outcome.passed, outcome.failed, outcome.skipped
 
