@@ -30,6 +30,7 @@ def numbers(outcome: run.Outcome) -> tuple[int, int, int]:
         ("import pytest\n@pytest.fixture\ndef f(): raise OSError\ndef test_a(f): pass\n", (0, 1, 0)),
         ("import pytest\n@pytest.mark.skip\ndef test_b(): pass\n", (0, 1, 1)),  # no test ran
         ("syntax error", (0, 1, 0)),
+        ("import atexit, os\natexit.register(os._exit, 3)\ndef test_a(): pass\n", (1, 1, 0)),  # as with little coverage
     ],
 )
 def test_pytest_is_counted(tmp_path: Path, source: str, expected: tuple[int, int, int]) -> None:
