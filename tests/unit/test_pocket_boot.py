@@ -35,11 +35,10 @@ NO_SCREEN = ["screen: FAILED, NoGraphics", "pocket-sextant 1.0: not ready, there
 READY, SHOWN, OPEN = GUEST["banner"], "screen: 1280x800", "agent: port open"
 BOOTS: dict[str, tuple[str, list[str]]] = {
     "no device": (SCREEN, [SHOWN, NO_DEVICE, READY]),
-    "no port": (f"{SCREEN} {DEVICE}", [SHOWN, NO_PORT, READY]),
     "a modern device": (f"{SCREEN} {DEVICE},disable-legacy=on {CHARDEV} {PORT}", [SHOWN, MODERN, READY]),
     "a second port": (f"{SCREEN} {DEVICE} {OTHER} {CHARDEV} {PORT}", [SHOWN, SECOND, READY]),
     "behind a bridge": (f"{SCREEN} {BRIDGE} {CHARDEV} {PORT}", [SHOWN, OPEN, READY]),
-    "no screen": (f"-vga none {DEVICE} {CHARDEV} {PORT}", [NO_SCREEN[0], OPEN, NO_SCREEN[1]]),
+    "no port and no screen": (f"-vga none {DEVICE}", [NO_SCREEN[0], NO_PORT, NO_SCREEN[1]]),
 }
 
 
