@@ -43,9 +43,7 @@ def test_an_index_is_not_needed_when_the_cache_has_everything() -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    with lane_ids(1) as (number,), socket.socket() as listener:
-        listener.bind(("127.0.0.1", 17900 + 10 * number + 2))
-        listener.listen()
+    with lane_ids(1) as (number,), socket.create_server(("127.0.0.1", 17900 + 10 * number + 2)):
         line = doctor.ports(number)
     assert line.state == "missing" and str(17900 + 10 * number + 2) in line.text
 
