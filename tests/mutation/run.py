@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -105,12 +105,15 @@ class Copy:
         self.root = root
         ignore = shutil.ignore_patterns(".venv", ".git", "artifacts", ".cache", "__pycache__")
         shutil.copytree(ROOT, root, ignore=ignore, symlinks=True)
+        self.serve()
+
+    def serve(self) -> None:
         # Two mutants of one size within one second would share a .pyc; no plugin is needed, and some are slow to load.
-        fast = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(root)}
+        fast = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(self.root)}
         command = alone([sys.executable, str(HERE / "server.py"), str(LIMIT)])
         env = {**os.environ, **fast}
         self.server = subprocess.Popen(
-            command, cwd=root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, cwd=self.root, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def survives(self, module: Path, mutant: Mutant, tests: list[str]) -> bool:
@@ -121,12 +124,16 @@ class Copy:
         try:
             assert self.server.stdin and self.server.stdout
             print(json.dumps(["-x", "-q", "-p", "no:cacheprovider", *tests]), file=self.server.stdin, flush=True)
-            return int(self.server.stdout.readline()) == 0
+            if not (status := self.server.stdout.readline()):  # a mutant that kills what it must not
+                self.close()
+                self.serve()
+            return status.strip() == "0"
         finally:
             path.write_bytes(source)
 
     def close(self) -> None:
-        self.server.communicate()
+        with suppress(BrokenPipeError):
+            self.server.communicate()
 
 
 def main() -> int:
@@ -151,7 +158,8 @@ def main() -> int:
         if asked.sample and len(found) > asked.sample:
             found = random.Random(f"{asked.seed} {module}").sample(found, asked.sample)
         chosen += found
-    begun, alive, counts = time.monotonic(), [], {}
+    begun, alive = time.monotonic(), []
+    counts: dict[Path, list[int]] = {}
     copies: SimpleQueue[Copy] = SimpleQueue()
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as ends:
         for number in range(asked.jobs):
