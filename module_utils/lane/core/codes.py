@@ -21,7 +21,7 @@ CODES: dict[str, tuple[str, str]] = {
     "no_lock_directory": ("There is no directory for lock files that only this user can enter.", "Set XDG_RUNTIME_DIR to a directory of this user."),
     "run_file_broken": ("run.json in lane_dir cannot be read.", "Stop the lane with ./lane down and start it again."),
     # --- lifecycle: claim, keeper, teardown ---
-    "aborted": ("The run was killed; its keeper took the lane down.", "Find out what killed it, and start it again."),
+    "aborted": ("The run was stopped or killed; its keeper takes a full run down.", "Find out what killed it, and start it again."),
     "ansible_ended": ("ansible-playbook ended before it ran a task.", "Read its output, which is shown above."),
     "artifacts_dir_foreign": ("lane_artifacts_dir holds files that no lane made.", "Set lane_artifacts_dir to an empty or a new directory."),
     "bad_input": (
