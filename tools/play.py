@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any
 from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import read_json
+from ansible.module_utils.lane.evidence import verdict as verdicts
 from ansible.module_utils.lane.lifecycle import artifacts
 
 from tools import ROOT, arguments, inputs
@@ -133,8 +135,9 @@ def _outcome(status: int, stopped: int, asked: argparse.Namespace) -> tuple[Lane
     """What ended the run, if that was not its verdict, and the exit status of `./lane`."""
     found = verdict()
     if stopped:
+        problem = f"stopped by a signal ({signal.Signals(stopped).name})"
         advice = f"{KEEPER}, ./lane down stops a lane that keeps running"
-        return LaneError("aborted", "lane", f"stopped by {signal.Signals(stopped).name}", advice), 128 + stopped
+        return LaneError("aborted", "lane", problem, advice), 128 + stopped
     if status == -signal.SIGTERM:
         problem = "ansible-playbook got SIGTERM, as from ./lane down"
         return LaneError("aborted", "lane", problem, KEEPER), 2
@@ -189,12 +192,17 @@ def refuse(error: LaneError, asked: argparse.Namespace) -> None:
         return
     with contextlib.suppress(Exception, SystemExit):  # the last line comes in any case
         for lane_id, lane_dir, folder, planned in _places(asked.given):
-            known = read_json(Path(folder, "result.json"), {})
-            own = known.get("command_id") == check_report.command_id() and known.get("verdict") != "pass"
-            if not own and artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
+            result = read_json(Path(folder, "result.json"), {})
+            if result.get("command_id") == check_report.command_id():
+                if result["verdict"] == "pass":
+                    blame = {"phase": result["phases"][-1]["name"], "check": None, "evidence": None, **error.as_dict()}
+                    verdicts.save(folder, {**result, "verdict": "error", "blame": blame})
+            elif artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
                 artifacts.refuse(folder, lane_id, error.as_dict(), planned)
-            elif not own:
+            else:
                 continue
+            with contextlib.suppress(Exception):  # the verdict stands, whatever becomes of its page
+                importlib.import_module("ansible.module_utils.lane.evidence.report").write(Path(folder))
             with open(os.environ["LANE_RESULTS_FILE"], "a", encoding="utf-8") as file:
                 file.write(f"{folder}/result.json\n")
 
@@ -222,8 +230,9 @@ def _places(given: dict[str, list[str]]) -> Iterator[list[Any]]:
                 extra |= loader.load_from_file(text[1:]) or {}
     extra |= inputs.extra_variables(given.get("extra_vars", []))
     variables = VariableManager(loader, inventory)
-    for host in inventory.get_hosts("lane"):
-        known = {**defaults, **variables.get_vars(host=host), **extra}
+    hosts = [variables.get_vars(host=host) for host in inventory.get_hosts("lane")]
+    for own in hosts or [{"inventory_hostname": "localhost", "ansible_connection": "local"}]:
+        known = {**defaults, **own, **extra}
         arguments.lane_number(str(known["lane_id"]))
         templar = template.Templar(loader, variables=known)
         yield [templar.template(known[f"lane_{name}"]) for name in ("id", "dir", "artifacts_dir", "check_names")]

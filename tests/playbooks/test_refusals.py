@@ -252,10 +252,11 @@ def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
 def test_a_run_that_is_stopped_before_its_first_task_leaves_no_earlier_result(place: Surroundings) -> None:
     kept(place)
     run = Started(place.script(), place.environment())
-    run.until(lambda: descendants(run.process.pid))
+    run.until(lambda: [p for p in descendants(run.process.pid) if p.name.startswith("python")])
     run.process.terminate()
     assert run.wait(60) == 128 + signal.SIGTERM, run.text
     assert (place.result["verdict"], place.result["blame"]["code"]) == ("error", "aborted")
+    assert "stopped by a signal (SIGTERM)" in (place.artifacts / "report.html").read_text()
     assert (place.artifacts.with_name(f"{place.artifacts.name}.previous") / "result.json").read_text() == "green"
 
 
