@@ -95,9 +95,6 @@ WITHOUT = """-k --ask-pass --force-handlers -b --become -K --ask-become-pass --f
     -J --ask-vault-password --ask-vault-pass""".split()
 
 
-EXTRA_VARS = ("extra_vars", "-e", "--extra-vars")
-
-
 class Forward(argparse.Action):
     """Keeps an option for ansible-playbook, as it was given: in `forward` with its value, and by its name in
     `given`.
@@ -112,7 +109,8 @@ class Forward(argparse.Action):
 def given(words: list[str]) -> dict[str, list[str]]:
     """Which lanes a command line that could not be read is about: its inventory, limit and variables."""
     found = {}
-    for name, short, long in (("inventory", "-i", "--inventory"), ("limit", "-l", "--limit"), EXTRA_VARS):
+    options = (("inventory", "-i", "--inventory"), ("limit", "-l", "--limit"), ("extra_vars", "-e", "--extra-vars"))
+    for name, short, long in options:
         values = [after for before, after in itertools.pairwise(words) if before in (short, long)]
         values += [match[1] for word in words if (match := re.fullmatch(rf"(?:{short}|{long}=)(.+)", word))]
         if values:

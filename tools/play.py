@@ -190,17 +190,18 @@ def refuse(error: LaneError, asked: argparse.Namespace) -> None:
     """
     if asked.verb == "down" or any(name in asked.given for name in arguments.ONLY_LOOKS):
         return
+    fresh = asked.verb == "run" and "tags" not in asked.given
     with contextlib.suppress(Exception, SystemExit):  # the last line comes in any case
         for lane_id, lane_dir, folder, planned in _places(asked.given):
             result = read_json(Path(folder, "result.json"), {})
-            if result.get("command_id") == check_report.command_id():
-                if result["verdict"] == "pass":
-                    blame = {"phase": result["phases"][-1]["name"], "check": None, "evidence": None, **error.as_dict()}
-                    verdicts.save(folder, {**result, "verdict": "error", "blame": blame})
-            elif artifacts.begin(lane_dir, folder, asked.verb == "run" and "tags" not in asked.given):
-                artifacts.refuse(folder, lane_id, error.as_dict(), planned)
-            else:
+            mine = result.get("command_id") == check_report.command_id()
+            if not mine and not artifacts.begin(lane_dir, folder, fresh):
                 continue
+            if not mine:
+                artifacts.refuse(folder, lane_id, error.as_dict(), planned)
+            elif result["verdict"] == "pass":
+                blame = {**error.as_dict(), "phase": result["phases"][-1]["name"]}
+                verdicts.save(folder, {**result, "verdict": "error", "blame": blame})
             with contextlib.suppress(Exception):  # the verdict stands, whatever becomes of its page
                 importlib.import_module("ansible.module_utils.lane.evidence.report").write(Path(folder))
             with open(os.environ["LANE_RESULTS_FILE"], "a", encoding="utf-8") as file:

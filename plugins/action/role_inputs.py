@@ -130,14 +130,14 @@ class ActionModule(ValidateArgumentSpec):
             files = (os.path.join(folder, role, "meta/argument_specs.yml") for folder in C.DEFAULT_ROLES_PATH)
             path = next(filter(os.path.exists, files))
             spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
-        known = self._loader.load_from_file(self._task.args["known"], unsafe=True)
+        own = self._task.args.get("variables", [])
+        known = {*spec, *self._loader.load_from_file(self._task.args["known"], unsafe=True), *own}
         values = self.get_args_from_task_vars(spec, task_vars)
         given = load_extra_vars(self._loader)
-        own = self._task.args.get("variables", [])
         prefixes = [*roles, *{name.rpartition("_")[0] for name in own}]
-        unknown = list(unknown_variables(given, {*spec, *known, *own}, prefixes))
+        unknown = list(unknown_variables(given, known, prefixes))
         # of the inventory, which may be one of other playbooks too: their variables begin as they like
-        unknown += unknown_variables(task_vars["hostvars"][task_vars["inventory_hostname"]], {*spec, *known, *own}, ())
+        unknown += unknown_variables(task_vars["hostvars"][task_vars["inventory_hostname"]], known, ())
         checked = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True)
         invalid = checked.error_messages or _out_of_range(spec, checked.validated_parameters)
         if not unknown and not invalid:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible.module_utils.lane.core.errors import LaneError
 
-from tools import ROOT, arguments, developer_verbs, inputs
+from tools import ROOT, arguments, cache_dir, developer_verbs, inputs
 from tools.parsing import UsageError
 
 
@@ -162,6 +162,13 @@ def test_programs_without_lane_have_the_same_command_line(script: str, words: li
     assert ran.stderr.startswith("lane: ") and said in ran.stderr and ran.stderr.count("\n") == 1
     helped = run([sys.executable, script, "--help"])
     assert (helped.returncode, helped.stdout[:14]) == (0, "usage: ./lane ")
+
+
+@pytest.mark.parametrize(("given", "parent"), [("/k", "/k"), ("k", "/h/.cache"), ("", "/h/.cache")])
+def test_a_relative_cache_directory_does_not_count(given: str, parent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    assert cache_dir() == Path(parent, "kerbside-lane")
 
 
 def test_the_lanes_of_a_command_line_that_cannot_be_read() -> None:

@@ -173,9 +173,14 @@ def test_empty_directories_and_half_written_ones_are_taken(base: str) -> None:
     assert sorted(os.listdir(f"{base}/l")) == sorted([*private_dir.FOLDERS, "run.json"])
 
 
-@pytest.mark.parametrize("mark", ["", "7/run"])
-def test_a_taken_port_is_refused_before_anything_is_made_and_names_the_lane_that_has_it(base: str, mark: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+@pytest.mark.parametrize(
+    ("mark", "ipv6"), [("", False), ("7/run", False), ("", True)], ids=["stranger", "lane", "over-ipv6"]
+)
+def test_a_taken_port_is_refused_before_anything_is_made_and_names_the_lane_that_has_it(
+    base: str, mark: str, ipv6: bool
+) -> None:
+    where = {"family": socket.AF_INET6, "dualstack_ipv6": True} if ipv6 else {}
+    with socket.create_server(("" if ipv6 else "127.0.0.1", 0), **where) as server:
         port = server.getsockname()[1]
         env = {private_dir.MARK: mark} if mark else {}
         stranger = subprocess.Popen(["sleep", "60"], env=env, pass_fds=[server.fileno()])

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ COMMAND_ID = "LANE_COMMAND_ID"
 LARGEST = 16 << 20  #: bytes of a report; ryll_session writes 3 MiB at most
 
 
-def new_id() -> str:
-    """An id for a command, which begins with the time."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+def new_id(random: int = 4) -> str:
+    """An id for a command or a run, which begins with the time. random: how many bytes of it are random."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(random)}"
 
 
 def command_id() -> str:

@@ -290,7 +290,7 @@ def make(options: Options) -> Run:
     The keeper comes first and run.json before anything else, so that whatever exists when this is killed is known to be
     the lane's.
     """
-    run = Run(options.lane_id, f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}", time.time())
+    run = Run(options.lane_id, check_report.new_id(3), time.time())
     held = start_keeper(options, run) if options.keeper else None
     made = False
     try:
