@@ -32,6 +32,9 @@ def lane(tmp_path: Path) -> Lane:
         ({"holds": {"a": "x+"}}, (200, '{"a": "xx", "b": 1}'), None),
         ({"holds": {"a": "x"}}, (200, '{"a": "xx"}'), WRONG),  # the whole value
         ({"holds": {"a": "false", "b": "1"}}, (200, '{"a": false, "b": 1}'), None),
+        ({"holds": {"a": False, "b": 1}}, (200, '{"a": false, "b": 1}'), None),
+        ({"holds": {"a": False}}, (200, '{"a": "false"}'), WRONG),
+        ({"holds": {"b": 1}}, (200, '{"b": true}'), WRONG),
         ({"holds": {"a": "x"}}, (200, '{"b": "x"}'), WRONG),
         ({"holds": {"a": "x"}}, (200, '["a"]'), WRONG),
         ({"holds": {"{uuid}": {"a": "x"}}}, (200, '{"UUID": {"a": "x"}}'), None),

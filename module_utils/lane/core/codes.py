@@ -202,6 +202,7 @@ CODES: dict[str, tuple[str, str]] = {
     "log_line_missing": ("A program did not log an expected line.", "Find in logs/api.log and logs/daemon.log what should have caused it: the fault is between the two."),
     "log_line_unexpected": ("A program logged what it must not.", "Read its log."),
     "counter_wrong": ("A counter of kerbside-proxy did not change as expected.", "Compare the counters with what the check did."),
+    "resources_grew": ("Sessions that have ended left open files, threads or memory behind in kerbside or its proxy, or one of these kept a processor or its log busy while nobody was connected.", "Look for what the change opens, starts or repeats."),
     "monitor_answer_wrong": ("qemu's monitor did not answer as expected.", "Read qemu's log."),
     "spice_channels_wrong": ("qemu's SPICE channels are not those that the step expects.", "Read logs/qemu.log and logs/daemon.log."),
     "program_end_wrong": ("A program did not run or end as expected.", "Read its log."),

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from . import audit, authorize, commands, control, gtk, latency, links, pictures, sextant, slow_links, witnesses
+from . import (
+    audit,
+    authorize,
+    commands,
+    control,
+    gtk,
+    latency,
+    links,
+    pictures,
+    resources,
+    sextant,
+    slow_links,
+    witnesses,
+)
 from .plan import Actor
 
 ACTORS: dict[str, Actor] = {
@@ -15,6 +28,7 @@ ACTORS: dict[str, Actor] = {
     **links.ACTORS,
     **sextant.ACTORS,
     **latency.ACTORS,
+    **resources.ACTORS,
     **slow_links.ACTORS,
     **gtk.ACTORS,
 }

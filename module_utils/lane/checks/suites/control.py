@@ -155,7 +155,7 @@ def _wrong(answer: local_http.Answer, options: dict[str, Any]) -> str:
 
 def lacking(wanted: Any, found: Any, place: str) -> str:
     """What an answer lacks, in words; "" for nothing. Of a mapping these keys are wanted, of a list an entry like each
-    of these, and of anything else that its text matches a regular expression.
+    of these, of a text that it matches a regular expression, and of anything else the same value of the same type.
     """
     if isinstance(wanted, dict):
         for key, value in wanted.items():
@@ -173,9 +173,12 @@ def lacking(wanted: Any, found: Any, place: str) -> str:
                 seen = f" among {len(problems)}; the last is {problems[-1]}" if problems else "; there is none at all"
                 return f"without an entry of {place} like {json.dumps(value)}{seen}"
         return ""
+    if not isinstance(wanted, str):
+        same = type(found) is type(wanted) and found == wanted
+        return "" if same else f"with a {place} that is not {json.dumps(wanted)} but {json.dumps(found)[:SHORT]}"
     text = found if isinstance(found, str) else json.dumps(found)
     shown = repr(text) if len(text) <= SHORT else f"{len(text)} characters"
-    return "" if re.fullmatch(str(wanted), text) else f"with a {place} that is not {wanted!r} but {shown}"
+    return "" if re.fullmatch(wanted, text) else f"with a {place} that is not {wanted!r} but {shown}"
 
 
 def edit_sources(play: Play) -> None:

@@ -1,0 +1,108 @@
+"""Actors that see what sessions leave behind in kerbside's programs, and what these do while nobody is connected."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+from ...core import proc_stat
+from ...core.errors import LaneError
+from ...lifecycle import proc
+from ...programs import records
+from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
+from .engine import Play, Unmet
+from .plan import Actor, Option, Step
+
+POLL = 0.1
+#: What is measured, with the words for it.
+FIGURES = {
+    "files": "open files",
+    "threads": "threads",
+    "memory": "MiB of memory",
+    "processor": "ms of a processor",
+    "log": "bytes in its log",
+}
+OWNERS = {"api": "kerbside", "daemon": "kerbside", "proxy": "proxy"}
+ANONYMOUS = re.compile(r"(?m)^RssAnon:\s+(\d+) kB$")
+#: The channels of an ordinary session, of which the first has to be linked first.
+LINKED = ("main", "inputs")
+
+
+def _programs(play: Play) -> Iterator[tuple[str, str, list[proc.Process]]]:
+    """Name, log and processes of the API, the daemon, and the proxy, which is the daemon's child."""
+    for name in ("api", "daemon"):
+        if (entry := records.record(play.lane.place.lane_dir, name)) is None:
+            raise LaneError("program_not_running", "lane", f"{name} was not started, so it uses nothing")
+        members, pid = entry.members(), entry.pid
+        proxies = [one for one in members if name == "daemon" and one.parent == pid]
+        yield name, entry.log, [one for one in members if one not in proxies]
+        if proxies:
+            yield "proxy", "", proxies  # it writes into the daemon's log
+
+
+def _use(log: str, processes: list[proc.Process]) -> dict[str, float]:
+    """What a program's processes use together, in the units of FIGURES."""
+    found = dict.fromkeys(FIGURES, 0.0)
+    found["log"] = os.stat(log).st_size if log else 0
+    for process in processes:
+        with suppress(OSError):  # one that has ended meanwhile uses nothing
+            found["files"] += len(os.listdir(f"/proc/{process.pid}/fd"))
+            anonymous = ANONYMOUS.search(Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8"))
+            found["memory"] += int(anonymous[1]) / 1024 if anonymous else 0
+        found["threads"] += process.threads
+        found["processor"] += 1000 * proc_stat.processor_seconds(process.pid)
+    return found
+
+
+def resources(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """What API, daemon and proxy use; with `since`, none of them more than it did then by more than these numbers."""
+    before = play.value(options["since"])["used"] if options["since"] else {}
+    allowed = {name: options[name] for name in FIGURES if options[name] is not None}
+    while True:
+        seen = {name: (log, _use(log, processes)) for name, log, processes in _programs(play)}
+        used = {name: found for name, (_, found) in seen.items()}
+        both = used.keys() & before.keys()
+        grown = {name: {key: used[name][key] - before[name][key] for key in allowed} for name in both}
+        wrong = [(name, key) for name, found in grown.items() for key in allowed if found[key] > allowed[key]]
+        if not wrong:
+            most = {key: max((found[key] for found in grown.values()), default=0) for key in allowed}
+            return {"used": used, "shown": ", ".join(f"at most {most[key]:.1f} more {FIGURES[key]}" for key in most)}
+        if time.monotonic() >= deadline:
+            name, key = wrong[0]
+            more = f"{grown[name][key]:.0f} more {FIGURES[key]} than before"
+            problem = f"{name} has {more}, and not at most {allowed[key]} more"
+            raise LaneError("resources_grew", OWNERS[name], problem, evidence=seen[name][0] or play.lane.log("daemon"))
+        time.sleep(POLL)
+
+
+def sessions(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Sessions one after the other, each with a console.vv and the channels of its own, while the API lists it."""
+    place = play.lane.place
+    ca = Path(place.ca_file).read_text(encoding="ascii")
+    headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
+    for number in range(1, options["count"] + 1):
+        password, session = play.lane.console()["password"], 0
+        with ExitStack() as stack:
+            try:
+                for channel in LINKED:
+                    made = stack.enter_context(closing(Link(place.address, place.proxy_port, ca)))
+                    made.link(CHANNELS[channel], password, session)
+                    session = session or made.session
+            except (LinkClosed, LinkRefused, TimeoutError) as error:
+                problem = f"the {channel} channel of session {number} was not linked: {error}"
+                raise Unmet("link_wrong", problem) from None
+            play.lane.request("GET", "/session", headers)
+    return f"{options['count']} sessions"
+
+
+ACTORS: dict[str, Actor] = {
+    "resources": Actor(
+        {"since": Option("word", refers=("resources",)), **{name: Option("whole") for name in FIGURES}}, resources
+    ),
+    "sessions": Actor({"count": Option("whole", 10)}, sessions, "proxy", "daemon"),
+}

@@ -1,0 +1,144 @@
+"""What the suites measure of kerbside's programs, and the sessions that they make meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.lane.checks.suites import resources
+from ansible.module_utils.lane.core import proc_stat
+from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.protocols.spice_link import LinkRefused
+from suite_lane import PASSED, SOON, Lane, entry_of, outcome
+
+WATCHED = [{"resources": {}, "register": "b"}, {"resources": {"since": "b", "files": 4}, **SOON}]
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    return Lane(tmp_path)
+
+
+def uses(monkeypatch: pytest.MonkeyPatch, *figures: dict[str, Any]) -> None:
+    """Have API, daemon and proxy use these at one look after the other, the last one at every further look."""
+    left = list(figures)
+
+    def look(play: Any) -> Any:
+        now = left.pop(0) if len(left) > 1 else left[0]
+        return [(name, "/logs/api.log" if name == "api" else "", now.get(name, {})) for name in resources.OWNERS]
+
+    monkeypatch.setattr(resources, "_programs", look)
+    monkeypatch.setattr(resources, "_use", lambda log, found: {**dict.fromkeys(resources.FIGURES, 0.0), **found})
+
+
+@pytest.mark.parametrize(
+    ("program", "figure", "grown", "expected"),
+    [
+        ("api", "files", 4, PASSED),
+        ("api", "files", 5, ("resources_grew", "kerbside")),
+        ("daemon", "files", 5, ("resources_grew", "kerbside")),
+        ("proxy", "files", 5, ("resources_grew", "proxy")),
+        ("api", "threads", 50, PASSED),  # not asked for
+    ],
+)
+def test_what_grows_by_more_than_is_allowed(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, program: str, figure: str, grown: int, expected: Any
+) -> None:
+    uses(monkeypatch, {program: {figure: 10}}, {program: {figure: 10 + grown}})
+    assert outcome(lane, *WATCHED) == expected
+
+
+def test_what_is_given_back_in_time_has_not_grown(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    uses(monkeypatch, {}, {"api": {"files": 9}}, {"api": {"files": 9}}, {"api": {"files": 1}})
+    later = {**WATCHED[1], "within": 5}
+    entry = entry_of(lane, WATCHED[0], later)
+    assert entry["result"] == "pass"
+    assert "at most 1.0 more open files" in entry["detail"]["witnesses"][1]
+
+
+@pytest.mark.parametrize(("program", "log"), [("api", "/logs/api.log"), ("proxy", "daemon.log")])
+def test_the_evidence_is_the_log_of_the_program(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, program: str, log: str
+) -> None:
+    uses(monkeypatch, {}, {program: {"files": 5}})
+    assert entry_of(lane, *WATCHED)["detail"]["evidence"].endswith(log)
+
+
+def test_what_a_process_uses(tmp_path: Path) -> None:
+    log, me = tmp_path / "log", proc.read(os.getpid())
+    log.write_text("12345")
+    before = resources._use(str(log), [me])
+    assert before["log"] == 5
+    assert before["processor"] == pytest.approx(1000 * sum(os.times()[:2]), abs=500)
+    rested = threading.Event()
+    thread = threading.Thread(target=rested.wait)
+    thread.start()
+    kept = b"x" * (8 << 20)
+    with log.open():
+        after = resources._use(str(log), [proc.read(os.getpid())])
+    rested.set()
+    thread.join()
+    assert [after[name] - before[name] for name in ("files", "threads")] == [1, 1]
+    assert 7 < after["memory"] - before["memory"] < 7 + len(kept) / (1 << 20)
+
+
+def test_a_process_that_has_ended_uses_nothing() -> None:
+    gone = SimpleNamespace(pid=2**30, threads=0)
+    assert resources._use("", [gone]) == dict.fromkeys(resources.FIGURES, 0.0)  # type: ignore[list-item]
+    assert proc_stat.processor_seconds(2**30) == 0
+
+
+def test_the_proxy_is_the_daemons_child(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process(pid: int, parent: int) -> proc.Process:
+        return proc.Process(pid, parent, 1, "S", 0, "x")
+
+    def record(lane_dir: str, name: str) -> Any:
+        found = {"api": [process(2, 1), process(3, 2)], "daemon": [process(4, 1), process(5, 4)]}[name]
+        return SimpleNamespace(members=lambda: found, pid=found[0].pid, log=f"{name}.log")
+
+    monkeypatch.setattr(resources.records, "record", record)
+    found = {name: (log, [one.pid for one in members]) for name, log, members in resources._programs(_play(lane))}
+    assert found == {"api": ("api.log", [2, 3]), "daemon": ("daemon.log", [4]), "proxy": ("", [5])}
+
+
+def test_a_program_that_was_never_started(lane: Lane) -> None:
+    assert outcome(lane, *WATCHED) == ("program_not_running", "lane")
+
+
+def _play(lane: Lane) -> Any:
+    return SimpleNamespace(lane=lane)
+
+
+class FakeLink:
+    """A link to a proxy that lets everyone in, or refuses the channel `refused`."""
+
+    did: list[tuple[int, str, int]]
+    refused = 0
+
+    def __init__(self, address: str, port: int, ca: str | None) -> None:
+        self.session = 77
+
+    def link(self, channel: int, password: str, session: int = 0) -> None:
+        if channel == FakeLink.refused:
+            raise LinkRefused(7)
+        FakeLink.did.append((channel, password, session))
+
+    def close(self) -> None:
+        FakeLink.did.append((0, "", 0))
+
+
+@pytest.mark.parametrize(("refused", "expected"), [(0, PASSED), (3, ("link_wrong", "proxy"))])
+def test_each_session_has_two_channels(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, refused: int, expected: Any
+) -> None:
+    monkeypatch.setattr(resources, "Link", FakeLink)
+    FakeLink.did, FakeLink.refused = [], refused
+    assert outcome(lane, {"sessions": {"count": 2}}) == expected
+    one = [(1, "good", 0), (3, "good", 77), (0, "", 0), (0, "", 0)]
+    assert FakeLink.did == (one[:1] + one[2:] if refused else one * 2)
+    asked = [path for what, _, path, *_ in lane.did if what == "request"]
+    assert asked == ([] if refused else ["/session", "/session"])
