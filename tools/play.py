@@ -25,7 +25,7 @@ from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import read_json
 from ansible.module_utils.lane.evidence import verdict as verdicts
-from ansible.module_utils.lane.lifecycle import artifacts
+from ansible.module_utils.lane.lifecycle import artifacts, lost_worker
 
 from tools import ROOT, arguments, inputs
 
@@ -141,6 +141,9 @@ def _outcome(status: int, stopped: int, asked: argparse.Namespace) -> tuple[Lane
     if status == -signal.SIGTERM:
         problem = "ansible-playbook got SIGTERM, as from ./lane down"
         return LaneError("aborted", "lane", problem, KEEPER), 2
+    if status == -lost_worker.SIGNAL:
+        problem = "a worker of ansible-playbook was killed"
+        return LaneError("worker_killed", "host", problem, f"see the kernel's log for memory; {KEEPER}"), 2
     if status < 0:
         problem = f"ansible-playbook was killed by {signal.Signals(-status).name}"
         return LaneError("aborted", "lane", problem, KEEPER), 2

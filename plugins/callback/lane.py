@@ -43,7 +43,7 @@ if tuple(map(int, __version__.split(".")[:2])) >= OLDEST:  # an older one may ru
     from ansible.module_utils.lane.core.errors import PRODUCT, LaneError, one_line
     from ansible.module_utils.lane.core.private_dir import read_json
     from ansible.module_utils.lane.evidence import ansible_log, github, report, summary, verdict
-    from ansible.module_utils.lane.lifecycle import artifacts
+    from ansible.module_utils.lane.lifecycle import artifacts, lost_worker
 #: Modules run in forks of this process (plugins/action/normal.py): what several of them import is loaded here, once.
 SHARED_IMPORTS = (
     "cryptography.hazmat.primitives.serialization.pkcs12",
@@ -156,6 +156,8 @@ class CallbackModule(CallbackBase):
         """
         self._play = play
         self._hosts = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
+        if len(self._hosts) > 1 and not context.CLIARGS.get("step"):  # which asks the user while no worker works
+            lost_worker.watch(lambda: not self._ended, lambda: self._stopped("one of its workers was killed"))
         start = context.CLIARGS.get("start_at_task")
         skip = {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
         if context.CLIARGS.get("step") and not os.isatty(0):
@@ -339,10 +341,10 @@ class CallbackModule(CallbackBase):
         if not self._ended and "LANE_VERDICT_FILE" not in os.environ:
             self._conclude("error", f"{EARLY}; see its message above")
 
-    def _stopped(self):
+    def _stopped(self, why="it got a signal"):
         """The same for a signal, in whatever moment: the display may be locked."""
         if not self._ended and "LANE_VERDICT_FILE" not in os.environ:
-            os.write(1, f"{EARLY}: it got a signal\n".encode())
+            os.write(1, f"{EARLY}: {why}\n".encode())
         shutil.rmtree(C.DEFAULT_LOCAL_TMP, ignore_errors=True)
 
     def _conclude(self, word, text):

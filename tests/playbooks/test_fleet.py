@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.lane.lifecycle import proc
 from lane_numbers import lane_ids
 from whole_lanes import CACHE, POCKET, ROOT, Started, Surroundings, surroundings
 
@@ -93,6 +95,26 @@ def test_a_fleet_that_is_killed_leaves_nothing() -> None:
             assert not (place.base / str(number)).exists()
             found = result(place, number)
             assert (found["verdict"], found["blame"]["component"]) == ("error", "lane")
+
+
+def test_a_killed_worker_of_ansible_ends_a_fleet() -> None:
+    def children(pid: int) -> list[int]:
+        return [one.pid for one in proc.everyone() if one.parent == pid and one.alive]
+
+    with lane_ids(2) as ids, surroundings(ids[0]) as place:
+        run = Started([str(ROOT / "lane"), "fleet", "2", *fleet_options(place)], place.environment())
+        run.until(lambda: all((place.base / str(number) / "qmp.sock").exists() for number in ids))
+        (playbook,) = children(run.process.pid)
+        while not (workers := children(playbook)):
+            assert run.process.poll() is None, run.text
+        os.kill(workers[0], signal.SIGKILL)
+        assert run.wait(120) == 2, run.text
+        lanes = [place, *(Surroundings(number, place.base / "none") for number in ids)]
+        assert [lane.seconds_until_gone()[1] for lane in lanes] == [[], [], []]
+        codes = [(result(place, number)["blame"] or {"code": ""})["code"] for number in ids]
+        assert set(codes) <= {"worker_killed", "aborted", ""}, run.text  # aborted is the keeper's word
+        assert any(codes), run.text  # the other lane may have passed meanwhile
+        assert run.lines[-1].startswith("LANE FAIL host: "), run.text
 
 
 def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:

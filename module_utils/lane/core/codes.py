@@ -22,6 +22,7 @@ CODES: dict[str, tuple[str, str]] = {
     "run_file_broken": ("run.json in lane_dir cannot be read.", "Stop the lane with ./lane down and start it again."),
     # --- lifecycle: claim, keeper, teardown ---
     "aborted": ("The run was stopped or killed; its keeper takes a full run down.", "Find out what killed it, and start it again."),
+    "worker_killed": ("A worker process of ansible-playbook was killed, so that its task never ends.", "Look for what killed it: the kernel's log says whether memory was short."),
     "ansible_ended": ("ansible-playbook ended before it ran a task.", "Read its output, which is shown above."),
     "artifacts_dir_foreign": ("lane_artifacts_dir holds files that no lane made.", "Set lane_artifacts_dir to an empty or a new directory."),
     "bad_input": (
