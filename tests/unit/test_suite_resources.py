@@ -68,22 +68,27 @@ def test_the_evidence_is_the_log_of_the_program(
     assert entry_of(lane, *WATCHED)["detail"]["evidence"].endswith(log)
 
 
-def test_what_a_process_uses(tmp_path: Path) -> None:
+def test_what_a_process_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc_stat, "processor_seconds", lambda pid: 2.5 if pid == os.getpid() else 0)
     log, me = tmp_path / "log", proc.read(os.getpid())
     log.write_text("12345")
     before = resources._use(str(log), [me])
     assert before["log"] == 5
-    assert before["processor"] == pytest.approx(1000 * sum(os.times()[:2]), abs=500)
+    assert before["processor"] == 2500
     rested = threading.Event()
     thread = threading.Thread(target=rested.wait)
     thread.start()
-    kept = b"x" * (8 << 20)
+    kept = b"x" * (64 << 20)  # so large that it comes from the kernel
     with log.open():
         after = resources._use(str(log), [proc.read(os.getpid())])
     rested.set()
     thread.join()
     assert [after[name] - before[name] for name in ("files", "threads")] == [1, 1]
-    assert 7 < after["memory"] - before["memory"] < 7 + len(kept) / (1 << 20)
+    assert after["memory"] - before["memory"] == pytest.approx(len(kept) / (1 << 20), abs=8)
+
+
+def test_the_processor_time_of_a_process() -> None:
+    assert proc_stat.processor_seconds(os.getpid()) == pytest.approx(sum(os.times()[:2]), abs=0.1)
 
 
 def test_a_process_that_has_ended_uses_nothing() -> None:
@@ -142,3 +147,10 @@ def test_each_session_has_two_channels(
     assert FakeLink.did == (one[:1] + one[2:] if refused else one * 2)
     asked = [path for what, _, path, *_ in lane.did if what == "request"]
     assert asked == ([] if refused else ["/session", "/session"])
+
+
+def test_ten_sessions_are_made_when_nothing_else_is_asked_for(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "Link", FakeLink)
+    FakeLink.did, FakeLink.refused = [], 0
+    assert outcome(lane, {"sessions": {}}) == PASSED
+    assert len(FakeLink.did) == 4 * 10

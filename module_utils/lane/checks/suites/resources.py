@@ -52,8 +52,8 @@ def _use(log: str, processes: list[proc.Process]) -> dict[str, float]:
     for process in processes:
         with suppress(OSError):  # one that has ended meanwhile uses nothing
             found["files"] += len(os.listdir(f"/proc/{process.pid}/fd"))
-            anonymous = ANONYMOUS.search(Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8"))
-            found["memory"] += int(anonymous[1]) / 1024 if anonymous else 0
+            if anonymous := ANONYMOUS.search(Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")):
+                found["memory"] += int(anonymous[1]) / 1024
         found["threads"] += process.threads
         found["processor"] += 1000 * proc_stat.processor_seconds(process.pid)
     return found
