@@ -88,14 +88,14 @@ def test_from_bare_to_green_and_down_with_all_evidence_here(two: tuple[Machine, 
         for name, number in (("box-a", one), ("box-b", other)):
             assert re.search(rf"(?m)^{name}:\n.*\n +{number} .* kept until ", listed), listed
         assert "pocket-sextant 1.0: ready" in good("logs", "serial", "--limit", "box-a").text
-        good("shot")
+        good("shot", str(tmp_path / "x.png"))
         smoke = good("smoke")
         assert smoke.lines[-1] == "LANE PASS 2 of 2 lanes"
         assert f"\nbox-a (127.0.0.1): PASS lane {one}: 7 of 7 checks, guest pocket" in f"\n{smoke.text}"
         for name, qemu in (("box-a", "7."), ("box-b", "10.")):
             result, folder = command.result(name), tmp_path / "artifacts" / name
             assert result["verdict"] == "pass" and result["versions"]["qemu"].startswith(qemu)
-            assert (folder / "shot.png").read_bytes().startswith(b"\x89PNG")
+            assert (tmp_path / f"x-{name}.png").read_bytes().startswith(b"\x89PNG")
             for file in ("report.html", "junit.xml", "screenshot.png"):
                 assert (folder / file).stat().st_size > 0, file
             for file in ("ryll.log", "ansible.log", "tasks.json"):
