@@ -231,6 +231,7 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
         found = smoke.looked_again(error, where)
     assert (found.code, found.component) == (after or failed)
     assert (found.check, found.fix, found.evidence) == ("frames", "look", "x.png")
+    assert found.problem.endswith("either") == (right == [False])
     assert looks == ([("ryll", "127.0.0.1", 3)] if after else [])
 
 

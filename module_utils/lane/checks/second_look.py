@@ -37,22 +37,25 @@ def blame(
     right: Callable[[Client], bool],
     code: str = "",
 ) -> LaneError:
-    """The failure as the proxy's when the same ryll shows the right picture without the proxy, else as it was.
+    """The failure as the proxy's when the same ryll shows the right picture without the proxy, else as it was, with
+    what was seen.
 
     client: the program whose picture was wrong or missing. It loses its session, because qemu serves one client at a
     time. right: whether a client shows what it has to show. code: of the proxy's failure, if not the same.
     """
+    component, seen = "proxy", "shows it right"
     try:
         with direct(lane_dir, run, client, address, spice_port) as ryll:
             until = time.monotonic() + SETTLE
             while not right(ryll):
                 if time.monotonic() > until:
-                    return error
+                    code, component, seen = error.code, error.component, "does not show it right either"
+                    break
                 time.sleep(AGAIN)
     except LaneError:
         return error
-    problem = f"{error.problem}; a new ryll, connected directly to qemu, shows it right"
-    return LaneError(code or error.code, "proxy", problem, error.fix, check=error.check, evidence=error.evidence)
+    problem = f"{error.problem}; a new ryll, connected directly to qemu, {seen}"
+    return LaneError(code or error.code, component, problem, error.fix, check=error.check, evidence=error.evidence)
 
 
 @contextmanager
