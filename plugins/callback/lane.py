@@ -156,8 +156,6 @@ class CallbackModule(CallbackBase):
         """
         self._play = play
         self._hosts = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
-        if len(self._hosts) > 1 and not context.CLIARGS.get("step"):  # which asks the user while no worker works
-            lost_worker.watch(lambda: not self._ended, lambda: self._stopped("one of its workers was killed"))
         start = context.CLIARGS.get("start_at_task")
         skip = {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
         if context.CLIARGS.get("step") and not os.isatty(0):
@@ -208,6 +206,8 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_start(self, host, task):
         """A lane begins a task."""
         name = host.get_name()
+        if not self._lanes and len(self._hosts) > 1 and not context.CLIARGS.get("step"):  # which asks the user
+            lost_worker.watch(lambda: not self._ended, lambda: self._stopped("one of its workers was killed"))
         if name not in self._lanes:
             label = summary.label(name, host.get_vars().get("ansible_host"))
             timeline = f"{os.environ['LANE_TIMELINE']}-{name.replace('/', '_')}.json"

@@ -13,8 +13,9 @@ from . import proc
 
 #: What ends an ansible-playbook that lost a worker; tools/play.py tells it from other ends.
 SIGNAL = signal.SIGUSR2
-#: Seconds without a live worker after which one is lost. Between two tasks there is none for milliseconds.
-LIMIT = 5
+#: Seconds without a live worker after which one is lost. Between two tasks there is none for milliseconds, or for
+#: seconds on a very busy machine.
+LIMIT = 10
 
 
 def watch(waiting: Callable[[], bool], last: Callable[[], object]) -> None:
