@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -343,6 +344,21 @@ def test_a_refusal_for_no_lane_writes_nothing(base: str) -> None:
     with pytest.raises(ValueError, match="abc"):
         artifacts.refuse(f"{base}/artifacts", "abc", LaneError("bad_input", "environment", "x").as_dict(), [])
     assert not os.path.exists(f"{base}/artifacts")
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_the_result_of_a_refused_command(base: str, made: bool) -> None:
+    folder, begun = f"{base}/artifacts", time.time() - 100
+    if made:
+        os.mkdir(folder)
+    assert artifacts.begin(f"{base}/l", folder, fresh=True)
+    phases = [{"name": "deps", "started": begun}] if made else []
+    artifacts.refuse(folder, 7, LaneError("bad_input", "environment", "x").as_dict(), [], phases)
+    result = json.loads(Path(folder, "result.json").read_text())
+    assert result["seconds"] == (pytest.approx(100, abs=60) if made else 0.0)
+    assert (result["started"] == result["finished"]) is not made
+    assert result["phases"] == phases
+    assert result["seconds"] == round(result["seconds"], 2)
 
 
 @pytest.mark.parametrize("below", ["l", "l/", "l/art", "x/../l/art"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
+from typing import Any
 
 import pytest
-from ansible.module_utils.lane.lifecycle import lost_worker
+from ansible.module_utils.lane.lifecycle import lost_worker, proc
 
 PROGRAM = """
 import os, sys, time
@@ -29,6 +32,26 @@ def ends(waiting: bool, before: str) -> tuple[int, str]:
     program = textwrap.dedent(PROGRAM).format(waiting=waiting, before=before)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout
+
+
+def test_a_worker_that_comes_back_begins_the_count_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda number, handler: did.append(handler))
+    monkeypatch.setattr(signal, "setitimer", lambda *given: did.append(given))
+    monkeypatch.setattr(os, "kill", lambda *given: did.append(given))
+    monkeypatch.setattr(lost_worker.proc, "everyone", lambda: workers)
+    worker = proc.Process(1, os.getpid(), 1, "S", 0, "x")
+    workers: list[proc.Process] = []
+    lost_worker.watch(lambda: True, lambda: did.append("last"))
+    look, timer = did
+    assert timer == (signal.ITIMER_REAL, 1, 1)  # or LIMIT is none of seconds
+    for seen in ([], [worker], []):
+        workers[:] = seen
+        for _ in range(lost_worker.LIMIT - 1):
+            look()
+    assert did[2:] == []
+    look()
+    assert did[2:] == ["last", (os.getpid(), lost_worker.SIGNAL)]
 
 
 @pytest.mark.parametrize(
