@@ -127,9 +127,14 @@ class ActionModule(ValidateArgumentSpec):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
         spec = dict(SHARED) if "artifacts_dir" in self._task.args else {}
         for role in roles:
-            files = (os.path.join(folder, role, "meta/argument_specs.yml") for folder in C.DEFAULT_ROLES_PATH)
-            path = next(filter(os.path.exists, files))
-            spec.update(self._loader.load_from_file(path, unsafe=True)["argument_specs"]["main"]["options"])
+            folders = (os.path.join(folder, role) for folder in C.DEFAULT_ROLES_PATH)
+            folder = next(filter(os.path.exists, folders))
+            specs, defaults = (
+                self._loader.load_from_file(f"{folder}/{name}/{file}.yml", unsafe=True)
+                for name, file in (("meta", "argument_specs"), ("defaults", "main"))
+            )
+            options = specs["argument_specs"]["main"]["options"]
+            spec.update({name: {**option, "default": defaults[name]} for name, option in options.items()})
         own = self._task.args.get("variables", [])
         known = {*spec, *self._loader.load_from_file(self._task.args["known"], unsafe=True), *own}
         values = self.get_args_from_task_vars(spec, task_vars)

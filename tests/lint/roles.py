@@ -1,8 +1,8 @@
 """Holds each role's defaults/main.yml and meta/argument_specs.yml together: roles.py [CHECKOUT]
 
-Both name the same inputs with the same defaults, each begins with the role's name and is described, and a default is
-what its own type and choices let through. Ansible itself compares none of this: a default of the wrong type is refused
-when the role runs, one that only the defaults know is never checked.
+Both name the same inputs, each begins with the role's name and is described, and its default, which stands in the
+former alone, is what its type and choices let through. Ansible itself compares none of this: a default of the wrong
+type is refused when the role runs, one that only the defaults know is never checked.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def findings(role: Path) -> Iterator[str]:
             yield f"the input {name} is not named {role.name}_SOMETHING"
         elif not words.strip():
             yield f"{name} has no description in {SPECS}"
-        elif (other := options[name].get("default")) != defaults[name]:
-            yield f"the default of {name} is {other!r} in {SPECS}, but {defaults[name]!r} in {DEFAULTS}"
+        elif "default" in options[name]:
+            yield f"the default of {name} belongs in {DEFAULTS} alone, and not in {SPECS}"
         elif wrong := unfit(name, options[name], defaults[name]):
             yield f"the default of {name} does not fit its spec: {wrong}"
 

@@ -1,4 +1,4 @@
-"""Write what the roles' meta/argument_specs.yml and roles/lane/defaults/main.yml say into pages:
+"""Write what the roles' meta/argument_specs.yml and defaults/main.yml say into pages:
 variables.py [--check] [CHECKOUT]
 
 Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for
@@ -88,8 +88,9 @@ def of_lane(text: str) -> list[Group]:
 def of_role(folder: Path) -> tuple[Group, str]:
     """A role's variables, and its README.md: its purpose, how to run it, its variables."""
     spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
+    defaults = yaml.safe_load((folder / "defaults/main.yml").read_text(encoding="utf-8"))
     variables = [
-        Variable(name, flow(option.get("default")), kind(option), markdown(option["description"]))
+        Variable(name, flow(defaults[name]), kind(option), markdown(option["description"]))
         for name, option in spec["options"].items()
     ]
     title = markdown(spec["short_description"])
