@@ -254,6 +254,22 @@ def test_what_a_suite_file_need_not_say() -> None:
     assert (hello.limit, hello.number) == (10.0, 2) and hello.ryll
 
 
+@pytest.mark.parametrize(
+    ("step", "limit"),
+    [
+        ({"serial": {"line": "x"}}, 5.0),
+        ({"api": {"path": "/"}}, 5.0),
+        ({"audit": {}}, 5.0),
+        ({"relayed": {}}, 5.0),
+        ({"command": {"run": ["kerbside"]}}, 30.0),
+        ({"stop": {}}, 10.0),
+        ({"serial": {"line": "x"}, "within": 7}, 7.0),
+    ],
+)
+def test_each_kind_of_step_has_a_limit_of_its_own_unless_it_says_another(step: dict[str, Any], limit: float) -> None:
+    assert read(suite_of({"name": "one", "steps": [step]})).checks[0].steps[0].limit == limit
+
+
 def test_machines_may_have_all_ports() -> None:
     machines = [{"name": "a", "tls": True}, {"name": "b", "tls": True}, {"name": "c"}]
     assert len(read(changed(machines=machines)).machines) == 3

@@ -66,7 +66,7 @@ def kept(lane: Lane) -> str:
         ([{"serial": {"line": "key:"}}], "serial_line_missing"),  # a line is a whole line
         ([{"serial": {"never": "^line"}}], None),
         ([{"serial": {"never": "^key"}}], "serial_line_unexpected"),
-        ([{"later": {}}, {"serial": {"never": "^later", "seconds": 20}, "within": 20}], "serial_line_unexpected"),
+        ([{"later": {}}, {"serial": {"never": "^later", "seconds": 20}}], "serial_line_unexpected"),
     ],
 )
 def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: list[Any], code: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...core import command
 from ...core.errors import LaneError, one_line
 from .engine import Play, Unmet
-from .plan import Actor, Option, Step
+from .plan import LOOK_LIMIT, Actor, Option, Step
 from .stage import ANSWER
 
 POLL = 0.05
@@ -138,5 +138,6 @@ ACTORS: dict[str, Actor] = {
         audit,
         "kerbside",
         "daemon",
+        limit=LOOK_LIMIT,
     ),
 }

@@ -20,6 +20,7 @@ from .kinds import CASE
 from .plan import Actor, Option, Step
 from .stage import read_text, refuse_ticket
 
+LIMIT = 30.0  #: seconds for kerbside to start and to end
 SOURCES = "KERBSIDE_SOURCES_PATH"
 SOCKET = "KERBSIDE_API_SOCKET_PATH"
 #: A JSON web token, which is a secret.
@@ -163,5 +164,6 @@ ACTORS: dict[str, Actor] = {
         },
         run,
         "kerbside",
+        limit=LIMIT,
     )
 }

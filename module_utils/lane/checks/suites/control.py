@@ -16,7 +16,7 @@ from ...programs.program import filled
 from ...protocols import kerbside_api
 from . import tokens
 from .engine import Play, Unmet
-from .plan import Actor, Option, Step
+from .plan import LOOK_LIMIT, Actor, Option, Step
 from .stage import read_text, refuse_ticket
 from .witnesses import tail, whole_lines
 
@@ -263,5 +263,6 @@ ACTORS: dict[str, Actor] = {
         api,
         "kerbside",
         "api",
+        limit=LOOK_LIMIT,
     ),
 }

@@ -16,7 +16,7 @@ from ..outside_checks import screendump
 from ..picture_compare import size
 from .conversation import CLIENT_LIMIT
 from .engine import Play, Unmet
-from .plan import Actor, Option, Step
+from .plan import LOOK_LIMIT, Actor, Option, Step
 from .witnesses import value
 
 if TYPE_CHECKING:
@@ -130,6 +130,6 @@ def relayed(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
 ACTORS: dict[str, Actor] = {
     "clipboard": Actor({"bytes": Option("whole", required=True)}, clipboard, "ryll"),
     "clipboard_is": Actor({"bytes": Option("whole", required=True)}, clipboard_is, "guest"),
-    "relayed": Actor({"than": Option("word", refers=("relayed",))}, relayed, "proxy", "daemon"),
+    "relayed": Actor({"than": Option("word", refers=("relayed",))}, relayed, "proxy", "daemon", limit=LOOK_LIMIT),
     "same_picture": Actor({"differs": Option("truth", False)}, same_picture, "ryll"),
 }

@@ -23,6 +23,7 @@ KNOWN = (*OF_LANE, "proxy", "console_name")
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
+LOOK_LIMIT = 5.0  #: of a step that looks for what has happened by then
 #: Ports of a lane for the machines of a suite, of which each takes one, or two with TLS.
 PORTS = 5
 #: ryll's events that each check is subscribed to. surface_drawn is not: ryll drops events when there are many,
@@ -51,7 +52,7 @@ class Actor:
     play: called with the Play, the step, its options and its deadline. It returns what the step registers: a text for
     the report, or a mapping in which `shown` is that text; `picture` and `latency` of the mapping are shown as well.
     blame: the component of a failure, unless the step names another. log: the log to look at after a failure, unless
-    the failure names a file.
+    the failure names a file. limit: in seconds, unless the step has another.
     """
 
     options: dict[str, Option]
@@ -59,6 +60,7 @@ class Actor:
     blame: str = "lane"
     log: str = ""
     one_of: tuple[str, ...] = ()
+    limit: float = STEP_LIMIT
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ _DEFECT = {"code": Option("code", required=True), "reason": Option("any", requir
 _CULPRIT = {"instead_of": _COMPONENT, "blame": _COMPONENT, "steps": _STEPS}
 _STEP = {
     "name": Option("any"),
-    "within": Option("limit", STEP_LIMIT),
+    "within": Option("limit"),
     "register": Option("name"),
     "blame": Option("component"),
     "client": Option("name", CLIENT),
@@ -256,7 +258,7 @@ class _Reader:
         here = replace(here, words=f"{here.words} ({actor})")
         around = _read(replace(here, raw={key: value for key, value in raw.items() if key != actor}), _STEP)
         options = self._options(here.at(actor), actor, registered)
-        name, limit = str(around["name"] or actor), float(around["within"])
+        name, limit = str(around["name"] or actor), float(around["within"] or self.actors[actor].limit)
         return Step(number, actor, options, name, limit, around["register"], around["blame"], client)
 
     def _options(self, here: Spot, actor: str, registered: dict[str, str]) -> dict[str, Any]:

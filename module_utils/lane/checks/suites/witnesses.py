@@ -13,7 +13,7 @@ from ...programs import records
 from ...protocols.qmp import Qmp
 from .engine import Play, Unmet
 from .kinds import GROWTH
-from .plan import Actor, Option, Step
+from .plan import LOOK_LIMIT, Actor, Option, Step
 
 POLL = 0.02
 RUNS = 0.1  #: seconds in which a program has to stay to count as one that runs
@@ -45,7 +45,7 @@ def whole_lines(text: str) -> list[tuple[int, str]]:
 def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dict[str, Any], deadline: float) -> str:
     start = play.file_since(path, options["since"])
     if options["never"] is not None:
-        return _never(path, start, what, codes[1], options, deadline)
+        return _never(path, start, what, codes[1], options)
     wanted, count = options["line"], options["count"]
     pattern = re.compile(options["match"] or "")
     limit = deadline - time.monotonic()
@@ -67,13 +67,13 @@ def _look(play: Play, path: str, what: str, codes: tuple[str, str], options: dic
         time.sleep(POLL)
 
 
-def _never(path: str, start: int, what: str, code: str, options: dict[str, Any], deadline: float) -> str:
+def _never(path: str, start: int, what: str, code: str, options: dict[str, Any]) -> str:
     pattern, end = re.compile(options["never"]), time.monotonic() + options["seconds"]
     while True:
         for _, line in whole_lines(tail(path, start)):
             if pattern.search(line):
                 raise Unmet(code, f"{what} said {one_line(line, 200)!r}", path)
-        if time.monotonic() >= min(end, deadline):
+        if time.monotonic() >= end:
             return f"nothing like {options['never']!r}"
         time.sleep(POLL)
 
@@ -209,14 +209,16 @@ _LINES = {
     "seconds": Option("number", 0.2),
     "since": Option("word", refers=("any",)),
 }
+_ONE_LINE = ("line", "match", "never")
 ACTORS: dict[str, Actor] = {
-    "serial": Actor(_LINES, serial, "guest", one_of=("line", "match", "never")),
-    "log": Actor({"of": Option("word", required=True), **_LINES}, log, one_of=("line", "match", "never")),
+    "serial": Actor(_LINES, serial, "guest", one_of=_ONE_LINE, limit=LOOK_LIMIT),
+    "log": Actor({"of": Option("word", required=True), **_LINES}, log, one_of=_ONE_LINE, limit=LOOK_LIMIT),
     "counters": Actor(
         {"grow": Option("growth"), "now": Option("growth"), "since": Option("word", refers=("any",))},
         counters,
         "proxy",
         "daemon",
+        limit=LOOK_LIMIT,
     ),
     "qemu": Actor(
         {
@@ -234,11 +236,13 @@ ACTORS: dict[str, Actor] = {
         "qemu",
         "qemu",
         one_of=("execute", "monitor", "channels"),
+        limit=LOOK_LIMIT,
     ),
     "process": Actor(
         {"name": Option("word", required=True), "exits": Option("whole"), "runs": Option("truth")},
         processes,
         one_of=("exits", "runs"),
+        limit=LOOK_LIMIT,
     ),
     "wait": Actor({"seconds": Option("number", required=True)}, wait),
 }
