@@ -290,6 +290,14 @@ def test_what_a_suite_file_says_counts() -> None:
     assert (step.limit, step.register, step.client, step.name) == (3600.0, "w", "second", "a nap")
 
 
+def test_a_list_among_the_steps_stands_for_its_steps() -> None:
+    nap, ask = {"wait": {"seconds": 1}}, {"status": {}}
+    (one,) = read(suite_of({"name": "one", "steps": [nap, [nap, ask], nap]})).checks
+    assert [(step.number, step.actor) for step in one.steps] == [(1, "wait"), (2, "wait"), (3, "status"), (4, "wait")]
+    assert "check one: step 2: " in refused(suite_of({"name": "one", "steps": [nap, [[nap]]]}))
+    assert "check one: `steps`" in refused(suite_of({"name": "one", "steps": [nap, []]}))
+
+
 def test_a_check_without_a_client_starts_the_one_that_its_steps_ask() -> None:
     connect, ask = {"connect": {}}, {"expect_event": {"event": "agent_connected"}}
     check = {"name": "one", "client": "none"}

@@ -74,7 +74,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "mapping": ("a mapping", lambda value: isinstance(value, dict)),
     "list": ("a list", _is_list),
     "checks": ("a list of at least one check", lambda value: _is_list(value, least=1)),
-    "steps": ("a list of at least one step", lambda value: _is_list(value, least=1)),
+    "steps": ("a list of at least one step", lambda value: _is_list(value, least=1) and [] not in value),
     "machines": ("a list of at most 3", lambda value: _is_list(value, most=3)),
     "consoles": ("a list of at most 20", lambda value: _is_list(value, most=20)),
     "growth": (

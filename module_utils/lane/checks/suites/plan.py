@@ -221,9 +221,9 @@ class _Reader:
     def _steps(self, here: Spot, registered: dict[str, str], events: tuple[str, ...]) -> list[Step]:
         steps: list[Step] = []
         played: dict[str, list[Any]] = {}  # the steps of each client so far, as ryll_session takes them
-        for number in range(1, len(here.raw["steps"]) + 1):
-            place = here.at("steps").at(number - 1, f"{here.words}: step {number}")
-            step = self._step(place, number, registered, played, events)
+        for number, place in enumerate(_each(here.at("steps")), 1):
+            words = f"{here.words}: step {number}"
+            step = self._step(replace(place, words=words), number, registered, played, events)
             steps.append(step)
             if step.register:
                 registered[step.register] = step.actor
@@ -277,6 +277,12 @@ class _Reader:
             if name not in KNOWN and name.partition(".")[0] not in registered:
                 raise here.invalid(f"{{{name}}} is not one of {', '.join(KNOWN)} and was not registered before")
         return found
+
+
+def _each(here: Spot) -> Iterable[Spot]:
+    """The steps of a list, in which a list, such as an alias of one, stands for the steps in it."""
+    for place in map(here.at, range(len(here.raw))):
+        yield from map(place.at, range(len(place.raw))) if isinstance(place.raw, list) else [place]
 
 
 def _of_ryll(here: Spot, before: list[Any], number: int) -> ryll_steps.Step:
