@@ -74,9 +74,6 @@ options:
     type: float
     default: 20
 attributes:
-  check_mode:
-    support: full
-    description: Says that a file would be fetched; asks nobody.
   diff_mode:
     support: none
     description: The file is secret.
@@ -103,10 +100,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: when a file was fetched
-  type: str
 console:
   description: The keys of console.vv without its password and CA.
   returned: when a file was fetched

@@ -73,13 +73,6 @@ options:
         description: Whether its data directory was copied from the cache in this run.
         type: bool
         default: false
-attributes:
-  check_mode:
-    support: full
-    description: Reports whether a database would be copied; starts nothing.
-  idempotent:
-    support: full
-    description: An existing data directory is left alone.
 """
 
 EXAMPLES = r"""
@@ -105,10 +98,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: when a database was made or copied
-  type: str
 missing:
   description: Whether the cache has no database, and this call could not make one.
   returned: success

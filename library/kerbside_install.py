@@ -47,9 +47,6 @@ attributes:
   check_mode:
     support: full
     description: Says whether it would install something. Branches, tags and requirements are not looked up then.
-  idempotent:
-    support: full
-    description: The second run finds what the first has built.
 """
 
 EXAMPLES = r"""
@@ -62,10 +59,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: success, except in check mode
-  type: str
 ansible_facts:
   description: C(lane_kerbside) with bin (directory), python and proxy (paths) and versions (of every distribution in
     it).

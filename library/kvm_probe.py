@@ -52,9 +52,6 @@ attributes:
   check_mode:
     support: full
     description: Checks the device and the cache and starts nothing; a result that would need qemu stays open.
-  idempotent:
-    support: full
-    description: It changes nothing.
 """
 
 EXAMPLES = r"""
@@ -66,10 +63,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: success
-  type: str
 cached:
   description: Whether what the firmware did is known from an earlier run.
   returned: success

@@ -88,9 +88,6 @@ options:
     type: path
     required: true
 attributes:
-  check_mode:
-    support: full
-    description: Checks the steps; touches nothing.
   idempotent:
     support: full
     description: It only observes, as long as its steps do.

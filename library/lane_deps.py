@@ -48,13 +48,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be installed and starts nothing; C(changed) tells whether something would.
-  idempotent:
-    support: full
-    description: It changes nothing.
 """
 
 EXAMPLES = r"""
@@ -67,10 +60,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: when nothing is missing
-  type: str
 missing:
   description: What is missing, each with its package.
   returned: success

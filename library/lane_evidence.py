@@ -54,9 +54,6 @@ options:
     type: dict
     default: {}
 attributes:
-  check_mode:
-    support: full
-    description: Writes nothing.
   idempotent:
     support: none
     description: Every run of it writes a new verdict.

@@ -36,13 +36,6 @@ options:
     description: With C(shot), the path of the screenshot in the output.
     type: str
     default: ""
-attributes:
-  check_mode:
-    support: full
-    description: It changes nothing.
-  idempotent:
-    support: full
-    description: It changes nothing.
 """
 
 EXAMPLES = r"""

@@ -150,13 +150,6 @@ options:
             description: The problem as a clause, in which C({}) stands for the quoted text.
             type: str
             required: true
-attributes:
-  check_mode:
-    support: full
-    description: Says what would be started; starts nothing.
-  idempotent:
-    support: full
-    description: A program that runs as described is left alone.
 """
 
 EXAMPLES = r"""

@@ -25,13 +25,6 @@ options:
     description: Seconds that it may take.
     type: float
     default: 600
-attributes:
-  check_mode:
-    support: full
-    description: Reports whether it would be made.
-  idempotent:
-    support: full
-    description: An environment that is ready is used as it is.
 """
 
 EXAMPLES = r"""

@@ -87,13 +87,6 @@ options:
     description: More versions for that file.
     type: dict
     default: {}
-attributes:
-  check_mode:
-    support: full
-    description: Checks everything, makes nothing.
-  idempotent:
-    support: full
-    description: A lane that is running is found, not made again.
 """
 
 EXAMPLES = r"""

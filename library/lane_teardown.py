@@ -42,13 +42,6 @@ options:
       before.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
-    description: Reports what it would end and remove.
-  idempotent:
-    support: full
-    description: The second run finds nothing.
 """
 
 EXAMPLES = r"""
@@ -62,10 +55,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The outcome in a few words, for the terminal.
-  returned: with O(return_verdict)
-  type: str
 ended:
   description: The programs that were ended, by name.
   returned: success

@@ -43,9 +43,6 @@ attributes:
   check_mode:
     support: full
     description: Says whether it would fetch or build. A branch, a tag or a requirement is not looked up then.
-  idempotent:
-    support: full
-    description: What is in the cache is found.
 """
 
 EXAMPLES = r"""
@@ -57,10 +54,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: success, except in check mode
-  type: str
 ansible_facts:
   description:
     - RV(ansible_facts.lane_ryll) has path, version, commit and cached.

@@ -60,13 +60,6 @@ options:
     description: Where the guest's private copy of O(firmware_vars) goes. It is left alone while qemu runs.
     type: path
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: Checks guest and image, copies nothing.
-  idempotent:
-    support: full
-    description: Nothing is copied while the guest runs.
 """
 
 EXAMPLES = r"""
@@ -81,10 +74,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: success
-  type: str
 ansible_facts:
   description: RV(ansible_facts.lane_guest) is the guest's entry with name, path and sha256 of the image.
   returned: success

@@ -61,9 +61,6 @@ options:
     description: Where the entries of the checks go, as JSON.
     type: path
 attributes:
-  check_mode:
-    support: full
-    description: Checks the files, plays nothing.
   idempotent:
     support: none
     description: Every run plays the suite again.
@@ -80,10 +77,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_note:
-  description: The result in a few words, for the terminal.
-  returned: success
-  type: str
 ansible_facts:
   description:
     - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, file, guest and whether it is the

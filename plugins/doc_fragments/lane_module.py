@@ -9,10 +9,17 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 attributes:
+  check_mode:
+    support: full
+    description: Reports what it would do; starts and changes nothing.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
   diff_mode:
     support: none
     description: There is no text to compare.
 notes:
+  - Where it returns C(lane_note), that is the result in a few words, for the terminal.
   - When it fails, it returns C(lane_failure) with component, check, code, cause and evidence, as in C(result.json).
 author:
   - the kerbside lane's authors

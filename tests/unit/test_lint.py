@@ -152,7 +152,6 @@ UNTRUE = {
         ("type: path\n", "type: str\n", "type of option source is 'path' in argument_spec, but 'str' in DOCUMENTATION"),
         ("    required: true\n", "", "required of option guest is True in argument_spec, but False in DOCUMENTATION"),
         ("module: guest_build", "module: guest", "DOCUMENTATION is of module guest, not guest_build"),
-        ("  idempotent:", "  idempotence:", "attributes do not declare idempotent"),
         ("support: full", "support: none", "attribute check_mode has support none, but supports_check_mode is True"),
         ("repository\ndescription", "repository.\ndescription", "short_description ends with a full stop"),
         (GUEST, "", f"{EXAMPLE} missing required arguments: guest"),
@@ -199,6 +198,7 @@ UNTRUE = {
             "option programs.argv of argument_spec is missing from DOCUMENTATION",
         )
     ],
+    "lane_look": [("  - lane_module\n", "  - cache_dir\n", "attributes do not declare idempotent")],
     "ryll_session": [("RETURN = r", "RETURNS = r", UNUSABLE)],
 }
 
