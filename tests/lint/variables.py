@@ -22,28 +22,14 @@ import yaml
 ROOT = Path(__file__).parents[2]
 LANE = "roles/lane/defaults/main.yml"
 PAGES = ("README.md", "docs/variables.md")
-README = """<!-- Written by tests/lint/variables.py from meta/argument_specs.yml. -->
+README = """<!-- Written by tests/lint/variables.py from meta/argument_specs.yml and defaults/main.yml. -->
 # Role `{name}`
 
 {title}.
 {words}
-Run it again on a lane that is up:
-
-```console
-$ ./lane up
-$ ./lane --tags {name}
-```
-
-or from a playbook of your own, after `lane_run` has claimed the lane as in
-[playbooks/lane.yml](../../playbooks/lane.yml):
-
-```yaml
-- name: {title}
-  ansible.builtin.import_role:
-    name: {name}
-```
-
-Its defaults take what roles share from [the lane's variables](../../docs/variables.md).
+`./lane --tags {name}` runs it again on a lane that is up. A playbook of your own imports it after `lane_run` has
+claimed the lane, as [playbooks/lane.yml](../../playbooks/lane.yml) does. Its defaults take what roles share from
+[the lane's variables](../../docs/variables.md).
 
 {table}"""
 TABLE = re.compile(r"(?P<asked><!-- variables: (?P<names>[^>]*) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
