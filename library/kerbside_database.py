@@ -49,10 +49,6 @@ options:
     type: list
     elements: str
     required: true
-  limit:
-    description: Seconds to wait for another lane that is making the same database.
-    type: float
-    default: 120
   running:
     description: How to query the running database.
     type: dict
@@ -132,7 +128,6 @@ def main() -> None:
             **SHARED,
             "programs": {"type": "list", "elements": "dict", "default": [], "options": PROGRAM},
             "inputs": {"type": "list", "elements": "str", "required": True},
-            "limit": {"type": "float", "default": 120},
             "running": {
                 "type": "dict",
                 "options": {
@@ -172,7 +167,7 @@ def main() -> None:
         if not options.programs:
             return {**result, "missing": True}
         run = private_dir.read_run(given["lane_dir"])
-        made = database.make(given["cache_dir"], given["lane_dir"], run, options, given["limit"])
+        made = database.make(given["cache_dir"], given["lane_dir"], run, options)
         note = f"database {'made' if made else 'from the cache'}"
         return {**result, "changed": True, "made": made, "lane_note": note}
 

@@ -56,14 +56,14 @@ def made(lane: TestLane) -> int:
 def test_it_is_made_once_closed_cleanly_and_copied(lane: TestLane, tmp_path: Path) -> None:
     wanted = options(lane)
     assert not database.copy(str(tmp_path), wanted)
-    assert database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
+    assert database.make(str(tmp_path), lane.dir, lane.run, wanted)
     assert Path(wanted.datadir, "data").read_text().endswith("closed\n")
     assert not records.records(lane.dir)  # a verdict would call them dead
     Path(wanted.datadir).rename(f"{lane.dir}/first")
     assert database.copy(str(tmp_path), wanted)
     assert Path(wanted.datadir, "kerbside/user").read_text() == "user\n"
     Path(wanted.datadir).rename(f"{lane.dir}/second")
-    assert not database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)  # another lane was quicker
+    assert not database.make(str(tmp_path), lane.dir, lane.run, wanted)  # another lane was quicker
     assert made(lane) == 1
     database.drop(str(tmp_path), wanted)
     Path(wanted.datadir).rename(f"{lane.dir}/third")
@@ -73,7 +73,7 @@ def test_it_is_made_once_closed_cleanly_and_copied(lane: TestLane, tmp_path: Pat
 @pytest.mark.parametrize("harm", ["cut", "changed", "more", "missing", "no stamp"])
 def test_one_that_was_changed_is_made_again(lane: TestLane, tmp_path: Path, harm: str) -> None:
     wanted = options(lane)
-    database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
+    database.make(str(tmp_path), lane.dir, lane.run, wanted)
     Path(wanted.datadir).rename(f"{lane.dir}/first")
     home = wanted.home(str(tmp_path))
     {
@@ -85,7 +85,7 @@ def test_one_that_was_changed_is_made_again(lane: TestLane, tmp_path: Path, harm
     }[harm]()
     assert not database.copy(str(tmp_path), wanted)
     assert not os.path.exists(wanted.datadir)
-    assert database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
+    assert database.make(str(tmp_path), lane.dir, lane.run, wanted)
     assert made(lane) == 2
 
 
@@ -109,13 +109,13 @@ def test_the_key_changes_with_a_text_a_file_behind_a_path_and_a_migration(
 def test_a_failure_while_it_is_made_has_a_code_and_leaves_nothing_in_the_cache(lane: TestLane, tmp_path: Path) -> None:
     wanted = options(lane, status=3)
     with fails("database_not_closed", "database"):
-        database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
+        database.make(str(tmp_path), lane.dir, lane.run, wanted)
     assert not wanted.home(str(tmp_path)).exists()
 
 
 def test_half_a_copy_is_removed_and_the_machine_is_blamed(lane: TestLane, tmp_path: Path) -> None:
     wanted = options(lane)
-    database.make(str(tmp_path), lane.dir, lane.run, wanted, 5)
+    database.make(str(tmp_path), lane.dir, lane.run, wanted)
     with fails("database_not_copied", "host"):
         database.copy(str(tmp_path), replace(wanted, datadir="/proc/nowhere"))  # no folder can be made there
 

@@ -30,6 +30,7 @@ STAMP = "lane-database.json"
 TABLES = "kerbside"  # the folder of kerbside's tables; the rest is MariaDB's own
 SERVER = "database_made"  # the name of the program that is the server while the database is made
 QUERY_LIMIT = 20.0  #: seconds for one query of the running server
+LOCK_LIMIT = 120.0  #: seconds to wait for another lane that is making the same database
 ASSIGNMENT = re.compile(r"(?m)^(revision|down_revision)\b[^=\n]*=\s*(.+?)\s*(?:#.*)?$")
 
 
@@ -118,14 +119,14 @@ def copy(cache_dir: str, options: Options) -> bool:
     return True
 
 
-def make(cache_dir: str, lane_dir: str, run: Run, options: Options, limit: float) -> bool:
+def make(cache_dir: str, lane_dir: str, run: Run, options: Options) -> bool:
     """Make it at options.datadir and keep a copy in the cache. False when another lane made it meanwhile.
 
     Raises LaneError with the component of the program that failed, or (environment) when another lane holds the lock
-    longer than `limit` seconds.
+    longer than LOCK_LIMIT.
     """
     home = options.home(cache_dir)
-    with cache.locked(home.parent, home.name, limit):
+    with cache.locked(home.parent, home.name, LOCK_LIMIT):
         if copy(cache_dir, options):
             return False
         _make(home, lane_dir, run, options)
