@@ -52,18 +52,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-image:
-  description: The image's path.
-  returned: success
-  type: str
-sha256:
-  description: The image's sha256; in check mode the recorded one.
-  returned: success
-  type: str
-source_sha256:
-  description: sha256 over the names and contents of the source's files.
-  returned: success
-  type: str
 files:
   description: The files that were written and are to be committed.
   returned: success

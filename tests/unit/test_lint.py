@@ -161,7 +161,7 @@ UNTRUE = {
             "- guest_build",
             "an entry of EXAMPLES is not a task with a name and arguments of guest_build: ",
         ),
-        ("  returned: success\n", "", "image of RETURN has no returned"),
+        ("  returned: success\n", "", "files of RETURN has no returned"),
         ("DOCUMENTATION", "DOCUMENTS", UNUSABLE),
     ],
     "lane_run": [

@@ -123,17 +123,15 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
     """Build the image, put it and its digests in place where they differ, and say what changed.
 
     With `check` nothing is touched or installed: the answer then follows from the digests.
-    Returns changed, image, sha256, source_sha256, files (those to commit), diff (of guests.yml).
+    Returns changed, files (those to commit), diff (of guests.yml).
     """
-    source_sha256 = source_digest(guest.source)
-    result = {"image": str(guest.image), "source_sha256": source_sha256}
     if check:
-        return {**result, "changed": not guest.as_recorded(), "sha256": guest.sha256, "files": []}
+        return {"changed": not guest.as_recorded(), "files": []}
     image = disk_image.qcow2(disk_image.boot_volume(compile_program(guest.source, cache_dir)))
     sha256 = hashlib.sha256(image).hexdigest()
     before = guest.guests_file.read_text(encoding="utf-8")
     after = with_field(before, guest.name, "sha256", sha256)
-    after = with_field(after, guest.name, "source_sha256", source_sha256)
+    after = with_field(after, guest.name, "source_sha256", source_digest(guest.source))
     files = []
     if image_digest(guest.image) != sha256:
         write_private(guest.image, image, 0o644)
@@ -143,4 +141,4 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
         files.append(str(guest.guests_file))
     name = str(guest.guests_file)
     diff = {"before": before, "after": after, "before_header": name, "after_header": name}
-    return {**result, "changed": bool(files), "sha256": sha256, "files": files, "diff": diff}
+    return {"changed": bool(files), "files": files, "diff": diff}
