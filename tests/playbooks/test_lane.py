@@ -22,7 +22,7 @@ def left_over(lane) -> list[str]:
 def test_brought_up_checked_and_taken_down(lane):
     up = lane.run("playbooks/lane.yml", "--tags", UP)
     assert up.rc == 0, up
-    assert "LANE" not in up.text
+    assert "LANE" not in up.text and "WARNING" not in up.text, up
     nobody_else_can_reach(lane)
     first = see_evidence_of_each_command(lane)
     refused = lane.run("playbooks/lane.yml")
