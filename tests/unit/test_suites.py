@@ -238,6 +238,7 @@ def test_a_file_that_a_step_saw_begin_is_read_from_its_beginning(lane: Lane) -> 
         ("/{uuid}/{proxy_port}", "/UUID/17900"),
         ("/{ticket}", "/the-ticket"),
         ("/{other_ca}", "/{other ca}"),
+        ("/{other_subject}", "/{other subject}"),
     ],
 )
 def test_a_text_is_filled_with_what_is_known(lane: Lane, path: str, filled: str) -> None:
@@ -246,6 +247,7 @@ def test_a_text_is_filled_with_what_is_known(lane: Lane, path: str, filled: str)
     lane.machines.consoles = {"k": {}}
     assert outcome(lane, *steps, actors=actors, **CONSOLE_K) == PASSED
     filled = filled.replace("{uuid of k}", lane.machines.uuid("k")).replace("{other ca}", tokens.other_ca())
+    filled = filled.replace("{other subject}", lane.place.host_subject.replace("O=", "O=Other ", 1))
     assert [one[2] for one in asked(lane, "request")] == [filled]
 
 

@@ -99,6 +99,8 @@ class Play:
             return read_text(place.ticket_file)
         if name == "other_ca":
             return other_ca()
+        if name == "other_subject":  # only its organisation is another
+            return place.host_subject.replace("O=", "O=Other ", 1)
         if name == "proxy":
             return self.lane.described["daemon"].env["KERBSIDE_PROXY_BIN"]
         if name == "console_name":

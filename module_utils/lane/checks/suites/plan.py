@@ -19,7 +19,7 @@ from .spot import Spot
 PLACE = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
 #: Values of the lane that every suite knows.
 OF_LANE = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "plain_port", "spice_port", "lane_dir")
-KNOWN = (*OF_LANE, "proxy", "console_name")
+KNOWN = (*OF_LANE, "other_subject", "proxy", "console_name")
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
