@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +114,27 @@ def test_the_proxy_is_the_daemons_child(lane: Lane, monkeypatch: pytest.MonkeyPa
 
 def test_a_program_that_was_never_started(lane: Lane) -> None:
     assert outcome(lane, *WATCHED) == ("program_not_running", "lane")
+
+
+@pytest.mark.parametrize(
+    ("address", "told", "expected"),
+    [
+        ("127.0.0.1", 2, PASSED),
+        ("0.0.0.0", 2, ("listens_elsewhere", "proxy")),
+        ("0.0.0.0", 1, ("listens_elsewhere", "kerbside")),
+    ],
+)
+def test_who_listens_elsewhere(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, address: str, told: int, expected: Any
+) -> None:
+    program = "import socket, sys, time; s = socket.create_server((sys.argv[1], 0)); print(flush=True); time.sleep(60)"
+    argv = [sys.executable, "-c", program, address, *["127.0.0.1"] * (told - (address == "127.0.0.1"))]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        monkeypatch.setattr(resources, "_programs", lambda play: [("proxy", "", [proc.read(process.pid)])])
+        assert outcome(lane, {"listeners": {}}) == expected
+        process.kill()
 
 
 def _play(lane: Lane) -> Any:

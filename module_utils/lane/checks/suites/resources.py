@@ -28,6 +28,7 @@ FIGURES = {
     "log": "bytes in its log",
 }
 OWNERS = {"api": "kerbside", "daemon": "kerbside", "proxy": "proxy"}
+ADDRESSES = 2  #: that kerbside's proxy is told: for its ports, and for its counters
 ANONYMOUS = re.compile(r"(?m)^RssAnon:\s+(\d+) kB$")
 #: The channels of an ordinary session, of which the first has to be linked first.
 LINKED = ("main", "inputs")
@@ -80,6 +81,25 @@ def resources(play: Play, step: Step, options: dict[str, Any], deadline: float) 
         time.sleep(POLL)
 
 
+def listeners(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """API, daemon and proxy listen on the lane's address alone.
+
+    What the proxy does elsewhere is kerbside's fault unless kerbside told it that address for its ports and its
+    counters.
+    """
+    address, found = play.lane.place.address, proc.connections()
+    for name, _, processes in _programs(play):
+        for process in processes:
+            inodes = proc.socket_inodes([process.pid])
+            for one in found:
+                if one.inode not in inodes or one.state != proc.LISTEN or one.local[0] == address:
+                    continue
+                told = Path(f"/proc/{process.pid}/cmdline").read_text(encoding="utf-8").split("\0").count(address)
+                problem = f"{name} listens on {one.local[0]}:{one.local[1]}, and not on {address} alone"
+                raise LaneError("listens_elsewhere", OWNERS[name] if told == ADDRESSES else "kerbside", problem)
+    return f"only on {address}"
+
+
 def sessions(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     """Sessions one after the other, each with a console.vv and the channels of its own, while the API lists it."""
     place = play.lane.place
@@ -104,5 +124,6 @@ ACTORS: dict[str, Actor] = {
     "resources": Actor(
         {"since": Option("word", refers=("resources",)), **{name: Option("whole") for name in FIGURES}}, resources
     ),
+    "listeners": Actor({}, listeners),
     "sessions": Actor({"count": Option("whole", 10)}, sessions, "proxy", "daemon"),
 }
