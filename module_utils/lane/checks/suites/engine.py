@@ -99,8 +99,9 @@ class Play:
             return read_text(place.ticket_file)
         if name == "other_ca":
             return other_ca()
-        if name == "other_subject":  # only its organisation is another
-            return place.host_subject.replace("O=", "O=Other ", 1)
+        if name == "other_subject":  # another in its organisation alone
+            mine = place.host_subject
+            return mine.replace("O=", "O=Other ", 1) if "O=" in mine else f"{mine},O=Other"
         if name == "proxy":
             return self.lane.described["daemon"].env["KERBSIDE_PROXY_BIN"]
         if name == "console_name":
