@@ -14,6 +14,7 @@ from ..core import local_http
 from ..core.errors import LaneError, one_line
 from ..core.private_dir import write_private
 
+CONSOLE_TYPES = "application/x-virt-viewer, application/json"  #: media types of console.vv, and of why there is none
 POLL = 0.05
 #: Seconds for one answer. Whether the lane's programs run is watched meanwhile (process.watched): a frozen database
 #: makes the API wait for 30.
@@ -45,10 +46,14 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
         time.sleep(POLL)
 
 
+def headers(token: str, accept: str = "application/json") -> dict[str, str]:
+    """The headers of a request with this bearer token, for an answer of these media types."""
+    return {"Authorization": f"Bearer {token}", "Accept": accept}
+
+
 def _request(address: str, port: int, path: str, token: str) -> tuple[int, str]:
-    accept = "application/x-virt-viewer, application/json"
     try:
-        return local_http.get(address, port, path, ANSWER_LIMIT, Authorization=f"Bearer {token}", Accept=accept)
+        return local_http.get(address, port, path, ANSWER_LIMIT, **headers(token, CONSOLE_TYPES))
     except local_http.NoAnswer as error:
         problem, log = f"kerbside's API on http://{address}:{port}: {error}", "logs/api.log"
         raise LaneError("api_silent", "kerbside", problem, f"look at {log}", evidence=log) from None

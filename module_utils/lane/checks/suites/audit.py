@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core import command
 from ...core.errors import LaneError, one_line
+from ...protocols import kerbside_api
 from .engine import Play, Unmet
 from .plan import LOOK_LIMIT, Actor, Option, Step
 from .stage import ANSWER
@@ -40,7 +41,7 @@ def audit(play: Play, step: Step, options: dict[str, Any], deadline: float) -> d
     """
     place = play.lane.place
     source, uuid = (f"suite-{of}", play.lane.machines.uuid(of)) if (of := options["of"]) else (place.source, place.uuid)
-    headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
+    headers = kerbside_api.headers(play.lane.token())
     path = f"/console/{source}/{uuid}/audit?limit={ROWS}"
     while True:
         status, body, _ = play.lane.request("GET", path, headers)

@@ -116,8 +116,7 @@ def _headers(play: Play, options: dict[str, Any]) -> dict[str, str]:
     token = play.lane.token() if options["token"] == "good" else options["token"]
     if options["jwt"] is not None:
         token = tokens.forged(play.lane.token(), read_text(play.lane.place.seed_file), options["jwt"])
-    authorization = {} if token == "none" else {"Authorization": f"Bearer {token}"}
-    return {"Accept": options["accept"], **authorization}
+    return {"Accept": options["accept"]} if token == "none" else kerbside_api.headers(token, options["accept"])
 
 
 def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:

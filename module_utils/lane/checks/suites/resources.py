@@ -14,6 +14,7 @@ from ...core import proc_stat
 from ...core.errors import LaneError
 from ...lifecycle import proc
 from ...programs import records
+from ...protocols import kerbside_api
 from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
@@ -87,16 +88,14 @@ def listeners(play: Play, step: Step, options: dict[str, Any], deadline: float) 
     What the proxy does elsewhere is kerbside's fault unless kerbside told it that address for its ports and its
     counters.
     """
-    address, found = play.lane.place.address, proc.connections()
+    address = play.lane.place.address
+    elsewhere = [one for one in proc.connections() if one.state == proc.LISTEN and one.local[0] != address]
     for name, _, processes in _programs(play):
-        for process in processes:
-            inodes = proc.socket_inodes([process.pid])
-            for one in found:
-                if one.inode not in inodes or one.state != proc.LISTEN or one.local[0] == address:
-                    continue
-                told = Path(f"/proc/{process.pid}/cmdline").read_text(encoding="utf-8").split("\0").count(address)
-                problem = f"{name} listens on {one.local[0]}:{one.local[1]}, and not on {address} alone"
-                raise LaneError("listens_elsewhere", OWNERS[name] if told == ADDRESSES else "kerbside", problem)
+        inodes = proc.socket_inodes(one.pid for one in processes)
+        if wrong := [one.local for one in elsewhere if one.inode in inodes]:
+            told = Path(f"/proc/{processes[0].pid}/cmdline").read_text(encoding="utf-8").split("\0").count(address)
+            problem = f"{name} listens on {wrong[0][0]}:{wrong[0][1]}, and not on {address} alone"
+            raise LaneError("listens_elsewhere", OWNERS[name] if told == ADDRESSES else "kerbside", problem)
     return f"only on {address}"
 
 
@@ -104,7 +103,7 @@ def sessions(play: Play, step: Step, options: dict[str, Any], deadline: float) -
     """Sessions one after the other, each with a console.vv and the channels of its own, while the API lists it."""
     place = play.lane.place
     ca = Path(place.ca_file).read_text(encoding="ascii")
-    headers = {"Authorization": f"Bearer {play.lane.token()}", "Accept": "application/json"}
+    headers = kerbside_api.headers(play.lane.token())
     for number in range(1, options["count"] + 1):
         password, session = play.lane.console()["password"], 0
         with ExitStack() as stack:

@@ -213,7 +213,7 @@ class LaneStage:
         where = f"suite-{of}/{self.machines.uuid(of)}" if of else f"{self.place.source}/{self.place.uuid}"
         path = f"/console/proxy/{where}/console.vv"
         until = time.monotonic() + CONSOLE_LIMIT
-        headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/x-virt-viewer, application/json"}
+        headers = kerbside_api.headers(self.token(), kerbside_api.CONSOLE_TYPES)
         while True:
             status, body, _ = self.request("GET", path, headers)
             if status == 200:
