@@ -45,9 +45,8 @@ if tuple(map(int, __version__.split(".")[:2])) >= OLDEST:  # an older one may ru
     from ansible.module_utils.lane.evidence import ansible_log, github, report, summary, verdict
     from ansible.module_utils.lane.lifecycle import artifacts, lost_worker
 #: Modules run in forks of this process (plugins/action/normal.py): what several of them import is loaded here, once.
-SHARED_IMPORTS = (
-    "cryptography.hazmat.primitives.serialization.pkcs12",
-    *(f"ansible.module_utils.lane.{name}" for name in ("lifecycle.claim", "prepare.kerbside", "programs.start")),
+SHARED_IMPORTS = tuple(
+    f"ansible.module_utils.lane.{name}" for name in ("lifecycle.claim", "prepare.kerbside", "programs.start")
 )
 EARLY = "LANE FAIL lane: ansible-playbook ended before the playbook did"
 

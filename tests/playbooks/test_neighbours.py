@@ -14,9 +14,6 @@ import pytest
 from whole_lanes import ROOT, Started, Surroundings, copy_checkout
 
 pytestmark = pytest.mark.slow
-#: What holds no secret. community.crypto writes these by the umask and sets the mode a moment later, in a directory
-#: that nobody else can enter.
-PUBLIC = {"ca.csr", "ca.pem", "proxy.csr", "proxy.pem"}
 KERBSIDE = {
     f"KERBSIDE_{name}": value
     for name, value in {
@@ -67,13 +64,13 @@ def system_database(place: Surroundings) -> Iterator[None]:
 
 
 def open_in(lane_dir: Path) -> set[str]:
-    """What others than the owner have rights on, but for PUBLIC."""
+    """What others than the owner have rights on."""
     found: set[str] = set()
     for root, folders, names in os.walk(lane_dir):
         # mariadbd's and Ansible's own affair, behind a door that is closed
         folders[:] = [name for name in folders if name not in ("db", "tmp")]
         with suppress(OSError):  # it is gone meanwhile
-            paths = [Path(root), *(Path(root, name) for name in names if name not in PUBLIC)]
+            paths = [Path(root), *(Path(root, name) for name in names)]
             found |= {str(path) for path in paths if path.lstat().st_mode & 0o077 and not path.is_socket()}
     return found
 

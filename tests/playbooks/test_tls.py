@@ -39,3 +39,14 @@ def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane: Any) -> None:
         assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
     again = lane.run("playbooks/lane.yml", *TAGS, tls_hours=2)
     assert (again.rc, again.changed) == (0, 0), again
+    other = lane.run("playbooks/lane.yml", *TAGS, lane_host_subject="CN=other")
+    assert (other.rc, other.changed) == (0, 1), other
+    (folder / "ca-key.pem").unlink()
+    whole = lane.run("playbooks/lane.yml", *TAGS, lane_host_subject="CN=other")
+    assert (whole.rc, whole.changed) == (0, 1), whole
+
+
+def test_a_subject_that_is_none(lane: Any) -> None:
+    refused = lane.run("playbooks/lane.yml", *TAGS, lane_host_subject="kerbside")
+    assert refused.rc == 2
+    assert lane.result["blame"]["code"] == "bad_input"

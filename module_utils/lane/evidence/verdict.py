@@ -20,8 +20,7 @@ from .origins import origins
 
 SCHEMA = 2
 RESULT = "result.json"
-#: Who is to blame when a task of a role fails that names nobody itself (apt, template, community.crypto): the machine
-#: or the lane.
+#: Who is to blame when a task of a role fails that names nobody itself (apt, template): the machine or the lane.
 ROLE_COMPONENT = {"kvm_probe": "host"} | dict.fromkeys(("deps", "ryll_build", "tls", "kerbside"), "environment")
 
 

@@ -9,9 +9,11 @@ import os
 import secrets
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core import certificates
 from ...core.private_dir import write_private
 from ...programs.program import Program
 from ...programs.readiness import Ready
@@ -86,9 +88,9 @@ class Machines:
         folder = Path(self.place.lane_dir, "tls", "suite")
         if not folder.exists():
             folder.mkdir(mode=0o700)
-            ca, certificate, key = tokens.server_certificate(SUBJECT)
-            for name, text in (("ca-cert", ca), ("server-cert", certificate), ("server-key", key)):
-                write_private(folder / f"{name}.pem", text.encode())
+            made = certificates.issue("CN=suite CA", SUBJECT, self.place.address, timedelta(days=1))
+            for name, content in (("ca-cert", made.ca), ("server-cert", made.server), ("server-key", made.server_key)):
+                write_private(folder / f"{name}.pem", content)
         return str(folder)
 
     def sources(self) -> str:

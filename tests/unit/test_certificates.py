@@ -1,0 +1,52 @@
+"""Certificates: that a changed or expired one is made anew, and what is no subject.
+
+tests/playbooks/test_tls.py looks at what is in them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from ansible.module_utils.lane.checks.suites import tokens
+from ansible.module_utils.lane.core import certificates
+from ansible.module_utils.lane.core.errors import LaneError
+from cryptography import x509
+
+SUBJECT = "C=US,O=Kerbside CI,CN=x"
+ADDRESS = "127.0.0.1"
+HOUR = timedelta(hours=1)
+
+
+def test_the_subject_keeps_its_order() -> None:
+    parts = [(part.rfc4514_attribute_name, part.value) for part in certificates.subject_name(r"C=US,O=A\, B,CN=x")]
+    assert parts == [("C", "US"), ("O", "A, B"), ("CN", "x")]  # as ryll compares them
+
+
+@pytest.mark.parametrize("subject", ["kerbside", "CN", "NONE=x"])
+def test_what_is_no_subject(subject: str) -> None:
+    with pytest.raises(LaneError) as caught:
+        certificates.subject_name(subject)
+    assert caught.value.code == "bad_input"
+
+
+@pytest.mark.parametrize(
+    ("life", "subject", "address", "fits"),
+    [
+        (HOUR, SUBJECT, ADDRESS, True),
+        (timedelta(seconds=1), SUBJECT, ADDRESS, True),
+        (timedelta(0), SUBJECT, ADDRESS, False),
+        (HOUR, "O=Kerbside CI,C=US,CN=x", ADDRESS, False),
+        (HOUR, SUBJECT, "127.0.0.2", False),
+    ],
+)
+def test_for_whom_a_certificate_is(life: timedelta, subject: str, address: str, fits: bool) -> None:
+    made = certificates.issue("CN=ca", SUBJECT, ADDRESS, life)
+    assert certificates.is_for(made.server, subject, address) is fits
+
+
+def test_another_ca_as_a_console_file_carries_it() -> None:
+    text = tokens.other_ca()
+    assert "\n" not in text
+    ca = x509.load_pem_x509_certificate(text.replace("\\n", "\n").encode())
+    assert ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
