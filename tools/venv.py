@@ -59,7 +59,7 @@ def clean_environment() -> None:
         PIP_USER="0",
         LC_ALL="C.UTF-8",
         ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),  # named, because Ansible ignores one in a world-writable folder
-        # the pinned collections are beside Ansible itself, and ~/.ansible/collections does not count
+        # the lane needs no collection, and those in ~/.ansible/collections do not count
         ANSIBLE_COLLECTIONS_PATH=str(VENV / "none"),
     )
     try:  # tried, because every directory looks writable to root
@@ -130,7 +130,7 @@ def _make() -> None:
             raise CannotPrepareError(f"cannot make .venv: user {user} cannot write to {folder}")
     # the latter is not removed with a .venv
     python = sys.executable if sys.prefix == sys.base_prefix else os.path.realpath(sys.executable)
-    say(f"making .venv with Python {sys.version.split()[0]} (once; about half a minute)")
+    say(f"making .venv with Python {sys.version.split()[0]} (once; some ten seconds)")
     try:
         if VENV.exists():
             shutil.rmtree(VENV)

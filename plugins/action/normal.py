@@ -70,11 +70,11 @@ class ActionModule(ansible_normal.ActionModule):
     def _configure_module(self, module_name, module_args, task_vars):
         loader = self._shared_loader_obj.module_loader
         found = loader.find_plugin_with_context(module_name, ".py", collection_list=self._task.collections)
-        path = found.plugin_resolved_path if found.resolved else None
+        own = found.plugin_resolved_collection in ("", "ansible.builtin")  # Ansible's, or in a library folder
+        path = found.plugin_resolved_path if found.resolved and own else None
         if not path or not self._may_fork or not _forkable(Path(path).read_bytes()):
             return super()._configure_module(module_name, module_args, task_vars)
-        own = found.plugin_resolved_collection in ("", "ansible.builtin")  # Ansible's, or in a library folder
-        name = f"ansible.modules.{Path(path).stem}" if own else found.plugin_resolved_name
+        name = f"ansible.modules.{Path(path).stem}"
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         self._forked = (name, path, json.dumps({"ANSIBLE_MODULE_ARGS": module_args}, cls=encoder).encode())
         shebang = f"#!{sys.executable}"

@@ -27,13 +27,15 @@ from ansible.module_utils.lane.lifecycle import keeper, proc, teardown
 from lane_numbers import lane_ids
 from whole_lanes import ROOT, Surroundings, descendants, environment, mark, running, surroundings
 
-FAILED = ("v2_runner_on_failed", "v2_runner_on_unreachable")
-ENDED = ("v2_runner_on_ok", "v2_runner_on_skipped", *FAILED)
+CALLBACK = {
+    "ANSIBLE_STDOUT_CALLBACK": "json_lines",
+    "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT / 'tests/playbooks/callbacks'}:{ROOT / 'plugins/callback'}",
+}
 
 
 @dataclass
 class Played:
-    """What one ansible-playbook run did: status, events (of the ansible.posix.jsonl callback), other output."""
+    """What one ansible-playbook run did: status, events (of callbacks/json_lines.py), other output."""
 
     rc: int
     events: list[dict[str, Any]]
@@ -42,14 +44,8 @@ class Played:
 
     def results(self, task: str = "") -> list[dict[str, Any]]:
         """The results of every task of that name (of all without one), with `task`, `host` and `event` added."""
-        found = []
-        for event in self.events:
-            if event["_event"] in ENDED:
-                name = event["task"]["name"]
-                if not task or name == task or name.endswith(f" : {task}"):
-                    more = {"task": name, "event": event["_event"]}
-                    found += [{**result, **more, "host": host} for host, result in event["hosts"].items()]
-        return found
+        ended = [event for event in self.events if event["event"] != "end"]
+        return [event for event in ended if not task or f": {event['task']}".endswith(f": {task}")]
 
     def result(self, task: str) -> dict[str, Any]:
         """The result of the one task of that name."""
@@ -60,7 +56,7 @@ class Played:
     @property
     def failures(self) -> list[str]:
         """The messages of the tasks that failed."""
-        return [str(r.get("msg", r)) for r in self.results() if r["event"] in FAILED]
+        return [str(r.get("msg", r)) for r in self.results() if r["event"] == "failed"]
 
     @property
     def refusal(self) -> dict[str, Any]:
@@ -76,8 +72,7 @@ class Played:
     @property
     def changed(self) -> int:
         """The number of tasks that changed something, over all hosts."""
-        stats: dict[str, dict[str, int]] = self.events[-1].get("stats", {}) if self.events else {}
-        return sum(host["changed"] for host in stats.values())
+        return int(self.events[-1].get("changed", 0)) if self.events else 0
 
     def __str__(self) -> str:
         return "\n".join([f"rc {self.rc}", *self.failures, self.text[-2000:], self.stderr[-4000:]])
@@ -137,7 +132,7 @@ class Lane:
         with subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(ANSIBLE_STDOUT_CALLBACK="ansible.posix.jsonl", **(env or {})),
+            env=environment(**CALLBACK, **(env or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -189,7 +184,7 @@ def parse(rc: int, stdout: str, stderr: str) -> Played:
     for line in stdout.splitlines():
         with suppress(ValueError):
             event = json.loads(line)
-            if isinstance(event, dict) and "_event" in event:
+            if isinstance(event, dict) and "event" in event:
                 events.append(event)
                 continue
         text.append(line)

@@ -29,7 +29,6 @@ ALONE = {
     "./lane doctor": "leftovers",
     "./lane suites --help": "usage: ./lane suites",
     ".venv/bin/ansible-doc -M library -t module ryll_session": "Connects to the control socket",
-    ".venv/bin/ansible-galaxy collection list": "community.crypto",
 }
 #: Run here on one lane, in this order.
 ON_A_LANE = {

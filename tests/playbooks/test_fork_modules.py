@@ -108,7 +108,6 @@ def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[st
         {"name": "checked", "probe": {}, "check_mode": True},
         {"name": "deprecated", "probe": {"old": "x"}},
         {"name": "unknown", "probe": {"nobody": 1}},
-        {"name": "a collection's", "community.crypto.openssl_privatekey_info": {"content": "none"}},
         {"name": "Ansible's own", "ansible.builtin.stat": {"path": "/etc/os-release"}},
         {"name": "forks", "probe": {"end": "forks"}},
         {"name": "after it", "probe": {}},
