@@ -20,6 +20,7 @@ MACHINES = {
         {"name": "bare", "machine": "plain"},
     ],
 }
+SESSION = "abcdefghijkl"
 FIREWALL = {"mode": "ENFORCE", "channels": []}
 #: Answers with what is in the file `reply`, and notes what it was asked.
 KERBSIDE = f"""#!{sys.executable}
@@ -34,6 +35,7 @@ sys.exit(reply if (here / "fails").exists() else print(reply))
 @pytest.fixture
 def lane(tmp_path: Path) -> Lane:
     made = Lane(tmp_path)
+    made.keys["title"] = f"one via proxy session ID {SESSION}"
     made.machines = machines.Machines(made.place, read(suite_of(check(NAP), **MACHINES)))
     made.machines.programs()  # makes tickets and certificates
     Path(made.place.database_python).write_text(KERBSIDE)
@@ -43,11 +45,12 @@ def lane(tmp_path: Path) -> Lane:
 
 def good_reply(lane: Lane, of: str | None) -> dict[str, Any]:
     """What kerbside hands out when all is well."""
-    source: dict[str, Any] = lane.machines.source(of) if of else {}
-    qemu = {"hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET}
+    source: dict[str, Any] = lane.machines.source(of) if of else {"source": lane.place.source}
+    qemu = {"uuid": lane.place.uuid, "hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET}
     console = {"secure_port": 0, "host_subject": "", **(source["consoles"][0] if of else qemu)}
-    names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
-    return {**FIREWALL, **{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", "")}
+    names = ("uuid", "hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
+    more = {"ca_cert": source.get("ca_cert", ""), "source": source["source"], "session_id": SESSION, "channel": authorize.CHANNEL}
+    return {**FIREWALL, **{name: console[name] for name in names}, **more}
 
 
 def handed_out(lane: Lane, reply: Any, of: str | None = "good", **more: Any) -> dict[str, Any]:
@@ -90,7 +93,10 @@ def test_what_kerbside_hands_out_is_what_its_sources_say(lane: Lane, of: str | N
     assert not Path(lane.place.lane_dir, "secrets/suite_question").exists()  # it held the token
 
 
-PARTS = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject", "mode", "channels")
+PARTS = (
+    *("hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject"),
+    *("source", "uuid", "session_id", "mode", "channels", "channel"),
+)
 
 
 @pytest.mark.parametrize("name", PARTS)

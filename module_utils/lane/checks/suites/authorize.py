@@ -12,46 +12,64 @@ from typing import Any
 from ...core import command
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
+from ...protocols import kerbside_api
 from ...protocols.spice_link import CHANNELS
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
 from .stage import ANSWER, read_text
 
 #: What kerbside hands out of the entry of a console in its sources.
-TARGET = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
+TARGET = ("uuid", "hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
+#: The channel that is registered for it, as kerbside's API has to list it.
+CHANNEL = {"node": "lane-0", "client_ip": "127.0.0.1", "client_port": 12345, "channel_type": "main", "connection_id": 7}
 #: Played by the Python of kerbside's environment, on the socket that the proxy asks as well. argv: a file with socket
 #: and token.
 QUERY = """
-import json, sys, uuid, grpc
+import json, sys, urllib.request, uuid, grpc
 from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
 asked = json.load(open(sys.argv[1]))
 with grpc.insecure_channel("unix:" + asked["socket"]) as channel:
     proxy, reference = services.KerbsideProxyStub(channel), str(uuid.uuid4())
+    proxy.RegisterChannel(
+        messages.RegisterChannelRequest(**asked["channel"], connection_ref=reference), timeout=asked["limit"]
+    )
     request = {"token": asked["token"], "connection_ref": reference, "channel_type": "main", "client_ip": "127.0.0.1"}
     reply = proxy.AuthorizeConnection(messages.AuthorizeConnectionRequest(**request), timeout=asked["limit"])
+    try:
+        question = urllib.request.Request(asked["sessions"], headers=asked["headers"])
+        sessions = json.load(urllib.request.urlopen(question, timeout=asked["limit"]))
+    except OSError:
+        sessions = {}  # an error of the API's
     proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref=reference), timeout=asked["limit"])
-names = ("hypervisor_ip", "insecure_port", "secure_port", "ticket", "ca_cert", "host_subject")
+names = "hypervisor_ip insecure_port secure_port ticket ca_cert host_subject source uuid session_id".split()
 target = {name: getattr(reply.target, name) for name in names} if reply.HasField("target") else None
 if target:
     policy = reply.firewall_policy
     target["mode"] = messages.FirewallPolicy.Mode.Name(policy.mode)
     target["channels"] = sorted(policy.permitted_channels)
+    listed = sessions.get(target["session_id"], {}).get("channels", [])
+    mine = [one for one in listed if one["connection_ref"] == reference]
+    target["channel"] = {name: one[name] for one in mine for name in asked["channel"]}
 print(json.dumps(target))
 """
 
 
 def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """kerbside hands out what its sources say of the console (address, ports, ticket, CA and subject) and what its
-    settings say of the firewall.
+    """kerbside hands out what its sources say of the console (address, ports, ticket, CA and subject), whose session
+    it is, and what its settings say of the firewall; and its API lists the channel that is registered.
 
     wrong: it hands out something else, or nothing.
     """
     place = play.lane.place
     wanted = {**expected(play, options["of"]), **firewall(play.lane.settings)}
+    wanted |= {"session_id": play.value(options["console"])["session"], "channel": CHANNEL}
     request = {
         "socket": os.path.join(place.lane_dir, "grpc", "api.sock"),
         "token": play.value(options["console"])["password"] if options["password"] is None else options["password"],
         "limit": ANSWER,
+        "channel": CHANNEL,
+        "sessions": f"http://{place.address}:{place.api_port}/session",
+        "headers": kerbside_api.headers(play.lane.token()),
     }
     question = Path(place.lane_dir, "secrets", "suite_question")
     write_private(question, json.dumps(request).encode())
@@ -83,15 +101,15 @@ def firewall(settings: dict[str, str]) -> dict[str, Any]:
 def expected(play: Play, of: str | None) -> dict[str, Any]:
     """What the sources say of a console of the suite, or of the guest's."""
     place = play.lane.place
-    source: dict[str, Any] = {}
-    console = {"hypervisor_ip": place.address, "insecure_port": place.spice_port}
+    source: dict[str, Any] = {"source": place.source}
+    console = {"uuid": place.uuid, "hypervisor_ip": place.address, "insecure_port": place.spice_port}
     if of is None:
         console["ticket"] = read_text(place.ticket_file)
     else:
         source = play.lane.machines.source(of)
         console = {name: value for name, value in source["consoles"][0].items() if name in TARGET}
     optional = {"secure_port": console.get("secure_port", 0), "host_subject": console.get("host_subject", "")}
-    return {**console, **optional, "ca_cert": source.get("ca_cert", "")}
+    return {**console, **optional, "ca_cert": source.get("ca_cert", ""), "source": source["source"]}
 
 
 ACTORS: dict[str, Actor] = {
