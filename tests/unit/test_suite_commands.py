@@ -111,9 +111,17 @@ def test_the_last_line_of_the_first_can_be_used_by_later_steps(lane: Lane) -> No
 def test_a_private_file_is_its_owners_alone(lane: Lane, mode: int | None) -> None:
     file = Path(lane.place.lane_dir, "made")
     if mode is not None:
-        file.touch()
+        file.write_text(token())
         file.chmod(mode)
     assert ended(lane, private=str(file))[0] == (None if mode == 0o600 else "suite_command_private")
+
+
+@pytest.mark.parametrize("more", ["", "\n", "\0\0", "x.y"])
+def test_a_private_file_holds_a_token_and_nothing_else(lane: Lane, more: str) -> None:
+    file = Path(lane.place.lane_dir, "made")
+    file.write_text(token() + more if more != "\n" else "")
+    file.chmod(0o600)
+    assert ended(lane, private=str(file))[0] == (None if not more else "suite_command_token")
 
 
 def test_what_does_not_end_is_killed(lane: Lane) -> None:

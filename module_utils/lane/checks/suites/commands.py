@@ -145,13 +145,15 @@ def _compare_claims(token: str, wanted: dict[str, Any]) -> None:
 
 
 def _require_private(path: str) -> None:
-    """A file that nobody but its owner can read or write."""
+    """A file with a token and nothing else, that nobody but its owner can read or write."""
     try:
         mode = os.lstat(path).st_mode
     except OSError as error:
         raise Unmet("suite_command_private", f"{path} cannot be looked at: {error.strerror}") from None
     if not stat.S_ISREG(mode) or stat.S_IMODE(mode) != 0o600:
         raise Unmet("suite_command_private", f"{path} has mode {stat.filemode(mode)} and not -rw-------")
+    if not TOKEN.fullmatch(read_text(path)):
+        raise Unmet("suite_command_token", f"{path} does not hold a token alone")
 
 
 ACTORS: dict[str, Actor] = {
