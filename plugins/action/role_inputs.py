@@ -46,9 +46,13 @@ SHARED = {
     "lane_time_scale": {"type": "float"},
     "lane_slowness": {"type": "float"},
     "lane_heartbeat": {"type": "float"},
+    "lane_port_base": {"type": "int"},
+    "lane_fork_modules": {"type": "bool"},
     "lane_console_source": {"type": "str"},
     "lane_console_uuid": {"type": "str"},
 }
+#: What the directories may begin with: a relative one would be taken from another place by each program.
+DIRECTORIES = {"lane_dir": "/", "lane_artifacts_dir": "/", "lane_cache_dir": ("/", "~")}
 FROM_ZERO = ("lane_id", "_stop_limit", "_lock_limit", "lane_heartbeat")  #: how the names of numbers end that may be 0
 ANY_NUMBER = "_max_age"  #: below 0 it means never
 PATTERNS = {
@@ -69,15 +73,20 @@ class ActionModule(ValidateArgumentSpec):
         if judges:
             planned = []
             with contextlib.suppress(Exception):  # _check says what is wrong with it
-                planned = self._templar.template(task_vars["lane_plan"])
+                plan = self._templar.template(task_vars["lane_plan"])
+                planned = [one for one in plan if all(isinstance(word, str) for word in one)]
             result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "summary_dir")}
             result["lane_home"].update(planned=planned, remote=self._connection.transport != "local")
         writable = False
         if judges and not self._task.check_mode:
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
-                writable = artifacts.begin(given["lane_dir"], given["artifacts_dir"], "all" in run_tags)
+                writable = artifacts.begin(str(given["lane_dir"]), str(given["artifacts_dir"]), "all" in run_tags)
         try:
-            self._check(task_vars, given["roles"])
+            try:
+                self._check(task_vars, given["roles"])
+            except (AnsibleError, TypeError) as error:  # of a template, or of a value of a kind that nothing expects
+                problem = f"the value of a variable cannot be used: {one_line(str(error), 300)}"
+                raise LaneError("bad_input", "environment", problem, "docs/variables.md has all variables") from None
         except LaneError as error:
             result.update(failed=True, msg=str(error), lane_failure=error.as_dict())
             if writable:
@@ -98,9 +107,13 @@ class ActionModule(ValidateArgumentSpec):
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
             problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
             raise LaneError("skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped")
-        if set(run) <= set(skip):
-            problem = f"--tags {','.join(run)} with --skip-tags {','.join(skip)} leaves nothing to do"
-            raise LaneError("nothing_to_do", "lane", problem, "leave one of them out")
+        if set(run) <= set(skip) or set(roles) <= set(skip):
+            tags = "" if "all" in run else f"--tags {','.join(run)} with "
+            problem = f"{tags}--skip-tags {','.join(skip)} leaves nothing to do"
+            raise LaneError("nothing_to_do", "lane", problem, "leave --skip-tags out")
+        for name, start in DIRECTORIES.items():
+            if not str(path := self._templar.template(task_vars[name])).startswith(start):
+                raise LaneError("bad_input", "environment", f"{name} is {path!r}", "use an absolute path")
         self._check_shared(task_vars)
         if "artifacts_dir" in self._task.args:
             self._check_guests(task_vars)

@@ -168,10 +168,10 @@ class CallbackModule(CallbackBase):
             self._refuse("skips_needed", f"{option} skips what the rest of the run needs", "select roles with --tags")
 
     def _refuse(self, code, problem, fix):
-        """End ansible-playbook with the verdict error."""
+        """End ansible-playbook with the verdict error, and with a result where the command would have judged."""
         error = LaneError(code, "lane", problem, fix)
         line = f"LANE FAIL {error}"
-        for host in self._hosts or ["localhost"]:
+        for host in (self._hosts or ["localhost"]) if self._judges() else ():
             lane = Lane(host, "")
             if self._refused(host, lane, error.as_dict()):
                 self._judge(lane)

@@ -84,8 +84,16 @@ def test_a_lane_that_is_not_running_is_taken_down_without_a_verdict(lane: Any) -
     assert (lane.artifacts / "result.json").read_text() == "green"
 
 
+@pytest.mark.parametrize("playbook", ["teardown", "look"])
+def test_a_command_that_judges_nothing_leaves_the_results_alone(lane: Any, playbook: str) -> None:
+    kept(lane)
+    played = lane.run(f"playbooks/{playbook}.yml", "-i", "/dev/null")
+    assert (played.rc, played.last.split(":")[0]) == (2, "LANE FAIL lane"), played
+    assert (lane.artifacts / "result.json").read_text() == "green"
+
+
 def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
-    for options in (["--tags", "smok"], ["--start-at-task", "TYPO"]):
+    for options in (["--tags", "smok"], ["--start-at-task", "TYPO"], ["--skip-tags", "teardown"]):
         played = lane.run("playbooks/teardown.yml", *options)
         assert (played.rc, played.last.split(":")[0]) == (2, "LANE FAIL lane"), played
 
@@ -144,10 +152,19 @@ def test_a_variable_of_an_inventory_that_nothing_knows(lane: Any, tmp_path: Path
         ("lane_console_source", "a/b"),
         ("lane_console_uuid", "x"),
         ("lane_address", "127.0.0.2"),
+        ("lane_dir", "~/lane"),
+        ("lane_dir", None),
+        ("lane_cache_dir", ""),
+        ("lane_cache_dir", "cache"),
+        ("lane_port_base", "x"),
+        ("lane_fork_modules", "x"),
+        ("lane_guest", ["pocket"]),
+        ("lane_plan", 3),
     ],
 )
 def test_a_value_that_no_lane_can_work_with(lane: Any, name: str, value: Any) -> None:
-    refused(lane, lane.run("playbooks/lane.yml", **{name: value}), "bad_input", "environment", name)
+    words = "the value of a variable cannot be used" if name in ("lane_guest", "lane_plan") else name
+    refused(lane, lane.run("playbooks/lane.yml", **{name: value}), "bad_input", "environment", words)
 
 
 @pytest.mark.parametrize(

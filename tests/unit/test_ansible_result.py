@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 from ansible.module_utils.lane.core import ansible_result
+from ansible.module_utils.lane.core.errors import LaneError
 
 
 class Failed(Exception):
@@ -55,6 +56,11 @@ def test_of_a_full_disk_the_folder_that_is_full_is_named(
     failure = failure_of(error, lane_dir=str(tmp_path / "lane"), artifacts_dir=str(artifacts))
     assert (failure["component"], failure["code"]) == ("host", "disk_full")
     assert f"full; 12 KiB are free in {artifacts}" in failure["cause"]
+
+
+def test_a_lane_dir_that_no_file_system_can_hold_hides_no_failure() -> None:
+    failure = failure_of(LaneError("socket_path_too_long", "environment", "too long"), lane_dir=f"/{'x' * 300}")
+    assert failure["code"] == "socket_path_too_long"
 
 
 def test_what_else_the_system_refuses_is_told_in_its_words() -> None:

@@ -67,4 +67,4 @@ def _free(path: str) -> tuple[int, str]:
 def _shown(module: Any, values: dict[str, Any]) -> dict[str, Any]:
     """The same without the secrets of the lane that the module works for: a message may quote the end of a log."""
     lane_dir = module.params.get("lane_dir")
-    return secrets.masked(lane_dir, values) if lane_dir else values
+    return secrets.masked(lane_dir, values) if lane_dir and os.path.isdir(lane_dir) else values
