@@ -49,7 +49,7 @@ def test_the_loop_is_short_and_measures_the_processor_not_the_waiting() -> None:
 
 
 def limits(monkeypatch: pytest.MonkeyPatch, **given: int) -> None:
-    """These soft limits (NOFILE, NPROC, AS), and none else."""
+    """These soft limits (NOFILE, NPROC, AS, STACK), and none else."""
     names = {getattr(resource, f"RLIMIT_{name}"): value for name, value in given.items()}
     none = resource.RLIM_INFINITY
     monkeypatch.setattr(resource, "getrlimit", lambda which: (names.get(which, none), none))
@@ -71,6 +71,7 @@ def refused(*folders: str) -> str:
     [
         ("NOFILE", machine.FILES, "ulimit -n leaves 63 open files, and a lane needs at least 64"),
         ("AS", machine.ADDRESS_SPACE, "ulimit -v leaves 1199 MiB of address space, and a lane needs at least 1200 MiB"),
+        ("STACK", machine.STACK, "ulimit -s leaves 262143 bytes of stack, and a lane needs at least 262144"),
         ("NPROC", machine.PROCESSES + 7, "ulimit -u leaves 49 processes and threads, and a lane needs at least 50"),
     ],
 )

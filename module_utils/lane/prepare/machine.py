@@ -24,6 +24,7 @@ PROCESSES = 50
 DISK = 40 << 20
 MEMORY = 250 << 20
 ADDRESS_SPACE = 1200 << 20
+STACK = 256 << 10
 
 
 def speed() -> dict[str, float]:
@@ -87,6 +88,9 @@ def _memory() -> Iterator[Limit]:
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     if most != resource.RLIM_INFINITY:
         yield "ulimit -v", most, ADDRESS_SPACE, "address space"
+    most = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    if most != resource.RLIM_INFINITY:
+        yield "ulimit -s", most, STACK, "bytes of stack"
     for file, most, _ in _cgroup_limits("memory", ("memory.max", "memory.limit_in_bytes"), ""):
         yield file, most, MEMORY, "memory"
 
