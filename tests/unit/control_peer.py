@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import shutil
 import socket
-import struct
 import tempfile
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from PIL import Image
 
 METHODS = (
     "hello status send_key paste screenshot subscribe unsubscribe clipboard_set clipboard_get resize stats".split()
@@ -246,29 +247,7 @@ def rgba(width: int, height: int, pixels: Callable[[int, int], tuple[int, int, i
     return b"".join(bytes([*pixels(x, y), 255]) for y in range(height) for x in range(width))
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def header(width: int, height: int, depth: int = 8, colour: int = 6, interlace: int = 0) -> bytes:
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
-
-
-def png(width: int, height: int, pixels: Callable[[int, int], tuple[int, int, int]], method: int = 0) -> bytes:
-    """A PNG whose rows all have this filter, written from the definition of the filters (PNG, section 9.2)."""
-    plain = rgba(width, height, pixels)
-    above = bytes(4 * width)
-    packed = b""
-    for at in range(0, len(plain), 4 * width):
-        row = plain[at : at + 4 * width]
-        packed += bytes([method]) + bytes((row[i] - _guess(method, row, above, i)) % 256 for i in range(len(row)))
-        above = row
-    return b"\x89PNG\r\n\x1a\n" + header(width, height) + chunk(b"IDAT", zlib.compress(packed)) + chunk(b"IEND", b"")
-
-
-def _guess(method: int, row: bytes, above: bytes, at: int) -> int:
-    a, c = (row[at - 4], above[at - 4]) if at >= 4 else (0, 0)
-    b = above[at]
-    if method == 4:
-        return min((a, b, c), key=lambda value: abs(a + b - c - value))
-    return (0, a, b, (a + b) // 2)[method]
+def png(width: int, height: int, pixels: Callable[[int, int], tuple[int, int, int]]) -> bytes:
+    file = io.BytesIO()
+    Image.frombytes("RGBA", (width, height), rgba(width, height, pixels)).save(file, "PNG")
+    return file.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,9 @@ from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.ryll.client import Client
 from ansible.module_utils.lane.protocols.ryll.errors import Malformed
 from ansible.module_utils.lane.protocols.ryll.pictures import FAR, Region, compare, one_colour, read, to_png
-from control_peer import Connection, Peer, Ryll, chunk, header, monitor, png, rgba
+from control_peer import Connection, Peer, Ryll, monitor, png, rgba
 from lanes import TestLane
 from PIL import Image
-
-START, END = b"\x89PNG\r\n\x1a\n", chunk(b"IEND", b"")
-ROWS = zlib.compress((b"\0" + bytes(4 * 8)) * 4)
-GOOD = png(8, 4, lambda x, y: (x, y, 7), 4)
 
 
 def noise(x: int, y: int) -> tuple[int, int, int]:
@@ -44,14 +39,14 @@ def changed(picture: Image.Image, pixels: int, levels: int = 0, channels: int = 
     return other
 
 
-@pytest.mark.parametrize("method", range(5))
-def test_a_png_and_an_rgba_of_one_picture_are_equal(method: int) -> None:
-    found = read("png", png(17, 9, noise, method), 17, 9)
+def test_a_png_and_an_rgba_of_one_picture_are_equal() -> None:
+    found = read("png", png(17, 9, noise), 17, 9)
     assert found.tobytes() == b"".join(bytes(noise(x, y)) for y in range(9) for x in range(17))
     assert compare(found, read("rgba", rgba(17, 9, noise), 17, 9)).accepted(False)
     assert read("png", to_png(found), 17, 9) == found
 
 
+GOOD = png(8, 4, noise)
 BAD: dict[str, tuple[str, bytes]] = {
     "nothing": ("png", b""),
     "no PNG": ("png", b"GIF89a" + bytes(50)),
@@ -59,8 +54,6 @@ BAD: dict[str, tuple[str, bytes]] = {
     "cut in the pixels": ("png", GOOD[:70]),
     "cut before the end chunk": ("png", GOOD[:-12]),
     "a wrong checksum": ("png", GOOD[:-20] + bytes([GOOD[-20] ^ 1]) + GOOD[-19:]),
-    "pixels that cannot be unpacked": ("png", START + header(8, 4) + chunk(b"IDAT", b"\x78\x9c" + bytes(30)) + END),
-    "an unknown filter": ("png", START + header(8, 4) + chunk(b"IDAT", zlib.compress((b"\7" + bytes(32)) * 4)) + END),
     "rgba that is too short": ("rgba", bytes(127)),
     "rgba that is too long": ("rgba", bytes(129)),
 }
@@ -70,11 +63,6 @@ BAD: dict[str, tuple[str, bytes]] = {
 def test_what_is_not_a_whole_picture_is_malformed(kind: str, data: bytes) -> None:
     with pytest.raises(Malformed):
         read(kind, data, 8, 4)
-
-
-def test_a_png_in_many_chunks_is_read() -> None:
-    pieces = b"".join(chunk(b"IDAT", ROWS[at : at + 3]) for at in range(0, len(ROWS), 3))
-    assert one_colour(read("png", START + header(8, 4) + chunk(b"tEXt", b"a") + pieces + END, 8, 4)) == "#000000"
 
 
 @pytest.mark.parametrize("spot", [(0, 0), (7, 3)])

@@ -13,7 +13,6 @@ import pytest
 import zxingcpp
 from ansible.module_utils.lane.checks import second_look, sextant_digest
 from ansible.module_utils.lane.checks.suites import pictures, sextant
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from PIL import Image
 from suite_lane import PASSED, SOON, Lane, Monitor, entry_of, gives, outcome, says
@@ -102,12 +101,6 @@ def test_lines_that_the_drain_has_to_have(lane: Lane, wanted: list[str], code: s
 )
 def test_a_line_of_the_drain_is_packed_as_the_guest_hashes_it(kind: str, values: dict[str, str], packet: bytes) -> None:
     assert sextant.packed(9, kind, values) == packet
-
-
-@pytest.mark.parametrize("step", [{"settled": {}}, {"drain": {}}])
-def test_what_is_looked_at_has_to_be_said(lane: Lane, step: dict[str, Any]) -> None:
-    with pytest.raises(LaneError, match="is missing"):
-        outcome(lane, step)
 
 
 def test_an_event_of_the_digest_has_the_names_of_the_drain() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import authorize, machines
-from ansible.module_utils.lane.core.errors import LaneError
 from suite_lane import NAP, TICKET, Lane, check, entry_of, read, suite_of
 
 MACHINES = {
@@ -128,8 +127,3 @@ def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wron
 )
 def test_the_firewall_is_what_kerbsides_settings_say(settings: dict[str, str], expected: dict[str, Any]) -> None:
     assert authorize.firewall(settings) == expected
-
-
-def test_whose_token_it_is_has_to_be_said(lane: Lane) -> None:
-    with pytest.raises(LaneError, match="`console` is missing"):
-        entry_of(lane, {"handed_out": {}}, **MACHINES)

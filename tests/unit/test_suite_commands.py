@@ -152,8 +152,3 @@ def test_a_program_of_the_suites_own_is_executable(lane: Lane) -> None:
 def test_a_file_is_empty_or_a_program(lane: Lane) -> None:
     with pytest.raises(LaneError, match="exactly one of bytes, program"):
         outcome(lane, {"file": {"name": "x", "bytes": 1, "program": "y"}}, actors=gives("file", {}))
-
-
-def test_what_to_run_has_to_be_said(lane: Lane) -> None:
-    with pytest.raises(LaneError, match="`run` is missing"):
-        outcome(lane, {"command": {"exits": 0}})

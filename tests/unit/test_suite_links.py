@@ -11,7 +11,6 @@ import pytest
 from ansible.module_utils.lane.checks.suites import latency
 from ansible.module_utils.lane.checks.suites import links as bare_links
 from ansible.module_utils.lane.checks.suites.engine import Unmet
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
 from suite_lane import PASSED, TICKET, Failure, Lane, does, entry_of, gives, outcome
 
@@ -285,9 +284,3 @@ def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane, links: Any, option
     did = [one if isinstance(one, tuple) else getattr(one, "verb", one) for one in lane.talk.did]
     once = [("subscribe", ()), "send_key", "expect_event"]
     assert did[-8:-1] == [("subscribe", ("surface_drawn",)), *once * 2]
-
-
-@pytest.mark.parametrize(("step", "missing"), [({"send": {"link": "l"}}, "type"), ({"open": {}}, "link")])
-def test_what_a_step_on_a_link_cannot_do_without(lane: Lane, step: dict[str, Any], missing: str) -> None:
-    with pytest.raises(LaneError, match=f"`{missing}` is missing"):
-        outcome(lane, {"link": {}, "register": "l"}, step)
