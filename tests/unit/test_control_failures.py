@@ -64,6 +64,12 @@ CASES = [
     unmet(r"2 surface\(s\) with a size; last", Ryll(), {"await": {"surfaces": 2}}),
     unmet("surfaces 0 of 0x0", ryll(size=(0, 0)), {"await": {"surfaces": 1}}),
     unmet("surface 0 of 8x8; last", Ryll(), {"await": {"size": "8x8"}}),
+    unmet(
+        "surface 0 of 16x8; last",
+        ryll(on_resize=lambda c, r, p: c.accept(r, p)),  # it keeps its own size
+        {"resize": {"width": 16, "height": 8}, "register": "r"},
+        {"await": {"size_as": "r"}},
+    ),
     unmet("surface 1 of 8x4; last", Ryll(), {"await": {"size": "8x4", "surface_id": 1}}),
     unmet(r"2 drawn mark\(s\); last seen: .* 1 marks", Ryll(), {"await": {"marks": 2}}),
     unmet("0 marks", ryll(on_stats=lambda c, r, p: c.accept(r, {"display": None})), {"await": {"marks": 1}}),

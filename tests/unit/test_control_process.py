@@ -97,15 +97,6 @@ def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signa
     assert took < 1 * BUSY
 
 
-def test_a_stopped_process_that_nobody_watches_ends_with_the_limit() -> None:
-    with process() as (child, path):
-        child.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
-        with pytest.raises(SessionFailed, match=r"did not answer `hello` within 0\.3 s: nothing arrived"):
-            run(Settings(path), plan([H], 0.3))
-        assert time.monotonic() - began < 0.5 * BUSY
-
-
 def test_a_process_that_was_stopped_before_is_told_before_anything_is_tried() -> None:
     with process() as (child, path):
         child.send_signal(signal.SIGSTOP)

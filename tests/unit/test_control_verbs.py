@@ -227,14 +227,6 @@ def test_an_event_is_picked_by_its_data_and_true_is_not_1() -> None:
     play(handler, H, SUBSCRIBE, {"quiet": {"event": "latency", "fields": {"on": 2}, "seconds": 0.15}})
 
 
-def test_since_leaves_out_what_came_before_and_quiet_is_quiet() -> None:
-    """The event of a key comes after the key's answer, so it is awaited first."""
-    drawn = {"event": "surface_drawn", "since": "p"}
-    steps = [H, SUBSCRIBE, PRESS, {"pause": {"seconds": 0.05}}, PRESS | {"register": "p"}, {"expect_event": drawn}]
-    result = play(Ryll(), *steps, {"quiet": {"event": "surface_drawn", "seconds": 0.1}})
-    assert result["transcript"][6]["seconds"] >= 0.1
-
-
 def test_unsubscribe_stops_the_events() -> None:
     unsubscribe = {"unsubscribe": {"events": ["surface_drawn"]}}
     result = play(Ryll(), H, SUBSCRIBE, unsubscribe, PRESS, {"pause": {"seconds": 0.05}})
@@ -261,9 +253,3 @@ def test_large_events_are_counted_and_not_all_kept() -> None:
     assert result["events_seen"] == {"latency": 60}
     assert [event["name"] for event in result["events"]] == ["latency"] * 5
     assert result["notices"][0].startswith("19 events that no step waited for in time")
-
-
-def test_dropped_events_are_a_notice() -> None:
-    handler = events_after_subscribe(("dropped", {"count": 5}), ("dropped", {"count": 2}))
-    result = play(handler, H, SUBSCRIBE, {"status": {}})
-    assert result["notices"] == ["ryll dropped 7 events because they were not read in time"]

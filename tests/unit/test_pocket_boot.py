@@ -143,12 +143,7 @@ def test_capabilities_are_answered_not_volunteered(client: Client) -> None:
     kind, body = client.announce()
     assert (kind, struct.unpack("<II", body)) == (ANNOUNCE, (0, 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 8))
     client.send(ANNOUNCE, struct.pack("<II", 0, RYLL))
-    assert client.paste(b"the next message is this") == b"THE NEXT MESSAGE IS THIS"
-
-
-def test_a_text_comes_back_in_capitals_and_other_letters_as_they_are(client: Client) -> None:
-    client.announce()
-    assert client.paste("Ägypten, grüß 12 ß!".encode()) == "ÄGYPTEN, GRüß 12 ß!".encode()
+    assert client.paste("Ägypten, grüß 12 ß!".encode()) == "ÄGYPTEN, GRüß 12 ß!".encode()  # the next message
 
 
 def test_without_the_selection_capability_bodies_have_no_selection(client: Client) -> None:
@@ -246,14 +241,6 @@ def test_the_guest_offers_a_text_of_its_own(client: Client) -> None:
     assert client.receive() == (GRAB, SELECTION + TEXT)
     client.send(REQUEST, SELECTION + TEXT)
     assert client.receive() == (CLIPBOARD, SELECTION + TEXT + b"guest says hi")
-
-
-def test_keys_close_and_open_the_port(shared: Machine) -> None:
-    assert shared.port_open()
-    shared.press("f2")
-    shared.until(lambda: not shared.port_open(), "closed port")
-    shared.press("f3")
-    shared.until(shared.port_open, "open port")
 
 
 def test_the_picture_has_its_colour_bars_where_they_are_promised(shared: Machine) -> None:

@@ -174,23 +174,13 @@ def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> No
 
 #: (code, component) of a failure.
 Failure = tuple[str, str]
-SESSION_DROPPED = ("session_dropped", "proxy")
+DIFFERS, SESSION_DROPPED = ("picture_differs", "ryll"), ("session_dropped", "proxy")
 #: A failure; whether ryll has a picture, or the end of its log when it has ended; whether the second ryll's picture is
 #: right, look by look; and the failure after that look, None where there is no reason for one.
 LOOKS: dict[str, tuple[Failure, bool | str | None, list[bool], Failure | None]] = {
-    "a picture that is right without the proxy": (
-        ("picture_differs", "ryll"),
-        True,
-        [True],
-        ("picture_differs", "proxy"),
-    ),
+    "a picture that is right without the proxy": (DIFFERS, True, [True], ("picture_differs", "proxy")),
     "and a moment later": (("digest_crc_wrong", "ryll"), True, [False, True], ("digest_crc_wrong", "proxy")),
-    "a picture that is wrong without the proxy": (
-        ("picture_differs", "ryll"),
-        True,
-        [False],
-        ("picture_differs", "ryll"),
-    ),
+    "a picture that is wrong without the proxy": (DIFFERS, True, [False], DIFFERS),
     "a picture that the guest draws": (("picture_differs", "guest"), True, [True], None),
     "another failure of ryll": (("picture_unstable", "ryll"), True, [True], None),
     "no surface": (("ryll_unmet", "guest"), False, [], SESSION_DROPPED),
