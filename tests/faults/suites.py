@@ -27,6 +27,8 @@ from typing import Any
 
 import ansible.module_utils
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -71,36 +73,14 @@ class Rig:
         handover = {path.stem: json.loads(path.read_text()) for path in (self.lane_dir / "handover").glob("*.json")}
         run = json.loads((self.lane_dir / "run.json").read_text())
         self.kerbside = Path(handover["kerbside"]["python"])
-        first = 17900 + 10 * run["lane_id"]
-        defaults = yaml.safe_load((ROOT / "roles/suites/defaults/main.yml").read_text(encoding="utf-8"))["suites_place"]
-        secrets = f"{lane_dir}/secrets"
-        values: dict[str, Any] = {
-            "lane_dir": lane_dir,
-            "logs_dir": f"{lane_dir}/logs",
-            "address": "127.0.0.1",
-            "proxy_port": first,
-            "plain_port": first + 1,
-            "api_port": first + 2,
-            "metrics_port": first + 3,
-            "spice_port": first + 4,
-            "source": "direct-qemu",
-            "uuid": f"6f4e2c1a-0000-4000-8000-{run['lane_id']:012d}",
-            "host_subject": f"C=US,O=Kerbside CI,CN=kerbside-lane-{run['lane_id']}",
-            "ca_file": f"{lane_dir}/tls/ca.pem",
-            "token_file": f"{secrets}/bearer_token",
-            "seed_file": f"{secrets}/api_seed",
-            "ticket_file": f"{secrets}/spice_ticket",
-            "database_socket": f"{lane_dir}/db.sock",
-            "database_password_file": f"{secrets}/database_password",
-            "database_python": str(self.kerbside),
-            "serial_log": f"{lane_dir}/logs/serial.log",
-            "qmp_socket": f"{lane_dir}/qmp.sock",
-            "control_socket": f"{lane_dir}/ryll.sock",
-            "ryll": handover["ryll"]["path"],
-            "qemu": handover["deps"]["qemu"],
-        }
-        assert set(values) >= {name for name in defaults if not name.endswith(("_limit", "slowness"))}
-        self.place = Place.of(values)
+        # As the role suites has it, with the variables of the lane and what its roles handed over.
+        loader, variables = DataLoader(), {"lane_id": run["lane_id"], "lane_dir": lane_dir}
+        variables["ansible_facts"] = {f"lane_{name}": found for name, found in handover.items()}
+        for file in ("lane/defaults", "lane/vars", "suites/defaults"):
+            found = loader.load_from_file(str(ROOT / f"roles/{file}/main.yml"), trusted_as_template=True)
+            variables = {**found, **variables}
+        place = Templar(loader, variables=variables).template(variables["suites_place"])
+        self.place = Place.of({"lane_dir": lane_dir, **place})
         guests = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
         fixtures, cache = str(ROOT / "fixtures"), str(cache_dir())
         paths = {name: str(guest_image.ensure(guest, fixtures, cache)) for name, guest in guests.items()}
