@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import shutil
-import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.lane.checks.suites import tokens
 from ansible.module_utils.lane.prepare import disk_image, guest_build
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -53,16 +52,9 @@ def guests(place: Place, given: dict[str, Any]) -> None:
 
 
 def token(place: Place, given: dict[str, Any]) -> None:
-    """A bearer token that was signed with another seed, in the place of the lane's."""
-    now = int(time.time())
-
-    def part(value: bytes) -> str:
-        return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-    claims = {"sub": "lane", "iat": now, "nbf": now, "exp": now + 3600, "jti": "0", "type": "access", "fresh": False}
-    body = part(b'{"alg":"HS256","typ":"JWT"}') + "." + part(json.dumps(claims).encode())
-    signature = part(hmac.new(given["seed"].encode(), body.encode(), hashlib.sha256).digest())
-    place.actions["write"](place, {"file": given["file"], "text": f"{body}.{signature}"})
+    """The lane's bearer token, signed with another seed."""
+    text = tokens.forged(Path(given["file"]).read_text().strip(), given["seed"], {})
+    place.actions["write"](place, {"file": given["file"], "text": text})
 
 
 def certificate(place: Place, given: dict[str, Any]) -> None:
