@@ -97,16 +97,6 @@ def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signa
     assert took < 1 * BUSY
 
 
-def test_a_process_that_was_stopped_before_is_told_before_anything_is_tried() -> None:
-    with process() as (child, path):
-        child.send_signal(signal.SIGSTOP)
-        os.waitpid(child.pid, os.WUNTRACED)
-        failed, took = fail(child.pid, path)
-    assert "step 1 of 1 (hello)" in str(failed)
-    assert "it is stopped" in str(failed)
-    assert took < 0.2 * BUSY
-
-
 def test_a_process_that_is_not_there() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()

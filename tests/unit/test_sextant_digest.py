@@ -252,15 +252,6 @@ def test_a_digest_tells_of_what_has_to_have_happened(
     assert outcome(lane, {"digest": {}, "register": "first"}, step) == (code, code and "guest")
 
 
-@pytest.mark.parametrize(("events", "words"), [([], "'row': 4} (frame 5)"), ([EVENT], "'row': 4} but {")])
-def test_the_last_event_of_a_digest_without_the_wanted_one_is_told(
-    lane: Lane, screens: Screens, events: list[Any], words: str
-) -> None:
-    screens["shown"] = screens["drawn"] = [SimpleNamespace(**{**vars(FIRST), "events": events})]
-    entry = entry_of(lane, {"digest": {"event": {"kind": "line", "row": 4}}, **SOON})
-    assert words in entry["detail"]["cause"]
-
-
 def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: Screens) -> None:
     screens["shown"] = screens["drawn"] = [digest_at(5, line=1)]
     assert outcome(lane, {"digest": {"moved": ["line"], "same": ["paste"]}, **SOON}) == PASSED

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks.suites import conversation as of_client
 from ansible.module_utils.lane.checks.suites.conversation import Conversation
-from ansible.module_utils.lane.checks.suites.stage import LaneStage
 from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.ryll import steps as ryll_steps
 from control_peer import Peer, Ryll
@@ -50,15 +49,3 @@ def test_events_of_before_are_forgotten_and_a_moment_is_kept(monkeypatch: pytest
         assert not client.events.kept and ryll.subscribed == {"surface_drawn", "paste_failed"}
         assert ryll.asked.count("subscribe") == 2
         talk.close()
-
-
-def test_why_a_client_was_not_let_in_is_known_when_its_status_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    lane: Any = SimpleNamespace(place=SimpleNamespace(lane_dir=""))
-    entry = SimpleNamespace(last_status=lambda _: 1, log="x", log_lines=lambda: ["PermissionDenied"])
-    monkeypatch.setattr(records, "record", lambda *_: entry)
-    found = LaneStage._not_connected(lane, "ryll")
-    assert found and found.component == "kerbside"
-    entry.last_status = lambda _: None
-    assert LaneStage._not_connected(lane, "ryll") is None
-    monkeypatch.setattr(records, "record", lambda *_: None)
-    assert LaneStage._not_connected(lane, "ryll") is None

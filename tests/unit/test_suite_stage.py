@@ -50,7 +50,7 @@ ryll.agent = "host=agent" in words
 while True:
     connection = Connection(server.accept()[0])
     if "host=gone" in words and connection.file.readline():
-        sys.exit("main channel dropped: UnknownWords")
+        sys.exit("main channel dropped: " + words)
     try:
         ryll(connection)
     except OSError:
@@ -298,6 +298,7 @@ def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
     [
         ({"host": "refused"}, ("program_ended", "ryll")),
         ({"host": "gone"}, ("client_refused", "proxy")),
+        ({"host": "gone", "title": "PermissionDenied"}, ("client_refused", "kerbside")),
         ({"host": "x", "delete-this-file": "1"}, None),
         ({"host": "keeper", "delete-this-file": "0"}, None),
         ({"host": "keeper", "delete-this-file": "1"}, ("console_file_kept", "ryll")),

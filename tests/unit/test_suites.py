@@ -146,14 +146,6 @@ def test_the_counters_that_are_wrong_are_said_and_late_ones_awaited(lane: Lane) 
         assert detail["evidence"] == lane.log("daemon")
 
 
-def test_the_number_of_lines_is_said_where_several_are_awaited(lane: Lane) -> None:
-    steps = ({"say": {}}, {"serial": {"match": "^key", "count": 2}, "within": 0.02})
-    lacking = entry_of(lane, *steps, actors={"say": says(lane, "key: a")})
-    assert "said a line with '^key' 1 times and not 2 within" in lacking["detail"]["cause"]
-    entry = entry_of(lane, *steps, actors={"say": says(lane, "key: a", "key: b")})
-    assert entry["detail"]["witnesses"] == ["serial: key: b (2 of them)"]
-
-
 @pytest.mark.parametrize(
     ("wanted", "good"), [(2, True), (1, False), (">1", True), (">2", False), (">=2", True), ("<3", True), ("<2", False)]
 )
