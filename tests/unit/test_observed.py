@@ -4,7 +4,6 @@ is given.
 
 from __future__ import annotations
 
-import resource
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,18 +164,13 @@ LIMITS = {
         "BlockingIOError: [Errno 11] Resource temporarily unavailable",
     ],
 }
-WORDS = {
-    "memory_refused": "the machine did not give a program the memory",
-    "too_many_files": f"was reached (ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}); database says: ",
-    "too_many_processes": "the limit of processes and threads was reached (",
-}
 
 
 @pytest.mark.parametrize(("code", "line"), [(code, line) for code, lines in LIMITS.items() for line in lines])
 def test_a_limit_of_the_machine_is_its_own_fault(tmp_path: Path, code: str, line: str) -> None:
     log = f"[Warning] Could not increase number of max_open_files\n{line}\n"
     found = rules.limit_of_machine(seen(tmp_path, database=log))
-    assert found and (found.component, found.code) == ("host", code) and WORDS[code] in found.problem
+    assert found and (found.component, found.code) == ("host", code)
     assert (found.evidence or "").endswith("logs/database.log:2")
     assert rules.limit_of_machine(seen(tmp_path, {"component": "environment"}, database=log)) is None
 
