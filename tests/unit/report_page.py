@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from html.parser import HTMLParser
+import html
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass
-class ReportPage:
+class ReportPage(NamedTuple):
     """What the head of the page says; component, code and cause are "" on a green page."""
 
-    verdict: str = ""
-    run_id: str = ""
-    command_id: str = ""
-    component: str = ""
-    code: str = ""
-    cause: str = ""
+    verdict: str
+    run_id: str
+    command_id: str
+    component: str
+    code: str
+    cause: str
 
 
-class _Reader(HTMLParser):
-    """Collects the text of the elements with the ids of the head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.page = ReportPage()
-        self._open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "header":
-            self.page.run_id, self.page.command_id = given.get("data-run") or "", given.get("data-command") or ""
-        name = given.get("id") or ("verdict" if tag == "strong" else "")
-        if name in ("verdict", "component", "code", "cause") and not getattr(self.page, name):
-            self._open = [tag, name]
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._open[:1] == [tag]:
-            self._open = []
-
-    def handle_data(self, data: str) -> None:
-        if self._open:
-            setattr(self.page, self._open[1], getattr(self.page, self._open[1]) + data)
+#: Where it says what.
+PLACES = {
+    "verdict": "<strong>(.*?)</strong>",
+    "run_id": '<header[^>]* data-run="(.*?)"',
+    "command_id": '<header[^>]* data-command="(.*?)"',
+    "component": '<span id="component">(.*?)</span>',
+    "code": '<code id="code">(.*?)</code>',
+    "cause": '<p id="cause">(.*?)</p>',
+}
 
 
 def read(path: Path) -> ReportPage:
     """What the page says. Raises FileNotFoundError when there is none."""
-    reader = _Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
-    return reader.page
+    text = path.read_text(encoding="utf-8")
+    found = {name: re.search(pattern, text, re.DOTALL) for name, pattern in PLACES.items()}
+    inside = {name: re.sub("<.*?>", "", one[1], flags=re.DOTALL).strip() if one else "" for name, one in found.items()}
+    return ReportPage(**{name: html.unescape(words) for name, words in inside.items()})
 
 
 def disagreement(artifacts: Path, line: str, command_id: str) -> str:
