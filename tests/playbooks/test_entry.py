@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from entry_checkout import Checkout
-from whole_lanes import ROOT, SIGNALS, Started
+from whole_lanes import SIGNALS, Started
 
 PYTHON = os.path.realpath(sys.executable)
 SUITES = ["--tags", "suites,evidence"]
@@ -381,18 +381,3 @@ def test_python_without_venv_is_completed_by_apt(fresh: Checkout, few: Path, tmp
     install = "install -y python3-venv -q -o DPkg::Lock::Timeout=300"
     assert [line for line in said if line != "sudo"] == ["-q update", install]
     assert ("sudo" in said) == (uid != 0)
-
-
-# --- the real thing -----------------------------------------------------------------------------
-
-
-def test_the_real_ansible_takes_the_checkouts_settings(tmp_path: Path) -> None:
-    """With the least of an environment, the pinned Ansible finds this checkout's playbook, roles and modules."""
-    env = {"PATH": os.environ["PATH"], "LANG": "C", "HOME": str(tmp_path), "ANSIBLE_CONFIG": "/nowhere"}
-    for option, words in (("--list-tags", ("kvm_probe", "sextant_vm")), ("--syntax-check", ("playbook: ",))):
-        command = [ROOT / "lane", option]
-        ran = subprocess.run(
-            command, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert all(word in ran.stdout for word in words) and "LANE FAIL" not in ran.stdout

@@ -1,4 +1,4 @@
-"""Lanes side by side: three at once, two of one id, two that fill one cache."""
+"""Lanes side by side: three at once, a fleet that is killed, a matrix, two that fill one cache."""
 
 from __future__ import annotations
 
@@ -135,30 +135,6 @@ def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
         assert {row["lane"]: row["verdict"] for row in lanes} == verdicts, run.text
         assert lanes[1]["component"] == "environment" and "none" in lanes[1]["cause"]
         assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
-
-
-def test_of_two_runs_of_one_id_the_second_refuses_and_names_the_first(place: Surroundings) -> None:
-    both = [Started(place.playbook(), place.environment()) for _ in range(2)]
-    end = time.monotonic() + 120
-    while not [run for run in both if run.process.poll() is not None]:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    loser, winner = sorted(both, key=lambda run: run.process.poll() is None)
-    assert loser.wait(10) == 2, loser.text
-    assert winner.process.poll() is None
-    since = rf"since [\d:]+, run by ansible-playbook \(pid {winner.process.pid}\), run "
-    words = f"LANE FAIL lane: lane {place.id} is already running in {place.dir} {since}"
-    assert re.match(words, loser.lines[-1]), loser.text
-    winner.until((place.dir / "qmp.sock").exists)
-    run_id = json.loads((place.dir / "run.json").read_text())["run_id"]
-    third = Started(place.playbook(), place.environment())
-    assert third.wait(60) == 2
-    assert re.search(rf"{since}{run_id}: qemu \(pid \d+\)", third.lines[-1]), third.lines[-1]
-    assert json.loads((place.dir / "run.json").read_text())["run_id"] == run_id
-    assert winner.process.poll() is None
-    winner.process.send_signal(signal.SIGKILL)
-    winner.process.wait()
-    assert place.seconds_until_gone()[1] == []
 
 
 def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:

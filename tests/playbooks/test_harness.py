@@ -12,29 +12,6 @@ from lane_numbers import hold, in_use, lane_ids
 from whole_lanes import Surroundings
 
 
-def test_a_run_is_told_task_by_task(run_playbook: Any) -> None:
-    tasks = [
-        {"name": "Say", "ansible.builtin.debug": {"msg": "{{ word }} in {{ lane_dir }}"}},
-        {"name": "Change", "ansible.builtin.command": {"cmd": "true"}, "changed_when": True},
-        {"name": "Stop", "ansible.builtin.fail": {"msg": "because {{ number + 1 }}"}},
-        {"name": "Never", "ansible.builtin.debug": {"msg": "unreached"}},
-    ]
-    played = run_playbook(tasks, word="grün", number=1)
-    assert played.rc == 2
-    assert played.result("Say")["msg"].startswith("grün in /tmp/kl-")
-    assert played.changed == 1
-    assert played.failures == ["because 2"]
-    assert played.results("Never") == []
-    assert played.text.startswith("LANE FAIL lane: because 2")
-
-
-def test_each_test_has_a_lane_of_its_own(lane: Any) -> None:
-    assert 60 <= lane.id < 100
-    assert len(os.fspath(lane.dir / "a-socket-name-of-thirty-letters")) <= 107
-    assert not lane.dir.exists()
-    assert hold(lane.id) is None
-
-
 def test_a_lane_that_a_user_keeps_running_is_left_alone(lane: Any) -> None:
     with lane_ids(1) as (number,):
         pass

@@ -101,7 +101,6 @@ UNDEFINED = "Task failed: 'nobody' is undefined"
     [
         (("--forks", "many"), "usage: ansible-playbook", NO_VERDICT.format(2)),
         (("--limit", "nobody"), "leaves us with no hosts to target", NO_VERDICT.format(1)),
-        (("-i", "/nowhere"), "Unable to parse /nowhere", "no host of the inventory is in the group lane"),
         (("-e", "@/nowhere"), "/nowhere", "ansible-playbook ended "),
         (("-e", "lane_logs_dir={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
     ],

@@ -50,13 +50,8 @@ def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[s
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["smok"], "'smok' (did you mean smoke?)"),
-        (["down", "77"], "'77' (did you mean -e lane_id=77?)"),
         (["down", "now"], "./lane down does not take 'now';"),
-        (["--chek"], "./lane has no option --chek (did you mean --check?)"),
-        (["status", "-e", "lane_id=07"], "lane_id=07: a lane id is a number from 0 to 99, here 7"),
         (["logs", "-e", "lane_guest=x"], "this verb has only -e lane_id=N"),
-        (["fleet"], "./lane fleet: the following arguments are required: N"),
         (["fleet", "x"], "N: x is not a whole number from 1 to 100"),
         (["fleet", "2", "--at-once", "0"], "--at-once: 0 is not"),
         (["fleet", "2", "-i", "hosts.yml"], "does not take -i"),
@@ -75,7 +70,6 @@ def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[s
         (["faults", "--plant", "[1]"], "--plant: [1] is"),
         (["bench", "--lanes", "2", "x"], "--lanes: x is"),
         (["bench", "--lane-id", "95"], "--lane-id 95"),
-        (["mutants", "--lane-id", "100"], "--lane-id: 100 is"),
         (["mutants", "--sample", "-1"], "--sample: -1 is"),
         (["faults", "--catalogue", "/nowhere"], "--catalogue: /nowhere does not exist"),
         (["mutants", "--proxy", "/nowhere"], "--proxy: /nowhere does not exist"),
@@ -86,6 +80,7 @@ def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[s
     ],
 )
 def test_what_is_refused(words: list[str], said: str) -> None:
+    """Besides what docs/command-line.md has, which tests/playbooks/test_usage.py runs."""
     with pytest.raises(UsageError) as caught:
         arguments.parse(words)
     assert said in str(caught.value)
@@ -95,13 +90,11 @@ def test_what_is_refused(words: list[str], said: str) -> None:
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["-e", "lane_gest=pocket"], "bad_input"),
         (["-e", '{"lane_gest": "pocket"}'], "bad_input"),
         (["-e", "a=b lane_id=07"], "bad_input"),
         (["-e", "lane_id:30"], "bad_input"),
         (["-e", "=30 my-own=1 my.own="], ""),
         (["-e", "a=b lane_id = 30"], "bad_input"),
-        (["-e", "lane_lease=1h"], "bad_input"),
         (["-e", "lane_lease=soon"], "bad_input"),
         (["--tags", "tls,smok"], "no_such_tag"),
         (["--skip-tags", "smok"], "no_such_tag"),

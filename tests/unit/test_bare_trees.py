@@ -1,6 +1,4 @@
-"""What tests/playbooks/test_bare_machines.py stands on: which mirrors a bare machine is made from, how what runs in it
-is kept apart, and that removing one removes nothing else.
-"""
+"""Bare machines of the tests: what runs in one is kept apart, and removing one removes nothing else."""
 
 from __future__ import annotations
 
@@ -12,27 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bare_trees import Tree, obstacle, remove, sources
-
-KNOWN = """http://debian.example/debian/ bookworm main
-http://debian.example/debian/ bookworm main
-http://debian.example/debian/ bookworm contrib
-http://debian.example/debian/ bookworm-updates main
-http://debian.example/debian/ bookworm-backports main
-http://security.example/ bookworm-security main
-https://others.example/debian/ bookworm stable
-https://others.example/node/ nodistro main
-"""
-
-
-def test_the_machines_own_mirrors_for_another_release() -> None:
-    signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    assert sources("trixie", "bookworm", KNOWN).splitlines() == [
-        f"{signed} http://debian.example/debian/ trixie main",
-        f"{signed} http://debian.example/debian/ trixie-updates main",
-        f"{signed} http://security.example/ trixie-security main",
-    ]
-    assert sources("trixie", "noble", KNOWN) == sources("trixie", "", KNOWN) == ""
+from bare_trees import Tree, obstacle, remove
 
 
 def test_nothing_is_removed_while_something_is_mounted_in_it(tmp_path: Path) -> None:

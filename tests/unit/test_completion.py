@@ -38,16 +38,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("./lane mutants suites session,refu", ["session,refusal"]),
         ("./lane mutants suites --smok", ["--smoke-only"]),
         ("./lane -e lane_kee", ["lane_keep="]),
-        (
-            "./lane -e lane_gues",
-            [
-                "lane_guest=",
-                "lane_guest_entry=",
-                "lane_guest_names=",
-                "lane_guests=",
-                "lane_guests_file=",
-            ],
-        ),
+        ("./lane -e lane_guest_", ["lane_guest_entry=", "lane_guest_names="]),
         ("./lane -e lane_guest=po", ["pocket"]),
         ("./lane -e lane_keep=on", ["on_failure"]),
     ],

@@ -87,34 +87,6 @@ def test_a_pipe_gets_a_line_per_phase_and_progress_lines(monkeypatch: pytest.Mon
     assert re.fullmatch(r"<red>deps           \d\.\d s  qemu 7.2", lines[-2]) and lines[-1] == "report: x"
 
 
-def test_a_terminal_shows_the_phase_at_work_in_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch, True, "x" * 200) as (made, screen):
-        made.begin("tls")
-        text = screen.until(lambda text: text.count(phases.ERASE) > 2)
-        made.end("")
-        after = screen.until(lambda text: "\n" in text)
-        made.begin("claim")
-        made.end(None)  # nothing is printed
-        time.sleep(0.1)
-        assert screen.text() == ""  # nothing is at work
-    assert "\n" not in text
-    for frame in text.split(phases.ERASE)[1:-1]:
-        assert re.fullmatch(r"tls              \d s \.\.\.  x+\r", frame) and len(frame) == 80
-    assert re.fullmatch(r"tls            \d\.\d s\r\n", after.rpartition(phases.ERASE)[2])
-
-
-@pytest.mark.parametrize(("colour", "terminal", "live"), [(1, True, True), (0, True, False), (1, False, False)])
-def test_only_a_terminal_with_colours_is_shown_progress_in_its_last_line(
-    monkeypatch: pytest.MonkeyPatch, colour: int, terminal: bool, live: bool
-) -> None:
-    """NO_COLOR and TERM=dumb take Ansible's colours away (tests/playbooks/test_terminal.py)."""
-    monkeypatch.setattr(phases.colours, "ANSIBLE_COLOR", colour)
-    monkeypatch.setattr(phases, "os", SimpleNamespace(isatty=lambda number: terminal))
-    monkeypatch.setattr(phases.context, "CLIARGS", {})
-    monkeypatch.setattr(phases, "Terminal", lambda live, *_: bool(live))
-    assert phases.CallbackModule()._terminal is live
-
-
 def test_a_reader_that_goes_away_does_not_stop_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal(monkeypatch, False, period=0.001) as (made, screen):
         os.close(screen._read)
@@ -305,13 +277,3 @@ def test_the_last_line_is_the_newest_whole_one_without_secrets(tmp_path: Path) -
         newer.write_text("status installed x\n")
         os.utime(newer, (time.time() + 5, time.time() + 5))
         assert logs.last_line(folder, since, [newer]) == "status installed x"
-
-
-def test_the_times_of_ansibles_log_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    try:
-        assert logs.moment("2026-11-25 18:38:54,910 p=20800 u=root n=ansible INFO| PLAY [x]") == 1795599534.91
-    finally:
-        monkeypatch.undo()
-        time.tzset()
