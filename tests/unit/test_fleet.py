@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
+from prepared import fails
 
 from tools import arguments, fleet
 from tools.parsing import UsageError
@@ -91,9 +91,8 @@ def test_a_matrix_that_cannot_be_read_is_one_sentence(tmp_path: Path, data: byte
     file = tmp_path / "matrix.yml"
     if data:
         file.write_bytes(data)
-    with pytest.raises(LaneError) as caught:
+    with fails("bad_usage", "lane", str(file)):
         fleet.main(arguments.parse(["matrix", str(file), "--write", str(tmp_path / "made.yml")]))
-    assert caught.value.code == "bad_usage" and str(file) in caught.value.cause
 
 
 @pytest.mark.parametrize("more", [["--hosts", ",,"], ["--write", "/"]])
@@ -101,6 +100,5 @@ def test_a_fleet_that_cannot_be_written_down_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
     monkeypatch.setattr(fleet, "start", lambda *_: pytest.fail("it was started"))
-    with pytest.raises(LaneError) as caught:
+    with fails("bad_usage", "lane"):
         fleet.main(arguments.parse(["fleet", "2", "--write", str(tmp_path / "made.yml"), *more]))
-    assert caught.value.code == "bad_usage"

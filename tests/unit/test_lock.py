@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.lane.core import lock, private_dir
 from ansible.module_utils.lane.core.errors import LaneError
+from prepared import fails
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -51,9 +52,8 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
 def test_each_lane_has_a_lock_of_its_own_and_a_second_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_dir, "ALONE_LIMIT", 0.1)
     with private_dir.alone(97), private_dir.alone(96):
-        with pytest.raises(LaneError) as caught, private_dir.alone(97):
+        with fails("lane_busy", "lane"), private_dir.alone(97):
             pass
-        assert (caught.value.code, caught.value.component) == ("lane_busy", "lane")
     with private_dir.alone(97):
         pass
 
@@ -98,6 +98,5 @@ def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path: Path, mon
     monkeypatch.setattr(lock, "_candidates", lambda: candidates)
     assert lock.folder() == mine
     candidates.pop()
-    with pytest.raises(LaneError, match="uid 12345" if len(candidates) > 1 else "link belongs to") as caught:
+    with fails("no_lock_directory", words="uid 12345" if len(candidates) > 1 else "link belongs to"):
         lock.folder()
-    assert (caught.value.code, caught.value.component) == ("no_lock_directory", "environment")

@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import collect, transport
+from prepared import fails
 
 
 def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
@@ -54,9 +54,8 @@ def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.Ta
     path = archive(tmp_path, *([bad] if bad else []))
     if not bad:
         Path(path).write_bytes(b"no archive" * 100)
-    with pytest.raises(LaneError) as raised:
+    with fails("evidence_broken", "artifacts"):
         transport.unpack(path, tmp_path / "deep/here")
-    assert raised.value.code == "evidence_broken"
     assert not (tmp_path / "deep/out").exists()
 
 
@@ -68,7 +67,7 @@ def test_as_much_as_a_lane_packs_at_most(
     monkeypatch.setattr(collect, "MOST_FILES", 2)
     path = archive(tmp_path, *(member(f"file{number}", size=size) for number in range(files)))
     if refused:
-        with pytest.raises(LaneError, match="too much"):
+        with fails("evidence_broken", "artifacts", "too much"):
             transport.unpack(path, tmp_path / "here")
     else:
         transport.unpack(path, tmp_path / "here")
