@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from entry_checkout import Checkout
+from prepared import executable
 from whole_lanes import SIGNALS, Started
 
 PYTHON = os.path.realpath(sys.executable)
@@ -47,13 +48,6 @@ def few(tmp_path: Path) -> Path:
     for name in NEEDED:
         folder.joinpath(name).symlink_to(os.path.realpath(shutil.which(name) or name))
     return folder
-
-
-def fake(folder: Path, name: str, script: str) -> None:
-    path = folder / name
-    path.unlink(missing_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    path.chmod(0o755)
 
 
 # --- verbs and exit status ----------------------------------------------------------------------
@@ -124,7 +118,7 @@ def test_a_broken_environment_is_never_the_verdict_fail(ready: Checkout) -> None
 )
 def test_help(fresh: Checkout, few: Path, args: list[str], words: str) -> None:
     """It needs no .venv, nor a Python that could make one."""
-    fake(few, "python3", f'case "$*" in *ensurepip*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
+    executable(few / "python3", f'case "$*" in *ensurepip*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
     ran = fresh.run(*args, PATH=str(few))
     assert ran.returncode == 0, ran.stderr
     assert words in ran.stdout
@@ -307,7 +301,7 @@ def test_a_checkout_of_another_user_is_not_touched() -> None:
 
 @pytest.mark.parametrize("own", ["a folder with a file", "a dangling link"])
 def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: Path, own: str) -> None:
-    fake(few, "python3", f'case "$*" in *"-m venv"*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
+    executable(few / "python3", f'case "$*" in *"-m venv"*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
     if own == "a dangling link":
         fresh.venv.symlink_to("/nowhere/at/all")
     else:
@@ -350,7 +344,7 @@ NOT_CALLED = 'echo "must not be called" >&2; exit 1'
 )
 def test_python_that_cannot_be_had(fresh: Checkout, few: Path, fakes: dict[str, str], words: str) -> None:
     for name, script in fakes.items():
-        fake(few, name, script)
+        executable(few / name, script)
     ran = fresh.run(PATH=str(few))
     assert ran.returncode == 2
     assert ran.stderr.endswith(f"lane: {WANTED}{words}")
@@ -360,7 +354,7 @@ def test_python_that_cannot_be_had(fresh: Checkout, few: Path, fakes: dict[str, 
 
 
 def test_a_newer_python_under_its_own_name(fresh: Checkout, few: Path) -> None:
-    fake(few, "python3", "exit 1")
+    executable(few / "python3", "exit 1")
     (few / "python3.12").symlink_to(PYTHON)
     fresh.venv.mkdir()  # which it refuses to replace
     assert fresh.run(PATH=str(few)).stderr == f"lane: {fresh.venv} {FOREIGN}"
@@ -369,10 +363,11 @@ def test_a_newer_python_under_its_own_name(fresh: Checkout, few: Path) -> None:
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_python_without_venv_is_completed_by_apt(fresh: Checkout, few: Path, tmp_path: Path, uid: int) -> None:
     installed, asked = tmp_path / "installed", tmp_path / "asked"
-    fake(few, "id", f"echo {uid}")
-    fake(few, "python3", f'case "$*" in *ensurepip*) [ -e "{installed}" ] || exit 1 ;; esac; exec "{PYTHON}" "$@"')
-    fake(few, "apt-get", f'echo "$*" >>"{asked}"; case "$*" in *install*) : >"{installed}" ;; esac')
-    fake(few, "sudo", f'[ "$1" = -n ] || exit 1; shift; echo sudo >>"{asked}"; exec "$@"')
+    executable(few / "id", f"echo {uid}")
+    has_venv = f'case "$*" in *ensurepip*) [ -e "{installed}" ] || exit 1 ;; esac'
+    executable(few / "python3", f'{has_venv}; exec "{PYTHON}" "$@"')
+    executable(few / "apt-get", f'echo "$*" >>"{asked}"; case "$*" in *install*) : >"{installed}" ;; esac')
+    executable(few / "sudo", f'[ "$1" = -n ] || exit 1; shift; echo sudo >>"{asked}"; exec "$@"')
     (few / "true").symlink_to(os.path.realpath("/bin/true"))
     fresh.venv.mkdir()  # which the Python that is complete then refuses to replace
     ran = fresh.run(PATH=str(few))

@@ -1,6 +1,4 @@
-"""The quick half of the fault catalogue through its own runner, and planted mistakes: a catalogue that cannot miss a
-fault proves nothing.
-"""
+"""The quick half of the fault catalogue through its own runner, and a planted gap, which has to make it fail."""
 
 from __future__ import annotations
 

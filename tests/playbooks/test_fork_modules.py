@@ -1,6 +1,4 @@
-"""plugins/action/normal.py: a module in a fork of Ansible's worker returns what one in a Python of its own returns, and
-it is forked only where that is allowed.
-"""
+"""plugins/action/normal.py: a module in a fork returns what one in its own Python returns; where it is forked."""
 
 from __future__ import annotations
 

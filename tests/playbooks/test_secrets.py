@@ -1,6 +1,4 @@
-"""No secret of a run gets out: not to the terminal at -vvv, the process list, syslog or the artifacts. A planted one is
-found.
-"""
+"""No secret gets to the terminal at -vvv, the process list, syslog or the artifacts; a planted one is found."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A throw-away checkout with the real `lane` and a stub for Ansible: a wheel made here, which records how it was
-run.
-"""
+"""A throw-away checkout with the real `lane` and a stub for Ansible, made here, which records how it was run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Numbers of lanes for the tests, 60 to 99: each is held by one running test, and a lane that somebody keeps running
-is left alone.
-"""
+"""Lane ids for the tests, 60 to 99: one running test holds each, and a lane that somebody keeps is left alone."""
 
 from __future__ import annotations
 

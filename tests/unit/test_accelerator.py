@@ -1,6 +1,4 @@
-"""The accelerator: why KVM cannot be used has a state of its own, and a real qemu shows whether the firmware lives or
-dies.
-"""
+"""The accelerator: why KVM cannot be used, and a real qemu that shows whether the firmware lives or dies."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`./lane bench`: what it measures and how it judges that. The lanes themselves are timed by hand, because CI machines
-are noisy.
-"""
+"""`./lane bench`: what it measures and how it judges that; CI machines are too noisy to time the lanes themselves."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Whatever a program under test makes of its log, reading and collecting it comes to an end, in bounded memory and
-disk.
-"""
+"""Whatever a program makes of its log, reading and collecting it ends, in bounded memory and disk."""
 
 from __future__ import annotations
 

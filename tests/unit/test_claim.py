@@ -1,6 +1,4 @@
-"""Claiming a lane: what is made, what is found again, what happens to earlier results, and everything that is refused
-before anything starts.
-"""
+"""Claiming a lane: what is made, found again, moved away, and refused before anything starts."""
 
 from __future__ import annotations
 

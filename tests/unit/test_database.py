@@ -1,6 +1,4 @@
-"""The database in the cache: made once, copied whole, made again when it was changed; and the schema of the running one
-is kerbside's newest.
-"""
+"""The database in the cache: made once, copied whole, made again when changed; and the schema of one that runs."""
 
 from __future__ import annotations
 

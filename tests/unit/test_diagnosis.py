@@ -1,6 +1,4 @@
-"""Each rule of the diagnosis on evidence of the kind it was made for: real processes and sockets, logs as the real
-programs wrote them; and what it must not take for a cause.
-"""
+"""Each rule of the diagnosis on real processes and sockets and real logs, and what it must not take for a cause."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""kerbside's environment and its proxy: made once for each content, made again when it is damaged, and never in the
-user's checkout.
-"""
+"""kerbside's environment and its proxy: made once for each content, and never in the user's checkout."""
 
 from __future__ import annotations
 

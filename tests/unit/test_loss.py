@@ -1,6 +1,4 @@
-"""Programs that do not work any more: ended, stopped, broken, never ready; and that this is noticed whatever the lane
-waits for.
-"""
+"""Programs that ended, stopped, broke or never were ready, and that this is noticed whatever the lane waits for."""
 
 from __future__ import annotations
 

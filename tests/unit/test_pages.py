@@ -1,6 +1,4 @@
-"""What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. Their commands are
-tests/playbooks/test_commands.py's, their tables test_lint.py's.
-"""
+"""What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. test_commands.py has their commands."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The callback plugins phases (the lines of a run on a pipe and on a terminal) and lane (its last line), and Ansible's
-log as it is kept.
-"""
+"""The callback plugins phases (the lines of a run) and lane (its last line), and Ansible's log as it is kept."""
 
 from __future__ import annotations
 

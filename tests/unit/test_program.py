@@ -1,6 +1,4 @@
-"""Rust programs in the cache: what a wheel, a file and a source give, what a damaged cache does, and whose fault it is
-when something lacks.
-"""
+"""Rust programs in the cache: what a wheel, a file and a source give, and whose fault it is when something lacks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""report.html on small data: green, red, early, hostile and huge. tests/playbooks/test_report.py opens those of real
-runs in a browser.
-"""
+"""report.html on small data: green, red, early, hostile and huge. tests/playbooks/test_report.py has a browser."""
 
 from __future__ import annotations
 

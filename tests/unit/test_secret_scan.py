@@ -1,6 +1,4 @@
-"""Secrets are found in whatever form, what is no secret is not, and a file with one is withheld and blamed on whoever
-wrote it.
-"""
+"""Secrets are found in whatever form, and a file with one is withheld and blamed on whoever wrote it."""
 
 from __future__ import annotations
 

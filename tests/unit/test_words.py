@@ -1,6 +1,4 @@
-"""Verdict, component and cause are the same words everywhere: on the terminal, on the page, in junit.xml, in GitHub's
-summary and annotation, and in result.json.
-"""
+"""Verdict, component and cause are the same words in result.json, on the page, in junit.xml and on GitHub."""
 
 from __future__ import annotations
 
