@@ -101,10 +101,8 @@ def test_exit_status_and_last_line(
 
 def test_a_broken_environment_is_never_the_verdict_fail(ready: Checkout) -> None:
     ran = ready.run(STUB_STATUS="IMPORT")
-    assert (ran.returncode, ran.stdout) == (
-        2,
-        "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict; see its message above\n",
-    )
+    said = "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict; see its message above\n"
+    assert (ran.returncode, ran.stdout) == (2, said)
 
 
 @pytest.mark.parametrize(
@@ -327,6 +325,7 @@ def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: 
 WANTED = "no python3 on PATH is Python 3.11 or newer with its venv module"
 APT = "; as root, run: apt-get install -y python3-venv\n"
 OLD = 'case "$*" in *assert*) exit 1 ;; --version) echo Python 3.9.2 ;; esac'
+NO_NETWORK = 'echo "E: no network" >&2; exit 100'
 NOT_CALLED = 'echo "must not be called" >&2; exit 1'
 
 
@@ -335,10 +334,7 @@ NOT_CALLED = 'echo "must not be called" >&2; exit 1'
     [
         ({"python3": OLD, "apt-get": NOT_CALLED}, " (Python 3.9.2); install one and run this again\n"),
         ({"id": "echo 1000", "python3": "exit 1", "apt-get": NOT_CALLED, "sudo": "exit 1"}, APT),
-        (
-            {"id": "echo 0", "apt-get": 'echo "E: no network" >&2; exit 100'},
-            f", and apt-get could not install it; see its output above{APT}",
-        ),
+        ({"id": "echo 0", "apt-get": NO_NETWORK}, f", and apt-get could not install it; see its output above{APT}"),
     ],
     ids=["too old", "not root", "no network"],
 )

@@ -50,13 +50,10 @@ def see_evidence_of_each_command(lane) -> dict:
     """
     found = []
     both = [("uncalibrated", name) for name in (*PLANNED, "digest")] + [("pocket", name) for name in PLANNED]
+    of_both = {"lane_guest": "", "lane_guests": ["uncalibrated", "pocket"]}
     for given, planned, said in (
         ({"lane_checks": PLANNED[:3]}, both[8:11], "3 of 7 checks, lane_checks was changed, guest pocket "),
-        (
-            {"lane_guest": "", "lane_guests": ["uncalibrated", "pocket"]},
-            both,
-            "15 of 15 checks, guests uncalibrated and pocket under ",
-        ),
+        (of_both, both, "15 of 15 checks, guests uncalibrated and pocket under "),
     ):
         begun = time.time()
         smoke = lane.run("playbooks/lane.yml", "--tags", "smoke,evidence", **given)

@@ -49,10 +49,7 @@ the end
         (MARIADB, "InnoDB: preallocating 12582912 bytes for file ./ibtmp1 failed with error 28 ... Aborting"),
         (FILES, "mariadbd: Out of resources (Errcode: 24) ... Can't start server: can't create PID file"),
         (RUST, "Error: loading TLS cert /p ... 1: Permission denied (os error 13)"),
-        (
-            '{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "it failed"}',
-            "k: it failed",
-        ),
+        ('{"ts": "2026-11-25T03:18:28Z", "level": "ERROR", "logger_name": "k", "message": "no"}', "k: no"),
         (f"2026-11-25 18:41:08 0 [ERROR] broken\n{FAILED}", "broken ... it failed: again"),
         (f"it failed: first\n2026-11-25 18:41:08 0 [ERROR] broken\n{FAILED}", "broken ... it failed: again"),
         ("/tmp/l/processes/ryll.status: 1: /r/ryll: Exec format error\n", "/r/ryll: Exec format error"),

@@ -12,19 +12,15 @@ from ansible.module_utils.lane.prepare.origin import IMAGE, KERBSIDE, PROXY, RYL
 from prepared import fails
 from whole_lanes import git
 
+URL = "https://h.test/o/kerbside"
+
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     """A directory with a checkout of kerbside and files beside it."""
-    checkouts = [f"{name}/pyproject.toml" for name in ("src", "kerbside", "own")]
-    for name in (
-        *checkouts,
-        "src/rust/kerbside-proxy/Cargo.toml",
-        "kerbside-1.whl",
-        "ryll-1-py3-none-any.whl",
-        "ryll",
-        "0.8.0",
-    ):
+    names = [f"{name}/pyproject.toml" for name in ("src", "kerbside", "own")]
+    names += ["src/rust/kerbside-proxy/Cargo.toml", "kerbside-1.whl", "ryll-1-py3-none-any.whl", "ryll", "0.8.0"]
+    for name in names:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
@@ -42,15 +38,9 @@ def here(tmp_path: Path) -> Path:
         (KERBSIDE, "kerbside==0.8.*", "requirement", "kerbside==0.8.*", ""),
         (KERBSIDE, "kerbside", "requirement", "kerbside", ""),  # though there is a folder of that name
         (PROXY, "kerbside_proxy>=0.7", "requirement", "kerbside_proxy>=0.7", ""),
-        (KERBSIDE, "git+https://h.test/o/kerbside@feature/x", "git", "https://h.test/o/kerbside", "feature/x"),
-        (KERBSIDE, "https://h.test/o/kerbside.git", "git", "https://h.test/o/kerbside.git", "HEAD"),
-        (
-            KERBSIDE,
-            "kerbside @ git+https://h.test/o/kerbside@v1#egg=kerbside",
-            "git",
-            "https://h.test/o/kerbside",
-            "v1",
-        ),
+        (KERBSIDE, f"git+{URL}@feature/x", "git", URL, "feature/x"),
+        (KERBSIDE, f"{URL}.git", "git", f"{URL}.git", "HEAD"),
+        (KERBSIDE, f"kerbside @ git+{URL}@v1#egg=kerbside", "git", URL, "v1"),
         (RYLL, "git+ssh://git@h.test/o/ryll@main", "git", "ssh://git@h.test/o/ryll", "main"),
         (RYLL, "git+src@abc", "git", "{here}/src", "abc"),
         (KERBSIDE, "https://h.test/kerbside-1.tar.gz", "archive", "https://h.test/kerbside-1.tar.gz", ""),
@@ -85,14 +75,14 @@ def test_nothing_named_is_no_origin_and_home_is_known(here: Path, monkeypatch: p
         (KERBSIDE, "crates:0.3.0", "origin_unusable"),
         (KERBSIDE, "ryll-1-py3-none-any.whl", "origin_unusable"),
         (KERBSIDE, "https://h.test/ryll-1-py3-none-any.whl", "origin_unusable"),
-        (KERBSIDE, "git+https://h.test/o/kerbside@main#subdirectory=x", "origin_unusable"),
-        (KERBSIDE, "git+https://h.test/o/kerbside#egg=kerbside&subdirectory=x", "origin_unusable"),
+        (KERBSIDE, f"git+{URL}@main#subdirectory=x", "origin_unusable"),
+        (KERBSIDE, f"git+{URL}#egg=kerbside&subdirectory=x", "origin_unusable"),
         (RYLL, "crates:", "origin_unusable"),
         (RYLL, "crates:newest", "origin_unusable"),
         (IMAGE, "0.8.0", "origin_unusable"),
         (RYLL, "src", "origin_unusable"),
-        (KERBSIDE, "git+https://h.test/o/kerbside@--upload-pack=x", "no_such_ref"),
-        (KERBSIDE, "git+https://h.test/o/kerbside@a..b", "no_such_ref"),
+        (KERBSIDE, f"git+{URL}@--upload-pack=x", "no_such_ref"),
+        (KERBSIDE, f"git+{URL}@a..b", "no_such_ref"),
     ],
 )
 def test_what_cannot_be_used(here: Path, product: origin.Product, text: str, code: str) -> None:
@@ -125,12 +115,8 @@ def test_a_checkout_brings_its_proxy(here: Path) -> None:
 
 
 def test_inputs_of_roles(here: Path) -> None:
-    good = {
-        "kerbside_origin": "src",
-        "kerbside_proxy_origin": "",
-        "kerbside_caller_dir": str(here),
-        "ryll_build_origin": "0.3.0",
-    }
+    good = {"kerbside_origin": "src", "kerbside_proxy_origin": "", "ryll_build_origin": "0.3.0"}
+    good["kerbside_caller_dir"] = str(here)
     origin.check(good)
     for name, wrong, code in (
         ("ryll_build_origin", "", "origin_unusable"),
