@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.lane.prepare import packages
+from prepared import change
 from whole_lanes import ROOT
 
 TABLE = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text())["__deps_packages"]
@@ -34,18 +35,12 @@ def test_what_is_there_is_proved_once_and_handed_on(lane: Any) -> None:
 def library(tmp_path: Path) -> Path:
     """A copy of the lane's own package, to be changed: with it, Ansible's modules find no swtpm."""
     shutil.copytree(ROOT / "module_utils", tmp_path / "library", ignore=shutil.ignore_patterns("__pycache__"))
-    replace(tmp_path / "library/lane/prepare/packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}')
+    change(tmp_path / "library/lane/prepare/packages.py", '{"swtpm": "swtpm"}', '{"swtpm": "no-such-swtpm"}')
     return tmp_path / "library"
 
 
-def replace(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new))
-
-
 def test_a_missing_package_is_a_change_in_check_mode(lane: Any, library: Path) -> None:
-    replace(library / "lane/prepare/firmware.py", "/usr/share/OVMF/", "/nowhere/")
+    change(library / "lane/prepare/firmware.py", "/usr/share/OVMF/", "/nowhere/", most=-1)
     env = {"ANSIBLE_MODULE_UTILS": str(library)}
     if packages.release() in TABLE:
         found = lane.role("deps", "--check", env=env).result(SEE)

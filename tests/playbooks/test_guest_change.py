@@ -8,13 +8,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.prepare import guest_build
+from prepared import change
 from whole_lanes import ROOT
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new), encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from bare_trees import obstacle
+from bare_trees import obstacle, packages_of_a_lane
 from lane_numbers import lane_ids
 from machines import Machine, machine
 from whole_lanes import ROOT, SIGNALS, Started, environment
 
 pytestmark = pytest.mark.slow
-PACKAGES = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text(encoding="utf-8"))["__deps_packages"]
-NEEDS = ("qemu", "qemu_img", "spice", "firmware", "mariadbd", "mariadb", "venv", "libasound")
 GONE = 30.0  #: seconds from the end of the controller until nothing of a lane is left on another machine
 BUSY = 2  #: a busy machine
 
@@ -32,7 +29,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Mac
     if why := obstacle():
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("keys")
-    packages = tuple(name for need in NEEDS for name in PACKAGES["debian-13"][need])
+    packages = tuple(packages_of_a_lane("debian-13"))
     with machine("debian-12", folder) as bookworm, machine("debian-13", folder, "somebody", packages) as trixie:
         yield bookworm, trixie
 

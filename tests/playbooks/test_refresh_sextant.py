@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_lanes import git
+from whole_lanes import commit_all
 
 NEEDED = ["git", "make", "qemu-img"]
 pytestmark = pytest.mark.skipif(
@@ -30,8 +30,7 @@ def refresh(tmp_path: Path, run_playbook: Callable[..., Any]) -> Callable[..., A
         source = tmp_path / "source"
         source.mkdir(exist_ok=True)
         (source / "Makefile").write_text(f".PHONY: release\nrelease:\n\t{recipe}\n")
-        for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "change"]):
-            git(source, *words)
+        commit_all(source)
         where = {"refresh_sextant_checkout" if checkout else "refresh_sextant_repo": str(source)}
         settings.update(where, lane_cache_dir=str(tmp_path / "cache"))
         return run_playbook("playbooks/refresh_sextant.yml", *args, **settings)

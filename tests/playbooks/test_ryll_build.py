@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_lanes import git
+from whole_lanes import commit_all, git
 
 MAIN = 'fn main() { println!("ryll v9.9.9 (%s)"); }\n'
 needs_cargo = pytest.mark.skipif(
@@ -38,9 +38,7 @@ def repository(tmp_path: Path) -> Path:
     package = 'name = "ryll"\nversion = "9.9.9"\nedition = "2021"'
     (folder / "ryll/Cargo.toml").write_text(f"[package]\n{package}\n[features]\nloud = []\n")
     (folder / "ryll/src/main.rs").write_text(MAIN % "first")
-    git(folder, "init", "-q", "-b", "trunk")
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "first")
+    commit_all(folder, "trunk")
     return folder
 
 

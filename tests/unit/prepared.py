@@ -1,4 +1,4 @@
-"""What the tests of many parts share: a stand-in for a program, and the LaneError that is expected."""
+"""What the tests of many parts share: a stand-in for a program, a changed file, and the LaneError that is expected."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ def executable(path: Path, script: str) -> str:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def change(file: Path, old: str, new: str, most: int = 1) -> None:
+    """Replace a text that the file has, at most so often (-1: everywhere)."""
+    text = file.read_text(encoding="utf-8")
+    assert old in text, f"{old!r} is not in {file.name}"
+    file.write_text(text.replace(old, new, most), encoding="utf-8")
 
 
 @contextmanager

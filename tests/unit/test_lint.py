@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from prepared import change
 
 from tests.lint import modules, roles, variables
 
@@ -26,12 +27,6 @@ def copied(tmp_path: Path) -> Path:
     for name in variables.PAGES:
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text(encoding="utf-8")
-    assert old in text, f"{old!r} is not in {file.name}"
-    file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 # --- the tables of variables ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.prepare import origin, source
 from ansible.module_utils.lane.prepare.origin import IMAGE, KERBSIDE, PROXY, RYLL
 from prepared import fails
-from whole_lanes import git
+from whole_lanes import commit_all, git
 
 URL = "https://h.test/o/kerbside"
 
@@ -145,9 +145,7 @@ def test_the_image_of_sextant_comes_from_where_it_is_named_or_with_kerbside(here
     found = source.image(place, origin.Origin("file", str(here / "ryll")), kerbside)
     assert found
     assert (found[0], found[1]["kind"]) == (here / "ryll", "file")
-    git(checkout, "init", "-q", "-b", "main")
-    git(checkout, "add", ".")
-    git(checkout, "commit", "-q", "-m", "first")
+    commit_all(checkout)
     image.write_bytes(b"not committed")
     committed = origin.Origin("git", str(checkout), "main")
     for _ in range(2):  # from the repository, then from the cache

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.lane.prepare import tree
 from prepared import executable
-from whole_lanes import git
+from whole_lanes import commit_all, git
 
 
 @pytest.fixture
@@ -18,9 +18,7 @@ def checkout(tmp_path: Path) -> Path:
     (folder / "sub").mkdir(parents=True)
     for name, text in {"a.py": "a", "sub/b.py": "b", ".gitignore": "build/\n_version.py\n"}.items():
         (folder / name).write_text(text)
-    git(folder, "init", "-q", "-b", "main")
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "first")
+    commit_all(folder)
     git(folder, "tag", "v1.0")
     (folder / "build").mkdir()
     (folder / "build/old.py").write_text("old")

@@ -61,6 +61,12 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", *words], cwd=folder, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def commit_all(folder: Path, branch: str = "main") -> None:
+    """Commit all files of a folder, in a repository that is made if there is none."""
+    for words in (["init", "-q", "-b", branch], ["add", "-A"], ["commit", "-q", "-m", "change"]):
+        git(folder, *words)
+
+
 def descendants(pid: int) -> list[proc.Process]:
     """The processes that have pid among their ancestors, parents before children."""
     children: dict[int, list[proc.Process]] = {}
