@@ -221,12 +221,3 @@ def test_a_bug_in_a_rule_does_not_cost_the_verdict(lane: TestLane, monkeypatch: 
     blame, notes = judged(lane)
     assert blame["cause"] == "it ended"
     assert "OSError" in notes["broken"]
-
-
-def test_the_diagnosis_is_kept_with_the_verdict(lane: TestLane) -> None:
-    with complete(lane, ryll(lane)):
-        write(lane, "ryll", "    1: invalid peer certificate: Expired")
-        blame, notes = judged(lane)
-    assert (blame["component"], blame["code"], blame["evidence"]) == ("tls", "certificate_refused", "logs/ryll.log:1")
-    assert notes["rule"] == "certificate_refused"
-    assert notes["first"] == {"component": "ryll", "cause": "it ended", "evidence": None}

@@ -191,36 +191,6 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
     assert list(secret_scan.search(public, secrets.of_lane(lane.dir))) == []
 
 
-OF_RUN = "the artifacts hold a secret of the run: logs/ansible.log:3 (plain: api_seed, "
-
-
-@pytest.mark.parametrize(
-    ("file", "name", "component", "code", "problem"),
-    [
-        ("daemon", "spice_ticket", "kerbside", "secret_in_log", "kerbside wrote its SPICE ticket to daemon.log"),
-        ("serial", "spice_ticket", "guest", "secret_in_log", "guest wrote its SPICE ticket to serial.log"),
-        ("ansible", "api_seed", "artifacts", "secret_in_artifacts", OF_RUN),
-    ],
-)
-def test_a_leak_is_blamed_on_who_wrote_the_file_and_the_file_is_withheld(
-    lane: TestLane, file: str, name: str, component: str, code: str, problem: str
-) -> None:
-    lane.start(lane.program("daemon", "exec sleep 60"))
-    value = Path(lane.dir, "secrets", name).read_text()
-    logs = Path(lane.artifacts, "logs")
-    logs.mkdir()
-    (logs / f"{file}.log").write_text(f"one\ntwo\nx={value}\n")
-    (logs / "qemu.log").write_text("sound\n")
-    failure = secret_scan.failure(lane.dir, secret_scan.withhold(lane.dir, Path(lane.artifacts)))
-    assert (failure.component, failure.code, failure.evidence) == (component, code, f"logs/{file}.log.withheld")
-    assert failure.problem.startswith(problem)
-    assert {p.name for p in logs.iterdir()} == {f"{file}.log.withheld", "qemu.log"}
-    note = (logs / f"{file}.log.withheld").read_text()
-    assert f"logs/{file}.log:3 (plain: {name}, {value[:2]}...)" in note
-    assert value not in note and value not in failure.cause
-    assert secret_scan.withhold(lane.dir, Path(lane.artifacts)) == []
-
-
 def test_a_line_of_the_proxy_in_the_daemons_log_is_the_proxys(lane: TestLane) -> None:
     lane.start(lane.program("daemon", "exec sleep 60"))
     log = Path(lane.artifacts, "logs/daemon.log")
@@ -248,14 +218,6 @@ OF_NOBODY = secret_scan.Leak("other.txt", 1, "plain", TICKET)
 )
 def test_a_program_that_wrote_a_secret_comes_first(tmp_path: Path, leaks: list[secret_scan.Leak], code: str) -> None:
     assert secret_scan.failure(str(tmp_path), leaks).code == code
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("api_seed", "API seed"), ("console_token-2", "console token"), ("tls/ca-key.pem", "private key tls/ca-key.pem")],
-)
-def test_the_name_of_a_secret_in_a_sentence(name: str, words: str) -> None:
-    assert Secret(name, VALUE).words == words
 
 
 def test_masked_values_keep_their_shape(lane: TestLane) -> None:

@@ -17,11 +17,6 @@ BAD = Outcome("two (box)", "fail", "LANE FAIL guest: no banner")
 LOST = Outcome("three", "error", "LANE FAIL host: three cannot be reached")
 
 
-def test_each_lane_has_a_line() -> None:
-    assert GOOD.text == "one: PASS lane 1: 7 of 7 checks, guest pocket under tcg, 16.2 s"
-    assert BAD.text == "two (box): FAIL guest: no banner"
-
-
 LOST_SAYS = "three: host: three cannot be reached"
 NONE_SAYS = "four: lane: ansible-playbook ended without a verdict of this lane"
 

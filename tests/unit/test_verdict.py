@@ -101,15 +101,6 @@ def test_a_check_that_never_ran_is_red(lane: TestLane, gone: str) -> None:
     assert (result["verdict"], result["blame"]["code"], result["blame"]["check"]) == ("error", "checks_not_run", gone)
 
 
-@pytest.mark.parametrize("command", ["another", ""])
-def test_the_reports_of_another_command_do_not_count(lane: TestLane, command: str) -> None:
-    """`./lane smoke`, and later `./lane --tags evidence`: what was seen then says nothing about now."""
-    result = write(lane, command=command)
-    assert {c["result"] for c in result["checks"]} == {"not run"}
-    assert (result["verdict"], result["blame"]["code"]) == ("error", "checks_not_run")
-    assert not list(Path(lane.artifacts, "logs").glob("s*.json"))
-
-
 def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane: TestLane) -> None:
     detail = {"cause": f"see {lane.dir}/logs/ryll.log", "component": "ryll", "evidence": f"{lane.dir}/logs/ryll.log:3"}
     report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "detail": detail}])
@@ -132,16 +123,6 @@ def test_every_guest_of_the_plan_is_named(lane: TestLane) -> None:
     result = write(lane, planned=["hello", {"suite": "x", "guest": "uncalibrated", "name": "hello"}])
     assert result["guests"] == ["pocket", "uncalibrated"]
     assert "2 of 2 checks, guests pocket and uncalibrated under tcg" in verdict.line(result)
-
-
-@pytest.mark.parametrize(
-    ("planned", "line"),
-    [(["hello"], "1 of 6 checks, lane_checks was changed, guest"), (PLANNED[::-1], "6 of 6 checks, guest")],
-)
-def test_a_plan_that_was_changed_is_named(lane: TestLane, planned: list[str], line: str) -> None:
-    result = write(lane, planned=planned, full_plan=PLANNED)
-    assert verdict.line(result).startswith(f"LANE PASS lane 98: {line} pocket")
-    assert result["plan_changed"] == ("lane_checks was changed" if len(planned) < 6 else None)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
