@@ -148,9 +148,7 @@ def test_a_log_of_ones_own_is_left_to_ansible(ready: Checkout, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("home", [["-u", "HOME"], ["HOME=/proc"]], ids=["unset", "read-only"])
-def test_no_stdin_no_home_and_another_folder_with_packages_of_the_same_names(
-    ready: Checkout, tmp_path: Path, home: list[str]
-) -> None:
+def test_no_stdin_no_home_and_packages_of_the_same_names(ready: Checkout, tmp_path: Path, home: list[str]) -> None:
     for name in ("tools", "ansible"):
         tmp_path.joinpath(name).mkdir()
         tmp_path.joinpath(name, "__init__.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
@@ -165,9 +163,7 @@ def test_no_stdin_no_home_and_another_folder_with_packages_of_the_same_names(
 @pytest.mark.parametrize(
     ("where", "said"), [(">&-", "lane: stdout is closed; the output is discarded\n"), (">/dev/full", "")]
 )
-def test_a_closed_or_full_stdout_changes_no_status(
-    ready: Checkout, verdict: str, status: int, where: str, said: str
-) -> None:
+def test_a_closed_or_full_stdout_is_harmless(ready: Checkout, verdict: str, status: int, where: str, said: str) -> None:
     around = ("sh", "-c", f'exec "$0" "$@" {where}')
     ran = ready.run(around=around, STUB_VERDICT=verdict, STUB_SAYS="kvm_probe 0.1 s\n" * 9)
     assert (ran.returncode, ran.stderr) == (status, said)

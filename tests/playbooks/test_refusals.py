@@ -58,9 +58,7 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
         (["-e", '{"lane_summary_dir": "{{ nothing }}"}'], "task_failed", "nothing"),
     ],
 )
-def test_options_that_skip_what_is_needed_or_leave_nothing_to_do(
-    lane: Any, options: list[str], code: str, words: str
-) -> None:
+def test_options_that_skip_what_is_needed(lane: Any, options: list[str], code: str, words: str) -> None:
     kept(lane)
     refused(lane, lane.run("playbooks/lane.yml", *options), code, "lane", words)
     assert (Path(f"{lane.artifacts}.previous") / "result.json").read_text() == "green"
@@ -106,9 +104,7 @@ def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
         ({"lane_artifacts_dir": "DIR-a/{{ '' if inventory_hostname == 'one' else '.' }}"}, "same_directory"),
     ],
 )
-def test_two_lanes_that_share_what_each_needs_alone(
-    lane: Any, tmp_path: Path, shared: dict[str, str], code: str
-) -> None:
+def test_lanes_that_share_what_each_needs_alone(lane: Any, tmp_path: Path, shared: dict[str, str], code: str) -> None:
     """As templates and defaults say in the end, not as the inventory spells it."""
     inventory = tmp_path / "hosts.yml"
     hosts = {name: {"ansible_connection": "local"} for name in ("one", "two")}
@@ -178,9 +174,7 @@ def test_a_value_that_no_lane_can_work_with(lane: Any, name: str, value: Any) ->
         ("guests: {other: {image: x, banner: I am up, agent: false}}", "guest_unknown", "pocket"),
     ],
 )
-def test_a_file_of_guests_that_cannot_be_used(
-    lane: Any, tmp_path: Path, text: str | None, code: str, words: str
-) -> None:
+def test_a_file_of_guests_that_is_unusable(lane: Any, tmp_path: Path, text: str | None, code: str, words: str) -> None:
     file = tmp_path / "guests.yml"
     if text:
         file.write_text(text)

@@ -83,9 +83,7 @@ def test_the_pinned_release_comes_once(lane: Any) -> None:
         ({"lane_proxy_origin": "git+https://example.invalid/x@--upload-pack=x"}, "no_such_ref"),
     ],
 )
-def test_an_origin_that_cannot_be_is_refused_before_anything_starts(
-    lane: Any, wrong: dict[str, str], code: str
-) -> None:
+def test_an_origin_that_cannot_be_is_refused_at_once(lane: Any, wrong: dict[str, str], code: str) -> None:
     played = lane.run("playbooks/lane.yml", **wrong)
     assert played.refusal["code"] == code
     assert next(iter(wrong)) in played.text

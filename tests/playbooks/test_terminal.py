@@ -105,9 +105,7 @@ UNDEFINED = "Task failed: 'nobody' is undefined"
         (("-e", "lane_logs_dir={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
     ],
 )
-def test_the_last_line_when_ansible_ends_early(
-    place: Surroundings, options: tuple[str, ...], words: str, last: str
-) -> None:
+def test_the_last_line_when_it_ends_early(place: Surroundings, options: tuple[str, ...], words: str, last: str) -> None:
     place.artifacts.mkdir()
     (place.artifacts / "result.json").write_text('{"verdict": "pass"}')  # of an earlier command
     status, run = play(place, *options)

@@ -95,9 +95,7 @@ RESET, HANG = bytes.fromhex("baf90cb006eef4ebfe"), bytes.fromhex("ebfe")
 
 @needs_qemu
 @pytest.mark.parametrize(("code", "state", "limit"), [(RESET, "firmware_dies", 60), (HANG, "no_life", 1.0)])
-def test_firmware_that_resets_is_dead_and_one_that_hangs_shows_no_life(
-    tmp_path: Path, code: bytes, state: str, limit: float
-) -> None:
+def test_firmware_that_resets_or_hangs(tmp_path: Path, code: bytes, state: str, limit: float) -> None:
     path = tmp_path / "code"
     path.write_bytes(b"\0" * (3653632 - 16) + code.ljust(16, b"\0"))
     assert PAIR
@@ -142,9 +140,7 @@ for line in f:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
-def test_only_what_the_firmware_did_is_its_death_and_is_kept(
-    tmp_path: Path, states: tuple[str, ...], state: str, words: str
-) -> None:
+def test_only_the_firmwares_own_death_is_kept(tmp_path: Path, states: tuple[str, ...], state: str, words: str) -> None:
     limit = 1.0 if states == ("prelaunch",) else 60
     found = probe(tmp_path, answering(tmp_path, *states), limit=limit).boot("qemu64")
     assert found.state == state

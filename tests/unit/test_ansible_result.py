@@ -44,9 +44,7 @@ def disks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("named", [True, False])
-def test_of_a_full_disk_the_folder_that_is_full_is_named(
-    tmp_path: Path, disks: dict[str, int], number: int, named: bool
-) -> None:
+def test_of_a_full_disk_the_folder_is_named(tmp_path: Path, disks: dict[str, int], number: int, named: bool) -> None:
     """Whatever says that there is no room: an error that names its file, or a write(2) that does not."""
     (tmp_path / "lane").mkdir()
     artifacts = tmp_path / "artifacts"

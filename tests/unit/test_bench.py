@@ -58,9 +58,7 @@ def test_the_table_judges_by_the_goals(lane: float, judged: str) -> None:
     assert "| peak memory with Ansible and its workers | 500 MB | | |" in table
 
 
-def test_many_lanes_do_what_the_one_does_that_they_are_compared_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_lanes_do_what_the_single_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[tuple[str, ...]] = []
 
     def measured(self: Any, *command: str, **how: Any) -> dict[str, Any]:

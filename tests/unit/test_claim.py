@@ -67,9 +67,7 @@ def test_a_lane_without_programs_is_found_by_a_role_and_replaced_by_a_full_run_w
     assert len(first) == 40 and first.isalnum()
 
 
-def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_to_other_places(
-    lane: TestLane, base: str
-) -> None:
+def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_elsewhere(lane: TestLane, base: str) -> None:
     lane.start(lane.program("database", "exec sleep 60"))
     home = os.path.dirname(lane.dir)
     for existing in (False, True):
@@ -174,9 +172,7 @@ def test_empty_directories_and_half_written_ones_are_taken(base: str) -> None:
 @pytest.mark.parametrize(
     ("mark", "ipv6"), [("", False), ("7/run", False), ("", True)], ids=["stranger", "lane", "over-ipv6"]
 )
-def test_a_taken_port_is_refused_before_anything_is_made_and_names_the_lane_that_has_it(
-    base: str, mark: str, ipv6: bool
-) -> None:
+def test_a_taken_port_is_refused_at_once_and_names_the_lane_that_has_it(base: str, mark: str, ipv6: bool) -> None:
     where = {"family": socket.AF_INET6, "dualstack_ipv6": True} if ipv6 else {}
     with socket.create_server(("" if ipv6 else "127.0.0.1", 0), **where) as server:
         port = server.getsockname()[1]
@@ -191,9 +187,7 @@ def test_a_taken_port_is_refused_before_anything_is_made_and_names_the_lane_that
     assert not os.path.exists(f"{base}/l")
 
 
-def test_programs_that_cannot_reach_each_other_are_a_fault_of_the_machine(
-    base: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_programs_that_cannot_reach_each_other_are_the_hosts_fault(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError(101, "Network is unreachable")
 
@@ -229,9 +223,7 @@ def test_no_run_and_a_broken_run_are_named(lane: TestLane, text: str | None, cod
     "name", ["run.json", "handover/accel.json", "processes/database.json", "processes/database.status"]
 )
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, None], ids=["empty", "cut", "list", "deep", "fifo"])
-def test_a_broken_file_of_a_lane_is_named_and_the_lane_can_be_taken_down(
-    lane: TestLane, name: str, text: str | None
-) -> None:
+def test_a_broken_file_is_named_and_the_lane_can_be_taken_down(lane: TestLane, name: str, text: str | None) -> None:
     lane.start(lane.program("database", "exec sleep 60"))
     file = Path(lane.dir, name)
     file.unlink(missing_ok=True)

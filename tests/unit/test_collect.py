@@ -49,9 +49,7 @@ def lane_dir(tmp_path: Path) -> Path:
     return tmp_path / "lane"
 
 
-def test_reports_of_other_commands_are_left_out_and_other_json_is_kept(
-    lane_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_of_other_commands_are_left_out_and_json_kept(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in ("mine", "other"):
         monkeypatch.setenv(check_report.COMMAND_ID, command)
         check_report.write(lane_dir / f"logs/{command}.json", {"checks": []})
@@ -90,9 +88,7 @@ def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: 
     assert {path.name for path in artifacts.iterdir()} == {".lane", "logs"}
 
 
-def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not_at_all(
-    lane_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "HEAD", 20)
     monkeypatch.setattr(collect, "TAIL", 20)
     (lane_dir / "screenshot.png").write_bytes(bytes(40))

@@ -43,9 +43,7 @@ def token(tmp_path: Path) -> str:
     return str(tmp_path / "token")
 
 
-def test_the_file_is_fetched_with_the_token_whatever_the_proxy_variables_say(
-    token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_is_fetched_with_the_token_and_without_a_proxy(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with api(lambda n, auth: (200, auth)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 1) == "Bearer eyJ0"

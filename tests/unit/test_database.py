@@ -87,9 +87,7 @@ def test_one_that_was_changed_is_made_again(lane: TestLane, tmp_path: Path, harm
     assert made(lane) == 2
 
 
-def test_the_key_changes_with_a_text_a_file_behind_a_path_and_a_migration(
-    lane: TestLane, tmp_path: Path, kerbside: str
-) -> None:
+def test_the_key_changes_with_a_text_a_file_and_a_migration(lane: TestLane, tmp_path: Path, kerbside: str) -> None:
     program = tmp_path / "mariadbd"
 
     def key(text: str, **more: str) -> Path:
@@ -141,9 +139,7 @@ NO_TABLE = "echo \"ERROR 1146 (42S02): Table 'kerbside.alembic_version' doesn't 
     ],
     ids=["old", "two", "none", "no table"],
 )
-def test_the_running_schema_has_to_be_kerbsides_newest(
-    lane: TestLane, tmp_path: Path, kerbside: str, answer: str, code: str
-) -> None:
+def test_another_schema_than_the_newest(lane: TestLane, tmp_path: Path, kerbside: str, answer: str, code: str) -> None:
     with fails(code, "database"):
         check_schema(lane, tmp_path, kerbside, answer)
 

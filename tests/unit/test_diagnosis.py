@@ -33,9 +33,7 @@ def test_every_rule_has_a_fault_that_needs_it_and_every_code_is_known() -> None:
 # --- what is said when no rule finds anything ---
 
 
-def test_that_no_other_part_shows_a_fault_is_said_only_after_every_log_was_searched(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_other_fault_is_said_after_every_log_was_searched(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
     kerbside = '{"ts": "2026", "level": "LEVEL", "logger_name": "k", "message": "an error"}'
     with complete(lane, ryll(lane)):
         write(lane, "serial", "guest: ready")

@@ -96,9 +96,7 @@ def test_a_matrix_that_cannot_be_read_is_one_sentence(tmp_path: Path, data: byte
 
 
 @pytest.mark.parametrize("more", [["--hosts", ",,"], ["--write", "/"]])
-def test_a_fleet_that_cannot_be_written_down_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
-) -> None:
+def test_a_fleet_that_cannot_be_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
     monkeypatch.setattr(fleet, "start", lambda *_: pytest.fail("it was started"))
     with fails("bad_usage", "lane"):
         fleet.main(arguments.parse(["fleet", "2", "--write", str(tmp_path / "made.yml"), *more]))

@@ -279,9 +279,7 @@ def test_a_run_that_is_about_to_write_its_run_json_is_waited_for_and_then_refuse
     assert [p.pid for p in run_state.keepers(ID)] == [kept.keeper]
 
 
-def test_a_run_that_goes_on_without_a_run_json_is_left_alone(
-    base: str, keep: Keep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_without_run_json_is_left(base: str, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = keep()
     kept.start()
     monkeypatch.setattr(keeper, "MAKE_LIMIT", 0.2)
@@ -380,9 +378,7 @@ def test_it_is_small_does_not_tick_and_runs_in_this_interpreter(keep: Keep) -> N
     assert words[0] == sys.executable and "-I" in words
 
 
-def test_without_a_heartbeat_from_another_machine_the_lane_is_taken_down(
-    base: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_heartbeat_from_afar_the_lane_is_taken_down(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "watched", lambda: ("remote-1-x-0", []))
     claim.claim(kept_options(base, stay=False, planned=("hello",), heartbeat=3.0))
     held = run_state.holder(f"{base}/l")

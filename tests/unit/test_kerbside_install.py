@@ -109,9 +109,7 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
 
 
 @pytest.mark.slow
-def test_a_wheel_is_installed_once_and_a_given_proxy_is_named(
-    place: Place, checkout: Path, tmp_path: Path, proxy: str
-) -> None:
+def test_a_wheel_is_installed_once_with_a_given_proxy(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
     subprocess.run(["python3", "-c", "import backend; backend.build_wheel('..')"], cwd=checkout, check=True)
     [wheel] = tmp_path.glob("*.whl")
     first = install(place, wheel, proxy_bin=proxy)
@@ -130,9 +128,7 @@ def test_a_wheel_is_installed_once_and_a_given_proxy_is_named(
     ],
     ids=["broken", "dependency"],
 )
-def test_a_package_that_does_not_build_is_the_products_fault(
-    place: Place, checkout: Path, proxy: str, backend: str, code: str
-) -> None:
+def test_a_package_that_does_not_build(place: Place, checkout: Path, proxy: str, backend: str, code: str) -> None:
     (checkout / "backend.py").write_text(backend)
     with fails(code, "kerbside"):
         install(place, checkout, proxy)

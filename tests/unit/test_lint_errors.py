@@ -44,9 +44,7 @@ def test_the_checkout_has_no_unknown_or_unused_code() -> None:
         (errors.PAGE, "", [STALE]),
     ],
 )
-def test_each_gap_is_named(
-    tree: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, wrong: list[str]
-) -> None:
+def test_a_gap_is_named(tree: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, wrong: list[str]) -> None:
     assert errors.main(["--check", str(tree)]) == 0
     (tree / file).write_text(text)
     capsys.readouterr()

@@ -64,9 +64,7 @@ def places(monkeypatch: pytest.MonkeyPatch, home: Path, runtime: Path | None) ->
     monkeypatch.setenv("HOME", "/nowhere")
 
 
-def test_the_directory_is_private_and_does_not_depend_on_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_directory_is_private_whatever_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places(monkeypatch, tmp_path, tmp_path / "runtime")
     found = lock.folder()
     assert found == tmp_path / ".cache/kerbside-lane-locks"

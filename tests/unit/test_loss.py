@@ -74,9 +74,7 @@ def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None
     loss.check_alive(lane.dir, {"one"})
 
 
-def test_a_program_that_ends_while_it_is_looked_at_ended_with_its_status(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_that_ends_meanwhile_ended_with_its_status(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
     lane.start(lane.program("one", HELD + "exit 7"))
     members = records.Record.members
 
@@ -90,9 +88,7 @@ def test_a_program_that_ends_while_it_is_looked_at_ended_with_its_status(
     assert gone.problem == "one ended with status 7 and wrote nothing to its log"
 
 
-def test_what_is_killed_for_memory_is_the_machines_fault(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_kill_for_memory_is_the_hosts_fault(lane: TestLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     events = tmp_path / "memory.events"
     events.write_text("low 0\noom 1\noom_kill 3\n")
     monkeypatch.setattr(limits, "_cgroup_file", lambda *_: events)
@@ -131,9 +127,7 @@ def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
         ("sextant_vm", EXCEPTION, r"!!!! (\w+ Exception Type.*)\n", "X64 Exception Type - 06(#UD", 1),
     ],
 )
-def test_a_program_that_runs_and_is_broken(
-    lane: TestLane, name: str, text: str, pattern: str, words: str, line: int
-) -> None:
+def test_a_program_that_is_broken(lane: TestLane, name: str, text: str, pattern: str, words: str, line: int) -> None:
     """The pattern is the one of the role."""
     assert any(pattern in file.read_text() for file in (ROLES / name / "vars").rglob("*.yml"))
     file = f"{lane.dir}/logs/one.log"

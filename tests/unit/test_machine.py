@@ -27,9 +27,7 @@ from ansible.module_utils.lane.prepare import machine
         (machine.REFERENCE * 999, 0.1, machine.MOST_SCALE),
     ],
 )
-def test_time_limits_grow_with_slowness_and_load(
-    monkeypatch: pytest.MonkeyPatch, loop: float, load: float, scale: float
-) -> None:
+def test_limits_grow_with_load(monkeypatch: pytest.MonkeyPatch, loop: float, load: float, scale: float) -> None:
     monkeypatch.setattr(machine, "_loop", lambda: loop)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
@@ -75,9 +73,7 @@ def refused(*folders: str) -> str:
         ("NPROC", machine.PROCESSES + 7, "ulimit -u leaves 49 processes and threads, and a lane needs at least 50"),
     ],
 )
-def test_a_resource_limit_that_is_too_low_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, least: int, words: str
-) -> None:
+def test_a_resource_limit_too_low_is_named(monkeypatch: pytest.MonkeyPatch, name: str, least: int, words: str) -> None:
     monkeypatch.setattr(machine, "_threads_of_user", lambda user: 7)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     limits(monkeypatch, **{name: least - 1})
@@ -107,9 +103,7 @@ V1, V2 = "8:pids:/a\n4:memory:/m\n1:cpu:/\n", "0::/a/b\n"  # a tree for each con
     ],
     ids=["v1", "v2", "above", "memory v1", "memory v2"],
 )
-def test_a_control_group_or_one_above_it_may_be_the_limit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str, file: str
-) -> None:
+def test_a_control_group_may_be_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str, file: str) -> None:
     limits(monkeypatch)
     monkeypatch.setattr(machine.limits, "CGROUPS", tmp_path)
     monkeypatch.setattr(machine.limits, "_read", lambda file: own)

@@ -47,9 +47,7 @@ def test_build_tools_are_required_only_when_something_is_built() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_an_optional_program_is_asked_for_only_by_root_or_along_with_something_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_optional_program_is_asked_for_by_root_or_along_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
     found = packages.survey(TABLE["debian-12"])
     assert "swtpm" in found.missing and "swtpm" not in found.required
     assert set(found.required) >= {*packages.PROGRAMS, "firmware", "spice"}
@@ -185,9 +183,7 @@ def test_a_qemu_without_spice_is_not_a_broken_one(present: packages.Survey, tmp_
         ("exec sleep 50", 0.5, "did not answer within 0.5 s (no output)"),
     ],
 )
-def test_a_broken_qemu_is_named_with_its_log(
-    present: packages.Survey, tmp_path: Path, script: str, limit: float, words: str
-) -> None:
+def test_a_qemu_that_is_broken(present: packages.Survey, tmp_path: Path, script: str, limit: float, words: str) -> None:
     present.paths["qemu"] = executable(tmp_path / "qemu", script)
     with fails("qemu_probe_failed", "qemu", words) as failed:
         proved(present, tmp_path, limit)

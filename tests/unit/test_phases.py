@@ -206,9 +206,7 @@ def test_with_several_hosts_each_line_names_its_lane(shown: list[str]) -> None:
     ]
 
 
-def test_a_failure_that_nothing_explains_shows_ansibles_log(
-    shown: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unexplained_failure_shows_a_log(shown: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("Ansible's words\n")
     monkeypatch.setattr(phases.C, "DEFAULT_LOG_PATH", str(tmp_path / "log"), raising=False)
     failed = ("tls", "Make keys", "failed", {})

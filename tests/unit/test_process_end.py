@@ -47,9 +47,7 @@ def kills(number: int, frame: object) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("handler", [fails, kills, signal.default_int_handler, lambda *_: None])
-def test_a_signal_ends_the_process_after_its_last_words_whatever_its_handler_does(
-    tmp_path: Path, number: signal.Signals, handler: Any
-) -> None:
+def test_a_signal_ends_it_whatever_its_handler_does(tmp_path: Path, number: signal.Signals, handler: Any) -> None:
     words, heard = tmp_path / "words", tmp_path / "heard"
 
     def hears(*given: Any) -> None:

@@ -235,9 +235,7 @@ def crate(tmp_path: Path) -> Path:
 
 @needs_cargo
 @pytest.mark.slow
-def test_a_tree_is_built_as_it_is_whatever_the_caller_has_set(
-    place: Place, crate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tree_is_built_as_it_is(place: Place, crate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "cargo-home"  # the real one by HOME, and a configuration there that breaks any build
     home.mkdir()
     (home / "config.toml").write_text(BROKEN_CONFIG)

@@ -170,9 +170,7 @@ def test_without_a_line_and_a_check_the_log_opens_at_the_task_that_failed(folder
     ("rule", "component", "said"),
     [("a-rule", "proxy", True), ("a-rule", "kerbside", False), (None, "proxy", False)],
 )
-def test_whom_the_task_had_blamed_is_said_where_a_rule_found_another(
-    folder: Path, rule: str | None, component: str, said: bool
-) -> None:
+def test_whom_the_task_had_blamed_before_a_rule_did(folder: Path, rule: str | None, component: str, said: bool) -> None:
     first = {"component": component, "cause": "no bytes", "evidence": None}
     put(folder / "logs/diagnosis.json", {"rule": rule, "first": first})
     page = report.page(red(component="kerbside"), folder)

@@ -58,9 +58,7 @@ def started(variables: dict[str, Any]) -> str:
     return subprocess.run([program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_an_edit_is_built_and_undone_and_the_checkout_is_left_alone(
-    product: Product, rust: RustEdits, tmp_path: Path
-) -> None:
+def test_an_edit_is_built_and_undone_beside_the_checkout(product: Product, rust: RustEdits, tmp_path: Path) -> None:
     with rust.edited(edit(product)) as line:
         assert (line, started(rust.variables())) == (3, "wrong")
     assert rust.build() == ""
@@ -86,9 +84,7 @@ def test_ryll_is_started_by_the_same_script_each_time(product: Product, rust: Ru
     ("more", "said"),
     [({"find": "nowhere"}, "its text is not in"), ({"put": "broken"}, "does not compile: error: broken")],
 )
-def test_an_edit_that_cannot_be_planted_ends_the_command(
-    product: Product, rust: RustEdits, more: dict[str, str], said: str
-) -> None:
+def test_an_edit_that_cannot_be_planted(product: Product, rust: RustEdits, more: dict[str, str], said: str) -> None:
     with pytest.raises(SystemExit, match=said), rust.edited(edit(product, **more)):
         pass
     assert rust.build() == ""  # it is undone

@@ -81,9 +81,7 @@ def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch: pytest.
         (b"", rb"a\nc\nd\nef", b""),
     ],
 )
-def test_a_secret_with_line_breaks_in_or_beside_it_is_found(
-    before: bytes, value: bytes, after: bytes, offset: int
-) -> None:
+def test_a_secret_with_breaks_in_or_beside_it_is_found(before: bytes, value: bytes, after: bytes, offset: int) -> None:
     assert found(b"." * offset + before + value + after, Secret("seed", value)) == [("plain", 1)]
 
 

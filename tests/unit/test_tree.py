@@ -71,9 +71,7 @@ def test_a_folder_that_the_repository_around_it_ignores_has_its_files(checkout: 
     assert tree.state(checkout / "build") == ("", None)
 
 
-def test_a_copy_has_the_same_files_and_the_same_commit(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_has_the_same_files_and_commit(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hooks = tmp_path / "templates/hooks"
     hooks.mkdir(parents=True)
     executable(hooks / "post-checkout", f"touch {tmp_path}/hook-ran")

@@ -144,9 +144,7 @@ def test_the_component_decides_between_fail_and_error(lane: TestLane, component:
         ("teardown", {}, "lane", "it gave no reason"),
     ],
 )
-def test_a_failed_task_that_names_nobody_is_blamed_by_its_role(
-    lane: TestLane, role: str, result: dict, component: str, reason: str
-) -> None:
+def test_a_task_is_blamed_by_its_role(lane: TestLane, role: str, result: dict, component: str, reason: str) -> None:
     found = write(lane, failure={"role": role, "task": "a task", "result": result})["blame"]
     assert (found["component"], found["code"]) == (component, "task_failed")
     assert found["cause"].startswith(f"the task 'a task' failed: {reason}")
