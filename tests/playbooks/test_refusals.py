@@ -224,22 +224,6 @@ def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_pla
     assert lane.marked()
 
 
-def test_ansible_that_ends_early_has_a_last_line_and_a_result(place: Surroundings) -> None:
-    """Before any plugin is loaded, ./lane itself moves the results away and says how it ended."""
-    place.artifacts.mkdir()
-    (place.artifacts / "result.json").write_text("green")
-    command = place.script("--limit", "nowhere")
-    if os.getuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0:
-        no_semaphores = 'mount -t proc none /dev/shm && exec "$@"'  # without which Ansible does not start
-        command = ["unshare", "--mount", "sh", "-c", no_semaphores, "sh", *place.script()]
-    run = Started(command, place.environment())
-    assert run.wait(60) == 2, run.text
-    assert run.lines[-1].startswith("LANE FAIL lane: ansible-playbook ended with status "), run.text
-    assert "Traceback" not in run.text
-    assert place.result["blame"]["code"] == "ansible_ended"
-    assert place.traces() == []
-
-
 def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
     for delay in (0.1, 0.4, 0.8, 1.5, 2.5):
         run = Started(place.script("--check"), place.environment())

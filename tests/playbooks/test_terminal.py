@@ -111,9 +111,10 @@ def test_the_last_line_when_it_ends_early(place: Surroundings, options: tuple[st
     status, run = play(place, *options)
     assert words in run.text
     assert status == 2
-    assert run.lines[-1].startswith(f"LANE FAIL lane: {last}"), run.text
+    assert run.lines[-1].startswith(f"LANE FAIL lane: {last}") and "Traceback" not in run.text, run.text
     assert place.result["verdict"] == "error"
-    assert not place.dir.exists()
+    assert place.result["blame"]["code"] == ("task_failed" if last == UNDEFINED else "ansible_ended")
+    assert place.traces() == []
 
 
 def test_the_last_line_when_ansible_gives_up_in_the_middle(place: Surroundings) -> None:

@@ -61,7 +61,6 @@ def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[s
         (["shot", "-e", "lane_id=3", "-i", "hosts.yml"], "-e lane_id does not work with -i"),
         (["help", "smok"], "(did you mean smoke?)"),
         ([""], "there is no verb ''"),
-        (["test", "unit", "-v", "lnt"], "no stage 'lnt' (did you mean lint?)"),
         (["test", "--verb", "--", "-k", "qmp"], "no option --verb (did you mean --verbose?)"),
         (["test", "lint", "--", "-k", "qmp"], "only unit and playbooks"),
         (["faults", "kvm-missing", "guest-frozn"], "no fault 'guest-frozn' (did you mean guest-frozen?)"),

@@ -56,19 +56,3 @@ def test_the_table_judges_by_the_goals(lane: float, judged: str) -> None:
     assert "| first `./lane` of a clone / pip installing the same packages | 1.20 | at most 1.15 | not met |" in table
     assert "35.0 s / processor time of as many alone | 1.09 | at most 1.1 | met |" in table
     assert "| peak memory with Ansible and its workers | 500 MB | | |" in table
-
-
-def test_many_lanes_do_what_the_single_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands: list[tuple[str, ...]] = []
-
-    def measured(self: Any, *command: str, **how: Any) -> dict[str, Any]:
-        commands.append(command)
-        return {"wall": 40.0, "cpu": 80.0, "all_kib": 1024, "killed": 0, "text": "LANE PASS"}
-
-    monkeypatch.setattr(bench.Bench, "measure", measured)
-    monkeypatch.setattr(bench.os, "cpu_count", lambda: 2)
-    one = bench.Bench(0, tmp_path)
-    one.lane()
-    assert bench.scale(one, 8, 10.0)["ratio"] == 1.0
-    assert len(commands) == 3
-    assert all("lane_guest=pocket" in command for command in commands)

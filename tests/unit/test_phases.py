@@ -120,15 +120,10 @@ def test_a_fork_finds_the_lock_free(monkeypatch: pytest.MonkeyPatch) -> None:
 HOST = SimpleNamespace(get_name=lambda: "box", get_vars=dict)
 
 
-def new_result(values: dict[str, Any], warnings: list[str]) -> Any:
-    """As ansible-core 2.19 and later give it."""
+def result_of(values: dict[str, Any], *warnings: str) -> Any:
+    """As ansible-core 2.19 and later give it; tests/playbooks/test_ansible_versions.py has an older one."""
     events = [SimpleNamespace(event=SimpleNamespace(msg=text)) for text in warnings]
     return SimpleNamespace(host=HOST, result=values, warnings=events)
-
-
-def old_result(values: dict[str, Any], warnings: list[str]) -> Any:
-    """As ansible-core before 2.19 gives it."""
-    return SimpleNamespace(_host=HOST, _result={**values, "warnings": warnings})
 
 
 @pytest.fixture
@@ -151,12 +146,12 @@ def task_of(role: str, name: str) -> Any:
     return SimpleNamespace(_role=SimpleNamespace(get_name=lambda: role), get_name=lambda: f"{role} : {name}")
 
 
-def show(result: Any, *tasks: tuple[str, str, str, dict[str, Any]]) -> None:
+def show(*tasks: tuple[str, str, str, dict[str, Any]]) -> None:
     """Show tasks, each (role, name, how it ended, its values)."""
     made = phases.CallbackModule()
     for role, name, ended, values in tasks:
         made.v2_runner_on_start(HOST, task_of(role, name))
-        given = result(values, ["take care"] if ended == "warned" else [])
+        given = result_of(values, "take care") if ended == "warned" else result_of(values)
         if ended in ("failed", "ignored"):
             made.v2_runner_on_failed(given, ignore_errors=ended == "ignored")
         elif ended != "skipped":
@@ -164,10 +159,8 @@ def show(result: Any, *tasks: tuple[str, str, str, dict[str, Any]]) -> None:
     made.v2_playbook_on_stats(None)
 
 
-@pytest.mark.parametrize("result", [new_result, old_result])
-def test_notes_warnings_and_failures(shown: list[str], result: Any) -> None:
+def test_notes_warnings_and_failures(shown: list[str]) -> None:
     show(
-        result,
         ("tls", "Make keys", "ok", {"changed": True}),
         ("deps", "Find packages", "warned", {"lane_note": "x" * 200}),
         ("sextant_vm", "Boot", "ignored", {}),
@@ -183,7 +176,7 @@ def test_notes_warnings_and_failures(shown: list[str], result: Any) -> None:
 
 def test_check_mode_shows_what_would_be_done(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phases.context, "CLIARGS", {"check": True})
-    show(new_result, ("tls", "Make keys", "ok", {"changed": True}), ("tls", "Find", "ok", {"lane_note": "here"}))
+    show(("tls", "Make keys", "ok", {"changed": True}), ("tls", "Find", "ok", {"lane_note": "here"}))
     assert shown == ["tls @  would make keys, here"]
 
 
@@ -210,10 +203,10 @@ def test_an_unexplained_failure_shows_a_log(shown: list[str], monkeypatch: pytes
     (tmp_path / "log").write_text("Ansible's words\n")
     monkeypatch.setattr(phases.C, "DEFAULT_LOG_PATH", str(tmp_path / "log"), raising=False)
     failed = ("tls", "Make keys", "failed", {})
-    show(new_result, failed)
+    show(failed)
     assert shown == ["tls @  FAILED: Make keys", "Ansible's words"]
     shown.clear()
-    show(new_result, failed, ("evidence", "Keep", "ok", {"lane_verdict": {}}))
+    show(failed, ("evidence", "Keep", "ok", {"lane_verdict": {}}))
     assert shown == ["tls @  FAILED: Make keys", "evidence @"]
 
 
