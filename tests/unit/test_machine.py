@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane.core import limits
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import machine
 
@@ -46,7 +47,7 @@ def test_the_loop_is_short_and_measures_the_processor_not_the_waiting() -> None:
     assert beside < 10 * alone
 
 
-def limits(monkeypatch: pytest.MonkeyPatch, **given: int) -> None:
+def soft_limits(monkeypatch: pytest.MonkeyPatch, **given: int) -> None:
     """These soft limits (NOFILE, NPROC, AS, STACK), and none else."""
     names = {getattr(resource, f"RLIMIT_{name}"): value for name, value in given.items()}
     none = resource.RLIM_INFINITY
@@ -76,15 +77,15 @@ def refused(*folders: str) -> str:
 def test_a_resource_limit_too_low_is_named(monkeypatch: pytest.MonkeyPatch, name: str, least: int, words: str) -> None:
     monkeypatch.setattr(machine, "_threads_of_user", lambda user: 7)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    limits(monkeypatch, **{name: least - 1})
+    soft_limits(monkeypatch, **{name: least - 1})
     assert refused() == words
-    limits(monkeypatch, **{name: least})
+    soft_limits(monkeypatch, **{name: least})
     assert refused() == ""
 
 
 def test_processes_are_counted_but_not_limited_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine._threads_of_user(os.geteuid()) >= 1
-    limits(monkeypatch, NPROC=0)
+    soft_limits(monkeypatch, NPROC=0)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert refused() == ""
 
@@ -104,7 +105,7 @@ V1, V2 = "8:pids:/a\n4:memory:/m\n1:cpu:/\n", "0::/a/b\n"  # a tree for each con
     ids=["v1", "v2", "above", "memory v1", "memory v2"],
 )
 def test_a_control_group_may_be_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str, file: str) -> None:
-    limits(monkeypatch)
+    soft_limits(monkeypatch)
     monkeypatch.setattr(machine.limits, "CGROUPS", tmp_path)
     monkeypatch.setattr(machine.limits, "_read", lambda file: own)
     path = tmp_path / file
@@ -117,7 +118,7 @@ def test_a_control_group_may_be_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_no_memory_and_no_room_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    limits(monkeypatch)
+    soft_limits(monkeypatch)
     usage: Any = SimpleNamespace(free=machine.DISK - 1)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: usage)
     assert refused(f"{tmp_path}/not/there/yet").startswith(f"the disk of {tmp_path} leaves 39 MiB of room")
@@ -125,3 +126,52 @@ def test_no_memory_and_no_room_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert refused(str(tmp_path)) == ""
     monkeypatch.setattr(machine, "MEMORY", 1 << 60)
     assert refused().startswith("MemAvailable of /proc/meminfo leaves ")
+
+
+# --- what the kernel's files say of the limits ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "killed"),
+    [
+        ("0::/a\n", {"a/memory.events": "oom_kill 3\n", "a/pids.max": "40\n"}, "a/memory.events"),
+        ("8:pids:/p\n4:cpu,memory:/m\n0::/\n",
+         {"memory/m/memory.oom_control": "under_oom 0\noom_kill 3\n", "pids/p/pids.max": "40\n"},
+         "memory/m/memory.oom_control"),
+        ("0::/elsewhere\n", {}, "/proc/vmstat"),
+    ],
+)  # fmt: skip
+def test_counters_of_the_cgroup_or_else_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], killed: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    read, machine = limits._read, {"/proc/self/cgroup": own, "/proc/vmstat": "pgfault 1\noom_kill 3\n"}
+    monkeypatch.setattr(limits, "CGROUPS", tmp_path)
+    monkeypatch.setattr(limits, "_read", lambda file: machine.get(file) or read(file))
+    counters = limits.counters()
+    assert counters == {str(tmp_path / killed): 3}
+    assert limits.rise(counters) == limits.rise({}) == ""
+    assert limits.rise(dict.fromkeys(counters, 2)) == f"oom_kill in {tmp_path / killed} rose from 2 to 3"
+    if files:
+        reached = limits.limit_reached("can't start new thread")
+        assert reached and reached[1].startswith("the limit of processes and threads was reached (pids.max is 40 in ")
+
+
+def test_a_line_that_is_no_limit() -> None:
+    warning = "[Warning] Could not increase number of max_open_files to more than 20000 (request: 32073)"
+    assert limits.limit_reached(warning) is None
+    assert limits.limit_reached("error 245 in line 24") is None
+
+
+@pytest.mark.parametrize(
+    "pressure",
+    ["some avg10=99.00 avg60=78.21 avg300=34.13 total=250\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", ""],
+)
+def test_how_busy_the_machine_is(monkeypatch: pytest.MonkeyPatch, pressure: str) -> None:
+    monkeypatch.setattr(limits, "_read", lambda _: pressure)
+    monkeypatch.setattr(limits.os, "getloadavg", lambda: (9.34, 1.0, 1.0))
+    monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: {0, 1})
+    waited = ", and tasks waited for one 78 % of the last minute" if pressure else ""
+    assert limits.load() == f"the machine's load is 9.3 on 2 processors{waited}"

@@ -1,8 +1,11 @@
-"""Where the firmware keeps its variables: in memory, or in a copy of a store (docs/performance.md)."""
+"""The role sextant_vm: where the firmware keeps its variables (docs/performance.md), and the guest's TPM."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,17 @@ STORE = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 BANNER = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]["pocket"]["banner"]
 
 
+def programs(lane: Any, name: str) -> list[int]:
+    """The pids of the lane's programs of this name."""
+    return [one.pid for one in proc.marked(lane.id) if one.name.startswith(name)]
+
+
 @pytest.mark.slow
 def test_the_guest_boots_with_a_store(lane: Any) -> None:
     booted = lane.run("playbooks/lane.yml", *TAGS, sextant_vm_firmware_vars=STORE)
     assert booted.rc == 0, booted
-    [qemu] = [one for one in proc.marked(lane.id) if one.name.startswith("qemu-system")]
-    command = Path(f"/proc/{qemu.pid}/cmdline").read_text()
+    [qemu] = programs(lane, "qemu-system")
+    command = Path(f"/proc/{qemu}/cmdline").read_text()
     assert "unit=1" in command and f"file={lane.dir}/vars.fd" in command
     assert (lane.dir / "vars.fd").exists()
     serial, until = lane.dir / "logs/serial.log", time.monotonic() + 20
@@ -40,3 +48,25 @@ def test_firmware_that_is_not_there_is_named_before_qemu_starts(lane: Any, what:
     failure = next(result["lane_failure"] for result in missing.results() if "lane_failure" in result)
     assert (failure["component"], failure["code"]) == ("firmware", code)
     assert re.search(r"LANE FAIL firmware: .*/no/such\.fd", missing.text), missing
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("swtpm"), reason="this release's table names no swtpm")
+def test_the_tpm_of_the_qemu_before_takes_nothing_from_the_next(lane: Any) -> None:
+    """swtpm holds its state until it ends, and removes its socket then, which may be after the next one was started."""
+    assert lane.run("playbooks/lane.yml", *TAGS).rc == 0
+    assert not (lane.dir / "vars.fd").exists()  # nobody asked for a store of the firmware's variables
+    [old], [qemu] = programs(lane, "swtpm"), programs(lane, "qemu-system")
+    os.kill(old, signal.SIGSTOP)
+    os.kill(qemu, signal.SIGKILL)
+    again = lane.run("playbooks/lane.yml", *TAGS)
+    assert again.rc == 0, again
+    [new] = [pid for pid in programs(lane, "swtpm") if pid != old]
+    os.kill(old, signal.SIGCONT)
+    until = time.monotonic() + 5
+    while (left := proc.read(old)) and left.alive:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    [socket] = [path for path in (lane.dir / "tpm").rglob("*") if path.is_socket()]
+    assert f"path={socket}".encode() in Path(f"/proc/{new}/cmdline").read_bytes()
+    assert programs(lane, "qemu-system"), (lane.dir / "logs/qemu.log").read_text()
