@@ -1,4 +1,4 @@
-"""The accelerator: why KVM cannot be used, and a real qemu that shows whether the firmware lives or dies."""
+"""KVM and OVMF: why KVM cannot be used, whether the firmware lives under a real qemu, and which pair is taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue of guests and the check of an image."""
+"""The catalogue of guests, their images, and the image that comes out of a source distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How slow the machine is, and that a limit which no lane can live with is named before anything starts."""
+"""How slow the machine is, and which of its limits no lane can live with, before anything starts."""
 
 from __future__ import annotations
 

@@ -1,16 +1,21 @@
-"""How processes end: by a signal, whatever they are doing and their handlers do."""
+"""How processes of a run end: by a signal, with the one that forked them, or because a worker was lost."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.lane.core import process_end
+from ansible.module_utils.lane.lifecycle import lost_worker, proc, run_state
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM]
 
@@ -104,3 +109,111 @@ def test_a_fork_ends_with_the_process_that_forked_it() -> None:
     assert select.select([reader], [], [], 30)[0], "the fork goes on"
     assert os.read(reader, 4) == b""
     os.close(reader)
+
+
+# --- an ansible-playbook that waits for a worker that was killed ----------------------------------
+
+WATCHED = """
+import os, sys, time
+import ansible.module_utils
+ansible.module_utils.__path__.append("module_utils")
+from ansible.module_utils.lane.lifecycle import lost_worker
+lost_worker.LIMIT = 2
+lost_worker.watch(lambda: {waiting}, lambda: os.write(1, b"ended"))
+{before}
+end = time.monotonic() + 4.5
+while time.monotonic() < end:
+    time.sleep(0.1)
+"""
+
+
+def resting(waiting: bool, before: str) -> tuple[int, str]:
+    """Status and output of a program that rests for 4.5 s under watch."""
+    program = textwrap.dedent(WATCHED).format(waiting=waiting, before=before)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout
+
+
+def test_a_worker_that_comes_back_begins_the_count_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda number, handler: did.append(handler))
+    monkeypatch.setattr(signal, "setitimer", lambda *given: did.append(given))
+    monkeypatch.setattr(os, "kill", lambda *given: did.append(given))
+    monkeypatch.setattr(lost_worker.proc, "everyone", lambda: workers)
+    worker = proc.Process(1, os.getpid(), 1, "S", 0, "x")
+    workers: list[proc.Process] = []
+    lost_worker.watch(lambda: True, lambda: did.append("last"))
+    look, timer = did
+    assert timer == (signal.ITIMER_REAL, 1, 1)  # or LIMIT is none of seconds
+    for seen in ([], [worker], []):
+        workers[:] = seen
+        for _ in range(lost_worker.LIMIT - 1):
+            look()
+    assert did[2:] == []
+    look()
+    assert did[2:] == ["last", (os.getpid(), lost_worker.SIGNAL)]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "before", "expected"),
+    [
+        (True, "", (-lost_worker.SIGNAL, "ended")),
+        (True, "os.fork() or os._exit(0)", (-lost_worker.SIGNAL, "ended")),  # nobody has waited for it
+        (True, "os.fork() or time.sleep(5) or os._exit(0)", (0, "")),
+        (False, "", (0, "")),
+    ],
+    ids=["no-worker", "a-dead-worker", "a-worker", "nothing-to-do"],
+)
+def test_who_is_ended(waiting: bool, before: str, expected: tuple[int, str]) -> None:
+    begun = time.monotonic()
+    assert resting(waiting, before) == expected
+    assert time.monotonic() - begun > 1.9
+
+
+# --- the action lane_heartbeat: its process outlives the worker that started it, not the playbook -
+
+BUSY = 10.0  #: seconds
+#: The worker of a playbook does the task and ends, on a machine so busy that the new process gets its first turn later.
+PLAYBOOK = """
+import importlib.util, os, sys, time
+from types import SimpleNamespace
+
+import ansible.module_utils
+
+root, folder = sys.argv[1:]
+ansible.module_utils.__path__.append(f"{root}/module_utils")
+from ansible.module_utils.lane.core import process_end
+
+spec = importlib.util.spec_from_file_location("plugin", f"{root}/plugins/action/lane_heartbeat.py")
+heartbeat = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(heartbeat)
+heartbeat.PERIOD = 0.05
+
+def beat(command, sudoable):
+    open(f"{folder}/beats", "a").write(f"{os.getpid()}\\n")
+    return 0, b"", b""
+
+if os.fork() == 0:
+    os.register_at_fork(after_in_child=lambda: time.sleep(0.5))
+    process_end.forks_with_this_process()
+    action = object.__new__(heartbeat.ActionModule)
+    action._task = SimpleNamespace(args={"file": f"{folder}/heartbeat"})
+    action._connection = SimpleNamespace(exec_command=beat)
+    heartbeat.ActionBase.run = lambda self, tmp, task_vars: {}
+    assert action.run() == {"changed": False}
+    os._exit(0)
+os.wait()
+sys.stdin.read()
+"""
+
+
+def test_it_goes_on_when_its_worker_has_ended_and_ends_with_the_playbook(tmp_path: Path) -> None:
+    beats = tmp_path / "beats"
+    command = [sys.executable, "-c", PLAYBOOK, str(Path(__file__).parents[2]), str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as playbook:
+        assert run_state.until(lambda: beats.exists() and len(beats.read_text().split()) > 3, BUSY)
+        assert playbook.poll() is None
+        assert playbook.stdin
+        playbook.stdin.close()
+    pid = int(beats.read_text().split()[0])
+    assert run_state.until(lambda: not Path(f"/proc/{pid}").exists(), BUSY)
