@@ -133,6 +133,14 @@ def proved(found: packages.Survey, folder: Path, limit: float = 60) -> dict:
     return packages.prove(found, str(folder), str(folder / "log"), "99/t", limit)
 
 
+def test_the_proof_on_the_real_qemu(present: packages.Survey, tmp_path: Path) -> None:
+    said = proved(present, tmp_path)
+    assert not present.missing
+    assert said["qemu_version"][0].isdigit() and said["spice_version"].startswith("0.")
+    assert "MariaDB" in said["mariadb_version"] and said["ovmf_version"]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "said",  # by QEMU 10.0.13 of Debian 13 without qemu-system-modules-spice
     [
