@@ -147,6 +147,12 @@ class Lane:
         self.played.append(played)
         return played
 
+    def good(self, *args: Any, **more: Any) -> Played:
+        """`run`, and the run has to succeed."""
+        played = self.run(*args, **more)
+        assert played.rc == 0, played
+        return played
+
     def role(self, name: str, *args: str, **settings: Any) -> Played:
         """Claim the lane and run one role, with a cache of the lane's own unless the settings have another."""
         claim = {"lane_run": {"lane_id": self.id, "lane_dir": str(self.dir), "artifacts_dir": str(self.artifacts)}}

@@ -145,8 +145,7 @@ def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, 
     signals = ("SIGKILL", "SIGTERM")
     blocks = [{"block": [{"name": "killed", "probe": {"end": number}}], **rest} for number in signals]
     for fork in (True, False):
-        played = lane.run(blocks, env=modules, lane_fork_modules=fork)
-        assert played.rc == 0, played
+        played = lane.good(blocks, env=modules, lane_fork_modules=fork)
         assert [one["task"] for one in played.results()] == ["killed", "rescued", "always"] * 2
         assert len(played.failures) == 2
         assert fork is (played.failures == [f"the module was killed by {number}" for number in signals])
@@ -157,8 +156,7 @@ def test_without_pipelining_ansible_runs_the_module_once(lane: Any, modules: dic
     """The archive is copied and made executable then: the command that runs the module is one of several."""
     note = lane.scratch / "note"
     tasks = [{"name": "run", "probe": {"note": str(note)}}]
-    played = lane.run(tasks, env={**modules, **env}, ansible_remote_tmp=str(lane.scratch))
-    assert played.rc == 0, played
+    played = lane.good(tasks, env={**modules, **env}, ansible_remote_tmp=str(lane.scratch))
     assert (played.result("run")["forked"], note.read_text().count("\n")) == (False, 1)
 
 
@@ -179,8 +177,7 @@ def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dic
     inventory = tmp_path / "hosts.yml"
     here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     inventory.write_text(json.dumps({"all": {"vars": here, "hosts": {"localhost": {}, "other": {}}}}))
-    played = lane.run(tasks, "-i", str(inventory), env={**modules, "ANSIBLE_PIPELINING": "true"})
-    assert played.rc == 0, played
+    played = lane.good(tasks, "-i", str(inventory), env={**modules, "ANSIBLE_PIPELINING": "true"})
     assert sorted(one["task"] for one in played.results()) == sorted(task["name"] for task in tasks)
     assert [one["task"] for one in played.results() if one["forked"]] == ["plain"]
     assert played.result("respawned")["python"] == "/usr/bin/python3"

@@ -20,8 +20,7 @@ def left_over(lane) -> list[str]:
 
 @pytest.mark.slow
 def test_brought_up_checked_and_taken_down(lane):
-    up = lane.run("playbooks/lane.yml", "--tags", UP)
-    assert up.rc == 0, up
+    up = lane.good("playbooks/lane.yml", "--tags", UP)
     assert "LANE" not in up.text and "WARNING" not in up.text, up
     nobody_else_can_reach(lane)
     first = see_evidence_of_each_command(lane)
@@ -31,12 +30,10 @@ def test_brought_up_checked_and_taken_down(lane):
     assert re.search(said, refused.text), refused
     assert lane.result["run_id"] == first["run_id"]
 
-    again = lane.run("playbooks/lane.yml", "--tags", UP)
-    assert again.rc == 0, again
+    again = lane.good("playbooks/lane.yml", "--tags", UP)
     assert again.changed == 0, [r["task"] for r in again.results() if r.get("changed")]
 
-    down = lane.run("playbooks/teardown.yml")
-    assert down.rc == 0, down
+    lane.good("playbooks/teardown.yml")
     assert left_over(lane) == []
     clean = lane.run("playbooks/teardown.yml")
     assert (clean.rc, clean.changed) == (0, 0), clean
@@ -56,8 +53,7 @@ def see_evidence_of_each_command(lane) -> dict:
         (of_both, both, "15 of 15 checks, guests uncalibrated and pocket under "),
     ):
         begun = time.time()
-        smoke = lane.run("playbooks/lane.yml", "--tags", "smoke,evidence", **given)
-        assert smoke.rc == 0, smoke
+        smoke = lane.good("playbooks/lane.yml", "--tags", "smoke,evidence", **given)
         found.append(lane.result)
         assert 0 < found[-1]["seconds"] < time.time() - begun  # its own, not those since the lane was started
         assert found[-1]["verdict"] == "pass"
@@ -97,8 +93,7 @@ def nobody_else_can_reach(lane) -> None:
 def test_check_mode_touches_nothing(lane, tmp_path):
     """Variables of the user's own are let through."""
     mine = {"my_colour": "blue", "ansible_remote_tmp": "/tmp"}
-    played = lane.run("playbooks/lane.yml", "--check", lane_cache_dir=str(tmp_path / "cache"), **mine)
-    assert played.rc == 0, played
+    played = lane.good("playbooks/lane.yml", "--check", lane_cache_dir=str(tmp_path / "cache"), **mine)
     assert left_over(lane) == []
     assert not (tmp_path / "cache").exists()
     assert not lane.artifacts.exists() or not list(lane.artifacts.iterdir())

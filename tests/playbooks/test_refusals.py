@@ -71,14 +71,12 @@ def test_a_suite_file_that_is_no_text(lane: Any, tmp_path: Path) -> None:
 
 
 def test_deps_may_be_told_which_suites_to_install_for(lane: Any) -> None:
-    played = lane.run("playbooks/lane.yml", "--tags", "deps", "--check", "-e", "lane_suites=clients")
-    assert played.rc == 0, played
+    lane.good("playbooks/lane.yml", "--tags", "deps", "--check", "-e", "lane_suites=clients")
 
 
 def test_a_lane_that_is_not_running_is_taken_down_without_a_verdict(lane: Any) -> None:
     kept(lane)
-    played = lane.run("playbooks/lane.yml", "--tags", "teardown")
-    assert played.rc == 0, played
+    lane.good("playbooks/lane.yml", "--tags", "teardown")
     assert (lane.artifacts / "result.json").read_text() == "green"
 
 
@@ -116,8 +114,7 @@ def test_lanes_that_share_what_each_needs_alone(lane: Any, tmp_path: Path, share
     assert both.rc == 2, both
     assert [result["lane_failure"]["code"] for result in both.results(FIRST)] == [code, code]
     assert both.last.startswith("LANE FAIL 2 of 2 lanes: one: lane: one and two have the same ")
-    one = lane.run("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", **own)
-    assert one.rc == 0, one
+    lane.good("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", **own)
 
 
 def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_path: Path) -> None:
@@ -211,7 +208,7 @@ def test_artifacts_that_cannot_be_written(lane: Any) -> None:
 
 
 def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_place(lane: Any) -> None:
-    assert lane.run("playbooks/lane.yml", "--tags", "tls").rc == 0
+    lane.good("playbooks/lane.yml", "--tags", "tls")
     (lane.artifacts / "result.json").write_text("green")
     run_id = private_dir.read_run(str(lane.dir)).run_id
     other = lane.run("playbooks/lane.yml", "--tags", "tls", lane_proxy_port=17890)

@@ -56,19 +56,17 @@ def session(*steps: dict, socket: str = "{{ lane_control_socket }}", **more: obj
 @pytest.fixture(scope="module")
 def up(lane_of_module):
     """A lane that is up; each test starts a new ryll on it."""
-    played = lane_of_module.run("playbooks/lane.yml", "--tags", UP)
-    assert played.rc == 0, played
+    lane_of_module.good("playbooks/lane.yml", "--tags", UP)
     return lane_of_module
 
 
 def test_scenarios_verbs_and_events(up, tmp_path):
-    played = up.run(
+    played = up.good(
         [*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)],
         ryll_socket="{{ lane_control_socket }}",
         pictures=str(tmp_path),
         guest_password="Aa1!",
     )
-    assert played.rc == 0, played
     for scenario in SCENARIOS:
         transcript = played.result(scenario["name"])["transcript"]
         assert [entry["result"] for entry in transcript] == ["ok"] * len(scenario["ryll_session"]["steps"])
@@ -109,8 +107,7 @@ def test_scenarios_verbs_and_events(up, tmp_path):
         {"quiet": {"event": "surface_drawn", "seconds": 0.5}},
         {"pause": {"seconds": 0.1}},
     ]
-    played = up.run([session(*steps)])
-    assert played.rc == 0, played
+    played = up.good([session(*steps)])
     result = played.result("Play")
     assert result["changed"]
     assert [entry["result"] for entry in result["transcript"]] == ["ok"] * (1 + len(steps))
@@ -123,15 +120,13 @@ def test_scenarios_verbs_and_events(up, tmp_path):
         first.hello("first", time.monotonic() + 5)
         second = {**session(), "name": "Second", "ignore_errors": True}
         refused = session(steps=[{"hello": {}, "refused": "busy"}])
-        played = up.run([second, refused])
-        assert played.rc == 0, played
+        played = up.good([second, refused])
         assert "another client is connected" in played.failures[0] or "busy" in played.failures[0], played
 
 
 def test_ryll_tells_what_it_dropped_while_nobody_read(up):
     """The one event that no session brings about, since it reads all the time. The guest draws for each key."""
-    played = up.run(fresh_ryll(up))
-    assert played.rc == 0, played
+    up.good(fresh_ryll(up))
     until = time.monotonic() + 60
     with Client(str(up.dir / "ryll.sock")) as client, open(up.dir / "logs/serial.log", "rb") as serial:
         serial.seek(0, os.SEEK_END)
@@ -171,8 +166,7 @@ def relay(path: str, harm: Callable[[], None]):
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_ryll_that_falls_ill_in_mid_step_is_told_at_once(up, number):
     """The relay hurts ryll when the step has asked twice and was answered twice: in the middle of it."""
-    fresh = up.run(fresh_ryll(up))
-    assert fresh.rc == 0, fresh
+    fresh = up.good(fresh_ryll(up))
     pid = fresh.result("Start ryll through the proxy")["programs"]["ryll"]["pid"]
     hurt = []
 
