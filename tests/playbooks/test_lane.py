@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from pathlib import Path
@@ -75,14 +74,7 @@ def see_evidence_of_each_command(lane) -> dict:
 
 
 def nobody_else_can_reach(lane) -> None:
-    """Files are this user's alone, listeners are on loopback."""
-    for root, folders, names in os.walk(lane.dir):
-        if Path(root).name == "db":
-            folders.clear()
-        assert os.stat(root).st_mode & 0o077 == 0, root
-        for name in names:
-            path = Path(root, name)
-            assert path.is_socket() or "db" in path.parts or path.stat().st_mode & 0o077 == 0, path
+    """Listeners are on loopback. tests/playbooks/test_neighbours.py looks at the files, with umask 000."""
     sockets = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
     listeners = [line.split() for line in sockets.splitlines()]
     ports = [17900 + lane.id * 10 + n for n in range(5)]
