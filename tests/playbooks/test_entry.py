@@ -21,6 +21,7 @@ from whole_lanes import SIGNALS, Started
 
 PYTHON = os.path.realpath(sys.executable)
 SUITES = ["--tags", "suites,evidence"]
+TAGS = ["--tags", "tls,smoke"]
 NEEDED = "dirname env readlink sh".split()
 FOREIGN = "was not made by this script; move it away\n"
 
@@ -59,6 +60,7 @@ def few(tmp_path: Path) -> Path:
         (["-e", "a='b c' d=\"e\"  f=$g"], "lane.yml", ["-e", "a='b c' d=\"e\"  f=$g"]),
         (["up", "-vv"], "lane.yml", ["--tags", "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside", "-v", "-v"]),
         (["smoke"], "lane.yml", ["--tags", "smoke,evidence"]),
+        (["-elane_id=3", "--tags=tls,smoke", "--become"], "lane.yml", ["-e", "lane_id=3", *TAGS, "--become"]),
         (["suites"], "lane.yml", [*SUITES, "-e", "lane_suites=all"]),
         (["suites", "input,agent", "story"], "lane.yml", [*SUITES, "-e", "lane_suites=input,agent,story"]),
         (["down", "-v"], "teardown.yml", ["-v"]),

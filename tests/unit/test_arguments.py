@@ -32,22 +32,6 @@ def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "verb", "forward"),
-    [
-        ([], "run", []),
-        (["--check"], "run", ["--check"]),
-        (["-elane_id=3", "-vv", "--tags=a,b"], "run", ["-e", "lane_id=3", "-v", "-v", "--tags", "a,b"]),
-        (["suites", "input", "-e", "a=b", "agent"], "suites", ["-e", "a=b"]),
-        (["up", "--private-key", "k", "--become"], "up", ["--private-key", "k", "--become"]),
-    ],
-)
-def test_what_ansible_playbook_gets(words: list[str], verb: str, forward: list[str]) -> None:
-    asked = arguments.parse(words)
-    assert (asked.verb, asked.forward) == (verb, forward)
-    assert verb != "suites" or asked.names == ["input", "agent"]
-
-
-@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["down", "now"], "./lane down does not take 'now';"),
