@@ -6,32 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tls_certificates
-short_description: Make a CA and a server's certificate
+short_description: Make a CA and the proxy's certificate
 description:
-  - Makes a CA and a certificate for the proxy, with ECDSA keys, in a directory that is private to the lane.
-  - Makes them anew where the server's certificate is for another subject or address, or is not valid any more.
+  - Makes a CA and a certificate that it signs for the proxy, with ECDSA keys, as C(ca.pem), C(ca-key.pem), C(proxy.pem)
+    and C(proxy-key.pem) in the directory C(tls) of the lane.
+  - Makes them anew where the proxy's certificate is for another subject or address, or is not valid any more.
 extends_documentation_fragment:
   - lane_module
   - lane_dir
 options:
-  ca_file:
-    description: The CA's certificate.
-    type: path
-    required: true
-  ca_key_file:
-    description: The CA's private key.
-    type: path
-    required: true
-  cert_file:
-    description: The server's certificate.
-    type: path
-    required: true
-  key_file:
-    description: The server's private key.
-    type: path
-    required: true
   subject:
-    description: The server's subject, as in V(C=US,O=Kerbside CI,CN=name).
+    description: The proxy's subject, as in V(C=US,O=Kerbside CI,CN=name).
     type: str
     required: true
   ca_subject:
@@ -39,7 +24,7 @@ options:
     type: str
     required: true
   address:
-    description: The IP address of the server, which is its subject alternative name.
+    description: The IP address of the proxy, which is its subject alternative name.
     type: str
     required: true
   hours:
@@ -52,10 +37,6 @@ EXAMPLES = r"""
 - name: Make the certificates
   tls_certificates:
     lane_dir: /tmp/kerbside-lane-0
-    ca_file: /tmp/kerbside-lane-0/tls/ca.pem
-    ca_key_file: /tmp/kerbside-lane-0/tls/ca-key.pem
-    cert_file: /tmp/kerbside-lane-0/tls/proxy.pem
-    key_file: /tmp/kerbside-lane-0/tls/proxy-key.pem
     subject: C=US,O=Kerbside CI,CN=kerbside-lane-0
     ca_subject: CN=CA of lane 0
     address: 127.0.0.1
@@ -76,21 +57,22 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import certificates, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 
-FILES = ("ca_file", "ca_key_file", "cert_file", "key_file")
+FILES = ("ca.pem", "ca-key.pem", "proxy.pem", "proxy-key.pem")
 
 
 def main() -> None:
-    texts = ("subject", "ca_subject", "address")
     module = AnsibleModule(
         argument_spec={
-            **{name: {"type": "path", "required": True} for name in ("lane_dir", *FILES)},
-            **{name: {"type": "str", "required": True} for name in texts},
+            "lane_dir": {"type": "path", "required": True},
+            "subject": {"type": "str", "required": True},
+            "ca_subject": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
             "hours": {"type": "int", "required": True},
         },
         supports_check_mode=True,
     )
     given = module.params
-    files = [Path(given[name]) for name in FILES]
+    files = [Path(given["lane_dir"], "tls", name) for name in FILES]
 
     def work() -> dict[str, bool]:
         wanted = (given["subject"], given["address"])
