@@ -82,18 +82,18 @@ class ActionModule(ValidateArgumentSpec):
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
                 writable = artifacts.begin(str(given["lane_dir"]), str(given["artifacts_dir"]), "all" in run_tags)
         try:
-            try:
-                self._check(task_vars, given["roles"])
-            except (AnsibleError, TypeError) as error:  # of a template, or of a value of a kind that nothing expects
-                problem = f"the value of a variable cannot be used: {one_line(str(error), 300)}"
-                raise LaneError("bad_input", "environment", problem, "docs/variables.md has all variables") from None
+            self._check(task_vars, given["roles"])
+            return result
         except LaneError as error:
-            result.update(failed=True, msg=str(error), lane_failure=error.as_dict())
-            if writable:
-                with contextlib.suppress(OSError, ValueError):
-                    result["lane_verdict"] = artifacts.refuse(
-                        given["artifacts_dir"], given["lane_id"], error.as_dict(), planned
-                    )
+            failure = error
+        except (AnsibleError, TypeError) as error:  # of a template, or of a value of a kind that nothing expects
+            problem = f"the value of a variable cannot be used: {one_line(str(error), 300)}"
+            failure = LaneError("bad_input", "environment", problem, "docs/variables.md has all variables")
+        named = failure.as_dict()
+        result.update(failed=True, msg=str(failure), lane_failure=named)
+        if writable:
+            with contextlib.suppress(OSError, ValueError):
+                result["lane_verdict"] = artifacts.refuse(given["artifacts_dir"], given["lane_id"], named, planned)
         return result
 
     def _check(self, task_vars, roles):
