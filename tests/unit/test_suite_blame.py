@@ -91,20 +91,35 @@ def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(
 
 
 @pytest.mark.parametrize("blamed", ["proxy", "ryll", "guest"])
+@pytest.mark.parametrize("waited", ["SPICE link handshake", "authentication"])
 @pytest.mark.parametrize(("says", "silent"), [("echo DEADLINE_EXCEEDED", True), ("true", False), ("exit 1", False)])
 def test_a_control_service_that_answers_nobody_is_kerbsides_fault(
-    lane: Lane, blamed: str, says: str, silent: bool
+    lane: Lane, blamed: str, waited: str, says: str, silent: bool
 ) -> None:
     executable(Path(lane.place.database_python), says)
     log = Path(lane.log("ryll"))
     records.Record("ryll", "ryll", 1, STARTED, 1, "", str(log), 0, "INT", False).save(lane.place.lane_dir)
 
     def speak() -> None:
-        log.write_text("main: SPICE link handshake with 127.0.0.1:17900 did not complete within 15s\n")
+        log.write_text(f"main: {waited} with 127.0.0.1:17900 did not complete within 15s\n")
 
     detail = entry_of(lane, {"speak": {}}, {**MISSING, "blame": blamed}, actors={"speak": does(speak)})["detail"]
     kerbsides = silent and blamed != "guest"
     found = ("kerbside", "control_service_silent") if kerbsides else (blamed, LINE)
+    assert (detail["component"], detail["code"]) == found
+
+
+@pytest.mark.parametrize(("says", "silent"), [("echo DEADLINE_EXCEEDED", True), ("true", False)])
+def test_a_bare_link_to_a_control_service_that_answers_nobody_is_kerbsides_fault(
+    lane: Lane, says: str, silent: bool
+) -> None:
+    executable(Path(lane.place.database_python), says)
+
+    def speak() -> None:
+        raise engine.Unmet("link_wrong", "it timed out")
+
+    detail = entry_of(lane, {"speak": {}, "blame": "proxy"}, actors={"speak": does(speak)})["detail"]
+    found = ("kerbside", "control_service_silent") if silent else ("proxy", "link_wrong")
     assert (detail["component"], detail["code"]) == found
 
 

@@ -260,16 +260,22 @@ def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane: LaneStage
 
 
 def test_a_console_is_waited_for_and_its_token_is_a_secret(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    password = "secret-of-the-console"
-    answers = {1: (404, "no console yet"), 2: (200, f"[virt-viewer]\npassword={password}\n"), 3: (500, "broken")}
+    password, place = "secret-of-the-console", lane.place
+    keys = {"type": "spice", "host": place.address, "tls-port": str(place.proxy_port), "ca": "CA", "password": password}
+    keys["host-subject"] = place.host_subject
+    lines = "".join(f"{name}={value}\n" for name, value in keys.items())
+    answers = {1: (404, "no console yet"), 2: (200, f"[virt-viewer]\n{lines}"), 3: (500, "broken")}
     with api(lambda number, authorization: answers.get(number, (404, ""))) as port:
         lane.place = replace(lane.place, api_port=port)
-        assert lane.console() == {"password": password}
+        assert lane.console() == keys
         kept = Path(lane.place.lane_dir, "secrets").glob("console_token*")
         assert [path.read_text() for path in kept] == [password]
         for limit in (60.0, 0.1):
             monkeypatch.setattr(stage, "CONSOLE_LIMIT", limit)  # 500 is not waited for
             assert failure(lane.console) == ("suite_no_console", "kerbside")
+    with api(lambda *_: (200, f"[virt-viewer]\n{lines}".replace("ca=CA", "ca=another"))) as port:
+        lane.place = replace(lane.place, api_port=port)
+        assert failure(lane.console) == ("console_wrong", "kerbside")
 
 
 def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
@@ -296,7 +302,7 @@ def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
 @pytest.mark.parametrize(
     ("keys", "wanted"),
     [
-        ({"host": "refused"}, ("program_ended", "ryll")),
+        ({"host": "refused"}, ("client_refused", "kerbside")),
         ({"host": "gone"}, ("client_refused", "proxy")),
         ({"host": "gone", "title": "PermissionDenied"}, ("client_refused", "kerbside")),
         ({"host": "x", "delete-this-file": "1"}, None),

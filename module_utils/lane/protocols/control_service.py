@@ -9,16 +9,16 @@ from ..core import command
 from ..core.errors import LaneError, one_line
 
 #: ryll's words when nobody answered it. The proxy answers only after kerbside has answered the proxy.
-WAITED = re.compile(r"link handshake .*did not complete within")
+WAITED = re.compile(r"(?:link handshake|authentication) .*did not complete within")
 TIMEOUT = 3
-#: Played by the Python of kerbside's environment: forgets a channel that there never was. argv: the socket.
+#: Played by the Python of kerbside's environment: asks whom a token that there never was lets in. argv: the socket.
 QUERY = f"""
 import sys, grpc
 from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
 with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
-    request = messages.DeregisterChannelRequest(connection_ref="none")
+    request = messages.AuthorizeConnectionRequest(token="none", connection_ref="none", channel_type="main")
     try:
-        services.KerbsideProxyStub(channel).DeregisterChannel(request, timeout={TIMEOUT})
+        services.KerbsideProxyStub(channel).AuthorizeConnection(request, timeout={TIMEOUT})
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
             print(error.code().name)

@@ -279,7 +279,7 @@ class Play:
         if error.component in ("proxy", "ryll") and (said := self._unanswered()):
             problem = f"{error.cause}; kerbside could not answer its proxy: {said}"
             return LaneError("control_service_failed", "kerbside", problem, evidence=self.lane.log("daemon"))
-        if error.component in ("proxy", "ryll") and (why := self._silence()):
+        if error.component in ("proxy", "ryll") and (why := self._silence(error)):
             problem = f"{error.cause}; kerbside's control service does not answer its proxy: {why}"
             return LaneError("control_service_silent", "kerbside", problem, evidence=self.lane.log("daemon"))
         self.hang_up()
@@ -310,11 +310,11 @@ class Play:
     def _said(self, log: str) -> str:
         return bounded.since(log, self.start.sizes.get(log, 0), LOG_BYTES)
 
-    def _silence(self) -> str:
-        """Why kerbside's control service does not answer, if a client waited in vain in this check."""
+    def _silence(self, error: LaneError) -> str:
+        """Why kerbside's control service does not answer, if a client or a bare link waited in vain in this check."""
         place = self.lane.place
         logs = [entry.log for entry in records.records(place.lane_dir) if entry.component == "ryll"]
-        waited = any(control_service.WAITED.search(self._said(log)) for log in logs)
+        waited = error.code == "link_wrong" or any(control_service.WAITED.search(self._said(log)) for log in logs)
         return control_service.silence(place.database_python, place.lane_dir, self.lane.run.mark) if waited else ""
 
     def _gone(self) -> LaneError | None:

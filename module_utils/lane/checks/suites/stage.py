@@ -217,8 +217,12 @@ class LaneStage:
         while True:
             status, body, _ = self.request("GET", path, headers)
             if status == 200:
-                keys = kerbside_api.parse(body)
-                secrets.register(self.place.lane_dir, "console_token", keys.get("password", ""))
+                keys, place = kerbside_api.parse(body), self.place
+                secrets.register(place.lane_dir, "console_token", keys.get("password", ""))
+                ports = {"tls_port": place.proxy_port, "spice_port": place.spice_port}
+                kerbside_api.check(
+                    keys, **ports, host=place.address, host_subject=place.host_subject, ca_file=place.ca_file
+                )
                 return keys
             if status != 404 or time.monotonic() > until:
                 problem = f"kerbside's API refused to hand out console.vv: {status}: {one_line(body, 200)}"
@@ -268,8 +272,8 @@ class LaneStage:
             stop_signal="INT",
         )
         records.describe(self.place.lane_dir, [program])  # second_look starts the same one without the proxy
-        start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
         try:
+            start(self.place.lane_dir, self.run, [program], restart=True, stop_limit=self.place.stop_limit)
             ryll = self._greeted(client)
         except LaneError as error:
             raise self._not_connected(client) or error from None
