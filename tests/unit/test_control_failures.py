@@ -123,6 +123,12 @@ CASES = [
         SUBSCRIBE,
         {"expect_event": {"event": "latency", "fields": {"n": 9}}},
     ),
+    unmet(
+        "with n as given arrived within 0.15 s$",
+        Ryll(),
+        SUBSCRIBE,
+        {"expect_event": {"event": "latency", "fields": {"n": 9}}},
+    ),
     unmet("arrived within 0.15 s; others came: 2 surface_drawn", DRAWN, SUBSCRIBE, LATENCY),
     unmet("5 events were dropped meanwhile", DROPPED, SUBSCRIBE, LATENCY),
     unmet(
