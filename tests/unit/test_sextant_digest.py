@@ -224,6 +224,7 @@ def screens(monkeypatch: pytest.MonkeyPatch, lane: Lane) -> Screens:
 
 
 FIRST = digest_at(5, line=1, paste=2)
+NOTHING = SimpleNamespace(**{**vars(FIRST), "events": []})
 DIGESTS: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
     "as it was": ([FIRST], {}, None),
     "of a later frame": ([digest_at(6, line=1, paste=2)], {"same": ["line", "paste"]}, None),
@@ -235,6 +236,7 @@ DIGESTS: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
     "with the event": ([FIRST], {"event": {"kind": "line", "row": 3}}, None),
     "with all of the event": ([FIRST], {"event": {"kind": "line", "t": 7, "row": 3}}, None),
     "without the event": ([FIRST], {"event": {"kind": "line", "row": 4}}, "digest_not_moved"),
+    "without any event": ([NOTHING], {"event": {"kind": "line", "row": 4}}, "digest_not_moved"),
     "of the size": ([FIRST], {"size": "8x4"}, None),
     "of another size": ([FIRST], {"size": "4x8"}, "digest_not_moved"),
     "none": ([None], {}, "digest_missing"),

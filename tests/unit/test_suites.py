@@ -99,11 +99,12 @@ def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_fro
     serial = Path(lane.place.serial_log)
     serial.write_text("before, and many words more\r\n")
     later = does(Timer(0.05, says(lane, "key: a").play).start)
-    anew = does(lambda: serial.write_text("key: b\r\n"))
-    steps = ({"later": {}}, {"serial": {"line": "key: a"}}, {"anew": {}}, {"serial": {"line": "key: b"}})
+    anew = does(lambda: serial.write_text("key: b\r\nkey: c\r\n"))
+    two_keys = {"serial": {"match": "^key", "count": 2}}
+    steps = ({"later": {}}, {"serial": {"line": "key: a"}}, {"anew": {}}, two_keys)
     entry = entry_of(lane, *steps, actors={"later": later, "anew": anew})
     assert entry["result"] == "pass", entry
-    assert entry["detail"]["witnesses"] == ["serial: key: a", "serial: key: b"]
+    assert entry["detail"]["witnesses"] == ["serial: key: a", "serial: key: c (2 of them)"]
 
 
 @pytest.mark.parametrize(
