@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.module_utils.lane.checks.suites import engine, machines, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
@@ -188,6 +188,53 @@ class Monitor:
     def execute(self, command: str, arguments: Any = None) -> Any:
         self.asked.append((command, arguments))
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class FakeLink:
+    """A link whose peer behaves as its failure says; kept: every one that was made."""
+
+    kept: ClassVar[list[FakeLink]] = []
+    connecting: Exception | None = None
+    linking: Exception | None = None
+    sending: Exception | None = None
+    ends = False
+
+    def __init__(self, address: str, port: int, ca: str | None) -> None:
+        if self.connecting:
+            raise self.connecting
+        self.port, self.ca, self.session, self.open = port, ca, 77, True
+        self.did: list[Any] = []
+        FakeLink.kept.append(self)
+
+    def hello(self, channel: int) -> None:
+        self.did.append(("hello", channel))
+
+    def link(self, channel: int, password: str, session: int = 0) -> None:
+        if self.linking:
+            raise self.linking
+        self.did.append(("link", channel, password, session))
+
+    def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
+        if self.sending:
+            raise self.sending
+        self.did.append(("send", kind, before + body, size))
+
+    def receive(self, deadline: float) -> tuple[int, bytes]:
+        """An acknowledgement at every second look."""
+        self.did.append("receive")
+        return (111 if self.did.count("receive") % 2 == 0 else 1), b""
+
+    def closed(self, deadline: float) -> bool:
+        return self.ends
+
+    def close(self) -> None:
+        self.open = False
+
+    def __enter__(self) -> FakeLink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def suite_of(*checks: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import latency
 from ansible.module_utils.lane.checks.suites import links as bare_links
 from ansible.module_utils.lane.checks.suites.engine import Unmet
 from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
-from suite_lane import PASSED, TICKET, Failure, Lane, does, entry_of, gives, outcome
+from suite_lane import PASSED, TICKET, Failure, FakeLink, Lane, does, entry_of, gives, outcome
 
 CONSOLE = {"console": {}, "register": "c"}
 
@@ -20,53 +20,6 @@ CONSOLE = {"console": {}, "register": "c"}
 @pytest.fixture
 def lane(tmp_path: Path) -> Lane:
     return Lane(tmp_path)
-
-
-class FakeLink:
-    """A link whose peer behaves as its failure says; kept: every one that was made."""
-
-    kept: ClassVar[list[FakeLink]] = []
-    connecting: Exception | None = None
-    linking: Exception | None = None
-    sending: Exception | None = None
-    ends = False
-
-    def __init__(self, address: str, port: int, ca: str | None) -> None:
-        if self.connecting:
-            raise self.connecting
-        self.port, self.ca, self.session, self.open = port, ca, 77, True
-        self.did: list[Any] = []
-        FakeLink.kept.append(self)
-
-    def hello(self, channel: int) -> None:
-        self.did.append(("hello", channel))
-
-    def link(self, channel: int, password: str, session: int = 0) -> None:
-        if self.linking:
-            raise self.linking
-        self.did.append(("link", channel, password, session))
-
-    def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
-        if self.sending:
-            raise self.sending
-        self.did.append(("send", kind, before + body, size))
-
-    def receive(self, deadline: float) -> tuple[int, bytes]:
-        """An acknowledgement at every second look."""
-        self.did.append("receive")
-        return (111 if self.did.count("receive") % 2 == 0 else 1), b""
-
-    def closed(self, deadline: float) -> bool:
-        return self.ends
-
-    def close(self) -> None:
-        self.open = False
-
-    def __enter__(self) -> FakeLink:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @pytest.fixture

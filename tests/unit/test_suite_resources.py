@@ -15,8 +15,9 @@ from ansible.module_utils.lane.checks.suites import resources
 from ansible.module_utils.lane.core import proc_stat
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.protocols.spice_link import LinkRefused
-from suite_lane import PASSED, SOON, Lane, entry_of, outcome
+from suite_lane import PASSED, SOON, FakeLink, Lane, entry_of, outcome
 
+WRONG = ("link_wrong", "proxy")
 WATCHED = [{"resources": {}, "register": "b"}, {"resources": {"since": "b", "files": 4}, **SOON}]
 
 
@@ -135,39 +136,27 @@ def _play(lane: Lane) -> Any:
     return SimpleNamespace(lane=lane)
 
 
-class FakeLink:
-    """A link to a proxy that lets everyone in, or refuses the channel `refused`."""
+class Choosy(FakeLink):
+    """To a proxy that refuses one channel."""
 
-    did: list[tuple[int, str, int]]
     refused = 0
 
-    def __init__(self, address: str, port: int, ca: str | None) -> None:
-        self.session = 77
-
     def link(self, channel: int, password: str, session: int = 0) -> None:
-        if channel == FakeLink.refused:
+        if channel == self.refused:
             raise LinkRefused(7)
-        FakeLink.did.append((channel, password, session))
-
-    def close(self) -> None:
-        FakeLink.did.append((0, "", 0))
+        super().link(channel, password, session)
 
 
-@pytest.mark.parametrize(("refused", "expected"), [(0, PASSED), (3, ("link_wrong", "proxy"))])
+@pytest.mark.parametrize(("refused", "count", "expected"), [(0, 2, PASSED), (0, None, PASSED), (3, 2, WRONG)])
 def test_each_session_has_two_channels(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, refused: int, expected: Any
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, refused: int, count: int | None, expected: Any
 ) -> None:
-    monkeypatch.setattr(resources, "Link", FakeLink)
-    FakeLink.did, FakeLink.refused = [], refused
-    assert outcome(lane, {"sessions": {"count": 2}}) == expected
-    one = [(1, "good", 0), (3, "good", 77), (0, "", 0), (0, "", 0)]
-    assert FakeLink.did == (one[:1] + one[2:] if refused else one * 2)
-    asked = [path for what, _, path, *_ in lane.did if what == "request"]
-    assert asked == ([] if refused else ["/session", "/session"])
-
-
-def test_ten_sessions_are_made_when_nothing_else_is_asked_for(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "Link", FakeLink)
-    FakeLink.did, FakeLink.refused = [], 0
-    assert outcome(lane, {"sessions": {}}) == PASSED
-    assert len(FakeLink.did) == 4 * 10
+    monkeypatch.setattr(FakeLink, "kept", [])
+    monkeypatch.setattr(Choosy, "refused", refused)
+    monkeypatch.setattr(resources, "Link", Choosy)
+    assert outcome(lane, {"sessions": {"count": count} if count else {}}) == expected
+    sessions = 0 if refused else count or 10
+    main, inputs = ("link", 1, "good", 0), ("link", 3, "good", 77)
+    assert [one.did for one in FakeLink.kept] == ([[main], [inputs]] * sessions if sessions else [[main], []])
+    assert not any(one.open for one in FakeLink.kept)
+    assert [path for what, _, path, *_ in lane.did if what == "request"] == ["/session"] * sessions
