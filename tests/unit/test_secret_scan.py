@@ -178,6 +178,8 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
     ]
     assert known["bearer_token's signature"] == parts[2].encode()
     assert known["console_token-2"] == b"second-console-token"
+    words = {secret.words for secret in secrets.of_lane(lane.dir)}
+    assert {"API seed", "console token", "private key tls/proxy-key.pem"} <= words
     assert len(known["tls/proxy-key.pem"]) == 32
     texts = [key.read_bytes(), json.dumps(key.read_text()).encode()]
     for command in (["pkey", "-text", "-noout"], ["ec"], ["pkey", "-outform", "DER"]):
