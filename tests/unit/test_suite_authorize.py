@@ -48,13 +48,8 @@ def good_reply(lane: Lane, of: str | None) -> dict[str, Any]:
     qemu = {"uuid": lane.place.uuid, "hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET}
     console = {"secure_port": 0, "host_subject": "", **(source["consoles"][0] if of else qemu)}
     names = ("uuid", "hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
-    more = {
-        "ca_cert": source.get("ca_cert", ""),
-        "source": source["source"],
-        "session_id": SESSION,
-        "channel": authorize.CHANNEL,
-    }
-    return {**FIREWALL, **{name: console[name] for name in names}, **more}
+    more = {"source": source["source"], "session_id": SESSION, "channel": authorize.CHANNEL}
+    return {**FIREWALL, **{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", ""), **more}
 
 
 def handed_out(lane: Lane, reply: Any, of: str | None = "good", **more: Any) -> dict[str, Any]:
