@@ -1,6 +1,4 @@
-"""The lane that suites are played on, with real programs: shell scripts as qemu, API and daemon, and a ryll of the
-tests.
-"""
+"""The lane that suites are played on: real programs, which are shell scripts and a ryll of the tests."""
 
 from __future__ import annotations
 
@@ -133,11 +131,6 @@ SUITE = read(suite_of(check(NAP)))
 
 def with_consoles(machines: list[Any], consoles: list[Any]) -> plan.Suite:
     return read(suite_of(check(NAP), machines=machines, consoles=consoles))
-
-
-def test_numbers_of_a_place_may_be_texts() -> None:
-    made = Place.of(dict.fromkeys(Place.__annotations__, "7"))
-    assert (made.proxy_port, made.boot_limit, made.uuid) == (7, 7.0, "7") and isinstance(made.boot_limit, float)
 
 
 def test_a_lane_of_programs_that_nobody_described_has_no_suites(claimed: TestLane) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks.suites import engine, latency, plan, selection, tokens, witnesses
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
+from ansible.module_utils.lane.checks.suites.stage import Place
 from ansible.module_utils.lane.core.errors import LaneError
 from PIL import Image
 from suite_lane import (
@@ -370,3 +371,8 @@ def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:
 
 def test_percentiles_go_from_the_least_to_the_most() -> None:
     assert latency._percentiles([number / 1000 for number in range(101)])[::10] == [0.0, 50.0, 100.0]
+
+
+def test_numbers_of_a_place_may_be_texts() -> None:
+    made = Place.of(dict.fromkeys(Place.__annotations__, "7"))
+    assert (made.proxy_port, made.boot_limit, made.uuid) == (7, 7.0, "7") and isinstance(made.boot_limit, float)
