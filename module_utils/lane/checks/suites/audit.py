@@ -128,8 +128,8 @@ def _refuse_twice(rows: list[list[Any]]) -> None:
 ACTORS: dict[str, Actor] = {
     "audit": Actor(
         {
-            "has": Option("texts"),
-            "has_not": Option("texts"),
+            "has": Option("patterns"),
+            "has_not": Option("patterns"),
             "session": Option("text"),
             "of": Option("word", refers=("consoles",)),
             "grown_by": Option("whole"),

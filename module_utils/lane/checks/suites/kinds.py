@@ -15,15 +15,15 @@ GROWTH = re.compile(r"(>=|>|<)?\s*(\d+)")
 
 #: What a `command` may say, once or for each of its `cases`, and of which kind that is.
 CASE = {
-    "run": "texts",
+    "run": "program",
     "claims": "mapping",
     "private": "word",
     "settings": "mapping",
     "sources": "text",
     "add_sources": "text",
     "exits": "whole",
-    "says": "texts",
-    "never": "texts",
+    "says": "patterns",
+    "never": "patterns",
 }
 
 
@@ -47,6 +47,13 @@ def _are_texts(value: Any, least: int = 0) -> bool:
     return _is_list(value, least) and all(isinstance(one, str) for one in value)
 
 
+def _holds_patterns(value: Any) -> bool:
+    """Whether every text in the value, but for the keys of mappings, is a regular expression."""
+    if isinstance(value, dict | list):
+        return all(map(_holds_patterns, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, str) or _is_pattern(value)
+
+
 def _is_case(value: object) -> bool:
     return isinstance(value, dict) and all(key in CASE and KINDS[CASE[key]][1](one) for key, one in value.items())
 
@@ -64,7 +71,34 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "texts": ("a list of texts", lambda value: _are_texts(value, least=1)),
     "any_texts": ("a list of texts", _are_texts),
     "pattern": ("a regular expression", _is_pattern),
+    "patterns": (
+        "a list of regular expressions",
+        lambda value: _is_list(value, least=1) and all(map(_is_pattern, value)),
+    ),
+    "holds": ("a value whose texts are regular expressions", _holds_patterns),
+    "program": (
+        "a list of texts, the name of a program and its arguments",
+        lambda value: _are_texts(value, least=1) and "/" not in value[0],
+    ),
+    "path": (
+        "a path that begins with / and has no blanks",
+        lambda value: isinstance(value, str) and re.fullmatch("/[!-~]*", value) is not None,
+    ),
+    "file": (
+        "a name of letters, digits, and _ . -",
+        lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value, re.ASCII) is not None,
+    ),
+    "claims": (
+        "a mapping of set (a mapping), drop (a list of texts), alg and other_seed",
+        lambda value: (
+            isinstance(value, dict)
+            and not value.keys() - {"set", "drop", "alg", "other_seed"}
+            and isinstance(value.get("set", {}), dict)
+            and _are_texts(value.get("drop", []))
+        ),
+    ),
     "whole": ("a whole number of 0 or more", lambda value: type(value) is int and value >= 0),
+    "size": ("a whole number up to 104857600", lambda value: type(value) is int and 0 <= value <= 100 << 20),
     "number": ("a number above 0 and up to 1000000", lambda value: _is_number(value) and 0 < value <= 1e6),
     "limit": ("a number of seconds up to 3600", lambda value: _is_number(value) and 0 < value <= 3600),
     "delay": ("a number of milliseconds up to 2000", lambda value: _is_number(value) and 0 <= value <= 2000),

@@ -128,8 +128,8 @@ def relayed(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
 
 
 ACTORS: dict[str, Actor] = {
-    "clipboard": Actor({"bytes": Option("whole", required=True)}, clipboard, "ryll"),
-    "clipboard_is": Actor({"bytes": Option("whole", required=True)}, clipboard_is, "guest"),
+    "clipboard": Actor({"bytes": Option("size", required=True)}, clipboard, "ryll"),
+    "clipboard_is": Actor({"bytes": Option("size", required=True)}, clipboard_is, "guest"),
     "relayed": Actor({"than": Option("word", refers=("relayed",))}, relayed, "proxy", "daemon", limit=LOOK_LIMIT),
     "same_picture": Actor({"differs": Option("truth", False)}, same_picture, "ryll"),
 }

@@ -244,5 +244,5 @@ ACTORS: dict[str, Actor] = {
         one_of=("exits", "runs"),
         limit=LOOK_LIMIT,
     ),
-    "wait": Actor({"seconds": Option("number", required=True)}, wait),
+    "wait": Actor({"seconds": Option("limit", required=True)}, wait),
 }
