@@ -114,8 +114,8 @@ def test_a_private_text_is_hidden_before_its_step_and_where_the_guest_sends_it()
 
 
 def test_every_text_of_a_private_answer_is_hidden() -> None:
-    made = dancing(lambda p: {"texts": ["sesame", {"a": ["pin", "xy", 1]}]})
-    made.clipboard = "sesame, pin, xy"  # two characters would match ordinary words
+    made = dancing(lambda p: {"texts": ["sesame", "sesame street", {"a": ["pin", "xy", 1]}]})
+    made.clipboard = "sesame street, pin, xy"  # two characters would match ordinary words
     result = play(made, H, {"call": {"method": "dance"}, "private": True}, {"clipboard_get": {}})
     assert seen(result, 1) == {"result": "(private)"}
-    assert seen(result)["text"] == "(private, 6 characters), (private, 3 characters), xy"
+    assert seen(result)["text"] == "(private, 13 characters), (private, 3 characters), xy"

@@ -102,8 +102,11 @@ def test_spice_gtk_shows_the_right_picture_or_is_refused(
     assert Path(lane.log("spice_gtk")).stat().st_mode & 0o7777 == 0o600
 
 
-def test_the_last_line_of_a_client_without_a_picture_is_quoted(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = r"import sys, time; sys.stderr.write('before\none\n'); sys.stderr.flush(); time.sleep(60)"
+@pytest.mark.parametrize("said", ["one\n", "before\none\n"])
+def test_the_last_line_of_a_client_without_a_picture_is_quoted(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    client = f"import sys, time; sys.stderr.write({said!r}); sys.stderr.flush(); time.sleep(60)"
     monkeypatch.setattr(gtk, "program", lambda: client)
     entry = entry_of(lane, {"spice_gtk": {}, "within": 1})
     assert entry["detail"]["cause"].endswith("within 1 s; its last line is 'one'")
