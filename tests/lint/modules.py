@@ -180,10 +180,7 @@ def references(text: str, options: dict[str, Any], returned: dict[str, Any]) -> 
 
 
 def shown(root: Path, names: list[str]) -> Iterator[str]:
-    """Whether ansible-doc can show every module to a person.
-
-    One that it cannot read keeps it from showing any, so then each is asked for alone.
-    """
+    """Whether ansible-doc can show every module; one that it cannot read hides all, so each is asked for alone then."""
     command = [str(Path(sys.executable).with_name("ansible-doc")), "-M", str(root / "library"), "-t", "module", *names]
     quiet = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(

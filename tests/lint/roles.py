@@ -47,10 +47,7 @@ def findings(role: Path) -> Iterator[str]:
 
 
 def unfit(name: str, option: dict[str, Any], default: Any) -> str:
-    """Why a default does not fit its spec, which may convert nothing but a whole number to a float.
-
-    What a template will give is not known here.
-    """
+    """Why a default does not fit its spec, which may only make a whole number a float. Templates are not known here."""
     if isinstance(default, str) and "{{" in default:
         return ""
     checked = ArgumentSpecValidator({name: option}).validate({name: default})

@@ -54,10 +54,7 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
 
 
 def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
-    """It needs a newer Python than this machine may have. Modules are forked.
-
-    The machine gets what the lane needs, and nothing else, also once it is lost.
-    """
+    """It needs a newer Python than this machine may have. The machine gets what the lane needs, and nothing else."""
     if why := obstacle():
         pytest.skip(why)
     with bare_tree("debian-13") as tree:

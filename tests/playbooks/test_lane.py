@@ -39,11 +39,7 @@ def test_brought_up_checked_and_taken_down(lane):
 
 
 def see_evidence_of_each_command(lane) -> dict:
-    """What an earlier command saw is no evidence of the next: a smoke check that is shortened, one of two guests one
-    after the other, then none.
-
-    Returns the first result.
-    """
+    """What an earlier command saw is no evidence of the next. Returns the first result."""
     found = []
     both = [("uncalibrated", name) for name in (*PLANNED, "digest")] + [("pocket", name) for name in PLANNED]
     of_both = {"lane_guest": "", "lane_guests": ["uncalibrated", "pocket"]}

@@ -89,9 +89,7 @@ def folder_of_kerbside() -> Iterator[None]:
 
 
 def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack) -> list[str]:
-    """Prepare these neighbours and return the command that runs a lane beside them; ./lane would shield it from those
-    in PLAIN.
-    """
+    """Prepare these neighbours; returns the command of a lane beside them. ./lane is no use for those in PLAIN."""
     command = place.playbook() if PLAIN & set(names) else place.script()
     for name in names:
         place.env.update(VARIABLES.get(name, {}))

@@ -142,9 +142,7 @@ def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
 
 
 def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings) -> None:
-    """An otherwise green run leaks a secret three times: in base64 in a log of the lane, and in plain text in Ansible's
-    log and in that of kerbside's daemon.
-    """
+    """In base64 in a log of the lane, and in plain text in Ansible's log and in that of kerbside's daemon."""
     run = Started(place.script(), place.environment())
     run.until((place.dir / "logs/daemon.log").exists)
     ticket = (place.dir / "secrets/spice_ticket").read_bytes()

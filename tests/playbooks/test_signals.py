@@ -168,10 +168,7 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
 
 
 def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
-    """With its keeper killed first, a killed run does leave a lane behind: the test above can fail.
-
-    The next start names it and clears it.
-    """
+    """Without its keeper, a killed run does leave a lane behind; the next start names it and clears it."""
     run = Started(place.playbook(), place.environment())
     run.until((place.dir / "qmp.sock").exists)
     record = json.loads((place.dir / "run.json").read_text())

@@ -159,9 +159,7 @@ def bare_tree(release: str) -> Iterator[Tree]:
 
 
 def furnish(release: str, root: Path) -> Path:
-    """Unpack the release's archive, made anew when there is none of this week, and tell the tree how to reach the
-    registries. Returns its store.
-    """
+    """Unpack this week's archive of the release, and tell the tree how to reach the registries. Returns its store."""
     codename = CODENAMES[release]
     listed = sources(codename, *apt_knows())
     settings = [line for line in output("apt-config", "dump", "Acquire").splitlines() if APT_SETTINGS.match(line)]

@@ -85,10 +85,7 @@ class Checkout:
     def run(
         self, *args: str, cwd: Path | None = None, around: tuple[str, ...] = (), **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `./lane ARGS` with nothing in its environment but PATH, HOME, what the stub needs, and env.
-
-        around: words before the command.
-        """
+        """Run `./lane ARGS`, behind the words of around, with PATH, HOME, what the stub needs and env alone."""
         self.seen.unlink(missing_ok=True)
         command = [*around, str(self.path / "lane"), *args]
         how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}

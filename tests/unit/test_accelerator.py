@@ -104,9 +104,7 @@ def test_firmware_that_resets_or_hangs(tmp_path: Path, code: bytes, state: str, 
 
 
 def answering(folder: Path, *states: str) -> str:
-    """A qemu whose guest has these states, one for each query; after the first one it sends the event STOP if there is
-    another.
-    """
+    """A qemu whose guest has these states, one for each query, with the event STOP after the first of several."""
     return executable(
         folder / "qemu",
         f"""

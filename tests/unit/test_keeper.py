@@ -242,9 +242,7 @@ def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cl
 
 @pytest.mark.parametrize("race", range(RACES))
 def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_it(base: str, race: int) -> None:
-    """LANE_TEST_RACES=N races N times; without private_dir.alone four of five fail, and one in thirty has two
-    winners.
-    """
+    """LANE_TEST_RACES=N races N times. Without private_dir.alone four of five fail; one in thirty has two winners."""
     command, env = [sys.executable, "-c", RACER, base], {"PYTHONPATH": str(ROOT / "module_utils")}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     racers = [subprocess.Popen(command, env=env, **pipes) for _ in range(3)]

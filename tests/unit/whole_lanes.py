@@ -79,10 +79,7 @@ def descendants(pid: int) -> list[proc.Process]:
 
 
 def running(*words: str) -> list[str]:
-    """ "PID COMMAND LINE" of each process with one of the words in its environment or command line.
-
-    Each entry of an environment begins with a zero byte here.
-    """
+    """PID and command line of each process with one of the words there or in its environment, behind zero bytes."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -100,11 +97,7 @@ def mark(number: int) -> str:
 
 
 def pythons_own(path: Path) -> bool:
-    """Whether this is the file that Python's tempfile writes and removes at its first use, to test whether TMPDIR is
-    writable.
-
-    A SIGKILL between the two leaves it, in any Python program: CPython, Lib/tempfile.py, _get_default_tempdir.
-    """
+    """Whether this is the file by which Python's tempfile tests TMPDIR at first; a SIGKILL meanwhile leaves it."""
     try:
         return bool(re.fullmatch("[a-z0-9_]{8}", path.name)) and path.read_bytes() in (b"", b"blat")
     except OSError:  # a folder, or gone
