@@ -62,6 +62,7 @@ server.bind(next(word for word in sys.argv if word.startswith("unix:"))[5:].spli
 server.listen()
 time.sleep(60)
 """
+SILENT, WRONG, LOST = ("serial_line_missing", "guest"), ("program_end_wrong", "lane"), ("program_ended", "kerbside")
 GUESTS: dict[str, dict[str, Any]] = {
     name: {"name": name, "banner": "guest: ready", "path": f"/images/{name}.qcow2"}
     for name in ("pocket", "uncalibrated", "silent", "ended", "late", "com,ma")
@@ -347,9 +348,6 @@ def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane: Lane
             assert file == ["[virt-viewer]", *(f"{key}={value}" for key, value in keys.items())]
             assert client.request("status", {}, time.monotonic() + 30)["surfaces"]
         assert "ryll_direct" not in pids(lane) and recorded(lane, "ryll_direct") is None
-
-
-SILENT, WRONG, LOST = ("serial_line_missing", "guest"), ("program_end_wrong", "lane"), ("program_ended", "kerbside")
 
 
 @pytest.mark.parametrize(("ends", "wanted"), [("daemon", LOST), ("ryll", SILENT)])
