@@ -246,6 +246,8 @@ def parse(words: list[str]) -> argparse.Namespace:
         help_of(asked.about, whole, verbs)
     if rest:
         raise UsageError(_unknown(first, rest[0], verbs[first]))
+    if asked.verb in ("up", "smoke", "suites") and "tags" in asked.given:
+        raise UsageError(f"./lane {asked.verb} selects its roles itself; use ./lane --tags ROLE,...")
     asked.pytest = words[cut + 1 :]
     _check_inventory(asked)
     developer_verbs.check(asked)

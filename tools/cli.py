@@ -100,4 +100,9 @@ if __name__ == "__main__":
     except Exception as error:  # 1 is the verdict fail, never a bug of this program
         venv.say(f"internal error: {type(error).__name__}: {error}")
         code = 2
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        venv.say(f"cannot write to stdout: {error.strerror}")
+        os._exit(2)  # sys.exit would write once more
     sys.exit(code)

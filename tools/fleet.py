@@ -76,6 +76,8 @@ def matrix(content: Any) -> dict[str, dict[str, Any]]:
         raise UsageError(f"a matrix has the keys axes, hosts and vars, and at least one of the axes {', '.join(AXES)}")
     if not isinstance(content.get("hosts", []), list) or not isinstance(content.get("vars", {}), dict):
         raise UsageError("in a matrix, hosts is a list of machines and vars a mapping of variables")
+    if "lane_id" in (content.get("vars") or {}):
+        raise UsageError("in a matrix, vars cannot set lane_id, which each lane has its own of; use -e lane_id=N")
     if strange := set(content["axes"]) - set(AXES):
         raise UsageError(f"there is no axis {', '.join(sorted(map(str, strange)))}; axes are {', '.join(AXES)}")
     axes = {name: values if isinstance(values, list) else [values] for name, values in content["axes"].items()}

@@ -219,7 +219,7 @@ def _check_suites_are_played(given, run):
 
 def _check_suite_files(files, suites, here):
     """Raise LaneError for a suite file that is not there, or no text. here: where a relative path starts."""
-    files, suites = (given.split(",") if isinstance(given, str) else given for given in (files, suites))
+    files, suites = (given.split(",") if isinstance(given, str) else map(str, given) for given in (files, suites))
     for path in [*files, *filter(is_file, suites)]:
         try:
             with open(os.path.join(here, path), encoding="utf-8") as file:

@@ -300,7 +300,7 @@ class CallbackModule(CallbackBase):
         """Complete a lane's verdict and its evidence."""
         if lane.returned.get("lane_home", {}).get("remote"):
             self._bring_home(lane)
-        if lane.failure and not lane.verdict and "lane_home" not in lane.returned and self._judges():
+        if lane.failure and not lane.verdict and "lane_run" not in lane.returned and self._judges():
             self._refused(lane.host, lane, lane.blame())
         if lane.verdict and "file" in lane.verdict:
             lane.artifacts = Path(lane.verdict["file"]).parent

@@ -70,6 +70,12 @@ def test_a_suite_file_that_is_no_text(lane: Any, tmp_path: Path) -> None:
     refused(lane, lane.run("playbooks/lane.yml", lane_suites=str(file)), "suite_file_invalid", "lane", str(file))
 
 
+@pytest.mark.parametrize("name", ["nosuch", 5])
+def test_a_suite_that_nobody_knows(lane: Any, name: Any) -> None:
+    kept(lane)
+    refused(lane, lane.run("playbooks/lane.yml", lane_suites=[name]), "suite_unknown", "lane", f"no suite {name}")
+
+
 def test_deps_may_be_told_which_suites_to_install_for(lane: Any) -> None:
     lane.good("playbooks/lane.yml", "--tags", "deps", "--check", "-e", "lane_suites=clients")
 

@@ -45,6 +45,7 @@ def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
         (["shot", "-e", "lane_id=3", "-i", "hosts.yml"], "-e lane_id does not work with -i"),
         (["help", "smok"], "(did you mean smoke?)"),
         ([""], "there is no verb ''"),
+        (["up", "-t", "tls"], "./lane up selects its roles itself; use ./lane --tags"),
         (["test", "--verb", "--", "-k", "qmp"], "no option --verb (did you mean --verbose?)"),
         (["test", "lint", "--", "-k", "qmp"], "only unit and playbooks"),
         (["faults", "kvm-missing", "guest-frozn"], "no fault 'guest-frozn' (did you mean guest-frozen?)"),

@@ -52,6 +52,11 @@ def test_the_entries_that_were_used_last_stay(tmp_path: Path) -> None:
     assert cache.size(tmp_path) == 20
 
 
+def test_a_file_that_is_removed_meanwhile_has_no_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache.os, "walk", lambda folder: [(str(folder), [], ["gone"])])
+    assert cache.size(tmp_path) == 0
+
+
 def test_values_are_kept_under_one_key_and_a_broken_file_counts_as_none(tmp_path: Path) -> None:
     for key in ("first", "second"):
         assert cache.kept(str(tmp_path), "deps", key) == {}

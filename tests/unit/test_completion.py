@@ -51,3 +51,11 @@ def test_completion_in_bash(typed: str, offered: list[str], tmp_path: Path) -> N
 
 def test_completion_for_zsh_is_argcompletes_own() -> None:
     assert "compdef" in " ".join(output("./lane", "completion", "zsh"))
+
+
+def test_a_disk_without_room_for_the_output_is_one_sentence() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            ["./lane", "completion", "bash"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (2, b"lane: cannot write to stdout: No space left on device\n")

@@ -50,6 +50,7 @@ def test_values_with_one_name_are_two_lanes() -> None:
         ({"axes": {"colour": "blue"}}, "there is no axis colour"),
         ({"axes": {"ryll": "0.3.0"}, "hosts": 3}, "hosts is a list"),
         ({"axes": {"ryll": "0.3.0"}, "vars": ["x"]}, "vars a mapping"),
+        ({"axes": {"ryll": "0.3.0"}, "vars": {"lane_id": 3}}, "use -e lane_id=N"),
         ({"axes": {"accel": [["kvm"]]}}, "the axis accel has the value"),
         ({"axes": {"kerbside": None}}, "the axis kerbside has the value None"),
         ({"axes": {"accel": "fast"}}, "accel is fast; use auto, kvm, tcg"),

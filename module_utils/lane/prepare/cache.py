@@ -133,8 +133,13 @@ def keep(cache_dir: str, family: str, key: str, values: dict[str, Any]) -> None:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files below."""
-    return sum(os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(folder) for name in names)
+    """Bytes of all files below, but for those that another command removes meanwhile."""
+    found = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += os.lstat(os.path.join(root, name)).st_size
+    return found
 
 
 def _in_use() -> str:
