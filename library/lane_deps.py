@@ -44,7 +44,7 @@ options:
     type: dict
     default: {}
   suites:
-    description: Suites that are to be played, or C(all); some need packages of their own.
+    description: Suites that are to run, or C(all); some need packages of their own.
     type: list
     elements: str
     default: []

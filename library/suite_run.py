@@ -12,7 +12,7 @@ description:
     their checks.
   - With O(suite) that suite is played on O(guest). Every check is made, also after one has failed; the report has them
     all, and the task fails with the first failure.
-  - qemu, kerbside and ryll are started anew only where the suite needs another guest, other settings or other options
+  - qemu, kerbside and ryll are restarted only where the suite needs another guest, other settings or other options
     (docs/suites.md).
 extends_documentation_fragment:
   - lane_module

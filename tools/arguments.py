@@ -204,9 +204,9 @@ def parser() -> tuple[Parser, dict[str, Parser]]:
         option(many, "--write", "FILE", "where to write the inventory", type=Path, default=written)
     verb("doctor", one_lane, as_json, epilog="Exit status: 0 a lane can run here, 2 something is missing.")
     words = "lane_cache_dir (default: %(default)s)"
-    option(verb("cache", as_json), "folder", "folder", words, nargs="?", type=Path, default=cache_dir())
+    option(verb("cache", as_json), "folder", "FOLDER", words, nargs="?", type=Path, default=cache_dir())
     words, folder = "the artifacts (default: artifacts/lane-0)", ROOT / "artifacts/lane-0"
-    option(verb("report"), "folder", "folder", words, nargs="?", type=Path, default=folder)
+    option(verb("report"), "folder", "FOLDER", words, nargs="?", type=Path, default=folder)
     completion = verb("completion", epilog="For this shell: source <(./lane completion bash)")
     completion.add_argument("shell", choices=("bash", "zsh"))
     developer_verbs.add(verb)

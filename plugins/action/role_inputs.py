@@ -210,10 +210,10 @@ def _out_of_range(spec, values):
 
 
 def _check_suites_are_played(given, run):
-    """Raise LaneError for suites that are asked for on the command line of a command that plays none."""
+    """Raise LaneError for suites that are asked for on the command line of a command that runs none."""
     asked = [name for name in ("lane_suites", "lane_suite_files") if given.get(name)]
     if asked and not {"all", "suites"} & run and run != {"deps"}:  # which installs what a suite needs
-        problem = f"{asked[0]} asks for suites, and this command plays none"
+        problem = f"{asked[0]} asks for suites, and this command runs none"
         raise LaneError("suites_not_played", "lane", problem, "use ./lane suites, or ./lane without a verb")
 
 

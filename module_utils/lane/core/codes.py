@@ -193,8 +193,8 @@ CODES: dict[str, tuple[str, str]] = {
     "suite_command_private": ("kerbside made a file that others can read.", "Make kerbside create it with mode 0600."),
     "suite_database_silent": ("The audit could not be read from the database.", "Read logs/database.log."),
     "suites_not_played": (
-        "Suites were asked for on the command line of a command that plays none, or all checks of one are slow.",
-        "Play them with ./lane suites, or in a whole run; add suites_slow=true for slow checks.",
+        "Suites were asked for on the command line of a command that runs none, or all checks of one are slow.",
+        "Run them with ./lane suites, or in a whole run; add suites_slow=true for slow checks.",
     ),
     "suite_step_missing": ("A step needs what an earlier check registers, and that check failed.", "Find out why the earlier check failed."),
     "suite_unexpected_pass": ("A check that is known to fail has passed.", "Remove expected_failure from it, and from docs/suites.md."),
