@@ -34,6 +34,7 @@ sys.exit(reply if (here / "fails").exists() else print(reply))
 @pytest.fixture
 def lane(tmp_path: Path) -> Lane:
     made = Lane(tmp_path)
+    made.run.lane_id = 1
     made.keys["title"] = f"one via proxy session ID {SESSION}"
     made.machines = machines.Machines(made.place, read(suite_of(check(NAP), **MACHINES)))
     made.machines.programs()  # makes tickets and certificates
@@ -48,7 +49,7 @@ def good_reply(lane: Lane, of: str | None) -> dict[str, Any]:
     qemu = {"uuid": lane.place.uuid, "hypervisor_ip": "127.0.0.1", "insecure_port": 17904, "ticket": TICKET}
     console = {"secure_port": 0, "host_subject": "", **(source["consoles"][0] if of else qemu)}
     names = ("uuid", "hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
-    more = {"source": source["source"], "session_id": SESSION, "channel": authorize.CHANNEL}
+    more = {"source": source["source"], "session_id": SESSION, "channel": {"node": "lane-1", **authorize.CHANNEL}}
     return {**FIREWALL, **{name: console[name] for name in names}, "ca_cert": source.get("ca_cert", ""), **more}
 
 

@@ -21,7 +21,7 @@ from .stage import ANSWER, read_text
 #: What kerbside hands out of the entry of a console in its sources.
 TARGET = ("uuid", "hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
 #: The channel that is registered for it, as kerbside's API has to list it.
-CHANNEL = {"node": "lane-0", "client_ip": "127.0.0.1", "client_port": 12345, "channel_type": "main", "connection_id": 7}
+CHANNEL = {"client_ip": "127.0.0.1", "client_port": 12345, "channel_type": "main", "connection_id": 7}
 #: Played by the Python of kerbside's environment, on the socket that the proxy asks as well. argv: a file with socket
 #: and token.
 QUERY = """
@@ -62,12 +62,13 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
     """
     place = play.lane.place
     wanted = {**expected(play, options["of"]), **firewall(play.lane.settings)}
-    wanted |= {"session_id": play.value(options["console"])["session"], "channel": CHANNEL}
+    channel = {"node": f"lane-{play.lane.run.lane_id}", **CHANNEL}  # of this node: a daemon that starts clears it
+    wanted |= {"session_id": play.value(options["console"])["session"], "channel": channel}
     request = {
         "socket": os.path.join(place.lane_dir, "grpc", "api.sock"),
         "token": play.value(options["console"])["password"] if options["password"] is None else options["password"],
         "limit": ANSWER,
-        "channel": CHANNEL,
+        "channel": channel,
         "sessions": f"http://{place.address}:{place.api_port}/session",
         "headers": kerbside_api.headers(play.lane.token()),
     }
