@@ -200,6 +200,7 @@ def looks_away(text: str) -> list[str]:
     return [found[0] for found in EXCEPTION.finditer(text) if not NAMED.match(found[2])]
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git lists the files")  # as in a copy with a mutant
 def test_no_linter_is_told_to_look_away_without_a_rule() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     files = {ROOT / name for name in listed.split("\0")} - {Path(__file__)}
