@@ -107,7 +107,7 @@ class ActionModule(ValidateArgumentSpec):
         if skipped := [tag for tag in skip if tag not in MAY_SKIP]:
             problem = f"--skip-tags {','.join(skipped)} skips what the other roles need"
             raise LaneError("skips_needed", "lane", problem, "select roles with --tags; only teardown can be skipped")
-        if set(run) <= set(skip) or set(roles) <= set(skip):
+        if set(run) <= set(skip) or (roles and set(roles) <= set(skip)):
             tags = "" if "all" in run else f"--tags {','.join(run)} with "
             problem = f"{tags}--skip-tags {','.join(skip)} leaves nothing to do"
             raise LaneError("nothing_to_do", "lane", problem, "leave --skip-tags out")

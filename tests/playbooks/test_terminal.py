@@ -93,7 +93,7 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
 
 
 NO_VERDICT = "ansible-playbook ended with status {} and no verdict"
-UNDEFINED = "Task failed: 'nobody' is undefined"
+UNDEFINED = "Task failed: Finalization of task args for 'lane_run' failed"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ UNDEFINED = "Task failed: 'nobody' is undefined"
         (("--forks", "many"), "usage: ansible-playbook", NO_VERDICT.format(2)),
         (("--limit", "nobody"), "leaves us with no hosts to target", NO_VERDICT.format(1)),
         (("-e", "@/nowhere"), "/nowhere", "ansible-playbook ended "),
-        (("-e", "lane_logs_dir={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
+        (("-e", "lane_sockets={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
     ],
 )
 def test_the_last_line_when_it_ends_early(place: Surroundings, options: tuple[str, ...], words: str, last: str) -> None:
