@@ -73,7 +73,7 @@ def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
     for name in ("venvs", "ryll"):  # and no database: it is made, by one that takes its time
         (cache / name).symlink_to(CACHE / name)
     slow = place.base / "slow_install_db"
-    slow.write_text('#!/bin/sh\nfor n in 1 2 3; do echo tables; sleep 0.5; done\nexec mariadb-install-db "$@"\n')
+    slow.write_text('#!/bin/sh\nfor n in 1 2 3 4; do echo tables; sleep 1; done\nexec mariadb-install-db "$@"\n')
     slow.chmod(0o700)
     given = ("-e", f"lane_cache_dir={cache}", "-e", f"kerbside_mariadb_install_db={slow}")
     status, run = play(place, *given, terminal=True, TERM="xterm-256color")
