@@ -10,7 +10,7 @@ short_description: Make a CA and the proxy's certificate
 description:
   - Makes a CA and a certificate that it signs for the proxy, with ECDSA keys, as C(ca.pem), C(ca-key.pem), C(proxy.pem)
     and C(proxy-key.pem) in the directory C(tls) of the lane.
-  - Makes them anew where the proxy's certificate is for another subject or address, or is not valid any more.
+  - Makes new ones where the proxy's certificate is for another subject or address, or is not valid any more.
 extends_documentation_fragment:
   - lane_module
   - lane_dir
@@ -73,10 +73,11 @@ def main() -> None:
     )
     given = module.params
     files = [Path(given["lane_dir"], "tls", name) for name in FILES]
+    certificate = Path(given["lane_dir"], "tls", "proxy.pem")
 
     def work() -> dict[str, bool]:
         wanted = (given["subject"], given["address"])
-        there = all(map(Path.exists, files)) and certificates.is_for(files[2].read_bytes(), *wanted)
+        there = all(map(Path.exists, files)) and certificates.is_for(certificate.read_bytes(), *wanted)
         if there or module.check_mode:
             return {"changed": not there}
         issued = certificates.issue(given["ca_subject"], *wanted, timedelta(hours=given["hours"]))

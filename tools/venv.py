@@ -130,7 +130,7 @@ def _make() -> None:
             raise CannotPrepareError(f"cannot make .venv: user {user} cannot write to {folder}")
     # the latter is not removed with a .venv
     python = sys.executable if sys.prefix == sys.base_prefix else os.path.realpath(sys.executable)
-    say(f"making .venv with Python {sys.version.split()[0]} (once; some ten seconds)")
+    say(f"making .venv with Python {sys.version.split()[0]} (once; about ten seconds)")
     try:
         if VENV.exists():
             shutil.rmtree(VENV)

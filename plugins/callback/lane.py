@@ -45,9 +45,7 @@ if tuple(map(int, __version__.split(".")[:2])) >= OLDEST:  # an older one may ru
     from ansible.module_utils.lane.evidence import ansible_log, github, report, summary, verdict
     from ansible.module_utils.lane.lifecycle import artifacts, lost_worker
 #: Modules run in forks of this process (plugins/action/normal.py): what several of them import is loaded here, once.
-SHARED_IMPORTS = tuple(
-    f"ansible.module_utils.lane.{name}" for name in ("lifecycle.claim", "prepare.kerbside", "programs.start")
-)
+SHARED_IMPORTS = ("lifecycle.claim", "prepare.kerbside", "programs.start")
 EARLY = "LANE FAIL lane: ansible-playbook ended before the playbook did"
 
 
@@ -144,8 +142,7 @@ class CallbackModule(CallbackBase):
         process_end.forks_with_this_process()
         process_end.by_signal(self._stopped)
         for name in SHARED_IMPORTS:
-            with contextlib.suppress(ImportError):  # cryptography, where lanes run only on other machines
-                importlib.import_module(name)
+            importlib.import_module(f"ansible.module_utils.lane.{name}")
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
         atexit.register(self._end_early)
 
@@ -171,7 +168,8 @@ class CallbackModule(CallbackBase):
         """End ansible-playbook with the verdict error, and with a result where the command would have judged."""
         error = LaneError(code, "lane", problem, fix)
         line = f"LANE FAIL {error}"
-        for host in (self._hosts or ["localhost"]) if self._judges() else ():
+        judged = (self._hosts or ["localhost"]) if self._judges() else []
+        for host in judged:
             lane = Lane(host, "")
             if self._refused(host, lane, error.as_dict()):
                 self._judge(lane)

@@ -45,7 +45,7 @@ class Played:
     def results(self, task: str = "") -> list[dict[str, Any]]:
         """The results of every task of that name (of all without one), with `task`, `host` and `event` added."""
         ended = [event for event in self.events if event["event"] != "end"]
-        return [event for event in ended if not task or f": {event['task']}".endswith(f": {task}")]
+        return [one for one in ended if not task or one["task"] == task or one["task"].endswith(f" : {task}")]
 
     def result(self, task: str) -> dict[str, Any]:
         """The result of the one task of that name."""

@@ -85,12 +85,13 @@ def _processes() -> Iterator[Limit]:
 def _memory() -> Iterator[Limit]:
     values = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     yield "MemAvailable of /proc/meminfo", int(values["MemAvailable"].split()[0]) << 10, MEMORY, "memory"
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if most != resource.RLIM_INFINITY:
-        yield "ulimit -v", most, ADDRESS_SPACE, "address space"
-    most = resource.getrlimit(resource.RLIMIT_STACK)[0]
-    if most != resource.RLIM_INFINITY:
-        yield "ulimit -s", most, STACK, "bytes of stack"
+    for name, which, least, what in (
+        ("ulimit -v", resource.RLIMIT_AS, ADDRESS_SPACE, "address space"),
+        ("ulimit -s", resource.RLIMIT_STACK, STACK, "bytes of stack"),
+    ):
+        most = resource.getrlimit(which)[0]
+        if most != resource.RLIM_INFINITY:
+            yield name, most, least, what
     for file, most, _ in _cgroup_limits("memory", ("memory.max", "memory.limit_in_bytes"), ""):
         yield file, most, MEMORY, "memory"
 
