@@ -45,7 +45,9 @@ if tuple(map(int, __version__.split(".")[:2])) >= OLDEST:  # an older one may ru
     from ansible.module_utils.lane.evidence import ansible_log, github, report, summary, verdict
     from ansible.module_utils.lane.lifecycle import artifacts, lost_worker
 #: Modules run in forks of this process (plugins/action/normal.py): what several of them import is loaded here, once.
-SHARED_IMPORTS = ("lifecycle.claim", "prepare.kerbside", "programs.start")
+SHARED_IMPORTS = tuple(
+    f"ansible.module_utils.lane.{name}" for name in ("lifecycle.claim", "prepare.kerbside", "programs.start")
+)
 EARLY = "LANE FAIL lane: ansible-playbook ended before the playbook did"
 
 
@@ -142,7 +144,7 @@ class CallbackModule(CallbackBase):
         process_end.forks_with_this_process()
         process_end.by_signal(self._stopped)
         for name in SHARED_IMPORTS:
-            importlib.import_module(f"ansible.module_utils.lane.{name}")
+            importlib.import_module(name)
         os.environ["LANE_OWNER"] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"  # inherited by all that it starts
         atexit.register(self._end_early)
 
