@@ -27,6 +27,10 @@ options:
     description: The bin folder of the environment that kerbside is installed in.
     type: path
     required: true
+  limit:
+    description: As in M(lane_process).
+    type: float
+    default: 30
   env:
     description: As in M(lane_process).
     type: dict
@@ -115,7 +119,7 @@ from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import database
-from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_options
+from ansible.module_utils.lane.programs.program import LIMIT, PROGRAM, SHARED, from_options
 
 
 def main() -> None:
@@ -125,6 +129,7 @@ def main() -> None:
             "cache_dir": {"type": "path", "required": True},
             "datadir": {"type": "path", "required": True},
             "kerbside": {"type": "path", "required": True},
+            **LIMIT,
             **SHARED,
             "programs": {"type": "list", "elements": "dict", "default": [], "options": PROGRAM},
             "inputs": {"type": "list", "elements": "str", "required": True},

@@ -12,8 +12,8 @@ description:
     connection is open.
   - docs/smoke.md says what each check requires. The agent has to be as the guest promises until the last check, by
     ryll's events and by a last look; if not, the check C(status) fails.
-  - Every check runs, also after one has failed, then without waiting. The report has them all and the task fails with
-    the first failure.
+  - Every check runs, also after one has failed, then without waiting. The task fails with the first failure. The
+    transcript of O(steps) and the entries of all checks go to C(smoke.json) and C(outside.json) in C(lane_dir/logs).
 extends_documentation_fragment:
   - lane_module
   - lane_dir
@@ -35,9 +35,6 @@ options:
       - Without it something failed before, and ryll was not started. The checks from outside then run once, without
         waiting, and the task does not fail.
     type: int
-  client_log:
-    description: ryll's log, which is quoted when ryll is lost.
-    type: path
   serial_log:
     description: The guest's serial port as a file.
     type: path
@@ -79,14 +76,6 @@ options:
       (docs/smoke.md).
     type: bool
     default: false
-  report_file:
-    description: The file for the entries of the checks, as JSON.
-    type: path
-    required: true
-  transcript_file:
-    description: The file for the transcript of O(steps), as JSON.
-    type: path
-    required: true
 attributes:
   idempotent:
     support: full
@@ -113,8 +102,6 @@ EXAMPLES = r"""
     counters_file: /tmp/kerbside-lane-0/counters-before.json
     qmp_socket: /tmp/kerbside-lane-0/qmp.sock
     control_socket: /tmp/kerbside-lane-0/ryll.sock
-    report_file: /tmp/kerbside-lane-0/logs/outside.json
-    transcript_file: /tmp/kerbside-lane-0/logs/smoke.json
 """
 
 RETURN = r"""
@@ -160,7 +147,6 @@ def main() -> None:
                 "default": ["banner", "counters", "path", "frames"],
             },
             "pid": {"type": "int"},
-            "client_log": {"type": "path"},
             "serial_log": {"type": "path", "required": True},
             "banner_limit": {"type": "float", "default": 60},
             "address": {"type": "str", "default": "127.0.0.1"},
@@ -171,8 +157,6 @@ def main() -> None:
             "qmp_socket": {"type": "path", "required": True},
             "control_socket": {"type": "path", "required": True},
             "lossy": {"type": "bool", "default": False},
-            "report_file": {"type": "path", "required": True},
-            "transcript_file": {"type": "path", "required": True},
         },
         supports_check_mode=True,
     )
@@ -193,12 +177,14 @@ def main() -> None:
             fix = "start the guest again: ./lane --tags sextant_vm"
             raise LaneError("guest_entry_invalid", "environment", problem, fix)
         whose = {"suite": smoke.SUITE, "guest": guest["name"]}
-        smoke.set_aside(given["lane_dir"], guest["name"], [given["transcript_file"], given["report_file"]])
+        logs = Path(given["lane_dir"], "logs")
+        transcript, report = logs / "smoke.json", logs / "outside.json"
+        smoke.set_aside(given["lane_dir"], guest["name"], [transcript, report])
         settings = Settings(
             given["control_socket"],
             pid=given["pid"],
-            log_file=given["client_log"],
-            transcript_file=given["transcript_file"],
+            log_file=str(logs / "ryll.log"),
+            transcript_file=str(transcript),
             report=whose,
         )
         context = outside_checks.Context(
@@ -209,9 +195,9 @@ def main() -> None:
         )
         planned = smoke.Plan(bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None)
         if planned.session is None:
-            Path(given["transcript_file"]).unlink(missing_ok=True)  # it is of an earlier check
+            transcript.unlink(missing_ok=True)  # it is of an earlier check
         entries, failure, notices = smoke.run(planned, context)
-        check_report.write(given["report_file"], {**whose, "checks": entries, "files": context.files})
+        check_report.write(report, {**whose, "checks": entries, "files": context.files})
         for notice in notices:
             module.warn(notice)
         if failure and given["pid"]:

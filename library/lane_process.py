@@ -8,8 +8,9 @@ DOCUMENTATION = r"""
 module: lane_process
 short_description: Start the programs of a lane
 description:
-  - Starts programs detached, each in a session of its own, with a clean environment, a log file and the lane's mark
-    (C(KERBSIDE_LANE=<lane_id>/<run_id>)), and returns when every one of them is ready.
+  - Starts programs detached, each in a session of its own, with a clean environment, a log file
+    (C(lane_dir/logs/NAME.log)) and the lane's mark (C(KERBSIDE_LANE=<lane_id>/<run_id>)), and returns when every one of
+    them is ready.
   - A program that ends before it is ready fails the task at once, with its exit status and the end of its log.
   - Programs that already run as described are left alone, so that a second run changes nothing.
   - Secrets are read from files by this module (O(programs[].secret_env)) and never pass through Ansible.
@@ -24,6 +25,10 @@ options:
     type: str
     choices: [started, restarted]
     default: started
+  limit:
+    description: Seconds until each program has to be ready.
+    type: float
+    default: 30
   stop_limit:
     description: Seconds between the stop signal and SIGKILL.
     type: float
@@ -83,10 +88,6 @@ options:
           by the text of a file.
         type: dict
         default: {}
-      log:
-        description: Where stdout and stderr go; appended to.
-        type: path
-        required: true
       after:
         description: Programs earlier in this list that have to be ready first.
         type: list
@@ -96,10 +97,6 @@ options:
         description: The program has to end with status 0; it is not run again while its description stays the same.
         type: bool
         default: false
-      limit:
-        description: Seconds until it has to be ready.
-        type: float
-        default: 30
       stop_signal:
         description: The signal that stops it. V(KILL) is for a program that leaves nothing worth keeping.
         type: str
@@ -133,10 +130,9 @@ options:
         type: dict
         suboptions:
           file:
-            description: The file to search; only what it got since the program's start counts if it is the program's
-              log.
+            description: The file to search, by default the program's log, of which only what it got since the program's
+              start counts.
             type: path
-            required: true
           pattern:
             description: A regular expression; C(^) and C($) match at each line. Its last group is quoted.
             type: str
@@ -160,7 +156,6 @@ EXAMPLES = r"""
       - name: database
         component: database
         argv: [/usr/sbin/mariadbd, --no-defaults, --socket=/tmp/kerbside-lane-0/db.sock]
-        log: /tmp/kerbside-lane-0/logs/database.log
         ready:
           socket: /tmp/kerbside-lane-0/db.sock
           greeting: true
@@ -177,7 +172,6 @@ EXAMPLES = r"""
           KERBSIDE_SQL_URL:
             file: /tmp/kerbside-lane-0/secrets/database_password
             format: mysql+pymysql://kerbside:{}@localhost/kerbside
-        log: /tmp/kerbside-lane-0/logs/migration.log
 """
 
 RETURN = r"""
@@ -193,7 +187,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.programs import records, start
-from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, from_options
+from ansible.module_utils.lane.programs.program import LIMIT, PROGRAM, SHARED, from_options
 
 
 def main() -> None:
@@ -203,6 +197,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "restarted"], "default": "started"},
             "stop_limit": {"type": "float", "default": 5},
             "watch": {"type": "bool", "default": False},
+            **LIMIT,
             **SHARED,
             "programs": {"type": "list", "elements": "dict", "required": True, "options": PROGRAM},
         },

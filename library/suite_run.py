@@ -57,9 +57,6 @@ options:
     description: Where the parts of the lane are; the fields of C(Place) in C(module_utils/lane/checks/suites/stage.py).
     type: dict
     default: {}
-  report_file:
-    description: Where the entries of the checks go, as JSON.
-    type: path
 attributes:
   idempotent:
     support: none
@@ -114,9 +111,8 @@ def main() -> None:
             "images": {"type": "path", "required": True},
             "cache_dir": {"type": "path", "default": "~/.cache/kerbside-lane"},
             "place": {"type": "dict", "default": {}},
-            "report_file": {"type": "path"},
         },
-        required_by={"suite": ["guest", "report_file"]},
+        required_by={"suite": ["guest"]},
         supports_check_mode=True,
     )
     given = module.params
@@ -146,7 +142,7 @@ def main() -> None:
             lane.restore()
         pictures = [entry["detail"]["picture"] for entry in entries if "picture" in entry["detail"]]
         report = {"suite": suite.name, "guest": given["guest"], "checks": entries, "files": pictures}
-        check_report.write(given["report_file"], report)
+        check_report.write(f"{lane.place.logs_dir}/suite-{suite.name}-{given['guest']}.json", report)
         passed = sum(entry["result"] == "pass" for entry in entries)
         note = f"{suite.name} on {given['guest']}: {passed} of {len(entries)} checks"
         if failure := engine.failure(entries):

@@ -53,7 +53,7 @@ def place(folder: Path, **more: Any) -> Place:
     files = {f"{name}_file": f"{folder}/secrets/{name}" for name in ("ticket", "token", "seed", "ca")}
     names = ("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port")
     ports = {name: 17900 + number for number, name in enumerate(names)}
-    said = {"lane_dir": str(folder), "logs_dir": f"{folder}/logs", "address": "127.0.0.1", "uuid": "UUID"}
+    said = {"lane_dir": str(folder), "address": "127.0.0.1", "uuid": "UUID"}
     said["serial_log"] = f"{folder}/logs/serial.log"
     return Place(**{**texts, **files, **ports, **said, **more})
 

@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records, stop
-from ansible.module_utils.lane.programs.program import PROGRAM, SHARED, Program, from_options
+from ansible.module_utils.lane.programs.program import LIMIT, PROGRAM, SHARED, Program, from_options
 from ansible.module_utils.lane.programs.readiness import Ready
 from lanes import TestLane
 
@@ -226,22 +226,25 @@ TICKET = {"file": "/secret", "format": "x:{}"}
 
 def described(shared: dict[str, Any] | None = None, **options: Any) -> Any:
     """A program from options that have passed the argument spec, as in a module."""
-    found = ArgumentSpecValidator(PROGRAM).validate({"name": "server", "argv": ["/bin/true"], "log": "/log", **options})
+    found = ArgumentSpecValidator(PROGRAM).validate({"name": "server", "argv": ["/bin/true"], **options})
     assert not found.error_messages
-    common = ArgumentSpecValidator(SHARED).validate(shared or {})
-    return from_options(found.validated_parameters, common.validated_parameters)
+    common = ArgumentSpecValidator({**LIMIT, **SHARED}).validate(shared or {})
+    return from_options(found.validated_parameters, {"lane_dir": "/lane", **common.validated_parameters})
 
 
 def test_shared_options_go_to_those_that_ask_and_give_way_to_their_own() -> None:
     secret = {"secret_env": {"T": {"file": "/other"}, "U": TICKET}, "secret_files": {"/f": TICKET}}
-    shared = {"env": {"A": 1, "B": 2}, **secret}
+    shared = {"env": {"A": 1, "B": 2}, "limit": 7, **secret}
     asking = described(shared, shared_env=True, env={"B": 3}, secret_env={"T": TICKET})
     assert asking.env == {"A": "1", "B": "3"}
     assert asking.secret_env == {"T": ("/secret", "x:{}"), "U": ("/secret", "x:{}")}
     assert asking.secret_files == {"/f": ("/secret", "x:{}")}
-    fatal = {"file": "/s", "pattern": "p", "component": "firmware", "problem": "x: {}"}
+    assert (asking.limit, asking.log) == (7, "/lane/logs/server.log")
+    fatal = {"pattern": "p", "component": "firmware", "problem": "x: {}"}
     other = described(shared, env={"B": 3}, fatal=fatal)
-    assert (other.env, other.secret_env, other.secret_files, other.fatal.component) == ({"B": "3"}, {}, {}, "firmware")
+    assert (other.env, other.secret_env, other.secret_files) == ({"B": "3"}, {}, {})
+    assert (other.fatal.component, other.fatal.file) == ("firmware", other.log)
+    assert described(fatal={**fatal, "file": "/serial"}).fatal.file == "/serial"
 
 
 def test_incomplete_secrets_are_refused() -> None:

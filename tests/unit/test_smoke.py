@@ -253,7 +253,7 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
         files = [str(picture), "screendump.png", "difference.png", "x.txt"]  # one is gone
         check_report.write(report, {"suite": "smoke", "guest": guest, "checks": [], "files": files})
         monkeypatch.setenv("LANE_COMMAND_ID", "c1")
-        smoke.set_aside(lane.dir, "g", [str(report), f"{lane.dir}/logs/none.json"])
+        smoke.set_aside(lane.dir, "g", [report, Path(lane.dir, "logs/none.json")])
         assert report.exists() is not kept
         if kept:
             moved = json.loads(Path(lane.dir, "logs/smoke-other.json").read_text())

@@ -155,9 +155,9 @@ def agent_kept(context: Context, client: Client, promised: bool) -> None:
         client.pump(time.monotonic() + 0.02)
 
 
-def set_aside(lane_dir: str, guest: str, reports: list[str]) -> None:
+def set_aside(lane_dir: str, guest: str, reports: list[Path]) -> None:
     """Give reports and pictures of another guest that this command has checked before names with that guest in them."""
-    for file in map(Path, reports):
+    for file in reports:
         report = check_report.read(file)
         other = report.get("guest")
         if not other or other == guest or report.get("command_id") != check_report.command_id():

@@ -26,7 +26,7 @@ READY: dict[str, Any] = {
     "log": {"type": "str"},
 }
 FATAL: dict[str, Any] = {
-    "file": {"type": "path", "required": True},
+    "file": {"type": "path"},
     "pattern": {"type": "str", "required": True},
     "component": {"type": "str", "choices": list(COMPONENTS), "required": True},
     "problem": {"type": "str", "required": True},
@@ -36,16 +36,15 @@ SHARED: dict[str, Any] = {
     "secret_env": {"type": "dict", "default": {}, "no_log": False},
     "secret_files": {"type": "dict", "default": {}, "no_log": False},
 }
+LIMIT: dict[str, Any] = {"limit": {"type": "float", "default": 30}}
 PROGRAM: dict[str, Any] = {
     **SHARED,
     "name": {"type": "str", "required": True},
     "component": {"type": "str", "choices": list(COMPONENTS), "default": "lane"},
     "argv": {"type": "list", "elements": "str", "required": True},
     "shared_env": {"type": "bool", "default": False},
-    "log": {"type": "path", "required": True},
     "after": {"type": "list", "elements": "str", "default": []},
     "oneshot": {"type": "bool", "default": False},
-    "limit": {"type": "float", "default": 30},
     "stop_signal": {"type": "str", "choices": ["TERM", "INT", "KILL"], "default": "TERM"},
     "ready": {"type": "dict", "options": READY, "mutually_exclusive": [["port", "socket", "http", "log"]]},
     "fatal": {"type": "dict", "options": FATAL},
@@ -112,22 +111,24 @@ def filled(source: str, form: str) -> str:
 
 
 def from_options(given: dict[str, Any], shared: dict[str, Any]) -> Program:
-    """The description of one program from its module parameters; shared: the module's own, with SHARED among them."""
+    """The description of one program from its options; shared: the module's own, lane_dir, LIMIT and SHARED."""
     common: dict[str, Any] = shared if given["shared_env"] else {name: {} for name in SHARED}
+    log = f"{shared['lane_dir']}/logs/{given['name']}.log"
+    fatal = given["fatal"]
     return Program(
         name=given["name"],
         component=given["component"],
         argv=tuple(given["argv"]),
-        log=given["log"],
+        log=log,
         env={key: str(value) for key, value in (common["env"] | given["env"]).items()},
         secret_env=_secrets(common, "secret_env") | _secrets(given, "secret_env"),
         secret_files=_secrets(common, "secret_files") | _secrets(given, "secret_files"),
         ready=Ready(**(given["ready"] or {})),
         after=tuple(given["after"]),
         oneshot=given["oneshot"],
-        limit=given["limit"],
+        limit=shared["limit"],
         stop_signal=given["stop_signal"],
-        fatal=Fatal(**given["fatal"]) if given["fatal"] else None,
+        fatal=Fatal(**{**fatal, "file": fatal["file"] or log}) if fatal else None,
     )
 
 

@@ -45,7 +45,6 @@ class Place:
     """Where the parts of the lane are; the options of the module suite_run."""
 
     lane_dir: str
-    logs_dir: str
     address: str
     proxy_port: int
     plain_port: int
@@ -79,6 +78,11 @@ class Place:
         """From the module's option, whose numbers may be texts."""
         kinds = {"int": int, "float": float}
         return cls(**{name: kinds.get(str(cls.__annotations__[name]), str)(value) for name, value in given.items()})
+
+    @property
+    def logs_dir(self) -> str:
+        """The logs of the lane's programs, and the reports of its checks."""
+        return f"{self.lane_dir}/logs"
 
 
 class LaneStage:
