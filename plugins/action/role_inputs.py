@@ -149,8 +149,9 @@ class ActionModule(ValidateArgumentSpec):
             options = specs["argument_specs"]["main"]["options"]
             spec.update({name: {**option, "default": defaults[name]} for name, option in options.items()})
         own = self._task.args.get("variables", [])
-        known = {*spec, *self._loader.load_from_file(self._task.args["known"], unsafe=True), *own}
-        values = self.get_args_from_task_vars(spec, task_vars)
+        shared = self._loader.load_from_file(self._task.args["known"], unsafe=True)
+        known = {*spec, *shared, *own}
+        values = self.get_args_from_task_vars(spec, self._with_values(task_vars, shared))
         given = load_extra_vars(self._loader)
         prefixes = [*roles, *{name.rpartition("_")[0] for name in own}]
         unknown = list(unknown_variables(given, known, prefixes))
@@ -165,9 +166,18 @@ class ActionModule(ValidateArgumentSpec):
             _check_suite_files(*self._templar.template(named))
         return list(dict.fromkeys([*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)]))
 
+    def _with_values(self, task_vars, names):
+        """The variables, with the values of these in place of their templates, each of which many others refer to."""
+        variables = self._templar.available_variables = dict(task_vars)
+        for name in filter(variables.__contains__, names):
+            variables[name] = self._templar.template(variables[name])
+        return variables
+
     def _check_shared(self, task_vars):
         """Raise LaneError when another lane of this command has the same number or directory on the same machine."""
         mine = task_vars["inventory_hostname"]
+        if task_vars["ansible_play_hosts_all"] == [mine]:
+            return
         own, others = self._places(task_vars, mine), {}
         for name in task_vars["ansible_play_hosts_all"]:
             with contextlib.suppress(AnsibleError):  # that lane itself says what is wrong with its variables

@@ -74,7 +74,7 @@ class Room:
 def small(data: bytes, width: int) -> bytes | None:
     """A picture in few bytes; None without Pillow, or for what is no picture that it can read."""
     try:
-        from PIL import Image
+        from PIL import Image, WebPImagePlugin  # noqa: F401 - with it Pillow does not load all its plugins to save one
     except ImportError:  # plain ansible-playbook without requirements.txt
         return None
     try:
