@@ -133,7 +133,7 @@ class ActionModule(ValidateArgumentSpec):
         for name in names:
             guests.entry(found, name)
         if {"all", "smoke"} & set(task_vars["ansible_run_tags"]) and not self._templar.template(task_vars["lane_plan"]):
-            problem = "lane_plan is empty, so that nothing would be checked"
+            problem = "no check is planned, so that nothing would be checked"
             raise LaneError("bad_input", "environment", problem, "name checks in lane_checks and guests in lane_guests")
 
     def _wrong_inputs(self, task_vars, roles):
