@@ -43,7 +43,10 @@ def test_an_entry_that_cannot_be_used(changes: dict[str, object], name: str, cod
         guests.entry({"g": {**ENTRY, **changes}, "a": ENTRY}, name)
 
 
-@pytest.mark.parametrize("given", [None, [], {}, "guests", {"g": None}, {"g": {"image": "g.qcow2", "agent": True}}])
+@pytest.mark.parametrize(
+    "given",
+    [None, [], {}, "guests", {"g": None}, {"g": {"image": "g.qcow2", "agent": True}}, {5: ENTRY}, {"a/b": ENTRY}],
+)
 def test_what_is_not_guests(given: object) -> None:
     with fails("guest_entry_invalid", "environment"):
         guests.check(given)

@@ -38,6 +38,8 @@ def check(guests: Any) -> None:
     if not isinstance(guests, dict) or not guests:
         raise _invalid("it has no mapping `guests` of names to entries")
     for name, entry in guests.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name, re.ASCII):  # files are named after it
+            raise _invalid(f"{name!r} is not the name of a guest: use a text of letters, digits, - and _")
         _check_keys(f"guest {name}", entry, REQUIRED, OPTIONAL)
         if fetched := entry.get("fetch"):
             _check_keys(f"guest {name}: fetch", fetched, FETCH, {})
