@@ -17,8 +17,12 @@ description:
 extends_documentation_fragment:
   - lane_module
   - lane_dir
-  - ryll_steps
 options:
+  steps:
+    description: The steps, played in order (docs/steps.md). The whole list is checked before anything starts.
+    type: list
+    elements: dict
+    required: true
   guest:
     description: The guest's entry, with C(name), C(banner) and C(agent).
     type: dict

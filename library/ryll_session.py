@@ -18,8 +18,12 @@ description:
     list in its answer to C(hello) fails before it is tried.
 extends_documentation_fragment:
   - lane_module
-  - ryll_steps
 options:
+  steps:
+    description: The steps, played in order (docs/steps.md). The whole list is checked before anything starts.
+    type: list
+    elements: dict
+    required: true
   socket:
     description: Path of ryll's control socket (its C(--control-socket)), absolute, at most 107 bytes.
     type: path

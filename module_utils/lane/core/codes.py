@@ -148,7 +148,7 @@ CODES: dict[str, tuple[str, str]] = {
     "ryll_unsupported": ("This ryll lacks a verb or an event that a step needs.", "Use a ryll that lists it, or another step."),
     "ryll_refused": ("ryll refused a request.", "Its own error code and message say why."),
     "ryll_unmet": ("ryll answered, but what a step expects did not happen.", "The step's name and the message say what was seen instead."),
-    "ryll_input": ("A list of steps, or a setting of a session, cannot be played.", "Correct the step that the message names (docs/ryll_session.md)."),
+    "ryll_input": ("A list of steps, or a setting of a session, cannot be played.", "Correct the step that the message names (docs/steps.md)."),
     "session_file_unwritten": ("A file of a session could not be written.", "Make room on the disk that holds it."),
     "qmp_closed": ("qemu's monitor cannot be reached, or qemu closed it.", "Look at logs/qemu.log; qemu has usually ended."),
     "qmp_timeout": ("qemu's monitor did not answer within the limit.", "Look at logs/qemu.log, and whether qemu is stopped."),
