@@ -16,10 +16,10 @@ from ..core.private_dir import Run, claimed_at, handed_over, read_json, write_pr
 from ..core.secrets import masked
 from ..programs import records
 from . import check_results, collect, diagnosis, junit, logs, secret_scan
-from .origins import origins
 
 SCHEMA = 2
 RESULT = "result.json"
+ORIGIN = ("kind", "source", "version", "commit", "dirty", "sha256")
 #: Who is to blame when a task of a role fails that names nobody itself (apt, template): the machine or the lane.
 ROLE_COMPONENT = {"kvm_probe": "host"} | dict.fromkeys(("deps", "ryll_build", "tls", "kerbside"), "environment")
 
@@ -137,7 +137,7 @@ def write(
         "accel": {"chosen": accel.get("chosen"), "reason": accel.get("reason")},
         "guests": guests,
         "versions": {**_versions(known), **versions},
-        "origins": origins(known, guests),
+        "origins": _origins(known, guests),
         "phases": phases,
         "checks_planned": len(full),
         "plan_changed": None if sorted(map(str, keys)) == sorted(map(str, full)) else "lane_checks was changed",
@@ -162,6 +162,14 @@ def _versions(known: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "mariadb": deps.get("mariadb_version"),
         "image_sha256": guest.get("sha256"),
     }
+
+
+def _origins(known: dict[str, dict[str, Any]], guests: list[str]) -> dict[str, Any]:
+    """Where each product came from, as the role that provides it said (prepare/source.py); null for what the run did
+    not reach.
+    """
+    products = ("kerbside", "proxy", "ryll", *(f"image_{name}" for name in guests))
+    return {product: known.get("lane_origins", {}).get(product, dict.fromkeys(ORIGIN)) for product in products}
 
 
 def save(artifacts_dir: str, result: dict[str, Any]) -> None:
