@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -135,35 +134,24 @@ def _broken(entry: Record) -> Lost | None:
     said = _search(entry.fatal.file, start, entry.fatal.pattern)
     if said is None:
         return None
-    line, words = said
+    place, words = said
     problem = entry.fatal.problem.replace("{}", one_line(words, 200))
-    return Lost(entry, "program_broken", entry.fatal.component, problem, time.time(), f"{entry.fatal.file}:{line}")
+    return Lost(entry, "program_broken", entry.fatal.component, problem, time.time(), place)
 
 
-#: (file, start, pattern) -> (its size, what was found): a log that has not grown is not searched again.
-_SEARCHED: dict[tuple[str, int, str], tuple[int, tuple[int, str] | None]] = {}
+def _search(path: str, start: int, pattern: str) -> tuple[str, str] | None:
+    """(its place, text of the last group) of the first match after `start` bytes, in the last SEARCHED of a file.
 
-
-def _search(path: str, start: int, pattern: str) -> tuple[int, str] | None:
-    """(number of the line, text of the last group) of the first match after `start` bytes of a regular file."""
-    known, found = _SEARCHED.get((path, start, pattern), (start, None))
-    if (file := bounded.open_regular(path)) is None:
-        return found
-    with file:
-        size = os.fstat(file.fileno()).st_size
-        if size < known:  # a program that was started anew has truncated it
-            found = None
-        if size != known and found is None:
-            begin = max(start, size - SEARCHED)
-            file.seek(begin)
-            data = file.read(SEARCHED)
-            if match := re.search(pattern, data.decode("utf-8", errors="replace"), re.MULTILINE):
-                file.seek(0)
-                before = sum(file.read(min(SEARCHED, begin - at)).count(b"\n") for at in range(0, begin, SEARCHED))
-                last = match.lastindex or 0
-                found = (before + match.string.count("\n", 0, match.end(last)) + 1, match[last])
-    _SEARCHED[path, start, pattern] = (size, found)
-    return found
+    The place has the number of the line unless the file is longer.
+    """
+    skipped, data = bounded.tail(path, SEARCHED)
+    begin = max(start - skipped, 0)
+    match = re.search(pattern, data[begin:].decode("utf-8", errors="replace"), re.MULTILINE)
+    if match is None:
+        return None
+    last = match.lastindex or 0
+    line = data.count(b"\n", 0, begin) + match.string.count("\n", 0, match.end(last)) + 1
+    return path if skipped else f"{path}:{line}", match[last]
 
 
 def _never_ready(entry: Record, members: list[proc.Process]) -> Lost | None:
