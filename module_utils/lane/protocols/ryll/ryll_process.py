@@ -6,7 +6,7 @@ import os
 import re
 import select
 
-from ...core import proc_stat
+from ...core import bounded, proc_stat
 from .errors import ProcessLost
 
 #: Seconds that a peer which closed the connection gets to end, so that the message can say that it ended.
@@ -64,18 +64,8 @@ def log_end(path: str) -> tuple[str, int]:
     Routine lines are left out as long as there are others. "", 0 when there is nothing to read; the number is also 0
     when the file is larger than 1 MiB, so that only its end was read.
     """
-    try:
-        if not os.path.isfile(path):  # a pipe would never end
-            return "", 0
-        with open(path, "rb") as log:
-            size = os.fstat(log.fileno()).st_size
-            log.seek(max(0, size - LONGEST_END))
-            text = log.read().decode("utf-8", "replace")
-    except OSError:
-        return "", 0
-    plain = [(number, _NOISE.sub("", line).strip()) for number, line in enumerate(text.splitlines(), 1)]
-    said = [(number, line) for number, line in plain if line]
+    skipped, data = bounded.tail(path, LONGEST_END)
+    plain = [_NOISE.sub("", line).strip() for line in data.decode("utf-8", "replace").splitlines()]
+    said = [(number, line) for number, line in enumerate(plain, 1) if line]
     said = ([(number, line) for number, line in said if not _ROUTINE.match(line)] or said)[-4:]
-    if not said:
-        return "", 0
-    return " / ".join(line for _, line in said), said[-1][0] if size <= LONGEST_END else 0
+    return " / ".join(line for _, line in said), said[-1][0] if said and not skipped else 0
