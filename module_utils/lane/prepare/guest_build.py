@@ -7,11 +7,12 @@ fixtures/guests.yml records the image's sha256 and the source's, so that either 
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ..core import command
 from ..core.errors import LaneError
@@ -26,7 +27,7 @@ COMPILE_LIMIT = 300
 
 @dataclass(frozen=True)
 class Guest:
-    """Where a guest's parts are, and what guests.yml records of them ("" where it records nothing)."""
+    """Where a guest's parts are, and what guests.yml records of them."""
 
     name: str
     source: Path
@@ -44,7 +45,11 @@ class Guest:
         except FileNotFoundError:
             fix = "set lane_guests_file to a guests.yml"
             raise LaneError("guest_entry_invalid", "lane", f"there is no file {path}", fix) from None
-        image, sha256, source_sha256 = (field(text, name, key) for key in ("image", "sha256", "source_sha256"))
+        entry = yaml.safe_load(text)["guests"].get(name, {})
+        if missing := [key for key in ("image", "sha256", "source_sha256") if not entry.get(key)]:
+            problem = f"guest {name} has no {missing[0]} in {path}"
+            raise LaneError("guest_entry_invalid", "lane", problem, "add it: 64 digits that stand nowhere else will do")
+        image, sha256, source_sha256 = (str(entry[key]) for key in ("image", "sha256", "source_sha256"))
         return cls(name, Path(source), path, path.parent / image, sha256, source_sha256)
 
     def as_recorded(self) -> bool:
@@ -65,28 +70,6 @@ def source_digest(source: Path) -> str:
 def image_digest(image: Path) -> str | None:
     """sha256 of the image, None when there is none."""
     return hashlib.sha256(image.read_bytes()).hexdigest() if image.exists() else None
-
-
-def field(text: str, guest: str, key: str) -> str:
-    """A value of a guest's entry, without quotes. The file is edited as text, so that its comments stay."""
-    return _line(text, guest, key).group("value").strip("\"'")
-
-
-def with_field(text: str, guest: str, key: str, value: str) -> str:
-    """guests.yml with another value for one field of one guest."""
-    found = _line(text, guest, key)
-    return f'{text[: found.start("value")]}"{value}"{text[found.end("value") :]}'
-
-
-def _line(text: str, guest: str, key: str) -> re.Match[str]:
-    pattern = (
-        rf"^  {re.escape(guest)}:[^\n]*\n(?:(?:    [^\n]*)?\n)*?    {key}: *(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s#]*)"
-    )
-    found = re.search(pattern, text, re.MULTILINE)
-    if found is None:
-        problem = f"guest {guest} has no field {key} in guests.yml"
-        raise LaneError("guest_entry_invalid", "lane", problem, "add it, indented by four blanks")
-    return found
 
 
 def compiler(source: Path, cache_dir: Path) -> Path:
@@ -130,8 +113,8 @@ def rebuild(guest: Guest, cache_dir: Path, check: bool = False) -> dict[str, Any
     image = disk_image.qcow2(disk_image.boot_volume(compile_program(guest.source, cache_dir)))
     sha256 = hashlib.sha256(image).hexdigest()
     before = guest.guests_file.read_text(encoding="utf-8")
-    after = with_field(before, guest.name, "sha256", sha256)
-    after = with_field(after, guest.name, "source_sha256", source_digest(guest.source))
+    # as text, so that its comments stay
+    after = before.replace(guest.sha256, sha256).replace(guest.source_sha256, source_digest(guest.source))
     files = []
     if image_digest(guest.image) != sha256:
         write_private(guest.image, image, 0o644)
