@@ -1,4 +1,4 @@
-"""What is given with -e, as a tag or as a suite: refused before anything starts when it cannot be meant."""
+"""What is given with -e or as a suite: refused before anything starts when it cannot be meant."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from tools import arguments
 from tools.parsing import UsageError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-#: tags with a meaning of Ansible's own; the playbook refuses what cannot work
-EVERY = ("all", "always", "tagged", "untagged", "never")
 
 
 def extra_variables(given: list[str]) -> dict[str, Any]:
@@ -62,11 +60,6 @@ def check(asked: argparse.Namespace) -> None:
         unit = re.fullmatch(r"(\d+)([smhd])", lease)
         meant = f", here {int(unit[1]) * UNITS[unit[2]]}" if unit else ""
         raise LaneError("bad_input", "environment", f"lane_lease={lease}: a lease is a number of seconds{meant}")
-    tags = [tag for option in ("tags", "skip_tags") for text in asked.given.get(option, []) for tag in text.split(",")]
-    ours = arguments.tags()
-    if unknown := [tag for tag in tags if tag.strip() not in (*ours, *EVERY)]:
-        problem = f"no task has the tag {unknown[0]}{near(unknown[0], ours)}; tags are {', '.join(ours)}"
-        raise LaneError("no_such_tag", "lane", problem)
     names = [name for word in getattr(asked, "names", []) for name in word.split(",")]
     ours = ["all", *arguments.suites()]
     # their names are in them

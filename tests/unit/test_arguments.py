@@ -80,8 +80,6 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["-e", "=30 my-own=1 my.own="], ""),
         (["-e", "a=b lane_id = 30"], "bad_input"),
         (["-e", "lane_lease=soon"], "bad_input"),
-        (["--tags", "tls,smok"], "no_such_tag"),
-        (["--skip-tags", "smok"], "no_such_tag"),
         (["suites", "agent,inptu"], "suite_unknown"),
         (["mutants", "suites", "session", "-e", "lane_gest=pocket"], "bad_input"),
         (["mutants", "suites", "session,refusal", "-e", "lane_guest=pocket"], ""),
@@ -90,7 +88,6 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["suites", "agent", "mine.yml", "dir/mine"], ""),
         (["-e", "lane_lease=0.5 lane_id=99 mine=1"], ""),
         (["-e", "lane_lease={{ 60 * 60 }}", "-e", "an open 'quote"], ""),
-        (["--tags", "all"], ""),
     ],
 )
 def test_what_is_given_is_looked_at_before_anything_starts(words: list[str], code: str) -> None:
