@@ -48,6 +48,7 @@ SHARED = {
     "lane_heartbeat": {"type": "float"},
     "lane_port_base": {"type": "int"},
     "lane_fork_modules": {"type": "bool"},
+    "lane_keep": {"type": "str", "choices": ["never", "on_failure"]},
     "lane_console_source": {"type": "str"},
     "lane_console_uuid": {"type": "str"},
 }
