@@ -102,14 +102,6 @@ missing:
   description: Whether the cache has no database, and this call could not make one.
   returned: success
   type: bool
-made:
-  description: Whether this call made the database, rather than copying it from the cache.
-  returned: success
-  type: bool
-revision:
-  description: The revision of the running database's schema.
-  returned: with O(running)
-  type: str
 """
 
 import os
@@ -147,11 +139,11 @@ def main() -> None:
     )
     given = module.params
 
-    def check(options: database.Options) -> str:
+    def check(options: database.Options) -> None:
         """Check the running database; a cached one that is wrong has to be made again."""
         running, run = given["running"], private_dir.read_run(given["lane_dir"])
         try:
-            return database.check_schema(options, running["client"], running["socket"], running["user"], run)
+            database.check_schema(options, running["client"], running["socket"], running["user"], run)
         except LaneError as error:
             if error.code == "database_schema_old" and running["copied"]:
                 database.drop(given["cache_dir"], options)
@@ -160,10 +152,10 @@ def main() -> None:
     def work() -> dict:
         programs = tuple(from_options(one, given) for one in given["programs"])
         options = database.Options(programs, given["datadir"], tuple(given["inputs"]), given["kerbside"])
-        result = {"changed": False, "made": False, "missing": False}
-        if given["running"]:
-            return result if module.check_mode else {**result, "revision": check(options)}
-        if os.path.exists(given["datadir"]):
+        result = {"changed": False, "missing": False}
+        if given["running"] and not module.check_mode:
+            check(options)
+        if given["running"] or os.path.exists(given["datadir"]):
             return result
         if module.check_mode:
             return {**result, "changed": True}
@@ -174,7 +166,7 @@ def main() -> None:
         run = private_dir.read_run(given["lane_dir"])
         made = database.make(given["cache_dir"], given["lane_dir"], run, options)
         note = f"database {'made' if made else 'from the cache'}"
-        return {**result, "changed": True, "made": made, "lane_note": note}
+        return {**result, "changed": True, "lane_note": note}
 
     finish(module, work)
 

@@ -81,11 +81,6 @@ ansible_facts:
     - RV(ansible_facts.lane_suite_checks) is the plan, a dict with suite, guest and name for each check.
   returned: without O(suite)
   type: dict
-checks:
-  description: One entry per check, as in result.json.
-  returned: when a suite was played
-  type: list
-  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -146,9 +141,9 @@ def main() -> None:
         passed = sum(entry["result"] == "pass" for entry in entries)
         note = f"{suite.name} on {given['guest']}: {passed} of {len(entries)} checks"
         if failure := engine.failure(entries):
-            failure.result = {"checks": entries, "lane_note": note}
+            failure.result = {"lane_note": note}
             raise failure
-        return {"changed": True, "checks": entries, "lane_note": note}
+        return {"changed": True, "lane_note": note}
 
     finish(module, work)
 

@@ -65,8 +65,8 @@ def newest_revisions(kerbside: str) -> set[str]:
     return revisions - followed
 
 
-def check_schema(options: Options, client: str, socket: str, user: str, run: Run) -> str:
-    """The running database's revision. Raises LaneError unless it is the newest of the installed kerbside."""
+def check_schema(options: Options, client: str, socket: str, user: str, run: Run) -> None:
+    """Raise LaneError unless the running database's revision is the newest of the installed kerbside."""
     newest = newest_revisions(options.kerbside)
     if not newest:
         problem = f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}"
@@ -85,7 +85,6 @@ def check_schema(options: Options, client: str, socket: str, user: str, run: Run
         )
         fix = "take the lane down (./lane down) and start it with a new database"
         raise LaneError("database_schema_old", "database", problem, fix)
-    return _listed(found)
 
 
 def _listed(revisions: set[str]) -> str:
