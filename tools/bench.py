@@ -12,9 +12,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -30,16 +29,6 @@ RUNS = {"lane": "`./lane`", "plain": "`ansible-playbook playbooks/lane.yml`", "s
 RATIOS = (("lane", "shell", 0.9), ("plain", "shell", 1.3))
 MEMORY_GOAL = 450  #: MB (PSS) of all processes with the lane's mark
 SCALE_GOAL = 1.1  #: wall / (lanes x CPU seconds of one / processors)
-COLD_GOAL = 1.15  #: first `./lane` of a clone / bare installs of the same packages
-#: $0 is the clone, $1 a folder for three environments, $2 ryll's requirement, the rest kerbside's packages.
-BARE = """
-clone=$0 home=$1 ryll=$2
-shift 2
-for name in ansible ryll kerbside; do python3 -m venv "$home/$name"; done
-"$home/ansible/bin/pip" install -q -r "$clone/requirements.txt"
-"$home/ryll/bin/pip" install -q --no-deps "$ryll"
-"$home/kerbside/bin/pip" install -q --no-deps "$@"
-"""
 
 
 class Bench:
@@ -52,16 +41,13 @@ class Bench:
         self.options = ["-e", "lane_guest=pocket", *places]
         self.env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
-    def measure(
-        self, *command: str, memory: bool = False, outlive: float = 15, env: Mapping[str, str] = MappingProxyType({})
-    ) -> dict[str, Any]:
+    def measure(self, *command: str, memory: bool = False, outlive: float = 15) -> dict[str, Any]:
         """What measure.py found out about the command, with its output in `text`. A failed command ends the bench."""
         result = self.scratch / "result.json"
         how = [*(["--memory"] if memory else []), "--outlive", str(outlive)]
         measure = [sys.executable, str(MEASURE), str(result), *how, "--", *command]
-        env = {**self.env, **env}
         done = subprocess.run(
-            measure, check=False, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            measure, check=False, env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         found: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {"status": done.returncode}
         if found["status"] != 0:
@@ -135,31 +121,8 @@ def bench(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "cpu": {name: summary([one["cpu"] for one in found]) for name, found in measured.items()},
         "memory": {key: found for key, found in one.lane(memory=True).items() if key.endswith("_kib")},
     }
-    if asked.cold:
-        figures["cold"] = cold(one, hands)
     figures["scale"] = [scale(one, count, figures["cpu"]["lane"]["median"]) for count in asked.lanes]
     return figures
-
-
-def cold(one: Bench, hands: dict[str, Any]) -> dict[str, float]:
-    """The first `./lane` of a fresh clone, and pip installing the same packages: {"lane", "bare"}, in seconds.
-
-    Each has a home of its own, so that the lane's cache and pip's are empty. The Debian packages are installed already
-    for both.
-    """
-    clone, home = one.scratch / "clone", one.scratch / "home"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    env = {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "PIP_CACHE_DIR": str(home / ".cache/pip")}
-    versions = hands["kerbside"]["versions"].items()
-    kerbside = [f"{name}=={version}" for name, version in versions if name not in ("pip", "setuptools")]
-    bare = ["sh", "-euc", BARE, str(clone), str(home), f"ryll=={hands['ryll']['version']}", *kerbside]
-    found = {}
-    for name, command in (("lane", [str(clone / "lane"), *one.options]), ("bare", bare)):
-        home.mkdir()
-        found[name] = one.measure(*command, env=env)["wall"]
-        shutil.rmtree(home)
-    print(f"cold: ./lane {found['lane']:.1f} s, bare pip {found['bare']:.1f} s", flush=True)
-    return found
 
 
 def scale(one: Bench, count: int, cpu_of_one: float) -> dict[str, Any]:
@@ -189,9 +152,6 @@ def report(figures: dict[str, Any]) -> str:
         if below in seconds:
             judged(f"{RUNS[above]} / {RUNS[below]}", seconds[above]["median"] / seconds[below]["median"], goal)
     judged("peak memory of a lane's programs (MB of PSS)", memory["programs_kib"] / 1024, MEMORY_GOAL, 0)
-    if cold := figures.get("cold"):
-        what = "first `./lane` of a clone / pip installing the same packages"
-        judged(what, cold["lane"] / cold["bare"], COLD_GOAL)
     for entry in figures["scale"]:
         what = f"{entry['lanes']} lanes at once: {entry['wall']:.1f} s / processor time of as many alone"
         judged(what, entry["ratio"], SCALE_GOAL)

@@ -70,7 +70,6 @@ def _add_faults(faults: Parser) -> None:
 def _add_bench(bench: Parser) -> None:
     _add_number(bench, "--rounds", 5, "of each, in turn", 1)
     option(bench, "--lanes", "N", "numbers of lanes to run at once (8)", type=number(1, 100), nargs="*", default=[8])
-    option(bench, "--cold", None, "the first run of a fresh clone, too (fetches everything twice)")
     _add_number(bench, "--lane-id", 43, "the first of the ids that are used", 0, 99)
     usual = ROOT.parent / "shared/bench/shell-lane"
     option(bench, "--shell-lane", "FILE", "the bare shell lane (%(default)s)", type=Path, default=usual)
