@@ -47,10 +47,6 @@ options:
     description: Longest line that is accepted from the peer, 1024 to 67108864 bytes. A screenshot is one line.
     type: int
     default: 67108864
-  client_name:
-    description: The name under which to say hello.
-    type: str
-    default: kerbside-lane
   pid:
     description: The ryll process. With it, its end or its being stopped fails the task at once, with its state.
     type: int
@@ -80,27 +76,6 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Check that the guest is up and takes a key
-  ryll_session:
-    socket: /tmp/lane/ryll.sock
-    connect_within: 5
-    transcript_file: /tmp/lane/transcript.json
-    steps:
-      - hello: {}
-      - name: wait for a picture and the agent
-        await: {surfaces: 1, marks: 1, agent: true}
-        within: 30
-        blame: guest
-      - screenshot: {file: /tmp/lane/before.png, not_one_colour: true}
-        register: before
-      - subscribe: {events: [surface_drawn, dropped]}
-      - send_key: {key: a}
-        register: pressed
-      - expect_event: {event: surface_drawn, since: pressed}
-        blame: guest
-      - screenshot: {file: /tmp/lane/after.png, differs_from: before}
-        blame: guest
-
 - name: Type something and check that the guest draws it
   ryll_session:
     socket: /tmp/lane/ryll.sock
@@ -269,7 +244,6 @@ def main() -> None:
             "step_limit": {"type": "float", "default": 10.0},
             "connect_within": {"type": "float", "default": 0.0},
             "max_line_bytes": {"type": "int", "default": 67108864},
-            "client_name": {"type": "str", "default": "kerbside-lane"},
             "pid": {"type": "int"},
             "lane_dir": {"type": "path"},
             "log_file": {"type": "path"},

@@ -36,9 +36,9 @@ MOST_SAID = 300
 class Settings:
     """One session. Times in seconds.
 
-    socket: path of ryll's control socket. limit: for the whole session. connect_within: how long the socket is awaited.
-    pid: the ryll process, to be watched. log_file: ryll's log, whose end is quoted when ryll is lost.
-    transcript_file: where the transcript goes as JSON, mode 0600. report: what else goes into that file.
+    socket: path of ryll's control socket. client_name: what ryll is told. limit: for the whole session. connect_within:
+    how long the socket is awaited. pid: the ryll process, to be watched. log_file: ryll's log, whose end is quoted when
+    ryll is lost. transcript_file: where the transcript goes as JSON, mode 0600. report: what else goes into that file.
     """
 
     socket: str
@@ -64,8 +64,6 @@ class Settings:
         bounded("max_line_bytes", self.max_line_bytes, 1024, MAX_LINE_BYTES)
         if self.pid is not None:
             bounded("pid", self.pid, 1, None)
-        if not self.client_name or len(self.client_name) > 200 or not self.client_name.isprintable():
-            raise BadSteps("client_name is not a printable text of 1 to 200 characters")
 
 
 def run(settings: Settings, steps: list[Step], then: Callable[[Stage], None] | None = None) -> dict[str, Any]:
