@@ -266,7 +266,7 @@ RUST_VERSION = MANIFEST.replace("edition", 'rust-version = "1.999"\nedition')
         ("Cargo.toml", MANIFEST + '[dependencies]\nx = { path = "../gone" }\n', "build_failed", ""),
         ("Cargo.toml", MANIFEST.replace('"ryll"', '"other"'), "build_incomplete", "it has other"),
         ("Cargo.toml", MANIFEST.replace("2021", "2999"), "rust_too_old", ""),
-        ("Cargo.toml", RUST_VERSION, "rust_too_old", "needs rustc 1.999"),
+        ("Cargo.toml", RUST_VERSION, "rust_too_old", "requires rustc 1.999"),
         (".cargo/config.toml", '[build]\nrustc = "/no/rustc"\n', "build_failed", ""),  # the source's own counts
     ],
     ids=["error", "no manifest", "no dependency", "another crate", "edition", "rust-version", "config"],
@@ -289,6 +289,7 @@ def test_a_toolchain_file_asks_too(crate: Path, monkeypatch: pytest.MonkeyPatch)
 GET = "error: failed to get `x`\nCaused by:\n  [6] Could not resolve hostname (Could not resolve host: index.test)"
 DOWNLOAD = "error: failed to download from `https://i.test`\nCaused by:\n  [28] Timeout was reached"
 CMAKE = "thread 'main' panicked:\nfailed to execute command: No such file\nis `cmake` not installed?\nerror: failed"
+OLD = "error: rustc 1.80.0 is not supported by the following package:\n  x@0.1.0 requires rustc 1.85"
 LINKER = "error: linker `cc` not found\n  |\n  = note: No such file or directory (os error 2)"
 
 
@@ -302,8 +303,9 @@ LINKER = "error: linker `cc` not found\n  |\n  = note: No such file or directory
         (GET, None, "crates_unreachable", "environment"),
         (DOWNLOAD, None, "crates_unreachable", "environment"),
         ("error: failed to select a version for `x`.", None, "build_failed", "proxy"),
+        (OLD, None, "rust_too_old", "host"),
     ],
-    ids=["cc", "cc is there", "cmake", "c++", "no name", "timeout", "version"],
+    ids=["cc", "cc is there", "cmake", "c++", "no name", "timeout", "version", "old"],
 )
 def test_a_failure_of_cargo_has_its_kind(
     said: str, installed: str | None, code: str, component: str, monkeypatch: pytest.MonkeyPatch

@@ -43,7 +43,10 @@ UNREACHABLE = re.compile(
     r"|\[\d+\] [A-Z].*(?:connect|server)"
 )
 #: What cargo says of a source that is newer than itself.
-TOO_OLD = re.compile(r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized")
+TOO_OLD = re.compile(
+    r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized"
+    r"|rustc \S+ is not supported by the following"
+)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ def find(env: dict[str, str], folder: Path, root: Path, log: str, component: str
     if done.status or not release:
         raise LaneError("no_rust", "host", f"rustc does not work: {one_line(done.said, 300)}", GET_RUST)
     version = tuple(int(part) for part in release.groups())
-    if not rustup:
-        _check_version(version, channel, "rust-toolchain.toml", component)
+    asked = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", channel or "")
+    if asked and not rustup and version < tuple(int(part) for part in asked.groups(default="0")):
+        problem = f"{component} needs rustc {channel} (rust-toolchain.toml), and it is {release[0].split()[1]}"
+        raise LaneError("rust_too_old", "host", problem, GET_RUST)
     configs = [place / ".cargo" / name for place in places for name in CONFIGS]
     options = tuple(word for path in configs if path.is_file() for word in ("--config", str(path)))
     return Cargo(cargo, version, env, options, log, component)
@@ -139,8 +144,10 @@ def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
         lacks = rf"(?i:linker|tool|command|is|program)\W*(?:\S*-)?{re.escape(tool)}[`\"')]*[ :.]"
         if re.search(lacks, done.err) and not command.find_program(tool):
             return error("no_compiler", "host", f"{tool} is not installed", "run the role deps")
-    said = one_line(done.said, 300)
-    if UNREACHABLE.search(done.err) and "could not compile" not in done.err:
+    said, compiled = one_line(done.said, 300), "could not compile" in done.err
+    if TOO_OLD.search(done.err) and not compiled:
+        return error("rust_too_old", "host", one_line(done.err, 300), f"run rustup update, or {GET_RUST}")
+    if UNREACHABLE.search(done.err) and not compiled:
         return error("crates_unreachable", "environment", said, "check the network and cargo's registries")
     lines = done.err.splitlines()
     at = next((n for n, line in enumerate(lines) if re.match(r"error(?:\[\w+\])?: ", line)), None)
@@ -156,30 +163,15 @@ def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
 
 
 def _check_package(cargo: Cargo, manifest: list[str], crate: str) -> str:
-    """The version of the package, which this toolchain may build."""
+    """The version of the package."""
     done = cargo.run(["metadata", "--no-deps", "--format-version", "1", *manifest], LIMIT, "read Cargo.toml", log=False)
     if done.status:
-        if TOO_OLD.search(done.err):
-            problem = f"cargo {_dotted(cargo.version)} is too old for {cargo.component}: {one_line(done.err, 300)}"
-            raise LaneError("rust_too_old", "host", problem, "run rustup update")
         raise failure(cargo, done, f"read Cargo.toml of {crate}")
     packages = {entry["name"]: entry for entry in json.loads(done.out)["packages"]}
     if crate not in packages:
         problem = f"the source has no cargo package {crate}; it has {', '.join(sorted(packages)) or 'none'}"
         raise LaneError("build_incomplete", cargo.component, problem)
-    _check_version(cargo.version, packages[crate].get("rust_version"), "rust-version in Cargo.toml", cargo.component)
     return str(packages[crate]["version"])
-
-
-def _check_version(have: tuple[int, ...], asked: str | None, where: str, component: str) -> None:
-    number = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?$", asked or "")
-    if number and have < tuple(int(part) for part in number.groups(default="0")):
-        problem = f"{component} needs rustc {asked} ({where}), and it is {_dotted(have)}"
-        raise LaneError("rust_too_old", "host", problem, f"run rustup update, or {GET_RUST}")
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
 
 
 def _home(home: Path, work: Path) -> Path:
