@@ -108,7 +108,7 @@ lane_word:
   type: str
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_run) has run_id, started (unix time), uid, user and dir.
+    - RV(ansible_facts.lane_run) has run_id, user and dir.
     - Besides it, C(lane_NAME) for everything that roles handed over.
   returned: success
   type: dict

@@ -211,7 +211,7 @@ def test_stop_takes_the_whole_group_and_kills_what_ignores_the_signal(lane: Test
     os.kill(started["programs"]["frozen"]["pid"], signal.SIGSTOP)
     time.sleep(0.2)
     names, log = ["frozen", "polite", "stubborn"], Path(lane.dir, "logs/lane.log")
-    assert stop.stop(lane.run, records.records(lane.dir), 2) == names
+    stop.stop(lane.run, records.records(lane.dir), 2)
     reported = [line.partition("Z  INFO lane: ")[2] for line in log.read_text().splitlines()]
     assert reported == [f"sends SIGTERM to {name}" for name in names]
     assert log.stat().st_mode & 0o077 == 0

@@ -148,17 +148,13 @@ def write_private(path: str | os.PathLike[str], data: bytes, mode: int = 0o600) 
         raise
 
 
-def hand_over(lane_dir: str, name: str, value: dict[str, Any]) -> bool:
-    """Keep what a role found out for the roles and commands after it; True when it is new.
+def hand_over(lane_dir: str, name: str, value: dict[str, Any]) -> None:
+    """Keep what a role found out for the roles and commands after it.
 
     It is stored as lane_dir/handover/NAME.json; a module also returns it as the fact `lane_NAME`.
     """
-    path = Path(lane_dir, HANDOVER, f"{name}.json")
     data = json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
-    if path.exists() and path.read_bytes() == data:
-        return False
-    write_private(path, data)
-    return True
+    write_private(Path(lane_dir, HANDOVER, f"{name}.json"), data)
 
 
 def handed_over(lane_dir: str) -> dict[str, dict[str, Any]]:

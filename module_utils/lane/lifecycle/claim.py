@@ -318,11 +318,5 @@ def facts(lane_dir: str, run: Run | None) -> dict[str, Any]:
     user = str(os.getuid())
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(os.getuid()).pw_name
-    known = {
-        "run_id": run.run_id if run else "",
-        "started": run.started if run else 0.0,
-        "uid": os.getuid(),
-        "user": user,
-        "dir": lane_dir,
-    }
+    known = {"run_id": run.run_id if run else "", "user": user, "dir": lane_dir}
     return {"lane_run": known, **(handed_over(lane_dir) if run else {})}

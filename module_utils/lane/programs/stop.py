@@ -20,19 +20,15 @@ KILL_WAIT = 5.0
 LOG = "lane.log"
 
 
-def stop(run: Run, entries: list[Record], limit: float) -> list[str]:
+def stop(run: Run, entries: list[Record], limit: float) -> None:
     """Stop these programs, the last started first, each with its own signal and after `limit` seconds with SIGKILL.
 
-    Returns the names of those that were running. Signals go to whole process groups, and only to those that carry this
-    run's mark.
+    Signals go to whole process groups, and only to those that carry this run's mark.
     """
-    stopped = []
     for entry in sorted(entries, key=lambda r: -r.sequence):
         if entry.running(run):
-            stopped.append(entry.name)
             _note(entry)
             end_groups({entry.group}, signal.Signals[f"SIG{entry.stop_signal}"], limit)
-    return stopped
 
 
 def _note(entry: Record) -> None:
