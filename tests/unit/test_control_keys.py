@@ -33,7 +33,7 @@ def test_no_code_stands_for_two_keys() -> None:
 
 def test_a_chord_keeps_its_order_and_ignores_capitals() -> None:
     assert chord("Ctrl-ALT-f2") == (0x1D, 0x38, 0x3C)
-    assert chord("super-del") == (0xE05B, 0xE053)
+    assert chord("meta-delete") == (0xE05B, 0xE053)
 
 
 @pytest.mark.parametrize(

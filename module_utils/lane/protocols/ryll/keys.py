@@ -36,20 +36,6 @@ _SINGLE = {
     "right": 0xE04D,
     "wake": 0xE063,
 }
-_ALIASES = {
-    "esc": "escape",
-    "enter": "return",
-    "ctrl": "control left_ctrl",
-    "shift": "left_shift",
-    "alt": "left_alt",
-    "alt_gr": "right_alt altgr",
-    "meta": "super win",
-    "page_up": "pageup pgup",
-    "page_down": "pagedown pgdn",
-    "delete": "del",
-    "insert": "ins",
-    "dot": "period",
-}
 _NAMES = "minus equal left_bracket right_bracket semicolon apostrophe grave backslash comma dot slash space enter tab"
 _PLAIN = dict(zip("-=[];'`\\,./ \n\t", _NAMES.split(), strict=True))
 _SHIFTED = dict(zip('!@#$%^&*()_+{}:"~|<>?', "1234567890-=[];'`\\,./", strict=True))
@@ -58,7 +44,6 @@ _SHIFTED = dict(zip('!@#$%^&*()_+{}:"~|<>?', "1234567890-=[];'`\\,./", strict=Tr
 SCANCODES: dict[str, int] = {
     name: first + offset for first, names in _ROWS.items() for offset, name in enumerate(names.split())
 } | _SINGLE
-SCANCODES |= {alias: SCANCODES[name] for name, aliases in _ALIASES.items() for alias in aliases.split()}
 _MODIFIERS = [
     SCANCODES[name] for name in ("ctrl", "shift", "alt", "meta", "right_ctrl", "right_shift", "alt_gr", "right_meta")
 ]
