@@ -10,7 +10,6 @@ tree that is removed. The commands are in a process namespace too, and die with 
 from __future__ import annotations
 
 import ast
-import fcntl
 import os
 import platform
 import re
@@ -140,11 +139,10 @@ class Tree:
 def bare_tree(release: str) -> Iterator[Tree]:
     """A fresh bare machine of a release ("debian-13"), removed at the end."""
     KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(KEPT):
-        sweep()
-        base = Path(tempfile.mkdtemp(prefix="run-", dir=KEPT))
-        held = os.open(base, os.O_RDONLY)
-        fcntl.flock(held, fcntl.LOCK_EX)
+    for left in KEPT.glob("run-*-*"):  # by tests that were killed
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            remove(left)
+    base = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=KEPT))
     tree = Tree(base / "root")
     tree.path.mkdir()
     try:
@@ -155,7 +153,6 @@ def bare_tree(release: str) -> Iterator[Tree]:
             keep_packages(tree.path, store)
     finally:
         remove(base)
-        os.close(held)
 
 
 def furnish(release: str, root: Path) -> Path:
@@ -168,15 +165,14 @@ def furnish(release: str, root: Path) -> Path:
     command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=python3", *options, codename]
     key = sha256("\n".join([*command, listed, time.strftime("%G-%V")]).encode()).hexdigest()[:12]
     store = KEPT / f"{release}-{key}"
-    with locked(KEPT):
-        if not (store / "root.tar").exists():
-            for old in KEPT.glob(f"{release}-*"):
-                shutil.rmtree(old)
-            store.mkdir()
-            make(command, listed, store / "root.tar")
-        subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
-        for package in store.glob("*.deb"):
-            os.link(package, root / "var/cache/apt/archives" / package.name)
+    if not (store / "root.tar").exists():
+        for old in set(KEPT.glob(f"{release}-*")) - {store}:
+            shutil.rmtree(old)
+        store.mkdir(exist_ok=True)
+        make(command, listed, store / "root.tar")
+    subprocess.run(["tar", "-C", str(root), "-xpf", str(store / "root.tar")], check=True)
+    for package in store.glob("*.deb"):
+        os.link(package, root / "var/cache/apt/archives" / package.name)
     shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
     lines = [f"{name} = {value}\n" for name, value in pip_settings().items() if name in PIP_SETTINGS]
     if trusted := certificates():
@@ -189,7 +185,7 @@ def furnish(release: str, root: Path) -> Path:
 
 def make(command: list[str], listed: str, archive: Path) -> None:
     """Make a bare system with mmdebstrap, from these sources."""
-    new = archive.with_name("made.tar")
+    new = archive.with_name(f"made-{os.getpid()}.tar")
     done = subprocess.run([*command, str(new), "-"], input=listed, text=True, timeout=600, **MERGED_OUTPUT)
     assert done.returncode == 0, (
         f"mmdebstrap could not make {archive} from this machine's apt sources: {done.stdout[-2000:]}"
@@ -204,35 +200,7 @@ def keep_packages(root: Path, store: Path) -> None:
             os.link(package, store / package.name)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Nobody else has this folder locked meanwhile; a process that ends in any way lets go of it."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
-
-
-def sweep() -> None:
-    """Remove the trees of tests that were killed."""
-    for base in KEPT.glob("run-*"):
-        held = os.open(base, os.O_RDONLY)
-        try:
-            with suppress(BlockingIOError):  # at work
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(base)
-        finally:
-            os.close(held)
-
-
-def remove(base: Path, mounts: str = "/proc/self/mountinfo") -> None:
+def remove(base: Path) -> None:
     """Remove a tree, unless something is mounted in it: that would be emptied as well."""
-    places = [line.split()[4] for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
-    places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place) for place in places]
-    inside = [place for place in places if place.startswith(f"{base}/")]
-    assert not inside, (
-        f"expected nothing to be mounted in {base}, but {', '.join(inside)} is; unmount it, then remove the folder"
-    )
+    assert f" {base}/" not in Path("/proc/self/mountinfo").read_text(encoding="utf-8"), f"unmount what is in {base}"
     shutil.rmtree(base)
