@@ -20,12 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import made_wrong
 import played
 import spice_relay
+from ansible.module_utils.lane.checks.suites import tokens
 from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.protocols import qmp
-from made_wrong import certificate, guests, token
 from place import Place, live_group, ryll_script
 
 
@@ -50,6 +51,12 @@ def write(place: Place, given: dict[str, Any]) -> None:
         place.undoing.append(lambda: path.unlink(missing_ok=True))
     path.write_text(given["text"])
     path.chmod(int(str(given.get("mode", "0600")), 8))
+
+
+def token(place: Place, given: dict[str, Any]) -> None:
+    """The lane's bearer token, signed with another seed."""
+    text = tokens.forged(Path(given["file"]).read_text().strip(), given["seed"], {})
+    write(place, {"file": given["file"], "text": text})
 
 
 def append(place: Place, given: dict[str, Any]) -> None:
@@ -269,34 +276,12 @@ def cgroup(place: Place, given: dict[str, Any]) -> None:
     place.prefix += ["sh", "-ec", f'echo $$ >{folder}/cgroup.procs; exec "$@"', "sh"]
 
 
-ACTIONS: dict[str, Callable[[Place, dict[str, Any]], None]] = {
-    action.__name__: action
-    for action in (
-        write,
-        append,
-        ryll,
-        cut,
-        relay,
-        directory,
-        device,
-        send,
-        keep_killing,
-        fill,
-        sql,
-        listen,
-        machine,
-        key,
-        gone,
-        guests,
-        token,
-        certificate,
-        play,
-        written,
-        client,
-        away,
-        cgroup,
-    )
-}
+def do(place: Place, actions: list[dict[str, Any]]) -> None:
+    """Carry out actions, each a mapping with one key: the name of a function here or in made_wrong.py."""
+    for action in actions:
+        ((name, options),) = action.items()
+        perform = globals().get(name) or getattr(made_wrong, name)
+        perform(place, place.fill(options))
 
 
 def prefix(fault: dict[str, Any], fill: Callable[[Any], Any]) -> list[str]:

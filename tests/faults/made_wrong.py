@@ -1,4 +1,4 @@
-"""Actions of the catalogue that make something wrong: a guest, a token, a certificate."""
+"""Actions of the catalogue that make something wrong: a guest, a certificate."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import base64
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.module_utils.lane.checks.suites import tokens
 from ansible.module_utils.lane.prepare import disk_image, guest_build
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -49,12 +47,6 @@ def guests(place: Place, given: dict[str, Any]) -> None:
     if kind != "missing":
         image.write_bytes(data)
     (place.scratch / "guests.yml").write_text(json.dumps({"guests": {"pocket": entry | given.get("entry", {})}}))
-
-
-def token(place: Place, given: dict[str, Any]) -> None:
-    """The lane's bearer token, signed with another seed."""
-    text = tokens.forged(Path(given["file"]).read_text().strip(), given["seed"], {})
-    place.actions["write"](place, {"file": given["file"], "text": text})
 
 
 def certificate(place: Place, given: dict[str, Any]) -> None:

@@ -28,7 +28,6 @@ class Place:
     scratch: Path
     guests_file: Path
     cache_dir: Path
-    actions: dict[str, Callable[[Place, dict[str, Any]], None]]
     undoing: list[Callable[[], None]] = field(default_factory=list)
     prefix: list[str] = field(default_factory=list)
 
@@ -60,12 +59,6 @@ class Place:
         if isinstance(value, list):
             return [self.fill(v) for v in value]
         return {k: self.fill(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-    def do(self, actions: list[dict[str, Any]]) -> None:
-        """Carry out actions, each a mapping with one key."""
-        for action in actions:
-            ((name, options),) = action.items()
-            self.actions[name](self, self.fill(options))
 
     def undo(self) -> None:
         """Revert what the actions changed."""

@@ -31,7 +31,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 from ansible.module_utils.lane.core.errors import COMPONENTS
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.programs import records, stop
-from inject import ACTIONS, needs_root, prefix
+from inject import do, needs_root, prefix
 from judgement import PLAY_BEGINS, Outcome, judge, page, summary
 from place import Place, live_group
 from played import Lane
@@ -123,7 +123,7 @@ class Runner:
     def _place(self, lane: Lane, fault: dict[str, Any]) -> Place:
         scratch = self.base / str(len(list(self.base.iterdir())))
         scratch.mkdir()
-        return Place(lane.id, lane.dir, scratch, ROOT / "fixtures/guests.yml", self.cache_dir, ACTIONS)
+        return Place(lane.id, lane.dir, scratch, ROOT / "fixtures/guests.yml", self.cache_dir)
 
     def _own(self, faults: list[dict[str, Any]]) -> list[Outcome]:
         outcomes = []
@@ -208,12 +208,12 @@ class Runner:
                 where = place.fill(fault.get("vars", {})).get("lane_dir", str(lane.dir))
                 if self._awaited(lane.id, where, fault["during"]["when"], time.time()):
                     injected.append(time.time())
-                    place.do(fault["during"]["do"])
+                    do(place, fault["during"]["do"])
             except Exception:
                 broken.append(traceback.format_exc())
 
         try:
-            place.do(fault.get("do", []))
+            do(place, fault.get("do", []))
             before = [*place.prefix, *prefix(fault, place.fill)]
         except Exception as error:
             return Outcome(fault, f"not injected: {error!r}")
