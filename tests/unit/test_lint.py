@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -170,54 +169,6 @@ def test_a_module_that_cannot_be_shown_is_named(capsys: Capture, copied: Path) -
     said = capsys.readouterr().out
     assert "library/kvm_probe.py: ansible-doc cannot show it: " in said
     assert "library/lane_run.py" not in said
-
-
-# --- pre-commit -------------------------------------------------------------------------------
-
-
-def test_pre_commit_runs_what_the_stage_lint_runs() -> None:
-    """Local hooks only, because the tools are pinned by hash in .venv, where no hook repository could be."""
-    given = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
-    assert [repo["repo"] for repo in given["repos"]] == ["local"]
-    hooks = given["repos"][0]["hooks"]
-    assert [(hook["entry"], hook["language"], hook["always_run"], hook["pass_filenames"]) for hook in hooks] == [
-        ("./lane test lint", "system", True, False)
-    ]
-
-
-# --- no looking away ----------------------------------------------------------------------------
-
-EXCEPTION = re.compile(
-    r"#\s*(noqa|type: ignore|nosec|pragma: no cover|shellcheck disable"
-    r"|zizmor: ignore|yamllint disable|mypy: ignore-errors)(.*)"
-)
-#: Which rule it is about; shellcheck's with a reason behind it.
-NAMED = re.compile(r"(: [A-Z]+\d+( - .+)?|\[[a-z-]+\].*|=SC\d+ # .+)$")
-
-
-def looks_away(text: str) -> list[str]:
-    """The lines that except themselves from a linter without naming one of its rules."""
-    return [found[0] for found in EXCEPTION.finditer(text) if not NAMED.match(found[2])]
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git lists the files")  # as in a copy with a mutant
-def test_no_linter_is_told_to_look_away_without_a_rule() -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    files = {ROOT / name for name in listed.split("\0")} - {Path(__file__)}
-    assert ROOT / "lane" in files
-    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()}
-    assert {path: found for path, text in texts.items() if (found := looks_away(text))} == {}
-    given = yaml.safe_load(texts[ROOT / ".ansible-lint"])
-    assert given["profile"] == "production" and given["strict"]
-    assert not {"skip_list", "warn_list", "mock_modules", "mock_roles"} & set(given)
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["import x  # noqa", "a = b  # type: ignore", "# shellcheck disable=SC2086", "# nosec", "# mypy: ignore-errors"],
-)
-def test_a_bare_exception_is_seen(line: str) -> None:
-    assert looks_away(f"first\n{line}\nlast") == [line[line.index("#") :]]
 
 
 # --- the error codes ------------------------------------------------------------------------------
