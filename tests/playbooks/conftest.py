@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,13 +111,11 @@ class Lane:
         *args: str,
         env: dict[str, str] | None = None,
         limit: float = 300,
-        around: Callable[[list[str]], list[str]] = list,
         **extra_vars: Any,
     ) -> Played:
         """Run a playbook of the checkout ("playbooks/lane.yml"), or plays given as data, for at most `limit` seconds.
 
         args are ansible-playbook's own; extra_vars keep their types. A task list alone is made a play on localhost.
-        around: makes of a command the one that runs it in other surroundings.
         """
         number = len(self.played)
         if isinstance(playbook, str):
@@ -128,7 +126,7 @@ class Lane:
             path.write_text(json.dumps(playbook if "hosts" in playbook[0] else [play]))  # JSON is YAML
         given = self.scratch / f"vars{number}.json"
         given.write_text(json.dumps({**self.vars, **extra_vars}), encoding="utf-8")
-        command = around([sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args])
+        command = [sys.executable, "-m", "ansible", "playbook", str(path), "-e", f"@{given}", *args]
         with subprocess.Popen(
             command,
             cwd=ROOT,

@@ -68,11 +68,3 @@ def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane: Any, li
     [warned] = played.results("install | Warn that the lane goes on without them")
     assert "apt could not install lane-no-such-package: " in str(warned["warnings"])
     assert warned["ansible_facts"]["lane_deps"]["qemu_version"]
-
-
-def test_a_limit_of_the_session_is_named_before_anything_starts(lane: Any) -> None:
-    played = lane.role("deps", around=lambda command: ["prlimit", "--nofile=60:60", *command])
-    failed = played.result(SEE)
-    assert failed["lane_failure"]["code"] == "host_limit"
-    assert "ulimit -n leaves 60 open files" in failed["msg"]
-    assert not [line for line in lane.marked() if "qemu" in line]

@@ -34,14 +34,6 @@ def test_it_falls_back_and_says_why_and_remembers(lane: Any) -> None:
         assert accel(unreadable)["chosen"] == chosen["chosen"]
 
 
-def test_require_fails_with_reason_and_component(lane: Any) -> None:
-    played = lane.role("kvm_probe", kvm_probe_policy="require", kvm_probe_device="/dev/null")
-    assert played.rc != 0
-    failed = played.result(CHOOSE)
-    assert (failed["lane_failure"]["component"], failed["lane_failure"]["code"]) == ("host", "kvm_unusable")
-    assert "/dev/null is not KVM: device 1:3 answers" in failed["msg"]
-
-
 def test_never_does_not_probe_but_measures_the_speed(lane: Any) -> None:
     played = lane.role("kvm_probe", kvm_probe_policy="never", kvm_probe_device="/dev/null")
     decided = {"chosen": "tcg", "cpu": "max", "pending": False, "policy": "never"}

@@ -139,27 +139,3 @@ def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
 def heard(text: bytes, known: list[Secret]) -> list[tuple[str, str]]:
     """(name, form) of the secrets in a text."""
     return [(secret.name, form) for secret, form, _ in secret_scan.search(text, known)]
-
-
-def test_a_planted_secret_makes_the_run_red_and_is_withheld(place: Surroundings) -> None:
-    """In base64 in a log of the lane, and in plain text in Ansible's log and in that of kerbside's daemon."""
-    run = Started(place.script(), place.environment())
-    run.until((place.dir / "logs/daemon.log").exists)
-    ticket = (place.dir / "secrets/spice_ticket").read_bytes()
-    (place.dir / "logs/planted.log").write_bytes(b"one\ntwo " + base64.b64encode(b"x" + ticket) + b"\n")
-    (ansible,) = place.base.glob("tmp/tmp.*/ansible.log")
-    for path in (ansible, place.dir / "logs/daemon.log"):
-        with path.open("ab") as file:
-            file.write(b"ticket: " + ticket + b"\n")
-    status = run.wait(200)
-    blame = place.result["blame"]
-    assert (status, blame["component"], blame["code"]) == (1, "kerbside", "secret_in_log"), run.text[-3000:]
-    assert run.lines[-1] == "LANE FAIL kerbside: kerbside wrote its SPICE ticket to daemon.log; the file is withheld"
-    for name in ("planted", "ansible", "daemon"):
-        kept = place.artifacts / f"logs/{name}.log"
-        assert Path(f"{kept}.withheld").exists() and not kept.exists()
-    assert (place.artifacts / "logs/api.log").exists()
-    known = [Secret("spice_ticket", ticket)]
-    assert secret_scan.find_leaks(place.artifacts, known) == []
-    assert list(secret_scan.search(run.text.encode(), known)) == []
-    assert place.seconds_until_gone()[1] == []

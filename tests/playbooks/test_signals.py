@@ -201,20 +201,6 @@ def test_a_killed_worker_of_ansible_ends_the_run(place: Surroundings) -> None:
     assert place.result["blame"]["code"] == "aborted"
 
 
-def test_a_lane_that_was_asked_to_stay_stays_until_its_lease_is_over(place: Surroundings) -> None:
-    up = Started(place.script("--tags", "tls", "-e", "lane_lease=3"), place.environment())
-    used = 0.0
-    while up.process.poll() is None or place.dir.exists():
-        with suppress(FileNotFoundError):
-            used = (place.dir / "run.json").stat().st_mtime
-        assert time.monotonic() - up.begun < 120, up.text
-        time.sleep(0.05)
-    assert up.wait(10) == 0, up.text
-    assert time.time() > used + 2.9
-    assert place.seconds_until_gone()[1] == []
-    assert "its lease of 3 s was over" in (place.artifacts / "keeper.log").read_text()
-
-
 def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(place: Surroundings) -> None:
     run = Started(place.script("-v"), place.environment())
     run.until((place.dir / "db.sock").exists)  # most of the run is to come, however long ./lane down takes to start
