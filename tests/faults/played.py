@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from whole_lanes import Started, environment
+
 UP = "kvm_probe,deps,ryll_build,tls,sextant_vm,kerbside"
 LIMIT = 240  # seconds for one run of the playbook; the slowest took 40
 
@@ -98,66 +98,39 @@ class Lane:
         """
         values = {"lane_id": self.id, "lane_guest": "pocket", "lane_artifacts_dir": str(artifacts)}
         extra = json.dumps({**values, **self.plant, **(given or {})})
-        command = [*(before or []), sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", extra]
+        command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}", "-e", extra]
         command += ["--tags", tags] if tags else []
-        foreign = ("ANSIBLE_", "LANE_", "PYTHONPATH", "PYTHONHOME")
-        surroundings = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        surroundings |= {"LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
-        surroundings |= env or {}
-        begun = time.time()
-        with subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=surroundings,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process:
-            lines: list[tuple[float, str]] = []
-            seen: list[float] = []
-            over = threading.Event()
-            watch = threading.Thread(target=_await_result, args=(artifacts / "result.json", begun, over, seen))
-            beside = threading.Thread(target=meanwhile or (lambda: None))
-            guard = threading.Timer(LIMIT, process.terminate)
-            for thread in (watch, beside, guard):
-                thread.start()
-            try:
-                assert process.stdout
-                for line in process.stdout:
-                    lines.append((time.time(), line.rstrip("\n")))
-                rc = process.wait()
-            finally:
-                guard.cancel()
-                over.set()
-                for thread in (watch, beside):
-                    thread.join()
-        result: dict[str, Any] = {}
-        page = ""
-        if seen:
-            result = json.loads((artifacts / "result.json").read_text())
-        with suppress(FileNotFoundError):
-            if (artifacts / "report.html").stat().st_mtime >= begun:
-                page = (artifacts / "report.html").read_text()
+        result = artifacts / "result.json"
+        begun, verdict_at = time.time(), 0.0
+        run = Started([*(before or []), *command], environment(PYTHONUNBUFFERED="1", **(env or {})))
+        beside = threading.Thread(target=meanwhile or (lambda: None))
+        beside.start()
+        ended = False
+        while not (ended or verdict_at):
+            ended = run.process.poll() is not None or time.time() > begun + LIMIT
+            with suppress(FileNotFoundError):
+                verdict_at = at if (at := result.stat().st_mtime) >= begun else 0.0
+            time.sleep(0.02)
+        try:
+            rc = run.wait(max(1.0, begun + LIMIT - time.time()))
+        except subprocess.TimeoutExpired:
+            run.process.terminate()
+            rc = run.wait(60)
+        beside.join()
+        lines = [(begun + at, text) for at, text in zip(run.times, run.lines, strict=True)]
+        page = artifacts / "report.html"
+        fresh = page.exists() and page.stat().st_mtime >= begun
         last_lines = [at for at, text in lines if text.startswith("LANE ")]
-        return Played(rc, lines, (seen or last_lines or [time.time()])[0], result, page)
+        return Played(
+            rc,
+            lines,
+            verdict_at or (last_lines or [time.time()])[0],
+            json.loads(result.read_text()) if verdict_at else {},
+            page.read_text() if fresh else "",
+        )
 
     def up(self, artifacts: Path) -> Played:
         return self.play("lane.yml", artifacts, UP)
 
     def down(self, artifacts: Path, given: dict[str, Any] | None = None) -> Played:
         return self.play("teardown.yml", artifacts, given=given)
-
-
-def _await_result(path: Path, begun: float, over: threading.Event, seen: list[float]) -> None:
-    """Note the time at which a result.json of this run is there."""
-    while True:
-        last = over.is_set()
-        with suppress(FileNotFoundError):
-            if (at := path.stat().st_mtime) >= begun:
-                seen.append(at)
-                return
-        if last:
-            return
-        time.sleep(0.02)

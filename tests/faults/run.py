@@ -26,7 +26,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
-sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests/unit"), str(ROOT)]
 
 from ansible.module_utils.lane.core.errors import COMPONENTS
 from ansible.module_utils.lane.lifecycle import proc
