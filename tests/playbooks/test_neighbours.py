@@ -7,13 +7,14 @@ import pwd
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
 from whole_lanes import ROOT, Started, Surroundings, copy_checkout
 
 pytestmark = pytest.mark.slow
+ALONE = nullcontext()
 KERBSIDE = {
     f"KERBSIDE_{name}": value
     for name, value in {
@@ -75,77 +76,23 @@ def open_in(lane_dir: Path) -> set[str]:
     return found
 
 
-@contextmanager
-def folder_of_kerbside() -> Iterator[None]:
-    """/etc/kerbside, empty; the file is there for its own lane only, in a mount namespace."""
-    made = not Path("/etc/kerbside").exists()
-    if made:
-        Path("/etc/kerbside").mkdir()
-    try:
-        yield
-    finally:
-        if made:
-            Path("/etc/kerbside").rmdir()
-
-
-def command_beside(names: tuple[str, ...], place: Surroundings, stack: ExitStack) -> list[str]:
-    """Prepare these neighbours; returns the command of a lane beside them. ./lane is no use for those in PLAIN."""
-    command = place.playbook() if PLAIN & set(names) else place.script()
-    for name in names:
-        place.env.update(VARIABLES.get(name, {}))
-        command = [*AROUND.get(name, []), *command]
-        if name == "TMPDIR elsewhere":
-            place.env["TMPDIR"] = str(place.base / "tmp" / ("a läng place " * 8))
-            Path(place.env["TMPDIR"]).mkdir()
-        elif name == "a path with spaces":
-            home = copy_checkout(place.base / 'my läne\'s "check" out')
-            place.env["ANSIBLE_CONFIG"] = str(home / "ansible.cfg")
-            command = [part.replace(str(ROOT / "playbooks"), str(home / "playbooks")) for part in command]
-        elif name == "a system MariaDB":
-            stack.enter_context(system_database(place))
-        elif name == "/etc/kerbside/kerbside.ini":
-            if os.getuid() == 0:  # only root can put it there for one program
-                stack.enter_context(folder_of_kerbside())
-                command = [*with_kerbside_ini(place.base / "kerbside.ini"), *command]
-        else:
-            assert name in {*AROUND, *VARIABLES}, f"{name} is not known"
-    return command
-
-
-def with_kerbside_ini(file: Path) -> list[str]:
-    """What runs a command with all settings of KERBSIDE in /etc/kerbside/kerbside.ini, which only that command sees."""
+def kerbside_ini(place: Surroundings, stack: ExitStack) -> list[str]:
+    """What runs a command with the settings of KERBSIDE in /etc/kerbside/kerbside.ini, which only that command sees."""
+    if not (folder := Path("/etc/kerbside")).exists():
+        folder.mkdir()
+        stack.callback(folder.rmdir)
     settings = {key.removeprefix("KERBSIDE_").lower(): value for key, value in KERBSIDE.items()}
     lines = [f"{key} = {value}\n" for key, value in settings.items() if key != "proxy_bin"]
+    file = place.base / "kerbside.ini"
     file.write_text("".join(["[kerbside]\n", *lines]))
-    inside = f'mount -t tmpfs none /etc/kerbside && cp "{file}" /etc/kerbside/ && exec "$@"'
+    inside = f'mount -t tmpfs none {folder} && cp "{file}" {folder}/ && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", inside, "sh"]
 
 
-#: What is put before the command, and its environment.
-AROUND = {
-    "umask 000": ["sh", "-c", 'umask 000; exec "$@"', "sh"],
-    "umask 077": ["sh", "-c", 'umask 077; exec "$@"', "sh"],
-    "stdin closed": ["sh", "-c", 'exec "$@" <&-', "sh"],
-    "HOME unset": ["env", "-u", "HOME"],
-}
-VARIABLES = {
-    "LANG=C": {"LC_ALL": "C", "LANG": "C"},
-    "KERBSIDE_* set": KERBSIDE,
-}
-PLAIN = {"umask 077", "umask 000", "a path with spaces", "KERBSIDE_* set", "/etc/kerbside/kerbside.ini"}
-#: A lane is beside several that do not undo each other: it would be red for each of them. No lane here has a terminal.
-NEIGHBOURS = [
-    ("umask 000", "KERBSIDE_* set"),
-    ("umask 077", "a path with spaces", "/etc/kerbside/kerbside.ini"),
-    ("TMPDIR elsewhere", "HOME unset", "LANG=C", "stdin closed", "a system MariaDB"),
-]
-
-
-@pytest.mark.parametrize("names", NEIGHBOURS, ids=", ".join)
-def test_the_lane_works_beside(names: tuple[str, ...], place: Surroundings) -> None:
+def works(place: Surroundings, command: list[str], beside: AbstractContextManager[None] = ALONE) -> None:
+    """This command is a green lane, whose files are nobody else's at any time; it leaves nothing."""
     open_to_others: set[str] = set()
-    with ExitStack() as stack:
-        command = command_beside(names, place, stack)
+    with beside:
         run = Started(command, place.environment())
         while run.process.poll() is None:
             open_to_others |= open_in(place.dir)
@@ -155,3 +102,28 @@ def test_the_lane_works_beside(names: tuple[str, ...], place: Surroundings) -> N
     assert place.result["verdict"] == "pass"
     assert [trace for trace in place.seconds_until_gone()[1] if trace != place.env.get("TMPDIR")] == []
     assert open_to_others == set()
+
+
+# Each lane is beside several neighbours that do not undo each other; it would be red for each of them.
+
+
+def test_a_umask_of_000_and_the_settings_of_another_kerbside(place: Surroundings) -> None:
+    place.env.update(KERBSIDE)
+    works(place, ["sh", "-c", 'umask 000; exec "$@"', "sh", *place.playbook()])
+
+
+def test_a_umask_of_077_a_path_with_spaces_and_a_hostile_kerbside_ini(place: Surroundings) -> None:
+    home = copy_checkout(place.base / 'my läne\'s "check" out')
+    place.env["ANSIBLE_CONFIG"] = str(home / "ansible.cfg")
+    command = [part.replace(str(ROOT / "playbooks"), str(home / "playbooks")) for part in place.playbook()]
+    with ExitStack() as stack:
+        if os.getuid() == 0:  # only root can put it there for one program
+            command = [*kerbside_ini(place, stack), *command]
+        works(place, ["sh", "-c", 'umask 077; exec "$@"', "sh", *command])
+
+
+def test_another_tmpdir_no_home_another_locale_a_closed_stdin_and_a_system_mariadb(place: Surroundings) -> None:
+    place.env |= {"TMPDIR": str(place.base / "tmp" / ("a läng place " * 8)), "LC_ALL": "C", "LANG": "C"}
+    Path(place.env["TMPDIR"]).mkdir()
+    command = ["sh", "-c", 'exec env -u HOME "$@" <&-', "sh", *place.script()]
+    works(place, command, beside=system_database(place))
