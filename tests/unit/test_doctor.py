@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lane_numbers import lane_ids
@@ -38,57 +41,44 @@ def test_its_lines_and_nothing_is_changed(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_index_is_not_needed_when_the_cache_has_everything() -> None:
-    assert doctor.index(True).state == "note"
-
-
 def test_a_port_that_is_taken() -> None:
     with lane_ids(1) as (number,), socket.create_server(("127.0.0.1", 17900 + 10 * number + 2)):
         line = doctor.ports(number)
     assert line.state == "missing" and str(17900 + 10 * number + 2) in line.text
 
 
-def test_why_kvm_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "DEVICE", str(tmp_path / "kvm"))
-    line = doctor.kvm(tmp_path)
-    assert line.state == "note" and f"there is no {tmp_path}/kvm" in line.text
+def probed(found: doctor.accelerator.Finding | None) -> dict[str, Any]:
+    """A machine whose KVM an earlier lane has probed, or none has."""
+    survey = doctor.packages.Survey(paths={"qemu": "/bin/true"}, firmware=("/code", "/vars"))
+    known = {"packages.survey": survey, "accelerator.check_device": None, "accelerator.cache_key": "key"}
+    known["accelerator.read_cache"] = found
+    return {name: lambda *_, value=value: value for name, value in known.items()}
 
 
-def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.packages.command, "find_program", lambda name: None)
-    line = doctor.system_packages()
-    assert line.state != "ok" and "qemu" in line.text
-
-
-def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.machine, "FILES", 1 << 40)
-    assert doctor.limits(["/tmp"]).state == "missing"
-
-
-def test_rust_that_is_there_and_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.rust, "find", lambda *_: doctor.rust.Cargo("/x/cargo", (1, 90, 0), {}, (), "", ""))
-    assert doctor.rust_toolchain() == doctor.Line("rust", "ok", "1.90.0, /x/cargo")
-    monkeypatch.undo()
-    monkeypatch.setattr(doctor.rust, "_which", lambda name, env: None)
-    line = doctor.rust_toolchain()
-    assert line.state == "note" and "there is no cargo" in line.text
+RUNS = doctor.accelerator.Finding("runs", "", cpu="max")
+HANGS = doctor.accelerator.Finding("qemu_hangs", "it hangs", "wait")
+LACKS = "missing" if os.geteuid() else "note"  # root can install it
+CARGO = doctor.rust.Cargo("/x/cargo", (1, 90, 0), {}, (), "", "")
 
 
 @pytest.mark.parametrize(
-    ("known", "state", "words"),
+    ("machine", "look", "state", "words"),
     [
-        (None, "note", "the first lane probes"),
-        (doctor.accelerator.Finding("runs", "", cpu="max"), "ok", "UEFI guests run with -cpu max"),
-        (doctor.accelerator.Finding("qemu_hangs", "it hangs", "wait"), "note", "under TCG: it hangs; wait"),
+        ({}, lambda: doctor.index(True), "note", ""),  # not needed when the cache has everything
+        ({"DEVICE": "/no/kvm"}, lambda: doctor.kvm(Path("/")), "note", "there is no /no/kvm"),
+        (probed(None), lambda: doctor.kvm(Path("/")), "note", "the first lane probes"),
+        (probed(RUNS), lambda: doctor.kvm(Path("/")), "ok", "UEFI guests run with -cpu max"),
+        (probed(HANGS), lambda: doctor.kvm(Path("/")), "note", "under TCG: it hangs; wait"),
+        ({"packages.command.find_program": lambda name: None}, doctor.system_packages, LACKS, "qemu"),
+        ({"machine.FILES": 1 << 40}, lambda: doctor.limits(["/tmp"]), "missing", ""),
+        ({"rust.find": lambda *_: CARGO}, doctor.rust_toolchain, "ok", "1.90.0, /x/cargo"),
+        ({"rust._which": lambda name, env: None}, doctor.rust_toolchain, "note", "there is no cargo"),
     ],
 )
-def test_what_an_earlier_probe_of_kvm_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: doctor.accelerator.Finding | None, state: str, words: str
+def test_what_a_line_says_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, machine: dict[str, Any], look: Callable[[], doctor.Line], state: str, words: str
 ) -> None:
-    survey = doctor.packages.Survey(paths={"qemu": "/bin/true"}, firmware=("/code", "/vars"))
-    monkeypatch.setattr(doctor.packages, "survey", lambda: survey)
-    monkeypatch.setattr(doctor.accelerator, "check_device", lambda device: None)
-    monkeypatch.setattr(doctor.accelerator, "cache_key", lambda *given: "key")
-    monkeypatch.setattr(doctor.accelerator, "read_cache", lambda *given: known)
-    line = doctor.kvm(tmp_path)
+    for name, value in machine.items():
+        monkeypatch.setattr(f"tools.doctor.{name}", value)
+    line = look()
     assert line.state == state and words in line.text
