@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +56,7 @@ def probed(found: doctor.accelerator.Finding | None) -> dict[str, Any]:
 
 RUNS = doctor.accelerator.Finding("runs", "", cpu="max")
 HANGS = doctor.accelerator.Finding("qemu_hangs", "it hangs", "wait")
-LACKS = "missing" if os.geteuid() else "note"  # root can install it
+LACKS = "note" if doctor.root().state == "ok" else "missing"  # who may install it
 CARGO = doctor.rust.Cargo("/x/cargo", (1, 90, 0), {}, (), "", "")
 
 
