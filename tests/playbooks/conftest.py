@@ -79,13 +79,13 @@ class Played:
 
 
 @dataclass
-class Lane:
-    """A lane that only this test uses: an id with its ports, a short private lane_dir, an artifacts folder."""
+class Lane(Surroundings):
+    """A lane that only this test uses: an id with its ports, a short private lane_dir, an artifacts folder.
 
-    id: int
-    dir: Path
-    artifacts: Path
-    scratch: Path
+    scratch: for what the test itself writes, such as plays.
+    """
+
+    scratch: Path = Path()
     played: list[Played] = field(default_factory=list)
 
     @property
@@ -98,12 +98,6 @@ class Lane:
             "lane_guests_file": str(ROOT / "fixtures/guests.yml"),
             "lane_guest": "pocket",
         }
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """The lane's result.json."""
-        found: dict[str, Any] = json.loads((self.artifacts / "result.json").read_text())
-        return found
 
     def run(
         self,
@@ -201,7 +195,7 @@ def own_lane(scratch: Path) -> Iterator[Lane]:
     with lane_ids(1) as (number,):
         # A unix socket's path holds 107 bytes; pytest's own folders are too long.
         home = Path(tempfile.mkdtemp(prefix="kl-", dir="/tmp"))
-        made = Lane(number, home / "d", home / "artifacts", scratch)
+        made = Lane(number, home, scratch=scratch)
         try:
             yield made
             if made.dir.exists():  # by the function behind playbooks/teardown.yml, in a tenth of its time
