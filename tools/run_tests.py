@@ -190,7 +190,6 @@ def lint() -> Stage:
             tool("ansible-lint", "ansible-lint", "--offline", "--nocolor", "-q", limit=600),
             tool("pip check", "python", "-m", "pip", "check"),  # ./lane installs the pinned files with --no-deps
             tool("modules", "python", "tests/lint/modules.py"),
-            tool("roles", "python", "tests/lint/roles.py"),
             tool("variables", "python", "tests/lint/variables.py", "--check"),
             tool("errors", "python", "tests/lint/errors.py", "--check"),
             tool("mypy", "mypy", "--strict", "-p", "lane", "-p", "tools", "--cache-dir", f"{cache}/mypy"),

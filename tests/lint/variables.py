@@ -1,5 +1,9 @@
-"""Write what the roles' meta/argument_specs.yml and defaults/main.yml say into pages:
+"""Hold the roles' meta/argument_specs.yml and defaults/main.yml together, and write what they say into pages:
 variables.py [--check] [CHECKOUT]
+
+Both name the same inputs, each begins with the role's name and is described, and its default, which stands in the
+latter alone, is what its type and choices let through. Ansible itself compares none of this: a default of the wrong
+type is refused when the role runs, one that only the defaults know is never checked.
 
 Each role gets its README.md. Another page asks for a table by a line `<!-- variables: NAME NAME ... -->`, or `all` for
 everything that can be set; the table goes from there to `<!-- end -->`. With --check nothing is written, and a page
@@ -13,14 +17,18 @@ import itertools
 import re
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROOT = Path(__file__).parents[2]
 LANE = "roles/lane/defaults/main.yml"
+SHARED = "lane"  # the names that all roles share: role_inputs knows them, and it has no tasks that could check them
+SPECS, DEFAULTS = "meta/argument_specs.yml", "defaults/main.yml"
 PAGES = ("README.md", "docs/variables.md")
 README = """<!-- Written by tests/lint/variables.py from meta/argument_specs.yml and defaults/main.yml. -->
 # Role `{name}`
@@ -73,8 +81,8 @@ def of_lane(text: str) -> list[Group]:
 
 def of_role(folder: Path) -> tuple[Group, str]:
     """A role's variables, and its README.md: its purpose, how to run it, its variables."""
-    spec = yaml.safe_load((folder / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
-    defaults = yaml.safe_load((folder / "defaults/main.yml").read_text(encoding="utf-8"))
+    spec = yaml.safe_load((folder / SPECS).read_text(encoding="utf-8"))["argument_specs"]["main"]
+    defaults = yaml.safe_load((folder / DEFAULTS).read_text(encoding="utf-8"))
     variables = [
         Variable(name, flow(defaults[name]), kind(option), markdown(option["description"]))
         for name, option in spec["options"].items()
@@ -147,9 +155,52 @@ def written(page: str, groups: list[Group]) -> str:
     return TABLE.sub(fill, page)
 
 
+def findings(role: Path) -> Iterator[str]:
+    """What is wrong with a role, a sentence each."""
+    files = {name: role / name for name in (SPECS, DEFAULTS)}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        yield f"{' and '.join(missing)} missing"
+        return
+    entries, defaults = (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files.values())
+    options: dict[str, Any] = {}
+    for entry in entries.get("argument_specs", {}).values():
+        options |= entry.get("options", {})
+    for name in [*options, *(name for name in defaults if name not in options)]:
+        words = "" if name not in options else " ".join(options[name].get("description", ""))
+        if name not in defaults:
+            yield f"{name} of {SPECS} has no default in {DEFAULTS}"
+        elif name not in options:
+            yield f"{name} of {DEFAULTS} is not in {SPECS}"
+        elif not name.startswith(f"{role.name}_"):
+            yield f"the input {name} is not named {role.name}_SOMETHING"
+        elif not words.strip():
+            yield f"{name} has no description in {SPECS}"
+        elif "default" in options[name]:
+            yield f"the default of {name} belongs in {DEFAULTS} alone, and not in {SPECS}"
+        elif wrong := unfit(name, options[name], defaults[name]):
+            yield f"the default of {name} does not fit its spec: {wrong}"
+
+
+def unfit(name: str, option: dict[str, Any], default: Any) -> str:
+    """Why a default does not fit its spec, which may only make a whole number a float. Templates are not known here."""
+    if isinstance(default, str) and "{{" in default:
+        return ""
+    checked = ArgumentSpecValidator({name: option}).validate({name: default})
+    if checked.error_messages:
+        return "; ".join(checked.error_messages)
+    taken = checked.validated_parameters[name]
+    if option["type"] != "path" and taken != default:
+        return f"it is {default!r} and would be taken as {taken!r}"
+    return ""
+
+
 def main(words: list[str]) -> int:
     check = "--check" in words
     root = Path(next((word for word in words if word != "--check"), ROOT))
+    checked = [role for role in sorted((root / "roles").iterdir()) if role.name != SHARED]
+    if misfits := [f"roles/{role.name}: {what}" for role in checked for what in findings(role)]:
+        print(*misfits, sep="\n")
+        return 1
     text = (root / LANE).read_text(encoding="utf-8")
     roles = {name: of_role(root / "roles" / name) for name in yaml.safe_load(text)["lane_roles"]}
     groups = [*of_lane(text), *(group for group, _ in roles.values())]
