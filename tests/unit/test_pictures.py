@@ -18,6 +18,7 @@ from ansible.module_utils.lane.protocols.ryll.pictures import FAR, Region, compa
 from control_peer import Connection, Peer, Ryll, monitor, png, rgba
 from lanes import TestLane
 from PIL import Image
+from prepared import fails
 
 
 def noise(x: int, y: int) -> tuple[int, int, int]:
@@ -128,9 +129,8 @@ def ppm(picture: Image.Image) -> bytes:
 
 @pytest.mark.parametrize("data", [b"", b"P5\n8 4\n255\n" + bytes(32), b"P6\n8 4\n255\n" + bytes(95), b"\x89PNG"])
 def test_what_is_no_ppm_is_qemus_fault(data: bytes) -> None:
-    with pytest.raises(LaneError) as caught:
+    with fails("qemu_bad_screendump", "qemu"):
         picture_compare.read_screendump(data)
-    assert (caught.value.code, caught.value.component) == ("qemu_bad_screendump", "qemu")
     assert picture_compare.read_screendump(ppm(drawn())).tobytes() == drawn().tobytes()
 
 
@@ -248,9 +248,8 @@ def test_wrong_frames(
 ) -> None:
     qemu = Qemu(*dumps)
     vars(qemu).update(more)
-    with scene(lane, qemu, showing(shown)) as context, pytest.raises(LaneError, match=words) as caught:
+    with scene(lane, qemu, showing(shown)) as context, fails(code, component, words):
         outside_checks.frames(context)
-    assert (caught.value.code, caught.value.component) == (code, component)
     pictures = {
         "picture_differs": ["difference.png", "screendump.png", "screenshot.png"],
         "guest_one_colour": ["screenshot.png"],

@@ -19,6 +19,7 @@ from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.programs.program import LIMIT, PROGRAM, SHARED, Program, from_options
 from ansible.module_utils.lane.programs.readiness import Ready
 from lanes import TestLane
+from prepared import fails
 
 IMPORTS = "import ctypes, socket, threading, time; from http.server import *; "
 LISTENER = IMPORTS + "s = socket.create_server(('127.0.0.1', {0})); time.sleep(60)"
@@ -250,6 +251,5 @@ def test_shared_options_go_to_those_that_ask_and_give_way_to_their_own() -> None
 def test_incomplete_secrets_are_refused() -> None:
     sources = ("/secret", {"format": "{}"}, {"file": "/secret", "mode": "0600"})
     for source in sources:
-        with pytest.raises(LaneError) as caught:
+        with fails("invalid_program", "lane"):
             described(secret_env={"T": source})
-        assert caught.value.code == "invalid_program"
