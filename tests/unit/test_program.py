@@ -290,6 +290,7 @@ GET = "error: failed to get `x`\nCaused by:\n  [6] Could not resolve hostname (C
 DOWNLOAD = "error: failed to download from `https://i.test`\nCaused by:\n  [28] Timeout was reached"
 CMAKE = "thread 'main' panicked:\nfailed to execute command: No such file\nis `cmake` not installed?\nerror: failed"
 OLD = "error: rustc 1.80.0 is not supported by the following package:\n  x@0.1.0 requires rustc 1.85"
+OLDER = "error: package `x v1.0.0` cannot be built because it requires rustc 1.85 or newer, while the currently active"
 LINKER = "error: linker `cc` not found\n  |\n  = note: No such file or directory (os error 2)"
 
 
@@ -304,8 +305,9 @@ LINKER = "error: linker `cc` not found\n  |\n  = note: No such file or directory
         (DOWNLOAD, None, "crates_unreachable", "environment"),
         ("error: failed to select a version for `x`.", None, "build_failed", "proxy"),
         (OLD, None, "rust_too_old", "host"),
+        (OLDER, None, "rust_too_old", "host"),
     ],
-    ids=["cc", "cc is there", "cmake", "c++", "no name", "timeout", "version", "old"],
+    ids=["cc", "cc is there", "cmake", "c++", "no name", "timeout", "version", "old", "older"],
 )
 def test_a_failure_of_cargo_has_its_kind(
     said: str, installed: str | None, code: str, component: str, monkeypatch: pytest.MonkeyPatch

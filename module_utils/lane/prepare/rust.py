@@ -45,7 +45,7 @@ UNREACHABLE = re.compile(
 #: What cargo says of a source that is newer than itself.
 TOO_OLD = re.compile(
     r"older than the|supported edition values|lock file version|requires? a newer|is not stabilized"
-    r"|rustc \S+ is not supported by the following"
+    r"|rustc \S+ is not supported by the following|requires rustc \S+ or newer"
 )
 
 
