@@ -84,7 +84,7 @@ cached:
   type: bool
 ansible_facts:
   description:
-    - RV(ansible_facts.lane_deps) has the absolute paths qemu, qemu_img, firmware_code, firmware_vars, mariadbd,
+    - RV(ansible_facts.lane_deps) has the absolute paths qemu, firmware_code, firmware_vars, mariadbd,
       mariadb_install_db, mariadb and my_print_defaults, swtpm where it is installed, and qemu_version, spice_version,
       ovmf_version and mariadb_version. Empty while something is missing.
   returned: success

@@ -29,6 +29,7 @@ LEAST_COVERAGE = 95  #: per cent of the lines and branches of the package that p
 LANE_ID = 59  #: the lane of the stage `lane`; 60 to 99 are the playbook tests'
 #: Programs that the tests need and no role installs: name on PATH, and its Debian package.
 PROGRAMS = {"cargo": "cargo", "chromedriver": "chromium-driver", "chromium": "chromium", "git": "git", "make": "make"}
+PROGRAMS |= {"qemu-img": "qemu-utils"}
 if os.getuid() == 0:  # only root can make a bare machine and enter it
     PROGRAMS["mmdebstrap"] = "mmdebstrap"
 

@@ -26,7 +26,6 @@ CACHE_VERSION = 1
 #: Need -> program. mariadb-install-db calls my_print_defaults, which comes with the client.
 PROGRAMS = {
     "qemu": "qemu-system-x86_64",
-    "qemu_img": "qemu-img",
     "mariadbd": "mariadbd",
     "mariadb_install_db": "mariadb-install-db",
     "mariadb": "mariadb",
