@@ -21,10 +21,6 @@ options:
     description: The content of requirements.txt.
     type: str
     required: true
-  limit:
-    description: Seconds that it may take.
-    type: float
-    default: 600
 """
 
 EXAMPLES = r"""
@@ -49,6 +45,8 @@ from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.prepare import modules_env
 from ansible.module_utils.lane.prepare.source import Place
 
+LIMIT = 600.0  #: seconds that it may take
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -56,7 +54,6 @@ def main() -> None:
             "lane_dir": {"type": "path", "required": True},
             "cache_dir": {"type": "path", "required": True},
             "requirements": {"type": "str", "required": True},
-            "limit": {"type": "float", "default": 600},
         },
         supports_check_mode=True,
     )
@@ -69,7 +66,7 @@ def main() -> None:
             return {"changed": python is None, "ansible_facts": {"lane_python": {"python": python} if python else {}}}
         changed = python is None
         if changed:
-            python = modules_env.build(Place.of_lane(given["cache_dir"], lane_dir, "python.log", given["limit"]), pins)
+            python = modules_env.build(Place.of_lane(given["cache_dir"], lane_dir, "python.log", LIMIT), pins)
         private_dir.hand_over(lane_dir, "python", {"python": python})
         return {"changed": changed, "ansible_facts": {"lane_python": {"python": python}}}
 
