@@ -1,7 +1,5 @@
 """Makes the checkout's Python importable in the way Ansible imports it: `from ansible.module_utils.lane import x`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import ansible.module_utils

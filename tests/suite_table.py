@@ -3,8 +3,6 @@
 ./lane suites --json | .venv/bin/python tests/suite_table.py
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

@@ -6,8 +6,6 @@ A cross-check that nobody here wrote; docs/testing.md has its result. Not part o
 digest-decode from crates.io (ten minutes or more, once) and installs tempest.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

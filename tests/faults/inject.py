@@ -5,8 +5,6 @@ reverts what the actions changed, the last first. Nothing of the machine is chan
 no file outside the lane's directory and the fault's scratch folder.
 """
 
-from __future__ import annotations
-
 import os
 import pwd
 import signal

@@ -1,7 +1,5 @@
 """Compare a run with what the catalogue expects of it, and write down what became of all."""
 
-from __future__ import annotations
-
 import html
 import re
 import statistics

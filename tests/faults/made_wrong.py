@@ -1,7 +1,5 @@
 """Actions of the catalogue that make something wrong: a guest, a certificate."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

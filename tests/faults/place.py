@@ -1,7 +1,5 @@
 """Where a fault happens, and how what was done there is undone."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Runs the lane's own playbook for the fault catalogue, and notes the time of each line of its output."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

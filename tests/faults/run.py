@@ -4,8 +4,6 @@ The verdict has to be red, name the right component with the right code and caus
 Exit status 0 only when none was missed, misnamed or late. Writes docs/faults.md.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

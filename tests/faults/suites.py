@@ -8,8 +8,6 @@ without it the faults in that product's own source are passed over. The faults a
 they may be.
 """
 
-from __future__ import annotations
-
 import argparse
 import http.server
 import itertools

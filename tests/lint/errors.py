@@ -6,8 +6,6 @@ somewhere in the product. With --check nothing is written, and a page that is no
 status 1.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

@@ -8,8 +8,6 @@ attributes are declared and check_mode is true; names that sound like a secret s
 and RV() name what there is. In the end `ansible-doc` has to show every module.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import os

@@ -10,8 +10,6 @@ everything that can be set; the table goes from there to `<!-- end -->`. With --
 that is not up to date makes the status 1.
 """
 
-from __future__ import annotations
-
 import difflib
 import itertools
 import re

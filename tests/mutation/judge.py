@@ -8,8 +8,6 @@ anew when it changes. The suites are played in the order that is given; without 
 packages.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import replace

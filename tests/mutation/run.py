@@ -6,8 +6,6 @@ its line. Not part of ./lane test: it takes a second or two for each mutant. A m
 equivalent.yml, with the reason.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -5,8 +5,6 @@ The imports that each run needs are made once; those of the lane itself are left
 seconds.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

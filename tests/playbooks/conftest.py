@@ -6,8 +6,6 @@ def test_it(run_playbook, lane):
     assert played.result("Make the CA")["changed"]
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 tests/requirements has what differs from requirements.txt. `./lane` makes the .venv of a copied checkout from both.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

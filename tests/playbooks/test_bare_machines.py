@@ -1,7 +1,5 @@
 """Bare machines: minimal Debian systems without what the lane needs. No machine with the packages can prove this."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -4,8 +4,6 @@ A command that none of the lists below has makes the first test red: run it here
 or say why it cannot be had.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The migrated empty database that runs copy from the cache (docs/performance.md): equal to one made by hand."""
 
-from __future__ import annotations
-
 import json
 import os
 import pwd

@@ -1,7 +1,5 @@
 """A failed lane that keeps running (lane_keep): examined with verbs, repaired by a role's tag, and stopped."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

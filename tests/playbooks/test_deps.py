@@ -1,7 +1,5 @@
 """The role deps: what it hands on, that a second run looks nowhere, and what it says of what is not there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

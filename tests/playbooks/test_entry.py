@@ -1,7 +1,5 @@
 """The entry script `lane`, in a throw-away checkout whose Ansible is a stub (entry_checkout.py)."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import re

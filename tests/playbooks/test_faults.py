@@ -1,7 +1,5 @@
 """The quick half of the fault catalogue through its own runner, and a planted gap, which has to make it fail."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Lanes side by side: three at once, a fleet that is killed, a matrix, two that fill one cache."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

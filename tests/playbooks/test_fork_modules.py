@@ -1,7 +1,5 @@
 """plugins/action/normal.py: a module in a fork returns what one in its own Python returns; where it is forked."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """The README's "Change the guest": with another banner the lane is red for just that, until guests.yml says so too."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The fixtures of this folder: what they tell of a run, and that they notice what is left behind."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The role kvm_probe: what it chooses, what it reports, and that it probes only once."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

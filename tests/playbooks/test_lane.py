@@ -1,7 +1,5 @@
 """The lane as people use it, with the real products: green, in steps, twice, refused, red; and nothing of it stays."""
 
-from __future__ import annotations
-
 import re
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lanes on other machines, over ssh (docs/many-machines.md): bare to green, evidence, faults, the controller's end."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Bad neighbours: the lane works in surroundings that upset other programs, or says in one sentence why not."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import subprocess

@@ -3,8 +3,6 @@
 The source is a git repository that the test makes; its Makefile makes a small qcow2 without docker.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Commands that cannot work are refused before anything starts: a code and one sentence, in result.json as well."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -3,8 +3,6 @@
 `LANE_PICTURES=docs ./lane test playbooks -- -k browser` makes the pictures of docs/report.md.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

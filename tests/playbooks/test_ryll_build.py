@@ -1,7 +1,5 @@
 """The role ryll_build and the refusal of origins: what was named is built, once; what was refused is not shown."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

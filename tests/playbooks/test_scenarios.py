@@ -3,8 +3,6 @@
 Every verb and event, and the page's scenarios. A ryll that falls ill is in the fault catalogue.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The role sextant_vm: where the firmware keeps its variables (docs/performance.md), and the guest's TPM."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -4,8 +4,6 @@ LANE_TEST_KILLS=N makes N kills (12 without it); they are spread evenly over the
 last ones over its teardown.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -1,7 +1,5 @@
 """A person's own suite on a lane that is up, red and green; a bad file; some faults that the suites have to see."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

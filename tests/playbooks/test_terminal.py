@@ -1,7 +1,5 @@
 """What `./lane` shows while it runs: on a pipe, on a terminal, with -v, and when nothing of a lane comes to be."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """The role tls: what is in the certificates, that their keys are private, and that a second run changes nothing."""
 
-from __future__ import annotations
-
 import stat
 from datetime import UTC, datetime, timedelta
 from typing import Any

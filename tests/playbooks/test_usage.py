@@ -3,8 +3,6 @@
 Nothing of an earlier run can pass for this one.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -7,8 +7,6 @@ in a mount namespace of the command that needs it, and gone with that command: n
 tree that is removed. The commands are in a process namespace too, and die with the test.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import platform

@@ -1,7 +1,5 @@
 """Keeps the lanes of unit tests apart from those of other checkouts' tests on this machine: they have fixed numbers."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack

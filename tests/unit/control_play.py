@@ -1,7 +1,5 @@
 """Steps that are played against a ryll of the tests, and handlers that several tests share."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A throw-away checkout with the real `lane` and a stub for Ansible, made here, which records how it was run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Stand-ins for the parts of a lane that has failed, for the tests of the diagnosis."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A real HTTP server on a loopback port, for clients under test."""
 
-from __future__ import annotations
-
 import http.server
 import threading
 from collections.abc import Callable, Iterator

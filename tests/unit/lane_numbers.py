@@ -1,7 +1,5 @@
 """Lane ids for the tests, 60 to 99: one running test holds each, and a lane that somebody keeps is left alone."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Only the network is this machine's: sshd listens on a free port of 127.0.0.1, an
 has.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """The built-in guest under qemu (TCG), for tests."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import time

@@ -1,7 +1,5 @@
 """What the tests of many parts share: a stand-in for a program, a changed file, and the LaneError that is expected."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

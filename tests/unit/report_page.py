@@ -1,7 +1,5 @@
 """Reads a report.html as a person would: what it says of the verdict, in the places where it says it."""
 
-from __future__ import annotations
-
 import html
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A result.json as small data, for the tests of what is made of it: report.html, junit.xml, the summary, the logs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

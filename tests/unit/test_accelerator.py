@@ -1,7 +1,5 @@
 """KVM and OVMF: why KVM cannot be used, whether the firmware lives under a real qemu, and which pair is taken."""
 
-from __future__ import annotations
-
 import os
 import stat
 import tempfile

@@ -1,7 +1,5 @@
 """What a module says when the system refuses something: which disk is full, where it is the lane's."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections import defaultdict

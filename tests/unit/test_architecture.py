@@ -1,7 +1,5 @@
 """The packages of module_utils/lane import only what docs/architecture.md lets them import."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command line of ./lane: what it takes, what it refuses, and what ansible-playbook gets of it."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Bare machines of the tests: what runs in one is kept apart."""
 
-from __future__ import annotations
-
 import os
 import select
 import shutil

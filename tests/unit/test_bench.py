@@ -1,7 +1,5 @@
 """`./lane bench`: what it measures and how it judges that; CI machines are too noisy to time the lanes themselves."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

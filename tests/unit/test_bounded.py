@@ -1,7 +1,5 @@
 """Whatever a program makes of its log, reading and collecting it ends, in bounded memory and disk."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The cache: its lock, whom it trusts, and what it keeps."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import subprocess

@@ -3,8 +3,6 @@
 tests/playbooks/test_tls.py looks at what is in them.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Claiming a lane: what is made, found again, moved away, and refused before anything starts."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """Evidence is collected, read and carried to another machine; plain folders are enough for these rules."""
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

@@ -1,7 +1,5 @@
 """Short-lived programs: their environment, their end, and that nothing of them stays."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

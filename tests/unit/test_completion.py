@@ -1,7 +1,5 @@
 """What a shell completes after ./lane. These tests are not in test_arguments: they need the checkout's own .venv."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

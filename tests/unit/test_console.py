@@ -1,7 +1,5 @@
 """console.vv and the proxy's counters: what may be answered, and every way in which it can be wrong."""
 
-from __future__ import annotations
-
 import json
 import socket
 import time

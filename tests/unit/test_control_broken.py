@@ -1,7 +1,5 @@
 """A ryll that is broken: each fault has a clear end within the step's limit, and takes little memory."""
 
-from __future__ import annotations
-
 import json
 import time
 import tracemalloc

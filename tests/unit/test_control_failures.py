@@ -1,7 +1,5 @@
 """Each way in which a step can fail says why, and leaves a transcript."""
 
-from __future__ import annotations
-
 import re
 import time
 from functools import partial

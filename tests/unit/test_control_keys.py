@@ -1,7 +1,5 @@
 """Names of keys and characters as set 1 scancodes."""
 
-from __future__ import annotations
-
 import pytest
 from ansible.module_utils.lane.protocols.ryll.errors import BadSteps
 from ansible.module_utils.lane.protocols.ryll.keys import SCANCODES, chord, scancode, strokes

@@ -1,7 +1,5 @@
 """The module ryll_session as Ansible runs it: its documentation, check mode, its results and its secrets."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import re

@@ -1,7 +1,5 @@
 """The step screenshot: pictures that are kept, awaited and compared."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Private texts are in no transcript, message or log."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """ryll as a process: killed, stopped or gone, between two steps and in the midst of one."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """The session as a whole: its limits, its transcript, its settings."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """The language of steps: every mistake is reported with the number of its step, before anything starts."""
 
-from __future__ import annotations
-
 import math
 from datetime import date
 from typing import Any

@@ -1,7 +1,5 @@
 """What each verb does to ryll and sees of it: keys, clipboard, sizes, refusals, events."""
 
-from __future__ import annotations
-
 import stat
 import threading
 import time

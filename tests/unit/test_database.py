@@ -1,7 +1,5 @@
 """The database in the cache: made once, copied whole, made again when changed; and the schema of one that runs."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

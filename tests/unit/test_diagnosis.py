@@ -1,7 +1,5 @@
 """Each rule of the diagnosis on real processes and sockets and real logs, and what it must not take for a cause."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """`./lane doctor`: lines that say what is there, and what is not when it is taken away."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import socket

@@ -2,8 +2,6 @@
 complete.
 """
 
-from __future__ import annotations
-
 import html
 import importlib.util
 import sys

@@ -1,7 +1,5 @@
 """`./lane fleet` and `./lane matrix`: the inventories that they write. Real lanes: tests/playbooks/test_fleet.py."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The catalogue of guests, their images, and the image that comes out of a source distribution."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile

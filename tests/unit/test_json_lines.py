@@ -1,7 +1,5 @@
 """JSON lines over a unix socket, for both of their users: ryll's control socket and qemu's monitor."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import socket

@@ -1,7 +1,5 @@
 """junit.xml and GitHub's summary of a run: each verdict read back as its consumers read it."""
 
-from __future__ import annotations
-
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path

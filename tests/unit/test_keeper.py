@@ -1,7 +1,5 @@
 """The keeper takes a lane down when its owner is gone or its lease is over, and leaves everybody else alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

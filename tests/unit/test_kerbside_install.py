@@ -1,7 +1,5 @@
 """kerbside's environment and its proxy: made once for each content, and never in the user's checkout."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

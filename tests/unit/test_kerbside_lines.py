@@ -1,7 +1,5 @@
 """Which statements of kerbside's Python count (tools/kerbside_lines.py)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The relay for slow links, between real sockets, and the steps of a suite that use it."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

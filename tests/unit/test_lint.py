@@ -1,7 +1,5 @@
 """The checks of tests/lint: green on the checkout, and red, with the right words, on what they guard against."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

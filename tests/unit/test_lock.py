@@ -1,7 +1,5 @@
 """Locks: one holder at a time, given back by the kernel, in a directory that nobody else can enter."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import subprocess

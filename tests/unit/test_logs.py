@@ -1,7 +1,5 @@
 """The logs on one clock, and what of a log a person has to read: times, lines without one, and hostile text."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -1,7 +1,5 @@
 """Programs that ended, stopped, broke or never were ready, and that this is noticed whatever the lane waits for."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

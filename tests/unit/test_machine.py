@@ -1,7 +1,5 @@
 """How slow the machine is, and which of its limits no lane can live with, before anything starts."""
 
-from __future__ import annotations
-
 import os
 import resource
 import threading

@@ -1,7 +1,5 @@
 """The Python environment of the modules on another machine: what requirements.txt pins for it, and where it lies."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

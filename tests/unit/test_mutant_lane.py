@@ -2,8 +2,6 @@
 program in the place of tests/mutation/judge.py.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The mutants of a source, each a change of one condition, constant or exit (tools/mutation.py)."""
 
-from __future__ import annotations
-
 import ast
 
 import pytest

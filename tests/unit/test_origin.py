@@ -1,7 +1,5 @@
 """Where products come from: each form is recognized, and what cannot be used or must not be shown is refused."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The checks from outside, against real processes, sockets and an HTTP server."""
 
-from __future__ import annotations
-
 import json
 import socket
 import sys

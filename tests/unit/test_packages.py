@@ -1,7 +1,5 @@
 """What is missing is found by what is installed and named with its package; the real qemu proves its SPICE."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

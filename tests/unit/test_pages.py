@@ -1,7 +1,5 @@
 """What README.md, CONTRIBUTING.md, SECURITY.md and docs/ name is there. test_commands.py has their commands."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

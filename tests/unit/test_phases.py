@@ -1,7 +1,5 @@
 """The callback plugins phases (the lines of a run) and lane (its last line), and Ansible's log as it is kept."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import os

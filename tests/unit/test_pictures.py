@@ -1,7 +1,5 @@
 """Pictures, and the check `frames` against a qemu and a ryll of the tests."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """pip: which settings of the caller count, and whose fault its failures are. The texts are what pip 23 and 26 print."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -2,8 +2,6 @@
 agent, which tests/playbooks/test_suites.py plays.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from pathlib import Path

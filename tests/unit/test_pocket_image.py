@@ -1,7 +1,5 @@
 """Holds the built-in guest's source, image and record together, and tests what writes the image."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import struct

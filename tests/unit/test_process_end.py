@@ -1,7 +1,5 @@
 """How processes of a run end: by a signal, with the one that forked them, or because a worker was lost."""
 
-from __future__ import annotations
-
 import os
 import select
 import signal

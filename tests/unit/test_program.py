@@ -1,7 +1,5 @@
 """Rust programs in the cache: what a wheel, a file and a source give, and whose fault it is when something lacks."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

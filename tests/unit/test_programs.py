@@ -1,7 +1,5 @@
 """Starting, awaiting and stopping real programs: ready, dead, late, restarted, with a clean environment."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

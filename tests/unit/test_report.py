@@ -1,7 +1,5 @@
 """report.html on small data: green, red, early, hostile and huge. tests/playbooks/test_report.py has a browser."""
 
-from __future__ import annotations
-
 import io
 import re
 import xml.etree.ElementTree as ElementTree

@@ -1,7 +1,5 @@
 """The test runner itself: what it counts, and that it turns red."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

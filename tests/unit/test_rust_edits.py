@@ -1,7 +1,5 @@
 """Bugs planted in Rust source (tools/rust_edits.py), built by a cargo that copies the source to the program's place."""
 
-from __future__ import annotations
-
 import subprocess
 from argparse import Namespace
 from pathlib import Path

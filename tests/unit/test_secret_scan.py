@@ -1,7 +1,5 @@
 """Secrets are found in whatever form, and a file with one is withheld and blamed on whoever wrote it."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

@@ -2,8 +2,6 @@
 left it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Uncalibrated Sextant's digest: read from its picture, and compared with the pixels and with what the guest drains."""
 
-from __future__ import annotations
-
 import struct
 from contextlib import nullcontext
 from pathlib import Path

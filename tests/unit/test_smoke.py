@@ -1,7 +1,5 @@
 """The smoke check of one guest, with a qemu and a ryll of the tests."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -2,8 +2,6 @@
 reasons.
 """
 
-from __future__ import annotations
-
 import base64
 import stat
 from pathlib import Path

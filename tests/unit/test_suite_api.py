@@ -1,7 +1,5 @@
 """The actors `api` and `audit` of the suites, on a lane whose answers are given."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What kerbside hands out to its proxy, asked by a program in the place of kerbside's Python."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

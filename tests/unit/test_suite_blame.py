@@ -1,7 +1,5 @@
 """Whom a failed check of a suite blames: its steps, what they expect to fail, and who turns out to be at fault."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

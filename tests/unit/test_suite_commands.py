@@ -1,7 +1,5 @@
 """Programs of kerbside's that a suite runs to their end, with scripts in their place."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a suite says to one of its clients."""
 
-from __future__ import annotations
-
 import os
 import time
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The suites' other client, with a program in the place of spice-gtk that does what a test says."""
 
-from __future__ import annotations
-
 import ctypes
 import json
 import sys

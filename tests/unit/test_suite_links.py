@@ -1,7 +1,5 @@
 """The suites' bare SPICE connections, with a link whose peer behaves as a test says."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Suite files: ours are sound, a bad one is named by its place, and what a file says counts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the suites measure of kerbside's programs, and the sessions that they make meanwhile."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

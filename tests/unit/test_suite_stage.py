@@ -1,7 +1,5 @@
 """The lane that suites are played on: real programs, which are shell scripts and a ryll of the tests."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

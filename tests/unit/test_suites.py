@@ -1,7 +1,5 @@
 """Suites as they are played: the parts that judge do so."""
 
-from __future__ import annotations
-
 import base64
 import hmac
 import re

@@ -1,7 +1,5 @@
 """Several lanes in one command: a line for each, and the worst decides."""
 
-from __future__ import annotations
-
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Teardown ends and removes what is the lane's, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Checkouts as they are: what belongs to them, when their content changes, and copies that leave them alone."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """result.json: green only when every planned check of this command passed, red otherwise."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Verdict, component and cause are the same words in result.json, on the page, in junit.xml and on GitHub."""
 
-from __future__ import annotations
-
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path

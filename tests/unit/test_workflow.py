@@ -1,7 +1,5 @@
 """The workflow's inputs on their way to Ansible, and what the linters cannot see in the workflow."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -12,8 +12,6 @@ vv_without: keys of console.vv that the real ryll does not see. without: start o
 exits: the status with which it ends, whatever the real one's was.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import json

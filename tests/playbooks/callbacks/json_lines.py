@@ -1,7 +1,5 @@
 """Prints each result of a task, and the count of changes, as a line of JSON; tests/playbooks/conftest.py reads them."""
 
-from __future__ import annotations
-
 import json
 
 from ansible.plugins.callback import CallbackBase
