@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 from lane_numbers import hold
@@ -12,12 +12,12 @@ IDS = (96, 97, 98)
 LIMIT = 300  #: seconds; other tests hold them for one test at a time
 
 
-@pytest.fixture(autouse=True)
-def lanes_of_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hold the numbers while a test of a module that claims lanes runs."""
+@contextmanager
+def holding() -> Iterator[None]:
+    """Hold the numbers."""
     with ExitStack() as held:
         end = time.monotonic() + LIMIT
-        for number in IDS if {"TestLane", "claimed_lane", "options"} & set(vars(request.module)) else ():
+        for number in IDS:
             while (one := hold(number)) is None:
                 assert time.monotonic() < end, (
                     f"lane {number} is used by another test, or somebody keeps it running (./lane ps)"
@@ -27,8 +27,16 @@ def lanes_of_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def held(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Hold the numbers while a test of a module that claims lanes itself runs; whether they are held."""
+    claims = bool({"claimed_lane", "options"} & set(vars(request.module)))
+    with holding() if claims else nullcontext():
+        yield claims
+
+
 @pytest.fixture
-def lane(lanes_of_unit_tests: None) -> Iterator[TestLane]:
-    """A claimed lane; whatever runs in it at the end is killed. A module that takes it imports TestLane."""
-    with claimed_lane() as found:
+def lane(held: bool) -> Iterator[TestLane]:
+    """A claimed lane; whatever runs in it at the end is killed."""
+    with nullcontext() if held else holding(), claimed_lane() as found:
         yield found
