@@ -270,6 +270,15 @@ def test_a_digest_that_is_right_without_the_proxy_is_the_proxys_fault(
     assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", component)
 
 
+@pytest.mark.parametrize(("draws", "component"), [(None, "guest"), (digest_at(-6), "guest"), (FIRST, "proxy")])
+def test_a_guest_that_draws_no_sound_digest_is_at_fault_whatever_was_asked(
+    lane: Lane, screens: Screens, draws: Any, component: str
+) -> None:
+    screens["shown"], screens["drawn"] = [FIRST, draws], [draws]
+    step = {"digest": {"than": "first", "moved": ["line"]}, "blame": "proxy", **SOON}
+    assert outcome(lane, {"digest": {}, "register": "first"}, step)[1] == component
+
+
 def test_a_picture_of_qemu_in_the_middle_of_a_refresh_says_nothing(lane: Lane, screens: Screens) -> None:
     screens["shown"], screens["drawn"] = [digest_at(-6)], [digest_at(-6), sextant_digest.BadDigest("cut"), digest_at(7)]
     assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", "ryll")

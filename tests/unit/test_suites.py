@@ -15,6 +15,7 @@ from ansible.module_utils.lane.checks.suites import engine, latency, plan, selec
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import Place
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.programs.loss import Lost
 from PIL import Image
 from prepared import fails
 from suite_lane import (
@@ -336,12 +337,23 @@ def test_a_failed_check_has_the_picture_that_it_judged_or_what_the_client_shows(
             assert picture.convert("RGB").getpixel((0, 0)) == kept
 
 
+@pytest.mark.parametrize(
+    ("code", "component", "status", "serial", "wanted"),
+    [
+        ("program_ended", "qemu", 139, "", ("program_ended", "qemu")),
+        ("program_ended", "qemu", 0, "", ("guest_ended", "guest")),
+        ("program_broken", "firmware", None, "", ("program_broken", "firmware")),
+        ("program_broken", "firmware", None, "BdsDxe: starting Boot0001\n", ("guest_exception", "guest")),
+    ],
+)
 def test_a_program_that_died_is_seen_although_every_step_is_as_wanted(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, code: str, component: str, status: int, serial: str, wanted: Any
 ) -> None:
-    gone = SimpleNamespace(error=lambda: LaneError("program_ended", "qemu", "qemu was killed by SIGSEGV"))
+    Path(lane.place.serial_log).write_text(serial)
+    qemu = SimpleNamespace(name="qemu", exit_status=lambda lane_dir: status)
+    gone = Lost(qemu, code, component, "qemu does not work: why", 0, "serial.log:1")  # type: ignore[arg-type]
     monkeypatch.setattr(engine, "lost", lambda lane_dir, apart: [gone])
-    assert outcome(lane, NAP) == ("program_ended", "qemu")
+    assert outcome(lane, NAP) == wanted
 
 
 def test_a_failed_check_names_the_steps_that_were_not_reached(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from ..core import limits
 from ..core.errors import PRODUCT, LaneError, one_line
 from ..lifecycle import proc
 from ..programs import loss, records
+from ..protocols import guest_end
 from .log_excerpt import quoted, readable
 from .observed import Evidence, Line
 
@@ -30,8 +31,6 @@ NO_SPACE = re.compile(
 )
 #: The line of a cause below "Caused by:" in the errors of kerbside-proxy and ryll (Rust's anyhow).
 CAUSE = re.compile(r"^ {4}(?: *\d+: )?(?=\S)")
-#: OVMF starts the guest's program, and has done its own part.
-BOOTED = re.compile(r"BdsDxe: starting ")
 WORKER_KILLED = re.compile(r"Worker \(pid:\d+\) was sent SIG(?:KILL|SEGV|ABRT|BUS)")
 #: The programs that a smoke check needs.
 NEEDED = ("qemu", "database", "api", "daemon")
@@ -170,15 +169,7 @@ def program_lost(seen: Evidence) -> LaneError | None:
         never_ready = gone.entry.ready_seconds is None and not gone.entry.oneshot
         if gone.entry.name == loss.CLIENT or (never_ready and seen.blame["phase"] != "smoke"):
             continue  # the task that started it has reported it with more words
-        if gone.entry.name == "qemu" and gone.entry.exit_status(seen.lane_dir) == 0:
-            problem = "qemu ended with status 0: the guest switched itself off or reset the machine (qemu runs with "
-            problem += "-no-reboot)"
-            return LaneError("guest_ended", "guest", problem, "see logs/serial.log", evidence=seen.serial_path)
-        if gone.code == "program_broken" and gone.component == "firmware" and BOOTED.search(seen.serial):
-            words = gone.problem.partition(": ")[2]
-            problem = f"the guest's program died of an exception, which the firmware reported: {words}"
-            return LaneError("guest_exception", "guest", problem, "see logs/serial.log", evidence=gone.evidence)
-        return gone.error()
+        return guest_end.failure(gone, seen.lane_dir, seen.serial)
     return None
 
 

@@ -18,7 +18,7 @@ from ...core.private_dir import write_private
 from ...evidence.log_excerpt import UNANSWERED, quoted
 from ...programs import records
 from ...programs.loss import lost
-from ...protocols import control_service
+from ...protocols import control_service, guest_end
 from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
@@ -322,7 +322,8 @@ class Play:
         place = self.lane.place.lane_dir
         clients = {entry.name for entry in records.records(place) if entry.component == "ryll"}
         gone = lost(place, clients | self.ended)
-        return gone[0].error() if gone else None
+        serial = bounded.since(self.lane.place.serial_log, 0, LOG_BYTES)
+        return guest_end.failure(gone[0], place, serial) if gone else None
 
 
 def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> list[dict[str, Any]]:

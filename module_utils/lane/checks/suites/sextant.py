@@ -14,6 +14,7 @@ from typing import Any
 
 import google_crc32c
 
+from ...core.errors import LaneError
 from ...protocols.ryll.errors import Refused
 from .. import sextant_digest
 from ..picture_compare import size
@@ -100,22 +101,23 @@ def _look(play: Play, client: str, before: Any, options: dict[str, Any]) -> tupl
     return picture, *_problem(picture, before, options)
 
 
-def _true(play: Play, before: Any, options: dict[str, Any]) -> bool:
-    """Whether qemu's own picture is right. One taken in the middle of a refresh says nothing."""
+def _problem_of_qemu(play: Play, before: Any, options: dict[str, Any]) -> tuple[str, str] | None:
+    """What is wrong with qemu's own picture. One taken in the middle of a refresh says nothing."""
     until = time.monotonic() + SETTLE
     with play.lane.qmp() as qmp:
         while problem := _problem(drawn(play, qmp), before, options)[1]:
             if problem[0] not in MID_REFRESH or time.monotonic() >= until:
-                return False
+                return problem
             time.sleep(POLL)
-    return True
+    return None
 
 
 def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """A picture whose digest fits its pixels, and tells what it has to; pictures taken in the middle of a refresh
     are passed over.
 
-    When qemu's own picture is right and ryll's is not, the failure is ryll's.
+    When qemu's own picture is right and ryll's is not, the failure is ryll's. When qemu's has no digest that fits
+    either, it is the guest's, whatever the step is about.
     """
     before = play.value(options["than"])["digest"] if options["than"] else None
     while True:
@@ -126,13 +128,17 @@ def digest(play: Play, step: Step, options: dict[str, Any], deadline: float) -> 
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL)
-    if _true(play, before, options):
+    drawn_so = _problem_of_qemu(play, before, options)
+    if drawn_so is None:
         words, log = f"{problem[1]}, but that of qemu's own picture is right", play.lane.log(step.client)
 
         def right(seen: Any) -> bool:
             return _problem(seen, before, options)[1] is None
 
         raise spoiled(play, step.client, problem[0], words, log, right)
+    if drawn_so[0] in MID_REFRESH:
+        code, words = drawn_so
+        raise LaneError(code, "guest", f"{words}, and that is qemu's own picture", evidence=play.lane.place.serial_log)
     raise Unmet(*problem, play.lane.place.serial_log)
 
 
