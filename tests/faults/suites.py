@@ -93,8 +93,11 @@ class Rig:
         suite = self.suite(fault["suite"])
         if only := fault.get("checks"):
             suite = replace(suite, checks=[check for check in suite.checks if check.name in only])
+        guests = self.guests
+        if edit := fault.get("image"):
+            guests = {**guests, suite.guests[0]: self._with_image(suite.guests[0], fault["name"], edit)}
         with ExitStack() as stack:
-            lane = LaneStage(stack.enter_context(self._place(fault)), self.guests)
+            lane = LaneStage(stack.enter_context(self._place(fault)), guests)
             if edits := fault.get("gtk"):
                 wrong = edited(Path(gtk.gtk_client.__file__), edits)
                 stack.callback(setattr, gtk, "program", gtk.program)
@@ -110,6 +113,14 @@ class Rig:
             if options := fault.get("options"):
                 suite = replace(suite, ryll=tuple(options["ryll"]))
             return engine.run(lane, suite, suite.guests[0], ACTORS, slow=fault.get("slow", False))
+
+    def _with_image(self, guest: str, name: str, edit: dict[str, str]) -> dict[str, Any]:
+        """A guest whose program has other bytes."""
+        image, old = Path(self.guests[guest]["path"]).read_bytes(), bytes.fromhex(edit["old"])
+        assert image.count(old) == 1, f"{edit['old']} is {image.count(old)} times in the image of {guest}"
+        path = self.lane_dir / f"tmp/{name}.qcow2"
+        path.write_bytes(image.replace(old, bytes.fromhex(edit["new"])))
+        return {**self.guests[guest], "path": str(path)}
 
     def restore(self) -> None:
         LaneStage(self.place, self.guests).restore()

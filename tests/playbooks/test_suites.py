@@ -38,7 +38,7 @@ def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane: Any, tmp_p
     for text, verdict, code in (
         (EXAMPLE[1], "fail", "serial_line_missing"),
         (EXAMPLE[1].replace("hallo", "hello"), "pass", None),
-        (QUIT, "fail", "program_ended"),
+        (QUIT, "fail", "guest_ended"),
     ):
         file.write_text(text)
         mine = {"lane_suites": ["mine"], "lane_suite_files": [str(file)]}
