@@ -29,10 +29,6 @@ options:
     description: The lane's ports by name. Nothing may listen on them afterwards.
     type: dict
     default: {}
-  limit:
-    description: Seconds that killed processes may need to end.
-    type: float
-    default: 5
   return_verdict:
     description: Return the run's verdict when it was completed. If false, C(lane_word) says what was taken down.
     type: bool
@@ -97,7 +93,6 @@ def main() -> None:
             "lane_dir": {"type": "path", "required": True},
             "artifacts_dir": {"type": "path", "required": True},
             "ports": {"type": "dict", "default": {}},
-            "limit": {"type": "float", "default": 5},
             "return_verdict": {"type": "bool", "default": True},
             "discard": {"type": "bool", "default": False},
         },
@@ -117,9 +112,7 @@ def main() -> None:
         if not module.check_mode:
             others = keeper.end_others(given["lane_id"], given["lane_dir"], check_report.command_id())
         try:
-            done = teardown.take_down(
-                given["lane_id"], given["lane_dir"], ports, given["limit"], look_only=module.check_mode
-            )
+            done = teardown.take_down(given["lane_id"], given["lane_dir"], ports, look_only=module.check_mode)
         except LaneError as error:
             done, failure = {}, error
         if others and not failure:

@@ -198,7 +198,7 @@ def own_lane(scratch: Path) -> Iterator[Lane]:
             yield made
             if made.dir.exists():  # by the function behind playbooks/teardown.yml, in a tenth of its time
                 ports = {f"port {port}": port for port in range(17900 + 10 * number, 17905 + 10 * number)}
-                teardown.take_down(number, str(made.dir), ports, limit=10)
+                teardown.take_down(number, str(made.dir), ports)
                 keeper.dismiss(number)
             assert not made.marked()
         finally:

@@ -234,7 +234,7 @@ def test_a_broken_file_is_named_and_the_lane_can_be_taken_down(lane: TestLane, n
     if text or not name.endswith("status"):  # without size: the program still runs
         with fails("run_file_broken", "lane"):
             read()
-    done = teardown.take_down(98, lane.dir, {}, 3)
+    done = teardown.take_down(98, lane.dir, {})
     assert (done["removed"], proc.marked(98)) == ([lane.dir], [])
 
 

@@ -184,7 +184,7 @@ def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(keep: Keep) -> 
 
 def test_teardown_ends_the_keeper_last_and_the_result_stays(keep: Keep) -> None:
     kept = keep()
-    assert teardown.take_down(ID, kept.lane.dir, {}, 1) == {"changed": True, "ended": [], "removed": [kept.lane.dir]}
+    assert teardown.take_down(ID, kept.lane.dir, {}) == {"changed": True, "ended": [], "removed": [kept.lane.dir]}
     assert [p.pid for p in proc.marked(ID)] == [kept.keeper]
     keeper.dismiss(ID)
     assert proc.marked(ID) == []

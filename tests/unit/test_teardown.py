@@ -28,7 +28,7 @@ def lane() -> Iterator[TestLane]:
 def refused(lane_dir: str, code: str, *words: str, lane_id: int = 98, look_only: bool = False, **ports: int) -> None:
     """Taking it down fails with this code, and the message has these words."""
     with pytest.raises(LaneError) as caught:
-        teardown.take_down(lane_id, lane_dir, ports, 1, look_only=look_only)
+        teardown.take_down(lane_id, lane_dir, ports, look_only=look_only)
     component = "environment" if code == "lane_dir_foreign" else "lane"
     assert (caught.value.code, caught.value.component) == (code, component), caught.value
     assert [word for word in words if word not in str(caught.value)] == [], caught.value
@@ -65,26 +65,26 @@ def beside(lane: TestLane, name: str, *files: str) -> str:
 def test_all_is_killed_at_once_and_nothing_stays(lane: TestLane) -> None:
     stubborn = "trap '' TERM INT; while :; do sleep 0.02; done"
     lane.start(*[lane.program(name, stubborn) for name in ("first", "second", "third")])
-    done = teardown.take_down(98, lane.dir, {}, 3)
+    done = teardown.take_down(98, lane.dir, {})
     assert done == {"changed": True, "ended": ["third", "second", "first"], "removed": [lane.dir]}
     assert not proc.marked(98)
     assert not os.path.exists(lane.dir)
 
 
 def test_a_clean_machine_is_left_as_it_is() -> None:
-    assert teardown.take_down(97, "/tmp/no-such-lane", {}, 1) == {"changed": False, "ended": [], "removed": []}
+    assert teardown.take_down(97, "/tmp/no-such-lane", {}) == {"changed": False, "ended": [], "removed": []}
 
 
 def test_a_marked_process_without_a_record_is_ended_and_one_of_another_lane_is_not(lane: TestLane) -> None:
     with sleeping("98/other") as stray, sleeping("9/other") as other:
-        assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sleep"]
+        assert teardown.take_down(98, lane.dir, {})["ended"] == ["sleep"]
         assert stray.wait(5) == -9
         assert other.poll() is None
 
 
 def test_look_only_touches_nothing(lane: TestLane) -> None:
     sleeper(lane)
-    done = teardown.take_down(98, lane.dir, {}, 1, look_only=True)
+    done = teardown.take_down(98, lane.dir, {}, look_only=True)
     assert done == {"changed": True, "ended": ["sh", "sleep"], "removed": [lane.dir]}
     assert proc.marked(98)
     assert os.path.exists(lane.dir)
@@ -111,7 +111,7 @@ def test_a_lane_that_runs_elsewhere_is_not_ended(lane: TestLane) -> None:
         refused(other, "lane_elsewhere", f"runs in {lane.dir}, not in {other}", look_only=look_only)
     assert [p.name for p in run_state.programs(98)] == ["sh", "sleep"]
     link = f"{os.path.dirname(lane.dir)}/../{os.path.basename(os.path.dirname(lane.dir))}/l"
-    assert teardown.take_down(98, link, {}, 5)["ended"] == ["sleeper"]
+    assert teardown.take_down(98, link, {})["ended"] == ["sleeper"]
 
 
 def test_a_link_is_not_followed(lane: TestLane) -> None:
@@ -123,7 +123,7 @@ def test_a_link_is_not_followed(lane: TestLane) -> None:
     assert os.path.exists(f"{lane.dir}/run.json")
     os.symlink(home, f"{lane.dir}/logs/elsewhere")
     os.symlink(home, f"{lane.dir}/elsewhere")
-    assert teardown.take_down(98, lane.dir, {}, 1)["removed"] == [lane.dir]
+    assert teardown.take_down(98, lane.dir, {})["removed"] == [lane.dir]
     assert os.listdir(home) == ["thesis.txt"]
 
 
@@ -136,7 +136,7 @@ def test_a_directory_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.
 def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
     sleeper(lane)
     with monkeypatch.context() as patch:
-        patch.setattr(teardown.stop, "end_groups", lambda *_: None)
+        patch.setattr(teardown.stop, "kill_groups", lambda groups: None)
         refused(lane.dir, "not_clean", "sh (pid ", "sleep (pid ")
 
 
@@ -144,14 +144,14 @@ def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.Mo
 def test_the_same_mark_on_another_users_process_is_not_ours(lane: TestLane) -> None:
     with sleeping(lane.run.mark, user=12345) as other:
         assert proc.environ(other.pid, MARK) == lane.run.mark
-        assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == []
+        assert teardown.take_down(98, lane.dir, {})["ended"] == []
         assert other.poll() is None
 
 
 @pytest.mark.parametrize("name", [".new-x1", "tmp/ansible-tmp-1.2-3/x"])
 def test_what_a_killed_claim_or_ansible_left_is_removed(lane: TestLane, name: str) -> None:
     home = beside(lane, "late", name)
-    assert teardown.take_down(98, home, {}, 1)["removed"] == [home]
+    assert teardown.take_down(98, home, {})["removed"] == [home]
     assert not os.path.exists(home)
 
 
@@ -168,7 +168,7 @@ def test_a_record_that_names_somebody_elses_process_kills_nobody(lane: TestLane)
     record = json.loads(path.read_text())
     with sleeping("") as stranger:
         path.write_text(json.dumps({**record, "group": stranger.pid}))
-        assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sh", "sleep"]
+        assert teardown.take_down(98, lane.dir, {})["ended"] == ["sh", "sleep"]
         assert stranger.poll() is None
         assert not proc.group_members(record["group"])
 
@@ -189,5 +189,5 @@ def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane: TestLa
     os.kill(records.record(lane.dir, "sleeper").group, signal.SIGKILL)  # type: ignore[union-attr]
     time.sleep(0.1)
     assert proc.read(pid)
-    assert teardown.take_down(98, lane.dir, {}, 1)["ended"] == ["sleeper"]
+    assert teardown.take_down(98, lane.dir, {})["ended"] == ["sleeper"]
     assert not (found := proc.read(pid)) or not found.alive

@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,6 @@ from ..core.errors import LaneError
 from ..core.private_dir import RUN_FILE, Run, alone, handed_over, write_private
 from ..programs import records, stop
 from . import artifacts, keeper, proc, run_state, teardown
-from .keeper_end import STOP_LIMIT
 from .run_state import Holder, Order, Watched
 
 #: sun_path of a unix socket holds this many bytes (unix(7)), not counting the final zero; ryll and gunicorn refuse 108
@@ -216,7 +214,7 @@ def clear(options: Options, run: Run | None, held: Holder | None) -> tuple[str, 
     """Remove what an earlier run left, and name it. A keeper that is doing so already is given the time."""
     if run is None or (held and held.keeper.alive):
         run_state.until(lambda: not run_state.keepers(options.lane_id, run.run_id if run else ""), keeper.END_LIMIT)
-    done = teardown.take_down(options.lane_id, options.lane_dir, {}, STOP_LIMIT)
+    done = teardown.take_down(options.lane_id, options.lane_dir, {})
     keeper.dismiss(options.lane_id)
     return (*done["ended"], *done["removed"])
 
@@ -245,7 +243,7 @@ def keep_running(options: Options) -> Run:
     held = run_state.holder(options.lane_dir)
     write_run(options, run, start_keeper(replace(options, stay=True), run))
     if held and held.keeper.alive:
-        stop.end_groups({held.keeper.pid}, signal.SIGKILL, STOP_LIMIT)  # on SIGTERM it would take the lane down
+        stop.kill_groups({held.keeper.pid})  # on SIGTERM it would take the lane down
     return run
 
 

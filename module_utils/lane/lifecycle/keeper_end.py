@@ -69,7 +69,7 @@ def end(order: Order, cause: str, phases: list[dict[str, Any]], ansible: str) ->
     failure: LaneError | None = None
     for _ in range(ROUNDS):
         try:
-            done = teardown.take_down(order.lane_id, order.lane_dir, order.ports, STOP_LIMIT, run_id=order.run_id)
+            done = teardown.take_down(order.lane_id, order.lane_dir, order.ports, run_id=order.run_id)
             words += [f"ended {name}" for name in done["ended"]] + [f"removed {path}" for path in done["removed"]]
             failure = None
         except LaneError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 from typing import Any
 
 from ..core.errors import LaneError
@@ -19,7 +18,7 @@ TRIES = 20
 
 
 def take_down(
-    lane_id: int, lane_dir: str, ports: dict[str, int], limit: float, *, look_only: bool = False, run_id: str = ""
+    lane_id: int, lane_dir: str, ports: dict[str, int], *, look_only: bool = False, run_id: str = ""
 ) -> dict[str, Any]:
     """Returns {"changed", "ended": [names], "removed": [paths]}; changed is False on a clean machine.
 
@@ -34,7 +33,7 @@ def take_down(
     except LaneError:
         # whatever became of the directory, these are that run's
         if run_id and not look_only and (mine := programs(lane_id, run_id)):
-            stop.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+            stop.kill_groups({p.group for p in mine})
         raise
     if not run_id:
         check_elsewhere(lane_id, lane_dir)
@@ -46,10 +45,10 @@ def take_down(
     ended: list[str] = []
     if mine:
         ended = _names(lane_dir if there and run else "", mine)
-        stop.end_groups({p.group for p in mine}, signal.SIGKILL, limit)
+        stop.kill_groups({p.group for p in mine})
     if rest := programs(lane_id, run_id):  # started while the first list was made
         ended += sorted({p.name for p in rest})
-        stop.end_groups({p.group for p in rest}, signal.SIGKILL, limit)
+        stop.kill_groups({p.group for p in rest})
     if there:
         remove(lane_dir)
     left = [f"{p.name} (pid {p.pid})" for p in programs(lane_id, run_id)]

@@ -14,8 +14,8 @@ from ..lifecycle import proc
 from .records import Record
 
 POLL = 0.02
-#: Seconds until a process that got SIGKILL has to be gone.
-KILL_WAIT = 5.0
+#: Seconds until a process that got SIGKILL has to be gone; most are within milliseconds.
+KILL_WAIT = 10.0
 #: Beside the log of each program: which of them the lane stopped itself.
 LOG = "lane.log"
 
@@ -41,19 +41,30 @@ def _note(entry: Record) -> None:
 
 def end_groups(groups: set[int], first: signal.Signals, limit: float) -> None:
     """Signal process groups, wait until they are empty, and after `limit` seconds kill what is left of them."""
-    for number, wait in ((first, limit), (signal.SIGKILL, KILL_WAIT)):
-        for group in groups:
-            try:
-                os.killpg(group, number)
-                os.killpg(group, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
-        end = time.monotonic() + wait
-        pause = POLL / 16  # most are gone by then
-        while time.monotonic() < end:
-            if not any(p.group in groups and p.alive for p in proc.everyone()):
-                return
-            time.sleep(pause)
-            pause = min(2 * pause, POLL)
-    problem = f"process groups {sorted(groups)} are still alive after SIGKILL"
-    raise LaneError("process_unkillable", "lane", problem, "see ps -eo pid,pgid,stat,args")
+    if not _gone(groups, first, limit):
+        kill_groups(groups)
+
+
+def kill_groups(groups: set[int]) -> None:
+    """Kill process groups, and wait until they are empty."""
+    if not _gone(groups, signal.SIGKILL, KILL_WAIT):
+        problem = f"process groups {sorted(groups)} are still alive after SIGKILL"
+        raise LaneError("process_unkillable", "lane", problem, "see ps -eo pid,pgid,stat,args")
+
+
+def _gone(groups: set[int], number: signal.Signals, limit: float) -> bool:
+    """Signal process groups; whether they are empty within `limit` seconds."""
+    for group in groups:
+        try:
+            os.killpg(group, number)
+            os.killpg(group, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+    end = time.monotonic() + limit
+    pause = POLL / 16  # most are gone by then
+    while time.monotonic() < end:
+        if not any(p.group in groups and p.alive for p in proc.everyone()):
+            return True
+        time.sleep(pause)
+        pause = min(2 * pause, POLL)
+    return False
