@@ -1,9 +1,13 @@
 """What kerbside hands out to its proxy, asked by a program in the place of kerbside's Python."""
 
+import http.server
 import json
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from ansible.module_utils.lane.checks.suites import authorize, machines
@@ -126,3 +130,32 @@ def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wron
 )
 def test_the_firewall_is_what_kerbsides_settings_say(settings: dict[str, str], expected: dict[str, Any]) -> None:
     assert authorize.firewall(settings) == expected
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a process of its own closes its files at its end
+@pytest.mark.parametrize(("status", "listed"), [(400, True), (500, False)])
+def test_a_list_that_kerbside_cannot_give_says_nothing_of_the_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, listed: bool
+) -> None:
+    class Api(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None: ...
+
+    names = "hypervisor_ip insecure_port secure_port ticket ca_cert host_subject source uuid".split()
+    rpc = MagicMock()
+    reply = rpc.kerbside_pb2_grpc.KerbsideProxyStub.return_value.AuthorizeConnection.return_value
+    reply.target = SimpleNamespace(session_id=SESSION, **dict.fromkeys(names, ""))
+    reply.firewall_policy.permitted_channels = []
+    rpc.kerbside_pb2.FirewallPolicy.Mode.Name.return_value = "ENFORCE"
+    for name, module in {"grpc": MagicMock(), "kerbside": MagicMock(), "kerbside.rpc": rpc}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with http.server.HTTPServer(("127.0.0.1", 0), Api) as api:
+        threading.Thread(target=api.handle_request, daemon=True).start()
+        sessions = f"http://127.0.0.1:{api.server_port}/session"
+        asked = {"socket": "", "token": "", "limit": 5, "channel": authorize.CHANNEL, "headers": {}}
+        (tmp_path / "asked").write_text(json.dumps({**asked, "sessions": sessions}))
+        monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path / "asked")])
+        exec(authorize.QUERY, {})
+    assert json.loads(capsys.readouterr().out)["channel"] == (authorize.CHANNEL if listed else {})
