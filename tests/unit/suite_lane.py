@@ -199,10 +199,10 @@ class FakeLink:
     sending: Exception | None = None
     ends = False
 
-    def __init__(self, address: str, port: int, ca: str | None) -> None:
+    def __init__(self, address: str, port: int, ca: str | None, source: str = "") -> None:
         if self.connecting:
             raise self.connecting
-        self.port, self.ca, self.session, self.open = port, ca, 77, True
+        self.port, self.ca, self.session, self.open, self.source = port, ca, 77, True, source
         self.did: list[Any] = []
         FakeLink.kept.append(self)
 
@@ -214,10 +214,10 @@ class FakeLink:
             raise self.linking
         self.did.append(("link", channel, password, session))
 
-    def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
+    def send(self, kind: int, body: bytes = b"", size: int | None = None, *more: Any) -> None:
         if self.sending:
             raise self.sending
-        self.did.append(("send", kind, before + body, size))
+        self.did.append(("send", kind, body, size, *more))
 
     def receive(self, deadline: float) -> tuple[int, bytes]:
         """An acknowledgement at every second look."""

@@ -1,6 +1,8 @@
 """The suites' bare SPICE connections, with a link whose peer behaves as a test says."""
 
 import contextlib
+import socket
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from ansible.module_utils.lane.checks.suites import latency
 from ansible.module_utils.lane.checks.suites import links as bare_links
 from ansible.module_utils.lane.checks.suites.engine import Unmet
-from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
+from ansible.module_utils.lane.protocols.spice_link import Link, LinkClosed, LinkRefused
 from suite_lane import PASSED, TICKET, Failure, FakeLink, Lane, does, entry_of, gives, outcome
 
 CONSOLE = {"console": {}, "register": "c"}
@@ -119,7 +121,30 @@ def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
         for more in ({"hex": "00ff", "says": 9}, {"bytes": 3, "before": "01"}, {})
     ]
     assert outcome(lane, {"link": {"as_far_as": "tls"}, "register": "l"}, *sent) == PASSED
-    assert links.kept[0].did == [("send", 5, b"\0\xff", 9), ("send", 5, b"\1\0\0\0", None), ("send", 5, b"", None)]
+    pieces = bare_links.PIECES
+    assert links.kept[0].did == [
+        ("send", 5, b"\0\xff", 9, b"", pieces),
+        ("send", 5, bytes(3), None, b"\1", pieces),
+        ("send", 5, b"", None, b"", pieces),
+    ]
+
+
+def test_a_link_comes_from_the_address_that_is_given(lane: Lane, links: Any) -> None:
+    assert outcome(lane, {"link": {"from": "127.0.0.2"}}, {"link": {}}) == PASSED
+    assert [one.source for one in links.kept] == ["127.0.0.2", ""]
+
+
+def test_a_message_in_pieces_is_the_same_message() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        mine = Link("127.0.0.1", server.getsockname()[1], None, source="127.0.0.2")
+        peer, (address, _) = server.accept()
+        with peer, mine:
+            sending = threading.Thread(target=mine.send, args=(5, b"body", None, b"12", (3, 5)))
+            sending.start()
+            first = peer.recv(100)
+            sending.join()
+            rest = peer.recv(100)
+    assert (address, first, first + rest) == ("127.0.0.2", b"12\5", b"12\5\0\4\0\0\0body")
 
 
 @pytest.mark.parametrize(("proxied", "code"), [(3.0, None), (3.1, "latency_ratio")])

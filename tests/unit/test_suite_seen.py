@@ -64,6 +64,12 @@ def test_new_channels_are_none_of_those_before(lane: Lane, after: list[int], goo
     assert good or detail["cause"].endswith(words)
 
 
+def test_the_id_of_a_connection_is_unsigned(lane: Lane) -> None:
+    lane.monitor = Monitor(channels(-1))
+    answers({"id": (1 << 32) - 1})(lane)
+    assert entry_of(lane, {"qemu": {"channels": 1}, "register": "q"}, holds({"id": "{q.id}"}))["result"] == "pass"
+
+
 def writes(text: str) -> Callable[[Lane], None]:
     return lambda lane: Path(lane.place.serial_log).write_text(text) and None
 

@@ -21,6 +21,8 @@ AUTH_SPICE = 1
 KEY_BYTES = 162
 #: Bytes of the largest message that is taken.
 LARGEST = 64 << 20
+#: Seconds between two pieces of a message.
+PAUSE = 0.01
 _NAMES = "main display inputs cursor playback record tunnel smartcard usbredir port webdav"
 CHANNELS = {name: number for number, name in enumerate(_NAMES.split(), 1)}
 #: Words for the results of a link, from 0 on (SpiceLinkErr).
@@ -45,13 +47,15 @@ class LinkRefused(Exception):
 
 
 class Link:
-    """One connection. ca: the certificate (PEM) that the peer's has to be signed by, or None for no TLS."""
+    """One connection. ca: the certificate (PEM) that the peer's has to be signed by, or None for no TLS; source: the
+    address to connect from, or "" for any.
+    """
 
-    def __init__(self, address: str, port: int, ca: str | None, limit: float = 10.0) -> None:
+    def __init__(self, address: str, port: int, ca: str | None, limit: float = 8.0, source: str = "") -> None:
         self.limit = limit
         self.session = 0
         try:
-            plain = socket.create_connection((address, port), timeout=limit)
+            plain = socket.create_connection((address, port), limit, (source, 0) if source else None)
         except OSError as error:
             raise LinkClosed(f"connecting failed: {error.strerror or error}") from None
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -100,11 +104,18 @@ class Link:
                 raise LinkClosed(f"the main channel began with message {kind}")
             (self.session,) = struct.unpack_from("<I", body)
 
-    def send(self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"") -> None:
+    def send(
+        self, kind: int, body: bytes = b"", size: int | None = None, before: bytes = b"", pieces: tuple[int, ...] = ()
+    ) -> None:
         """Send a message; size: what its header says, when that is not the length of the body; before: what goes with
-        it in one write.
+        it in one write; pieces: bytes that go first, each for itself, as over a slow network.
         """
-        self.send_raw(before + struct.pack("<HI", kind, len(body) if size is None else size) + body)
+        data = before + struct.pack("<HI", kind, len(body) if size is None else size) + body
+        for piece in pieces:
+            self.send_raw(data[:piece])
+            data = data[piece:]
+            time.sleep(PAUSE)
+        self.send_raw(data)
 
     def send_raw(self, data: bytes) -> None:
         try:

@@ -15,13 +15,15 @@ from .stage import read_text
 #: Seconds in which a connection has to stay open to count as one that stays.
 STAYS = 0.3
 UNUSED = 1.0  #: and one on which nothing is sent
+PIECES = (3, 5)  #: bytes that go first of each message: half of a header, and the rest of it with some of the body
 
 
 def _open(play: Play, options: dict[str, Any]) -> Link:
     place, to = play.lane.place, options["to"]
     port = {"proxy": place.proxy_port, "plain": place.plain_port, "qemu": place.spice_port}[to]
     tls = to == "proxy" and options["as_far_as"] != "tcp"
-    return Link(place.address, port, Path(place.ca_file).read_text(encoding="ascii") if tls else None)
+    ca = Path(place.ca_file).read_text(encoding="ascii") if tls else None
+    return Link(place.address, port, ca, source=options["from"])
 
 
 def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:
@@ -68,7 +70,7 @@ def send(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
     made, message, begun = play.value(options["link"])["link"], f"message {options['type']}", time.monotonic()
     try:
         body = bytes.fromhex(options["hex"]) or bytes(options["bytes"])
-        made.send(options["type"], body, options["says"], bytes.fromhex(options["before"]))
+        made.send(options["type"], body, options["says"], bytes.fromhex(options["before"]), PIECES)
     except LinkClosed as error:
         if options["then"] == "closed":
             return f"closed: {error}"
@@ -101,6 +103,7 @@ ACTORS: dict[str, Actor] = {
     "link": Actor(
         {
             "to": Option("word", "proxy", choices=("proxy", "plain", "qemu")),
+            "from": Option("word", ""),
             "channel": Option("word", "main", choices=tuple(CHANNELS)),
             "as_far_as": Option("word", "channel", choices=("tcp", "tls", "hello", "channel")),
             "console": Option("word", refers=("console",)),

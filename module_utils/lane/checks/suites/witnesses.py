@@ -160,7 +160,8 @@ def _channels(play: Play, qmp: Qmp, options: dict[str, Any], deadline: float) ->
         encrypted = options["tls"] is None or all(channel.get("tls") is options["tls"] for channel in channels)
         if encrypted and options["channels"] in (None, len(channels)) and not ids & before and (ids or not before):
             shown = f"{len(channels)} SPICE channels" + (", none of those before" if before else "")
-            return {"ids": sorted(ids), "shown": shown}
+            unsigned = max(ids, default=0) & 0xFFFFFFFF  # as clients and kerbside have it
+            return {"ids": sorted(ids), "id": unsigned, "shown": shown}
         if time.monotonic() >= deadline:
             shared = f", {len(ids & before)} of them of the connection before" if before else ""
             wanted = "" if options["channels"] in (None, len(channels)) else f" and not {options['channels']}"
