@@ -9,9 +9,11 @@ from threading import Timer
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane.checks import second_look
 from ansible.module_utils.lane.checks.suites import pictures, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.core.command import Done
+from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll import pictures as ryll_pictures
 from PIL import Image
 from suite_lane import PASSED, SOON, TICKET, Failure, Lane, Monitor, asked, does, entry_of, gives, outcome, says
@@ -53,6 +55,26 @@ def test_a_client_connects_as_asked(lane: Lane, options: dict[str, Any], keys: A
     given = gives("console", {"keys": {"password": "of c"}})
     assert outcome(lane, CONSOLE, {"connect": options}, actors=given, ryll=["--suite"]) == PASSED
     assert asked(lane, "connect") == [("connect", "ryll", keys, ryll)]
+
+
+@pytest.mark.parametrize(
+    ("component", "options", "blamed"),
+    [
+        ("ryll", {}, "proxy"),
+        ("kerbside", {}, "kerbside"),
+        ("ryll", {"direct": True}, "ryll"),
+        ("ryll", {"console": "c"}, "ryll"),
+    ],
+)
+def test_a_client_that_shows_nothing_is_tried_without_the_proxy(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, component: str, options: dict[str, Any], blamed: str
+) -> None:
+    def connect(*_: Any) -> None:
+        raise LaneError("ryll_unmet", component, "it shows nothing")
+
+    monkeypatch.setattr(lane, "connect", connect)
+    monkeypatch.setattr(second_look, "blame", lambda error, *_: LaneError(error.code, "proxy", error.cause))
+    assert outcome(lane, CONSOLE, {"connect": options}) == ("ryll_unmet", blamed)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ...core.private_dir import write_private
 from ...programs import records
 from ...programs.program import filled
 from ...protocols import kerbside_api
+from .. import second_look
 from . import tokens
 from .engine import Play, Unmet
 from .plan import LOOK_LIMIT, Actor, Option, Step
@@ -53,7 +54,13 @@ def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
         keys = keys_of(play, options)
     wanted = play.suite.ryll if options["options"] is None else tuple(options["options"])
     if options["refused"] is None:
-        play.connect(step.client, keys, wanted, options["direct"])
+        try:
+            play.connect(step.client, keys, wanted, options["direct"])
+        except LaneError as error:
+            if options["direct"] or options["console"] or error.component != "ryll":
+                raise
+            where = place.lane_dir, play.lane.run, step.client, place.address, place.spice_port
+            raise second_look.blame(error, *where, lambda direct: True) from None
         return f"{step.client} shows the guest's picture"
     play.hang_up(step.client)
     play.lane.stop(step.client)
