@@ -49,10 +49,6 @@ options:
     description: Ansible's log of this command, to be kept as C(logs/ansible.log).
     type: str
     default: ""
-  versions:
-    description: Versions that only the playbook knows.
-    type: dict
-    default: {}
 attributes:
   idempotent:
     support: none
@@ -106,11 +102,10 @@ def main() -> None:
             "failure": {"type": "dict", "default": {}},
             "phases": {"type": "list", "elements": "dict", "default": []},
             "ansible": {"type": "str", "default": "", "no_log": True},  # too long for the machine's log
-            "versions": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    given = dict(module.params)
+    given = {**module.params, "versions": {"ansible": module.ansible_version}}
     lane_dir, artifacts_dir, archive = (given.pop(name) for name in ("lane_dir", "artifacts_dir", "archive"))
 
     def work() -> dict:

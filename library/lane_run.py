@@ -83,10 +83,6 @@ options:
     type: list
     elements: raw
     default: []
-  versions:
-    description: More versions for that file.
-    type: dict
-    default: {}
 """
 
 EXAMPLES = r"""
@@ -121,7 +117,7 @@ from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
 #: What claim.Options takes as it is.
 AS_GIVEN = (
-    "lane_id lane_dir artifacts_dir sockets secrets fresh existing stay heartbeat lease timeline planned versions"
+    "lane_id lane_dir artifacts_dir sockets secrets fresh existing stay heartbeat lease timeline planned"
 ).split()
 
 
@@ -142,7 +138,6 @@ def main() -> None:
             "lease": {"type": "float", "default": 7200},
             "timeline": {"type": "path", "default": ""},
             "planned": {"type": "list", "elements": "raw", "default": []},
-            "versions": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -154,7 +149,8 @@ def main() -> None:
         except (TypeError, ValueError):
             problem = f"the lane's ports are not numbers: {given['ports']}"
             raise LaneError("bad_input", "environment", problem, "check lane_port_base") from None
-        options = claim.Options(ports=ports, keeper=True, **{name: given[name] for name in AS_GIVEN})
+        versions = {"ansible": module.ansible_version}
+        options = claim.Options(ports=ports, keeper=True, versions=versions, **{name: given[name] for name in AS_GIVEN})
         lane_dir, lane_id = options.lane_dir, options.lane_id
         if given["keep_running"]:
             run = claim.keep_running(options)
