@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bare_trees import bare_tree, obstacle, packages_of_a_lane, pip_cache
-from whole_lanes import ROOT, SIGNALS, Started, Surroundings, copy_checkout
+from whole_lanes import ROOT, SIGNALS, Started, copy_checkout
 
 pytestmark = pytest.mark.slow
 OLDEST, NEWEST = "2.16", "2.21"
@@ -28,7 +28,7 @@ def checkout_on(version: str, home: Path) -> Path:
     return home
 
 
-def test_the_oldest_ansible_core(place: Surroundings) -> None:
+def test_the_oldest_ansible_core(place):
     """Modules are not forked there: every one of them runs as Ansible's own `normal` has it."""
     checkout = checkout_on(OLDEST, place.base / "checkout")
     place.env["PIP_CACHE_DIR"] = pip_cache()
@@ -51,7 +51,7 @@ def test_the_oldest_ansible_core(place: Surroundings) -> None:
     assert place.seconds_until_gone()[1] == []
 
 
-def test_the_newest_ansible_core_on_a_bare_debian_13(number: int) -> None:
+def test_the_newest_ansible_core_on_a_bare_debian_13(number):
     """It needs a newer Python than this machine may have. The machine gets what the lane needs, and nothing else."""
     if why := obstacle():
         pytest.skip(why)

@@ -16,7 +16,7 @@ def tree() -> Iterator[Tree]:
 
 
 @pytest.mark.slow
-def test_a_whole_lane_on_a_bare_debian_12(tree: Tree, number: int) -> None:
+def test_a_whole_lane_on_a_bare_debian_12(tree, number):
     """On a machine that has Python alone; then by a user who finds everything there; then by one who does not."""
     needed = packages_of_a_lane("debian-12")
     copy_checkout(tree.path / "srv/lane")

@@ -157,18 +157,18 @@ FOUND = [command for page, text in TEXT.items() for command in commands(text, pa
 TEXTS = list(dict.fromkeys(command.text for command in FOUND))
 
 
-def test_every_command_is_run_somewhere() -> None:
+def test_every_command_is_run_somewhere():
     assert unlisted(FOUND) == []
 
 
-def test_the_lists_have_nothing_that_no_page_has() -> None:
+def test_the_lists_have_nothing_that_no_page_has():
     idle = [text for text in (*ALONE, *ON_A_LANE) if text not in TEXTS]
     idle += [pattern for pattern in (*TESTED, *NOT_HERE) if not any(re.fullmatch(pattern, text) for text in TEXTS)]
     assert idle == []
 
 
 @pytest.mark.parametrize("named", sorted(set(TESTED.values())))
-def test_the_test_that_is_named_is_there(named: str) -> None:
+def test_the_test_that_is_named_is_there(named):
     file, name = named.split("::")
     path = ROOT / file if "/" in file else Path(__file__).with_name(file)
     assert f"\ndef {name}(" in path.read_text(encoding="utf-8")
@@ -186,7 +186,7 @@ def test_the_test_that_is_named_is_there(named: str) -> None:
         ("```yaml\n- ls: -l\n```\nthe `lane up` of `ansible-core`\n", []),
     ],
 )
-def test_a_command_that_nobody_runs_is_seen(page: str, expected: list[str]) -> None:
+def test_a_command_that_nobody_runs_is_seen(page, expected):
     assert unlisted(commands(page, "x.md")) == expected
 
 
@@ -207,14 +207,14 @@ def good(command: str, words: str, *more: str) -> None:
 
 
 @pytest.mark.parametrize("command", [*ALONE, "./lane bench --help"])
-def test_it_runs(command: str, lane: Any, tmp_path: Path) -> None:
+def test_it_runs(command, lane, tmp_path):
     given = ["-e", f"@{written(lane, tmp_path)}"] if command.startswith("./lane -") else []
     good(command, ALONE.get(command, "usage: "), *given)
     assert not lane.dir.exists()
 
 
 @pytest.mark.slow
-def test_they_run_on_a_lane(lane: Any, tmp_path: Path) -> None:
+def test_they_run_on_a_lane(lane, tmp_path):
     given, mine = ["-e", f"@{written(lane, tmp_path)}"], ["-e", f"lane_id={lane.id}"]
     looks = [text for text in TEXTS if LOOKS.match(text) and text not in (*ON_A_LANE, *WRONG)]
     order = [text for text in ON_A_LANE if text != "./lane down"] + looks + ["./lane down"]

@@ -41,7 +41,7 @@ def in_order(statement: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_copy_is_equal_to_a_database_made_by_hand_and_holds_no_user(lane: Any, tmp_path: Path) -> None:
+def test_a_copy_is_equal_to_a_database_made_by_hand_and_holds_no_user(lane, tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o700)
     for entry in CACHE.iterdir() if CACHE.exists() else ():

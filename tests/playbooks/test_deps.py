@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +14,7 @@ TABLE = yaml.safe_load((ROOT / "roles/deps/vars/main.yml").read_text())["__deps_
 SEE = "Find out what is missing, and prove that what is installed works"
 
 
-def test_what_is_there_is_proved_once_and_handed_on(lane: Any) -> None:
+def test_what_is_there_is_proved_once_and_handed_on(lane):
     first = lane.role("deps")
     assert first.rc == 0, first
     facts = first.results(SEE)[0]["ansible_facts"]["lane_deps"]
@@ -37,7 +36,7 @@ def library(tmp_path: Path) -> Path:
     return tmp_path / "library"
 
 
-def test_a_missing_package_is_a_change_in_check_mode(lane: Any, library: Path) -> None:
+def test_a_missing_package_is_a_change_in_check_mode(lane, library):
     change(library / "lane/prepare/firmware.py", "/usr/share/OVMF/", "/nowhere/", most=-1)
     env = {"ANSIBLE_MODULE_UTILS": str(library)}
     if packages.release() in TABLE:
@@ -53,7 +52,7 @@ def test_a_missing_package_is_a_change_in_check_mode(lane: Any, library: Path) -
 @pytest.mark.skipif(
     os.geteuid() != 0 or packages.release() != "debian-12", reason="only root is asked for swtpm, and only on Debian 12"
 )
-def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane: Any, library: Path, tmp_path: Path) -> None:
+def test_an_optional_package_that_cannot_be_installed_is_a_warning(lane, library, tmp_path):
     """An apt-get that finds its lock taken, in the place of the real one."""
     programs = tmp_path / "bin"
     programs.mkdir()

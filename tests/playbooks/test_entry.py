@@ -64,7 +64,7 @@ def few(tmp_path: Path) -> Path:
         (["down", "-v"], "teardown.yml", ["-v"]),
     ],
 )
-def test_verbs(ready: Checkout, args: list[str], playbook: str, passed: list[str]) -> None:
+def test_verbs(ready, args, playbook, passed):
     assert ready.run(*args, STUB_VERDICT="pass").returncode == 0
     assert ready.tell()["argv"] == [str(ready.path / "playbooks" / playbook), *passed]
 
@@ -88,9 +88,7 @@ def test_verbs(ready: Checkout, args: list[str], playbook: str, passed: list[str
         ([], "pass", "KILL", 2, False),
     ],
 )
-def test_exit_status_and_last_line(
-    ready: Checkout, args: list[str], verdict: str, status: str, expected: int, ended: bool
-) -> None:
+def test_exit_status_and_last_line(ready, args, verdict, status, expected, ended):
     """Where no plugin of the lane came to a verdict, there is a last line all the same."""
     ran = ready.run(*args, STUB_VERDICT=verdict, STUB_STATUS=status)
     assert (ran.returncode, ran.stderr) == (expected, "")
@@ -99,7 +97,7 @@ def test_exit_status_and_last_line(
     assert not Path(ready.tell()["env"]["LANE_VERDICT_FILE"]).parent.exists()
 
 
-def test_a_broken_environment_is_never_the_verdict_fail(ready: Checkout) -> None:
+def test_a_broken_environment_is_never_the_verdict_fail(ready):
     ran = ready.run(STUB_STATUS="IMPORT")
     said = "LANE FAIL lane: ansible-playbook ended with status 1 and no verdict; see its message above\n"
     assert (ran.returncode, ran.stdout) == (2, said)
@@ -114,7 +112,7 @@ def test_a_broken_environment_is_never_the_verdict_fail(ready: Checkout) -> None
         (["test", "--help"], "STAGE"),
     ],
 )
-def test_help(fresh: Checkout, few: Path, args: list[str], words: str) -> None:
+def test_help(fresh, few, args, words):
     """It needs no .venv, nor a Python that could make one."""
     executable(few / "python3", f'case "$*" in *ensurepip*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
     ran = fresh.run(*args, PATH=str(few))
@@ -126,7 +124,7 @@ def test_help(fresh: Checkout, few: Path, args: list[str], words: str) -> None:
 # --- whatever the caller's surroundings are -----------------------------------------------------
 
 
-def test_environment_of_the_caller_stays_out(ready: Checkout) -> None:
+def test_environment_of_the_caller_stays_out(ready):
     cleared = [f"ANSIBLE_{name}" for name in ("LIBRARY", "STRATEGY", "KEEP_REMOTE_FILES")]
     cleared += ["PYTHONPATH", "PYTHONHOME", *(f"PIP_{name}" for name in ("TARGET", "PREFIX", "ROOT", "DRY_RUN"))]
     index = ("INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX", "PROXY", "CERT", "DEFAULT_TIMEOUT", "CACHE_DIR")
@@ -141,14 +139,14 @@ def test_environment_of_the_caller_stays_out(ready: Checkout) -> None:
     assert not set(cleared) & set(env)
 
 
-def test_a_log_of_ones_own_is_left_to_ansible(ready: Checkout, tmp_path: Path) -> None:
+def test_a_log_of_ones_own_is_left_to_ansible(ready, tmp_path):
     ready.run(ANSIBLE_LOG_PATH=str(tmp_path / "log"))
     env = ready.tell()["env"]
     assert env["ANSIBLE_LOG_PATH"] == str(tmp_path / "log") and "LANE_ANSIBLE_LOG" not in env
 
 
 @pytest.mark.parametrize("home", [["-u", "HOME"], ["HOME=/proc"]], ids=["unset", "read-only"])
-def test_no_stdin_no_home_and_packages_of_the_same_names(ready: Checkout, tmp_path: Path, home: list[str]) -> None:
+def test_no_stdin_no_home_and_packages_of_the_same_names(ready, tmp_path, home):
     for name in ("tools", "ansible"):
         tmp_path.joinpath(name).mkdir()
         tmp_path.joinpath(name, "__init__.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
@@ -163,13 +161,13 @@ def test_no_stdin_no_home_and_packages_of_the_same_names(ready: Checkout, tmp_pa
 @pytest.mark.parametrize(
     ("where", "said"), [(">&-", "lane: stdout is closed; the output is discarded\n"), (">/dev/full", "")]
 )
-def test_a_closed_or_full_stdout_is_harmless(ready: Checkout, verdict: str, status: int, where: str, said: str) -> None:
+def test_a_closed_or_full_stdout_is_harmless(ready, verdict, status, where, said):
     around = ("sh", "-c", f'exec "$0" "$@" {where}')
     ran = ready.run(around=around, STUB_VERDICT=verdict, STUB_SAYS="kvm_probe 0.1 s\n" * 9)
     assert (ran.returncode, ran.stderr) == (status, said)
 
 
-def test_a_folder_that_is_gone_and_a_link(ready: Checkout, tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_and_a_link(ready, tmp_path):
     link, gone = tmp_path / "lane", tmp_path / "gone"
     link.symlink_to(ready.path / "lane")
     gone.mkdir()
@@ -182,7 +180,7 @@ def test_a_folder_that_is_gone_and_a_link(ready: Checkout, tmp_path: Path) -> No
     ("number", "whole_group"),
     [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGINT, True), (signal.SIGINT, False)],
 )
-def test_a_signal_reaches_ansible_and_the_last_line_says_so(ready: Checkout, number: int, whole_group: bool) -> None:
+def test_a_signal_reaches_ansible_and_the_last_line_says_so(ready, number, whole_group):
     ready.seen.unlink(missing_ok=True)
     run = Started([*SIGNALS, str(ready.path / "lane")], ready.environment(STUB_WAIT="1"))
     run.until(lambda: ready.seen.exists() and ready.seen.read_text(encoding="utf-8").endswith("}"), 60)
@@ -198,13 +196,13 @@ def test_a_signal_reaches_ansible_and_the_last_line_says_so(ready: Checkout, num
 # --- .venv --------------------------------------------------------------------------------------
 
 
-def test_a_second_run_installs_nothing(ready: Checkout, few: Path) -> None:
+def test_a_second_run_installs_nothing(ready, few):
     ran = ready.run(PATH=str(few), STUB_VERDICT="pass")  # without any python3 on PATH
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
 @pytest.mark.slow
-def test_test_installs_more_and_passes_words_on(fresh: Checkout) -> None:
+def test_test_installs_more_and_passes_words_on(fresh):
     for verb, script, words in (
         ("faults", "tests/faults/run.py", ["--quick", "guest-frozen"]),
         ("bench", "tools/bench.py", ["--rounds", "1"]),
@@ -218,7 +216,7 @@ def test_test_installs_more_and_passes_words_on(fresh: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_two_at_once_make_one_venv(fresh: Checkout) -> None:
+def test_two_at_once_make_one_venv(fresh):
     env = fresh.environment(STUB_VERDICT="pass")
     both = [subprocess.Popen([str(fresh.path / "lane")], env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     words = [process.communicate(timeout=120)[1] for process in both]
@@ -228,7 +226,7 @@ def test_two_at_once_make_one_venv(fresh: Checkout) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_half_made_is_made_anew(fresh: Checkout) -> None:
+def test_what_is_half_made_is_made_anew(fresh):
     """Killed while pip was running; what was there is gone."""
     (fresh.venv / "bin").mkdir(parents=True)
     (fresh.venv / "made-by-lane").touch()
@@ -239,7 +237,7 @@ def test_what_is_half_made_is_made_anew(fresh: Checkout) -> None:
     assert not (fresh.venv / "left-over").exists()
 
 
-def test_a_pip_that_installs_elsewhere_is_named_and_its_venv_does_not_count(fresh: Checkout, tmp_path: Path) -> None:
+def test_a_pip_that_installs_elsewhere_is_named_and_its_venv_does_not_count(fresh, tmp_path):
     settings = tmp_path / "pip.conf"
     settings.write_text(f"[install]\ntarget = {tmp_path / 'elsewhere'}\n", encoding="utf-8")
     for _ in range(2):
@@ -248,7 +246,7 @@ def test_a_pip_that_installs_elsewhere_is_named_and_its_venv_does_not_count(fres
     assert fresh.run(STUB_VERDICT="pass").returncode == 0
 
 
-def test_what_is_not_current_is_made_anew(ready: Checkout, tmp_path: Path) -> None:
+def test_what_is_not_current_is_made_anew(ready, tmp_path):
     moved = copy(ready)
     moved.path = shutil.copytree(ready.path, tmp_path / "moved", symlinks=True)
     (moved.venv / "made-by-lane").unlink()  # to make it again is refused then, which takes less time
@@ -268,7 +266,7 @@ def test_what_is_not_current_is_made_anew(ready: Checkout, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_missing_hash_is_refused_and_not_kept(fresh: Checkout) -> None:
+def test_a_missing_hash_is_refused_and_not_kept(fresh):
     requirements = fresh.path / "requirements.txt"
     requirements.write_text(re.sub(r" --hash=\S+", "", requirements.read_text(encoding="utf-8")), encoding="utf-8")
     ran = fresh.run()
@@ -278,7 +276,7 @@ def test_a_missing_hash_is_refused_and_not_kept(fresh: Checkout) -> None:
     assert not (fresh.venv / "requirements.txt.stamp").exists()
 
 
-def test_a_checkout_of_another_user_is_not_touched() -> None:
+def test_a_checkout_of_another_user_is_not_touched():
     other = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -294,7 +292,7 @@ def test_a_checkout_of_another_user_is_not_touched() -> None:
 
 
 @pytest.mark.parametrize("own", ["a folder with a file", "a dangling link"])
-def test_an_error_of_the_script_is_never_the_verdict_fail(fresh: Checkout, few: Path, own: str) -> None:
+def test_an_error_of_the_script_is_never_the_verdict_fail(fresh, few, own):
     executable(few / "python3", f'case "$*" in *"-m venv"*) exit 1 ;; esac; exec "{PYTHON}" "$@"')
     if own == "a dangling link":
         fresh.venv.symlink_to("/nowhere/at/all")
@@ -334,7 +332,7 @@ NOT_CALLED = 'echo "must not be called" >&2; exit 1'
     ],
     ids=["too old", "not root", "no network"],
 )
-def test_python_that_cannot_be_had(fresh: Checkout, few: Path, fakes: dict[str, str], words: str) -> None:
+def test_python_that_cannot_be_had(fresh, few, fakes, words):
     for name, script in fakes.items():
         executable(few / name, script)
     ran = fresh.run(PATH=str(few))
@@ -345,7 +343,7 @@ def test_python_that_cannot_be_had(fresh: Checkout, few: Path, fakes: dict[str, 
     assert not fresh.venv.exists()
 
 
-def test_a_newer_python_under_its_own_name(fresh: Checkout, few: Path) -> None:
+def test_a_newer_python_under_its_own_name(fresh, few):
     executable(few / "python3", "exit 1")
     (few / "python3.12").symlink_to(PYTHON)
     fresh.venv.mkdir()  # which it refuses to replace
@@ -353,7 +351,7 @@ def test_a_newer_python_under_its_own_name(fresh: Checkout, few: Path) -> None:
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_python_without_venv_is_completed_by_apt(fresh: Checkout, few: Path, tmp_path: Path, uid: int) -> None:
+def test_python_without_venv_is_completed_by_apt(fresh, few, tmp_path, uid):
     installed, asked = tmp_path / "installed", tmp_path / "asked"
     executable(few / "id", f"echo {uid}")
     has_venv = f'case "$*" in *ensurepip*) [ -e "{installed}" ] || exit 1 ;; esac'

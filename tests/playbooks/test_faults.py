@@ -24,26 +24,26 @@ def faults(tmp_path: Path, *names: str, plant: dict | None = None) -> subprocess
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="some of them need root")
-def test_the_quick_half_is_as_expected(tmp_path: Path) -> None:
+def test_the_quick_half_is_as_expected(tmp_path):
     done = faults(tmp_path, "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     caught = re.findall(r"^ok  (\S+) +caught ", done.stdout, re.MULTILINE)
     assert sorted(caught) == sorted(fault["name"] for fault in QUICK)
 
 
-def test_the_quick_half_has_a_fault_of_every_kind() -> None:
+def test_the_quick_half_has_a_fault_of_every_kind():
     components = {"host", "environment", "qemu", "guest", "database", "kerbside", "tls", "ryll", "lane"}
     assert components <= {fault["expect"]["component"] for fault in QUICK}
     assert {fault["lane"] for fault in QUICK} == {"own", "standing"}
 
 
-def test_all_are_listed(tmp_path: Path) -> None:
+def test_all_are_listed(tmp_path):
     done = faults(tmp_path, "--list")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, len(CATALOGUE))
 
 
 @pytest.mark.slow
-def test_a_planted_gap_makes_the_catalogue_fail(tmp_path: Path) -> None:
+def test_a_planted_gap_makes_the_catalogue_fail(tmp_path):
     """Without the check `frames` nobody sees that the guest is frozen; with it, the quick half above sees it."""
     gap = faults(tmp_path, "--together", "1", "guest-frozen", plant={"lane_checks": CHECKS[:-1]})
     assert gap.returncode == 1, gap.stdout + gap.stderr

@@ -50,7 +50,7 @@ def size(lane: dict | None) -> tuple[int, int]:
     return (len(lane["ports"]), lane["memory"]) if lane else (0, 0)
 
 
-def test_three_lanes_at_once_are_green_and_then_gone() -> None:
+def test_three_lanes_at_once_are_green_and_then_gone():
     with lane_ids(COUNT) as ids, surroundings(ids[0]) as place:
         command = [str(ROOT / "lane"), "fleet", str(COUNT), "--at-once", str(COUNT), *fleet_options(place)]
         run = Started(command, place.environment())
@@ -82,7 +82,7 @@ def test_three_lanes_at_once_are_green_and_then_gone() -> None:
         assert ps(ids) == {}
 
 
-def test_a_fleet_that_is_killed_leaves_nothing() -> None:
+def test_a_fleet_that_is_killed_leaves_nothing():
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
         run = Started([str(ROOT / "lane"), "fleet", "2", *fleet_options(place)], place.environment())
         run.until(lambda: all((place.base / str(number) / "qmp.sock").exists() for number in ids))
@@ -96,7 +96,7 @@ def test_a_fleet_that_is_killed_leaves_nothing() -> None:
             assert (found["verdict"], found["blame"]["component"]) == ("error", "lane")
 
 
-def test_a_killed_worker_of_ansible_ends_a_fleet() -> None:
+def test_a_killed_worker_of_ansible_ends_a_fleet():
     def children(pid: int) -> list[int]:
         return [one.pid for one in proc.everyone() if one.parent == pid and one.alive]
 
@@ -121,7 +121,7 @@ def test_a_killed_worker_of_ansible_ends_a_fleet() -> None:
         assert run.lines[-1].startswith("LANE FAIL host: "), run.text
 
 
-def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
+def test_a_matrix_of_two_lanes(tmp_path):
     """One is green, one has a ryll that cannot be had."""
     (tmp_path / "matrix.yml").write_text("axes: {ryll: [0.3.0, ./none], guest: pocket}\n")
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
@@ -135,7 +135,7 @@ def test_a_matrix_of_two_lanes(tmp_path: Path) -> None:
         assert run.lines[-1].startswith("LANE FAIL 1 of 2 lanes: ryll-none_guest-pocket: environment: ")
 
 
-def test_two_lanes_fill_one_cache_at_once(tmp_path: Path) -> None:
+def test_two_lanes_fill_one_cache_at_once(tmp_path):
     with lane_ids(2) as ids, surroundings(ids[0]) as first, surroundings(ids[1]) as second:
         for place in (first, second):
             place.variables = ["-e", f"lane_cache_dir={tmp_path}/cache", "--tags", "ryll_build,teardown"]

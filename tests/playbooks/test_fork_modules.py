@@ -95,7 +95,7 @@ def modules(tmp_path: Path) -> dict[str, str]:
     return {"ANSIBLE_LIBRARY": path, "TMPDIR": str(tmp_path), "ANSIBLE_LOG_PATH": str(tmp_path / "log")}
 
 
-def test_a_fork_gives_what_a_python_of_its_own_gives(lane: Any, modules: dict[str, str]) -> None:
+def test_a_fork_gives_what_a_python_of_its_own_gives(lane, modules):
     ends = ("well", "badly", "raises", "exits", "noisy", "warns")
     loop = ["warns", "traces", "well", "raises", "well"]
     tasks: list[dict[str, Any]] = [
@@ -137,7 +137,7 @@ def _comparable(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key not in gone}
 
 
-def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, str]) -> None:
+def test_a_module_that_is_killed_is_a_failed_task(lane, modules):
     """`rescue` and `always` run, as they do after a module in a Python of its own."""
     rest = {"rescue": [{"name": "rescued", "probe": {}}], "always": [{"name": "always", "probe": {}}]}
     signals = ("SIGKILL", "SIGTERM")
@@ -150,7 +150,7 @@ def test_a_module_that_is_killed_is_a_failed_task(lane: Any, modules: dict[str, 
 
 
 @pytest.mark.parametrize("env", [{"ANSIBLE_PIPELINING": "false"}, {"ANSIBLE_KEEP_REMOTE_FILES": "1"}])
-def test_without_pipelining_ansible_runs_the_module_once(lane: Any, modules: dict[str, str], env: dict) -> None:
+def test_without_pipelining_ansible_runs_the_module_once(lane, modules, env):
     """The archive is copied and made executable then: the command that runs the module is one of several."""
     note = lane.scratch / "note"
     tasks = [{"name": "run", "probe": {"note": str(note)}}]
@@ -158,7 +158,7 @@ def test_without_pipelining_ansible_runs_the_module_once(lane: Any, modules: dic
     assert (played.result("run")["forked"], note.read_text().count("\n")) == (False, 1)
 
 
-def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dict[str, str], tmp_path: Path) -> None:
+def test_what_is_not_this_very_python_is_left_to_ansible(lane, modules, tmp_path):
     other = tmp_path / "python"
     other.symlink_to(sys.executable)
     tasks = [
@@ -181,7 +181,7 @@ def test_what_is_not_this_very_python_is_left_to_ansible(lane: Any, modules: dic
     assert played.result("respawned")["python"] == "/usr/bin/python3"
 
 
-def test_a_module_in_a_fork_dies_with_ansible(lane: Any, modules: dict[str, str]) -> None:
+def test_a_module_in_a_fork_dies_with_ansible(lane, modules):
     """SIGKILL of ansible-playbook ends its workers and their forks (docs/no-trace.md)."""
     note = lane.scratch / "note"
     played = lane.run([{"name": "Sleep", "probe": {"end": "kills Ansible", "note": str(note)}}], env=modules)

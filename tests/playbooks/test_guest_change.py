@@ -1,8 +1,6 @@
 """The README's "Change the guest": with another banner the lane is red for just that, until guests.yml says so too."""
 
 import shutil
-from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible.module_utils.lane.prepare import guest_build
@@ -11,7 +9,7 @@ from whole_lanes import ROOT
 
 
 @pytest.mark.slow
-def test_a_changed_banner_is_red_until_it_is_promised(lane: Any, tmp_path: Path) -> None:
+def test_a_changed_banner_is_red_until_it_is_promised(lane, tmp_path):
     fixtures = tmp_path / "fixtures"
     shutil.copytree(ROOT / "fixtures", fixtures)
     guests = fixtures / "guests.yml"

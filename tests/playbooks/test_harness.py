@@ -3,14 +3,12 @@
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lane_numbers import hold, in_use, lane_ids
-from whole_lanes import Surroundings
 
 
-def test_a_lane_that_a_user_keeps_running_is_left_alone(lane: Any) -> None:
+def test_a_lane_that_a_user_keeps_running_is_left_alone(lane):
     with lane_ids(1) as (number,):
         pass
     with subprocess.Popen(["sleep", "60"], env={"KERBSIDE_LANE": f"{number}/of-a-user"}) as process:
@@ -26,7 +24,7 @@ def test_a_lane_that_a_user_keeps_running_is_left_alone(lane: Any) -> None:
     place.rmdir()
 
 
-def test_a_process_that_is_left_is_seen(lane: Any) -> None:
+def test_a_process_that_is_left_is_seen(lane):
     mark = f"{lane.id}/run"
     with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "KERBSIDE_LANE": mark}) as process:
         try:
@@ -38,14 +36,14 @@ def test_a_process_that_is_left_is_seen(lane: Any) -> None:
     assert lane.marked() == []
 
 
-def test_a_run_that_takes_too_long_is_ended(lane: Any) -> None:
+def test_a_run_that_takes_too_long_is_ended(lane):
     wait = {"name": "Wait", "ansible.builtin.command": {"cmd": f"env KERBSIDE_LANE={lane.id}/x sleep 60"}}
     with pytest.raises(subprocess.TimeoutExpired):
         lane.run([wait], env={"TMPDIR": str(lane.scratch)}, limit=3)
     assert lane.marked() == []  # at once: what the run left is killed before its caller hears of it
 
 
-def test_what_python_itself_leaves_of_a_kill_is_told_from_what_a_lane_leaves(place: Surroundings) -> None:
+def test_what_python_itself_leaves_of_a_kill_is_told_from_what_a_lane_leaves(place):
     temporary = place.base / "tmp"
     (temporary / "tp6w3xf7").write_bytes(b"blat")
     assert place.traces() == []

@@ -12,7 +12,7 @@ def accel(played: Any) -> dict[str, Any]:
     return played.result(CHOOSE)["ansible_facts"]["lane_accel"]
 
 
-def test_it_falls_back_and_says_why_and_remembers(lane: Any) -> None:
+def test_it_falls_back_and_says_why_and_remembers(lane):
     first = lane.role("kvm_probe")
     assert first.rc == 0, first
     chosen = accel(first)
@@ -32,7 +32,7 @@ def test_it_falls_back_and_says_why_and_remembers(lane: Any) -> None:
         assert accel(unreadable)["chosen"] == chosen["chosen"]
 
 
-def test_never_does_not_probe_but_measures_the_speed(lane: Any) -> None:
+def test_never_does_not_probe_but_measures_the_speed(lane):
     played = lane.role("kvm_probe", kvm_probe_policy="never", kvm_probe_device="/dev/null")
     decided = {"chosen": "tcg", "cpu": "max", "pending": False, "policy": "never"}
     assert accel(played) == {**decided, "reason": "kvm_probe_policy is never"}
@@ -41,7 +41,7 @@ def test_never_does_not_probe_but_measures_the_speed(lane: Any) -> None:
     assert json.loads((lane.dir / "handover/speed.json").read_text()) == speed
 
 
-def test_limits_grow_with_the_measured_slowness(lane: Any) -> None:
+def test_limits_grow_with_the_measured_slowness(lane):
     """kerbside's token takes 25 s on a machine that is so slow, under KVM as well, where the limit was 20 s."""
     names = ("lane_start_limit", "lane_boot_limit", "lane_agent_limit")
     show = {"ansible.builtin.debug": {"msg": [f"{{{{ {name} | float }}}}" for name in names]}}

@@ -67,7 +67,7 @@ def until_gone(machines: dict[Machine, list[int]], limit: float) -> list[str]:
         time.sleep(0.2)
 
 
-def test_from_bare_to_green_and_down_with_all_evidence_here(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+def test_from_bare_to_green_and_down_with_all_evidence_here(two, tmp_path):
     bookworm, trixie = two
     with lane_ids(2) as (one, other):
         hosts = {"box-a": {"lane_id": one, **bookworm.host}, "box-b": {"lane_id": other, **trixie.host}}
@@ -103,7 +103,7 @@ def test_from_bare_to_green_and_down_with_all_evidence_here(two: tuple[Machine, 
             assert list((place.tree.path / "tmp").iterdir()) == []
 
 
-def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+def test_a_red_and_a_lost_lane_stop_no_other(two, tmp_path):
     bookworm, trixie = two
     shutil.copytree(ROOT / "fixtures", tmp_path / "fixtures", ignore=shutil.ignore_patterns("pocket-sextant"))
     guests = tmp_path / "fixtures/guests.yml"
@@ -139,7 +139,7 @@ def test_a_red_and_a_lost_lane_stop_no_other(two: tuple[Machine, Machine], tmp_p
         trixie.resume()
 
 
-def test_a_lane_is_gone_soon_after_its_controller(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+def test_a_lane_is_gone_soon_after_its_controller(two, tmp_path):
     bookworm, trixie = two
     with lane_ids(2) as (one, other):
         command = Command(tmp_path, {})
@@ -159,7 +159,7 @@ def test_a_lane_is_gone_soon_after_its_controller(two: tuple[Machine, Machine], 
         assert (kept["verdict"], kept["blame"]["code"]) == ("error", "aborted")
 
 
-def test_a_lane_that_is_taken_down_by_another_command_says_so(two: tuple[Machine, Machine], tmp_path: Path) -> None:
+def test_a_lane_that_is_taken_down_by_another_command_says_so(two, tmp_path):
     _, trixie = two
     with lane_ids(1) as (number,):
         command = Command(tmp_path, {"one": {"lane_id": number, **trixie.host}})

@@ -36,7 +36,7 @@ def refresh(tmp_path: Path, run_playbook: Callable[..., Any]) -> Callable[..., A
 
 
 @pytest.mark.parametrize("checkout", [False, True])
-def test_a_built_image_is_named(refresh: Any, tmp_path: Path, checkout: bool) -> None:
+def test_a_built_image_is_named(refresh, tmp_path, checkout):
     played = refresh(GOOD, checkout=checkout)
     assert played.rc == 0, played
     image = (tmp_path / "source" if checkout else tmp_path / "cache/sextant") / "release/1/sextant.qcow2"
@@ -45,7 +45,7 @@ def test_a_built_image_is_named(refresh: Any, tmp_path: Path, checkout: bool) ->
     assert played.result("Say how to test the image")["msg"] == [f"sha256 {digest}", command]
 
 
-def test_check_mode_builds_nothing(refresh: Any, tmp_path: Path) -> None:
+def test_check_mode_builds_nothing(refresh, tmp_path):
     played = refresh(GOOD, "--check")
     assert played.rc == 0, played
     assert not (tmp_path / "cache").exists()
@@ -59,7 +59,7 @@ def test_check_mode_builds_nothing(refresh: Any, tmp_path: Path) -> None:
         (["--tags", "smok"], {}, "no_such_tag"),
     ],
 )
-def test_what_is_misspelled_is_refused(refresh: Any, options: list[str], settings: dict[str, str], code: str) -> None:
+def test_what_is_misspelled_is_refused(refresh, options, settings, code):
     played = refresh(GOOD, *options, **settings)
     assert (played.rc, played.refusal["code"]) == (2, code), played
 
@@ -73,7 +73,7 @@ def test_what_is_misspelled_is_refused(refresh: Any, options: list[str], setting
         (GOOD, {"refresh_sextant_ref": "none"}, "Failed to checkout none"),
     ],
 )
-def test_a_source_that_gives_no_image(refresh: Any, recipe: str, settings: dict[str, Any], reason: str) -> None:
+def test_a_source_that_gives_no_image(refresh, recipe, settings, reason):
     played = refresh(recipe, **settings)
     assert played.rc == 2, played
     assert len(played.failures) == 1 and reason in played.failures[0], played.failures

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.core import private_dir
-from whole_lanes import ROOT, Started, Surroundings, descendants
+from whole_lanes import ROOT, Started, descendants
 
 FIRST = "Check the command and the inputs of all roles"
 CLAIM = "Claim the lane"
@@ -56,43 +56,43 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
         (["-e", '{"lane_summary_dir": "{{ nothing }}"}'], "task_failed", "nothing"),
     ],
 )
-def test_options_that_skip_what_is_needed(lane: Any, options: list[str], code: str, words: str) -> None:
+def test_options_that_skip_what_is_needed(lane, options, code, words):
     kept(lane)
     refused(lane, lane.run("playbooks/lane.yml", *options), code, "lane", words)
     assert (Path(f"{lane.artifacts}.previous") / "result.json").read_text() == "green"
 
 
-def test_a_suite_file_that_is_no_text(lane: Any, tmp_path: Path) -> None:
+def test_a_suite_file_that_is_no_text(lane, tmp_path):
     file = tmp_path / "mine.yml"
     file.write_bytes(b"suite: \xff")
     refused(lane, lane.run("playbooks/lane.yml", lane_suites=str(file)), "suite_file_invalid", "lane", str(file))
 
 
 @pytest.mark.parametrize("name", ["nosuch", 5])
-def test_a_suite_that_nobody_knows(lane: Any, name: Any) -> None:
+def test_a_suite_that_nobody_knows(lane, name):
     kept(lane)
     refused(lane, lane.run("playbooks/lane.yml", lane_suites=[name]), "suite_unknown", "lane", f"no suite {name}")
 
 
-def test_deps_may_be_told_which_suites_to_install_for(lane: Any) -> None:
+def test_deps_may_be_told_which_suites_to_install_for(lane):
     lane.good("playbooks/lane.yml", "--tags", "deps", "--check", "-e", "lane_suites=clients")
 
 
-def test_a_lane_that_is_not_running_is_taken_down_without_a_verdict(lane: Any) -> None:
+def test_a_lane_that_is_not_running_is_taken_down_without_a_verdict(lane):
     kept(lane)
     lane.good("playbooks/lane.yml", "--tags", "teardown")
     assert (lane.artifacts / "result.json").read_text() == "green"
 
 
 @pytest.mark.parametrize("playbook", ["teardown", "look"])
-def test_a_command_that_judges_nothing_leaves_the_results_alone(lane: Any, playbook: str) -> None:
+def test_a_command_that_judges_nothing_leaves_the_results_alone(lane, playbook):
     kept(lane)
     played = lane.run(f"playbooks/{playbook}.yml", "-i", "/dev/null")
     assert (played.rc, played.last.split(":")[0]) == (2, "LANE FAIL lane"), played
     assert (lane.artifacts / "result.json").read_text() == "green"
 
 
-def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
+def test_a_teardown_with_nothing_to_do_is_no_success(lane):
     for options in (["--tags", "smok"], ["--start-at-task", "TYPO"], ["--skip-tags", "teardown"]):
         played = lane.run("playbooks/teardown.yml", *options)
         assert (played.rc, played.last.split(":")[0]) == (2, "LANE FAIL lane"), played
@@ -106,7 +106,7 @@ def test_a_teardown_with_nothing_to_do_is_no_success(lane: Any) -> None:
         ({"lane_artifacts_dir": "DIR-a/{{ '' if inventory_hostname == 'one' else '.' }}"}, "same_directory"),
     ],
 )
-def test_lanes_that_share_what_each_needs_alone(lane: Any, tmp_path: Path, shared: dict[str, str], code: str) -> None:
+def test_lanes_that_share_what_each_needs_alone(lane, tmp_path, shared, code):
     """As templates and defaults say in the end, not as the inventory spells it."""
     inventory = tmp_path / "hosts.yml"
     hosts = {name: {"ansible_connection": "local"} for name in ("one", "two")}
@@ -121,7 +121,7 @@ def test_lanes_that_share_what_each_needs_alone(lane: Any, tmp_path: Path, share
     lane.good("playbooks/lane.yml", "-i", str(inventory), "--limit", "two", "--check", **own)
 
 
-def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_path: Path) -> None:
+def test_names_work_with_any_inventory_and_every_inventory_wins(lane, tmp_path):
     """Also its group variables in the file itself, which lose against everything but the defaults of roles."""
     inventory = tmp_path / "hosts.yml"
     group = {"hosts": {"box": {"ansible_connection": "local"}}, "vars": {"lane_guest": "nobody", "lane_lease": 0}}
@@ -131,7 +131,7 @@ def test_names_work_with_any_inventory_and_every_inventory_wins(lane: Any, tmp_p
 
 
 @pytest.mark.parametrize("name", ["lane_guset", "lane_plan", "kvm_prob_policy"])
-def test_a_variable_of_an_inventory_that_nothing_knows(lane: Any, tmp_path: Path, name: str) -> None:
+def test_a_variable_of_an_inventory_that_nothing_knows(lane, tmp_path, name):
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(json.dumps({"lane": {"hosts": {"box": {"ansible_connection": "local", name: "x"}}}}))
     played = lane.run("playbooks/lane.yml", "-i", str(inventory))
@@ -158,7 +158,7 @@ def test_a_variable_of_an_inventory_that_nothing_knows(lane: Any, tmp_path: Path
         ("lane_guest", ["pocket"]),
     ],
 )
-def test_a_value_that_no_lane_can_work_with(lane: Any, name: str, value: Any) -> None:
+def test_a_value_that_no_lane_can_work_with(lane, name, value):
     words = "the value of a variable cannot be used" if name == "lane_guest" else name
     refused(lane, lane.run("playbooks/lane.yml", **{name: value}), "bad_input", "environment", words)
 
@@ -174,7 +174,7 @@ def test_a_value_that_no_lane_can_work_with(lane: Any, name: str, value: Any) ->
         ("guests: {other: {image: x, banner: I am up, agent: false}}", "guest_unknown", "pocket"),
     ],
 )
-def test_a_file_of_guests_that_is_unusable(lane: Any, tmp_path: Path, text: str | None, code: str, words: str) -> None:
+def test_a_file_of_guests_that_is_unusable(lane, tmp_path, text, code, words):
     file = tmp_path / "guests.yml"
     if text:
         file.write_text(text)
@@ -184,11 +184,11 @@ def test_a_file_of_guests_that_is_unusable(lane: Any, tmp_path: Path, text: str 
 
 
 @pytest.mark.parametrize("more", [{"lane_checks": []}, {"lane_guest": "", "lane_guests": []}])
-def test_a_plan_without_a_check(lane: Any, more: dict[str, Any]) -> None:
+def test_a_plan_without_a_check(lane, more):
     refused(lane, lane.run("playbooks/lane.yml", **more), "bad_input", "environment", "lane_guests")
 
 
-def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
+def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane):
     kept(lane)
     wrong = {"kvm_probe_policy": "sometimes", "kerbside_start_limit": "soon", "kerbside_environment": 3}
     wrong |= {"kerbsid_origin": "0.8.0", "tls_colour": "blue"}
@@ -204,13 +204,13 @@ def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane: Any) -> None:
     refused(lane, played, "bad_input", "environment", *words)
 
 
-def test_artifacts_that_cannot_be_written(lane: Any) -> None:
+def test_artifacts_that_cannot_be_written(lane):
     played = lane.run("playbooks/lane.yml", lane_artifacts_dir="/proc/nothing")
     assert played.result(CLAIM)["lane_failure"]["code"] == "not_writable"
     assert "cannot write to /proc/nothing" in played.last
 
 
-def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_place(lane: Any) -> None:
+def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_place(lane):
     lane.good("playbooks/lane.yml", "--tags", "tls")
     (lane.artifacts / "result.json").write_text("green")
     run_id = private_dir.read_run(str(lane.dir)).run_id
@@ -224,7 +224,7 @@ def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_pla
     assert lane.marked()
 
 
-def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
+def test_ctrl_c_at_any_moment_is_one_sentence(place):
     for delay in (0.1, 0.4, 0.8, 1.5, 2.5):
         run = Started(place.script("--check"), place.environment())
         with suppress(subprocess.TimeoutExpired):
@@ -239,7 +239,7 @@ def test_ctrl_c_at_any_moment_is_one_sentence(place: Surroundings) -> None:
         assert status == 0 or last_line.startswith(stopped), run.text
 
 
-def test_a_run_that_is_stopped_before_its_first_task_leaves_no_earlier_result(place: Surroundings) -> None:
+def test_a_run_that_is_stopped_before_its_first_task_leaves_no_earlier_result(place):
     kept(place)
     run = Started(place.script(), place.environment())
     run.until(lambda: [p for p in descendants(run.process.pid) if p.name.startswith("python")])
@@ -250,7 +250,7 @@ def test_a_run_that_is_stopped_before_its_first_task_leaves_no_earlier_result(pl
     assert (place.artifacts.with_name(f"{place.artifacts.name}.previous") / "result.json").read_text() == "green"
 
 
-def test_each_lane_of_an_inventory_is_refused(place: Surroundings) -> None:
+def test_each_lane_of_an_inventory_is_refused(place):
     inventory, other = place.base / "two.yml", place.base / "other"
     one = {"ansible_connection": "local", "lane_id": place.id}
     two = {**one, "lane_id": (place.id + 1) % 100, "lane_artifacts_dir": str(other)}

@@ -103,9 +103,7 @@ def picture(browser: Chrome, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(
-    browser: Chrome, axe: str, lane: Any, tmp_path: Path
-) -> None:
+def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser, axe, lane, tmp_path):
     summary = tmp_path / "summary.md"
     env = {"GITHUB_STEP_SUMMARY": str(summary)}
     story = {"lane_guest": "", "lane_suites": ["story"]}

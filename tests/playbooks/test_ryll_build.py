@@ -42,7 +42,7 @@ def repository(tmp_path: Path) -> Path:
 
 @needs_cargo
 @pytest.mark.slow
-def test_a_branch_is_followed_and_each_commit_built_once(lane: Any, repository: Path) -> None:
+def test_a_branch_is_followed_and_each_commit_built_once(lane, repository):
     default = {"lane_ryll_origin": f"git+{repository}"}
     first = lane.role("ryll_build", env={"GIT_DIR": "/nowhere"}, **default)
     commit = git(repository, "rev-parse", "HEAD").strip()
@@ -65,7 +65,7 @@ def test_a_branch_is_followed_and_each_commit_built_once(lane: Any, repository: 
     assert '"dirty": true' in (lane.dir / "handover/origins.json").read_text()
 
 
-def test_the_pinned_release_comes_once(lane: Any) -> None:
+def test_the_pinned_release_comes_once(lane):
     first = lane.role("ryll_build")
     assert (facts(first)["version"], facts(first)["cached"]) == ("0.3.0", False)
     again = lane.role("ryll_build", env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull})
@@ -81,14 +81,14 @@ def test_the_pinned_release_comes_once(lane: Any) -> None:
         ({"lane_proxy_origin": "git+https://example.invalid/x@--upload-pack=x"}, "no_such_ref"),
     ],
 )
-def test_an_origin_that_cannot_be_is_refused_at_once(lane: Any, wrong: dict[str, str], code: str) -> None:
+def test_an_origin_that_cannot_be_is_refused_at_once(lane, wrong, code):
     played = lane.run("playbooks/lane.yml", **wrong)
     assert played.refusal["code"] == code
     assert next(iter(wrong)) in played.text
     assert not lane.dir.exists()
 
 
-def test_credentials_are_refused_and_never_shown(lane: Any) -> None:
+def test_credentials_are_refused_and_never_shown(lane):
     text = "git+https://me:hush-hush@example.invalid/ryll"
     for played in (
         lane.run("playbooks/lane.yml", "-vvv", lane_ryll_origin=text),

@@ -101,7 +101,7 @@ def plant(place: Surroundings) -> None:
     assert curl.wait(10) == 0
 
 
-def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones() -> None:
+def test_a_run_at_vvv_tells_no_secret_but_the_planted_ones():
     """Under script(1), watched all along: what is planted is found, so what is not found was not said."""
     lines: list[bytes] = []
     began = time.time()

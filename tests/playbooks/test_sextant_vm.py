@@ -23,7 +23,7 @@ def programs(lane: Any, name: str) -> list[int]:
 
 
 @pytest.mark.slow
-def test_the_guest_boots_with_a_store(lane: Any) -> None:
+def test_the_guest_boots_with_a_store(lane):
     lane.good("playbooks/lane.yml", *TAGS, sextant_vm_firmware_vars=STORE)
     [qemu] = programs(lane, "qemu-system")
     command = Path(f"/proc/{qemu}/cmdline").read_text()
@@ -39,7 +39,7 @@ def test_the_guest_boots_with_a_store(lane: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("swtpm"), reason="this release's table names no swtpm")
-def test_the_tpm_of_the_qemu_before_takes_nothing_from_the_next(lane: Any) -> None:
+def test_the_tpm_of_the_qemu_before_takes_nothing_from_the_next(lane):
     """swtpm holds its state until it ends, and removes its socket then, which may be after the next one was started."""
     lane.good("playbooks/lane.yml", *TAGS)
     assert not (lane.dir / "vars.fd").exists()  # nobody asked for a store of the firmware's variables

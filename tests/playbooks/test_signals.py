@@ -132,7 +132,7 @@ def cached() -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
+def test_a_killed_run_leaves_nothing_whenever_it_is_killed():
     before = cached()
     with lane_ids(3) as ids, surroundings(ids[2]) as strange, socket.socket() as listener:
         listener.bind(("127.0.0.1", 17900 + 10 * ids[0] + 9))  # beside the first lane's ports
@@ -165,7 +165,7 @@ def test_a_killed_run_leaves_nothing_whenever_it_is_killed() -> None:
         assert len(phases) >= 5
 
 
-def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
+def test_it_is_the_keeper_that_does_it(place):
     """Without its keeper, a killed run does leave a lane behind; the next start names it and clears it."""
     run = Started(place.playbook(), place.environment())
     run.until((place.dir / "qmp.sock").exists)
@@ -187,7 +187,7 @@ def test_it_is_the_keeper_that_does_it(place: Surroundings) -> None:
     assert not place.dir.exists()
 
 
-def test_a_killed_worker_of_ansible_ends_the_run(place: Surroundings) -> None:
+def test_a_killed_worker_of_ansible_ends_the_run(place):
     run = Started(place.playbook(), place.environment())
     run.until((place.dir / "run.json").exists)
     while run.process.poll() is None:
@@ -199,7 +199,7 @@ def test_a_killed_worker_of_ansible_ends_the_run(place: Surroundings) -> None:
     assert place.result["blame"]["code"] == "aborted"
 
 
-def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(place: Surroundings) -> None:
+def test_down_stops_the_command_that_runs_the_lane_and_blames_no_part_of_it(place):
     run = Started(place.script("-v"), place.environment())
     run.until((place.dir / "db.sock").exists)  # most of the run is to come, however long ./lane down takes to start
     down = Started(place.script("down"), place.environment())

@@ -3,8 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 from whole_lanes import ROOT
@@ -20,7 +18,7 @@ FAULTS = ("ryll-swallows-a-key", "nbf-forgotten", "bytes-counted-twice", "messag
 
 
 @pytest.mark.parametrize("asked", [{"lane_suites": "mine"}, {}])
-def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path, asked: dict[str, str]) -> None:
+def test_a_bad_file_is_refused_before_anything_starts(lane, tmp_path, asked):
     """Also one that no name of a suite asks for: the file itself does."""
     file = tmp_path / "mine.yml"
     file.write_text(EXAMPLE[1].replace("serial:", "cereal:"))
@@ -32,7 +30,7 @@ def test_a_bad_file_is_refused_before_anything_starts(lane: Any, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane: Any, tmp_path: Path) -> None:
+def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane, tmp_path):
     lane.good("playbooks/lane.yml", "--tags", UP)
     file = tmp_path / "mine.yml"
     for text, verdict, code in (

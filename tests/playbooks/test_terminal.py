@@ -23,7 +23,7 @@ def phases(lines: list[str]) -> list[tuple[str, str]]:
     return [(found[1], found[2] or "") for line in lines if (found := PHASE.fullmatch(line))]
 
 
-def test_a_red_run_on_a_pipe(place: Surroundings) -> None:
+def test_a_red_run_on_a_pipe(place):
     status, run = play(place, *RED)
     assert status == 2, run.text
     assert not re.search(r"[\x1b\r]|TASK|ERROR|fatal|RECAP", run.text)
@@ -48,7 +48,7 @@ def test_a_red_run_on_a_pipe(place: Surroundings) -> None:
     assert place.seconds_until_gone()[1] == []
 
 
-def test_with_v_ansible_speaks_itself(place: Surroundings) -> None:
+def test_with_v_ansible_speaks_itself(place):
     status, run = play(place, *RED, "-v", terminal=True, TERM="xterm-256color")
     assert status == 2, run.text
     assert "TASK [sextant_vm : Check the image" in run.text and "PLAY RECAP" in run.text
@@ -57,7 +57,7 @@ def test_with_v_ansible_speaks_itself(place: Surroundings) -> None:
     assert "TASK [sextant_vm : Check the image" in (place.artifacts / "logs/ansible.log").read_text()  # as well
 
 
-def test_a_terminal_is_plain_if_it_is_wanted_so(place: Surroundings) -> None:
+def test_a_terminal_is_plain_if_it_is_wanted_so(place):
     status, run = play(place, *RED, terminal=True, TERM="xterm-256color", NO_COLOR="1")
     assert status == 2, run.text
     assert re.search(r"[\x1b\r]", run.text) is None
@@ -65,7 +65,7 @@ def test_a_terminal_is_plain_if_it_is_wanted_so(place: Surroundings) -> None:
 
 
 @pytest.mark.slow
-def test_a_green_run_on_a_terminal(place: Surroundings) -> None:
+def test_a_green_run_on_a_terminal(place):
     cache = place.base / "cache"
     cache.mkdir(mode=0o700)
     for name in ("venvs", "ryll"):  # and no database: it is made, by one that takes its time
@@ -103,7 +103,7 @@ UNDEFINED = "Task failed: Finalization of task args for 'lane_run' failed"
         (("-e", "lane_sockets={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
     ],
 )
-def test_the_last_line_when_it_ends_early(place: Surroundings, options: tuple[str, ...], words: str, last: str) -> None:
+def test_the_last_line_when_it_ends_early(place, options, words, last):
     place.artifacts.mkdir()
     (place.artifacts / "result.json").write_text('{"verdict": "pass"}')  # of an earlier command
     status, run = play(place, *options)
@@ -115,7 +115,7 @@ def test_the_last_line_when_it_ends_early(place: Surroundings, options: tuple[st
     assert place.traces() == []
 
 
-def test_the_last_line_when_ansible_gives_up_in_the_middle(place: Surroundings) -> None:
+def test_the_last_line_when_ansible_gives_up_in_the_middle(place):
     """With plain ansible-playbook too, once the callback plugin is loaded."""
     playbook = place.base / "broken.yml"
     playbook.write_text("- hosts: '{{ nobody }}'\n")

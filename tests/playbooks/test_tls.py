@@ -2,7 +2,6 @@
 
 import stat
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -11,7 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 TAGS = ("--tags", "tls")
 
 
-def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane: Any) -> None:
+def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane):
     lane.good("playbooks/lane.yml", *TAGS, tls_hours=2)
     folder = lane.dir / "tls"
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
@@ -44,7 +43,7 @@ def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane: Any) -> None:
     assert (whole.rc, whole.changed) == (0, 1), whole
 
 
-def test_a_subject_that_is_none(lane: Any) -> None:
+def test_a_subject_that_is_none(lane):
     refused = lane.run("playbooks/lane.yml", *TAGS, lane_host_subject="kerbside")
     assert refused.rc == 2
     assert lane.result["blame"]["code"] == "bad_input"

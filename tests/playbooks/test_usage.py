@@ -6,7 +6,6 @@ Nothing of an earlier run can pass for this one.
 import json
 import re
 import subprocess
-from typing import Any
 
 import pytest
 from whole_lanes import ROOT
@@ -19,12 +18,12 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
 
 
-def test_the_table_is_there() -> None:
+def test_the_table_is_there():
     assert len(ROWS) >= 15
 
 
 @pytest.mark.parametrize(("typed", "said"), ROWS)
-def test_a_wrong_usage_is_one_sentence(typed: str, said: str, lane: Any) -> None:
+def test_a_wrong_usage_is_one_sentence(typed, said, lane):
     lane.artifacts.mkdir(exist_ok=True)
     (lane.artifacts / "result.json").write_text("green")
     writes = bool(WRITES.fullmatch(typed))
@@ -47,7 +46,7 @@ def test_a_wrong_usage_is_one_sentence(typed: str, said: str, lane: Any) -> None
         assert (lane.result["verdict"], f"LANE FAIL {blame['component']}: {blame['cause']}") == ("error", line)
 
 
-def test_a_refused_command_is_json_too(lane: Any) -> None:
+def test_a_refused_command_is_json_too(lane):
     command = ["./lane", "--json", "-e", f"lane_artifacts_dir={lane.artifacts} lane_id={lane.id} lane_gest=x"]
     ran = run(command)
     assert json.loads(ran.stdout)["blame"]["code"] == "bad_input"

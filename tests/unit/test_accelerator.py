@@ -24,7 +24,7 @@ def checked(device: str, *ioctl: object) -> accelerator.Finding:
     return found
 
 
-def test_what_is_not_a_kvm_node(tmp_path: Path) -> None:
+def test_what_is_not_a_kvm_node(tmp_path):
     (tmp_path / "kvm").write_text("")
     missing, plain, null = (checked(device) for device in ("/dev/no-such-kvm", str(tmp_path / "kvm"), "/dev/null"))
     assert (missing.state, plain.state, null.state) == ("missing", "not_a_device", "not_kvm")
@@ -39,9 +39,7 @@ def test_what_is_not_a_kvm_node(tmp_path: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize(("mode", "group", "rule"), [(0o600, "root", True), (0o660, "kvm", False)])
-def test_a_node_that_may_not_be_opened_gets_a_udev_rule_only_where_the_group_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, mode: int, group: str, rule: bool
-) -> None:
+def test_a_node_that_may_not_be_opened_gets_a_udev_rule_only_where_the_group_is_wrong(monkeypatch, mode, group, rule):
     monkeypatch.setattr(accelerator.grp, "getgrgid", lambda gid: type("Group", (), {"gr_name": group}))
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.chmod(folder, 0o755)  # other users can enter it
@@ -61,7 +59,7 @@ def test_a_node_that_may_not_be_opened_gets_a_udev_rule_only_where_the_group_is_
 
 
 @pytest.mark.parametrize(("number", "advice"), [(16, "stop what else uses"), (12, "sudo dmesg | grep -i kvm")])
-def test_a_vm_that_cannot_be_made(number: int, advice: str) -> None:
+def test_a_vm_that_cannot_be_made(number, advice):
     def refuse(descriptor: int, request: int, argument: int) -> int:
         if request == accelerator.KVM_GET_API_VERSION:
             return 12
@@ -80,7 +78,7 @@ def probe(folder: Path, qemu: str, pair: firmware.Pair | None = None, **settings
 
 
 @needs_qemu
-def test_firmware_that_runs_is_seen_alive_and_nothing_is_left(tmp_path: Path) -> None:
+def test_firmware_that_runs_is_seen_alive_and_nothing_is_left(tmp_path):
     found = probe(tmp_path, QEMU, PAIR, accelerator="tcg").boot("max")
     assert (found.state, found.cpu, found.log) == ("runs", "max", "")
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +91,7 @@ RESET, HANG = bytes.fromhex("baf90cb006eef4ebfe"), bytes.fromhex("ebfe")
 
 @needs_qemu
 @pytest.mark.parametrize(("code", "state", "limit"), [(RESET, "firmware_dies", 60), (HANG, "no_life", 1.0)])
-def test_firmware_that_resets_or_hangs(tmp_path: Path, code: bytes, state: str, limit: float) -> None:
+def test_firmware_that_resets_or_hangs(tmp_path, code, state, limit):
     path = tmp_path / "code"
     path.write_bytes(b"\0" * (3653632 - 16) + code.ljust(16, b"\0"))
     assert PAIR
@@ -136,7 +134,7 @@ for line in f:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
-def test_only_the_firmwares_own_death_is_kept(tmp_path: Path, states: tuple[str, ...], state: str, words: str) -> None:
+def test_only_the_firmwares_own_death_is_kept(tmp_path, states, state, words):
     limit = 1.0 if states == ("prelaunch",) else 60
     found = probe(tmp_path, answering(tmp_path, *states), limit=limit).boot("qemu64")
     assert found.state == state
@@ -147,7 +145,7 @@ def test_only_the_firmwares_own_death_is_kept(tmp_path: Path, states: tuple[str,
     assert bool(found.log) == (state != "firmware_dies")
 
 
-def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_output_is_kept(tmp_path: Path) -> None:
+def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_output_is_kept(tmp_path):
     qemu = executable(tmp_path / "qemu", "echo 'qemu: still loading' >&2; exec sleep 50")
     found = probe(tmp_path, qemu, start_limit=0.5).first_of(["max", "qemu64"])
     assert (found.state, found.log) == ("qemu_hangs", str(tmp_path / "probe.log"))
@@ -160,7 +158,7 @@ def test_a_qemu_that_does_not_start_in_time_is_named_with_the_limit_and_its_outp
     assert failed.value.evidence == found.log
 
 
-def test_the_next_cpu_model_is_tried_when_qemu_itself_fails(tmp_path: Path) -> None:
+def test_the_next_cpu_model_is_tried_when_qemu_itself_fails(tmp_path):
     said = "error: failed to set MSR 0x10a to 0x69"
     qemu = executable(tmp_path / "qemu", f'echo "$*" >>{tmp_path}/calls; echo "qemu: {said}" >&2; kill -ABRT $$')
     found = probe(tmp_path, qemu).first_of(["max", "qemu64"])
@@ -172,7 +170,7 @@ def test_the_next_cpu_model_is_tried_when_qemu_itself_fails(tmp_path: Path) -> N
     assert "q35,accel=kvm -cpu qemu64" in calls
 
 
-def test_the_policy_decides_what_a_finding_means() -> None:
+def test_the_policy_decides_what_a_finding_means():
     why, fix = "the firmware dies under KVM", "use another machine"
     dead = accelerator.Finding("firmware_dies", why, fix, "qemu64")
     tcg = {"chosen": "tcg", "cpu": "max", "policy": "auto", "pending": False}
@@ -186,7 +184,7 @@ def test_the_policy_decides_what_a_finding_means() -> None:
     assert accelerator.choose("never", None)["chosen"] == "tcg"
 
 
-def test_the_cache_keeps_a_result_until_something_that_it_depends_on_changes(tmp_path: Path) -> None:
+def test_the_cache_keeps_a_result_until_something_that_it_depends_on_changes(tmp_path):
     files = [tmp_path / name for name in ("qemu", "code", "vars")]
     qemu, code, variables = map(str, files)
 
@@ -220,7 +218,7 @@ def pairs(tmp_path: Path) -> list[tuple[str, str]]:
     return [(str(tmp_path / "C4"), str(tmp_path / "V4")), (str(tmp_path / "C2"), str(tmp_path / "V2"))]
 
 
-def test_the_larger_family_is_preferred_and_the_smaller_one_taken(pairs: list[tuple[str, str]]) -> None:
+def test_the_larger_family_is_preferred_and_the_smaller_one_taken(pairs):
     assert firmware.find_pair(pairs) == firmware.Pair(*pairs[0])
     Path(pairs[0][0]).unlink()
     assert firmware.find_pair(pairs) == firmware.Pair(*pairs[1])
@@ -228,7 +226,7 @@ def test_the_larger_family_is_preferred_and_the_smaller_one_taken(pairs: list[tu
     assert firmware.find_pair(pairs) is None
 
 
-def test_a_pair_that_does_not_belong_together_is_refused(pairs: list[tuple[str, str]]) -> None:
+def test_a_pair_that_does_not_belong_together_is_refused(pairs):
     code, variables = pairs[0]
     with fails("firmware_mismatch", "firmware", "they have 3653632 and 131072 bytes"):
         firmware.find_pair([(code, pairs[1][1])])
@@ -237,7 +235,7 @@ def test_a_pair_that_does_not_belong_together_is_refused(pairs: list[tuple[str, 
         firmware.find_pair([(code, variables)])
 
 
-def test_what_cannot_be_read_is_refused(pairs: list[tuple[str, str]]) -> None:
+def test_what_cannot_be_read_is_refused(pairs):
     code, variables = pairs[0]
     firmware.check_code(code)
     os.unlink(variables)

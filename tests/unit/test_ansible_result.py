@@ -3,7 +3,6 @@
 import errno
 import os
 from collections import defaultdict
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -42,7 +41,7 @@ def disks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("named", [True, False])
-def test_of_a_full_disk_the_folder_is_named(tmp_path: Path, disks: dict[str, int], number: int, named: bool) -> None:
+def test_of_a_full_disk_the_folder_is_named(tmp_path, disks, number, named):
     """Whatever says that there is no room: an error that names its file, or a write(2) that does not."""
     (tmp_path / "lane").mkdir()
     artifacts = tmp_path / "artifacts"
@@ -54,12 +53,12 @@ def test_of_a_full_disk_the_folder_is_named(tmp_path: Path, disks: dict[str, int
     assert f"full; 12 KiB are free in {artifacts}" in failure["cause"]
 
 
-def test_a_lane_dir_that_no_file_system_can_hold_hides_no_failure() -> None:
+def test_a_lane_dir_that_no_file_system_can_hold_hides_no_failure():
     failure = failure_of(LaneError("socket_path_too_long", "environment", "too long"), lane_dir=f"/{'x' * 300}")
     assert failure["code"] == "socket_path_too_long"
 
 
-def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
+def test_what_else_the_system_refuses_is_told_in_its_words():
     failure = failure_of(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
     assert (failure["component"], failure["code"]) == ("environment", "system_refused")
     assert failure["cause"] == "lane_check failed: words (/x)"
@@ -74,12 +73,12 @@ def test_what_else_the_system_refuses_is_told_in_its_words() -> None:
         (MemoryError(), "memory_refused"),
     ],
 )
-def test_a_limit_of_the_machine_that_the_module_runs_into_is_the_hosts(error: Exception, code: str) -> None:
+def test_a_limit_of_the_machine_that_the_module_runs_into_is_the_hosts(error, code):
     failure = failure_of(error, lane_dir="/tmp")
     assert (failure["component"], failure["code"]) == ("host", code)
 
 
-def test_a_bug_is_no_bare_traceback() -> None:
+def test_a_bug_is_no_bare_traceback():
     failure = failure_of(ValueError("what\nelse"), lane_dir="/tmp")
     assert (failure["component"], failure["code"]) == ("lane", "internal_error")
     assert "ValueError: what else" in failure["cause"]

@@ -36,25 +36,25 @@ def forbidden(package: str, names: set[str], rules: dict[str, set[str]]) -> set[
     return {name for name in names if name.partition(".")[0] not in rules[package] and name not in rules[package]}
 
 
-def test_every_package_has_its_row() -> None:
+def test_every_package_has_its_row():
     assert sorted(allowed(PAGE)) == PACKAGES
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_imports_only_what_it_may(package: str) -> None:
+def test_a_package_imports_only_what_it_may(package):
     for path in (LANE / package).rglob("*.py"):
         found = imported(path.read_text(encoding="utf-8"), package, len(path.relative_to(LANE).parts) - 1)
         assert forbidden(package, found, allowed(PAGE)) == set(), path
 
 
-def test_a_forbidden_import_is_seen() -> None:
+def test_a_forbidden_import_is_seen():
     rules = {"checks": {"core", "lifecycle.proc"}}
     source = "from ..core.errors import x\nfrom ..lifecycle import proc, claim\n"
     source += "from ..evidence.verdict import y\nfrom . import z\n"
     assert forbidden("checks", imported(source, "checks", 1), rules) == {"lifecycle.claim", "evidence.verdict"}
 
 
-def test_no_python_file_is_longer_than_400_lines() -> None:
+def test_no_python_file_is_longer_than_400_lines():
     folders = ("module_utils", "library", "plugins", "tools", "tests", ".github")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     lines = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}

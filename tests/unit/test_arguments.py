@@ -19,7 +19,7 @@ def run(command: Sequence[str | Path], **how: Any) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **how)
 
 
-def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
+def test_every_option_of_ansible_playbook_is_known_and_no_other():
     usage = run([Path(sys.executable).with_name("ansible-playbook"), "--help"]).stdout
     theirs = set(re.findall(r"(?<![\w-])--[A-Za-z][a-z-]*(?=[ ,\n])", usage.split("\noptions:")[1])) - {"--help"}
     common = [name for names, *_ in arguments.COMMON for name in names.split()]
@@ -61,7 +61,7 @@ def test_every_option_of_ansible_playbook_is_known_and_no_other() -> None:
         (["mutants", "smoke", "session"], "./lane smoke does not take 'session'"),
     ],
 )
-def test_what_is_refused(words: list[str], said: str) -> None:
+def test_what_is_refused(words, said):
     """Besides what docs/command-line.md has, which tests/playbooks/test_usage.py runs."""
     with pytest.raises(UsageError) as caught:
         arguments.parse(words)
@@ -88,7 +88,7 @@ def test_what_is_refused(words: list[str], said: str) -> None:
         (["-e", "lane_lease={{ 60 * 60 }}", "-e", "an open 'quote"], ""),
     ],
 )
-def test_what_is_given_is_looked_at_before_anything_starts(words: list[str], code: str) -> None:
+def test_what_is_given_is_looked_at_before_anything_starts(words, code):
     asked = arguments.parse(words)
     asked = asked.judge if asked.verb == "mutants" else asked
     if not code:
@@ -99,13 +99,13 @@ def test_what_is_given_is_looked_at_before_anything_starts(words: list[str], cod
     assert caught.value.code == code
 
 
-def test_what_follows_two_dashes_goes_to_pytest() -> None:
+def test_what_follows_two_dashes_goes_to_pytest():
     asked = arguments.parse(["test", "unit", "-v", "--", "-k", "qmp", "--nonsense"])
     assert (asked.names, asked.verbose, asked.pytest) == (["unit"], True, ["-k", "qmp", "--nonsense"])
     assert arguments.parse(["test"]).pytest == []
 
 
-def test_words_of_mutants_are_a_command_of_their_own() -> None:
+def test_words_of_mutants_are_a_command_of_their_own():
     asked = arguments.parse(["mutants", "--sample", "0", "suites", "-e", "lane_guest=pocket", "session,refusal"])
     assert (asked.names, asked.sample) == (["suites", "session,refusal"], 0)
     judge = asked.judge
@@ -113,7 +113,7 @@ def test_words_of_mutants_are_a_command_of_their_own() -> None:
     assert arguments.parse(["mutants"]).judge.verb == "run"
 
 
-def test_the_names_of_faults_are_those_of_the_catalogue() -> None:
+def test_the_names_of_faults_are_those_of_the_catalogue():
     faults = yaml.safe_load(developer_verbs.FAULTS.read_text(encoding="utf-8"))["faults"]
     assert developer_verbs.fault_names() == [fault["name"] for fault in faults]
     asked = arguments.parse(["faults", "mine", "--catalogue", "/dev/null"])  # tests/faults/run.py looks into that one
@@ -128,7 +128,7 @@ def test_the_names_of_faults_are_those_of_the_catalogue() -> None:
         ("tests/faults/run.py", ["mine", "--catalogue", "tests/faults/catalogue.yml"], "no fault 'mine'"),
     ],
 )
-def test_programs_without_lane_have_the_same_command_line(script: str, words: list[str], said: str) -> None:
+def test_programs_without_lane_have_the_same_command_line(script, words, said):
     ran = run([sys.executable, script, *words])
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("lane: ") and said in ran.stderr and ran.stderr.count("\n") == 1
@@ -137,18 +137,18 @@ def test_programs_without_lane_have_the_same_command_line(script: str, words: li
 
 
 @pytest.mark.parametrize(("given", "parent"), [("/k", "/k"), ("k", "/h/.cache"), ("", "/h/.cache")])
-def test_a_relative_cache_directory_does_not_count(given: str, parent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_cache_directory_does_not_count(given, parent, monkeypatch):
     monkeypatch.setenv("HOME", "/h")
     monkeypatch.setenv("XDG_CACHE_HOME", given)
     assert cache_dir() == Path(parent, "kerbside-lane")
 
 
-def test_the_lanes_of_a_command_line_that_cannot_be_read() -> None:
+def test_the_lanes_of_a_command_line_that_cannot_be_read():
     words = ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-ix.yml", "-e"]
     assert arguments.given(words) == {"inventory": ["x.yml"], "extra_vars": ["a=1", "c=3", "b=2", "d=4"]}
 
 
-def test_every_verb_has_help_and_every_summary_is_a_verb() -> None:
+def test_every_verb_has_help_and_every_summary_is_a_verb():
     whole, verbs = arguments.parser()
     assert list(verbs) == list(arguments.SUMMARIES)
     assert all(f"    {name}" in whole.format_help() for name in verbs)

@@ -22,7 +22,7 @@ def tree(tmp_path: Path) -> Tree:
     return made
 
 
-def test_mounts_are_the_commands_own(tree: Tree) -> None:
+def test_mounts_are_the_commands_own(tree):
     """While the command runs it has proc, dev, sys and pip's cache in the tree; the machine itself never had them."""
     look = subprocess.run(tree.beside(["cat", "/proc/self/mountinfo"]), capture_output=True, text=True, check=True)
     assert all(f" {tree.path}/{name} " in look.stdout for name in ("proc", "dev", "sys", "root/.cache/pip"))
@@ -33,7 +33,7 @@ def test_mounts_are_the_commands_own(tree: Tree) -> None:
     assert subprocess.run(tree.beside(["true"]), capture_output=True).returncode == 125
 
 
-def test_what_runs_in_a_tree_dies_with_the_test(tree: Tree) -> None:
+def test_what_runs_in_a_tree_dies_with_the_test(tree):
     """Even with one that is killed: whatever it started is in a process namespace whose first process goes too."""
     read, write = os.pipe()  # held open by everything that lives in the tree, and by nothing else
     command = tree.beside(["sh", "-c", "setsid sleep 1000 & echo begun; wait"])

@@ -17,19 +17,19 @@ def measure(tmp_path: Path, *command: str) -> Any:
     return json.loads(result.read_text())
 
 
-def test_processor_time_of_what_outlives_the_command_is_counted(tmp_path: Path) -> None:
+def test_processor_time_of_what_outlives_the_command_is_counted(tmp_path):
     burn = "import os, time\nwhile sum(os.times()[:2]) < 0.6: pass"
     found = measure(tmp_path, "--", "sh", "-c", 'setsid "$0" -c "$1" & exit 0', sys.executable, burn)
     assert found["cpu"] >= 0.6
     assert (found["status"], found["killed"]) == (0, 0)
 
 
-def test_what_does_not_end_is_killed_and_counted(tmp_path: Path) -> None:
+def test_what_does_not_end_is_killed_and_counted(tmp_path):
     found = measure(tmp_path, "--outlive", "0.2", "--", "sh", "-c", "setsid sleep 60 & exit 3")
     assert (found["status"], found["killed"]) == (3, 1)
 
 
-def test_memory_is_that_of_everything_at_its_peak(tmp_path: Path) -> None:
+def test_memory_is_that_of_everything_at_its_peak(tmp_path):
     hold = "import time; x = bytearray(b'x') * 80_000_000; time.sleep(0.4)"
     found = measure(tmp_path, "--memory", "--", "env", "KERBSIDE_LANE=nobody/x", sys.executable, "-c", hold)
     assert 80_000 * 1000 / 1024 < found["programs_kib"] <= found["all_kib"] < 120_000
@@ -38,7 +38,7 @@ def test_memory_is_that_of_everything_at_its_peak(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lane", "judged"), [(4.5, "0.90 | at most 0.9 | met |"), (4.6, "0.92 | at most 0.9 | not met |")]
 )
-def test_the_table_judges_by_the_goals(lane: float, judged: str) -> None:
+def test_the_table_judges_by_the_goals(lane, judged):
     seconds = {name: bench.summary([value] * 3) for name, value in (("lane", lane), ("shell", 5.0), ("plain", 6.0))}
     figures = {
         "machine": {"processors": 2, "python": "3.11", "date": "2026-11-24"},

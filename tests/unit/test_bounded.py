@@ -5,13 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import bounded
 from ansible.module_utils.lane.evidence import collect
-from lanes import TestLane
 
 ROOT = Path(__file__).parents[2]
 #: Judges a red lane, as lane_evidence does, and makes its report.
@@ -42,7 +40,7 @@ def sparse(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, sparse])
-def test_a_guest_that_floods_its_serial_port_gets_a_result(lane: TestLane, make: Callable[[Path], None]) -> None:
+def test_a_guest_that_floods_its_serial_port_gets_a_result(lane, make):
     logs = Path(lane.dir, "logs")
     make(logs / "serial.log")
     for number in range(3):
@@ -63,7 +61,7 @@ def test_a_guest_that_floods_its_serial_port_gets_a_result(lane: TestLane, make:
     assert json.loads(Path(lane.artifacts, "logs/diagnosis.json").read_text()).get("broken") is None
 
 
-def test_no_more_files_and_bytes_are_kept_than_fit(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_files_and_bytes_are_kept_than_fit(lane, monkeypatch):
     monkeypatch.setattr(collect, "MOST_FILES", 5)
     for number in range(9):
         Path(lane.dir, f"logs/{number}.log").write_text("x\n")
@@ -76,7 +74,7 @@ def test_no_more_files_and_bytes_are_kept_than_fit(lane: TestLane, monkeypatch: 
 
 
 @pytest.mark.parametrize(("size", "left_out"), [(400, 0), (401, 1)])
-def test_a_long_file_is_cut_at_lines_and_says_so(tmp_path: Path, size: int, left_out: int) -> None:
+def test_a_long_file_is_cut_at_lines_and_says_so(tmp_path, size, left_out):
     file = tmp_path / "x.log"
     lines = [f"line {number:04}\n" for number in range(40)]
     file.write_text("".join(lines)[: 400 - len("\n")] + "\n" + "x" * (size - 400))
@@ -86,7 +84,7 @@ def test_a_long_file_is_cut_at_lines_and_says_so(tmp_path: Path, size: int, left
     assert bounded.ends(file, 95, 305) == (cut if left_out else whole).encode()
 
 
-def test_what_came_since_a_place_has_a_limit_too(tmp_path: Path) -> None:
+def test_what_came_since_a_place_has_a_limit_too(tmp_path):
     file = tmp_path / "log"
     file.write_bytes(b"one\ntwo\n\xff")
     assert bounded.since(file, 4, 100) == "two\n\ufffd"
@@ -102,7 +100,7 @@ def test_what_came_since_a_place_has_a_limit_too(tmp_path: Path) -> None:
     ("limit", "found"),
     [(100, (0, b"one\ntwo\nthree")), (10, (4, b"two\nthree")), (5, (8, b"three")), (3, (10, b"ree"))],
 )
-def test_the_tail_begins_at_a_line(tmp_path: Path, limit: int, found: tuple[int, bytes]) -> None:
+def test_the_tail_begins_at_a_line(tmp_path, limit, found):
     file = tmp_path / "x.log"
     file.write_bytes(b"one\ntwo\nthree")
     assert bounded.tail(file, limit) == found

@@ -3,14 +3,13 @@
 import fcntl
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.prepare import cache
 from prepared import fails
 
 
-def test_a_lane_waits_for_another_one_only_so_long(tmp_path: Path) -> None:
+def test_a_lane_waits_for_another_one_only_so_long(tmp_path):
     root = tmp_path / "cache"
     with cache.locked(root, "x", 30), fails("cache_busy"), cache.locked(root, "x", 0.2):
         pass
@@ -19,7 +18,7 @@ def test_a_lane_waits_for_another_one_only_so_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
-def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_cache_that_others_can_write_to_is_refused(tmp_path, mode):
     tmp_path.chmod(mode)
     with fails("cache_not_private"):
         cache.make_private(tmp_path)
@@ -28,7 +27,7 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_cache_that_no_program_can_be_run_from_is_the_hosts_fault(tmp_path: Path) -> None:
+def test_a_cache_that_no_program_can_be_run_from_is_the_hosts_fault(tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", str(tmp_path)], check=True)
     try:
         with fails("cache_noexec", "host"):
@@ -37,7 +36,7 @@ def test_a_cache_that_no_program_can_be_run_from_is_the_hosts_fault(tmp_path: Pa
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_the_entries_that_were_used_last_stay(tmp_path: Path) -> None:
+def test_the_entries_that_were_used_last_stay(tmp_path):
     for number in range(6):
         (tmp_path / f"a-{number}").mkdir()
         (tmp_path / f"a-{number}/file").write_text("12345")
@@ -50,12 +49,12 @@ def test_the_entries_that_were_used_last_stay(tmp_path: Path) -> None:
     assert cache.size(tmp_path) == 20
 
 
-def test_a_file_that_is_removed_meanwhile_has_no_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_removed_meanwhile_has_no_size(tmp_path, monkeypatch):
     monkeypatch.setattr(cache.os, "walk", lambda folder: [(str(folder), [], ["gone"])])
     assert cache.size(tmp_path) == 0
 
 
-def test_values_are_kept_under_one_key_and_a_broken_file_counts_as_none(tmp_path: Path) -> None:
+def test_values_are_kept_under_one_key_and_a_broken_file_counts_as_none(tmp_path):
     for key in ("first", "second"):
         assert cache.kept(str(tmp_path), "deps", key) == {}
         cache.keep(str(tmp_path), "deps", key, {"key": key})

@@ -16,13 +16,13 @@ ADDRESS = "127.0.0.1"
 HOUR = timedelta(hours=1)
 
 
-def test_the_subject_keeps_its_order() -> None:
+def test_the_subject_keeps_its_order():
     parts = [(part.rfc4514_attribute_name, part.value) for part in certificates.subject_name(r"C=US,O=A\, B,CN=x")]
     assert parts == [("C", "US"), ("O", "A, B"), ("CN", "x")]  # as ryll compares them
 
 
 @pytest.mark.parametrize("subject", ["kerbside", "CN", "NONE=x"])
-def test_what_is_no_subject(subject: str) -> None:
+def test_what_is_no_subject(subject):
     with fails("bad_input", "lane"):
         certificates.subject_name(subject)
 
@@ -37,12 +37,12 @@ def test_what_is_no_subject(subject: str) -> None:
         (HOUR, SUBJECT, "127.0.0.2", False),
     ],
 )
-def test_for_whom_a_certificate_is(life: timedelta, subject: str, address: str, fits: bool) -> None:
+def test_for_whom_a_certificate_is(life, subject, address, fits):
     made = certificates.issue("CN=ca", SUBJECT, ADDRESS, life)
     assert certificates.is_for(made.server, subject, address) is fits
 
 
-def test_another_ca_as_a_console_file_carries_it() -> None:
+def test_another_ca_as_a_console_file_carries_it():
     text = tokens.other_ca()
     assert "\n" not in text
     ca = x509.load_pem_x509_certificate(text.replace("\\n", "\n").encode())

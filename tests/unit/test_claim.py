@@ -15,7 +15,7 @@ from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import artifacts, claim, keeper, proc, teardown
 from ansible.module_utils.lane.programs import records
-from lanes import TestLane, options
+from lanes import options
 from prepared import fails
 
 
@@ -39,7 +39,7 @@ def blamed(base: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_everything_is_private_whatever_the_umask(base: str, umask: int) -> None:
+def test_everything_is_private_whatever_the_umask(base, umask):
     before = os.umask(umask)
     try:
         changed, run = claim.claim(options(base))
@@ -53,7 +53,7 @@ def test_everything_is_private_whatever_the_umask(base: str, umask: int) -> None
     assert private_dir.read_run(f"{base}/l") == run
 
 
-def test_a_lane_without_programs_is_found_by_a_role_and_replaced_by_a_full_run_with_new_secrets(base: str) -> None:
+def test_a_lane_without_programs_is_found_by_a_role_and_replaced_by_a_full_run_with_new_secrets(base):
     _, run = claim.claim(options(base))
     first = Path(base, "l/secrets/spice_ticket").read_text()
     assert claim.claim(options(base, fresh=False)) == (False, run)
@@ -65,7 +65,7 @@ def test_a_lane_without_programs_is_found_by_a_role_and_replaced_by_a_full_run_w
     assert len(first) == 40 and first.isalnum()
 
 
-def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_elsewhere(lane: TestLane, base: str) -> None:
+def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_elsewhere(lane, base):
     lane.start(lane.program("database", "exec sleep 60"))
     home = os.path.dirname(lane.dir)
     for existing in (False, True):
@@ -81,7 +81,7 @@ def test_a_running_lane_is_found_by_a_role_and_refused_to_a_full_run_and_elsewhe
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_without_a_running_lane_nothing_is_claimed_for_a_check(base: str, made: bool) -> None:
+def test_without_a_running_lane_nothing_is_claimed_for_a_check(base, made):
     if made:  # its programs and its keeper have ended
         claim.claim(options(base))
     given = options(base, fresh=False, existing=True, keeper=True)
@@ -92,7 +92,7 @@ def test_without_a_running_lane_nothing_is_claimed_for_a_check(base: str, made: 
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_other_ports_than_those_of_the_claim_are_refused(base: str, running: bool) -> None:
+def test_other_ports_than_those_of_the_claim_are_refused(base, running):
     ports = {"lane_proxy_port": 17999, "lane_api_port": 17998}
     _, run = claim.claim(options(base, ports=ports))
     mark = {private_dir.MARK: run.mark, "HOME": f"{base}/l"}
@@ -122,18 +122,18 @@ def test_other_ports_than_those_of_the_claim_are_refused(base: str, running: boo
         ({"lease": keeper.LONGEST_LEASE + 1}, "bad_input", "use 1 to 604800 seconds"),
     ],
 )
-def test_options_that_cannot_work(base: str, more: dict[str, object], code: str, words: str) -> None:
+def test_options_that_cannot_work(base, more, code, words):
     refused(options(base, **more), code, words)
     assert not os.path.exists(f"{base}/l")
 
 
-def test_options_at_their_limits(base: str) -> None:
+def test_options_at_their_limits(base):
     sockets, ports = ("/tmp/" + "x" * 102,), {"a": 1024, "b": 65535}
     claim.check(options(base, lane_id=0, lease=1, sockets=sockets, ports=ports))
     claim.check(options(base, lane_id=99, lease=keeper.LONGEST_LEASE))
 
 
-def test_a_directory_that_is_not_this_lanes_alone_is_refused_and_left(base: str) -> None:
+def test_a_directory_that_is_not_this_lanes_alone_is_refused_and_left(base):
     place = Path(base, "l")
     place.symlink_to("/tmp")
     refused(options(base), "lane_dir_foreign", "symbolic link")
@@ -154,13 +154,13 @@ def test_a_directory_that_is_not_this_lanes_alone_is_refused_and_left(base: str)
         refused(options(base), "lane_dir_foreign", "uid 12345")
 
 
-def test_another_lanes_directory_is_left_alone(lane: TestLane) -> None:
+def test_another_lanes_directory_is_left_alone(lane):
     other = options(os.path.dirname(lane.dir), lane_id=96)
     refused(other, "lane_dir_foreign", "belongs to lane 98, not to lane 96", "-e lane_id=98")
     assert private_dir.read_run(lane.dir) == lane.run
 
 
-def test_empty_directories_and_half_written_ones_are_taken(base: str) -> None:
+def test_empty_directories_and_half_written_ones_are_taken(base):
     os.mkdir(f"{base}/l", 0o700)
     Path(base, "l/.new-abc").write_text("")
     assert claim.claim(options(base))[0]
@@ -170,7 +170,7 @@ def test_empty_directories_and_half_written_ones_are_taken(base: str) -> None:
 @pytest.mark.parametrize(
     ("mark", "ipv6"), [("", False), ("7/run", False), ("", True)], ids=["stranger", "lane", "over-ipv6"]
 )
-def test_a_taken_port_is_refused_at_once_and_names_the_lane_that_has_it(base: str, mark: str, ipv6: bool) -> None:
+def test_a_taken_port_is_refused_at_once_and_names_the_lane_that_has_it(base, mark, ipv6):
     where = {"family": socket.AF_INET6, "dualstack_ipv6": True} if ipv6 else {}
     with socket.create_server(("" if ipv6 else "127.0.0.1", 0), **where) as server:
         port = server.getsockname()[1]
@@ -185,7 +185,7 @@ def test_a_taken_port_is_refused_at_once_and_names_the_lane_that_has_it(base: st
     assert not os.path.exists(f"{base}/l")
 
 
-def test_programs_that_cannot_reach_each_other_are_the_hosts_fault(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_cannot_reach_each_other_are_the_hosts_fault(base, monkeypatch):
     def unreachable(*_: object, **__: object) -> None:
         raise OSError(101, "Network is unreachable")
 
@@ -193,13 +193,13 @@ def test_programs_that_cannot_reach_each_other_are_the_hosts_fault(base: str, mo
     refused(options(base), "no_loopback", "Network is unreachable")
 
 
-def test_of_two_claims_in_the_same_moment_one_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_claims_in_the_same_moment_one_is_refused(base, monkeypatch):
     monkeypatch.setattr(claim, "start_keeper", lambda *_: os.mkdir(f"{base}/l", 0o700))
     refused(options(base, keeper=True), "lane_running", "has just been taken", component="lane")
     assert os.path.isdir(f"{base}/l")
 
 
-def test_what_was_handed_over_is_found_again(lane: TestLane) -> None:
+def test_what_was_handed_over_is_found_again(lane):
     private_dir.hand_over(lane.dir, "accel", {"chosen": "tcg"})
     facts = claim.facts(lane.dir, lane.run)
     assert facts["lane_accel"] == {"chosen": "tcg"}
@@ -209,7 +209,7 @@ def test_what_was_handed_over_is_found_again(lane: TestLane) -> None:
 @pytest.mark.parametrize(
     ("text", "code"), [(None, "lane_not_running"), ('{"lane_id": 98}', "run_file_broken"), ("{", "run_file_broken")]
 )
-def test_no_run_and_a_broken_run_are_named(lane: TestLane, text: str | None, code: str) -> None:
+def test_no_run_and_a_broken_run_are_named(lane, text, code):
     file = Path(lane.dir, "run.json")
     file.unlink() if text is None else file.write_text(text)
     with fails(code, "lane"):
@@ -220,7 +220,7 @@ def test_no_run_and_a_broken_run_are_named(lane: TestLane, text: str | None, cod
     "name", ["run.json", "handover/accel.json", "processes/database.json", "processes/database.status"]
 )
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, None], ids=["empty", "cut", "list", "deep", "fifo"])
-def test_a_broken_file_is_named_and_the_lane_can_be_taken_down(lane: TestLane, name: str, text: str | None) -> None:
+def test_a_broken_file_is_named_and_the_lane_can_be_taken_down(lane, name, text):
     lane.start(lane.program("database", "exec sleep 60"))
     file = Path(lane.dir, name)
     file.unlink(missing_ok=True)
@@ -255,7 +255,7 @@ def left(base: str, folder: str) -> list[str]:
     return sorted(name for name in os.listdir(f"{base}/{folder}") if name[0] != "." and name != "junit.xml")
 
 
-def test_results_of_an_earlier_run_are_moved_away_once_and_kept(base: str) -> None:
+def test_results_of_an_earlier_run_are_moved_away_once_and_kept(base):
     kept(base)
     not_running = {"fresh": False, "existing": True}
     for more, code, part in (({"lane_id": 100}, "bad_input", "environment"), (not_running, "lane_not_running", "lane")):
@@ -268,7 +268,7 @@ def test_results_of_an_earlier_run_are_moved_away_once_and_kept(base: str) -> No
     assert Path(base, "artifacts.previous/result.json").read_text() == "old"
 
 
-def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches_nothing(lane: TestLane) -> None:
+def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches_nothing(lane):
     base = os.path.dirname(lane.dir)
     lane.start(lane.program("database", "exec sleep 60"))
     kept(base, "screenshot.png", "keeper.log", live=True)
@@ -286,7 +286,7 @@ def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches
     assert left(base, "artifacts.previous") == ["report.html", "result.json"]
 
 
-def test_two_runs_do_not_share_their_artifacts(lane: TestLane) -> None:
+def test_two_runs_do_not_share_their_artifacts(lane):
     lane.start(lane.program("database", "exec sleep 60"))
     base = os.path.dirname(lane.dir)
     everything = left(base, "artifacts")
@@ -296,7 +296,7 @@ def test_two_runs_do_not_share_their_artifacts(lane: TestLane) -> None:
     assert not os.path.exists(f"{base}/m")
 
 
-def test_files_that_no_lane_made_are_left_alone(base: str) -> None:
+def test_files_that_no_lane_made_are_left_alone(base):
     for folder in ("artifacts", "artifacts.previous"):
         os.mkdir(f"{base}/{folder}")
         Path(base, folder, "thesis.txt").write_text("mine")
@@ -306,14 +306,14 @@ def test_files_that_no_lane_made_are_left_alone(base: str) -> None:
         Path(base, "artifacts/thesis.txt").unlink(missing_ok=True)
 
 
-def test_a_refusal_for_no_lane_writes_nothing(base: str) -> None:
+def test_a_refusal_for_no_lane_writes_nothing(base):
     with pytest.raises(ValueError, match="abc"):
         artifacts.refuse(f"{base}/artifacts", "abc", LaneError("bad_input", "environment", "x").as_dict(), [])
     assert not os.path.exists(f"{base}/artifacts")
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_the_result_of_a_refused_command(base: str, made: bool) -> None:
+def test_the_result_of_a_refused_command(base, made):
     folder, begun = f"{base}/artifacts", time.time() - 100
     if made:
         os.mkdir(folder)
@@ -328,7 +328,7 @@ def test_the_result_of_a_refused_command(base: str, made: bool) -> None:
 
 
 @pytest.mark.parametrize("below", ["l", "l/", "l/art", "x/../l/art"])
-def test_artifacts_in_the_lanes_directory_are_refused_and_make_none(base: str, below: str) -> None:
+def test_artifacts_in_the_lanes_directory_are_refused_and_make_none(base, below):
     given = options(base, artifacts_dir=f"{base}/{below}")
     refused(given, "bad_input", "which teardown removes")
     assert not os.path.exists(given.lane_dir)

@@ -31,13 +31,13 @@ FAILED = {"cause": "a was b", "component": "ryll"}
         ({"suite": "audio", "checks": [PASSED]}, NOT_RUN),
     ],
 )
-def test_the_entry_of_a_check(report: dict[str, Any], entry: tuple[Any, ...]) -> None:
+def test_the_entry_of_a_check(report, entry):
     (found,) = check_results.entries([report], [KEY], "pocket")
     names = ("suite", "guest", "name", "result", "started", "seconds", "detail")
     assert found == dict(zip(names, (*KEY, *entry), strict=True))
 
 
-def test_a_planned_check_is_a_name_or_names_its_suite_and_guest() -> None:
+def test_a_planned_check_is_a_name_or_names_its_suite_and_guest():
     planned = ["status", {"name": "x"}, {"suite": "audio", "guest": "uncalibrated", "name": "y"}, ["uncalibrated", "z"]]
     keys = [KEY, ("smoke", "pocket", "x"), ("audio", "uncalibrated", "y"), ("smoke", "uncalibrated", "z")]
     assert check_results.planned_keys(planned, "pocket") == keys
@@ -50,7 +50,7 @@ def lane_dir(tmp_path: Path) -> Path:
     return tmp_path / "lane"
 
 
-def test_reports_of_other_commands_are_left_out_and_json_kept(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_of_other_commands_are_left_out_and_json_kept(lane_dir, monkeypatch):
     for command in ("mine", "other"):
         monkeypatch.setenv(check_report.COMMAND_ID, command)
         check_report.write(lane_dir / f"logs/{command}.json", {"checks": []})
@@ -72,7 +72,7 @@ def test_reports_of_other_commands_are_left_out_and_json_kept(lane_dir: Path, mo
 
 
 @pytest.mark.parametrize("file", ["screenshot.png", "screendump.png", "pictures/1.png"])
-def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: Path, file: str) -> None:
+def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir, file):
     (lane_dir / "secrets").mkdir()
     for name in (file, "secrets/x.png"):
         (lane_dir / name).write_bytes(b"a picture")
@@ -89,7 +89,7 @@ def test_pictures_that_a_report_names_are_kept_until_the_next_command(lane_dir: 
     assert {path.name for path in artifacts.iterdir()} == {".lane", "logs"}
 
 
-def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not(lane_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not(lane_dir, monkeypatch):
     monkeypatch.setattr(collect, "HEAD", 20)
     monkeypatch.setattr(collect, "TAIL", 20)
     (lane_dir / "screenshot.png").write_bytes(bytes(40))
@@ -103,7 +103,7 @@ def test_a_log_is_cut_and_a_picture_is_kept_whole_or_not(lane_dir: Path, monkeyp
     assert "65 of 100 bytes are left out here" in (artifacts / "logs/deep/er/api.log").read_text()
 
 
-def test_a_report_that_is_too_large_or_none_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_is_too_large_or_none_does_not_count(tmp_path, monkeypatch):
     path = tmp_path / "x.json"
     for text, found in (('{"command_id": "c"}', {"command_id": "c"}), ("{}", {}), ("[]", {}), ("{", {})):
         path.write_text(text)
@@ -179,7 +179,7 @@ OF_X = "follows from: check a of x on pocket"
         ([ended("a", "x"), bad("b", "ryll", "c", "x")], OF_SUITE, ["", ""]),
     ],
 )
-def test_only_what_has_to_follow_is_said_to_follow(checks: list[Check], blamed: Check | None, words: list[str]) -> None:
+def test_only_what_has_to_follow_is_said_to_follow(checks, blamed, words):
     assert check_results.consequences(checks, blamed) == words
 
 
@@ -187,7 +187,7 @@ def test_only_what_has_to_follow_is_said_to_follow(checks: list[Check], blamed: 
 WAY = [["host"], ["firmware", "qemu", "guest"], ["database"], ["kerbside"], ["proxy"], ["ryll"]]
 
 
-def test_the_loss_of_a_part_takes_along_what_is_beside_it_and_further_on() -> None:
+def test_the_loss_of_a_part_takes_along_what_is_beside_it_and_further_on():
     parts = [(place, part) for place, beside in enumerate(WAY) for part in beside]
     for at, lost in parts:
         for place, part in parts:
@@ -199,7 +199,7 @@ def test_the_loss_of_a_part_takes_along_what_is_beside_it_and_further_on() -> No
 # --- on its way between two machines: what a lane packs is unpacked, anything else is refused -----
 
 
-def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
+def test_what_is_packed_is_unpacked(tmp_path):
     source = tmp_path / "source"
     (source / "logs").mkdir(parents=True)
     (source / "logs/ryll.log").write_text("hello")
@@ -238,7 +238,7 @@ def archive(folder: Path, *members: tarfile.TarInfo) -> str:
         None,
     ],
 )
-def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.TarInfo | None) -> None:
+def test_an_archive_that_no_lane_made_is_refused(tmp_path, bad):
     path = archive(tmp_path, *([bad] if bad else []))
     if not bad:
         Path(path).write_bytes(b"no archive" * 100)
@@ -248,9 +248,7 @@ def test_an_archive_that_no_lane_made_is_refused(tmp_path: Path, bad: tarfile.Ta
 
 
 @pytest.mark.parametrize(("files", "size", "refused"), [(6, 0, False), (7, 0, True), (1, 100, False), (1, 101, True)])
-def test_as_much_as_a_lane_packs_at_most(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, size: int, refused: bool
-) -> None:
+def test_as_much_as_a_lane_packs_at_most(tmp_path, monkeypatch, files, size, refused):
     monkeypatch.setattr(collect, "MOST", 50)
     monkeypatch.setattr(collect, "MOST_FILES", 2)
     path = archive(tmp_path, *(member(f"file{number}", size=size) for number in range(files)))
@@ -262,6 +260,6 @@ def test_as_much_as_a_lane_packs_at_most(
         assert len(list((tmp_path / "here").iterdir())) == files
 
 
-def test_an_absolute_name_stays_below_the_folder(tmp_path: Path) -> None:
+def test_an_absolute_name_stays_below_the_folder(tmp_path):
     transport.unpack(archive(tmp_path, member(f"{tmp_path}/out", size=1)), tmp_path / "here")
     assert not (tmp_path / "out").exists()

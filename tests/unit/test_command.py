@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from ansible.module_utils.lane.core import command
 from ansible.module_utils.lane.lifecycle import proc, run_state
 from prepared import fails
@@ -16,7 +15,7 @@ def gone(file: Path) -> bool:
     return run_state.until(lambda: not ((found := proc.read(int(file.read_text()))) and found.alive), 30)
 
 
-def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch):
     for name in ("RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_HTTP_PROXY", "PYTHONPATH", "https_proxy"):
         monkeypatch.setenv(name, "x")
     env = command.environment("7/run", ("CARGO_HTTP_*",))
@@ -27,13 +26,13 @@ def test_a_fresh_environment_keeps_only_what_is_named(monkeypatch: pytest.Monkey
     assert "KERBSIDE_LANE" not in command.environment(None)
 
 
-def test_status_and_words() -> None:
+def test_status_and_words():
     script = "echo out; echo first; echo 'error: this one' >&2; exit 3"
     done = command.run(["/bin/sh", "-c", script], command.environment(None), 5, "sh")
     assert (done.status, done.out, done.said) == (3, "out\nfirst\n", "error: this one")
 
 
-def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
+def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path):
     argv, log = ["/bin/sh", "-c", f"sleep 50 & echo $! >{tmp_path}/child; wait"], str(tmp_path / "log")
     with fails("command_timeout", "ryll") as failed:
         command.run(argv, command.environment(None), 0.3, "build ryll", component="ryll", log=log)
@@ -42,7 +41,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path)
     assert gone(tmp_path / "child")
 
 
-def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
+def test_a_program_dies_with_the_process_that_runs_it(tmp_path):
     file = tmp_path / "pid"
     argv = ["/bin/sh", "-c", f"echo $$ >{file}; exec sleep 50"]
     script = f"from lane.core import command; command.run({argv}, command.environment(None), 60, 'sleep')"
@@ -53,6 +52,6 @@ def test_a_program_dies_with_the_process_that_runs_it(tmp_path: Path) -> None:
     assert gone(file)
 
 
-def test_a_program_that_cannot_be_started() -> None:
+def test_a_program_that_cannot_be_started():
     with fails("command_not_started", "host"):
         command.run(["/none/git"], {}, 1, "clone", component="host")

@@ -41,17 +41,17 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("./lane -e lane_keep=on", ["on_failure"]),
     ],
 )
-def test_completion_in_bash(typed: str, offered: list[str], tmp_path: Path) -> None:
+def test_completion_in_bash(typed, offered, tmp_path):
     script = tmp_path / "complete.sh"
     script.write_text(COMPLETE, encoding="utf-8")
     assert sorted(output("bash", script, typed, HOME=str(tmp_path))) == offered
 
 
-def test_completion_for_zsh_is_argcompletes_own() -> None:
+def test_completion_for_zsh_is_argcompletes_own():
     assert "compdef" in " ".join(output("./lane", "completion", "zsh"))
 
 
-def test_a_disk_without_room_for_the_output_is_one_sentence() -> None:
+def test_a_disk_without_room_for_the_output_is_one_sentence():
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             ["./lane", "completion", "bash"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60

@@ -41,13 +41,13 @@ def token(tmp_path: Path) -> str:
     return str(tmp_path / "token")
 
 
-def test_the_file_is_fetched_with_the_token_and_without_a_proxy(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_fetched_with_the_token_and_without_a_proxy(token, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with api(lambda n, auth: (200, auth)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 1) == "Bearer eyJ0"
 
 
-def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
+def test_a_console_that_is_not_known_yet_is_waited_for(token):
     unknown = json.dumps({"error": "console not found", "status": 404})
     with api(lambda n, auth: (200, "ok") if n > 3 else (404, unknown)) as port:
         assert kerbside_api.get("127.0.0.1", port, "/c", token, 5) == "ok"
@@ -63,7 +63,7 @@ def test_a_console_that_is_not_known_yet_is_waited_for(token: str) -> None:
         (500, "server error", 99, "500: server error", "api"),
     ],
 )
-def test_answers_without_a_file(token: str, status: int, body: str, limit: float, words: str, log: str) -> None:
+def test_answers_without_a_file(token, status, body, limit, words, log):
     begun = time.monotonic()
     with api(lambda n, auth: (status, body)) as port, fails("api_refused", "kerbside", words) as caught:
         kerbside_api.get("127.0.0.1", port, "/c", token, limit)
@@ -71,7 +71,7 @@ def test_answers_without_a_file(token: str, status: int, body: str, limit: float
     assert caught.value.evidence == f"logs/{log}.log"
 
 
-def test_nobody_there_and_no_token(token: str) -> None:
+def test_nobody_there_and_no_token(token):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -80,7 +80,7 @@ def test_nobody_there_and_no_token(token: str) -> None:
             kerbside_api.get("127.0.0.1", port, "/c", file, 1)
 
 
-def test_a_good_file_passes(tmp_path: Path) -> None:
+def test_a_good_file_passes(tmp_path):
     check(tmp_path)
 
 
@@ -98,19 +98,19 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
         ({"password": ""}, "no console token"),
     ],
 )
-def test_every_wrong_key_is_named(tmp_path: Path, changes: dict[str, str | None], words: str) -> None:
+def test_every_wrong_key_is_named(tmp_path, changes, words):
     with fails("console_wrong", "kerbside", words) as caught:
         check(tmp_path, **changes)
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[other]\na=b\n", "[virt-viewer]\na=1\na=2\n"])
-def test_what_is_no_vv_file(text: str) -> None:
+def test_what_is_no_vv_file(text):
     with fails("console_malformed", "kerbside"):
         kerbside_api.parse(text)
 
 
-def test_the_password_is_not_shown_and_the_file_is_private(tmp_path: Path) -> None:
+def test_the_password_is_not_shown_and_the_file_is_private(tmp_path):
     file = tmp_path / "console.vv"
     kerbside_api.write(str(file), GOOD)
     assert file.stat().st_mode & 0o777 == 0o600 and file.read_text() == vv()
@@ -135,12 +135,12 @@ VALUES = {
 
 
 @pytest.mark.parametrize("line", ["<html>", "name{a=b} 1", "name", 'name{a="b" 1'])
-def test_other_text_is_refused_with_its_line(line: str) -> None:
+def test_other_text_is_refused_with_its_line(line):
     with pytest.raises(ValueError, match="line 2, "):
         proxy_counters.parse(f"ok 1\n{line}\n")
 
 
-def test_the_counters_that_the_proxy_has() -> None:
+def test_the_counters_that_the_proxy_has():
     with api(lambda n, auth: (200, METRICS if n == 1 else "")) as port:
         assert [proxy_counters.scrape("127.0.0.1", port) for _ in range(2)] == [VALUES, {}]
 
@@ -152,11 +152,11 @@ def test_the_counters_that_the_proxy_has() -> None:
         (200, "<html>", "line 1, '<html>', is not in the Prometheus text format"),
     ],
 )
-def test_counters_that_cannot_be_read(status: int, body: str, words: str) -> None:
+def test_counters_that_cannot_be_read(status, body, words):
     with api(lambda n, auth: (status, body)) as port, fails("counters_unreadable", "proxy", words):
         proxy_counters.scrape("127.0.0.1", port)
 
 
-def test_counters_behind_a_closed_port() -> None:
+def test_counters_behind_a_closed_port():
     with fails("counters_unreadable", "proxy", "refused"):
         proxy_counters.scrape("127.0.0.1", 1)

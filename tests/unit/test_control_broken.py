@@ -153,7 +153,7 @@ PEERS: list[tuple[str, str, Callable[[Connection], object]]] = [
 
 
 @pytest.mark.parametrize(("kind", "words", "handler"), PEERS)
-def test_a_broken_ryll_gets_a_clear_end(kind: str, words: str, handler: Callable[[Connection], object]) -> None:
+def test_a_broken_ryll_gets_a_clear_end(kind, words, handler):
     with Peer(handler) as peer:
         settings = Settings(peer.path, max_line_bytes=1 << 20)
         tracemalloc.start()
@@ -172,7 +172,7 @@ def test_a_broken_ryll_gets_a_clear_end(kind: str, words: str, handler: Callable
     json.dumps(caught.value.result, ensure_ascii=False).encode()
 
 
-def test_a_ryll_that_refuses_unasked_has_ended_the_conversation() -> None:
+def test_a_ryll_that_refuses_unasked_has_ended_the_conversation():
     """As real ryll does for a line that is too long."""
 
     def serve(c: Connection) -> None:

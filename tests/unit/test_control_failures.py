@@ -158,7 +158,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "words", "handler", "steps"), CASES)
-def test_what_fails_says_why(kind: str, words: str, handler: Handler, steps: list[dict[str, Any]]) -> None:
+def test_what_fails_says_why(kind, words, handler, steps):
     last = {"name": "the last", "blame": "guest", **steps[-1]}
     if not {"quiet", "pause"} & set(last):
         last["within"] = 0.15

@@ -18,18 +18,18 @@ KNOWN = {
 }  # fmt: skip
 
 
-def test_a_key_has_its_code() -> None:
+def test_a_key_has_its_code():
     assert {name: chord(name) for name in KNOWN} == {name: (code,) for name, code in KNOWN.items()}
 
 
-def test_no_code_stands_for_two_keys() -> None:
+def test_no_code_stands_for_two_keys():
     codes: dict[int, str] = {}
     for name, code in SCANCODES.items():
         assert chord(name) == chord(codes.setdefault(code, name))
         assert scancode(code) == code
 
 
-def test_a_chord_keeps_its_order_and_ignores_capitals() -> None:
+def test_a_chord_keeps_its_order_and_ignores_capitals():
     assert chord("Ctrl-ALT-f2") == (0x1D, 0x38, 0x3C)
     assert chord("meta-delete") == (0xE05B, 0xE053)
 
@@ -45,25 +45,25 @@ def test_a_chord_keeps_its_order_and_ignores_capitals() -> None:
         ("ä", "'ä' in 'ä' is not the name"),
     ],
 )
-def test_what_is_no_key_is_said(text: str, words: str) -> None:
+def test_what_is_no_key_is_said(text, words):
     with pytest.raises(BadSteps, match=words):
         chord(text)
 
 
-def test_text_becomes_keys_of_a_us_keyboard() -> None:
+def test_text_becomes_keys_of_a_us_keyboard():
     shift = 0x2A
     assert strokes("aB1!") == [(0x1E,), (shift, 0x30), (0x02,), (shift, 0x02)]
     assert strokes("\n\t _-~") == [(0x1C,), (0x0F,), (0x39,), (shift, 0x0C), (0x0C,), (shift, 0x29)]
     assert len(strokes("".join(map(chr, range(32, 127))))) == 95
 
 
-def test_a_character_that_is_not_there_is_told_by_its_place_only() -> None:
+def test_a_character_that_is_not_there_is_told_by_its_place_only():
     with pytest.raises(BadSteps, match=r"^lane: character 6 is not on a US keyboard$"):
         strokes("passwört")
 
 
 @pytest.mark.parametrize("number", [0, 0x80, 0xE000, 0xE080, 0x10000, -1, 0x1234, 0x4BE0])
-def test_a_code_that_is_none_is_refused_with_a_hint_for_swapped_bytes(number: int) -> None:
+def test_a_code_that_is_none_is_refused_with_a_hint_for_swapped_bytes(number):
     hint = "; the prefix belongs in the high byte, as in 0xE04B" if number == 0x4BE0 else ""
     with pytest.raises(BadSteps, match=rf"is not a set 1 make code, 0x01 to 0x7F or 0xE001 to 0xE07F{hint}$"):
         scancode(number)

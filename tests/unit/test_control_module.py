@@ -56,7 +56,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return run
 
 
-def test_a_failure_keeps_the_transcript_and_names_who(run: Run) -> None:
+def test_a_failure_keeps_the_transcript_and_names_who(run):
     step = {"await": {"agent": True}, "name": "agent", "blame": "guest", "within": 0.1}
     with Peer(Ryll()) as peer:
         result = run(socket=peer.path, steps=[H, step, {"status": {}}])
@@ -70,7 +70,7 @@ def test_a_failure_keeps_the_transcript_and_names_who(run: Run) -> None:
 
 
 @pytest.mark.parametrize("step", [{"status": {}}, {"await": {"size": "9x9"}, "within": 0.01}], ids=["green", "red"])
-def test_dropped_events_become_a_warning(step: dict[str, Any], run: Run) -> None:
+def test_dropped_events_become_a_warning(step, run):
     ryll = Ryll()
     vars(ryll)["on_status"] = lambda c, r, p: (
         c.event("dropped", count=1),
@@ -82,7 +82,7 @@ def test_dropped_events_become_a_warning(step: dict[str, Any], run: Run) -> None
     assert "ryll dropped 3 events because they were not read in time" in str(result["warnings"])
 
 
-def test_check_mode_tells_and_touches_nothing(run: Run) -> None:
+def test_check_mode_tells_and_touches_nothing(run):
     """Without a socket, without a directory for the picture: as on a bare machine."""
     steps = [H, {"type": {"text": "x"}, "name": "type it"}, {"screenshot": {"file": "/none/s.png"}}]
     result = run(steps=steps, _ansible_check_mode=True, transcript_file="/none/t")
@@ -102,7 +102,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("words", "args"), WRONG)
 @pytest.mark.parametrize("check", [True, False])
-def test_wrong_options_are_told_in_one_sentence(words: str, args: dict[str, Any], check: bool, run: Run) -> None:
+def test_wrong_options_are_told_in_one_sentence(words, args, check, run):
     result = run(_ansible_check_mode=check, **args)
     assert result["failed"] is True
     code = result.get("lane_failure", {}).get("code")
@@ -114,7 +114,7 @@ def test_wrong_options_are_told_in_one_sentence(words: str, args: dict[str, Any]
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_private_text_is_in_no_result_and_no_log(good: bool, run: Run) -> None:
+def test_a_private_text_is_in_no_result_and_no_log(good, run):
     ryll = Ryll()
     private = {"type": {"text": "sesame", "delay_ms": 0} | ({} if good else {"x": 1}), "private": True}
     with Peer(ryll) as peer:
@@ -151,14 +151,14 @@ def assert_same(documented: Rows, options: dict[str, Option], place: str) -> Non
         assert words, f"{place}{name}"
 
 
-def test_the_page_of_the_steps_describes_them_all() -> None:
+def test_the_page_of_the_steps_describes_them_all():
     assert set(STEPS) == {"", *VERBS}
     assert_same(STEPS[""], AROUND, "")
     for name, verb in VERBS.items():
         assert_same(STEPS[name], verb.options, f"{name}.")
 
 
-def test_every_key_that_the_documentation_names_is_one() -> None:
+def test_every_key_that_the_documentation_names_is_one():
     names = re.search(r"Others: (.*)$", STEPS["send_key"]["key"][-1])
     assert names
     listed = {name for part in names[1].split(", ") for name in part.split(" to ")}
@@ -169,7 +169,7 @@ def test_every_key_that_the_documentation_names_is_one() -> None:
     assert {code for name in listed | plain | ranges for code in chord(name)} == set(SCANCODES.values())
 
 
-def test_what_comes_back_is_documented(run: Run, tmp_path: Path) -> None:
+def test_what_comes_back_is_documented(run, tmp_path):
     documented = yaml.safe_load(MODULE.RETURN)
     file = tmp_path / "t.json"
     with Peer(Ryll()) as peer:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +51,7 @@ PEERS: dict[str, Handler] = {
 
 @pytest.mark.parametrize("step", PRIVATE, ids=lambda step: next(iter(step)))
 @pytest.mark.parametrize("kind", PEERS)
-def test_a_private_text_is_nowhere(step: dict[str, Any], kind: str, tmp_path: Path) -> None:
+def test_a_private_text_is_nowhere(step, kind, tmp_path):
     file, log = tmp_path / "t.json", tmp_path / "ryll.log"
     log.write_text(f"inputs: got {SECRET}\n")
     step = step | {"private": True, "register": "r"}
@@ -66,7 +65,7 @@ def test_a_private_text_is_nowhere(step: dict[str, Any], kind: str, tmp_path: Pa
         assert "sesame" not in place
 
 
-def test_a_private_text_is_searched_for_by_its_lines_and_in_quotes(tmp_path: Path) -> None:
+def test_a_private_text_is_searched_for_by_its_lines_and_in_quotes(tmp_path):
     """A password is typed with its line end; whoever repeats it may leave that out, or put it in quotes."""
     file, log = tmp_path / "t.json", tmp_path / "ryll.log"
     log.write_text("typing sesame\n")
@@ -94,7 +93,7 @@ def test_a_private_text_is_searched_for_by_its_lines_and_in_quotes(tmp_path: Pat
         assert "sa\\" not in place
 
 
-def test_a_private_text_is_hidden_before_its_step_and_where_the_guest_sends_it() -> None:
+def test_a_private_text_is_hidden_before_its_step_and_where_the_guest_sends_it():
     long = "sesame " * 50
     made = ryll(clipboard=SECRET)
     hidden = {"text": "(private, 14 characters)", "characters": 14}
@@ -111,7 +110,7 @@ def test_a_private_text_is_hidden_before_its_step_and_where_the_guest_sends_it()
     assert 'bad_params: "cannot do' in fail(leaky, H, {"clipboard_set": {"text": "x"}}).cause
 
 
-def test_every_text_of_a_private_answer_is_hidden() -> None:
+def test_every_text_of_a_private_answer_is_hidden():
     made = dancing(lambda p: {"texts": ["sesame", "sesame street", {"a": ["pin", "xy", 1]}]})
     made.clipboard = "sesame street, pin, xy"  # two characters would match ordinary words
     result = play(made, H, {"call": {"method": "dance"}, "private": True}, {"clipboard_get": {}})

@@ -82,7 +82,7 @@ STEPS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("kind", STEPS)
-def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signals, kind: str) -> None:
+def test_a_process_that_is_lost_is_told_at_once_with_its_state(how, kind):
     with process(kind) as (child, path):
         timer = threading.Timer(0.1, child.send_signal, [how])
         timer.start()
@@ -94,14 +94,14 @@ def test_a_process_that_is_lost_is_told_at_once_with_its_state(how: signal.Signa
     assert took < 1 * BUSY
 
 
-def test_a_process_that_is_not_there() -> None:
+def test_a_process_that_is_not_there():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     failed, _ = fail(child.pid, "/tmp/none.sock")
     assert str(failed) == f"ryll: step 1 of 1 (hello): ryll (process {child.pid}) is lost: no such process is running"
 
 
-def test_a_process_that_ends_before_its_socket_appears(log: Path) -> None:
+def test_a_process_that_ends_before_its_socket_appears(log):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.1)"])
     log.write_text(
         "\x1b[31mError\x1b[0m: headless SPICE connection failed\n\nCaused by:\n"
@@ -117,7 +117,7 @@ def test_a_process_that_ends_before_its_socket_appears(log: Path) -> None:
     assert failed.evidence == f"{log}:5"
 
 
-def test_a_process_that_lives_on_after_closing_is_not_called_dead() -> None:
+def test_a_process_that_lives_on_after_closing_is_not_called_dead():
     other = {"hello": {"protocol_version": "2.0"}, "refused": "protocol_version_mismatch"}
     with process() as (child, path):
         failed, _ = fail(child.pid, path, other, {"status": {}})
@@ -125,7 +125,7 @@ def test_a_process_that_lives_on_after_closing_is_not_called_dead() -> None:
     assert failed.kind == "closed"
 
 
-def test_watching_costs_no_processor_time() -> None:
+def test_watching_costs_no_processor_time():
     with process() as (child, path):
         watch = Watch(child.pid)
         with Client(path, watch=watch) as client:
@@ -136,7 +136,7 @@ def test_watching_costs_no_processor_time() -> None:
         watch.close()
 
 
-def test_no_descriptor_is_left_open() -> None:
+def test_no_descriptor_is_left_open():
     with process() as (child, path):
         before = sorted(os.listdir("/proc/self/fd"))
         for _ in range(3):
@@ -149,7 +149,7 @@ def test_no_descriptor_is_left_open() -> None:
 # --- the log ----------------------------------------------------------------------------------------
 
 
-def test_what_is_no_log_has_no_end(log: Path) -> None:
+def test_what_is_no_log_has_no_end(log):
     assert log_end(str(log)) == ("", 0)
     assert log_end(str(log.parent)) == ("", 0)
     os.mkfifo(f"{log}.fifo")
@@ -183,12 +183,12 @@ def timed(*lines: str) -> bytes:
     ],
     ids=["last lines", "routine lines", "only routine", "large"],
 )
-def test_the_end_of_a_log_is_its_last_lines_that_are_not_routine(text: bytes, end: tuple[str, int], log: Path) -> None:
+def test_the_end_of_a_log_is_its_last_lines_that_are_not_routine(text, end, log):
     log.write_bytes(text)
     assert log_end(str(log)) == end
 
 
-def test_a_long_log_is_quoted_from_its_end(log: Path) -> None:
+def test_a_long_log_is_quoted_from_its_end(log):
     log.write_text("x" * 1000 + " the cause\n")
     failed, _ = fail(None, f"{log}.sock", log_file=str(log))
     assert f'its log ends with "...{"x" * 290} the cause"; look at {log}' in str(failed)

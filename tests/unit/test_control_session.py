@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +19,11 @@ from control_peer import STATUS, Connection, Peer, Ryll
 from control_play import PRESS, ROOT, SUBSCRIBE, H, dancing, fail, play, ryll, seen, silent_after_status
 
 
-def test_pause_before_hello_just_waits() -> None:
+def test_pause_before_hello_just_waits():
     assert play(Ryll(), {"pause": {"seconds": 0.1}}, H)["transcript"][0]["seconds"] >= 0.1
 
 
-def test_reconnect_says_hello_and_subscribes_again() -> None:
+def test_reconnect_says_hello_and_subscribes_again():
     made, drawn = Ryll(), {"expect_event": {"event": "surface_drawn"}}
     result = play(made, H, SUBSCRIBE, {"unsubscribe": {"events": ["latency"]}}, {"reconnect": {}}, PRESS, drawn)
     assert made.asked[:5] == ["hello", "subscribe", "unsubscribe", "hello", "subscribe"]
@@ -35,7 +34,7 @@ def test_reconnect_says_hello_and_subscribes_again() -> None:
     play([lambda c: c.hello(), Ryll()], H, {"reconnect": {}}, {"status": {}})
 
 
-def test_what_comes_after_the_steps_has_their_connection() -> None:
+def test_what_comes_after_the_steps_has_their_connection():
     found: list[Any] = []
     with Peer(ryll(agent=True)) as peer:
         run(Settings(peer.path), plan([H]), then=lambda stage: found.append(stage.client.status(time.monotonic() + 5)))
@@ -45,7 +44,7 @@ def test_what_comes_after_the_steps_has_their_connection() -> None:
     assert len(found) == 1
 
 
-def test_the_session_has_a_limit() -> None:
+def test_the_session_has_a_limit():
     failed = fail(silent_after_status, H, {"status": {}}, {"status": {}, "within": 30}, limit=0.3)
     assert failed.code == "ryll_timeout" and "limit of 0.3 s ended the step" in failed.problem
     failed = fail(Ryll(), H, {"await": {"agent": True}, "blame": "guest", "within": 30}, limit=0.3)
@@ -53,7 +52,7 @@ def test_the_session_has_a_limit() -> None:
     assert "limit of 0.3 s ended the step" in failed.problem
 
 
-def test_a_step_that_earlier_ones_left_no_time_for_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_earlier_ones_left_no_time_for_is_not_tried(monkeypatch):
     class Clock:
         """The session's clock, which jumps ahead while ryll answers `status`."""
 
@@ -80,7 +79,7 @@ def test_a_step_that_earlier_ones_left_no_time_for_is_not_tried(monkeypatch: pyt
 @pytest.mark.parametrize(
     "step", [{"pause": {"seconds": 3}}, {"quiet": {"event": "latency", "seconds": 3}}], ids=["pause", "quiet"]
 )
-def test_a_wait_that_the_session_has_no_time_for_is_refused(step: dict[str, Any]) -> None:
+def test_a_wait_that_the_session_has_no_time_for_is_refused(step):
     """A `quiet` that was cut short would prove nothing."""
     failed = fail(Ryll(), H, SUBSCRIBE, step | {"blame": "guest"}, limit=2)
     assert re.search(r"[12]\.\d s are left for this step", failed.problem)
@@ -88,7 +87,7 @@ def test_a_wait_that_the_session_has_no_time_for_is_refused(step: dict[str, Any]
     assert failed.result["transcript"][2]["seconds"] < 1
 
 
-def test_the_transcript_is_written_in_any_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_transcript_is_written_in_any_case(tmp_path, monkeypatch):
     monkeypatch.delenv("LANE_COMMAND_ID", raising=False)
     file = tmp_path / "t.json"
     result = play(Ryll(), H, transcript_file=str(file))
@@ -103,7 +102,7 @@ def test_the_transcript_is_written_in_any_case(tmp_path: Path, monkeypatch: pyte
     assert (written["component"], written["cause"]) == ("guest", failed.cause)
 
 
-def test_a_session_that_takes_no_picture_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
+def test_a_session_that_takes_no_picture_leaves_none_of_an_earlier_one(tmp_path):
     file, picture = tmp_path / "t.json", tmp_path / "s.png"
     picture.write_bytes(b"of an earlier session")
     fail(Ryll(), H, {"stats": {"marks": 5}}, {"screenshot": {"file": str(picture)}}, transcript_file=str(file))
@@ -111,7 +110,7 @@ def test_a_session_that_takes_no_picture_leaves_none_of_an_earlier_one(tmp_path:
     assert json.loads(file.read_text())["files"] == [str(picture)]
 
 
-def test_files_that_cannot_be_written_are_the_machines_fault(tmp_path: Path) -> None:
+def test_files_that_cannot_be_written_are_the_machines_fault(tmp_path):
     file = tmp_path / "t.json"
     file.mkdir()
     failed = fail(Ryll(), H, {"stats": {"marks": 5}}, transcript_file=str(file))
@@ -142,7 +141,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("words", "settings"), SETTINGS)
-def test_a_wrong_setting_is_refused_before_anything_starts(words: str, settings: dict[str, Any]) -> None:
+def test_a_wrong_setting_is_refused_before_anything_starts(words, settings):
     made = Ryll()
     with Peer(made) as peer, pytest.raises(BadSteps) as caught:
         run(Settings(**{"socket": peer.path, **settings}), plan([H]))
@@ -151,14 +150,14 @@ def test_a_wrong_setting_is_refused_before_anything_starts(words: str, settings:
     assert made.asked == []
 
 
-def test_a_directory_for_a_picture_is_checked_before_anything_starts() -> None:
+def test_a_directory_for_a_picture_is_checked_before_anything_starts():
     made = Ryll()
     with Peer(made) as peer, pytest.raises(BadSteps, match=r"/none/s\.png"):
         run(Settings(peer.path), plan([H, {"screenshot": {"file": "/none/s.png"}}]))
     assert made.asked == []
 
 
-def test_large_answers_are_cut_in_the_transcript() -> None:
+def test_large_answers_are_cut_in_the_transcript():
     result = play(ryll(clipboard="x" * 100_000), H, {"clipboard_get": {"equals": "x" * 100_000}})
     assert seen(result, 1)["text"] == "x" * 65536 + "... (100000 characters)"
     made = dancing(lambda p: {str(n): "x" * 60_000 for n in range(20)})
@@ -166,7 +165,7 @@ def test_large_answers_are_cut_in_the_transcript() -> None:
     assert re.fullmatch(r"\(120\d{4} characters\)", shown["..."])
 
 
-def test_the_page_shows_how_to_use_it_from_plain_python() -> None:
+def test_the_page_shows_how_to_use_it_from_plain_python():
     """Its block, in a Python without site-packages, and so without Ansible."""
     page = (ROOT / "docs/ryll_session.md").read_text(encoding="utf-8")
     found = re.search(r"## From plain Python\n.*?```python\n(.*?)```", page, re.DOTALL)

@@ -106,7 +106,7 @@ BAD: list[tuple[str, list[dict[str, Any]]]] = [
 
 
 @pytest.mark.parametrize(("words", "steps"), [*BAD_LISTS, *((words, [HELLO, *steps]) for words, steps in BAD)])
-def test_a_mistake_is_reported_in_one_sentence(words: str, steps: object) -> None:
+def test_a_mistake_is_reported_in_one_sentence(words, steps):
     with pytest.raises(BadSteps) as caught:
         plan(steps)
     assert words in str(caught.value)
@@ -126,7 +126,7 @@ def test_a_mistake_is_reported_in_one_sentence(words: str, steps: object) -> Non
         {"type": {"text": "sesame", "private": True}},
     ],
 )
-def test_no_mistake_tells_a_private_text(step: dict[str, Any]) -> None:
+def test_no_mistake_tells_a_private_text(step):
     with pytest.raises(BadSteps) as caught:
         after_hello(step)
     assert "sesame" not in str(caught.value)
@@ -148,35 +148,35 @@ def test_no_mistake_tells_a_private_text(step: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_templates_give_as_text_is_converted(step: dict[str, Any], options: dict[str, Any]) -> None:
+def test_what_templates_give_as_text_is_converted(step, options):
     (planned,) = after_hello(step)
     assert planned.options.items() >= options.items()
 
 
-def test_a_verb_without_options_may_stand_alone() -> None:
+def test_a_verb_without_options_may_stand_alone():
     assert [step.verb for step in plan([{"hello": None}, {"status": None}])] == ["hello", "status"]
 
 
-def test_a_step_has_its_own_limit_or_the_common_one() -> None:
+def test_a_step_has_its_own_limit_or_the_common_one():
     pause = {"pause": {"seconds": 20}}
     steps = plan([HELLO, {"status": {}, "within": "3"}, pause, pause | {"within": 21}], step_limit=7)
     assert [step.limit for step in steps] == [7, 3, 27, 21]
 
 
 @pytest.mark.parametrize("limit", [0, 86401, math.nan])
-def test_a_common_limit_that_is_none_is_refused(limit: float) -> None:
+def test_a_common_limit_that_is_none_is_refused(limit):
     with pytest.raises(BadSteps, match=r"step_limit is .*, not from 0\.001 to 86400"):
         plan([HELLO], limit)
 
 
-def test_only_these_verbs_act_on_the_guest() -> None:
+def test_only_these_verbs_act_on_the_guest():
     acting = {name for name, verb in VERBS.items() if verb.acts}
     assert acting == {"send_key", "type", "paste", "clipboard_set", "resize"}
     calls = plan([{"call": {"method": "x"}}, {"call": {"method": "x", "acts": True}}])
     assert [step.acts for step in calls] == [False, True]
 
 
-def test_private_texts_are_hidden_from_logs_whatever_the_list_is_like() -> None:
+def test_private_texts_are_hidden_from_logs_whatever_the_list_is_like():
     step = {"call": {"method": "m", "params": {"a": ["sesame", 1]}}, "private": "yes", "name": "n"}
     assert hide([step, {"type": {"text": "open"}}, "x"]) == [
         {
@@ -196,9 +196,9 @@ def test_private_texts_are_hidden_from_logs_whatever_the_list_is_like() -> None:
     assert hide([{"hello": {}}, {"status": None}]) == [{"hello": {}}, {"status": None}]
 
 
-def test_a_paste_brings_its_own_subscription() -> None:
+def test_a_paste_brings_its_own_subscription():
     assert len(after_hello({"paste": {"text": "x"}}, {"expect_event": {"event": "paste_completed"}})) == 2
 
 
-def test_a_clipboard_text_of_the_most_length_is_taken() -> None:
+def test_a_clipboard_text_of_the_most_length_is_taken():
     assert len(after_hello({"clipboard_set": {"text": "x" * 104857600}})[0].options["text"]) == 104857600

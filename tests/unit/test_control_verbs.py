@@ -3,7 +3,6 @@
 import stat
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from control_play import (
 )
 
 
-def test_the_smoke_check(tmp_path: Path) -> None:
+def test_the_smoke_check(tmp_path):
     file, made = tmp_path / "shot.png", Ryll()
     result = play(
         made,
@@ -46,7 +45,7 @@ def test_the_smoke_check(tmp_path: Path) -> None:
     assert made.asked == ["hello", "status", "stats", "status", "screenshot", "status"]
 
 
-def test_await_goes_on_asking_until_all_holds() -> None:
+def test_await_goes_on_asking_until_all_holds():
     made = ryll(surfaces=False)
     timer = threading.Timer(0.15, lambda: setattr(made, "surfaces", True))
     timer.start()
@@ -56,7 +55,7 @@ def test_await_goes_on_asking_until_all_holds() -> None:
     assert seen(result)["asked"] >= 2
 
 
-def test_a_ryll_that_falls_silent_is_blamed_itself_unless_the_limit_was_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ryll_that_falls_silent_is_blamed_itself_unless_the_limit_was_over(monkeypatch):
     steps = [H, {"await": {"agent": True}, "within": 0.3, "blame": "guest"}]
     assert fail(silent_after_status, *steps).component == "guest"
     monkeypatch.setattr(verbs, "ANSWER_WITHIN", 0.1)
@@ -81,13 +80,13 @@ KEYS: list[tuple[dict[str, Any], list[tuple[int, str]]]] = [
 
 
 @pytest.mark.parametrize(("step", "keys"), KEYS)
-def test_keys_go_down_and_come_up_in_order(step: dict[str, Any], keys: list[tuple[int, str]]) -> None:
+def test_keys_go_down_and_come_up_in_order(step, keys):
     made = Ryll()
     assert play(made, H, step)["changed"] is True
     assert made.keys == keys
 
 
-def test_what_the_transcript_shows_of_keys_and_text_and_how_long_they_take() -> None:
+def test_what_the_transcript_shows_of_keys_and_text_and_how_long_they_take():
     steps = [{"send_key": {"keys": ["ctrl-alt-f2", "a"], "delay_ms": 100}}, {"type": {"text": "aB\n"}}]
     result = play(Ryll(), H, *steps)
     assert seen(result, 1) == {"scancodes": [["0x1d", "0x38", "0x3c"], ["0x1e"]], "state": "press"}
@@ -95,7 +94,7 @@ def test_what_the_transcript_shows_of_keys_and_text_and_how_long_they_take() -> 
     assert seen(result, 2) == {"text": "aB\n", "characters": 3}
 
 
-def test_modifiers_come_up_again_when_ryll_refuses_the_key() -> None:
+def test_modifiers_come_up_again_when_ryll_refuses_the_key():
     def refuse_press(c: Connection, request: Any, params: Any) -> None:
         made.keys.append((params["scancode"], params["state"]))
         if params["state"] == "press":
@@ -110,7 +109,7 @@ def test_modifiers_come_up_again_when_ryll_refuses_the_key() -> None:
     assert failed.result["changed"] is True
 
 
-def test_paste_waits_for_its_end_unless_told_not_to() -> None:
+def test_paste_waits_for_its_end_unless_told_not_to():
     made = Ryll()
     assert seen(play(made, H, {"paste": {"text": "ls\n"}})) == {"text": "ls\n", "characters": 3}
     assert (made.pasted, made.asked[1:]) == ("ls\n", ["subscribe", "paste"])
@@ -119,7 +118,7 @@ def test_paste_waits_for_its_end_unless_told_not_to() -> None:
     assert made.asked[1:] == ["paste"]
 
 
-def test_the_clipboard_there_and_back() -> None:
+def test_the_clipboard_there_and_back():
     result = play(
         ryll(agent=True),
         H,
@@ -134,7 +133,7 @@ def test_the_clipboard_there_and_back() -> None:
     assert result["changed"] is True
 
 
-def test_resize_sees_the_size_that_was_sent_on_and_tries_a_full_queue_again() -> None:
+def test_resize_sees_the_size_that_was_sent_on_and_tries_a_full_queue_again():
     made = Ryll()
 
     def on_resize(c: Connection, request: Any, params: Any) -> None:
@@ -148,7 +147,7 @@ def test_resize_sees_the_size_that_was_sent_on_and_tries_a_full_queue_again() ->
     assert seen(result, 1) == {"width": 800, "height": 600}
 
 
-def test_stats_and_a_verb_of_a_newer_ryll() -> None:
+def test_stats_and_a_verb_of_a_newer_ryll():
     dance = {"call": {"method": "dance", "params": {"n": 3}, "acts": True}}
     result = play(dancing(lambda p: {"n": p["n"], "more": 1}), H, {"stats": {"marks": 1}}, dance)
     assert seen(result, 1)["display"]["marks_received"] == 1
@@ -156,7 +155,7 @@ def test_stats_and_a_verb_of_a_newer_ryll() -> None:
     assert result["changed"] is True
 
 
-def test_any_minor_version_will_do_and_nothing_unlisted_is_tried() -> None:
+def test_any_minor_version_will_do_and_nothing_unlisted_is_tried():
     for version in ("1.0", "1.99"):
         play(lambda c, version=version: c.hello(protocol_version=version), H)  # type: ignore[misc]
     play(without("stats"), H, {"await": {"surfaces": 1}})
@@ -165,7 +164,7 @@ def test_any_minor_version_will_do_and_nothing_unlisted_is_tried() -> None:
     assert made.asked == ["hello"]
 
 
-def test_a_refusal_can_be_expected() -> None:
+def test_a_refusal_can_be_expected():
     dance = {"call": {"method": "dance"}, "refused": "unknown_method"}
     result = play(ryll(surfaces=False), dance, H, {"screenshot": {}, "refused": "no_such_surface"}, dance)
     assert seen(result) == {"refused": "unknown_method"}
@@ -176,7 +175,7 @@ def busy(c: Connection) -> None:
     c.send({"ok": False, "error": {"code": "busy", "message": "another client is connected"}})
 
 
-def test_a_busy_ryll_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_ryll_is_asked_again(monkeypatch):
     """ryll 0.3.0 notices the end of a connection a moment later; until then the next client gets busy."""
     made, dance = Ryll(), {"call": {"method": "dance"}, "refused": "unknown_method"}
     play([busy, busy, made], H)
@@ -190,11 +189,11 @@ def test_a_busy_ryll_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fail(busy, H).sample == "another client is connected"
 
 
-def test_a_refusal_other_than_busy_is_not_tried_again() -> None:
+def test_a_refusal_other_than_busy_is_not_tried_again():
     assert fail([lambda c: c.refuse(c.request(), "internal"), Ryll()], H).code == "ryll_refused"
 
 
-def test_a_client_of_its_own_waits_for_a_busy_ryll_too() -> None:
+def test_a_client_of_its_own_waits_for_a_busy_ryll_too():
     """`./lane shot` and the check `frames` may use the socket at the same time."""
     deadline = time.monotonic() + 5 * BUSY
     with Peer(busy, busy, Ryll()) as peer, Client(peer.path) as client:
@@ -202,7 +201,7 @@ def test_a_client_of_its_own_waits_for_a_busy_ryll_too() -> None:
         assert client.status(deadline).surfaces[0].width == 8
 
 
-def test_events_between_steps_are_kept_in_order_and_taken_once() -> None:
+def test_events_between_steps_are_kept_in_order_and_taken_once():
     handler = events_after_subscribe(("latency", {"n": 1}), ("surface_drawn", {"n": 2}), ("latency", {"n": 3}))
     latency = {"expect_event": {"event": "latency", "count": 2}, "register": "l"}
     result = play(handler, H, SUBSCRIBE, {"status": {}}, {"expect_event": {"event": "surface_drawn"}}, latency)
@@ -215,7 +214,7 @@ def test_events_between_steps_are_kept_in_order_and_taken_once() -> None:
     assert "1 of 2" in fail(handler, H, SUBSCRIBE, too_many).problem
 
 
-def test_an_event_is_picked_by_its_data_and_true_is_not_1() -> None:
+def test_an_event_is_picked_by_its_data_and_true_is_not_1():
     handler = events_after_subscribe(("latency", {"on": 1, "list": [True, {"a": 0}]}), later=0.02)
     others: list[Any] = [[1, {"a": 0}], [True, {"a": False}], [True], {}]
     for fields in ({"on": True}, *({"list": other} for other in others)):
@@ -225,14 +224,14 @@ def test_an_event_is_picked_by_its_data_and_true_is_not_1() -> None:
     play(handler, H, SUBSCRIBE, {"quiet": {"event": "latency", "fields": {"on": 2}, "seconds": 0.15}})
 
 
-def test_unsubscribe_stops_the_events() -> None:
+def test_unsubscribe_stops_the_events():
     unsubscribe = {"unsubscribe": {"events": ["surface_drawn"]}}
     result = play(Ryll(), H, SUBSCRIBE, unsubscribe, PRESS, {"pause": {"seconds": 0.05}})
     assert seen(result, 2) == {"unsubscribed": ["surface_drawn"]}
     assert result["events"] == []
 
 
-def test_a_flood_of_events_is_bounded_and_reported() -> None:
+def test_a_flood_of_events_is_bounded_and_reported():
     handler = events_after_subscribe(*[("latency", {})] * 10_500, ("surface_drawn", {}))
     before = time.thread_time()
     result = play(handler, H, SUBSCRIBE, {"pause": {"seconds": 1}}, {"expect_event": {"event": "surface_drawn"}})
@@ -244,7 +243,7 @@ def test_a_flood_of_events_is_bounded_and_reported() -> None:
     ]
 
 
-def test_large_events_are_counted_and_not_all_kept() -> None:
+def test_large_events_are_counted_and_not_all_kept():
     """The peer sends 12 MB; a transcript holds 1 MiB, and a session 8 MiB, of it."""
     handler = events_after_subscribe(*[("latency", {"x": "x" * 200_000})] * 60)
     result = play(handler, H, SUBSCRIBE, {"status": {}}, step_limit=30)

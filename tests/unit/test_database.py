@@ -49,7 +49,7 @@ def made(lane: TestLane) -> int:
     return len(path.read_text().split()) if path.exists() else 0
 
 
-def test_it_is_made_once_closed_cleanly_and_copied(lane: TestLane, tmp_path: Path) -> None:
+def test_it_is_made_once_closed_cleanly_and_copied(lane, tmp_path):
     wanted = options(lane)
     assert not database.copy(str(tmp_path), wanted)
     assert database.make(str(tmp_path), lane.dir, lane.run, wanted)
@@ -67,7 +67,7 @@ def test_it_is_made_once_closed_cleanly_and_copied(lane: TestLane, tmp_path: Pat
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "more", "missing", "no stamp"])
-def test_one_that_was_changed_is_made_again(lane: TestLane, tmp_path: Path, harm: str) -> None:
+def test_one_that_was_changed_is_made_again(lane, tmp_path, harm):
     wanted = options(lane)
     database.make(str(tmp_path), lane.dir, lane.run, wanted)
     Path(wanted.datadir).rename(f"{lane.dir}/first")
@@ -85,7 +85,7 @@ def test_one_that_was_changed_is_made_again(lane: TestLane, tmp_path: Path, harm
     assert made(lane) == 2
 
 
-def test_the_key_changes_with_a_text_a_file_and_a_migration(lane: TestLane, tmp_path: Path, kerbside: str) -> None:
+def test_the_key_changes_with_a_text_a_file_and_a_migration(lane, tmp_path, kerbside):
     program = tmp_path / "mariadbd"
 
     def key(text: str, **more: str) -> Path:
@@ -100,14 +100,14 @@ def test_the_key_changes_with_a_text_a_file_and_a_migration(lane: TestLane, tmp_
     assert key("2") == keys[3]
 
 
-def test_a_failure_while_it_is_made_has_a_code_and_leaves_nothing_in_the_cache(lane: TestLane, tmp_path: Path) -> None:
+def test_a_failure_while_it_is_made_has_a_code_and_leaves_nothing_in_the_cache(lane, tmp_path):
     wanted = options(lane, status=3)
     with fails("database_not_closed", "database"):
         database.make(str(tmp_path), lane.dir, lane.run, wanted)
     assert not wanted.home(str(tmp_path)).exists()
 
 
-def test_half_a_copy_is_removed_and_the_machine_is_blamed(lane: TestLane, tmp_path: Path) -> None:
+def test_half_a_copy_is_removed_and_the_machine_is_blamed(lane, tmp_path):
     wanted = options(lane)
     database.make(str(tmp_path), lane.dir, lane.run, wanted)
     with fails("database_not_copied", "host"):
@@ -120,7 +120,7 @@ def check_schema(lane: TestLane, folder: Path, kerbside: str, answer: str) -> No
     database.check_schema(options(lane, kerbside=kerbside), client, "/s", "me", lane.run)
 
 
-def test_a_schema_at_kerbsides_newest_revision_is_taken(lane: TestLane, tmp_path: Path, kerbside: str) -> None:
+def test_a_schema_at_kerbsides_newest_revision_is_taken(lane, tmp_path, kerbside):
     check_schema(lane, tmp_path, kerbside, "echo c")
 
 
@@ -137,11 +137,11 @@ NO_TABLE = "echo \"ERROR 1146 (42S02): Table 'kerbside.alembic_version' doesn't 
     ],
     ids=["old", "two", "none", "no table"],
 )
-def test_another_schema_than_the_newest(lane: TestLane, tmp_path: Path, kerbside: str, answer: str, code: str) -> None:
+def test_another_schema_than_the_newest(lane, tmp_path, kerbside, answer, code):
     with fails(code, "database"):
         check_schema(lane, tmp_path, kerbside, answer)
 
 
-def test_a_kerbside_without_migrations_cannot_be_compared(lane: TestLane) -> None:
+def test_a_kerbside_without_migrations_cannot_be_compared(lane):
     with fails("database_schema_unknown", "lane"):
         database.check_schema(options(lane), "/bin/true", "/s", "me", lane.run)

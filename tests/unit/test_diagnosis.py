@@ -21,7 +21,7 @@ from lanes import HELD, TestLane
 CATALOGUE = Path(__file__).parents[1] / "faults/catalogue.yml"
 
 
-def test_every_rule_has_a_fault_that_needs_it_and_every_code_is_known() -> None:
+def test_every_rule_has_a_fault_that_needs_it_and_every_code_is_known():
     faults = {f["name"]: f for f in yaml.safe_load(CATALOGUE.read_text())["faults"]}
     for name in rules.RULES:
         assert rules.FAULTS[name] and set(rules.FAULTS[name]) <= set(faults), name
@@ -31,7 +31,7 @@ def test_every_rule_has_a_fault_that_needs_it_and_every_code_is_known() -> None:
 # --- what is said when no rule finds anything ---
 
 
-def test_no_other_fault_is_said_after_every_log_was_searched(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_fault_is_said_after_every_log_was_searched(lane, monkeypatch):
     kerbside = '{"ts": "2026", "level": "LEVEL", "logger_name": "k", "message": "an error"}'
     with complete(lane, ryll(lane)):
         write(lane, "serial", "guest: ready")
@@ -65,7 +65,7 @@ def test_no_other_fault_is_said_after_every_log_was_searched(lane: TestLane, mon
             path.write_text(before)
 
 
-def test_a_named_fault_of_the_machine_and_one_of_a_suite_stay_as_they_are(lane: TestLane) -> None:
+def test_a_named_fault_of_the_machine_and_one_of_a_suite_stay_as_they_are(lane):
     lane.start(lane.program("daemon", f"{HELD}exit 3"))
     lane.release()
     await_end(lane, "daemon")
@@ -75,7 +75,7 @@ def test_a_named_fault_of_the_machine_and_one_of_a_suite_stay_as_they_are(lane: 
         assert found.cause == "it failed"
 
 
-def test_a_missed_limit_is_told_with_its_variable_and_how_busy_the_machine_is(lane: TestLane) -> None:
+def test_a_missed_limit_is_told_with_its_variable_and_how_busy_the_machine_is(lane):
     with complete(lane):
         write(lane, "serial", "guest: starting")
         cause = explain(lane, "guest", "banner", "no banner within 30 s").cause
@@ -88,7 +88,7 @@ def test_a_missed_limit_is_told_with_its_variable_and_how_busy_the_machine_is(la
 # --- the machine ---
 
 
-def test_a_full_disk_also_where_the_failed_task_named_nobody(lane: TestLane) -> None:
+def test_a_full_disk_also_where_the_failed_task_named_nobody(lane):
     lane.start(lane.program("database", f"echo No space left on device; {FOREVER}", component="database"))
     time.sleep(0.1)
     found = explain(lane, "database", None)
@@ -98,7 +98,7 @@ def test_a_full_disk_also_where_the_failed_task_named_nobody(lane: TestLane) -> 
     assert diagnosis.explain(lane.dir, other, named=False)[1]["rule"] == "disk_full"
 
 
-def test_a_limit_of_the_machine_comes_before_the_program_that_reached_it(lane: TestLane) -> None:
+def test_a_limit_of_the_machine_comes_before_the_program_that_reached_it(lane):
     lane.start(lane.program("database", f"{HELD}echo; echo Cannot fork; exit 1", component="database"))
     lane.release()
     await_end(lane, "database")
@@ -110,7 +110,7 @@ def test_a_limit_of_the_machine_comes_before_the_program_that_reached_it(lane: T
 # --- programs ---
 
 
-def test_the_program_that_ended_first_is_blamed_and_not_its_victims(lane: TestLane) -> None:
+def test_the_program_that_ended_first_is_blamed_and_not_its_victims(lane):
     with complete(lane, ryll(lane)):
         for name in ("database", "daemon", "ryll"):
             kill(lane, name)
@@ -120,7 +120,7 @@ def test_the_program_that_ended_first_is_blamed_and_not_its_victims(lane: TestLa
     assert found.cause.startswith("database was killed by SIGKILL; see ")
 
 
-def test_a_proxy_that_is_gone_or_stopped_is_not_its_daemon(lane: TestLane) -> None:
+def test_a_proxy_that_is_gone_or_stopped_is_not_its_daemon(lane):
     with complete(lane):
         assert explain(lane).rule is None
         entry = records.record(lane.dir, "daemon")
@@ -139,7 +139,7 @@ def test_a_proxy_that_is_gone_or_stopped_is_not_its_daemon(lane: TestLane) -> No
         assert (found.rule, found.component, found.code) == ("proxy_ended", "proxy", "proxy_ended")
 
 
-def test_an_api_that_loses_one_worker_after_another(lane: TestLane) -> None:
+def test_an_api_that_loses_one_worker_after_another(lane):
     line = "[2026-11-25 03:16:13 +0000] [7] [ERROR] Worker (pid:{}) was sent SIGKILL! Perhaps out of memory?"
     with complete(lane):
         write(lane, "api", line.format(8))
@@ -188,7 +188,7 @@ REFUSES = ("proxy_refuses_its_certificate", "tls")
         ([*BINDING, CHILD_DIED.format(1)], ("port_was_taken", "environment"), "port 1, which kerbside-proxy needs"),
     ],
 )
-def test_why_the_daemon_does_not_start(lane: TestLane, lines: list[str], decided: tuple[str, str], words: str) -> None:
+def test_why_the_daemon_does_not_start(lane, lines, decided, words):
     write(lane, "said", *lines)
     with pytest.raises(Exception, match="ended with status 1"):
         lane.start(lane.program("daemon", "cat logs/said.log; exit 1", ready=Ready(port=1)))
@@ -209,7 +209,7 @@ def judged(lane: TestLane) -> tuple[dict, dict]:
     return blame, json.loads(Path(lane.artifacts, "logs/diagnosis.json").read_text())
 
 
-def test_a_bug_in_a_rule_does_not_cost_the_verdict(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_rule_does_not_cost_the_verdict(lane, monkeypatch):
     def broken(_: observed.Evidence) -> None:
         raise OSError(errno.EIO, "broken")
 

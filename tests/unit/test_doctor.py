@@ -3,7 +3,6 @@
 import argparse
 import json
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.pip, "RETRIES", "1")
 
 
-def test_its_lines_and_nothing_is_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_its_lines_and_nothing_is_changed(tmp_path, monkeypatch, capsys):
     """On an empty cache, so that the index is missing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with lane_ids(1) as (number,):
@@ -38,7 +35,7 @@ def test_its_lines_and_nothing_is_changed(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_that_is_taken():
     with lane_ids(1) as (number,), socket.create_server(("127.0.0.1", 17900 + 10 * number + 2)):
         line = doctor.ports(number)
     assert line.state == "missing" and str(17900 + 10 * number + 2) in line.text
@@ -72,9 +69,7 @@ CARGO = doctor.rust.Cargo("/x/cargo", (1, 90, 0), {}, (), "", "")
         ({"rust._which": lambda name, env: None}, doctor.rust_toolchain, "note", "there is no cargo"),
     ],
 )
-def test_what_a_line_says_of_the_machine(
-    monkeypatch: pytest.MonkeyPatch, machine: dict[str, Any], look: Callable[[], doctor.Line], state: str, words: str
-) -> None:
+def test_what_a_line_says_of_the_machine(monkeypatch, machine, look, state, words):
     for name, value in machine.items():
         monkeypatch.setattr(f"tools.doctor.{name}", value)
     line = look()

@@ -62,11 +62,11 @@ def checks(hello: str, frames: str) -> list[dict[str, str]]:
     return [{**smoke, "name": "hello", "result": hello}, {**smoke, "name": "frames", "result": frames}]
 
 
-def test_a_run_that_was_refused_before_its_claim_needs_no_report() -> None:
+def test_a_run_that_was_refused_before_its_claim_needs_no_report():
     assert judged({key: value for key, value in EXPECT.items() if key != "code"}, result={}, page="").good
 
 
-def test_a_fault_that_is_caught_is_good() -> None:
+def test_a_fault_that_is_caught_is_good():
     outcome = judged()
     assert (outcome.state, outcome.good, outcome.seconds, outcome.noticed) == ("caught", True, 2.0, 1.0)
 
@@ -96,7 +96,7 @@ def test_a_fault_that_is_caught_is_good() -> None:
         ({"failed": 102.5, "verdict_at": 103.0, "stretch": 3.0}, "NOTICED LATE: 2.5 s, at most 2 s, however busy"),
     ],
 )
-def test_everything_else_is_bad(more: dict[str, Any], state: str) -> None:
+def test_everything_else_is_bad(more, state):
     outcome = judged(**more)
     assert outcome.state.startswith(state)
     assert not outcome.good
@@ -114,19 +114,19 @@ GREEN = {"rc": 0, "line": "LANE PASS lane 1", "result": PASSED}
         ({}, "red, and ought to be green: LANE FAIL qemu", False),
     ],
 )
-def test_what_must_not_matter_has_to_be_green_and_in_time(more: dict[str, Any], state: str, good: bool) -> None:
+def test_what_must_not_matter_has_to_be_green_and_in_time(more, state, good):
     outcome = judged({"within": 10}, **more)
     assert outcome.state.startswith(state)
     assert outcome.good is good
 
 
-def test_what_this_machine_has_not_is_said() -> None:
+def test_what_this_machine_has_not_is_said():
     outcome = judged({**EXPECT, "not_here": "KVM works"}, rc=0, line="")
     assert (outcome.state, outcome.good) == ("not here", True)
     assert "Not here: x." in run.summary([outcome], 0, 1.0)
 
 
-def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs() -> None:
+def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs():
     found = {fault["name"]: fault for fault in run.catalogue(FAULTS / "catalogue.yml")}
     assert set(ASKED) <= set(found)
     dying = [name for name in found if name.endswith("-mid-check") and "KILL" in str(found[name]["during"])]
@@ -146,14 +146,14 @@ def test_the_catalogue_has_what_was_asked_for_and_each_entry_what_it_needs() -> 
         ({"repair": "all"}, "unknown repair"),
     ],
 )
-def test_an_entry_that_would_mean_nothing_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+def test_an_entry_that_would_mean_nothing_is_refused(tmp_path, change, words):
     entry = {"name": "x", "what": "x", "lane": "own", "expect": EXPECT, **change}
     (tmp_path / "c.yml").write_text(str({"faults": [entry]}))
     with pytest.raises(SystemExit, match=words):
         run.catalogue(tmp_path / "c.yml")
 
 
-def test_the_evidence_of_a_good_lane_that_is_red_is_kept(tmp_path: Path) -> None:
+def test_the_evidence_of_a_good_lane_that_is_red_is_kept(tmp_path):
     runner = run.Runner(40, {}, tmp_path, str)
 
     def play(playbook: str, artifacts: Path, tags: str) -> Any:

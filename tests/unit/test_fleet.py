@@ -1,8 +1,5 @@
 """`./lane fleet` and `./lane matrix`: the inventories that they write. Real lanes: tests/playbooks/test_fleet.py."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from prepared import fails
 
@@ -10,7 +7,7 @@ from tools import arguments, fleet
 from tools.parsing import UsageError
 
 
-def test_lanes_take_numbers_and_machines_in_turn() -> None:
+def test_lanes_take_numbers_and_machines_in_turn():
     made = fleet.inventory(fleet.fleet(3, 20), 20, fleet.machines(["one", "me@two:2222"]), {"lane_guest": "x"})
     hosts = {
         "lane-20": {"lane_id": 20, "ansible_host": "one"},
@@ -22,7 +19,7 @@ def test_lanes_take_numbers_and_machines_in_turn() -> None:
     assert alone == {"lane": {"hosts": {"lane-0": {"lane_id": 0, "ansible_connection": "local"}}}}
 
 
-def test_a_matrix_has_a_lane_for_each_combination() -> None:
+def test_a_matrix_has_a_lane_for_each_combination():
     ryll = "git+https://h.test/o/ryll@main"
     axes = {"kerbside": ["0.8.0", "0.7.0"], "ryll": ["0.3.0", ryll], "accel": "tcg", "suites": [["input", "agent"]]}
     lanes = fleet.matrix({"axes": axes})
@@ -35,7 +32,7 @@ def test_a_matrix_has_a_lane_for_each_combination() -> None:
     }
 
 
-def test_values_with_one_name_are_two_lanes() -> None:
+def test_values_with_one_name_are_two_lanes():
     assert len(fleet.matrix({"axes": {"kerbside": ["a/b", "a-b"]}})) == 2
 
 
@@ -54,18 +51,18 @@ def test_values_with_one_name_are_two_lanes() -> None:
         ({"axes": {"accel": "fast"}}, "accel is fast; use auto, kvm, tcg"),
     ],
 )
-def test_a_matrix_that_cannot_work_is_refused(content: Any, words: str) -> None:
+def test_a_matrix_that_cannot_work_is_refused(content, words):
     with pytest.raises(UsageError, match=words):
         fleet.matrix(content)
 
 
 @pytest.mark.parametrize("name", ["a b", "@host", "host:ssh"])
-def test_what_is_no_machine_is_refused(name: str) -> None:
+def test_what_is_no_machine_is_refused(name):
     with pytest.raises(UsageError, match="is not a machine name"):
         fleet.machines([name])
 
 
-def test_there_are_a_hundred_numbers() -> None:
+def test_there_are_a_hundred_numbers():
     with pytest.raises(UsageError, match="lane ids go from 90 to 99"):
         fleet.inventory(fleet.fleet(11, 90), 90, [fleet.HERE], {})
 
@@ -81,12 +78,12 @@ def test_there_are_a_hundred_numbers() -> None:
         (["--check"], (0, ["--check"])),
     ],
 )
-def test_the_first_number_is_taken_out_of_the_options(options: list[str], expected: tuple[int, list[str]]) -> None:
+def test_the_first_number_is_taken_out_of_the_options(options, expected):
     assert fleet.without_lane_id(options) == expected
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"[" * 5000, b"axes: {kerbside: 2020-13-45}", None])
-def test_a_matrix_that_cannot_be_read_is_one_sentence(tmp_path: Path, data: bytes | None) -> None:
+def test_a_matrix_that_cannot_be_read_is_one_sentence(tmp_path, data):
     file = tmp_path / "matrix.yml"
     if data:
         file.write_bytes(data)
@@ -95,7 +92,7 @@ def test_a_matrix_that_cannot_be_read_is_one_sentence(tmp_path: Path, data: byte
 
 
 @pytest.mark.parametrize("more", [["--hosts", ",,"], ["--write", "/"]])
-def test_a_fleet_that_cannot_be_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+def test_a_fleet_that_cannot_be_written_down(tmp_path, monkeypatch, more):
     monkeypatch.setattr(fleet, "start", lambda *_: pytest.fail("it was started"))
     with fails("bad_usage", "lane"):
         fleet.main(arguments.parse(["fleet", "2", "--write", str(tmp_path / "made.yml"), *more]))

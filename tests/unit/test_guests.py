@@ -36,7 +36,7 @@ GUEST = {**ENTRY, "name": "g"}
         ({"banner": "BdsDxe: starting Boot"}, "g", "guest_banner_of_firmware", "BdsDxe"),
     ],
 )
-def test_an_entry_that_cannot_be_used(changes: dict[str, object], name: str, code: str, words: str) -> None:
+def test_an_entry_that_cannot_be_used(changes, name, code, words):
     with fails(code, "environment", words):
         guests.entry({"g": {**ENTRY, **changes}, "a": ENTRY}, name)
 
@@ -45,7 +45,7 @@ def test_an_entry_that_cannot_be_used(changes: dict[str, object], name: str, cod
     "given",
     [None, [], {}, "guests", {"g": None}, {"g": {"image": "g.qcow2", "agent": True}}, {5: ENTRY}, {"a/b": ENTRY}],
 )
-def test_what_is_not_guests(given: object) -> None:
+def test_what_is_not_guests(given):
     with fails("guest_entry_invalid", "environment"):
         guests.check(given)
 
@@ -58,27 +58,27 @@ def test_what_is_not_guests(given: object) -> None:
     ],
     ids=["no qcow2", "another"],
 )
-def test_an_image_other_than_the_entry_records_is_refused(tmp_path: Path, data: bytes, code: str, words: str) -> None:
+def test_an_image_other_than_the_entry_records_is_refused(tmp_path, data, code, words):
     path = tmp_path / "g.qcow2"
     path.write_bytes(data)
     with fails(code, "environment", words):
         guests.check_image(GUEST, path)
 
 
-def test_a_missing_image_is_told_with_where_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_image_is_told_with_where_to_get_it(tmp_path):
     with fails("guest_image_missing", "environment", "g.qcow2 is missing") as caught:
         guests.check_image(GUEST, tmp_path / "g.qcow2")
     assert caught.value.fix == "docs/guests.md says where to get it"
 
 
 @pytest.mark.parametrize("recorded", [ENTRY["sha256"], None], ids=["recorded", "no record"])
-def test_the_image_of_the_entry_is_taken(tmp_path: Path, recorded: str | None) -> None:
+def test_the_image_of_the_entry_is_taken(tmp_path, recorded):
     path = tmp_path / "g.qcow2"
     path.write_bytes(IMAGE)
     assert guests.check_image({**GUEST, "sha256": recorded}, path) == ENTRY["sha256"]
 
 
-def test_the_variable_store_is_a_private_copy(tmp_path: Path) -> None:
+def test_the_variable_store_is_a_private_copy(tmp_path):
     (tmp_path / "vars").write_bytes(b"pristine")
     guests.private_vars(str(tmp_path / "vars"), str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_bytes() == b"pristine"
@@ -120,7 +120,7 @@ def fetched(index: Path, **changes: str) -> dict[str, Any]:
     return {"name": "u", "image": "s.qcow2", "sha256": hashlib.sha256(SEXTANT).hexdigest(), "fetch": fetch}
 
 
-def test_the_image_is_fetched_once_and_made_good_again(index: Path, tmp_path: Path) -> None:
+def test_the_image_is_fetched_once_and_made_good_again(index, tmp_path):
     cache = str(tmp_path / "cache")
     image = guest_image.ensure(fetched(index), "/fixtures", cache)
     assert image.read_bytes() == SEXTANT
@@ -132,7 +132,7 @@ def test_the_image_is_fetched_once_and_made_good_again(index: Path, tmp_path: Pa
     assert guest_image.ensure(pinned, "/fixtures", cache) == image  # without the index
 
 
-def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path: Path) -> None:
+def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path):
     beside = {"name": "p", "image": "p.qcow2", "sha256": None}
     assert guest_image.ensure(beside, "/fixtures", str(tmp_path)) == Path("/fixtures/p.qcow2")
     assert not list(tmp_path.iterdir())
@@ -146,7 +146,7 @@ def test_a_guest_that_is_not_fetched_has_its_image_beside_the_file(tmp_path: Pat
         ({"version": "9.9"}, "no_such_version"),
     ],
 )
-def test_what_is_not_as_pinned_is_refused(index: Path, tmp_path: Path, changes: dict[str, str], code: str) -> None:
+def test_what_is_not_as_pinned_is_refused(index, tmp_path, changes, code):
     with fails(code, "environment"):
         guest_image.ensure(fetched(index, **changes), "/fixtures", str(tmp_path / "cache"))
     assert not list((tmp_path / "cache").glob("images/sextant*"))

@@ -51,9 +51,7 @@ UNREACHABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 @pytest.mark.parametrize(("make", "name", "words"), UNREACHABLE.values(), ids=UNREACHABLE)
 @pytest.mark.parametrize("connect_wait", [0.0, 0.2])
-def test_a_socket_that_cannot_be_reached(
-    tmp_path: Path, make: Callable[[Path], object], name: str, words: str, connect_wait: float
-) -> None:
+def test_a_socket_that_cannot_be_reached(tmp_path, make, name, words, connect_wait):
     make(tmp_path / name)
     made = lines(str(tmp_path / name))
     began = time.monotonic()
@@ -65,7 +63,7 @@ def test_a_socket_that_cannot_be_reached(
     assert caught.value.code == "ryll_unreachable" and not made.connected
 
 
-def test_a_queue_that_nothing_serves(tmp_path: Path) -> None:
+def test_a_queue_that_nothing_serves(tmp_path):
     path = f"{tmp_path}/r.sock"
     with socket.socket(socket.AF_UNIX) as idle, contextlib.ExitStack() as full:
         idle.bind(path)
@@ -79,7 +77,7 @@ def test_a_queue_that_nothing_serves(tmp_path: Path) -> None:
             lines(path).connect(soon())
 
 
-def test_a_socket_that_appears_later_is_awaited(tmp_path: Path) -> None:
+def test_a_socket_that_appears_later_is_awaited(tmp_path):
     path = f"{tmp_path}/".ljust(107, "x")
     with socket.socket(socket.AF_UNIX) as late, contextlib.closing(lines(path)) as made:
         steps = [threading.Timer(0.15, late.bind, [path]), threading.Timer(0.25, late.listen)]
@@ -102,7 +100,7 @@ def received(*pieces: bytes, count: int, pause: float = 0.0, **settings: int) ->
         return [made.receive(soon()) for _ in range(count)]
 
 
-def test_lines_arrive_whole_however_they_are_cut() -> None:
+def test_lines_arrive_whole_however_they_are_cut():
     assert received(*(bytes([byte]) for byte in b'{"a":1}\n{}\n'), count=2, pause=0.001) == [{"a": 1}, {}]
     assert received(b'{"a":1}\r\n\n \n{"a":"\\u0000"}\n', count=2) == [{"a": 1}, {"a": "\0"}]
     assert received(b'{"a":"' + b"x" * (8 << 20) + b'"}\n{}\n', count=2) == [{"a": "x" * (8 << 20)}, {}]
@@ -121,13 +119,13 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize(("line", "words"), BAD.values(), ids=BAD)
-def test_a_line_that_cannot_be_used(line: bytes, words: str) -> None:
+def test_a_line_that_cannot_be_used(line, words):
     with pytest.raises(Malformed, match=words) as caught:
         received(line + b"\n", count=1, max_line_bytes=150_000)
     assert len(str(caught.value)) <= 620 and str(caught.value).isprintable()
 
 
-def test_silence_and_bytes_without_end_last_until_the_deadline() -> None:
+def test_silence_and_bytes_without_end_last_until_the_deadline():
     def drip(connection: Connection) -> None:
         while True:
             connection.raw(b"x")
@@ -142,7 +140,7 @@ def test_silence_and_bytes_without_end_last_until_the_deadline() -> None:
             assert (made.unfinished > 0) is (handler is drip)
 
 
-def test_a_deadline_that_has_passed_still_takes_what_is_there() -> None:
+def test_a_deadline_that_has_passed_still_takes_what_is_there():
     with connected(lambda c: (c.raw(b'{"a":1}\n{"a":2}\n'), c.wait())) as made:
         assert [made.receive(soon()), made.receive(0.0), made.receive(0.0)] == [{"a": 1}, {"a": 2}, None]
 
@@ -152,7 +150,7 @@ def shout(connection: Connection) -> None:
         connection.raw(b"y" * (1 << 16))
 
 
-def test_a_peer_that_never_reads_costs_the_limit_and_a_flood_from_it_little_memory() -> None:
+def test_a_peer_that_never_reads_costs_the_limit_and_a_flood_from_it_little_memory():
     tracemalloc.start()
     with connected(shout, max_line_bytes=1 << 20) as made:
         began = time.monotonic()
@@ -164,7 +162,7 @@ def test_a_peer_that_never_reads_costs_the_limit_and_a_flood_from_it_little_memo
     assert most < 90 << 20
 
 
-def test_an_end_is_reported_after_the_last_line() -> None:
+def test_an_end_is_reported_after_the_last_line():
     with connected(lambda c: c.raw(b'{"a":1}\nb')) as made:
         assert made.receive(soon()) == {"a": 1}
         with pytest.raises(Closed, match="in the middle of a line, 1 bytes after the last whole one"):
@@ -176,7 +174,7 @@ def test_an_end_is_reported_after_the_last_line() -> None:
             made.receive(soon())
 
 
-def test_both_sides_may_write_at_once() -> None:
+def test_both_sides_may_write_at_once():
     """ryll stalls a client that sends without reading; so the client reads while it sends."""
 
     def shout_first(connection: Connection) -> None:
@@ -191,7 +189,7 @@ def test_both_sides_may_write_at_once() -> None:
         assert made.receive(soon()) == {"done": 1}
 
 
-def test_what_a_closing_peer_said_is_still_read() -> None:
+def test_what_a_closing_peer_said_is_still_read():
     with connected(lambda c: c.raw(b'{"busy":1}\n')) as made:
         while not made.ready():
             time.sleep(0.01)
@@ -225,7 +223,7 @@ def monitor(replies: dict[str, list[bytes]]) -> Callable[[Connection], None]:
     return serve
 
 
-def test_a_whole_conversation_with_split_lines_events_and_a_late_answer() -> None:
+def test_a_whole_conversation_with_split_lines_events_and_a_late_answer():
     status = [
         b'{"event": "RTC_CHA',
         b'NGE"}\n\n{"return": {"stale": 1}, "id": 0}\r\n',
@@ -258,16 +256,14 @@ QEMUS: dict[str, tuple[Callable[[Connection], object], str]] = {
 
 
 @pytest.mark.parametrize(("handler", "code"), QEMUS.values(), ids=QEMUS)
-def test_a_peer_that_is_not_a_good_qemu_costs_no_more_than_the_limit(
-    handler: Callable[[Connection], object], code: str
-) -> None:
+def test_a_peer_that_is_not_a_good_qemu_costs_no_more_than_the_limit(handler, code):
     began = time.monotonic()
     with Peer(handler) as peer, fails(code, "qemu"):
         qmp.Qmp.connect(peer.path, 0.5)
     assert time.monotonic() - began < 1 * BUSY
 
 
-def test_a_monitor_over_a_socket_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_monitor_over_a_socket_pair(monkeypatch):
     ours, theirs = socket.socketpair()
     thread = threading.Thread(target=monitor({"flood": [b"x" * 200_000]}), args=(Connection(theirs),), daemon=True)
     thread.start()

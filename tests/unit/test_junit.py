@@ -56,21 +56,19 @@ OK, NOT_RUN = ("pass", ""), ("skipped", "the check did not run")
         (("pass", "fail"), blamed(None), "fail", [OK, ("failure", "the check failed"), ("failure", "a was not b")]),
     ],
 )
-def test_the_names_of_the_cases_are_the_same_whatever_failed(
-    words: tuple[str, str], blame: dict[str, Any] | None, verdict: str, marks: list[tuple[str, str]]
-) -> None:
+def test_the_names_of_the_cases_are_the_same_whatever_failed(words, blame, verdict, marks):
     suite, cases = read(run(("hello", words[0]), ("banner", words[1]), blame=blame, verdict=verdict))
     assert cases == dict(zip(("smoke.pocket.hello", "smoke.pocket.banner", "run"), marks, strict=True))
     assert (suite["time"], suite["timestamp"]) == ("9.75", "2026-11-24T03:55:51.806")
 
 
 @pytest.mark.parametrize("text", ["\t\n !~", "\ud7ff\ue000\ufffd", "\U00010000\U0001f600"])
-def test_what_xml_can_hold_stays(text: str) -> None:
+def test_what_xml_can_hold_stays(text):
     assert junit._clean(text) == text
 
 
 @pytest.mark.parametrize("character", ["\0", "\x1f", "\r", "\ud800", "\ufffe", "\uffff"])
-def test_what_xml_cannot_hold_is_replaced(character: str) -> None:
+def test_what_xml_cannot_hold_is_replaced(character):
     assert junit._clean(f"a{character}b") == "a\ufffdb"
 
 
@@ -85,13 +83,13 @@ def attached(found: dict[str, Any], folder: Path, *files: str) -> list[list[str]
     ]
 
 
-def test_files_that_are_there_are_attached(tmp_path: Path) -> None:
+def test_files_that_are_there_are_attached(tmp_path):
     found = run(("screenshot", "fail"), ("hello", "pass"), blame=blamed("screenshot"), verdict="fail")
     cases = attached(found, tmp_path, "logs/ryll.log", "screenshot.png", "result.json")
     assert cases == [["screenshot.png", "logs/ryll.log"], [], ["result.json", "logs/ryll.log"]]
 
 
-def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
+def test_each_guests_check_has_its_own_pictures(tmp_path):
     found = run(("screenshot", "pass"), ("frames", "pass"), guests=["uncalibrated", "pocket"])
     shot = found["checks"][0]
     found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [{**shot, "suite": "mine"}]
@@ -99,7 +97,7 @@ def test_each_guests_check_has_its_own_pictures(tmp_path: Path) -> None:
     assert attached(found, tmp_path, *both, *sextant) == [both[:1], both, sextant, sextant, [], []]
 
 
-def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(tmp_path: Path) -> None:
+def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/outside.json").write_text('{"guest": "uncalibrated"}')
     found = run(("screenshot", "not run"), guests=["uncalibrated", "pocket"])
@@ -107,14 +105,14 @@ def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(t
     assert attached(found, tmp_path, "screenshot.png") == [["screenshot.png"], [], []]
 
 
-def test_the_picture_of_a_suites_check_is_attached(tmp_path: Path) -> None:
+def test_the_picture_of_a_suites_check_is_attached(tmp_path):
     found = run(("hello", "pass"), ("other", "pass"))
     for check, name in zip(found["checks"], ("mine-pocket-hello", "gone"), strict=True):
         check.update(suite="mine", detail={"picture": f"pictures/{name}.png"})
     assert attached(found, tmp_path, "pictures/mine-pocket-hello.png") == [["pictures/mine-pocket-hello.png"], [], []]
 
 
-def test_the_summary_shows_text_as_text() -> None:
+def test_the_summary_shows_text_as_text():
     line = "LANE FAIL proxy: <script>alert(1)</script> `x` | y"
     summary = github.summary(run(("hello", "pass"), ("status", "fail")), line)
     assert summary.startswith("## ❌ LANE FAIL proxy: \\<script\\>alert(1)\\</script\\> \\`x\\` \\| y\n")
@@ -126,6 +124,6 @@ def test_the_summary_shows_text_as_text() -> None:
     assert github.summary(None, "LANE FAIL lane: a") == "## ❌ LANE FAIL lane: a\n\n"
 
 
-def test_the_annotation_is_escaped_as_github_wants_it() -> None:
+def test_the_annotation_is_escaped_as_github_wants_it():
     annotation = github.annotation(blamed(None, "50% of a,b:\r\nc"))
     assert annotation == "::error title=lane%3A proxy::50%25 of a,b:%0D%0Ac"

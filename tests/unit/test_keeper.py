@@ -119,7 +119,7 @@ def end(process: subprocess.Popen[Any]) -> None:
     process.wait()
 
 
-def test_the_owners_end_is_the_lanes_end(base: str, keep: Keep) -> None:
+def test_the_owners_end_is_the_lanes_end(base, keep):
     kept = keep()
     kept.start()
     kept.lane.start(kept.lane.program("daemon", "sleep 600 & trap '' TERM; wait; sleep 600"))
@@ -143,7 +143,7 @@ def test_the_owners_end_is_the_lanes_end(base: str, keep: Keep) -> None:
     assert not Path(base, "ansible-local-1x").exists()
 
 
-def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: str, keep: Keep) -> None:
+def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base, keep):
     kept = keep()
     mark = {run_state.OWNER: f"{kept.owner.pid}-test"}
     notes = Path(base, "notes")
@@ -170,7 +170,7 @@ def test_what_the_owner_had_at_work_ends_too_but_for_the_package_manager(base: s
             end(one)
 
 
-def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(keep: Keep) -> None:
+def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(keep):
     kept = keep()
     report = [{"name": "hello", "result": "pass", "seconds": 0.1, "detail": {}}]
     Path(kept.lane.dir, "logs/outside.json").write_text(json.dumps({"command_id": COMMAND, "checks": report}))
@@ -182,7 +182,7 @@ def test_a_green_run_that_is_killed_in_its_teardown_is_not_green(keep: Keep) -> 
     assert (kept.result()["verdict"], kept.result()["blame"]["phase"]) == ("error", "teardown")
 
 
-def test_teardown_ends_the_keeper_last_and_the_result_stays(keep: Keep) -> None:
+def test_teardown_ends_the_keeper_last_and_the_result_stays(keep):
     kept = keep()
     assert teardown.take_down(ID, kept.lane.dir, {}) == {"changed": True, "ended": [], "removed": [kept.lane.dir]}
     assert [p.pid for p in proc.marked(ID)] == [kept.keeper]
@@ -191,7 +191,7 @@ def test_teardown_ends_the_keeper_last_and_the_result_stays(keep: Keep) -> None:
     assert os.listdir(kept.lane.artifacts) == [".lane"]
 
 
-def test_sigterm_takes_a_lane_down_that_is_up(keep: Keep) -> None:
+def test_sigterm_takes_a_lane_down_that_is_up(keep):
     kept = keep()
     kept.start()
     os.kill(kept.keeper, signal.SIGTERM)
@@ -199,7 +199,7 @@ def test_sigterm_takes_a_lane_down_that_is_up(keep: Keep) -> None:
     assert "its keeper got SIGTERM" in kept.result()["blame"]["cause"]
 
 
-def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(base: str, keep: Keep) -> None:
+def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(base, keep):
     kept = keep(stay=True, lease=2.0)
     end(kept.owner)
     kept.start()
@@ -214,7 +214,7 @@ def test_a_lane_that_stays_stays_until_its_lease_is_over_and_each_use_renews_it(
     assert not Path(kept.lane.artifacts, "result.json").exists()  # nothing was to be judged
 
 
-def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cleared(base: str, keep: Keep) -> None:
+def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cleared(base, keep):
     kept = keep()
     kept.start()
     evidence = Path(kept.lane.artifacts, "result.json")
@@ -239,7 +239,7 @@ def test_a_live_lane_is_refused_with_its_owner_and_one_whose_owner_is_gone_is_cl
 
 
 @pytest.mark.parametrize("race", range(RACES))
-def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_it(base: str, race: int) -> None:
+def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_it(base, race):
     """LANE_TEST_RACES=N races N times. Without private_dir.alone four of five fail; one in thirty has two winners."""
     command, env = [sys.executable, "-c", RACER, base], {"PYTHONPATH": str(ROOT / "module_utils")}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -262,7 +262,7 @@ def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_
     assert run_state.until(lambda: not proc.marked(ID) and not os.path.lexists(f"{base}/l"), 10)
 
 
-def test_a_run_that_is_about_to_write_its_run_json_is_waited_for_and_then_refused(base: str, keep: Keep) -> None:
+def test_a_run_that_is_about_to_write_its_run_json_is_waited_for_and_then_refused(base, keep):
     kept = keep()
     written = Path(kept.lane.dir, "run.json")
     written.rename(written.with_name("later"))
@@ -275,7 +275,7 @@ def test_a_run_that_is_about_to_write_its_run_json_is_waited_for_and_then_refuse
     assert [p.pid for p in run_state.keepers(ID)] == [kept.keeper]
 
 
-def test_a_run_that_goes_on_without_run_json_is_left(base: str, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_goes_on_without_run_json_is_left(base, keep, monkeypatch):
     kept = keep()
     kept.start()
     monkeypatch.setattr(keeper, "MAKE_LIMIT", 0.2)
@@ -288,7 +288,7 @@ def test_a_run_that_goes_on_without_run_json_is_left(base: str, keep: Keep, monk
     assert run_state.until(lambda: not proc.marked(ID), 10)
 
 
-def test_of_two_commands_on_a_lane_that_stays_one_works(base: str, keep: Keep) -> None:
+def test_of_two_commands_on_a_lane_that_stays_one_works(base, keep):
     kept = keep(stay=True)
     result = Path(kept.lane.artifacts, "result.json")
     result.write_text("of the command at work")
@@ -300,7 +300,7 @@ def test_of_two_commands_on_a_lane_that_stays_one_works(base: str, keep: Keep) -
     assert claim.claim(kept_options(base, fresh=False)) == (False, kept.lane.run)
 
 
-def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, keep: Keep) -> None:
+def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base, keep):
     kept = keep(stay=True, lease=60.0)
     end(kept.owner)
     kept.start()
@@ -313,7 +313,7 @@ def test_a_lane_that_stays_gets_a_new_keeper_when_it_lost_its_own(base: str, kee
     assert kept.gone()
 
 
-def test_a_claim_that_fails_leaves_neither_keeper_nor_directory(base: str) -> None:
+def test_a_claim_that_fails_leaves_neither_keeper_nor_directory(base):
     Path(base, "file").write_text("")
     with fails("not_writable", words=f"cannot write to {base}/file/artifacts: Not a directory"):
         claim.claim(kept_options(base, artifacts_dir=f"{base}/file/artifacts"))
@@ -321,7 +321,7 @@ def test_a_claim_that_fails_leaves_neither_keeper_nor_directory(base: str) -> No
     assert not Path(base, "l").exists()
 
 
-def test_an_owner_that_is_gone_already_starts_nothing(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owner_that_is_gone_already_starts_nothing(base, monkeypatch):
     dead = subprocess.Popen(["true"])
     dead.wait()
     monkeypatch.setenv(run_state.OWNER, f"{dead.pid}-x")
@@ -337,14 +337,14 @@ def test_an_owner_that_is_gone_already_starts_nothing(base: str, monkeypatch: py
     assert found == [(os.getpid(), "ansible-playbook"), (os.getppid(), "./lane")]
 
 
-def test_an_owner_that_ends_while_the_keeper_starts_is_seen(base: str) -> None:
+def test_an_owner_that_ends_while_the_keeper_starts_is_seen(base):
     # this pid, but another process had it
     keeper.spawn(order(base, run_state.Watched(os.getpid(), 1, "ansible-playbook")))
     assert run_state.until(lambda: not proc.marked(ID), 5)
     assert os.listdir(base) == []
 
 
-def test_the_next_runs_directory_is_not_this_keepers(keep: Keep) -> None:
+def test_the_next_runs_directory_is_not_this_keepers(keep):
     kept = keep()
     other = replace(kept.lane.run, run_id="another")
     private_dir.write_private(Path(kept.lane.dir, private_dir.RUN_FILE), json.dumps(asdict(other)).encode())
@@ -353,13 +353,13 @@ def test_the_next_runs_directory_is_not_this_keepers(keep: Keep) -> None:
     assert private_dir.read_run(kept.lane.dir) == other
 
 
-def test_a_keeper_that_cannot_start_is_named(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keeper_that_cannot_start_is_named(base, monkeypatch):
     monkeypatch.setattr(keeper, "MAIN", "import no_such_module\n")
     with pytest.raises(LaneError, match=r"cannot start the lane's keeper: it ended at once"):
         keeper.spawn(order(base))
 
 
-def test_it_is_small_does_not_tick_and_runs_in_this_interpreter(keep: Keep) -> None:
+def test_it_is_small_does_not_tick_and_runs_in_this_interpreter(keep):
     place = Path(f"/proc/{keep().keeper}")
 
     def sum_of(file: str, name: str) -> int:
@@ -373,7 +373,7 @@ def test_it_is_small_does_not_tick_and_runs_in_this_interpreter(keep: Keep) -> N
     assert words[0] == sys.executable and "-I" in words
 
 
-def test_without_a_heartbeat_from_afar_the_lane_is_taken_down(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_heartbeat_from_afar_the_lane_is_taken_down(base, monkeypatch):
     monkeypatch.setattr(keeper, "watched", lambda: ("remote-1-x-0", []))
     claim.claim(kept_options(base, stay=False, planned=("hello",), heartbeat=3.0))
     held = run_state.holder(f"{base}/l")

@@ -72,7 +72,7 @@ def install(place: Place, text: object, proxy: str = "", proxy_bin: str = "") ->
 
 
 @pytest.mark.slow
-def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout: Path, proxy: str) -> None:
+def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place, checkout, proxy):
     def files() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in checkout.rglob("*") if ".git" not in path.parts}
 
@@ -107,7 +107,7 @@ def test_a_checkout_is_built_as_it_is_and_left_as_it_was(place: Place, checkout:
 
 
 @pytest.mark.slow
-def test_a_wheel_is_installed_once_with_a_given_proxy(place: Place, checkout: Path, tmp_path: Path, proxy: str) -> None:
+def test_a_wheel_is_installed_once_with_a_given_proxy(place, checkout, tmp_path, proxy):
     subprocess.run(["python3", "-c", "import backend; backend.build_wheel('..')"], cwd=checkout, check=True)
     [wheel] = tmp_path.glob("*.whl")
     first = install(place, wheel, proxy_bin=proxy)
@@ -126,14 +126,14 @@ def test_a_wheel_is_installed_once_with_a_given_proxy(place: Place, checkout: Pa
     ],
     ids=["broken", "dependency"],
 )
-def test_a_package_that_does_not_build(place: Place, checkout: Path, proxy: str, backend: str, code: str) -> None:
+def test_a_package_that_does_not_build(place, checkout, proxy, backend, code):
     (checkout / "backend.py").write_text(backend)
     with fails(code, "kerbside"):
         install(place, checkout, proxy)
     assert not list(Path(place.cache_dir, "venvs").glob("[!.]*"))
 
 
-def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path, tmp_path: Path) -> None:
+def test_the_folder_follows_everything_that_matters(place, checkout, tmp_path):
     def home(text: str, *without: str) -> Path:
         named = origin.parse(origin.KERBSIDE, text, "/")
         assert named
@@ -150,7 +150,7 @@ def test_the_folder_follows_everything_that_matters(place: Place, checkout: Path
     assert home(str(wheel)) != some
 
 
-def test_what_cargo_has_to_build(place: Place, checkout: Path, proxy: str) -> None:
+def test_what_cargo_has_to_build(place, checkout, proxy):
     def builds(git: bool = True, **origins: str) -> bool:
         given = {"kerbside": "0.8.0", "proxy": "", "ryll": "0.3.0", "features": [], "here": "/", **origins}
         return kerbside.builds(place, given, git)

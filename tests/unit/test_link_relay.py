@@ -11,7 +11,7 @@ import pytest
 from ansible.module_utils.lane.checks.suites import latency, plan
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.link_relay import LinkRelay
-from suite_lane import PASSED, Failure, Lane, asked, does, entry_of, gives, outcome
+from suite_lane import PASSED, Lane, asked, does, entry_of, gives, outcome
 
 LINK: dict[str, Any] = {"link_relay": {"delay_ms": 10, "mbit": 50}, "register": "l"}
 
@@ -75,7 +75,7 @@ def received(peer: socket.socket, size: int) -> bytes:
     return data
 
 
-def test_every_byte_comes_there_and_back_in_order_and_the_end_after_them(relay: Any) -> None:
+def test_every_byte_comes_there_and_back_in_order_and_the_end_after_them(relay):
     text = bytes(range(256)) * 800
     with connected(relay(delay=0.005)) as one, connected(relay(delay=0.005)) as other:
         for peer in (one, other):
@@ -85,14 +85,14 @@ def test_every_byte_comes_there_and_back_in_order_and_the_end_after_them(relay: 
         assert received(one, len(text) + 1) == received(other, len(text) + 1) == text
 
 
-def test_a_message_waits_for_the_delay_each_way(relay: Any) -> None:
+def test_a_message_waits_for_the_delay_each_way(relay):
     with connected(relay(delay=0.05)) as peer:
         begun = time.monotonic()
         peer.sendall(b"x")
         assert peer.recv(9) == b"x" and time.monotonic() - begun >= 0.1
 
 
-def test_all_connections_share_the_rate(relay: Any) -> None:
+def test_all_connections_share_the_rate(relay):
     slow, size = relay(rate=8e5), 15_000  # 0.15 s for each
     with connected(slow) as one, connected(slow) as other:
         begun = time.monotonic()
@@ -102,14 +102,14 @@ def test_all_connections_share_the_rate(relay: Any) -> None:
         assert time.monotonic() - begun >= 0.95 * 2 * 8 * size / 8e5
 
 
-def test_where_nobody_listens_the_connection_ends(relay: Any) -> None:
+def test_where_nobody_listens_the_connection_ends(relay):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with connected(relay(to=port)) as peer:
         assert ended(peer)
 
 
-def test_its_end_ends_its_connections_its_port_and_its_thread(relay: Any) -> None:
+def test_its_end_ends_its_connections_its_port_and_its_thread(relay):
     before, one = threading.active_count(), relay()
     with connected(one) as peer:
         peer.sendall(b"x")
@@ -140,13 +140,13 @@ def test_its_end_ends_its_connections_its_port_and_its_thread(relay: Any) -> Non
         ({"mbit": 10, "delay": 1}, "'delay' is not one of delay_ms, mbit"),
     ],
 )
-def test_a_link_that_cannot_be_is_refused_with_its_place(lane: Lane, options: dict[str, Any], words: str) -> None:
+def test_a_link_that_cannot_be_is_refused_with_its_place(lane, options, words):
     with pytest.raises(LaneError, match=r"check one: step 1 \(link_relay\): .*" + words):
         outcome(lane, {"link_relay": options})
 
 
 @pytest.mark.parametrize("step", [{"acknowledged": {"through": "x"}}, {"paced": {"link": "x", "since": "x"}}])
-def test_a_step_names_a_link_that_there_is(lane: Lane, step: dict[str, Any]) -> None:
+def test_a_step_names_a_link_that_there_is(lane, step):
     with pytest.raises(LaneError, match="no link_relay step before it registered"):
         outcome(lane, {"console": {}, "register": "x"}, step)
 
@@ -155,7 +155,7 @@ def test_a_step_names_a_link_that_there_is(lane: Lane, step: dict[str, Any]) -> 
     ("options", "delay", "rate"),
     [({"delay_ms": 10, "mbit": 50}, 0.02, 50e6), ({"mbit": 0.1}, 0, 1e5), ({"delay_ms": 2000, "mbit": 1000}, 4, 1e9)],
 )
-def test_a_link_tells_how_slow_it_is(lane: Lane, options: dict[str, Any], delay: float, rate: float) -> None:
+def test_a_link_tells_how_slow_it_is(lane, options, delay, rate):
     known: list[Any] = []
     look = plan.Actor({}, lambda play, *_: known.append(play.value("l")))
     entry = entry_of(lane, {"link_relay": options, "register": "l"}, {"look": {}}, actors={"look": look})
@@ -164,7 +164,7 @@ def test_a_link_tells_how_slow_it_is(lane: Lane, options: dict[str, Any], delay:
     assert entry["detail"]["witnesses"][0] == words
 
 
-def test_a_client_is_led_through_the_link_which_ends_with_the_suite(lane: Lane, echo: int) -> None:
+def test_a_client_is_led_through_the_link_which_ends_with_the_suite(lane, echo):
     seen: list[bytes] = []
     object.__setattr__(lane.place, "proxy_port", echo)
 
@@ -185,9 +185,7 @@ WRONG = ("link_relay_wrong", "lane")
 
 
 @pytest.mark.parametrize(("away", "failure"), [(6.0, PASSED), (7.0, PASSED), (5.0, PASSED), (7.2, WRONG), (4.8, WRONG)])
-def test_a_link_whose_delay_is_off_is_blamed_itself(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, away: float, failure: Failure
-) -> None:
+def test_a_link_whose_delay_is_off_is_blamed_itself(lane, monkeypatch, away, failure):
     ports: list[int | None] = []
 
     def turn(play: Any, proxied: bool, rounds: int, port: int | None) -> list[float]:
@@ -205,7 +203,7 @@ def test_a_link_whose_delay_is_off_is_blamed_itself(
 
 
 @pytest.mark.parametrize(("sent", "failure"), [(1000, PASSED), (100_000, WRONG)])
-def test_a_link_that_is_faster_than_its_rate_is_blamed_itself(lane: Lane, sent: int, failure: Failure) -> None:
+def test_a_link_that_is_faster_than_its_rate_is_blamed_itself(lane, sent, failure):
     series = "kerbside_proxy_bytes_relayed_total{direction=server_to_client}"
     lane.counted = {series: 500_000.0}
 

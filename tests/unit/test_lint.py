@@ -40,9 +40,7 @@ SPEC, INPUTS = "roles/kvm_probe/meta/argument_specs.yml", "roles/lane/defaults/m
         ("roles/deps/README.md", "Role `deps`", "Roll `deps`", "# Role `deps`"),
     ],
 )
-def test_a_stale_table_is_red_until_it_is_written(
-    copied: Path, capsys: Capture, file: str, old: str, new: str, row: str
-) -> None:
+def test_a_stale_table_is_red_until_it_is_written(copied, capsys, file, old, new, row):
     change(copied / file, old, new)
     assert variables.main(["--check", str(copied)]) == 1
     said = capsys.readouterr().out
@@ -52,7 +50,7 @@ def test_a_stale_table_is_red_until_it_is_written(
     assert variables.main(["--check", str(copied)]) == 0
 
 
-def test_the_whole_page_is_current_and_has_every_variable() -> None:
+def test_the_whole_page_is_current_and_has_every_variable():
     assert variables.main(["--check"]) == 0
     page = (ROOT / "docs/variables.md").read_text(encoding="utf-8")
     for defaults in ROOT.glob("roles/*/defaults/main.yml"):
@@ -85,13 +83,13 @@ HOURS = "roles/tls: the default of tls_hours does not fit its spec: "
         (PROBE + DEFAULTS, "policy: auto", "policy: maybe", "must be one of: auto, require, never, got: maybe"),
     ],
 )
-def test_what_is_wrong_is_told(copied: Path, capsys: Capture, file: str, old: str, new: str, words: str) -> None:
+def test_what_is_wrong_is_told(copied, capsys, file, old, new, words):
     change(copied / file, old, new)
     assert variables.main([str(copied)]) == 1
     assert re.search(words, capsys.readouterr().out)
 
 
-def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied: Path, capsys: Capture) -> None:
+def test_a_role_without_a_spec_or_with_a_name_of_another_is_told(copied, capsys):
     (copied / "roles/tls" / SPECS).unlink()
     for file in (DEFAULTS, SPECS):
         change(copied / "roles/deps" / file, "deps_lock_limit:", "lock_limit:")
@@ -145,7 +143,7 @@ UNTRUE = {
 @pytest.mark.parametrize(
     ("name", "old", "new", "words"), [(name, *change) for name, changes in UNTRUE.items() for change in changes]
 )
-def test_what_a_module_does_not_tell_truly_is_seen(copied: Path, name: str, old: str, new: str, words: str) -> None:
+def test_what_a_module_does_not_tell_truly_is_seen(copied, name, old, new, words):
     file = copied / f"library/{name}.py"
     change(file, old, new)
     found = list(modules.findings(file))
@@ -153,7 +151,7 @@ def test_what_a_module_does_not_tell_truly_is_seen(copied: Path, name: str, old:
 
 
 @pytest.mark.slow
-def test_a_module_that_cannot_be_shown_is_named(capsys: Capture, copied: Path) -> None:
+def test_a_module_that_cannot_be_shown_is_named(capsys, copied):
     for file in (copied / "library").iterdir():  # the stage lint has them all
         if file.stem not in ("kvm_probe", "lane_run"):
             file.unlink()
@@ -187,7 +185,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_checkout_has_no_unknown_or_unused_code() -> None:
+def test_the_checkout_has_no_unknown_or_unused_code():
     assert errors.scan(errors.ROOT)[1] == []
 
 
@@ -203,7 +201,7 @@ def test_the_checkout_has_no_unknown_or_unused_code() -> None:
         (errors.PAGE, "", [STALE]),
     ],
 )
-def test_a_gap_is_named(tree: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, wrong: list[str]) -> None:
+def test_a_gap_is_named(tree, capsys, file, text, wrong):
     assert errors.main(["--check", str(tree)]) == 0
     (tree / file).write_text(text)
     capsys.readouterr()
@@ -213,7 +211,7 @@ def test_a_gap_is_named(tree: Path, capsys: pytest.CaptureFixture[str], file: st
     assert all(words in line for words, line in zip(wrong, printed, strict=True)), printed
 
 
-def test_the_page_is_written(tree: Path) -> None:
+def test_the_page_is_written(tree):
     (tree / errors.PAGE).unlink()
     assert errors.main([str(tree)]) == 0
     assert "| `no_room` | It is full. | Free some. | library/a.py |" in (tree / errors.PAGE).read_text()

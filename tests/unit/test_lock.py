@@ -26,7 +26,7 @@ with lock.held(sys.argv[1], 5, RuntimeError("busy")):
 BUSY = LaneError("lane_busy", "lane", "busy")
 
 
-def test_another_process_has_to_wait_until_the_holder_ends_however_that_is(tmp_path: Path) -> None:
+def test_another_process_has_to_wait_until_the_holder_ends_however_that_is(tmp_path):
     path = tmp_path / "lock"
     command, env = [sys.executable, "-c", HOLDER, str(path)], {"PYTHONPATH": str(ROOT / "module_utils")}
     with subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -40,14 +40,14 @@ def test_another_process_has_to_wait_until_the_holder_ends_however_that_is(tmp_p
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="lock"), lock.held(tmp_path / "lock", 1, BUSY):
         pass
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_each_lane_has_a_lock_of_its_own_and_a_second_command_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_lane_has_a_lock_of_its_own_and_a_second_command_is_refused(monkeypatch):
     monkeypatch.setattr(private_dir, "ALONE_LIMIT", 0.1)
     with private_dir.alone(97), private_dir.alone(96):
         with fails("lane_busy", "lane"), private_dir.alone(97):
@@ -62,7 +62,7 @@ def places(monkeypatch: pytest.MonkeyPatch, home: Path, runtime: Path | None) ->
     monkeypatch.setenv("HOME", "/nowhere")
 
 
-def test_the_directory_is_private_whatever_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_is_private_whatever_the_environment(tmp_path, monkeypatch):
     places(monkeypatch, tmp_path, tmp_path / "runtime")
     found = lock.folder()
     assert found == tmp_path / ".cache/kerbside-lane-locks"
@@ -71,7 +71,7 @@ def test_the_directory_is_private_whatever_the_environment(tmp_path: Path, monke
     assert lock.folder().stat().st_mode & 0o777 == 0o700
 
 
-def test_without_a_home_the_next_place_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_next_place_is_taken(tmp_path, monkeypatch):
     places(monkeypatch, tmp_path / "none", tmp_path)
     assert lock.folder() == tmp_path / "kerbside-lane-locks"
     places(monkeypatch, tmp_path / "none", None)
@@ -81,7 +81,7 @@ def test_without_a_home_the_next_place_is_taken(tmp_path: Path, monkeypatch: pyt
         lock.folder().rmdir()
 
 
-def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_of_another_user_and_a_link_are_not_used(tmp_path, monkeypatch):
     foreign, mine = tmp_path / "foreign", tmp_path / "mine"
     foreign.mkdir()
     mine.mkdir()

@@ -3,8 +3,6 @@
 import json
 import os
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core import local_http
@@ -28,11 +26,11 @@ SKIPPED = {"name": "status", "started": None, "seconds": 0.0, "result": "skipped
         ("", None),
     ],
 )
-def test_the_time_of_a_line(text: str, at: float | None) -> None:
+def test_the_time_of_a_line(text, at):
     assert logs.moment(text) == at
 
 
-def test_mariadb_and_ansible_write_the_machines_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mariadb_and_ansible_write_the_machines_own_time(monkeypatch):
     monkeypatch.setenv("TZ", "Etc/GMT-5")
     time.tzset()
     try:
@@ -43,7 +41,7 @@ def test_mariadb_and_ansible_write_the_machines_own_time(monkeypatch: pytest.Mon
         time.tzset()
 
 
-def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
+def test_all_that_a_folder_holds_in_one_order(tmp_path):
     (tmp_path / "serial.log").write_text("\x1b[2J\x1b[01;01Hhello\0\r\n\nready\n")
     up = '{"logger_name": "kerbside.main", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "<b>up</b>"}'
     proxy = "2026-11-24T03:55:58.300000Z  INFO kerbside_proxy: starting"
@@ -69,7 +67,7 @@ def test_all_that_a_folder_holds_in_one_order(tmp_path: Path) -> None:
     ]
 
 
-def test_the_lines_of_one_part_or_of_all(tmp_path: Path) -> None:
+def test_the_lines_of_one_part_or_of_all(tmp_path):
     with pytest.raises(LaneError, match="there are no logs in"):
         logs.lines(tmp_path, "")
     (tmp_path / "api.log").write_text("one\n")
@@ -87,13 +85,13 @@ def test_the_lines_of_one_part_or_of_all(tmp_path: Path) -> None:
     ("seconds", "texts"),
     [(0.5, ["a: begins", "a: ok after 0.500 s"]), (0.4, ["a: ok after 0.400 s"]), (None, ["a: ok after 0.000 s"])],
 )
-def test_what_takes_long_has_a_line_for_its_beginning(tmp_path: Path, seconds: float | None, texts: list[str]) -> None:
+def test_what_takes_long_has_a_line_for_its_beginning(tmp_path, seconds, texts):
     put(tmp_path / "tasks.json", [{"name": "a", "started": ZERO, "seconds": seconds, "result": "ok"}])
     found = list(logs.of_folder(tmp_path))
     assert [entry.text for entry in found] == texts and found[-1].at == ZERO + (seconds or 0.0)
 
 
-def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "LIMIT", 100)
     (tmp_path / "api.log").write_text("".join(f"line {number:04}\n" for number in range(100)))
     left_out = "(910 bytes before this are left out here; they are in api.log)"
@@ -101,7 +99,7 @@ def test_of_a_huge_log_the_end_is_read_and_the_rest_counted(tmp_path: Path, monk
     assert found == [left_out, *(f"line {number:04}" for number in range(91, 100))]
 
 
-def test_the_last_line_is_of_the_newest_log_since_a_moment(tmp_path: Path) -> None:
+def test_the_last_line_is_of_the_newest_log_since_a_moment(tmp_path):
     (tmp_path / "logs").mkdir()
     assert logs.last_line(tmp_path, 0.0) == ""
     for name, at in (("api", 100), ("daemon", 200)):
@@ -110,7 +108,7 @@ def test_the_last_line_is_of_the_newest_log_since_a_moment(tmp_path: Path) -> No
     assert [logs.last_line(tmp_path, since) for since in (0.0, 200.0, 200.1)] == ["daemon", "daemon", ""]
 
 
-def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -> None:
+def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path):
     ids: list[str | None] = []
     with api(lambda number, _: (200, ""), ids) as port:
         for _ in range(2):
@@ -123,13 +121,13 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path: Path) -
     assert groups == ["api (lane)", "api", "ryll_direct (lane)"]
 
 
-def test_of_a_long_answer_the_first_mib_is_read() -> None:
+def test_of_a_long_answer_the_first_mib_is_read():
     with api(lambda number, _: (200, "x" * (3 << 19))) as port:
         assert local_http.get("127.0.0.1", port, "/", 30) == (200, "x" * (1 << 20))
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_what_is_no_regular_file_is_not_read(tmp_path, make):
     make(tmp_path / "serial.log")
     assert logs.of_folder(tmp_path) == []
     (tmp_path / "logs").mkdir()
@@ -187,16 +185,16 @@ the end
         ("/tmp/l/processes/ryll.status: 1: /r/ryll: Exec format error\n", "/r/ryll: Exec format error"),
     ],
 )
-def test_the_telling_words(log: str, words: str) -> None:
+def test_the_telling_words(log, words):
     assert log_excerpt.telling(log.splitlines()) == words
 
 
-def test_they_fit_into_a_sentence() -> None:
+def test_they_fit_into_a_sentence():
     assert len(log_excerpt.telling([f"error {'x' * 9000} {n}" for n in range(100)])) <= 2 * log_excerpt.LONGEST + 5
     assert "error 1 " not in log_excerpt.telling([f"error {n} " for n in range(100)])
 
 
-def test_a_line_of_kerbside_is_shown_with_what_its_fields_say() -> None:
+def test_a_line_of_kerbside_is_shown_with_what_its_fields_say():
     line = {
         "logger_name": "a.b",
         "ts": "T",

@@ -44,7 +44,7 @@ def lost(lane: TestLane, count: int = 1) -> list[loss.Lost]:
     return loss.lost(lane.dir)
 
 
-def test_programs_that_work_are_not_lost_and_a_oneshot_that_ended_well_is_not(lane: TestLane) -> None:
+def test_programs_that_work_are_not_lost_and_a_oneshot_that_ended_well_is_not(lane):
     lane.start(lane.program("one", FOREVER), lane.program("done", "true", oneshot=True))
     done = entry(lane, "done")
     done.ready_seconds, done.started = None, done.started - 60  # its supervisor did not record the end
@@ -62,7 +62,7 @@ def test_programs_that_work_are_not_lost_and_a_oneshot_that_ended_well_is_not(la
         ("kill -KILL 0", "one was killed with its whole process group (no exit status)"),
     ],
 )
-def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None:
+def test_a_program_that_ended(lane, script, problem):
     lane.start(lane.program("one", HELD + script))
     lane.release()
     [gone] = lost(lane)
@@ -72,7 +72,7 @@ def test_a_program_that_ended(lane: TestLane, script: str, problem: str) -> None
     loss.check_alive(lane.dir, {"one"})
 
 
-def test_a_program_that_ends_meanwhile_ended_with_its_status(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_ends_meanwhile_ended_with_its_status(lane, monkeypatch):
     lane.start(lane.program("one", HELD + "exit 7"))
     members = records.Record.members
 
@@ -86,7 +86,7 @@ def test_a_program_that_ends_meanwhile_ended_with_its_status(lane: TestLane, mon
     assert gone.problem == "one ended with status 7 and wrote nothing to its log"
 
 
-def test_a_kill_for_memory_is_the_hosts_fault(lane: TestLane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_kill_for_memory_is_the_hosts_fault(lane, monkeypatch, tmp_path):
     events = tmp_path / "memory.events"
     events.write_text("low 0\noom 1\noom_kill 3\n")
     monkeypatch.setattr(limits, "_cgroup_file", lambda *_: events)
@@ -103,7 +103,7 @@ def test_a_kill_for_memory_is_the_hosts_fault(lane: TestLane, monkeypatch: pytes
     assert {gone.entry.name: gone.code for gone in lost(lane, 2)} == {"one": "program_ended", "two": "out_of_memory"}
 
 
-def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
+def test_a_stopped_program_is_lost_until_it_goes_on(lane):
     lane.start(lane.program("one", FOREVER))
     pid = entry(lane).pid
     assert pid
@@ -125,7 +125,7 @@ def test_a_stopped_program_is_lost_until_it_goes_on(lane: TestLane) -> None:
         ("sextant_vm", EXCEPTION, r"!!!! (\w+ Exception Type.*)\n", "X64 Exception Type - 06(#UD", 1),
     ],
 )
-def test_a_program_that_is_broken(lane: TestLane, name: str, text: str, pattern: str, words: str, line: int) -> None:
+def test_a_program_that_is_broken(lane, name, text, pattern, words, line):
     """The pattern is the one of the role."""
     assert any(pattern in file.read_text() for file in (ROLES / name / "vars").rglob("*.yml"))
     file = f"{lane.dir}/logs/one.log"
@@ -145,7 +145,7 @@ def test_a_program_that_is_broken(lane: TestLane, name: str, text: str, pattern:
     assert loss.lost(lane.dir) == []
 
 
-def test_a_text_that_was_truncated_away_counts_no_more(lane: TestLane) -> None:
+def test_a_text_that_was_truncated_away_counts_no_more(lane):
     """qemu empties the serial log when it starts."""
     serial = Path(lane.dir, "logs/serial.log")
     serial.write_text("the guest is dead\n")
@@ -155,7 +155,7 @@ def test_a_text_that_was_truncated_away_counts_no_more(lane: TestLane) -> None:
     assert loss.lost(lane.dir) == []
 
 
-def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane: TestLane) -> None:
+def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane):
     ended = lane.program("ended", "exit 3", ready=Ready(log="never"))
     late = lane.program("late", FOREVER, ready=Ready(log="never"), limit=0.3)
     for program in (ended, late, lane.program("once", "exit 4", oneshot=True)):
@@ -173,7 +173,7 @@ def test_a_program_that_was_never_ready_is_lost_after_its_limit(lane: TestLane) 
     assert "late" not in {gone.entry.name for gone in loss.lost(lane.dir)}, "it may still become ready"
 
 
-def test_a_record_of_a_group_that_is_a_strangers_counts_as_ended(lane: TestLane) -> None:
+def test_a_record_of_a_group_that_is_a_strangers_counts_as_ended(lane):
     lane.start(lane.program("one", FOREVER))
     one = entry(lane)
     stop.end_groups({one.group}, signal.SIGKILL, 5)
@@ -185,7 +185,7 @@ def test_a_record_of_a_group_that_is_a_strangers_counts_as_ended(lane: TestLane)
     stop.stop(lane.run, records.records(lane.dir), 1)  # this process goes on
 
 
-def test_a_wait_on_a_silent_socket_ends_when_a_program_is_lost(lane: TestLane) -> None:
+def test_a_wait_on_a_silent_socket_ends_when_a_program_is_lost(lane):
     lane.start(lane.program("one", f"{HELD}exit 3"))
     lane.release(0.3)
     mine, silent = socket.socketpair()
@@ -198,7 +198,7 @@ def test_a_wait_on_a_silent_socket_ends_when_a_program_is_lost(lane: TestLane) -
         pytest.fail("the wait began although the program was lost already")
 
 
-def test_a_start_that_watches_ends_when_another_program_is_lost(lane: TestLane) -> None:
+def test_a_start_that_watches_ends_when_another_program_is_lost(lane):
     lane.start(lane.program("one", f"{HELD}exit 3"))
     two = lane.program("two", f"touch released; {FOREVER}", ready=Ready(log="never"), limit=60.0)
     with pytest.raises(LaneError, match="kerbside: one ended with status 3"):
@@ -207,7 +207,7 @@ def test_a_start_that_watches_ends_when_another_program_is_lost(lane: TestLane) 
         lane.start(lane.program("three", FOREVER, ready=Ready(log="never"), limit=0.6))
 
 
-def test_a_program_that_dies_after_it_was_ready_ends_the_start_of_those_after_it(lane: TestLane) -> None:
+def test_a_program_that_dies_after_it_was_ready_ends_the_start_of_those_after_it(lane):
     first = lane.program("one", "echo up; sleep 0.4; exit 3", ready=Ready(log="up"))
     with pytest.raises(LaneError, match="one ended with status 3"):
         lane.start(first, lane.program("two", FOREVER, ready=Ready(log="never"), limit=60.0, after=("one",)))

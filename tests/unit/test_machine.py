@@ -4,7 +4,6 @@ import os
 import resource
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,14 +25,14 @@ from ansible.module_utils.lane.prepare import machine
         (machine.REFERENCE * 999, 0.1, machine.MOST_SCALE),
     ],
 )
-def test_limits_grow_with_load(monkeypatch: pytest.MonkeyPatch, loop: float, load: float, scale: float) -> None:
+def test_limits_grow_with_load(monkeypatch, loop, load, scale):
     monkeypatch.setattr(machine, "_loop", lambda: loop)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     assert machine.speed()["time_scale"] == scale
 
 
-def test_the_loop_is_short_and_measures_the_processor_not_the_waiting() -> None:
+def test_the_loop_is_short_and_measures_the_processor_not_the_waiting():
     over = threading.Event()
     waiting = threading.Thread(target=lambda: [time.sleep(0) for _ in iter(over.is_set, True)])
     alone = min(machine._loop() for _ in range(5))
@@ -72,7 +71,7 @@ def refused(*folders: str) -> str:
         ("NPROC", machine.PROCESSES + 7, "ulimit -u leaves 49 processes and threads, and a lane needs at least 50"),
     ],
 )
-def test_a_resource_limit_too_low_is_named(monkeypatch: pytest.MonkeyPatch, name: str, least: int, words: str) -> None:
+def test_a_resource_limit_too_low_is_named(monkeypatch, name, least, words):
     monkeypatch.setattr(machine, "_threads_of_user", lambda user: 7)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     soft_limits(monkeypatch, **{name: least - 1})
@@ -81,7 +80,7 @@ def test_a_resource_limit_too_low_is_named(monkeypatch: pytest.MonkeyPatch, name
     assert refused() == ""
 
 
-def test_processes_are_counted_but_not_limited_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_counted_but_not_limited_for_root(monkeypatch):
     assert machine._threads_of_user(os.geteuid()) >= 1
     soft_limits(monkeypatch, NPROC=0)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -102,7 +101,7 @@ V1, V2 = "8:pids:/a\n4:memory:/m\n1:cpu:/\n", "0::/a/b\n"  # a tree for each con
     ],
     ids=["v1", "v2", "above", "memory v1", "memory v2"],
 )
-def test_a_control_group_may_be_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str, file: str) -> None:
+def test_a_control_group_may_be_the_limit(monkeypatch, tmp_path, own, file):
     soft_limits(monkeypatch)
     monkeypatch.setattr(machine.limits, "CGROUPS", tmp_path)
     monkeypatch.setattr(machine.limits, "_read", lambda file: own)
@@ -115,7 +114,7 @@ def test_a_control_group_may_be_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert (str(path) in refused()) == bad
 
 
-def test_no_memory_and_no_room_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_memory_and_no_room_are_named(monkeypatch, tmp_path):
     soft_limits(monkeypatch)
     usage: Any = SimpleNamespace(free=machine.DISK - 1)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: usage)
@@ -139,9 +138,7 @@ def test_no_memory_and_no_room_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("0::/elsewhere\n", {}, "/proc/vmstat"),
     ],
 )  # fmt: skip
-def test_counters_of_the_cgroup_or_else_of_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], killed: str
-) -> None:
+def test_counters_of_the_cgroup_or_else_of_the_machine(tmp_path, monkeypatch, own, files, killed):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -157,7 +154,7 @@ def test_counters_of_the_cgroup_or_else_of_the_machine(
         assert reached and reached[1].startswith("the limit of processes and threads was reached (pids.max is 40 in ")
 
 
-def test_a_line_that_is_no_limit() -> None:
+def test_a_line_that_is_no_limit():
     warning = "[Warning] Could not increase number of max_open_files to more than 20000 (request: 32073)"
     assert limits.limit_reached(warning) is None
     assert limits.limit_reached("error 245 in line 24") is None
@@ -167,7 +164,7 @@ def test_a_line_that_is_no_limit() -> None:
     "pressure",
     ["some avg10=99.00 avg60=78.21 avg300=34.13 total=250\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", ""],
 )
-def test_how_busy_the_machine_is(monkeypatch: pytest.MonkeyPatch, pressure: str) -> None:
+def test_how_busy_the_machine_is(monkeypatch, pressure):
     monkeypatch.setattr(limits, "_read", lambda _: pressure)
     monkeypatch.setattr(limits.os, "getloadavg", lambda: (9.34, 1.0, 1.0))
     monkeypatch.setattr(limits.os, "sched_getaffinity", lambda _: {0, 1})

@@ -67,13 +67,13 @@ def judged(lane: Lane, said: str) -> Outcome:
         ("broken", ("error", "lane", "", "", "broken\n")),
     ],
 )
-def test_the_first_red_check_decides(lane: Lane, said: str, expected: tuple[str, ...]) -> None:
+def test_the_first_red_check_decides(lane, said, expected):
     one = judged(lane, said)
     assert (one.verdict, one.component, one.check, one.code, one.cause) == expected
     assert (lane.package / "a.py").read_text() == "x = 1"  # as it was
 
 
-def test_each_mutant_has_a_path_of_its_own_and_is_played_in_the_order_given(lane: Lane) -> None:
+def test_each_mutant_has_a_path_of_its_own_and_is_played_in_the_order_given(lane):
     judged(lane, "null")
     judged(lane, "null")
     first, second = (line.split("|") for line in (lane.scratch / "asked").read_text().splitlines())
@@ -81,7 +81,7 @@ def test_each_mutant_has_a_path_of_its_own_and_is_played_in_the_order_given(lane
     assert second[1] == f"{lane.scratch}/mutant-2"
 
 
-def test_a_judge_that_does_not_end_is_given_up(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_does_not_end_is_given_up(lane, monkeypatch):
     monkeypatch.setattr(mutants, "RUN_LIMIT", 0.2)
     (lane.scratch / "judge.py").write_text("import time; time.sleep(60)")
     assert judged(lane, "null").verdict == "timeout"
@@ -126,16 +126,14 @@ INPUT = ["suites", "input"]
         (["slow"], {}, [["slow"], ["down"]], "timeout", ""),
     ],
 )
-def test_a_mutant_is_judged_on_a_lane_that_runs(
-    fake: FakeLane, words: list[str], statuses: dict[str, int], runs: list[list[str]], verdict: str, component: str
-) -> None:
+def test_a_mutant_is_judged_on_a_lane_that_runs(fake, words, statuses, runs, verdict, component):
     fake.statuses = statuses
     outcome = fake.judge(Outcome("a.py", 1, "x", "y", "error"), words)
     assert (fake.given, outcome.verdict, outcome.component) == (runs, verdict, component)
 
 
 @pytest.mark.parametrize(("status", "raised"), [(0, KeyError), (2, SystemExit)])
-def test_the_lane_is_taken_down_whatever_happens(fake: FakeLane, status: int, raised: type[BaseException]) -> None:
+def test_the_lane_is_taken_down_whatever_happens(fake, status, raised):
     fake.statuses = {"up": status}
     with pytest.raises(raised), fake.standing():
         raise KeyError
@@ -143,7 +141,7 @@ def test_the_lane_is_taken_down_whatever_happens(fake: FakeLane, status: int, ra
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_lane_that_stays_up_is_taken_down_when_the_command_is_stopped(number: signal.Signals) -> None:
+def test_a_lane_that_stays_up_is_taken_down_when_the_command_is_stopped(number):
     command = [sys.executable, "-c", STOPPED, str(int(number))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.split()) == (128 + number, ["up", "down"]), done.stderr

@@ -52,7 +52,7 @@ def texts(lines: list[Line]) -> list[str]:
     return [line.text.split()[-1] for line in lines]
 
 
-def test_of_a_session_the_logs_since_rylls_start_count(tmp_path: Path) -> None:
+def test_of_a_session_the_logs_since_rylls_start_count(tmp_path):
     log = f"{at(-1)} before\nits rest\n{at(0)} begin\n{at(0.25)} after\nlast\n"
     of = seen(tmp_path, api=log, daemon=log, database=log)
     assert texts(of.log("api")) == texts(of.log("daemon")) == ["begin", "after", "last"]
@@ -64,21 +64,21 @@ def test_of_a_session_the_logs_since_rylls_start_count(tmp_path: Path) -> None:
     assert of.log("nobody") == []
 
 
-def test_a_line_just_before_rylls_start_and_one_without_a_time_are_of_before(tmp_path: Path) -> None:
+def test_a_line_just_before_rylls_start_and_one_without_a_time_are_of_before(tmp_path):
     of = seen(tmp_path, daemon=f"no time\n{at(-0.0005)} close\n")
     assert texts(of.log("daemon")) == ["close"]
     assert [line.at for line in of.log("daemon", whole=True)] == [0.0, pytest.approx(AT - 0.0005)]
 
 
-def test_the_times_of_pythons_lines_and_of_coloured_ones_are_read(tmp_path: Path) -> None:
+def test_the_times_of_pythons_lines_and_of_coloured_ones_are_read(tmp_path):
     stamps = f'{{"level": "INFO", "ts": "{at(1)}"}}\n\x1b[2m{at(2)[:-1]}123Z\x1b[0m x\n'  # the proxy writes nanoseconds
     assert [line.at - AT for line in seen(tmp_path, daemon=stamps).log("daemon")] == [1, 2]
 
 
 @pytest.mark.parametrize(("searched", "numbers"), [(1 << 20, [11, 12]), (90, [11, 12]), (89, [0, 0])])
 def test_of_a_long_log_the_end_is_read_and_its_lines_are_numbered_as_far_as_is_cheap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, searched: int, numbers: list[int]
-) -> None:
+    tmp_path, monkeypatch, searched, numbers
+):
     monkeypatch.setattr(observed, "LOG_BYTES", 18)
     monkeypatch.setattr(observed, "SEARCHED_BYTES", searched)
     of = seen(tmp_path, database="".join(f"line {number:03}\n" for number in range(1, 13)))
@@ -90,7 +90,7 @@ def test_of_a_long_log_the_end_is_read_and_its_lines_are_numbered_as_far_as_is_c
 # --- rules --------------------------------------------------------------------------------------------------------
 
 
-def test_a_port_that_was_taken_needs_both_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_was_taken_needs_both_lines(tmp_path, monkeypatch):
     binding, taken = "Error: binding TLS listener on 127.0.0.1:7", "0: Address already in use"
     monkeypatch.setattr(rules.proc, "listener", lambda port: f"the owner of {port}")
     for log, found in ((binding, False), (taken, False), (f"{binding}\n{taken}", True)):
@@ -110,16 +110,14 @@ def test_a_port_that_was_taken_needs_both_lines(tmp_path: Path, monkeypatch: pyt
         (-9, "", "proxy_ended"),
     ],
 )
-def test_a_proxy_that_the_kernel_killed_for_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, rise: str, code: str
-) -> None:
+def test_a_proxy_that_the_kernel_killed_for_memory(tmp_path, monkeypatch, status, rise, code):
     monkeypatch.setattr(limits, "rise", lambda before: rise)
     found = rules.proxy_ended(seen(tmp_path, daemon=f"{at(-9)} Rust proxy child died with exit code {status}"))
     assert found and found.code == code
 
 
 @pytest.mark.parametrize(("phase", "code"), [("smoke", "never_started"), ("kerbside", None)])
-def test_a_lane_that_was_not_brought_up_completely(tmp_path: Path, phase: str, code: str | None) -> None:
+def test_a_lane_that_was_not_brought_up_completely(tmp_path, phase, code):
     found = rules.never_started(seen(tmp_path, {"phase": phase}, qemu="", database="", api=""))
     assert (found and found.code) == code and (not found or found.problem.endswith("never started: daemon"))
     assert rules.never_started(seen(tmp_path, {"phase": phase}, qemu="", database="", api="", daemon="")) is None
@@ -136,9 +134,7 @@ def test_a_lane_that_was_not_brought_up_completely(tmp_path: Path, phase: str, c
         (1 << 30, "OSError: x, errno: 28", True),
     ],
 )
-def test_a_disk_is_full_by_its_room_or_by_a_programs_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: str, full: bool
-) -> None:
+def test_a_disk_is_full_by_its_room_or_by_a_programs_words(tmp_path, monkeypatch, free, said, full):
     monkeypatch.setattr(rules.os, "statvfs", lambda path: SimpleNamespace(f_bavail=free // 4096, f_frsize=4096))
     found = rules.disk_full(seen(tmp_path, database=said))
     assert (found is not None) is full
@@ -165,7 +161,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize(("code", "line"), [(code, line) for code, lines in LIMITS.items() for line in lines])
-def test_a_limit_of_the_machine_is_its_own_fault(tmp_path: Path, code: str, line: str) -> None:
+def test_a_limit_of_the_machine_is_its_own_fault(tmp_path, code, line):
     log = f"[Warning] Could not increase number of max_open_files\n{line}\n"
     found = rules.limit_of_machine(seen(tmp_path, database=log))
     assert found and (found.component, found.code) == ("host", code)
@@ -175,7 +171,7 @@ def test_a_limit_of_the_machine_is_its_own_fault(tmp_path: Path, code: str, line
 
 @pytest.mark.parametrize("name", ["schema", "api", "daemon"])
 @pytest.mark.parametrize("text", ["(1142, \"denied to 'k'@'l'\")", r"(1045, \"denied\")", "(1044, 'denied')"])
-def test_a_database_that_denies_access(tmp_path: Path, name: str, text: str) -> None:
+def test_a_database_that_denies_access(tmp_path, name, text):
     log = {name: f"{at(1)} pymysql.err.OperationalError: {text}"}
     found = rules.database_denies(seen(tmp_path, {"component": "kerbside"}, **log))
     assert found and (found.component, found.code) == ("database", "database_denies")
@@ -201,7 +197,7 @@ LOST: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize(("entry", "more", "code"), LOST.values(), ids=LOST)
-def test_a_program_that_is_lost(tmp_path: Path, entry: dict[str, Any], more: dict[str, Any], code: str | None) -> None:
+def test_a_program_that_is_lost(tmp_path, entry, more, code):
     of = seen(tmp_path, {"phase": more.get("phase", "smoke")})
     known = {"name": "api", "ready_seconds": 1.0, "oneshot": False, "exit_status": lambda lane_dir: 1, **entry}
     lost = {"component": "kerbside", "code": "program_ended", "problem": "p: q", "evidence": "x"}

@@ -50,12 +50,12 @@ def here(tmp_path: Path) -> Path:
         (RYLL, "crates:0.3.0", "crates", "0.3.0", ""),
     ],
 )
-def test_each_form(here: Path, product: origin.Product, text: str, kind: str, source: str, ref: str) -> None:
+def test_each_form(here, product, text, kind, source, ref):
     expected = origin.Origin(kind, source.format(here=here), ref)
     assert origin.parse(product, text.format(here=here), str(here)) == expected
 
 
-def test_nothing_named_is_no_origin_and_home_is_known(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_named_is_no_origin_and_home_is_known(here, monkeypatch):
     monkeypatch.setenv("HOME", str(here))
     assert origin.parse(PROXY, " ", "/") is None
     assert origin.parse(KERBSIDE, "~/src", "/") == origin.Origin("checkout", f"{here}/src")
@@ -83,7 +83,7 @@ def test_nothing_named_is_no_origin_and_home_is_known(here: Path, monkeypatch: p
         (KERBSIDE, f"git+{URL}@a..b", "no_such_ref"),
     ],
 )
-def test_what_cannot_be_used(here: Path, product: origin.Product, text: str, code: str) -> None:
+def test_what_cannot_be_used(here, product, text, code):
     with fails(code, words=product.variable):
         origin.parse(product, text, str(here))
 
@@ -98,13 +98,13 @@ def test_what_cannot_be_used(here: Path, product: origin.Product, text: str, cod
         "https://me:hu@sh@h.test/x.whl",
     ],
 )
-def test_credentials_are_refused_and_not_shown(text: str) -> None:
+def test_credentials_are_refused_and_not_shown(text):
     with fails("origin_has_credentials") as caught:
         origin.parse(KERBSIDE, text, "/")
     assert "hu" not in str(caught.value)
 
 
-def test_a_checkout_brings_its_proxy(here: Path) -> None:
+def test_a_checkout_brings_its_proxy(here):
     with_proxy, without = (origin.parse(KERBSIDE, name, str(here)) for name in ("src", "own"))
     assert origin.brought_by(PROXY, with_proxy) == with_proxy
     assert origin.brought_by(PROXY, without) is None
@@ -112,7 +112,7 @@ def test_a_checkout_brings_its_proxy(here: Path) -> None:
     assert origin.brought_by(PROXY, origin.Origin("git", "u", "main"))
 
 
-def test_inputs_of_roles(here: Path) -> None:
+def test_inputs_of_roles(here):
     good = {"kerbside_origin": "src", "kerbside_proxy_origin": "", "ryll_build_origin": "0.3.0"}
     good["kerbside_caller_dir"] = str(here)
     origin.check(good)
@@ -129,7 +129,7 @@ def test_inputs_of_roles(here: Path) -> None:
 
 
 @pytest.mark.skipif(not command.find_program("git"), reason="git is not installed")
-def test_the_image_of_sextant_comes_from_where_it_is_named_or_with_kerbside(here: Path, tmp_path: Path) -> None:
+def test_the_image_of_sextant_comes_from_where_it_is_named_or_with_kerbside(here, tmp_path):
     place = source.Place(str(tmp_path / "cache"), None, str(tmp_path / "log"), 60)
     checkout, image = here / "src", here / "src/tests/fixtures/uncalibrated-sextant.qcow2"
     kerbside = origin.Origin("checkout", str(checkout))
@@ -157,7 +157,7 @@ def test_the_image_of_sextant_comes_from_where_it_is_named_or_with_kerbside(here
     assert source.image(place, None, committed) is None
 
 
-def test_what_kerbside_brings_is_named_as_the_user_named_it(tmp_path: Path) -> None:
+def test_what_kerbside_brings_is_named_as_the_user_named_it(tmp_path):
     place = source.Place(str(tmp_path / "cache"), None, str(tmp_path / "log"), 10)
     with fails("repository_unreadable") as caught:
         source.image(place, None, origin.Origin("git", str(tmp_path / "gone"), "main"))

@@ -38,7 +38,7 @@ def where(lane: TestLane, **more: object) -> outside_checks.Context:
     return outside_checks.Context(**{**texts, **guest, **ports, **more})  # type: ignore[arg-type]
 
 
-def test_the_banner_is_waited_for(lane: TestLane) -> None:
+def test_the_banner_is_waited_for(lane):
     lane.start(lane.program("qemu", "sleep 0.3; printf 'noise\\nguest: ready 1\\n' > logs/serial.log; exec sleep 60"))
     assert outside_checks.banner(where(lane)) == {"line": 2, "text": "guest: ready 1"}
 
@@ -59,11 +59,11 @@ BANNERS: dict[str, tuple[str, str, tuple[int, str] | None]] = {
 
 
 @pytest.mark.parametrize(("text", "banner", "found"), BANNERS.values(), ids=BANNERS)
-def test_a_banner_is_the_guests_own(text: str, banner: str, found: tuple[int, str] | None) -> None:
+def test_a_banner_is_the_guests_own(text, banner, found):
     assert serial_log.find_banner(text, banner) == found
 
 
-def test_what_the_firmware_says_is_known() -> None:
+def test_what_the_firmware_says_is_known():
     its_own = ["BdsDxe", "starting boot", "Interactive Shell", "X64 Exception", "TianoCore", "No mapping"]
     assert [text for text in its_own if not serial_log.firmware_says(text)] == []
     guests = ["Hello from Uncalibrated Sextant", "pocket-sextant 1.0: ready"]
@@ -79,9 +79,7 @@ def test_what_the_firmware_says_is_known() -> None:
     ],
     ids=["none", "another", "silence"],
 )
-def test_a_banner_that_does_not_come(
-    lane: TestLane, serial_text: str, banner: str, code: str, line: int, words: str
-) -> None:
+def test_a_banner_that_does_not_come(lane, serial_text, banner, code, line, words):
     Path(lane.dir, "logs/serial.log").write_text(serial_text, newline="")
     lane.start(lane.program("qemu", "exec sleep 60"))
     for more in ({"banner_limit": 0.4}, {"banner_limit": 60.0, "wait": False}):
@@ -90,7 +88,7 @@ def test_a_banner_that_does_not_come(
         assert caught.value.evidence == f"{lane.dir}/logs/serial.log:{line}"
 
 
-def test_a_qemu_that_ends_and_a_program_that_is_lost(lane: TestLane) -> None:
+def test_a_qemu_that_ends_and_a_program_that_is_lost(lane):
     with fails("guest_not_started", "lane"):
         outside_checks.banner(where(lane))
     lane.start(lane.program("qemu", f"{HELD}exit 7"))
@@ -105,7 +103,7 @@ def test_a_qemu_that_ends_and_a_program_that_is_lost(lane: TestLane) -> None:
         outside_checks.banner(where(lane, wait=False))
 
 
-def test_a_counter_that_rose_by_one_is_enough_and_an_old_verdict_is_none(lane: TestLane) -> None:
+def test_a_counter_that_rose_by_one_is_enough_and_an_old_verdict_is_none(lane):
     verdict = "kerbside_proxy_firewall_verdicts_total"
     old = {AUTHORIZED: 3, RELAYED % "client_to_server": 311, verdict: 1}
     Path(lane.dir, "counters.json").write_text(json.dumps(old))
@@ -114,7 +112,7 @@ def test_a_counter_that_rose_by_one_is_enough_and_an_old_verdict_is_none(lane: T
     assert (detail["before"], detail["after"][AUTHORIZED]) == (old, 4)
 
 
-def test_without_the_counters_of_before_nothing_can_be_said(lane: TestLane) -> None:
+def test_without_the_counters_of_before_nothing_can_be_said(lane):
     with fails("counters_before_missing", "lane"):
         outside_checks.counters(where(lane, counters_file=f"{lane.dir}/none"))
 
@@ -132,7 +130,7 @@ CAPPED = 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1'
         ({}, MOVED + CAPPED, "proxy_firewall_verdict", "rule=size_cap"),
     ],
 )
-def test_counters_that_did_not(lane: TestLane, before: dict[str, float], after: str, code: str, words: str) -> None:
+def test_counters_that_did_not(lane, before, after, code, words):
     Path(lane.dir, "counters.json").write_text(json.dumps(before))
     with api(lambda n, auth: (200, after)) as port, fails(code, "proxy", words):
         outside_checks.counters(where(lane, metrics_port=port))
@@ -151,7 +149,7 @@ def connected(lane: TestLane, servers: int) -> Iterator[list[int]]:
         yield ports
 
 
-def test_the_path_through_the_proxy(lane: TestLane) -> None:
+def test_the_path_through_the_proxy(lane):
     with connected(lane, 1) as (port,):
         assert outside_checks.path(where(lane, proxy_port=port)) == {"remotes": [f"127.0.0.1:{port}"]}
         before = where(lane, proxy_port=port, session=False)  # a ryll of an earlier command does not count
@@ -160,19 +158,19 @@ def test_the_path_through_the_proxy(lane: TestLane) -> None:
                 check(before)
 
 
-def test_a_connection_past_the_proxy_is_seen(lane: TestLane) -> None:
+def test_a_connection_past_the_proxy_is_seen(lane):
     with connected(lane, 2) as (proxy, qemu), fails("proxy_bypassed", "kerbside"):
         outside_checks.path(where(lane, proxy_port=proxy, spice_port=qemu))
 
 
-def test_no_connection_and_no_ryll(lane: TestLane) -> None:
+def test_no_connection_and_no_ryll(lane):
     for code in ("ryll_not_running", "proxy_not_connected"):
         with fails(code, "ryll"):
             outside_checks.path(where(lane))
         lane.start(lane.program("ryll", "exec sleep 60"))
 
 
-def test_every_check_runs_and_the_first_failure_is_reported(lane: TestLane) -> None:
+def test_every_check_runs_and_the_first_failure_is_reported(lane):
     lane.start(lane.program("qemu", "echo guest: ready > logs/serial.log; exec sleep 60"))
     with api(lambda n, auth: (200, "")) as port:
         entries, failure = outside_checks.run_checks(where(lane, metrics_port=port), ["banner", "counters", "path"])
@@ -196,9 +194,7 @@ DIGESTS: dict[str, tuple[list[tuple[int, object]], bool, tuple[str, str] | None]
 
 
 @pytest.mark.parametrize(("seen", "drawn", "expected"), DIGESTS.values(), ids=DIGESTS)
-def test_the_digest_has_to_be_that_of_the_pixels(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch, seen: list, drawn: bool, expected: tuple | None
-) -> None:
+def test_the_digest_has_to_be_that_of_the_pixels(lane, monkeypatch, seen, drawn, expected):
     taken: list[int] = []
 
     def decode(shown: Image.Image) -> object:

@@ -28,7 +28,7 @@ def present() -> packages.Survey:
     return found
 
 
-def test_each_release_has_a_package_for_each_need() -> None:
+def test_each_release_has_a_package_for_each_need():
     assert set(TABLE) == {"debian-12", "debian-13", "ubuntu-24.04"}
     assert TABLE["debian-13"]["spice"] == ["qemu-system-modules-spice"]
     for name, needs in TABLE.items():
@@ -37,7 +37,7 @@ def test_each_release_has_a_package_for_each_need() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_build_tools_are_required_only_when_something_is_built() -> None:
+def test_build_tools_are_required_only_when_something_is_built():
     assert packages.missing_tools() == list(packages.BUILD)
     assert not {*packages.BUILD} & {*packages.survey().missing}
     assert {*packages.survey(tools=["cc", "make"]).required} & {*packages.BUILD} == {"cc", "make"}
@@ -45,7 +45,7 @@ def test_build_tools_are_required_only_when_something_is_built() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_an_optional_program_is_asked_for_by_root_or_along_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optional_program_is_asked_for_by_root_or_along_with_another(monkeypatch):
     found = packages.survey(TABLE["debian-12"])
     assert "swtpm" in found.missing and "swtpm" not in found.required
     assert set(found.required) >= {*packages.PROGRAMS, "firmware", "spice"}
@@ -61,7 +61,7 @@ def test_an_optional_program_is_asked_for_by_root_or_along_with_another(monkeypa
     assert "swtpm" not in packages.survey(TABLE["debian-13"]).paths
 
 
-def test_the_release_is_what_os_release_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_release_is_what_os_release_says(monkeypatch):
     found = {"ID": "debian", "VERSION_ID": "12"}
     monkeypatch.setattr(packages.platform, "freedesktop_os_release", lambda: found)
     assert packages.release() == "debian-12"
@@ -84,7 +84,7 @@ INSTALL = "apt-get install -y --no-install-recommends ovmf"
         (1000, None, f"su - -c 'apt-get update && {INSTALL}'"),
     ],
 )
-def test_the_command_to_type(monkeypatch: pytest.MonkeyPatch, user: int, sudo: str | None, line: str) -> None:
+def test_the_command_to_type(monkeypatch, user, sudo, line):
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(packages.command, "find_program", lambda name: sudo)
     assert packages.by_hand(["ovmf"]) == line
@@ -118,7 +118,7 @@ sudo: a password is required"""
     ],
     ids=["password", "no sudo", "no package", "not located", "lock", "lists", "name", "route"],
 )
-def test_apts_own_reason_is_given_whole(said: str, code: str, reason: str) -> None:
+def test_apts_own_reason_is_given_whole(said, code, reason):
     """What Ansible 2.19, sudo 1.9 and apt 2.6 said on a Debian 12 without rights, sources, network or lock."""
     error = packages.apt_failure(said, ["ovmf"])
     assert (error.code, error.component) == (code, "host")
@@ -131,7 +131,7 @@ def proved(found: packages.Survey, folder: Path, limit: float = 60) -> dict:
     return packages.prove(found, str(folder), str(folder / "log"), "99/t", limit)
 
 
-def test_the_proof_on_the_real_qemu(present: packages.Survey, tmp_path: Path) -> None:
+def test_the_proof_on_the_real_qemu(present, tmp_path):
     said = proved(present, tmp_path)
     assert not present.missing
     assert said["qemu_version"][0].isdigit() and said["spice_version"].startswith("0.")
@@ -146,7 +146,7 @@ def test_the_proof_on_the_real_qemu(present: packages.Survey, tmp_path: Path) ->
         "-chardev spicevmc: 'spicevmc' is not a valid char driver name",
     ],
 )
-def test_a_qemu_without_spice_is_not_a_broken_one(present: packages.Survey, tmp_path: Path, said: str) -> None:
+def test_a_qemu_without_spice_is_not_a_broken_one(present, tmp_path, said):
     present.paths["qemu"] = executable(tmp_path / "qemu", f'echo "qemu: {said}" >&2; exit 1')
     assert proved(present, tmp_path) == {}
     assert present.missing == ["spice"]
@@ -161,7 +161,7 @@ def test_a_qemu_without_spice_is_not_a_broken_one(present: packages.Survey, tmp_
         ("exec sleep 50", 0.5, "did not answer within 0.5 s (no output)"),
     ],
 )
-def test_a_qemu_that_is_broken(present: packages.Survey, tmp_path: Path, script: str, limit: float, words: str) -> None:
+def test_a_qemu_that_is_broken(present, tmp_path, script, limit, words):
     present.paths["qemu"] = executable(tmp_path / "qemu", script)
     with fails("qemu_probe_failed", "qemu", words) as failed:
         proved(present, tmp_path, limit)
@@ -169,7 +169,7 @@ def test_a_qemu_that_is_broken(present: packages.Survey, tmp_path: Path, script:
     assert words in (tmp_path / "log").read_text()
 
 
-def test_the_proof_is_kept_until_a_program_changes(present: packages.Survey, tmp_path: Path) -> None:
+def test_the_proof_is_kept_until_a_program_changes(present, tmp_path):
     qemu = tmp_path / "qemu"
     qemu.write_text("")
     present.paths["qemu"] = str(qemu)

@@ -58,7 +58,7 @@ def missing(text: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
-def test_what_a_page_names_is_there(name: str) -> None:
+def test_what_a_page_names_is_there(name):
     assert missing(PAGES[name], (ROOT / name).parent) == []
 
 
@@ -66,27 +66,27 @@ def test_what_a_page_names_is_there(name: str) -> None:
     "text",
     ["see docs/nowhere.md.", "`tests/unit/test_nothing.py`", "![a picture](nowhere.png)", "    roles/nobody/ ..."],
 )
-def test_what_is_not_there_is_seen(text: str) -> None:
+def test_what_is_not_there_is_seen(text):
     assert len(missing(text, ROOT / "docs")) == 1
 
 
 @pytest.mark.parametrize("name", sorted(set(PAGES) - {"CHANGELOG.md"}))
-def test_what_a_page_names_of_the_code_is_there(name: str) -> None:
+def test_what_a_page_names_of_the_code_is_there(name):
     assert unknown(PAGES[name]) == []
 
 
 @pytest.mark.parametrize("name", ["bridge.finish", "lane_kerbside_pudding", "command.dance", "outside_chex.py"])
-def test_a_name_that_the_code_has_not_is_seen(name: str) -> None:
+def test_a_name_that_the_code_has_not_is_seen(name):
     assert unknown(f"calls `{name}`") == [name]
 
 
-def test_every_page_can_be_found_from_another() -> None:
+def test_every_page_can_be_found_from_another():
     for name in PAGES:
         others = [text for other, text in PAGES.items() if other != name]
         assert not name.startswith("docs/") or any(Path(name).name in text for text in others), name
 
 
-def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
+def test_the_readmes_job_is_one_that_the_workflow_takes():
     block = re.search(r"^    jobs:\n(?:    .*\n)+", PAGES["README.md"], re.MULTILINE)
     assert block
     job = yaml.safe_load(block[0])["jobs"]["spice"]
@@ -96,7 +96,7 @@ def test_the_readmes_job_is_one_that_the_workflow_takes() -> None:
     assert job["permissions"] == called["permissions"]
 
 
-def test_the_playbooks_own_variables_are_told() -> None:
+def test_the_playbooks_own_variables_are_told():
     for playbook, page in (("refresh_sextant", "docs/refresh.md"), ("rebuild_guest", "docs/guests.md")):
         given = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"))[0]["vars"]
         wanted = {name for name in given if not name.startswith("__")}

@@ -72,7 +72,7 @@ def terminal(
         os.close(screen.out)
 
 
-def test_a_pipe_gets_a_line_per_phase_and_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_a_line_per_phase_and_progress_lines(monkeypatch):
     with terminal(monkeypatch, False, "Install x: Compiling y") as (made, screen):
         made.begin("deps")
         text = screen.until(lambda text: text.count("\n") >= 2)
@@ -83,7 +83,7 @@ def test_a_pipe_gets_a_line_per_phase_and_progress_lines(monkeypatch: pytest.Mon
     assert re.fullmatch(r"<red>deps           \d\.\d s  qemu 7.2", lines[-2]) and lines[-1] == "report: x"
 
 
-def test_a_reader_that_goes_away_does_not_stop_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_goes_away_does_not_stop_the_lane(monkeypatch):
     with terminal(monkeypatch, False, period=0.001) as (made, screen):
         os.close(screen._read)
         monkeypatch.setattr(screen, "text", lambda: "")
@@ -93,7 +93,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_lane(monkeypatch: pytest.Monk
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_fork_finds_the_lock_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_finds_the_lock_free(monkeypatch):
     """Ansible forks a worker for each task. The thread that could hold the lock is not in the child."""
     with terminal(monkeypatch, True, period=0.0001) as (made, screen):
         made.begin("tls")
@@ -157,7 +157,7 @@ def show(*tasks: tuple[str, str, str, dict[str, Any]]) -> None:
     made.v2_playbook_on_stats(None)
 
 
-def test_notes_warnings_and_failures(shown: list[str]) -> None:
+def test_notes_warnings_and_failures(shown):
     show(
         ("tls", "Make keys", "ok", {"changed": True}),
         ("deps", "Find packages", "warned", {"lane_note": "x" * 200}),
@@ -172,13 +172,13 @@ def test_notes_warnings_and_failures(shown: list[str]) -> None:
     assert shown == [*notes, "smoke @  FAILED: check frames", "kerbside @  FAILED: Ask"]
 
 
-def test_check_mode_shows_what_would_be_done(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_mode_shows_what_would_be_done(shown, monkeypatch):
     monkeypatch.setattr(phases.context, "CLIARGS", {"check": True})
     show(("tls", "Make keys", "ok", {"changed": True}), ("tls", "Find", "ok", {"lane_note": "here"}))
     assert shown == ["tls @  would make keys, here"]
 
 
-def test_with_several_hosts_each_line_names_its_lane(shown: list[str]) -> None:
+def test_with_several_hosts_each_line_names_its_lane(shown):
     made = phases.CallbackModule()
     variables = SimpleNamespace(get_vars=lambda play: {"ansible_play_hosts_all": ["one", "two"]})
     made.v2_playbook_on_play_start(SimpleNamespace(get_variable_manager=lambda: variables))
@@ -197,7 +197,7 @@ def test_with_several_hosts_each_line_names_its_lane(shown: list[str]) -> None:
     ]
 
 
-def test_an_unexplained_failure_shows_a_log(shown: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unexplained_failure_shows_a_log(shown, monkeypatch, tmp_path):
     (tmp_path / "log").write_text("Ansible's words\n")
     monkeypatch.setattr(phases.C, "DEFAULT_LOG_PATH", str(tmp_path / "log"), raising=False)
     failed = ("tls", "Make keys", "failed", {})
@@ -209,9 +209,7 @@ def test_an_unexplained_failure_shows_a_log(shown: list[str], monkeypatch: pytes
 
 
 @pytest.mark.parametrize("version", ["2.15.13", "2.9.27"])
-def test_an_old_ansible_core_is_refused_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], version: str
-) -> None:
+def test_an_old_ansible_core_is_refused_in_one_sentence(monkeypatch, tmp_path, capsys, version):
     """tests/playbooks/test_ansible_versions.py runs lanes on those that are not."""
     monkeypatch.setattr(lane_plugin, "__version__", version)
     monkeypatch.setenv("LANE_VERDICT_FILE", str(tmp_path / "verdict"))
@@ -222,7 +220,7 @@ def test_an_old_ansible_core_is_refused_in_one_sentence(
     assert (tmp_path / "verdict").read_text() == "error"
 
 
-def test_what_modules_share_is_loaded_before_they_fork() -> None:
+def test_what_modules_share_is_loaded_before_they_fork():
     for name in lane_plugin.SHARED_IMPORTS:
         importlib.import_module(name)
 
@@ -230,7 +228,7 @@ def test_what_modules_share_is_loaded_before_they_fork() -> None:
 # --- Ansible's log ------------------------------------------------------------------------------
 
 
-def test_the_log_is_kept_with_the_evidence_of_this_run_only(tmp_path: Path) -> None:
+def test_the_log_is_kept_with_the_evidence_of_this_run_only(tmp_path):
     log = tmp_path / "ansible.log"
     log.write_text("before\nafter\n")
     with claimed_lane() as lane:
@@ -251,7 +249,7 @@ def test_the_log_is_kept_with_the_evidence_of_this_run_only(tmp_path: Path) -> N
         assert own.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_last_line_is_the_newest_whole_one_without_secrets(tmp_path: Path) -> None:
+def test_the_last_line_is_the_newest_whole_one_without_secrets(tmp_path):
     with claimed_lane() as lane:
         folder, since = Path(lane.dir), time.time()
         secret = (folder / "secrets/spice_ticket").read_text()

@@ -38,7 +38,7 @@ def changed(picture: Image.Image, pixels: int, levels: int = 0, channels: int = 
     return other
 
 
-def test_a_png_and_an_rgba_of_one_picture_are_equal() -> None:
+def test_a_png_and_an_rgba_of_one_picture_are_equal():
     found = read("png", png(17, 9, noise), 17, 9)
     assert found.tobytes() == b"".join(bytes(noise(x, y)) for y in range(9) for x in range(17))
     assert compare(found, read("rgba", rgba(17, 9, noise), 17, 9)).accepted(False)
@@ -59,16 +59,14 @@ BAD: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize(("kind", "data"), BAD.values(), ids=BAD)
-def test_what_is_not_a_whole_picture_is_malformed(kind: str, data: bytes) -> None:
+def test_what_is_not_a_whole_picture_is_malformed(kind, data):
     with pytest.raises(Malformed):
         read(kind, data, 8, 4)
 
 
 @pytest.mark.parametrize("spot", [(0, 0), (7, 3)])
 @pytest.mark.parametrize("colour", [(0, 2, 255), (1, 1, 255), (1, 2, 254)])
-def test_one_pixel_in_one_channel_makes_two_colours_and_a_difference(
-    spot: tuple[int, int], colour: tuple[int, int, int]
-) -> None:
+def test_one_pixel_in_one_channel_makes_two_colours_and_a_difference(spot, colour):
     plain = Image.new("RGB", (8, 4), (1, 2, 255))
     other = plain.copy()
     other.putpixel(spot, colour)
@@ -81,7 +79,7 @@ def test_one_pixel_in_one_channel_makes_two_colours_and_a_difference(
     assert compare(plain, plain).accepted(False)
 
 
-def test_a_mask_covers_exactly_its_region() -> None:
+def test_a_mask_covers_exactly_its_region():
     painted = drawn()
     painted.paste((255, 255, 255), (60, 40, 75, 48))
     found = [compare(painted, drawn(), [Region(60, 40, width, 8)]).differing for width in (14, 15)]
@@ -98,7 +96,7 @@ def test_a_mask_covers_exactly_its_region() -> None:
         (51, FAR, 3, 0, True),  # FAR itself is not far
     ],
 )
-def test_what_a_lossy_compression_explains(pixels: int, levels: int, channels: int, far: int, explained: bool) -> None:
+def test_what_a_lossy_compression_explains(pixels, levels, channels, far, explained):
     difference = compare(changed(drawn(), pixels, levels, channels), drawn())
     assert (difference.differing, difference.far, difference.lossy) == (pixels, far, explained)
     assert difference.mean == pytest.approx(pixels * levels * channels / 30_000)
@@ -106,14 +104,14 @@ def test_what_a_lossy_compression_explains(pixels: int, levels: int, channels: i
     assert not difference.accepted(False)
 
 
-def test_what_moves_between_two_pictures_is_not_compared() -> None:
+def test_what_moves_between_two_pictures_is_not_compared():
     before, after = drawn(), changed(drawn(), 250, 3)
     difference = compare(changed(drawn(), 251, 30), after, still=(before, after))
     assert (difference.compared, difference.differing) == (9750, 1)
     assert difference.mean == pytest.approx(30 / 9750)
 
 
-def test_too_little_that_stands_still_and_several_sizes_say_nothing() -> None:
+def test_too_little_that_stands_still_and_several_sizes_say_nothing():
     whole, small = drawn(), drawn(50, 100)
     enough, little = (changed(whole, moving, 9) for moving in (9500, 9501))
     assert picture_compare.same_moment(whole, whole, enough) is not None
@@ -126,7 +124,7 @@ def ppm(picture: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"P5\n8 4\n255\n" + bytes(32), b"P6\n8 4\n255\n" + bytes(95), b"\x89PNG"])
-def test_what_is_no_ppm_is_qemus_fault(data: bytes) -> None:
+def test_what_is_no_ppm_is_qemus_fault(data):
     with fails("qemu_bad_screendump", "qemu"):
         picture_compare.read_screendump(data)
     assert picture_compare.read_screendump(ppm(drawn())).tobytes() == drawn().tobytes()
@@ -171,7 +169,7 @@ def kept(lane: TestLane) -> list[str]:
     return sorted(path.name for path in Path(lane.dir).glob("*.png"))
 
 
-def test_equal_frames_pass_and_are_kept(lane: TestLane) -> None:
+def test_equal_frames_pass_and_are_kept(lane):
     Path(lane.dir, "difference.png").write_bytes(b"of an earlier check")
     with scene(lane, Qemu(drawn()), showing(drawn())) as context:
         equal = {"compared": 10_000, "differing": 0, "mean": 0.0}
@@ -179,14 +177,14 @@ def test_equal_frames_pass_and_are_kept(lane: TestLane) -> None:
     assert kept(lane) == context.files == ["screenshot.png"]
 
 
-def test_a_ryll_that_is_late_has_some_time(lane: TestLane) -> None:
+def test_a_ryll_that_is_late_has_some_time(lane):
     with scene(lane, Qemu(*[changed(drawn(), 9, 9)] * 2, drawn()), showing(drawn()), wait=True) as context:
         assert outside_checks.frames(context)["differing"] == 0
     with scene(lane, Qemu(drawn(50, 50), drawn()), showing(drawn())) as context:  # the size changed: taken again
         assert outside_checks.frames(context)["size"] == "100x100"
 
 
-def test_a_guest_that_is_late_has_some_time(lane: TestLane) -> None:
+def test_a_guest_that_is_late_has_some_time(lane):
     qemu, ryll = Qemu(BLACK, BLACK, drawn()), showing(drawn())
     ryll.pixels = lambda x, y: noise(x, y) if len(qemu.dumps) == 1 else (0, 0, 0)
     with scene(lane, qemu, ryll, wait=True) as context:
@@ -194,7 +192,7 @@ def test_a_guest_that_is_late_has_some_time(lane: TestLane) -> None:
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_a_second_client_shows_the_truth_when_its_picture_is_qemus(lane: TestLane, equal: bool) -> None:
+def test_a_second_client_shows_the_truth_when_its_picture_is_qemus(lane, equal):
     qemu = Qemu(changed(drawn(), int(not equal), 9))
     with scene(lane, qemu, showing(drawn())) as context, Client(context.control_socket) as client:
         client.open("second", time.monotonic() + 30)
@@ -202,7 +200,7 @@ def test_a_second_client_shows_the_truth_when_its_picture_is_qemus(lane: TestLan
 
 
 @pytest.mark.parametrize("script", ["exec sleep 60", "exit 0", None])
-def test_a_shot_is_of_a_ryll_that_runs_or_else_of_qemu(lane: TestLane, script: str | None) -> None:
+def test_a_shot_is_of_a_ryll_that_runs_or_else_of_qemu(lane, script):
     file = Path(lane.dir, "shot.png")
     if script:
         lane.start(lane.program("ryll", script, oneshot=script == "exit 0"))
@@ -241,9 +239,7 @@ WRONG: dict[str, tuple[list[Image.Image | None], Image.Image, dict[str, Any], st
 
 
 @pytest.mark.parametrize(("dumps", "shown", "more", "code", "component", "words"), WRONG.values(), ids=WRONG)
-def test_wrong_frames(
-    lane: TestLane, dumps: Any, shown: Image.Image, more: dict[str, Any], code: str, component: str, words: str
-) -> None:
+def test_wrong_frames(lane, dumps, shown, more, code, component, words):
     qemu = Qemu(*dumps)
     vars(qemu).update(more)
     with scene(lane, qemu, showing(shown)) as context, fails(code, component, words):
@@ -256,7 +252,7 @@ def test_wrong_frames(
     assert not list(Path(lane.dir, "tmp").glob("*.ppm"))
 
 
-def test_a_lossy_compression_has_to_be_asked_for(lane: TestLane) -> None:
+def test_a_lossy_compression_has_to_be_asked_for(lane):
     shown = changed(drawn(), 5000, 4)
     with scene(lane, Qemu(drawn()), showing(shown), lossy=True) as context:
         assert outside_checks.frames(context)["differing"] == 5000

@@ -1,7 +1,5 @@
 """pip: which settings of the caller count, and whose fault its failures are. The texts are what pip 23 and 26 print."""
 
-from pathlib import Path
-
 import pytest
 from ansible.module_utils.lane.prepare import pip
 from prepared import fails
@@ -59,14 +57,14 @@ FULL = "ERROR: Could not install packages due to an OSError: [Errno 28] No space
     ],
     ids="name other build none newest error exception toml utf-8 gcc hash conflict full".split(),
 )
-def test_a_failure_has_its_kind(said: str, code: str, component: str, words: str) -> None:
+def test_a_failure_has_its_kind(said, code, component, words):
     with fails(code, component, words):
         raise pip.failure(said, "install kerbside", "log", "kerbside")
     own = pip.failure(said, "install kerbside", "log", "")
     assert (own.code, own.component) == (code, "host" if component == "host" else "environment")
 
 
-def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_index_that_cannot_be_reached(tmp_path, monkeypatch):
     """Real pip, a port where nobody listens."""
     settings = {"INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "0", "FIND_LINKS": "", "NO_INDEX": "0"}
     for name, value in settings.items():
@@ -76,7 +74,7 @@ def test_a_real_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest
         pip.run(pip.program(), arguments, pip.environment(None), 60, "download", str(tmp_path / "log"), "ryll")
 
 
-def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_settings_for_an_index_count(tmp_path, monkeypatch):
     config = tmp_path / "pip.conf"
     config.write_text(
         "[global]\nindex-url = https://i.test/simple\nroot = /elsewhere\n"
@@ -100,7 +98,7 @@ def test_only_the_settings_for_an_index_count(tmp_path: Path, monkeypatch: pytes
     }
 
 
-def test_without_any_pip_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_pip_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr(pip.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(pip.command, "find_program", lambda name: None)
     with fails("no_pip", "host") as caught:

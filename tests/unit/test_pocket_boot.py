@@ -4,7 +4,6 @@ agent, which tests/playbooks/test_suites.py plays.
 
 import contextlib
 import time
-from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core.proc_stat import processor_seconds
@@ -35,14 +34,14 @@ BOOTS: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(("options", "account"), BOOTS.values(), ids=BOOTS)
-def test_what_is_missing_is_said_on_the_serial_port(tmp_path: Path, options: str, account: list[str]) -> None:
+def test_what_is_missing_is_said_on_the_serial_port(tmp_path, options, account):
     with contextlib.closing(Machine(tmp_path, options)) as machine:
         assert machine.account() == account
         if "spicevmc" in options:
             assert machine.port_open() == (OPEN in account)
 
 
-def test_the_watch_changes_the_picture_and_an_idle_guest_leaves_the_processor_alone(tmp_path: Path) -> None:
+def test_the_watch_changes_the_picture_and_an_idle_guest_leaves_the_processor_alone(tmp_path):
     with contextlib.closing(Machine(tmp_path, SCREEN)) as machine:
         assert machine.account() == [SHOWN, NO_DEVICE, READY]
         first = machine.picture()

@@ -65,12 +65,12 @@ def program_in(volume: bytes) -> bytes:
     return listing[:size]
 
 
-def test_source_and_image_are_those_that_are_recorded() -> None:
+def test_source_and_image_are_those_that_are_recorded():
     assert guest_build.source_digest(SOURCE) == ENTRIES["pocket"]["source_sha256"], REBUILD
     assert guest_build.image_digest(FIXTURES / "pocket.qcow2") == ENTRIES["pocket"]["sha256"], REBUILD
 
 
-def test_the_image_is_what_these_writers_make_of_its_program(tmp_path: Path) -> None:
+def test_the_image_is_what_these_writers_make_of_its_program(tmp_path):
     image = tmp_path / "pocket.qcow2"
     shutil.copy(FIXTURES / "pocket.qcow2", image)
     program = program_in(raw(image))
@@ -79,7 +79,7 @@ def test_the_image_is_what_these_writers_make_of_its_program(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_rebuild_elsewhere_gives_the_same_bytes_and_writes_what_differs(copied: Path) -> None:
+def test_a_rebuild_elsewhere_gives_the_same_bytes_and_writes_what_differs(copied):
     with (copied / "pocket-sextant" / "main.zig").open("a") as source:
         source.write("// a comment changes no program\n")
     image = copied / "pocket.qcow2"
@@ -97,14 +97,14 @@ def test_a_rebuild_elsewhere_gives_the_same_bytes_and_writes_what_differs(copied
 
 
 @pytest.mark.slow
-def test_a_mistake_in_the_source_is_told_in_the_compilers_words(copied: Path) -> None:
+def test_a_mistake_in_the_source_is_told_in_the_compilers_words(copied):
     source = copied / "pocket-sextant"
     (source / "font.zig").write_text("pub const width = nonsense;\n")
     with fails("guest_build_failed", "lane", "font.zig:1:19: error: "):
         guest_build.rebuild(pocket(copied), cache_dir())
 
 
-def test_a_change_of_source_or_image_alone_is_seen(copied: Path) -> None:
+def test_a_change_of_source_or_image_alone_is_seen(copied):
     record = (copied / "guests.yml").read_bytes()
     for file in ("pocket-sextant/main.zig", "pocket-sextant/requirements.txt", "pocket.qcow2"):
         whole = (copied / file).read_bytes()
@@ -117,7 +117,7 @@ def test_a_change_of_source_or_image_alone_is_seen(copied: Path) -> None:
     assert (copied / "guests.yml").read_bytes() == record
 
 
-def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_with_another_hash_is_refused(tmp_path, monkeypatch):
     (tmp_path / "ziglang-0.17.1-py3-none-any.whl").write_bytes(b"")
     for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}.items():
         monkeypatch.setenv(name, value)
@@ -127,7 +127,7 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytes
     assert not list((tmp_path / "cache").glob("guest-compiler-*"))
 
 
-def test_every_guest_says_what_the_lane_needs() -> None:
+def test_every_guest_says_what_the_lane_needs():
     for name in ENTRIES:
         entry = guests.entry(ENTRIES, name)
         assert entry["format"] == "qcow2" and "smoke" in entry["scenarios"] and entry["description"]
@@ -136,13 +136,13 @@ def test_every_guest_says_what_the_lane_needs() -> None:
 
 
 @pytest.mark.parametrize(("guest", "key"), [("none", "image"), ("uncalibrated", "source_sha256")])
-def test_a_field_that_is_not_there_is_told(guest: str, key: str) -> None:
+def test_a_field_that_is_not_there_is_told(guest, key):
     with pytest.raises(LaneError, match=f"guest {guest} has no {key} ") as failure:
         guest_build.Guest.read(guest, str(SOURCE), str(FIXTURES / "guests.yml"))
     assert (failure.value.code, failure.value.component) == ("guest_entry_invalid", "lane")
 
 
-def test_missing_source_and_record_are_told(tmp_path: Path) -> None:
+def test_missing_source_and_record_are_told(tmp_path):
     with pytest.raises(LaneError, match=r"there is no main.zig in "):
         guest_build.source_digest(tmp_path)
     with pytest.raises(LaneError, match=r"there is no file .*guests.yml"):
@@ -150,21 +150,21 @@ def test_missing_source_and_record_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 512, 513, 100_001])
-def test_a_program_is_read_back_from_the_volume(tmp_path: Path, size: int) -> None:
+def test_a_program_is_read_back_from_the_volume(tmp_path, size):
     program = bytes(1 + i % 255 for i in range(size))
     image = tmp_path / "image"
     image.write_bytes(disk_image.qcow2(disk_image.boot_volume(program)))
     assert program_in(raw(image)) == program
 
 
-def test_the_largest_program_fits_and_one_byte_more_does_not() -> None:
+def test_the_largest_program_fits_and_one_byte_more_does_not():
     room = (2048 - 1 - 2 * 7 - 1 - 2) * 512
     assert program_in(disk_image.boot_volume(b"\xa5" * room)) == b"\xa5" * room
     with pytest.raises(LaneError, match="takes 2033 clusters of 512 bytes, and the volume has 2032"):
         disk_image.boot_volume(b"\xa5" * (room + 1))
 
 
-def test_qcow2_keeps_any_pattern_of_empty_clusters(tmp_path: Path) -> None:
+def test_qcow2_keeps_any_pattern_of_empty_clusters(tmp_path):
     # three L2 tables, the last one short
     blocks = [bytes(4096) if i % 3 else bytes([i % 256]) * 4096 for i in range(1100)]
     image = tmp_path / "image"
@@ -174,6 +174,6 @@ def test_qcow2_keeps_any_pattern_of_empty_clusters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [4095, 4096 * 2048])
-def test_qcow2_refuses_what_it_cannot_hold(length: int) -> None:
+def test_qcow2_refuses_what_it_cannot_hold(length):
     with pytest.raises(ValueError, match="do not suit clusters of 4096"):
         disk_image.qcow2(b"x" * length)

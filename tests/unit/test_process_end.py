@@ -50,7 +50,7 @@ def kills(number: int, frame: object) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("handler", [fails, kills, signal.default_int_handler, lambda *_: None])
-def test_a_signal_ends_it_whatever_its_handler_does(tmp_path: Path, number: signal.Signals, handler: Any) -> None:
+def test_a_signal_ends_it_whatever_its_handler_does(tmp_path, number, handler):
     words, heard = tmp_path / "words", tmp_path / "heard"
 
     def hears(*given: Any) -> None:
@@ -62,7 +62,7 @@ def test_a_signal_ends_it_whatever_its_handler_does(tmp_path: Path, number: sign
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_fork_is_just_ended(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_fork_is_just_ended(tmp_path, number):
     # in the place of Ansible's, which fail in a fork
     before = [signal.signal(one, lambda *_: os._exit(3)) for one in NUMBERS]
     try:
@@ -74,7 +74,7 @@ def test_a_fork_is_just_ended(tmp_path: Path, number: signal.Signals) -> None:
     assert not (tmp_path / "words").exists()
 
 
-def test_a_signal_in_the_middle_of_a_fork_is_not_lost() -> None:
+def test_a_signal_in_the_middle_of_a_fork_is_not_lost():
     def ready() -> None:
         process_end.by_signal(lambda: None)
         # what is raised there Python only prints
@@ -86,11 +86,11 @@ def test_a_signal_in_the_middle_of_a_fork_is_not_lost() -> None:
     assert ended(signal.SIGINT, signal.default_int_handler, ready) == -signal.SIGINT
 
 
-def test_a_signal_that_nothing_handles_is_left_alone() -> None:
+def test_a_signal_that_nothing_handles_is_left_alone():
     assert ended(signal.SIGINT, signal.SIG_IGN, lambda: process_end.by_signal(lambda: os._exit(3))) == 4
 
 
-def test_a_fork_ends_with_the_process_that_forked_it() -> None:
+def test_a_fork_ends_with_the_process_that_forked_it():
     reader, writer = os.pipe()
     if (parent := os.fork()) == 0:
         process_end.forks_with_this_process()
@@ -132,7 +132,7 @@ def resting(waiting: bool, before: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_a_worker_that_comes_back_begins_the_count_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_comes_back_begins_the_count_anew(monkeypatch):
     did: list[Any] = []
     monkeypatch.setattr(signal, "signal", lambda number, handler: did.append(handler))
     monkeypatch.setattr(signal, "setitimer", lambda *given: did.append(given))
@@ -162,7 +162,7 @@ def test_a_worker_that_comes_back_begins_the_count_anew(monkeypatch: pytest.Monk
     ],
     ids=["no-worker", "a-dead-worker", "a-worker", "nothing-to-do"],
 )
-def test_who_is_ended(waiting: bool, before: str, expected: tuple[int, str]) -> None:
+def test_who_is_ended(waiting, before, expected):
     begun = time.monotonic()
     assert resting(waiting, before) == expected
     assert time.monotonic() - begun > 1.9
@@ -205,7 +205,7 @@ sys.stdin.read()
 """
 
 
-def test_it_goes_on_when_its_worker_has_ended_and_ends_with_the_playbook(tmp_path: Path) -> None:
+def test_it_goes_on_when_its_worker_has_ended_and_ends_with_the_playbook(tmp_path):
     beats = tmp_path / "beats"
     command = [sys.executable, "-c", PLAYBOOK, str(Path(__file__).parents[2]), str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as playbook:

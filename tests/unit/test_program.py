@@ -62,7 +62,7 @@ def sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_release_is_fetched_once(place: Place, index: Path) -> None:
+def test_a_release_is_fetched_once(place, index):
     packed = wheel(index, "1.2.3")
     digest = sha(packed)
     first = provide("1.2.3", place, digest)
@@ -79,7 +79,7 @@ def test_a_release_is_fetched_once(place: Place, index: Path) -> None:
     assert not list(Path(first.path).parents[1].glob(".new-*"))
 
 
-def test_a_damaged_program_in_the_cache_is_made_again(place: Place, tmp_path: Path) -> None:
+def test_a_damaged_program_in_the_cache_is_made_again(place, tmp_path):
     mine = executable(tmp_path / "my-ryll", SAYS.format("1.2.3"))
     path = Path(provide(mine, place).path)
     good = path.read_text()
@@ -92,7 +92,7 @@ def test_a_damaged_program_in_the_cache_is_made_again(place: Place, tmp_path: Pa
         assert not provide(mine, place).cached
 
 
-def test_a_requirement_is_resolved_at_every_run(place: Place, index: Path) -> None:
+def test_a_requirement_is_resolved_at_every_run(place, index):
     wheel(index, "1.2.3")
     assert provide("ryll>=1.2", place).version == "1.2.3"
     assert provide("ryll>=1.2", place).cached
@@ -103,7 +103,7 @@ def test_a_requirement_is_resolved_at_every_run(place: Place, index: Path) -> No
         provide("9.9", place)
 
 
-def test_a_file_is_known_by_its_bytes(place: Place, tmp_path: Path) -> None:
+def test_a_file_is_known_by_its_bytes(place, tmp_path):
     built = str(wheel(tmp_path, "1.0"))
     assert provide(built, place).version == "1.0"
     assert provide(built, place).cached
@@ -115,7 +115,7 @@ def test_a_file_is_known_by_its_bytes(place: Place, tmp_path: Path) -> None:
     assert (found.version, found.origin["kind"], found.origin["source"]) == ("2.0", "file", mine)
 
 
-def test_what_is_not_what_it_says(place: Place, tmp_path: Path) -> None:
+def test_what_is_not_what_it_says(place, tmp_path):
     no_wheel = tmp_path / "ryll-3-py3-none-any.whl"
     no_wheel.write_text("no zip")
     for path in (wheel(tmp_path, "1", says="1.2.4"), wheel(tmp_path, "2", script="other"), no_wheel):
@@ -123,7 +123,7 @@ def test_what_is_not_what_it_says(place: Place, tmp_path: Path) -> None:
             provide(str(path), place)
 
 
-def test_a_file_that_cannot_start_is_named_as_the_user_named_it(place: Place, tmp_path: Path) -> None:
+def test_a_file_that_cannot_start_is_named_as_the_user_named_it(place, tmp_path):
     mine = tmp_path / "my-ryll"
     for text, code in (("#!/no/interpreter", "command_not_started"), ("#!/bin/sh\nexit 4", "program_unusable")):
         mine.write_text(text)
@@ -141,12 +141,12 @@ def test_a_file_that_cannot_start_is_named_as_the_user_named_it(place: Place, tm
         ("echo other 1.0", "program_unusable", "ryll"),
     ],
 )
-def test_a_program_that_does_not_start(tmp_path: Path, script: str, code: str, component: str) -> None:
+def test_a_program_that_does_not_start(tmp_path, script, code, component):
     with fails(code, component):
         program.ask(RYLL, executable(tmp_path / "ryll", script), None)
 
 
-def test_old_programs_are_removed_but_not_one_that_runs(place: Place, tmp_path: Path) -> None:
+def test_old_programs_are_removed_but_not_one_that_runs(place, tmp_path):
     homes = []
     for number in range(7):
         mine = executable(tmp_path / "my-ryll", SAYS.format(f"1.{number}"))
@@ -164,7 +164,7 @@ def test_old_programs_are_removed_but_not_one_that_runs(place: Place, tmp_path: 
 
 
 @pytest.mark.skipif(not command.find_program("git"), reason="git is not installed")
-def test_what_cannot_be_fetched_is_named(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_fetched_is_named(place, tmp_path, monkeypatch):
     repo = tmp_path / "repo"
     subprocess.run(["git", "init", "-q", "-b", "main", str(repo)], check=True)
     for text, code, component in (
@@ -179,7 +179,7 @@ def test_what_cannot_be_fetched_is_named(place: Place, tmp_path: Path, monkeypat
         git.Repository("/repo", "x", None, "").commit("main")
 
 
-def test_the_process_tells_what_runs(tmp_path: Path) -> None:
+def test_the_process_tells_what_runs(tmp_path):
     mine = tmp_path / "kerbside-proxy"
     mine.write_bytes(Path("/bin/sleep").read_bytes())
     mine.chmod(0o755)
@@ -233,7 +233,7 @@ def crate(tmp_path: Path) -> Path:
 
 @needs_cargo
 @pytest.mark.slow
-def test_a_tree_is_built_as_it_is(place: Place, crate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tree_is_built_as_it_is(place, crate, tmp_path, monkeypatch):
     home = tmp_path / "cargo-home"  # the real one by HOME, and a configuration there that breaks any build
     home.mkdir()
     (home / "config.toml").write_text(BROKEN_CONFIG)
@@ -269,7 +269,7 @@ RUST_VERSION = MANIFEST.replace("edition", 'rust-version = "1.999"\nedition')
     ],
     ids=["error", "no manifest", "no dependency", "another crate", "edition", "rust-version", "config"],
 )
-def test_a_source_that_does_not_build(place: Place, crate: Path, file: str, text: str, code: str, words: str) -> None:
+def test_a_source_that_does_not_build(place, crate, file, text, code, words):
     (crate / file).parent.mkdir(exist_ok=True)
     (crate / file).write_text(text)
     with fails(code, "host" if code == "rust_too_old" else "ryll", words):
@@ -277,7 +277,7 @@ def test_a_source_that_does_not_build(place: Place, crate: Path, file: str, text
 
 
 @needs_cargo
-def test_a_toolchain_file_asks_too(crate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_toolchain_file_asks_too(crate, monkeypatch):
     (crate / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "1.999.0"\n')
     monkeypatch.setattr(rust, "_which", lambda name, env: None if name == "rustup" else command.find_program(name))
     with fails("rust_too_old", "host"):
@@ -307,16 +307,14 @@ LINKER = "error: linker `cc` not found\n  |\n  = note: No such file or directory
     ],
     ids=["cc", "cc is there", "cmake", "c++", "no name", "timeout", "version", "old", "older"],
 )
-def test_a_failure_of_cargo_has_its_kind(
-    said: str, installed: str | None, code: str, component: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_of_cargo_has_its_kind(said, installed, code, component, monkeypatch):
     monkeypatch.setattr(command, "find_program", lambda name: installed)
     cargo = rust.Cargo("cargo", (1, 80, 0), {}, (), "log", "proxy")
     error: LaneError = rust.failure(cargo, command.Done(101, "", said), "build it")
     assert (error.code, error.component) == (code, component)
 
 
-def test_without_rust_it_is_said_how_to_get_it(tmp_path: Path) -> None:
+def test_without_rust_it_is_said_how_to_get_it(tmp_path):
     with fails("no_rust", "host"):
         rust.find({"PATH": str(tmp_path)}, tmp_path, tmp_path, "", "proxy")
 
@@ -332,7 +330,7 @@ git-fetch-with-cli = true
 """
 
 
-def test_of_the_callers_cargo_only_the_registries_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_the_callers_cargo_only_the_registries_count(tmp_path, monkeypatch):
     home, work = tmp_path / ".cargo", tmp_path / "work"
     (home / "registry").mkdir(parents=True)
     monkeypatch.setenv("CARGO_HOME", str(home))
@@ -353,6 +351,6 @@ def test_of_the_callers_cargo_only_the_registries_count(tmp_path: Path, monkeypa
     assert "CARGO_PROFILE_RELEASE_DEBUG" not in env
 
 
-def test_the_proxy_depends_on_all_but_python_and_pages() -> None:
+def test_the_proxy_depends_on_all_but_python_and_pages():
     mine = ("rust/kerbside-proxy/src/main.rs", "rust/x.py", "kerbside/rpc/kerbside.proto")
     assert [name for name in (*mine, "kerbside/api/__init__.py", "README.md") if PROXY.belongs(name)] == list(mine)

@@ -47,7 +47,7 @@ def failure(lane: TestLane, *programs: Any, **more: bool) -> LaneError:
     return caught.value
 
 
-def test_a_program_is_started_again_only_when_asked_for_described_anew_or_lost(lane: TestLane) -> None:
+def test_a_program_is_started_again_only_when_asked_for_described_anew_or_lost(lane):
     program = lane.program("sleeper", FOREVER)
 
     def pid(**more: bool) -> tuple[bool, int]:
@@ -68,13 +68,13 @@ def test_a_program_is_started_again_only_when_asked_for_described_anew_or_lost(l
 
 
 @pytest.mark.parametrize("kind", ["port", "http"])
-def test_ready_when_its_own_group_serves(lane: TestLane, port: int, kind: str) -> None:
+def test_ready_when_its_own_group_serves(lane, port, kind):
     ready = Ready(port=port) if kind == "port" else Ready(http=f"http://127.0.0.1:{port}/")
     lane.start(python(lane, "server", (LISTENER if kind == "port" else SERVER).format(port), ready=ready))
     assert proc.listener(port)
 
 
-def test_a_stranger_on_its_port_is_named_and_is_not_readiness(lane: TestLane, port: int) -> None:
+def test_a_stranger_on_its_port_is_named_and_is_not_readiness(lane, port):
     other = python(lane, "other", f"import time; time.sleep(0.3); exec({LISTENER.format(port)!r})")
     error = failure(lane, other, lane.program("waiter", FOREVER, ready=Ready(port=port), limit=1.5))
     assert (error.code, error.component) == ("program_not_ready", "kerbside")
@@ -83,14 +83,14 @@ def test_a_stranger_on_its_port_is_named_and_is_not_readiness(lane: TestLane, po
     assert f"port {port}, which listener needs, is taken by python" in error.problem
 
 
-def test_a_missed_limit_names_the_limit_its_variable_and_how_busy_the_machine_was(lane: TestLane) -> None:
+def test_a_missed_limit_names_the_limit_its_variable_and_how_busy_the_machine_was(lane):
     error = failure(lane, lane.program("sleeper", FOREVER, ready=Ready(log="never"), limit=0.3))
     assert error.code == "program_not_ready"
     words = r"sleeper did not write 'never' to its log within 0\.3 s .*; the machine's load is [\d.]+ on \d+ processor"
     assert re.match(words + ".*; see .* lane_start_limit", error.cause)
 
 
-def test_a_slow_probe_delays_no_other_program_and_no_failure(lane: TestLane, port: int) -> None:
+def test_a_slow_probe_delays_no_other_program_and_no_failure(lane, port):
     slow = python(lane, "slow", SLOW_SERVER.format(port), ready=Ready(http=f"http://127.0.0.1:{port}/"))
     first = lane.program("first", "sleep 0.2; echo up; exec sleep 60", ready=Ready(log="up"))
     lane.start(slow, first, lane.program("second", FOREVER, after=("first",)))
@@ -104,7 +104,7 @@ def test_a_slow_probe_delays_no_other_program_and_no_failure(lane: TestLane, por
     assert time.monotonic() - begun < 15
 
 
-def test_a_socket_that_accepts_but_sends_no_greeting_is_not_ready(lane: TestLane) -> None:
+def test_a_socket_that_accepts_but_sends_no_greeting_is_not_ready(lane):
     path = f"{lane.dir}/x.sock"
     ready = Ready(socket=path, greeting=True)
     lane.start(python(lane, "greeter", UNIX.format(path, "c.send(b'hi')"), ready=ready))
@@ -112,7 +112,7 @@ def test_a_socket_that_accepts_but_sends_no_greeting_is_not_ready(lane: TestLane
     assert failure(lane, mute).code == "program_not_ready"
 
 
-def test_ready_by_its_log_counts_only_lines_of_this_start(lane: TestLane) -> None:
+def test_ready_by_its_log_counts_only_lines_of_this_start(lane):
     lane.start(lane.program("talker", "echo ready; exec sleep 60", ready=Ready(log="^ready")))
     silent = lane.program("talker", FOREVER, ready=Ready(log="^ready"), limit=0.3)
     assert failure(lane, silent).code == "program_not_ready"
@@ -126,7 +126,7 @@ def test_ready_by_its_log_counts_only_lines_of_this_start(lane: TestLane) -> Non
         ("kill -KILL 0; sleep 5", "failer was killed with its whole process group (no exit status) after "),
     ],
 )
-def test_an_end_before_it_is_ready_is_reported_at_once(lane: TestLane, script: str, words: str) -> None:
+def test_an_end_before_it_is_ready_is_reported_at_once(lane, script, words):
     begun = time.monotonic()
     error = failure(lane, lane.program("failer", script, ready=Ready(port=1), limit=60))
     assert time.monotonic() - begun < 20
@@ -137,14 +137,14 @@ def test_an_end_before_it_is_ready_is_reported_at_once(lane: TestLane, script: s
         assert error.evidence == f"{lane.dir}/logs/failer.log:1"
 
 
-def test_an_end_right_after_it_was_ready_is_reported_as_well(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_right_after_it_was_ready_is_reported_as_well(lane, monkeypatch):
     # as when the program has ended, and its supervisor has not noted it yet
     monkeypatch.setattr(records.Record, "pid", None)
     error = failure(lane, lane.program("brief", "echo up; sleep 0.3; exit 3", ready=Ready(log="up")))
     assert (error.code, error.problem.partition(":")[0]) == ("program_ended", "brief ended with status 3")
 
 
-def test_oneshots_run_once_until_described_anew_and_have_to_end_well(lane: TestLane) -> None:
+def test_oneshots_run_once_until_described_anew_and_have_to_end_well(lane):
     script = f"echo x >> {lane.dir}/count"
     assert lane.start(lane.program("once", script, oneshot=True))["changed"]
     assert not lane.start(lane.program("once", script, oneshot=True))["changed"]
@@ -154,7 +154,7 @@ def test_oneshots_run_once_until_described_anew_and_have_to_end_well(lane: TestL
     assert failure(lane, lane.program("once", "sleep 9", oneshot=True, limit=0.3)).code == "program_not_ready"
 
 
-def test_after_waits_and_the_others_run_side_by_side(lane: TestLane) -> None:
+def test_after_waits_and_the_others_run_side_by_side(lane):
     note = f">> {lane.dir}/order"
     first = lane.program("first", f"sleep 0.4; echo first {note}", oneshot=True)
     side = lane.program("side", f"echo begun {note}; sleep 0.4", oneshot=True)
@@ -162,7 +162,7 @@ def test_after_waits_and_the_others_run_side_by_side(lane: TestLane) -> None:
     assert Path(lane.dir, "order").read_text().split() == ["begun", "first", "then"]
 
 
-def test_a_program_whose_first_thread_is_gone_has_not_ended(lane: TestLane) -> None:
+def test_a_program_whose_first_thread_is_gone_has_not_ended(lane):
     """The kernel calls it a zombie while its other threads go on and hold its sockets."""
     number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
     pid = lane.start(python(lane, "half", HALF.format(number)))["programs"]["half"]["pid"]
@@ -176,7 +176,7 @@ def test_a_program_whose_first_thread_is_gone_has_not_ended(lane: TestLane) -> N
     assert not ((gone := proc.read(pid)) and gone.alive)
 
 
-def test_environment_is_clean_and_secrets_come_from_files(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_clean_and_secrets_come_from_files(lane, monkeypatch):
     monkeypatch.setenv("KERBSIDE_SQL_URL", "somebody else's")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     ticket, made = f"{lane.dir}/secrets/spice_ticket", f"{lane.dir}/made"
@@ -194,7 +194,7 @@ def test_environment_is_clean_and_secrets_come_from_files(lane: TestLane, monkey
     assert failure(lane, missing).code == "secret_missing"
 
 
-def test_what_cannot_be_started_is_refused(lane: TestLane) -> None:
+def test_what_cannot_be_started_is_refused(lane):
     error = failure(lane, lane.program("ghost", "", argv=("/no/such",)))
     assert (error.code, error.component) == ("program_missing", "kerbside")
     for program in (lane.program("ghost", "", after=("nobody",)), lane.program("../ghost", "")):
@@ -202,7 +202,7 @@ def test_what_cannot_be_started_is_refused(lane: TestLane) -> None:
         assert (error.code, error.component) == ("invalid_program", "lane")
 
 
-def test_stop_takes_the_whole_group_and_kills_what_ignores_the_signal(lane: TestLane) -> None:
+def test_stop_takes_the_whole_group_and_kills_what_ignores_the_signal(lane):
     stubborn = lane.program("stubborn", "trap '' TERM; sleep 60 & sleep 60")
     polite = lane.program("polite", f"trap 'echo bye >> {lane.dir}/bye; exit' TERM; while :; do sleep 0.05; done")
     frozen = lane.program("frozen", FOREVER)
@@ -231,7 +231,7 @@ def described(shared: dict[str, Any] | None = None, **options: Any) -> Any:
     return from_options(found.validated_parameters, {"lane_dir": "/lane", **common.validated_parameters})
 
 
-def test_shared_options_go_to_those_that_ask_and_give_way_to_their_own() -> None:
+def test_shared_options_go_to_those_that_ask_and_give_way_to_their_own():
     secret = {"secret_env": {"T": {"file": "/other"}, "U": TICKET}, "secret_files": {"/f": TICKET}}
     shared = {"env": {"A": 1, "B": 2}, "limit": 7, **secret}
     asking = described(shared, shared_env=True, env={"B": 3}, secret_env={"T": TICKET})
@@ -246,7 +246,7 @@ def test_shared_options_go_to_those_that_ask_and_give_way_to_their_own() -> None
     assert described(fatal={**fatal, "file": "/serial"}).fatal.file == "/serial"
 
 
-def test_incomplete_secrets_are_refused() -> None:
+def test_incomplete_secrets_are_refused():
     sources = ("/secret", {"format": "{}"}, {"file": "/secret", "mode": "0600"})
     for source in sources:
         with fails("invalid_program", "lane"):

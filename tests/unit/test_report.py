@@ -43,7 +43,7 @@ MISSING = [
 
 @pytest.mark.parametrize("missing", MISSING)
 @pytest.mark.parametrize("blame", [None, BLAME])
-def test_a_page_is_made_whatever_the_run_did_not_reach(folder: Path, missing: dict, blame: dict | None) -> None:
+def test_a_page_is_made_whatever_the_run_did_not_reach(folder, missing, blame):
     """A step that was skipped, a program that never was ready: nothing of it may cost the page."""
     steps = [{"name": "status", "started": None, "seconds": 0.0, "result": "skipped", "seen": None}, {"name": "x"}]
     put(folder / "logs/smoke.json", {"command_id": "c", "transcript": steps})
@@ -52,7 +52,7 @@ def test_a_page_is_made_whatever_the_run_did_not_reach(folder: Path, missing: di
     assert "etc/passwd:1</a>" not in report.write(folder).read_text()
 
 
-def test_bars_are_drawn_to_scale_and_what_failed_is_marked(folder: Path) -> None:
+def test_bars_are_drawn_to_scale_and_what_failed_is_marked(folder):
     ended = {**QEMU, "running": False}
     programs = [
         QEMU,
@@ -82,7 +82,7 @@ def test_bars_are_drawn_to_scale_and_what_failed_is_marked(folder: Path) -> None
     assert page.count(' bad"') == 6
 
 
-def test_each_check_shows_its_reason_and_its_detail(folder: Path) -> None:
+def test_each_check_shows_its_reason_and_its_detail(folder):
     checks = [
         CHECK,
         {**CHECK, "name": "path", "result": "fail", "detail": {"cause": "it went to <qemu>"}},
@@ -98,7 +98,7 @@ def test_each_check_shows_its_reason_and_its_detail(folder: Path) -> None:
     assert "the rest is in result.json" in huge and len(huge) < 40_000
 
 
-def test_a_check_that_follows_from_another_is_not_red(folder: Path) -> None:
+def test_a_check_that_follows_from_another_is_not_red(folder):
     gone = {"component": "qemu", "code": "program_ended", "cause": "qemu ended"}
     checks = [{**CHECK, "name": name, "suite": "mine", "result": "fail", "detail": gone} for name in ("one", "two")]
     checks.append({**CHECK, "suite": "mine", "name": "three", "result": "not run"})
@@ -115,7 +115,7 @@ def test_a_check_that_follows_from_another_is_not_red(folder: Path) -> None:
     assert bars["one"] == ("fail", True) and bars["two"] == (f"fail, {follows}", False)
 
 
-def test_the_cause_is_a_link_to_its_line(folder: Path) -> None:
+def test_the_cause_is_a_link_to_its_line(folder):
     put(folder / "logs/ryll.log", "".join(f"line {number}\n" for number in range(1, 20_000)))
     page = report.page(red(), folder)
     assert '<p id="cause"><a href="#failure">a was not b</a></p>' in page
@@ -127,7 +127,7 @@ def test_the_cause_is_a_link_to_its_line(folder: Path) -> None:
     assert '<p id="cause">a was not b</p>' in report.page(red(evidence=None), folder)
 
 
-def test_where_no_part_wrote_a_line_the_log_has_a_gap(folder: Path) -> None:
+def test_where_no_part_wrote_a_line_the_log_has_a_gap(folder):
     lines = [0.0, 1.9, 1.0, 5.0, 60.0, 61.9]
     stamps = [f"2026-11-24T03:{55 + int(58 + at) // 60}:{(58 + at) % 60:04.1f}00000Z  INFO at {at:g}" for at in lines]
     put(folder / "logs/ryll.log", "\n".join([*stamps[:2], "no time", *stamps[2:]]) + "\n")
@@ -145,7 +145,7 @@ def marked(page: str) -> list[tuple[str, ...]]:
     return re.findall(row, page)
 
 
-def test_the_log_opens_where_the_check_ended_when_its_evidence_has_no_time(folder: Path) -> None:
+def test_the_log_opens_where_the_check_ended_when_its_evidence_has_no_time(folder):
     before = "2026-11-24T03:56:04.000000Z  INFO before"
     put(folder / "logs/serial.log", "ready\nline: hello\n")
     put(folder / "logs/ryll.log", f"{before}\n2026-11-24T03:56:30.000000Z  INFO after\n")
@@ -158,7 +158,7 @@ def test_the_log_opens_where_the_check_ended_when_its_evidence_has_no_time(folde
     assert marked(page) == [(opens, "0", "ryll", "6.000", before), ("", "1", *check)]
 
 
-def test_without_a_line_and_a_check_the_log_opens_at_the_task_that_failed(folder: Path) -> None:
+def test_without_a_line_and_a_check_the_log_opens_at_the_task_that_failed(folder):
     lines = [f"2026-11-24 03:56:0{n},100 p=1 INFO| {text}" for n, text in enumerate(("TASK [a] **", "fatal: [l]: no"))]
     put(folder / "logs/ansible.log", "\n".join(lines))
     page = report.page(red(evidence="logs/qemu.log", check=None), folder)
@@ -170,7 +170,7 @@ def test_without_a_line_and_a_check_the_log_opens_at_the_task_that_failed(folder
     ("rule", "component", "said"),
     [("a-rule", "proxy", True), ("a-rule", "kerbside", False), (None, "proxy", False)],
 )
-def test_whom_the_task_had_blamed_before_a_rule_did(folder: Path, rule: str | None, component: str, said: bool) -> None:
+def test_whom_the_task_had_blamed_before_a_rule_did(folder, rule, component, said):
     first = {"component": component, "cause": "no bytes", "evidence": None}
     put(folder / "logs/diagnosis.json", {"rule": rule, "first": first})
     page = report.page(red(component="kerbside"), folder)
@@ -178,7 +178,7 @@ def test_whom_the_task_had_blamed_before_a_rule_did(folder: Path, rule: str | No
     assert ('id="overruled">The failed task blamed proxy: no bytes.' in page) == said
 
 
-def test_all_files_are_linked(folder: Path) -> None:
+def test_all_files_are_linked(folder):
     for name in ("result.json", "screenshot.png", "logs/a b.log", "report.html", ".lane"):
         put(folder / name, PIXEL)
     page = report.page(result(), folder)
@@ -189,7 +189,7 @@ def test_all_files_are_linked(folder: Path) -> None:
     assert "<img" not in report.page(result(), folder)
 
 
-def test_text_from_logs_stays_text(folder: Path) -> None:
+def test_text_from_logs_stays_text(folder):
     evil = '</td><script>alert(1)</script><img src="http://example.invalid/x">'
     put(folder / "logs/serial.log", evil + "\n")
     page = report.page({**red(cause=evil, evidence=evil), "guests": [evil]}, folder)
@@ -199,7 +199,7 @@ def test_text_from_logs_stays_text(folder: Path) -> None:
     assert not re.search(r'src="(?!data:)', page)
 
 
-def test_a_page_of_huge_logs_stays_small_and_says_what_is_missing(folder: Path) -> None:
+def test_a_page_of_huge_logs_stays_small_and_says_what_is_missing(folder):
     for name in ("api", "serial", "daemon"):
         put(folder / f"logs/{name}.log", "".join(f"{name} {number} {'<&' * 300}\n" for number in range(500)))
     put(folder / "logs/ryll.log", "one\ntwo\n")
@@ -210,7 +210,7 @@ def test_a_page_of_huge_logs_stays_small_and_says_what_is_missing(folder: Path) 
     assert "lines of api" in left_out and "ryll" not in left_out and "api 499 " in page
 
 
-def test_it_is_well_formed_and_every_table_and_picture_has_words(folder: Path) -> None:
+def test_it_is_well_formed_and_every_table_and_picture_has_words(folder):
     put(folder / "screenshot.png", PIXEL)
     page = report.page(red(), folder)
     assert page.count("<caption>") == page.count("<table") - 1  # the log's is named by its region
@@ -220,14 +220,14 @@ def test_it_is_well_formed_and_every_table_and_picture_has_words(folder: Path) -
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"schema": 1}', '{"schema": null}'])
-def test_without_a_result_that_can_be_read_there_is_no_page(folder: Path, text: str | None) -> None:
+def test_without_a_result_that_can_be_read_there_is_no_page(folder, text):
     if text is not None:
         put(folder / "result.json", text)
     with fails("no_result", "artifacts"):
         report.write(folder)
 
 
-def test_a_page_that_cannot_be_made_is_one_sentence_and_no_old_page(folder: Path) -> None:
+def test_a_page_that_cannot_be_made_is_one_sentence_and_no_old_page(folder):
     put(folder / "result.json", {"schema": verdict.SCHEMA})
     put(folder / "report.html", "PASS")
     with fails("report_failed", "artifacts"):
@@ -250,7 +250,7 @@ def pocket(folder: Path) -> Path:
     return folder
 
 
-def test_each_picture_has_its_guest(pocket: Path) -> None:
+def test_each_picture_has_its_guest(pocket):
     kinds = ("screenshot", "screendump", "difference")
     for name in ("screenshot.png", *(f"pictures/{kind}-uncalibrated.png" for kind in kinds)):
         png(pocket / name)
@@ -264,7 +264,7 @@ def test_each_picture_has_its_guest(pocket: Path) -> None:
     assert 'alt="pocket: as ryll sees it through kerbside"' in page
 
 
-def test_a_large_picture_is_scaled_down_and_a_full_page_only_links(pocket: Path) -> None:
+def test_a_large_picture_is_scaled_down_and_a_full_page_only_links(pocket):
     png(pocket / "screenshot.png", (1920, 1080))
     room = report_figures.Room(pocket)
     taken = room.take("screenshot.png", "x", 300)
@@ -278,7 +278,7 @@ def test_a_large_picture_is_scaled_down_and_a_full_page_only_links(pocket: Path)
     assert image.width == 300
 
 
-def test_the_pictures_of_a_suite_are_a_strip_in_order(pocket: Path) -> None:
+def test_the_pictures_of_a_suite_are_a_strip_in_order(pocket):
     checks = []
     for name in ("awaiting", "enter"):
         picture = f"pictures/story-uncalibrated-{name}.png"
@@ -291,7 +291,7 @@ def test_the_pictures_of_a_suite_are_a_strip_in_order(pocket: Path) -> None:
     assert "story on uncalibrated: 2 of 2" in " ".join(page.split())
 
 
-def test_latencies_are_drawn_on_one_scale(pocket: Path) -> None:
+def test_latencies_are_drawn_on_one_scale(pocket):
     latency = {"through kerbside": [1.0, 2.0, 10.0], "directly to qemu": [0.1, 0.2, 1.0]}
     checks = [CHECK, {**CHECK, "name": "acknowledgement", "detail": {"latency": latency}}]
     (plot,) = report_figures.plots(checks)
@@ -306,7 +306,7 @@ def test_latencies_are_drawn_on_one_scale(pocket: Path) -> None:
     assert page.count("<polyline") == 2 and "directly to qemu (dashed), half within 0.2 ms" in page
 
 
-def test_one_value_that_never_changes_has_a_scale_too() -> None:
+def test_one_value_that_never_changes_has_a_scale_too():
     (plot,) = report_figures.plots([{**CHECK, "detail": {"latency": {"a": [1.0, 1.0]}}}])
     assert len(plot.ticks) == 2
 
@@ -321,5 +321,5 @@ def test_one_value_that_never_changes_has_a_scale_too() -> None:
         ("2026-11-24T03:55:58Z INFO forewarned", ""),
     ],
 )
-def test_how_severe_a_line_is(text: str, expected: str) -> None:
+def test_how_severe_a_line_is(text, expected):
     assert report.severity(text) == expected

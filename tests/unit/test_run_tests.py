@@ -1,7 +1,6 @@
 """The test runner itself: what it counts, and that it turns red."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -31,18 +30,18 @@ def numbers(outcome: run.Outcome) -> tuple[int, int, int]:
         ("import atexit, os\natexit.register(os._exit, 3)\ndef test_a(): pass\n", (1, 1, 0)),  # as with little coverage
     ],
 )
-def test_pytest_is_counted(tmp_path: Path, source: str, expected: tuple[int, int, int]) -> None:
+def test_pytest_is_counted(tmp_path, source, expected):
     (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
     outcome = run.pytest_job(str(tmp_path), ["-p", "no:cacheprovider"], 60).work()
     assert numbers(outcome) == expected, outcome.text
 
 
-def test_a_report_without_a_test_is_a_failure(tmp_path: Path) -> None:
+def test_a_report_without_a_test_is_a_failure(tmp_path):
     (tmp_path / "report.xml").write_text("<testsuites/>")
     assert numbers(run.read_report(tmp_path / "report.xml")) == (0, 1, 0)
 
 
-def test_failures_are_named_first_and_skips_always(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_named_first_and_skips_always(tmp_path, capsys):
     source = "import pytest\ndef test_a(): assert 0, 'the guest\\nis cold'\ndef test_b(): pytest.skip('no guest')\n"
     (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
     run.run_stage(run.Stage("unit", [run.pytest_job(str(tmp_path), [], 60)]), verbose=False)
@@ -52,14 +51,14 @@ def test_failures_are_named_first_and_skips_always(tmp_path: Path, capsys: pytes
     assert lines[2].startswith("    | ") and "test_it.test_a: AssertionError: the guest is cold" in lines[2]
 
 
-def test_pytest_that_hangs_is_a_failure(tmp_path: Path) -> None:
+def test_pytest_that_hangs_is_a_failure(tmp_path):
     (tmp_path / "test_it.py").write_text("import time\ndef test_a(): time.sleep(600)\n", encoding="utf-8")
     outcome = run.pytest_job(str(tmp_path), [], 2).work()
     assert numbers(outcome)[1] == 1
     assert "stopped after 2 s" in outcome.text
 
 
-def test_a_program_that_is_missing_is_a_failure() -> None:
+def test_a_program_that_is_missing_is_a_failure():
     missing = run.tool("missing", "no-such-linter", "--all").work()
     assert numbers(missing) == (0, 1, 0)
     assert missing.text.startswith("no-such-linter is neither ")
@@ -79,9 +78,7 @@ def test_a_program_that_is_missing_is_a_failure() -> None:
         (0, "LANE PASS", None, ["FileNotFoundError"]),
     ],
 )
-def test_the_full_lane_is_judged(
-    tmp_path: Path, status: int, last: str, changes: dict[str, object] | None, words: list[str]
-) -> None:
+def test_the_full_lane_is_judged(tmp_path, status, last, changes, words):
     result = tmp_path / "result.json"
     if changes is not None:
         result.write_text(json.dumps({**GOOD, **changes}), encoding="utf-8")
@@ -90,7 +87,7 @@ def test_the_full_lane_is_judged(
     assert all(word in found for word, found in zip(words, wrong, strict=True))
 
 
-def test_a_failed_job_shows_its_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_job_shows_its_output(capsys):
     jobs = [run.tool("good", "sh", "-c", "echo quiet"), run.tool("bad", "sh", "-c", "echo loud; exit 1")]
     stage = run.Stage("lint", jobs, together=2)
     run.run_stage(stage, verbose=False)

@@ -56,7 +56,7 @@ def started(variables: dict[str, Any]) -> str:
     return subprocess.run([program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_an_edit_is_built_and_undone_beside_the_checkout(product: Product, rust: RustEdits, tmp_path: Path) -> None:
+def test_an_edit_is_built_and_undone_beside_the_checkout(product, rust, tmp_path):
     with rust.edited(edit(product)) as line:
         assert (line, started(rust.variables())) == (3, "wrong")
     assert rust.build() == ""
@@ -70,7 +70,7 @@ def test_an_edit_is_built_and_undone_beside_the_checkout(product: Product, rust:
 
 
 @pytest.mark.parametrize("product", [RYLL], ids=["ryll"])
-def test_ryll_is_started_by_the_same_script_each_time(product: Product, rust: RustEdits) -> None:
+def test_ryll_is_started_by_the_same_script_each_time(product, rust):
     scripts = []
     for put in ("wrong", "worse"):
         with rust.edited(edit(product, put=put)):
@@ -82,13 +82,13 @@ def test_ryll_is_started_by_the_same_script_each_time(product: Product, rust: Ru
     ("more", "said"),
     [({"find": "nowhere"}, "its text is not in"), ({"put": "broken"}, "does not compile: error: broken")],
 )
-def test_an_edit_that_cannot_be_planted(product: Product, rust: RustEdits, more: dict[str, str], said: str) -> None:
+def test_an_edit_that_cannot_be_planted(product, rust, more, said):
     with pytest.raises(SystemExit, match=said), rust.edited(edit(product, **more)):
         pass
     assert rust.build() == ""  # it is undone
 
 
-def test_each_edit_is_whole_and_each_name_is_there_once(product: Product) -> None:
+def test_each_edit_is_whole_and_each_name_is_there_once(product):
     edits = product.edits()
     assert all(set(one) == {"name", "file", "needs", "find", "put"} and one["find"] != one["put"] for one in edits)
     assert len({one["name"] for one in edits}) == len(edits)
@@ -98,9 +98,7 @@ def test_each_edit_is_whole_and_each_name_is_there_once(product: Product) -> Non
 
 
 @pytest.mark.parametrize("smoke_only", [False, True])
-def test_each_edit_is_judged_by_the_suite_that_it_names(
-    product: Product, rust: RustEdits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke_only: bool
-) -> None:
+def test_each_edit_is_judged_by_the_suite_that_it_names(product, rust, tmp_path, monkeypatch, smoke_only):
     edits = [edit(product), edit(product, name="other", needs="input")]
     monkeypatch.setattr(Product, "edits", lambda self, only: edits)
     judged = []

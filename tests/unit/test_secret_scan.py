@@ -15,7 +15,6 @@ import pytest
 from ansible.module_utils.lane.core import secrets
 from ansible.module_utils.lane.core.secrets import Secret
 from ansible.module_utils.lane.evidence import secret_scan
-from lanes import TestLane
 
 VALUE = b"0123456789abcdef0123456789abcdef01234567"
 TICKET = Secret("spice_ticket", VALUE)
@@ -39,12 +38,12 @@ def found(data: bytes, secret: Secret = TICKET) -> list[tuple[str, int]]:
         ("plain", json.dumps({"log": f"{VALUE[:30].decode()}\n{VALUE[30:].decode()}"}).encode()),
     ],
 )
-def test_every_form(form: str, leak: bytes) -> None:
+def test_every_form(form, leak):
     assert found(b"one\ntwo\nthree " + leak + b" four\nfive\n") == [(form, 3)]
     assert found(b"one\ntwo\nthree " + leak.replace(b"5", b"_").replace(b"N", b"_") + b" four\n") == []
 
 
-def test_the_line_of_a_secret_counts_the_breaks_before_it() -> None:
+def test_the_line_of_a_secret_counts_the_breaks_before_it():
     broken = VALUE[:11] + b"\\n" + VALUE[11:]
     assert found(VALUE) == found(broken) == [("plain", 1)]
     assert found(b"\n\n" + VALUE) == [("plain", 3)]
@@ -54,7 +53,7 @@ def test_the_line_of_a_secret_counts_the_breaks_before_it() -> None:
 
 
 @pytest.mark.parametrize("offset", range(8))
-def test_the_shortest_secret_is_found_wherever_it_begins(offset: int) -> None:
+def test_the_shortest_secret_is_found_wherever_it_begins(offset):
     shortest = Secret("api_seed", VALUE[: secrets.SHORTEST])
     text = b"." * offset + shortest.value + b"."
     for written in (text, text.replace(b"2", b"2\n").replace(b"5", b"5\n")):
@@ -62,7 +61,7 @@ def test_the_shortest_secret_is_found_wherever_it_begins(offset: int) -> None:
     assert found(text.replace(b"3", b"4"), shortest) == []
 
 
-def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch):
     looked: list[bytes] = []
     monkeypatch.setattr(secret_scan, "_find", lambda data, folded, needle: looked.append(needle) or -1)
     assert found(b"." * 99) == [] and looked == []
@@ -79,11 +78,11 @@ def test_what_shares_no_block_with_a_text_is_not_looked_for(monkeypatch: pytest.
         (b"", rb"a\nc\nd\nef", b""),
     ],
 )
-def test_a_secret_with_breaks_in_or_beside_it_is_found(before: bytes, value: bytes, after: bytes, offset: int) -> None:
+def test_a_secret_with_breaks_in_or_beside_it_is_found(before, value, after, offset):
     assert found(b"." * offset + before + value + after, Secret("seed", value)) == [("plain", 1)]
 
 
-def test_links_are_not_followed_and_the_note_is_readable(lane: TestLane) -> None:
+def test_links_are_not_followed_and_the_note_is_readable(lane):
     artifacts, ticket = Path(lane.artifacts), Path(lane.dir, "secrets/spice_ticket")
     (artifacts / "x.log").write_text(ticket.read_text())
     (artifacts / "link").symlink_to(ticket)
@@ -93,7 +92,7 @@ def test_links_are_not_followed_and_the_note_is_readable(lane: TestLane) -> None
 
 
 @pytest.mark.parametrize("shift", range(6))
-def test_base64_with_anything_around_it(shift: int) -> None:
+def test_base64_with_anything_around_it(shift):
     random.seed(shift)
     value = random.randbytes(32)  # a key: with + and / in it
     around = random.randbytes(shift) + value + random.randbytes(7)
@@ -101,7 +100,7 @@ def test_base64_with_anything_around_it(shift: int) -> None:
         assert found(text, Secret("key", value)) == [("base64", 1)]
 
 
-def test_a_url_encoded_secret_with_other_letters() -> None:
+def test_a_url_encoded_secret_with_other_letters():
     value = "a b/c+d%e&f=g"
     for text in (urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value).lower()):
         assert found(f"GET /?p={text}".encode(), Secret("password", value.encode())) == [("percent-encoded", 1)]
@@ -122,7 +121,7 @@ def packed(kind: str, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["zip", "gz", "bz2", "xz"])
-def test_a_compressed_file_is_withheld_unread(lane: TestLane, kind: str) -> None:
+def test_a_compressed_file_is_withheld_unread(lane, kind):
     bundle = Path(lane.artifacts, "bundle")
     bundle.write_bytes(packed(kind, b"words\n"))
     (leak,) = secret_scan.withhold(lane.dir, Path(lane.artifacts))
@@ -131,7 +130,7 @@ def test_a_compressed_file_is_withheld_unread(lane: TestLane, kind: str) -> None
     assert leak.line == 1 and not bundle.exists()
 
 
-def test_without_the_secrets_of_a_run_nothing_is_kept(lane: TestLane) -> None:
+def test_without_the_secrets_of_a_run_nothing_is_kept(lane):
     shutil.rmtree(f"{lane.dir}/secrets")
     kept = Path(lane.artifacts, "daemon.log")
     kept.write_text("words")
@@ -140,19 +139,19 @@ def test_without_the_secrets_of_a_run_nothing_is_kept(lane: TestLane) -> None:
     assert "daemon.log" in [leak.path for leak in leaks] and not kept.exists()
 
 
-def test_a_tar_file_is_searched(tmp_path: Path) -> None:
+def test_a_tar_file_is_searched(tmp_path):
     (tmp_path / "bundle").write_bytes(packed("", b"words\n" + VALUE))
     assert [leak.secret for leak in secret_scan.find_leaks(tmp_path, [TICKET])] == [TICKET]
 
 
-def test_names_of_files_are_searched(tmp_path: Path) -> None:
+def test_names_of_files_are_searched(tmp_path):
     (tmp_path / f"log-{VALUE.decode()}.txt").write_text("")
     (tmp_path / "link").symlink_to("/nowhere")
     (leak,) = secret_scan.find_leaks(tmp_path, [TICKET])
     assert str(leak) == "log-(spice_ticket).txt:1 (its name, plain: spice_ticket, 01...)"
 
 
-def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
+def test_the_secrets_of_a_run_are_all_known(lane):
     parts = ("a" * 12, "b" * 16, "c" * 18)
     Path(lane.dir, "secrets/bearer_token").write_text(f"{'.'.join(parts)}\n")
     Path(lane.dir, "secrets/init.sql").write_text("select 1 from mysql.user;")
@@ -189,7 +188,7 @@ def test_the_secrets_of_a_run_are_all_known(lane: TestLane) -> None:
     assert list(secret_scan.search(public, secrets.of_lane(lane.dir))) == []
 
 
-def test_a_line_of_the_proxy_in_the_daemons_log_is_the_proxys(lane: TestLane) -> None:
+def test_a_line_of_the_proxy_in_the_daemons_log_is_the_proxys(lane):
     lane.start(lane.program("daemon", "exec sleep 60"))
     log = Path(lane.artifacts, "logs/daemon.log")
     log.parent.mkdir()
@@ -214,11 +213,11 @@ OF_NOBODY = secret_scan.Leak("other.txt", 1, "plain", TICKET)
         ([OF_NOBODY, PACKED], "secret_in_artifacts"),
     ],
 )
-def test_a_program_that_wrote_a_secret_comes_first(tmp_path: Path, leaks: list[secret_scan.Leak], code: str) -> None:
+def test_a_program_that_wrote_a_secret_comes_first(tmp_path, leaks, code):
     assert secret_scan.failure(str(tmp_path), leaks).code == code
 
 
-def test_masked_values_keep_their_shape(lane: TestLane) -> None:
+def test_masked_values_keep_their_shape(lane):
     secret = Path(lane.dir, "secrets/api_seed").read_text()
     values = {"msg": f"it said {secret} and {secret.encode().hex()}", "number": 1.5, "list": [None, True]}
     assert secrets.masked(lane.dir, values) == {**values, "msg": "it said (api_seed) and (api_seed)"}

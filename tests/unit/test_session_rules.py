@@ -12,7 +12,6 @@ import pytest
 from ansible.module_utils.lane.core.private_dir import hand_over
 from ansible.module_utils.lane.evidence import observed
 from failed_lanes import complete, explain, kill, report, ryll, stamp, write
-from lanes import TestLane
 from prepared import executable
 
 # --- the connection ---
@@ -35,9 +34,7 @@ SESSION = [
 
 
 @pytest.mark.parametrize(("rule", "component", "line"), SESSION)
-def test_what_the_daemon_says_of_this_session_and_not_of_another(
-    lane: TestLane, rule: str, component: str, line: str
-) -> None:
+def test_what_the_daemon_says_of_this_session_and_not_of_another(lane, rule, component, line):
     def at(seconds: float) -> str:
         return line.replace("STAMP", stamp(seconds)) if "STAMP" in line else stamp(seconds) + line
 
@@ -62,7 +59,7 @@ WAITED = "ERROR Connection task failed: main: SPICE link handshake with 127.0.0.
         ("exit 1", WAITED, None),  # another kerbside, which cannot be asked like this
     ],
 )
-def test_a_control_service_that_answers_nobody(lane: TestLane, says: str, line: str, rule: str | None) -> None:
+def test_a_control_service_that_answers_nobody(lane, says, line, rule):
     hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), says)})
     with complete(lane, ryll(lane)):
         write(lane, "ryll", line)
@@ -81,9 +78,7 @@ def test_a_control_service_that_answers_nobody(lane: TestLane, says: str, line: 
         (ELSEWHERE, "", "port 17919, where nothing listens; qemu's SPICE port is 17914, and sources.yaml says nothing"),
     ],
 )
-def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_ones(
-    lane: TestLane, line: str, sources: str, words: str
-) -> None:
+def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_ones(lane, line, sources, words):
     Path(lane.dir, "secrets/spice_ticket").write_text("mine\n")
     Path(lane.dir, "sources.yaml").write_text(sources)
     with complete(lane, ryll(lane)):
@@ -112,9 +107,7 @@ OTHER, OTHER_ID = [("NSO8", "main", 0), ("NSO8", "display", 4047920258)], -24704
         (OWN, OTHER_ID, "qemu's monitor (query-spice) shows a client that did not connect through kerbside; use"),
     ],
 )
-def test_another_client_that_takes_the_console(
-    lane: TestLane, sessions: list[tuple[str, str, int]], connection: int, words: str
-) -> None:
+def test_another_client_that_takes_the_console(lane, sessions, connection, words):
     with complete(lane, ryll(lane), connection=connection):
         write(lane, "daemon", *(stamp() + CONNECTED.format(*one) for one in sessions))
         found = explain(lane)
@@ -135,7 +128,7 @@ def test_another_client_that_takes_the_console(
         ("NewFault", "see its words (invalid peer certificate: NewFault)"),
     ],
 )
-def test_what_ryll_says_of_the_certificate(lane: TestLane, said: str, meaning: str) -> None:
+def test_what_ryll_says_of_the_certificate(lane, said, meaning):
     with complete(lane, ryll(lane)):
         write(lane, "ryll", "Error: headless SPICE connection failed", f"    1: invalid peer certificate: {said}")
         found = explain(lane)
@@ -161,9 +154,7 @@ SHELL = "\x1b[2J\nUEFI Interactive Shell v2.2\nx"
         ("running", "BdsDxe: starting Boot0001\nguest: starting\n", None, "guest", ""),
     ],
 )
-def test_how_far_the_guest_came(
-    lane: TestLane, status: str, serial: str, rule: str | None, component: str, words: str
-) -> None:
+def test_how_far_the_guest_came(lane, status, serial, rule, component, words):
     Path(lane.dir, "logs/serial.log").write_text(serial)
     with complete(lane, status=status):
         found = explain(lane, "guest", "status", "no mark")
@@ -173,7 +164,7 @@ def test_how_far_the_guest_came(
 @pytest.mark.parametrize(
     ("link", "why"), [("", "No such file"), ("/dev/full", "it is not a regular file"), ("empty", "it is empty")]
 )
-def test_a_guest_that_was_seen_drawing_has_firmware(lane: TestLane, link: str, why: str) -> None:
+def test_a_guest_that_was_seen_drawing_has_firmware(lane, link, why):
     Path(lane.dir, "logs/empty").touch()
     if link:
         Path(lane.dir, "logs/serial.log").symlink_to(link)
@@ -193,9 +184,7 @@ def test_a_guest_that_was_seen_drawing_has_firmware(lane: TestLane, link: str, w
         (True, True, "agent_late", "guest"),
     ],
 )
-def test_which_side_of_the_agents_port_is_missing(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch, is_open: bool, now: bool, code: str, component: str
-) -> None:
+def test_which_side_of_the_agents_port_is_missing(lane, monkeypatch, is_open, now, code, component):
     Path(lane.dir, "logs/serial.log").write_text("guest: ready\n")
     monkeypatch.setattr(observed.Evidence, "agent_seen_now", lambda _: now)
     with complete(lane, agent=is_open):
@@ -208,9 +197,7 @@ def test_which_side_of_the_agents_port_is_missing(
 
 
 @pytest.mark.parametrize(("connected", "seen"), [([False, False, True], True), ([False], False)])
-def test_ryll_is_asked_whether_it_sees_the_agent_by_now(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch, connected: list[bool], seen: bool
-) -> None:
+def test_ryll_is_asked_whether_it_sees_the_agent_by_now(lane, monkeypatch, connected, seen):
     def request(*_: object) -> dict[str, bool]:
         return {"agent_connected": connected.pop(0) if len(connected) > 1 else connected[0]}
 
@@ -221,7 +208,7 @@ def test_ryll_is_asked_whether_it_sees_the_agent_by_now(
     assert evidence.agent_seen_now() is seen
 
 
-def test_what_the_checks_from_outside_show(lane: TestLane) -> None:
+def test_what_the_checks_from_outside_show(lane):
     with complete(lane, ryll(lane)):
         report(lane, path={"component": "kerbside", "cause": "one goes to port 3"})
         assert explain(lane, "proxy", "counters")[:3] == ("proxy_bypassed", "kerbside", "proxy_bypassed")
@@ -237,7 +224,7 @@ def test_what_the_checks_from_outside_show(lane: TestLane) -> None:
         assert explain(lane, "guest", "screenshot")[1:3] == ("guest", "one_colour_screen")
 
 
-def test_ryll_itself(lane: TestLane) -> None:
+def test_ryll_itself(lane):
     with complete(lane, ryll(lane)):
         kill(lane, "ryll")
         found = explain(lane)

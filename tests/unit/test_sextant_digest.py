@@ -70,7 +70,7 @@ DRAINS: dict[str, tuple[list[str], str | None]] = {
 
 
 @pytest.mark.parametrize(("lines", "code"), DRAINS.values(), ids=DRAINS)
-def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: list[str], code: str | None) -> None:
+def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane, lines, code):
     detail = drained(lane, lines)
     assert detail.get("code") == code, detail
     summary = "drain: 7 events: 2 keypress, 1 line, 1 transition, 1 bootloader_decision, 1 paste, 1 mode_switch"
@@ -80,7 +80,7 @@ def test_the_drain_has_to_be_the_story_that_the_digest_tells(lane: Lane, lines: 
 @pytest.mark.parametrize(
     ("wanted", "code"), [(["type=paste len=23"], None), (["type=paste", "type=song"], "drain_differs")]
 )
-def test_lines_that_the_drain_has_to_have(lane: Lane, wanted: list[str], code: str | None) -> None:
+def test_lines_that_the_drain_has_to_have(lane, wanted, code):
     assert drained(lane, DRAIN, lines=wanted).get("code") == code
 
 
@@ -97,11 +97,11 @@ def test_lines_that_the_drain_has_to_have(lane: Lane, wanted: list[str], code: s
         ("mode_cycle", {"count": "3", "interrupted": "no"}, struct.pack("<BBQIB", 8, 13, 9, 3, 0)),
     ],
 )
-def test_a_line_of_the_drain_is_packed_as_the_guest_hashes_it(kind: str, values: dict[str, str], packet: bytes) -> None:
+def test_a_line_of_the_drain_is_packed_as_the_guest_hashes_it(kind, values, packet):
     assert sextant.packed(9, kind, values) == packet
 
 
-def test_an_event_of_the_digest_has_the_names_of_the_drain() -> None:
+def test_an_event_of_the_digest_has_the_names_of_the_drain():
     sizes = {"requested_w": 640, "requested_h": 480, "applied_w": 640, "applied_h": 480}
     assert sextant.fields(7, VALUES[0x17][2:]) == {"kind": "mode_switch", "t": 600, **sizes}
     assert sextant.fields(9, b"") == {"kind": "unknown 0x9"}
@@ -138,7 +138,7 @@ def screen(width: int, height: int, corner: tuple[int, int], data: bytes) -> Ima
         ((800, 600), (400, 200), False),
     ],
 )
-def test_a_digest_is_read_from_the_lower_right_of_the_screen(size: Any, corner: Any, there: bool) -> None:
+def test_a_digest_is_read_from_the_lower_right_of_the_screen(size, corner, there):
     found = sextant_digest.decode(screen(*size, corner, digest()))
     assert (found and (found.frame, found.corner)) == ((7, corner) if there else None)
     assert sextant_digest.decode(Image.new("RGB", size)) is None
@@ -160,7 +160,7 @@ def test_a_digest_is_read_from_the_lower_right_of_the_screen(size: Any, corner: 
         (b"SXDG\2" + bytes(9), "0 hashes"),
     ],
 )
-def test_a_digest_is_parsed_whole_or_not_at_all(data: bytes, problem: str | None) -> None:
+def test_a_digest_is_parsed_whole_or_not_at_all(data, problem):
     if problem is None:
         found = sextant_digest.parse(data, (1, 2))
         assert (found.frame, found.crc, found.corner, found.hashes[0x12]) == (7, 99, (1, 2), 1)
@@ -170,7 +170,7 @@ def test_a_digest_is_parsed_whole_or_not_at_all(data: bytes, problem: str | None
             sextant_digest.parse(data, (0, 0))
 
 
-def test_the_pixels_crc_leaves_the_digest_out() -> None:
+def test_the_pixels_crc_leaves_the_digest_out():
     pixels = bytes(range(250)) * (3 * 200 * 190 // 250)
     inside, outside = bytearray(pixels), bytearray(pixels)
     inside[3 * (5 * 200 + 10)] ^= 1
@@ -244,15 +244,13 @@ DIGESTS: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize(("after", "options", "code"), DIGESTS.values(), ids=DIGESTS)
-def test_a_digest_tells_of_what_has_to_have_happened(
-    lane: Lane, screens: Screens, after: list[Any], options: dict[str, Any], code: str | None
-) -> None:
+def test_a_digest_tells_of_what_has_to_have_happened(lane, screens, after, options, code):
     screens["shown"], screens["drawn"] = [FIRST, *after], [after[-1]]
     step = {"digest": {"than": "first", **options}, **(SOON if code else {"within": 5})}
     assert outcome(lane, {"digest": {}, "register": "first"}, step) == (code, code and "guest")
 
 
-def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: Screens) -> None:
+def test_without_an_earlier_digest_any_event_is_new(lane, screens):
     screens["shown"] = screens["drawn"] = [digest_at(5, line=1)]
     assert outcome(lane, {"digest": {"moved": ["line"], "same": ["paste"]}, **SOON}) == PASSED
     assert outcome(lane, {"digest": {"moved": ["paste"]}, **SOON})[0] == "digest_not_moved"
@@ -261,9 +259,7 @@ def test_without_an_earlier_digest_any_event_is_new(lane: Lane, screens: Screens
 @pytest.mark.parametrize(
     ("direct", "component"), [(digest_at(6), "proxy"), (digest_at(-6), "ryll")], ids=["right", "wrong"]
 )
-def test_a_digest_that_is_right_without_the_proxy_is_the_proxys_fault(
-    lane: Lane, screens: Screens, monkeypatch: pytest.MonkeyPatch, direct: Any, component: str
-) -> None:
+def test_a_digest_that_is_right_without_the_proxy_is_the_proxys_fault(lane, screens, monkeypatch, direct, component):
     monkeypatch.setattr(second_look, "direct", lambda *_: nullcontext())
     monkeypatch.setattr(second_look, "SETTLE", 0.1)
     screens["shown"], screens["drawn"], screens["direct"] = [digest_at(-6)], [digest_at(6)], [direct]
@@ -271,22 +267,20 @@ def test_a_digest_that_is_right_without_the_proxy_is_the_proxys_fault(
 
 
 @pytest.mark.parametrize(("draws", "component"), [(None, "guest"), (digest_at(-6), "guest"), (FIRST, "proxy")])
-def test_a_guest_that_draws_no_sound_digest_is_at_fault_whatever_was_asked(
-    lane: Lane, screens: Screens, draws: Any, component: str
-) -> None:
+def test_a_guest_that_draws_no_sound_digest_is_at_fault_whatever_was_asked(lane, screens, draws, component):
     screens["shown"], screens["drawn"] = [FIRST, draws], [draws]
     step = {"digest": {"than": "first", "moved": ["line"]}, "blame": "proxy", **SOON}
     assert outcome(lane, {"digest": {}, "register": "first"}, step)[1] == component
 
 
-def test_a_picture_of_qemu_in_the_middle_of_a_refresh_says_nothing(lane: Lane, screens: Screens) -> None:
+def test_a_picture_of_qemu_in_the_middle_of_a_refresh_says_nothing(lane, screens):
     screens["shown"], screens["drawn"] = [digest_at(-6)], [digest_at(-6), sextant_digest.BadDigest("cut"), digest_at(7)]
     assert outcome(lane, {"digest": {}, **SOON}) == ("digest_crc_wrong", "ryll")
     screens["drawn"] = [digest_at(7), digest_at(8, line=1)]  # a whole one that tells of nothing new is the guest's
     assert outcome(lane, {"digest": {"moved": ["line"]}, **SOON}) == ("digest_crc_wrong", "guest")
 
 
-def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: Screens, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_between_two_sizes_ryll_has_no_surface(lane, screens, monkeypatch):
     refusals: list[Refused] = []
     take = sextant.shown
 
@@ -307,7 +301,7 @@ def test_between_two_sizes_ryll_has_no_surface(lane: Lane, screens: Screens, mon
         assert outcome(lane, {"digest": {}, "within": within}) == failure
 
 
-def test_a_kind_of_events_settles(lane: Lane, screens: Screens) -> None:
+def test_a_kind_of_events_settles(lane, screens):
     screens["shown"] = [digest_at(1, line=1), digest_at(2, line=2), digest_at(3, line=2), digest_at(4, line=2, paste=1)]
     entry = entry_of(lane, {"settled": {"kind": "line", "seconds": 0.1}, "within": 10})
     assert entry["result"] == "pass" and entry["seconds"] >= 0.1

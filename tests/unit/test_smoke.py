@@ -100,7 +100,7 @@ def late(ryll: Ryll, qemu: Qemu, connection: Connection) -> None:
     [(True, None), (False, None), (True, events(True)), (True, late)],
     ids=["agent", "no agent", "a late event", "a late ryll"],
 )
-def test_an_agent_that_stays_as_promised_passes(lane: TestLane, agent: bool, change: Change | None) -> None:
+def test_an_agent_that_stays_as_promised_passes(lane, agent, change):
     entries, failure, notices = check(lane, agent, change)
     assert (failure, notices) == (None, [])
     assert [(entry["name"], entry["result"]) for entry in entries] == [("banner", "pass"), ("path", "pass")]
@@ -126,9 +126,7 @@ WRONG: dict[str, tuple[bool, Change, str, str]] = {
 
 
 @pytest.mark.parametrize(("agent", "change", "code", "words"), WRONG.values(), ids=WRONG)
-def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(
-    lane: TestLane, agent: bool, change: Change, code: str, words: str
-) -> None:
+def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(lane, agent, change, code, words):
     entries, failure, _ = check(lane, agent, change)
     component = "guest" if code == "agent_changed" else "ryll"
     assert (failure.code, failure.component, failure.check) == (code, component, "status")
@@ -137,11 +135,11 @@ def test_an_agent_that_does_not_stay_as_promised_fails_the_check_status(
     assert (entries[-1]["result"], entries[-1]["seconds"], entries[-1]["detail"]["code"]) == ("fail", 0, code)
 
 
-def test_without_the_check_status_the_agent_is_not_looked_at(lane: TestLane) -> None:
+def test_without_the_check_status_the_agent_is_not_looked_at(lane):
     assert check(lane, True, events(False), SUBSCRIBED)[1] is None
 
 
-def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane: TestLane) -> None:
+def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane):
     waits: list[tuple[bool, float]] = []
     for name in ("banner", "path"):
         outside_checks.CHECKS[name] = lambda context: waits.append((context.wait, context.limit)) or {}
@@ -153,7 +151,7 @@ def test_a_failed_step_lets_the_other_checks_be_made_without_waiting(lane: TestL
 
 
 @pytest.mark.parametrize("agent", [True, False])
-def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane: TestLane, agent: bool) -> None:
+def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane, agent):
     clients: list[object] = []
     outside_checks.CHECKS["banner"] = lambda context: fail("guest_no_banner", "guest")
     outside_checks.CHECKS["path"] = lambda context: clients.append(context.client) or {}
@@ -163,7 +161,7 @@ def test_a_guest_without_an_agent_has_to_show_its_banner_first(lane: TestLane, a
     assert [client is not None for client in clients] == [agent]
 
 
-def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane: TestLane) -> None:
+def test_a_program_of_the_lane_that_is_lost_ends_the_steps(lane):
     lane.start(lane.program("api", f"{HELD}exit 3"))
     lane.release(0.3)
     failure = check(lane, True, steps=[NO_SURFACES[0], {**NO_SURFACES[1], "within": 20}])[1]
@@ -193,14 +191,7 @@ LOOKS: dict[str, tuple[Failure, bool | str | None, list[bool], Failure | None]] 
 
 
 @pytest.mark.parametrize(("failed", "shows", "right", "after"), LOOKS.values(), ids=LOOKS)
-def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
-    lane: TestLane,
-    monkeypatch: pytest.MonkeyPatch,
-    failed: Failure,
-    shows: Any,
-    right: list[bool],
-    after: Failure | None,
-) -> None:
+def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(lane, monkeypatch, failed, shows, right, after):
     looks, answers = [], list(right)
     monkeypatch.setattr(second_look, "direct", lambda *where: looks.append(where[2:]) or nullcontext("the second ryll"))
     monkeypatch.setattr(second_look, "SETTLE", 30 if True in right else 0.1)
@@ -223,9 +214,7 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(
     assert looks == ([("ryll", "127.0.0.1", 3)] if after else [])
 
 
-def test_the_entry_of_the_first_failure_says_what_the_second_look_found(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_entry_of_the_first_failure_says_what_the_second_look_found(lane, monkeypatch):
     checks = {
         "banner": lambda context: {},
         "frames": lambda context: fail("picture_differs", "ryll"),
@@ -240,9 +229,7 @@ def test_the_entry_of_the_first_failure_says_what_the_second_look_found(
     assert [entry["detail"].get("component") for entry in entries] == [None, "proxy", "ryll"]
 
 
-def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
-    lane: TestLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(lane, monkeypatch):
     report, picture = Path(lane.dir, "logs/smoke.json"), Path(lane.dir, "screenshot.png")
     for command, guest, kept in (("c1", "other", True), ("c0", "other", False), ("c1", "g", False)):
         monkeypatch.setenv("LANE_COMMAND_ID", command)
@@ -263,7 +250,7 @@ def test_reports_of_another_guest_of_this_command_are_kept_under_its_name(
         assert picture.exists() is not kept
 
 
-def test_the_plan_the_full_plan_and_the_choices_name_the_same_checks() -> None:
+def test_the_plan_the_full_plan_and_the_choices_name_the_same_checks():
     names = ("lane/defaults/main.yml", "lane/vars/main.yml", "smoke/meta/argument_specs.yml")
     default, fixed, specs = (yaml.safe_load((ROOT / "roles" / name).read_text(encoding="utf-8")) for name in names)
     choices = specs["argument_specs"]["main"]["options"]["smoke_checks"]["choices"]

@@ -16,7 +16,7 @@ from ansible.module_utils.lane.core.command import Done
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll import pictures as ryll_pictures
 from PIL import Image
-from suite_lane import PASSED, SOON, TICKET, Failure, Lane, Monitor, asked, does, entry_of, gives, outcome, says
+from suite_lane import PASSED, SOON, TICKET, Lane, Monitor, asked, does, entry_of, gives, outcome, says
 
 CONSOLE = {"console": {}, "register": "c"}
 
@@ -27,7 +27,7 @@ def lane(tmp_path: Path) -> Lane:
 
 
 @pytest.mark.parametrize(("password", "changed"), [("Ab7", "Ab0"), ("Ab0", "Ab1"), ("", "0")])
-def test_a_console_gives_its_token_and_two_wrong_ones(lane: Lane, password: str, changed: str) -> None:
+def test_a_console_gives_its_token_and_two_wrong_ones(lane, password, changed):
     lane.keys = {"password": password, "title": "kerbside session 123456789abc"}
     seen: dict[str, Any] = {}
     note = plan.Actor({}, lambda play, *_: seen.update(play.values["c"]))
@@ -51,7 +51,7 @@ QEMU = {"type": "spice", "host": "127.0.0.1", "port": "17904", "password": TICKE
         ({"direct": True}, QEMU, ("--suite",)),
     ],
 )
-def test_a_client_connects_as_asked(lane: Lane, options: dict[str, Any], keys: Any, ryll: tuple[str, ...]) -> None:
+def test_a_client_connects_as_asked(lane, options, keys, ryll):
     given = gives("console", {"keys": {"password": "of c"}})
     assert outcome(lane, CONSOLE, {"connect": options}, actors=given, ryll=["--suite"]) == PASSED
     assert asked(lane, "connect") == [("connect", "ryll", keys, ryll)]
@@ -66,9 +66,7 @@ def test_a_client_connects_as_asked(lane: Lane, options: dict[str, Any], keys: A
         ("ryll", {"console": "c"}, "ryll"),
     ],
 )
-def test_a_client_that_shows_nothing_is_tried_without_the_proxy(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, component: str, options: dict[str, Any], blamed: str
-) -> None:
+def test_a_client_that_shows_nothing_is_tried_without_the_proxy(lane, monkeypatch, component, options, blamed):
     def connect(*_: Any) -> None:
         raise LaneError("ryll_unmet", component, "it shows nothing")
 
@@ -89,20 +87,20 @@ def test_a_client_that_shows_nothing_is_tried_without_the_proxy(
         (Done(1, TICKET, "PermissionDenied"), 1, ("suite_ticket_shown", "ryll")),
     ],
 )
-def test_a_client_is_refused_as_expected(lane: Lane, end: Done | None, exits: int, failure: Failure) -> None:
+def test_a_client_is_refused_as_expected(lane, end, exits, failure):
     lane.end = end
     more = {} if exits == 1 else {"exits": exits}
     assert outcome(lane, {"connect": {"refused": "PermissionDenied", **more}, "within": 0.001}) == failure
     assert asked(lane, "refused") == [("refused", "ryll", KEYS, (), 0.1)] and asked(lane, "stop")
 
 
-def test_without_a_ticket_an_output_cannot_hold_it(lane: Lane) -> None:
+def test_without_a_ticket_an_output_cannot_hold_it(lane):
     Path(lane.place.ticket_file).write_text("")
     lane.end = Done(1, "", "PermissionDenied")
     assert outcome(lane, {"connect": {"refused": "Permission"}}) == PASSED
 
 
-def test_a_client_stops(lane: Lane) -> None:
+def test_a_client_stops(lane):
     assert outcome(lane, {"connect": {}}, {"stop": {}}) == PASSED
     assert asked(lane, "stop") == [("stop", "ryll")] and lane.talk.did[-1] == "close"
 
@@ -110,7 +108,7 @@ def test_a_client_stops(lane: Lane) -> None:
 @pytest.mark.parametrize(
     ("made", "mode", "size"), [({"bytes": 4096}, 0o600, 4096), ({"program": "#!/bin/sh"}, 0o700, 9)]
 )
-def test_a_file_is_its_owners_alone(lane: Lane, made: dict[str, Any], mode: int, size: int) -> None:
+def test_a_file_is_its_owners_alone(lane, made, mode, size):
     assert outcome(lane, {"file": {"name": "x", **made}}) == PASSED
     found = Path(lane.place.lane_dir, "tmp/x").stat()
     assert (stat.S_IMODE(found.st_mode), found.st_size) == (mode, size)
@@ -125,9 +123,7 @@ def test_a_file_is_its_owners_alone(lane: Lane, made: dict[str, Any], mode: int,
         ({"text": "abcdefg"}, 2, ["abcdef"], ("serial_line_unexpected", "guest")),
     ],
 )
-def test_a_burst_of_keys_waits_for_the_guest_to_tell_of_each(
-    lane: Lane, options: dict[str, Any], reported: int, typed: list[str], failure: Failure
-) -> None:
+def test_a_burst_of_keys_waits_for_the_guest_to_tell_of_each(lane, options, reported, typed, failure):
     found: list[str] = []
 
     def play(step: Any) -> None:
@@ -142,7 +138,7 @@ def test_a_burst_of_keys_waits_for_the_guest_to_tell_of_each(
     assert found == typed
 
 
-def test_what_an_actor_cannot_do_without() -> None:
+def test_what_an_actor_cannot_do_without():
     required = {name: {key for key, one in actor.options.items() if one.required} for name, actor in ACTORS.items()}
     assert {name: keys for name, keys in required.items() if keys} == {
         "api": {"path"},
@@ -167,7 +163,7 @@ def test_what_an_actor_cannot_do_without() -> None:
     }
 
 
-def test_the_clipboard_gets_a_text_of_the_size_and_gives_it_back_in_capitals(lane: Lane) -> None:
+def test_the_clipboard_gets_a_text_of_the_size_and_gives_it_back_in_capitals(lane):
     assert outcome(lane, {"connect": {}}, {"clipboard": {"bytes": 13}}) == PASSED
     assert lane.talk.did[-2].options["text"] == "abcdefghijabc"  # before it is closed
 
@@ -181,7 +177,7 @@ def test_the_clipboard_gets_a_text_of_the_size_and_gives_it_back_in_capitals(lan
         (None, "clipboard_wrong"),
     ],
 )
-def test_a_clipboard_is_compared_whole(lane: Lane, text: str | None, code: str | None) -> None:
+def test_a_clipboard_is_compared_whole(lane, text, code):
     lane.talk.answers["clipboard_get"] = {"text": text}
     assert outcome(lane, {"connect": {}}, {"clipboard_is": {"bytes": 13}})[0] == code
 
@@ -203,9 +199,7 @@ def picture(width: int, height: int, odd: int = 0) -> Image.Image:
         (Image.new("RGB", (8, 4)), Image.new("RGB", (8, 4)), ("picture_empty", "ryll")),
     ],
 )
-def test_pictures_have_to_be_equal_and_not_empty(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, mine: Image.Image, truth: Image.Image, failure: Failure
-) -> None:
+def test_pictures_have_to_be_equal_and_not_empty(lane, monkeypatch, mine, truth, failure):
     lane.monitor = Monitor(None)
     monkeypatch.setattr(pictures, "shown", lambda *_: mine)
     monkeypatch.setattr(pictures, "drawn", lambda *_: truth)
@@ -219,7 +213,7 @@ def test_pictures_have_to_be_equal_and_not_empty(
         assert ryll_pictures.read("png", kept[1].read_bytes(), *truth.size).tobytes() == truth.tobytes()
 
 
-def test_pictures_are_compared_until_they_are_equal(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_compared_until_they_are_equal(lane, monkeypatch):
     lane.monitor = Monitor(None)
     mine = iter([picture(8, 4, 1), picture(8, 4)])
     monkeypatch.setattr(pictures, "shown", lambda *_: next(mine))
@@ -227,7 +221,7 @@ def test_pictures_are_compared_until_they_are_equal(lane: Lane, monkeypatch: pyt
     assert outcome(lane, {"same_picture": {}, "within": 30}) == PASSED
 
 
-def test_a_picture_that_has_to_differ(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_has_to_differ(lane, monkeypatch):
     lane.monitor = Monitor(None)
     monkeypatch.setattr(pictures, "drawn", lambda *_: picture(8, 4))
     for odd, failure in ((1, PASSED), (0, ("picture_equal", "ryll"))):
@@ -235,7 +229,7 @@ def test_a_picture_that_has_to_differ(lane: Lane, monkeypatch: pytest.MonkeyPatc
         assert outcome(lane, {"same_picture": {"differs": True}, **SOON}) == failure
 
 
-def test_what_is_shown_and_drawn_is_read_from_ryll_and_from_qemu(lane: Lane) -> None:
+def test_what_is_shown_and_drawn_is_read_from_ryll_and_from_qemu(lane):
     taken: list[dict[str, Any]] = []
 
     def screenshot(params: dict[str, Any]) -> dict[str, Any]:
@@ -259,7 +253,7 @@ RELAYED = "kerbside_proxy_bytes_relayed_total{direction=server_to_client}"
     ("proxy", "client", "good"),
     [(100, 100, True), (300, 100, True), (301, 100, False), (99, 100, False), (200, 0, False), (1, 1, True)],
 )
-def test_the_proxy_counts_what_the_client_got(lane: Lane, proxy: int, client: int, good: bool) -> None:
+def test_the_proxy_counts_what_the_client_got(lane, proxy, client, good):
     def draw(relayed: int, got: int) -> None:
         lane.counted[RELAYED] = 1000.0 + relayed
         lane.talk.answers["stats"] = {"display": {"bytes_in": 500 + got}}
@@ -271,7 +265,7 @@ def test_the_proxy_counts_what_the_client_got(lane: Lane, proxy: int, client: in
     assert outcome(lane, *steps, actors={"draw": does(lambda: draw(proxy, client))}) == expected
 
 
-def test_what_is_on_its_way_to_the_client_is_waited_for(lane: Lane) -> None:
+def test_what_is_on_its_way_to_the_client_is_waited_for(lane):
     got, counts = iter([500, 600, 600, 700, 1700]), iter([2000.0] * 3 + [3100.0] * 2)
     lane.talk.answers["stats"] = lambda _: {"display": {"bytes_in": next(got)}}
     vars(lane)["counters"] = lambda: {RELAYED: next(counts)}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks.suites import tokens
 from prepared import executable
-from suite_lane import CONSOLE_K, PASSED, SOON, STARTED, Failure, Lane, asked, does, outcome
+from suite_lane import CONSOLE_K, PASSED, SOON, STARTED, Lane, asked, does, outcome
 
 WRONG = "api_answer_wrong"
 
@@ -47,13 +47,13 @@ def lane(tmp_path: Path) -> Lane:
         ({"type": "text/plain"}, (200, "", ""), WRONG),
     ],
 )
-def test_an_answer_of_the_api_is_as_wanted(lane: Lane, options: Any, answer: tuple[Any, ...], code: str | None) -> None:
+def test_an_answer_of_the_api_is_as_wanted(lane, options, answer, code):
     lane.answer = lambda *_: answer
     assert outcome(lane, {"api": {"path": "/x", **options}, **SOON})[0] == code
 
 
 @pytest.mark.parametrize(("options", "may"), [({}, False), ({"shows_ticket": True}, True)])
-def test_only_an_answer_that_may_show_the_ticket_is_not_searched_for_it(lane: Lane, options: Any, may: bool) -> None:
+def test_only_an_answer_that_may_show_the_ticket_is_not_searched_for_it(lane, options, may):
     assert outcome(lane, {"api": {"path": "/x", **options}}) == PASSED
     assert asked(lane, "request")[0][4] is may
 
@@ -61,7 +61,7 @@ def test_only_an_answer_that_may_show_the_ticket_is_not_searched_for_it(lane: La
 @pytest.mark.parametrize(
     ("options", "times", "code"), [({}, 3, None), ({"retry": False}, 1, WRONG), ({"method": "POST"}, 1, WRONG)]
 )
-def test_only_a_get_is_repeated(lane: Lane, options: dict[str, Any], times: int, code: str | None) -> None:
+def test_only_a_get_is_repeated(lane, options, times, code):
     answers = iter([(500, ""), (500, ""), (200, "")])
     lane.answer = lambda *_: next(answers)
     assert outcome(lane, {"api": {"path": "/x", **options}, "within": 5})[0] == code
@@ -77,9 +77,7 @@ def test_only_a_get_is_repeated(lane: Lane, options: dict[str, Any], times: int,
         ({"jwt": {"set": {"a": 1}}}, "forged"),
     ],
 )
-def test_a_request_has_the_token_that_is_asked_for(
-    lane: Lane, options: dict[str, Any], authorization: str | None
-) -> None:
+def test_a_request_has_the_token_that_is_asked_for(lane, options, authorization):
     assert outcome(lane, {"api": {"path": "/x", "accept": "text/html", **options}}) == PASSED
     ((_, _, _, headers, _),) = asked(lane, "request")
     if authorization == "forged":
@@ -120,32 +118,32 @@ def audited(lane: Lane, rows: list[dict[str, Any]], total: int | None = None, st
         ({"grown_by": 0}, None),
     ],
 )
-def test_the_audit_holds_what_happened(lane: Lane, options: dict[str, Any], code: str | None) -> None:
+def test_the_audit_holds_what_happened(lane, options, code):
     audited(lane, ROWS)
     assert outcome(lane, {"audit": options, **SOON})[0] == code
     assert asked(lane, "request")[0][1:3] == ("GET", f"/console/{lane.place.source}/UUID/audit?limit=1000")
 
 
-def test_the_audit_is_asked_for_until_it_holds_what_happened(lane: Lane) -> None:
+def test_the_audit_is_asked_for_until_it_holds_what_happened(lane):
     answers = iter([[], ROWS])
     lane.answer = lambda *_: (200, json.dumps({"audit": next(answers), "total": 2}))
     assert outcome(lane, {"audit": {"has": ["came"]}}) == PASSED
 
 
-def test_an_audit_that_is_not_given_fails_at_once(lane: Lane) -> None:
+def test_an_audit_that_is_not_given_fails_at_once(lane):
     audited(lane, ROWS, status=500)
     assert outcome(lane, {"audit": {}, "within": 60}) == ("api_answer_wrong", "kerbside")
 
 
 @pytest.mark.parametrize(("grown", "code"), [(0, "audit_wrong"), (1, None), (2, "audit_wrong")])
-def test_the_audit_grows_by_as_many_rows_as_asked(lane: Lane, grown: int, code: str | None) -> None:
+def test_the_audit_grows_by_as_many_rows_as_asked(lane, grown, code):
     audited(lane, ROWS)
     grow = does(lambda: audited(lane, ROWS, total=2 + grown))
     steps = ({"audit": {}, "register": "before"}, {"grow": {}}, {"audit": {"than": "before", "grown_by": 1}, **SOON})
     assert outcome(lane, *steps, actors={"grow": grow})[0] == code
 
 
-def test_the_audit_of_another_console_is_asked_for_by_its_own_name(lane: Lane) -> None:
+def test_the_audit_of_another_console_is_asked_for_by_its_own_name(lane):
     audited(lane, ROWS)
     assert outcome(lane, {"audit": {"of": "k"}}, **CONSOLE_K) == PASSED
     assert asked(lane, "request")[0][2] == f"/console/suite-k/{lane.machines.uuid('k')}/audit?limit=1000"
@@ -182,9 +180,7 @@ COMING = [row("s", None, "came", timestamp=STARTED + 86400)]
         pytest.param(MANY[:1000], stored(MANY), 1001, DIFFER, id="the oldest of them"),
     ],
 )
-def test_api_and_database_have_the_same_audit(
-    lane: Lane, rows: list[Any], stored: list[Any] | None, total: int, failure: Failure
-) -> None:
+def test_api_and_database_have_the_same_audit(lane, rows, stored, total, failure):
     stores(lane, stored)
     audited(lane, rows, total)
     assert outcome(lane, {"audit": {"same_in_database": True}, **SOON}) == failure
@@ -205,7 +201,7 @@ OF_NO_CONNECTION = row("s", None, "terminated")
         ([row("other", "main", "created", "p")] * 2, PASSED),  # another check's session
     ],
 )
-def test_nothing_is_told_twice_of_a_session(lane: Lane, rows: list[Any], failure: Failure) -> None:
+def test_nothing_is_told_twice_of_a_session(lane, rows, failure):
     stores(lane, stored(rows))
     audited(lane, rows)
     assert outcome(lane, {"audit": {"session": "s", "same_in_database": True}, **SOON}) == failure

@@ -69,7 +69,7 @@ def code(lane: Lane, reply: Any, of: str | None = "good", **more: Any) -> str | 
 WRONG = "suite_not_handed_out"
 
 
-def test_a_machine_has_tls_where_the_suite_asks_for_it(lane: Lane) -> None:
+def test_a_machine_has_tls_where_the_suite_asks_for_it(lane):
     assert ["tls-port=" in " ".join(program.argv) for program in lane.machines.programs()] == [True, False]
 
 
@@ -77,15 +77,13 @@ def test_a_machine_has_tls_where_the_suite_asks_for_it(lane: Lane) -> None:
     ("reply", "words"),
     [({}, "what its sources and settings say"), ({"ticket": "x", "ca_cert": "y"}, "another ticket, ca_cert")],
 )
-def test_the_parts_that_differ_are_named_and_their_values_are_not(
-    lane: Lane, reply: dict[str, str], words: str
-) -> None:
+def test_the_parts_that_differ_are_named_and_their_values_are_not(lane, reply, words):
     detail = handed_out(lane, {**good_reply(lane, "good"), **reply}, wrong=bool(reply))
     assert detail["witnesses"][-1] == f"handed_out: kerbside hands out {words}"
 
 
 @pytest.mark.parametrize("of", [None, "good", "wrong_ca", "bare"])
-def test_what_kerbside_hands_out_is_what_its_sources_say(lane: Lane, of: str | None) -> None:
+def test_what_kerbside_hands_out_is_what_its_sources_say(lane, of):
     right = good_reply(lane, of)
     assert code(lane, right, of) is None
     detail = handed_out(lane, right, of, wrong=True)
@@ -102,19 +100,19 @@ PARTS = (
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_each_part_that_differs_is_wrong(lane: Lane, name: str) -> None:
+def test_each_part_that_differs_is_wrong(lane, name):
     other = {**good_reply(lane, "good"), name: "another"}
     assert (code(lane, other), code(lane, other, wrong=True)) == (WRONG, None)
 
 
-def test_a_token_that_is_denied_hands_out_nothing(lane: Lane) -> None:
+def test_a_token_that_is_denied_hands_out_nothing(lane):
     assert (code(lane, None), code(lane, None, wrong=True)) == (WRONG, None)
     assert code(lane, None, password="forged", wrong=True) is None
     assert json.loads(Path(lane.place.lane_dir, "asked").read_text())["token"] == "forged"
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wrong: bool) -> None:
+def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane, wrong):
     Path(lane.place.lane_dir, "fails").touch()
     assert code(lane, "no channel", wrong=wrong) == WRONG
 
@@ -128,15 +126,13 @@ def test_a_kerbside_that_does_not_answer_has_said_nothing_wrong(lane: Lane, wron
         ({"KERBSIDE_FIREWALL_PERMITTED_CHANNELS": "inputs,main"}, {"mode": "ENFORCE", "channels": [1, 3]}),
     ],
 )
-def test_the_firewall_is_what_kerbsides_settings_say(settings: dict[str, str], expected: dict[str, Any]) -> None:
+def test_the_firewall_is_what_kerbsides_settings_say(settings, expected):
     assert authorize.firewall(settings) == expected
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a process of its own closes its files at its end
 @pytest.mark.parametrize(("status", "listed"), [(400, True), (500, False)])
-def test_a_list_that_kerbside_cannot_give_says_nothing_of_the_channel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, listed: bool
-) -> None:
+def test_a_list_that_kerbside_cannot_give_says_nothing_of_the_channel(tmp_path, monkeypatch, capsys, status, listed):
     class Api(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(status)

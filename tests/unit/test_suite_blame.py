@@ -41,9 +41,7 @@ def asks(instead_of: str, step: dict[str, Any]) -> dict[str, Any]:
         (MISSING, asks("ryll", NAP), "guest", LINE),
     ],
 )
-def test_a_failure_names_its_component(
-    lane: Lane, step: dict[str, Any], more: dict[str, Any], component: str, code: str
-) -> None:
+def test_a_failure_names_its_component(lane, step, more, component, code):
     (entry,) = played(lane, check(step, **more))
     detail = entry["detail"]
     assert (entry["result"], detail["component"], detail["code"]) == ("fail", component, code)
@@ -51,7 +49,7 @@ def test_a_failure_names_its_component(
     assert failed and (failed.code, failed.component, failed.check) == (code, component, "one")
 
 
-def test_an_expected_failure_blames_nobody(lane: Lane) -> None:
+def test_an_expected_failure_blames_nobody(lane):
     (entry,) = played(lane, check(MISSING, expected_failure=KNOWN))
     assert entry["result"] == "pass"
     assert not {"component", "code"} & set(entry["detail"])
@@ -68,9 +66,7 @@ DENIED = UNANSWERED.replace("ERROR", "WARNING")
 
 @pytest.mark.parametrize("blamed", ["proxy", "ryll", "guest"])
 @pytest.mark.parametrize(("before", "during"), [("", UNANSWERED), (None, UNANSWERED), (UNANSWERED, ""), ("", DENIED)])
-def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(
-    lane: Lane, blamed: str, before: str | None, during: str
-) -> None:
+def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(lane, blamed, before, during):
     log = Path(lane.log("daemon"))
     if before is not None:
         log.write_text(before)
@@ -91,9 +87,7 @@ def test_a_question_of_the_proxy_that_kerbside_cannot_answer_is_its_fault(
 @pytest.mark.parametrize("blamed", ["proxy", "ryll", "guest"])
 @pytest.mark.parametrize("waited", ["SPICE link handshake", "authentication"])
 @pytest.mark.parametrize(("says", "silent"), [("echo DEADLINE_EXCEEDED", True), ("true", False), ("exit 1", False)])
-def test_a_control_service_that_answers_nobody_is_kerbsides_fault(
-    lane: Lane, blamed: str, waited: str, says: str, silent: bool
-) -> None:
+def test_a_control_service_that_answers_nobody_is_kerbsides_fault(lane, blamed, waited, says, silent):
     executable(Path(lane.place.database_python), says)
     log = Path(lane.log("ryll"))
     records.Record("ryll", "ryll", 1, STARTED, 1, "", str(log), 0, "INT", False).save(lane.place.lane_dir)
@@ -108,9 +102,7 @@ def test_a_control_service_that_answers_nobody_is_kerbsides_fault(
 
 
 @pytest.mark.parametrize(("says", "silent"), [("echo DEADLINE_EXCEEDED", True), ("true", False)])
-def test_a_bare_link_to_a_control_service_that_answers_nobody_is_kerbsides_fault(
-    lane: Lane, says: str, silent: bool
-) -> None:
+def test_a_bare_link_to_a_control_service_that_answers_nobody_is_kerbsides_fault(lane, says, silent):
     executable(Path(lane.place.database_python), says)
 
     def speak() -> None:
@@ -134,9 +126,7 @@ SEEN = LaneError("ryll_refused", "ryll", "it refused", evidence="/its/own")
         ({"broken": {}}, LaneError("ryll_refused", "database", "x"), "database", None),
     ],
 )
-def test_a_step_of_ryll_blames_another_only_for_what_it_did_not_see(
-    lane: Lane, step: Any, error: LaneError, component: str, evidence: str | None
-) -> None:
+def test_a_step_of_ryll_blames_another_only_for_what_it_did_not_see(lane, step, error, component, evidence):
     def fail(*_: Any) -> None:
         raise error
 

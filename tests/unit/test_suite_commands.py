@@ -67,7 +67,7 @@ WRONG = ("suite_command_said", "kerbside")
         ({"cases": [{"run": ["play", "two"], "says": ["\\['two'\\]"]}]}, PASSED),
     ],
 )
-def test_a_program_has_to_end_and_speak_as_the_step_says(lane: Lane, options: dict[str, Any], wanted: Failure) -> None:
+def test_a_program_has_to_end_and_speak_as_the_step_says(lane, options, wanted):
     assert ended(lane, **options) == wanted
     left = Path(lane.place.lane_dir, "secrets").glob("command*")
     assert list(left) == []  # they hold the settings, the sources and what was said
@@ -85,9 +85,7 @@ def test_a_program_has_to_end_and_speak_as_the_step_says(lane: Lane, options: di
         (token(exp=240), {"minutes": 4}, "suite_command_token"),
     ],
 )
-def test_a_token_is_for_whom_it_has_to_be_and_becomes_a_secret(
-    lane: Lane, said: str, claims: dict[str, Any], wanted: str | None
-) -> None:
+def test_a_token_is_for_whom_it_has_to_be_and_becomes_a_secret(lane, said, claims, wanted):
     entry = entry_of(lane, {"command": {"run": ["play"], "settings": {"KERBSIDE_SAYS": said}, "claims": claims}})
     assert entry["detail"].get("code") == wanted
     assert said not in json.dumps(entry) or said == "no token"
@@ -95,7 +93,7 @@ def test_a_token_is_for_whom_it_has_to_be_and_becomes_a_secret(
     assert kept == ([said] if said.startswith("eyJ") else [])
 
 
-def test_the_last_line_of_the_first_can_be_used_by_later_steps(lane: Lane) -> None:
+def test_the_last_line_of_the_first_can_be_used_by_later_steps(lane):
     cases = [{"settings": {"KERBSIDE_SAYS": "first"}}, {"settings": {"KERBSIDE_SAYS": "second"}}]
     steps = (
         {"command": {"run": ["play"], "cases": cases}, "register": "said"},
@@ -106,7 +104,7 @@ def test_the_last_line_of_the_first_can_be_used_by_later_steps(lane: Lane) -> No
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, None])
-def test_a_private_file_is_its_owners_alone(lane: Lane, mode: int | None) -> None:
+def test_a_private_file_is_its_owners_alone(lane, mode):
     file = Path(lane.place.lane_dir, "made")
     if mode is not None:
         file.write_text(token())
@@ -115,19 +113,19 @@ def test_a_private_file_is_its_owners_alone(lane: Lane, mode: int | None) -> Non
 
 
 @pytest.mark.parametrize("more", ["", "\n", "\0\0", "x.y"])
-def test_a_private_file_holds_a_token_and_nothing_else(lane: Lane, more: str) -> None:
+def test_a_private_file_holds_a_token_and_nothing_else(lane, more):
     file = Path(lane.place.lane_dir, "made")
     file.write_text(token() + more if more != "\n" else "")
     file.chmod(0o600)
     assert ended(lane, private=str(file))[0] == (None if not more else "suite_command_token")
 
 
-def test_what_does_not_end_is_killed(lane: Lane) -> None:
+def test_what_does_not_end_is_killed(lane):
     step = {"command": {"run": ["python", "-c", "import time; time.sleep(600)"]}, "within": 0.5}
     assert outcome(lane, step) == ("command_timeout", "kerbside")
 
 
-def test_a_python_that_cannot_play_it_is_told_of(lane: Lane) -> None:
+def test_a_python_that_cannot_play_it_is_told_of(lane):
     python = Path(lane.place.database_python)
     python.unlink()
     python.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
@@ -136,17 +134,17 @@ def test_a_python_that_cannot_play_it_is_told_of(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("cases", [[], [1], [{"strange": 1}], [{"exits": "x"}], {"says": ["a"]}])
-def test_cases_are_read_before_anything_starts(lane: Lane, cases: Any) -> None:
+def test_cases_are_read_before_anything_starts(lane, cases):
     with pytest.raises(LaneError, match="`cases` is not a list of mappings of run, claims"):
         ended(lane, cases=cases)
 
 
-def test_a_program_of_the_suites_own_is_executable(lane: Lane) -> None:
+def test_a_program_of_the_suites_own_is_executable(lane):
     made = {"file": {"name": "mine", "program": "#!/bin/sh\nexit 3\n"}, "register": "mine"}
     step = {"command": {"run": ["python", "-c", "import os; os.execv('{mine.path}', ['x'])"], "exits": 3}}
     assert outcome(lane, made, step) == PASSED
 
 
-def test_a_file_is_empty_or_a_program(lane: Lane) -> None:
+def test_a_file_is_empty_or_a_program(lane):
     with pytest.raises(LaneError, match="exactly one of bytes, program"):
         outcome(lane, {"file": {"name": "x", "bytes": 1, "program": "y"}}, actors=gives("file", {}))

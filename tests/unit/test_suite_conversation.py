@@ -20,7 +20,7 @@ def conversation(path: str, monkeypatch: pytest.MonkeyPatch) -> Conversation:
     return Conversation("", "ryll", path, "ryll.log", slowness=2.0)
 
 
-def test_a_step_has_more_time_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_has_more_time_on_a_slow_machine(monkeypatch):
     seen: list[tuple[float, float]] = []
 
     def play(of: Any, step: Any, deadline: float) -> None:
@@ -32,7 +32,7 @@ def test_a_step_has_more_time_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch)
     assert 100 < left <= 200 and limit == 200  # a failure says how long it waited
 
 
-def test_events_of_before_are_forgotten_and_a_moment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_of_before_are_forgotten_and_a_moment_is_kept(monkeypatch):
     ryll = Ryll()
     with Peer(ryll) as peer:
         talk = conversation(peer.path, monkeypatch)

@@ -72,14 +72,7 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lane:
 
 
 @pytest.mark.parametrize(("does", "refused", "within", "wanted"), DOES.values(), ids=DOES)
-def test_spice_gtk_shows_the_right_picture_or_is_refused(
-    lane: Lane,
-    monkeypatch: pytest.MonkeyPatch,
-    does: list[Any],
-    refused: str | None,
-    within: float,
-    wanted: tuple[str | None, str, bool | None],
-) -> None:
+def test_spice_gtk_shows_the_right_picture_or_is_refused(lane, monkeypatch, does, refused, within, wanted):
     code, words, fits = wanted
     if fits is not None:
         lane.guest["digest"] = "yes"
@@ -101,16 +94,14 @@ def test_spice_gtk_shows_the_right_picture_or_is_refused(
 
 
 @pytest.mark.parametrize("said", ["one\n", "before\none\n"])
-def test_the_last_line_of_a_client_without_a_picture_is_quoted(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, said: str
-) -> None:
+def test_the_last_line_of_a_client_without_a_picture_is_quoted(lane, monkeypatch, said):
     client = f"import sys, time; sys.stderr.write({said!r}); sys.stderr.flush(); time.sleep(60)"
     monkeypatch.setattr(gtk, "program", lambda: client)
     entry = entry_of(lane, {"spice_gtk": {}, "within": 1})
     assert entry["detail"]["cause"].endswith("within 1 s; its last line is 'one'")
 
 
-def test_a_screen_is_kept_when_it_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_screen_is_kept_when_it_stands_still(tmp_path, monkeypatch):
     timers: list[str] = []
     glib = SimpleNamespace(
         SOURCE_REMOVE=False,

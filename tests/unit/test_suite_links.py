@@ -12,7 +12,7 @@ from ansible.module_utils.lane.checks.suites import latency
 from ansible.module_utils.lane.checks.suites import links as bare_links
 from ansible.module_utils.lane.checks.suites.engine import Unmet
 from ansible.module_utils.lane.protocols.spice_link import Link, LinkClosed, LinkRefused
-from suite_lane import PASSED, TICKET, Failure, FakeLink, Lane, does, entry_of, gives, outcome
+from suite_lane import PASSED, TICKET, FakeLink, Lane, does, entry_of, gives, outcome
 
 CONSOLE = {"console": {}, "register": "c"}
 
@@ -47,15 +47,13 @@ def links(monkeypatch: pytest.MonkeyPatch) -> type[FakeLink]:
         ({"as_far_as": "hello", "channel": "inputs"}, 17900, "CA", [("hello", 3)]),
     ],
 )
-def test_a_link_is_opened_as_far_as_asked(
-    lane: Lane, links: Any, options: dict[str, Any], port: int, ca: str | None, did: list[Any]
-) -> None:
+def test_a_link_is_opened_as_far_as_asked(lane, links, options, port, ca, did):
     assert outcome(lane, CONSOLE, {"link": options}, actors=gives("console", {"password": "token"})) == PASSED
     (made,) = links.kept
     assert (made.port, made.ca, made.did, made.open) == (port, ca, did, False)
 
 
-def test_a_registered_link_stays_open_until_the_end_of_the_suite(lane: Lane, links: Any) -> None:
+def test_a_registered_link_stays_open_until_the_end_of_the_suite(lane, links):
     states: list[bool] = []
     look = does(lambda: states.extend(one.open for one in links.kept))
     display = {"link": {"channel": "display", "main": "m"}, "register": "d"}
@@ -83,7 +81,7 @@ WRONG, LET_IN = ("link_wrong", "proxy"), ("client_not_refused", "proxy")
         ({}, {"link": {"refused": 7}, "register": "x"}, LET_IN),
     ],
 )
-def test_links_that_fail(lane: Lane, links: Any, peer: dict[str, Any], step: dict[str, Any], failure: Failure) -> None:
+def test_links_that_fail(lane, links, peer, step, failure):
     for name, error in peer.items():
         setattr(links, name, error)
     detail = entry_of(lane, step)["detail"]
@@ -107,15 +105,13 @@ def test_links_that_fail(lane: Lane, links: Any, peer: dict[str, Any], step: dic
         ({"open": {"link": "l"}}, {"ends": True}, "link_wrong"),
     ],
 )
-def test_a_peer_stays_or_hangs_up_as_it_has_to(
-    lane: Lane, links: Any, step: dict[str, Any], peer: dict[str, Any], code: str | None
-) -> None:
+def test_a_peer_stays_or_hangs_up_as_it_has_to(lane, links, step, peer, code):
     for name, value in peer.items():
         setattr(links, name, value)
     assert outcome(lane, {"link": {}, "register": "l"}, step)[0] == code
 
 
-def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
+def test_a_message_is_sent_as_given(lane, links):
     sent = [
         {"send": {"link": "l", "type": 5, **more}}
         for more in ({"hex": "00ff", "says": 9}, {"bytes": 3, "before": "01"}, {})
@@ -129,12 +125,12 @@ def test_a_message_is_sent_as_given(lane: Lane, links: Any) -> None:
     ]
 
 
-def test_a_link_comes_from_the_address_that_is_given(lane: Lane, links: Any) -> None:
+def test_a_link_comes_from_the_address_that_is_given(lane, links):
     assert outcome(lane, {"link": {"from": "127.0.0.2"}}, {"link": {}}) == PASSED
     assert [one.source for one in links.kept] == ["127.0.0.2", ""]
 
 
-def test_a_message_in_pieces_is_the_same_message() -> None:
+def test_a_message_in_pieces_is_the_same_message():
     with socket.create_server(("127.0.0.1", 0)) as server:
         mine = Link("127.0.0.1", server.getsockname()[1], None, source="127.0.0.2")
         peer, (address, _) = server.accept()
@@ -148,9 +144,7 @@ def test_a_message_in_pieces_is_the_same_message() -> None:
 
 
 @pytest.mark.parametrize(("proxied", "code"), [(3.0, None), (3.1, "latency_ratio")])
-def test_the_ratio_of_the_fastest_medians_is_the_gate(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, proxied: float, code: str | None
-) -> None:
+def test_the_ratio_of_the_fastest_medians_is_the_gate(lane, monkeypatch, proxied, code):
     turns = {False: iter([[1.0] * 5, [2.0] * 5]), True: iter([[proxied] * 5, [60.0] * 5])}
     monkeypatch.setattr(latency, "acknowledgements", lambda play, through, rounds: next(turns[through]))
     detail = entry_of(lane, {"acknowledged": {"turns": 2, "rounds": 5, "most": 3}})["detail"]
@@ -158,7 +152,7 @@ def test_the_ratio_of_the_fastest_medians_is_the_gate(
     assert code or "p50 3000.00 ms, p95 60000.00 ms" in detail["witnesses"][0]
 
 
-def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, links: Any) -> None:
+def test_an_acknowledgement_is_waited_for_after_four_movements(lane, links):
     play: Any = SimpleNamespace(lane=lane)
     found = latency.acknowledgements(play, True, 2)
     main, inputs = links.kept
@@ -179,9 +173,7 @@ def test_an_acknowledgement_is_waited_for_after_four_movements(lane: Lane, links
 @pytest.mark.parametrize(
     ("actor", "measure", "most"), [("acknowledged", "acknowledgements", 20.0), ("key_to_serial", "serial_lines", 4.0)]
 )
-def test_what_is_judged_when_a_suite_names_no_ratio(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, actor: str, measure: str, most: float
-) -> None:
+def test_what_is_judged_when_a_suite_names_no_ratio(lane, monkeypatch, actor, measure, most):
     for ratio, failure in ((most, PASSED), (most + 0.5, ("latency_ratio", "proxy"))):
         seconds = {True: ratio, False: 1.0}
         monkeypatch.setattr(latency, measure, lambda play, through, rounds, seconds=seconds: [seconds[through]])
@@ -191,9 +183,7 @@ def test_what_is_judged_when_a_suite_names_no_ratio(
 @pytest.mark.parametrize(
     ("said", "failure"), [(["key: y", "key: x"], PASSED), (["key: y"], ("serial_line_missing", "proxy"))]
 )
-def test_a_key_is_sent_and_its_line_awaited(
-    lane: Lane, links: Any, monkeypatch: pytest.MonkeyPatch, said: list[str], failure: Failure
-) -> None:
+def test_a_key_is_sent_and_its_line_awaited(lane, links, monkeypatch, said, failure):
     serial = Path(lane.place.serial_log)
     serial.write_text("key: x\r\n")  # of before
 
@@ -216,7 +206,7 @@ def test_a_key_is_sent_and_its_line_awaited(
         assert ports == [17904, 17904]
 
 
-def test_a_key_whose_line_comes_later_is_waited_for(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_whose_line_comes_later_is_waited_for(lane, monkeypatch):
     looks = iter(["", "", "key: x\r\n", "", "key: x\r\n"])
     Path(lane.place.serial_log).touch()
     keyboard = SimpleNamespace(send=lambda *_: None)
@@ -240,9 +230,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(("proxied", "failure"), [(0.3125, PASSED), (0.3126, ("latency_ratio", "proxy"))])
-def test_the_lower_quartiles_of_keys_to_draw_are_compared(
-    lane: Lane, links: Any, monkeypatch: pytest.MonkeyPatch, proxied: float, failure: Failure
-) -> None:
+def test_the_lower_quartiles_of_keys_to_draw_are_compared(lane, links, monkeypatch, proxied, failure):
     clock = Clock()
     monkeypatch.setattr(latency, "time", clock)
     # the second of seven is the lower quartile; what is less and what is more does not count
@@ -254,7 +242,7 @@ def test_the_lower_quartiles_of_keys_to_draw_are_compared(
 
 
 @pytest.mark.parametrize(("options", "way"), [({}, "through kerbside"), ({"direct": True}, "directly to qemu")])
-def test_a_key_is_pressed_and_its_picture_awaited(lane: Lane, links: Any, options: dict[str, Any], way: str) -> None:
+def test_a_key_is_pressed_and_its_picture_awaited(lane, links, options, way):
     entry = entry_of(lane, {"connect": options}, {"key_to_draw": {"keys": 2}})
     assert list(entry["detail"]["latency"]) == [way]
     did = [one if isinstance(one, tuple) else getattr(one, "verb", one) for one in lane.talk.did]

@@ -25,7 +25,7 @@ FAULTS = yaml.safe_load((ROOT / "tests/faults/suites.yml").read_text(encoding="u
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path) -> None:
+def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path):
     suite = plan.read(str(path), path.read_text(encoding="utf-8"), ACTORS, GUESTS)
     assert suite.name == path.stem and suite.description
     caught = {name for fault in FAULTS if fault["suite"] == suite.name for name in fault["expect"]}
@@ -36,7 +36,7 @@ def test_our_own_suites_have_two_witnesses_for_each_check_and_a_fault(path: Path
     assert caught <= {one.name for one in suite.checks}
 
 
-def test_the_page_names_every_suite_every_check_and_every_actor() -> None:
+def test_the_page_names_every_suite_every_check_and_every_actor():
     page = (ROOT / "docs/suites.md").read_text(encoding="utf-8")
     example = page.split("<!-- suite -->\n```yaml\n")[1].split("```")[0]
     assert plan.read("/tmp/mine.yml", example, ACTORS, GUESTS).name == "mine"
@@ -98,7 +98,7 @@ def refused(suite: Any) -> str:
         (changed(checks=[{"name": "one", "steps": ["x"]}]), "step 1: it is not a mapping such as"),
     ],
 )
-def test_a_file_that_is_wrong_as_a_whole(suite: Any, words: str) -> None:
+def test_a_file_that_is_wrong_as_a_whole(suite, words):
     assert words in refused(suite)
 
 
@@ -123,7 +123,7 @@ def culprit(**more: Any) -> dict[str, Any]:
         (culprit(steps=[{}]), "if_failed: step 1: it has none of"),
     ],
 )
-def test_a_check_that_is_wrong(more: dict[str, Any], words: str) -> None:
+def test_a_check_that_is_wrong(more, words):
     assert words in refused(suite_of({"name": "one", "steps": [NAP], **more}))
 
 
@@ -193,7 +193,7 @@ def api(**options: Any) -> dict[str, Any]:
         ({"move_console": {"of": "k", "to": "k"}}, "`to` is 'k', which no machines step before it registered"),
     ],
 )
-def test_a_step_that_is_wrong(step: dict[str, Any], words: str) -> None:
+def test_a_step_that_is_wrong(step, words):
     assert words in refused(suite_of({"name": "one", "steps": [{"link": {}, "register": "l"}, step]}, **CONSOLE_K))
 
 
@@ -244,12 +244,12 @@ checks:
         ("name: two", "client: none", 16),
     ],
 )
-def test_a_mistake_is_named_by_its_line(was: str, now: str, line: int) -> None:
+def test_a_mistake_is_named_by_its_line(was, now, line):
     assert WRITTEN.count(was) == 1
     assert refused(WRITTEN.replace(was, now)).startswith(f"/my/suite.yml:{line}: ")
 
 
-def test_what_a_suite_file_need_not_say() -> None:
+def test_what_a_suite_file_need_not_say():
     suite = read(
         suite_of({"name": "one", "steps": [{"wait": {"seconds": 1}}, {"hello": {}}]}, machines=[{"name": "m"}])
     )
@@ -275,16 +275,16 @@ def test_what_a_suite_file_need_not_say() -> None:
         ({"serial": {"line": "x"}, "within": 7}, 7.0),
     ],
 )
-def test_each_kind_of_step_has_a_limit_of_its_own_unless_it_says_another(step: dict[str, Any], limit: float) -> None:
+def test_each_kind_of_step_has_a_limit_of_its_own_unless_it_says_another(step, limit):
     assert read(suite_of({"name": "one", "steps": [step]})).checks[0].steps[0].limit == limit
 
 
-def test_machines_may_have_all_ports() -> None:
+def test_machines_may_have_all_ports():
     machines = [{"name": "a", "tls": True}, {"name": "b", "tls": True}, {"name": "c"}]
     assert len(read(changed(machines=machines)).machines) == 3
 
 
-def test_what_a_suite_file_says_counts() -> None:
+def test_what_a_suite_file_says_counts():
     nap = {"wait": {"seconds": 0.5}, "within": 3600, "register": "w", "client": "second", "name": "a nap"}
     steps = [{"connect": {}, "client": "second"}, nap, {"log": {"of": "api", "line": "x", "since": "w"}}]
     more = {"slow": True, "client": "none", "events": ["latency"], "kerbside": {"KERBSIDE_A": 1}}
@@ -299,7 +299,7 @@ def test_what_a_suite_file_says_counts() -> None:
     assert (step.limit, step.register, step.client, step.name) == (3600.0, "w", "second", "a nap")
 
 
-def test_a_list_among_the_steps_stands_for_its_steps() -> None:
+def test_a_list_among_the_steps_stands_for_its_steps():
     nap, ask = {"wait": {"seconds": 1}}, {"status": {}}
     (one,) = read(suite_of({"name": "one", "steps": [nap, [nap, ask], nap]})).checks
     assert [(step.number, step.actor) for step in one.steps] == [(1, "wait"), (2, "wait"), (3, "status"), (4, "wait")]
@@ -307,7 +307,7 @@ def test_a_list_among_the_steps_stands_for_its_steps() -> None:
     assert "check one: `steps`" in refused(suite_of({"name": "one", "steps": [nap, []]}))
 
 
-def test_a_check_without_a_client_starts_the_one_that_its_steps_ask() -> None:
+def test_a_check_without_a_client_starts_the_one_that_its_steps_ask():
     connect, ask = {"connect": {}}, {"expect_event": {"event": "agent_connected"}}
     check = {"name": "one", "client": "none"}
     before = {"name": "before", "steps": [connect]}
@@ -316,7 +316,7 @@ def test_a_check_without_a_client_starts_the_one_that_its_steps_ask() -> None:
     assert read(changed(checks=[{**check, "steps": [NAP]}, {"name": "after", "steps": [ask]}]))
 
 
-def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
+def test_suites_are_chosen_by_name_and_played_guest_by_guest():
     guests = {"a": GUESTS, "b": GUESTS[:1], "c": GUESTS[1:]}
     suites = [read(changed(suite=name, guests=list(each))) for name, each in guests.items()]
     assert list(selection.named(suites, ["c", "a"])) == ["c", "a"]
@@ -334,7 +334,7 @@ def test_suites_are_chosen_by_name_and_played_guest_by_guest() -> None:
             selection.named(given, names)
 
 
-def test_suites_for_which_kerbside_is_started_anew_are_the_last_of_all() -> None:
+def test_suites_for_which_kerbside_is_started_anew_are_the_last_of_all():
     settings = {"kerbside": {"KERBSIDE_A": 1}}
     given: dict[str, Any] = {
         "a": settings,

@@ -46,16 +46,14 @@ def uses(monkeypatch: pytest.MonkeyPatch, *figures: dict[str, Any]) -> None:
         ("api", "threads", 50, None, ""),  # not asked for
     ],
 )
-def test_what_grows_by_more_than_is_allowed(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, program: str, figure: str, grown: int, component: str | None, log: str
-) -> None:
+def test_what_grows_by_more_than_is_allowed(lane, monkeypatch, program, figure, grown, component, log):
     uses(monkeypatch, {program: {figure: 10}}, {program: {figure: 10 + grown}})
     detail = entry_of(lane, *WATCHED)["detail"]
     assert (detail.get("code"), detail.get("component")) == ("resources_grew" if component else None, component)
     assert detail.get("evidence", "").endswith(log)
 
 
-def test_what_is_given_back_in_time_has_not_grown(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_given_back_in_time_has_not_grown(lane, monkeypatch):
     uses(monkeypatch, {}, {"api": {"files": 9}}, {"api": {"files": 9}}, {"api": {"files": 1}})
     later = {**WATCHED[1], "within": 5}
     entry = entry_of(lane, WATCHED[0], later)
@@ -63,7 +61,7 @@ def test_what_is_given_back_in_time_has_not_grown(lane: Lane, monkeypatch: pytes
     assert "at most 1.0 more open files" in entry["detail"]["witnesses"][1]
 
 
-def test_what_a_process_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_process_uses(tmp_path, monkeypatch):
     monkeypatch.setattr(proc_stat, "processor_seconds", lambda pid: 2.5 if pid == os.getpid() else 0)
     log, me = tmp_path / "log", proc.read(os.getpid())
     log.write_text("12345")
@@ -82,17 +80,17 @@ def test_what_a_process_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert after["memory"] - before["memory"] == pytest.approx(len(kept) / (1 << 20), abs=8)
 
 
-def test_the_processor_time_of_a_process() -> None:
+def test_the_processor_time_of_a_process():
     assert proc_stat.processor_seconds(os.getpid()) == pytest.approx(sum(os.times()[:2]), abs=0.1)
 
 
-def test_a_process_that_has_ended_uses_nothing() -> None:
+def test_a_process_that_has_ended_uses_nothing():
     gone = SimpleNamespace(pid=2**30, threads=0)
     assert resources._use("", [gone]) == dict.fromkeys(resources.FIGURES, 0.0)  # type: ignore[list-item]
     assert proc_stat.processor_seconds(2**30) == 0
 
 
-def test_the_proxy_is_the_daemons_child(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_is_the_daemons_child(lane, monkeypatch):
     def process(pid: int, parent: int) -> proc.Process:
         return proc.Process(pid, parent, 1, "S", 0, "x")
 
@@ -105,7 +103,7 @@ def test_the_proxy_is_the_daemons_child(lane: Lane, monkeypatch: pytest.MonkeyPa
     assert found == {"api": ("api.log", [2, 3]), "daemon": ("daemon.log", [4]), "proxy": ("", [5])}
 
 
-def test_a_program_that_was_never_started(lane: Lane) -> None:
+def test_a_program_that_was_never_started(lane):
     assert outcome(lane, *WATCHED) == ("program_not_running", "lane")
 
 
@@ -117,9 +115,7 @@ def test_a_program_that_was_never_started(lane: Lane) -> None:
         ("0.0.0.0", 1, ("listens_elsewhere", "kerbside")),
     ],
 )
-def test_who_listens_elsewhere(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, address: str, told: int, expected: Any
-) -> None:
+def test_who_listens_elsewhere(lane, monkeypatch, address, told, expected):
     program = "import socket, sys, time; s = socket.create_server((sys.argv[1], 0)); print(flush=True); time.sleep(60)"
     argv = [sys.executable, "-c", program, address, *["127.0.0.1"] * (told - (address == "127.0.0.1"))]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
@@ -146,9 +142,7 @@ class Choosy(FakeLink):
 
 
 @pytest.mark.parametrize(("refused", "count", "expected"), [(0, 2, PASSED), (0, None, PASSED), (3, 2, WRONG)])
-def test_each_session_has_two_channels(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, refused: int, count: int | None, expected: Any
-) -> None:
+def test_each_session_has_two_channels(lane, monkeypatch, refused, count, expected):
     monkeypatch.setattr(FakeLink, "kept", [])
     monkeypatch.setattr(Choosy, "refused", refused)
     monkeypatch.setattr(resources, "Link", Choosy)

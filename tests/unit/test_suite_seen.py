@@ -41,9 +41,7 @@ def channels(*ids: int, **more: bool) -> dict[str, Any]:
         ({"channels": 1, "tls": False}, [channels(1, tls=True)], "spice_channels_wrong"),
     ],
 )
-def test_qemus_monitor_is_asked_until_it_answers_as_wanted(
-    lane: Lane, options: dict[str, Any], answers: list[Any], code: str | None
-) -> None:
+def test_qemus_monitor_is_asked_until_it_answers_as_wanted(lane, options, answers, code):
     lane.monitor = Monitor(*answers)
     detail = entry_of(lane, {"qemu": options, **(SOON if code else {"within": 5})})["detail"]
     assert (detail.get("code"), detail.get("evidence")) == (code, lane.log("qemu") if code else None)
@@ -53,7 +51,7 @@ def test_qemus_monitor_is_asked_until_it_answers_as_wanted(
 
 
 @pytest.mark.parametrize(("after", "good"), [([2, 2], True), ([1, 2], False), ([], False)])
-def test_new_channels_are_none_of_those_before(lane: Lane, after: list[int], good: bool) -> None:
+def test_new_channels_are_none_of_those_before(lane, after, good):
     lane.monitor = Monitor(channels(1, 1), channels(*after))
     first = {"qemu": {"channels": 2}, "register": "before"}
     detail = entry_of(lane, first, {"qemu": {"execute": "x", "differ_from": "before"}, **SOON})["detail"]
@@ -64,7 +62,7 @@ def test_new_channels_are_none_of_those_before(lane: Lane, after: list[int], goo
     assert good or detail["cause"].endswith(words)
 
 
-def test_the_id_of_a_connection_is_unsigned(lane: Lane) -> None:
+def test_the_id_of_a_connection_is_unsigned(lane):
     lane.monitor = Monitor(channels(-1))
     answers({"id": (1 << 32) - 1})(lane)
     assert entry_of(lane, {"qemu": {"channels": 1}, "register": "q"}, holds({"id": "{q.id}"}))["result"] == "pass"
@@ -120,9 +118,7 @@ LINE, LONG = {"serial": {"line": "x", "since": "w"}}, "t" * 25
         (lambda lane: None, {"connect": {"refused": "Denied"}}, "its last words: INFO still connected"),
     ],
 )
-def test_a_failure_says_what_was_seen_instead(
-    lane: Lane, prepare: Callable[[Lane], None], step: dict[str, Any], cause: str
-) -> None:
+def test_a_failure_says_what_was_seen_instead(lane, prepare, step, cause):
     Path(lane.place.serial_log).touch()
     actors = {"prepare": does(lambda: prepare(lane))}
     entry = entry_of(lane, {**NAP, "register": "w"}, {"prepare": {}}, {**step, **SOON}, actors=actors)

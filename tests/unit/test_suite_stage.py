@@ -133,11 +133,11 @@ def with_consoles(machines: list[Any], consoles: list[Any]) -> plan.Suite:
     return read(suite_of(check(NAP), machines=machines, consoles=consoles))
 
 
-def test_a_lane_of_programs_that_nobody_described_has_no_suites(claimed: TestLane) -> None:
+def test_a_lane_of_programs_that_nobody_described_has_no_suites(claimed):
     assert failure(LaneStage, where(claimed), GUESTS) == ("suite_no_lane", "lane")
 
 
-def test_only_what_a_suite_needs_otherwise_is_started_again(lane: LaneStage) -> None:
+def test_only_what_a_suite_needs_otherwise_is_started_again(lane):
     before = pids(lane)
     lane.settle(SUITE, "pocket")
     assert pids(lane) == before and lane.guest["name"] == "pocket" and lane.settings == {}
@@ -149,7 +149,7 @@ def test_only_what_a_suite_needs_otherwise_is_started_again(lane: LaneStage) -> 
     assert pids(lane)["qemu"] == before["qemu"] and text(lane, "api").endswith("\n\n")
 
 
-def test_kerbside_has_a_limit_of_its_own_to_stop(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kerbside_has_a_limit_of_its_own_to_stop(lane, monkeypatch):
     limits: list[Any] = []
     lane.settle(SUITE, "pocket")
     monkeypatch.setattr(stage, "start", lambda *_, stop_limit, **__: limits.append(stop_limit))
@@ -159,7 +159,7 @@ def test_kerbside_has_a_limit_of_its_own_to_stop(lane: LaneStage, monkeypatch: p
     assert limits == [0.5, 0.5]
 
 
-def test_another_guest_or_a_failed_check_boots_anew(lane: LaneStage) -> None:
+def test_another_guest_or_a_failed_check_boots_anew(lane):
     serial = Path(lane.place.serial_log)
     serial.write_text("guest: ready, said by the guest before\n")
     lane.settle(SUITE, "com,ma")
@@ -180,20 +180,20 @@ def test_another_guest_or_a_failed_check_boots_anew(lane: LaneStage) -> None:
     assert starts(lane)[-1] == "file=/images/pocket.qcow2,x"
 
 
-def test_a_guest_that_does_not_come_up(lane: LaneStage) -> None:
+def test_a_guest_that_does_not_come_up(lane):
     assert failure(lane.settle, SUITE, "ended")[1] == "qemu"
     lane.place = replace(lane.place, boot_limit=0.2)
     assert failure(lane.settle, SUITE, "silent") == ("suite_guest_not_up", "guest")
 
 
-def test_a_guest_whose_qemu_ends_before_its_banner(lane: LaneStage) -> None:
+def test_a_guest_whose_qemu_ends_before_its_banner(lane):
     lane.settle(SUITE, "pocket")
     os.killpg(recorded(lane, "qemu").group, 9)
     Path(lane.place.serial_log).unlink()
     assert failure(lane._banner) == ("suite_guest_not_up", "qemu")
 
 
-def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_and_their_consoles_are_in_kerbsides_sources(lane, monkeypatch):
     consoles = [
         {"name": "k", "machine": "paused"},
         {"name": "t", "machine": "safe", "ca": "right"},
@@ -219,7 +219,7 @@ def test_machines_and_their_consoles_are_in_kerbsides_sources(lane: LaneStage, m
     assert not {"machine_paused", "machine_safe"} & {entry.name for entry in records.records(lane.place.lane_dir)}
 
 
-def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane: LaneStage) -> None:
+def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane):
     consoles = [{"name": "k", "machine": "a"}, {"name": "m", "machine": "a"}]
     suite = with_consoles([{"name": "a"}, {"name": "b"}], consoles)
     lane.settle(suite, "pocket")
@@ -240,7 +240,7 @@ def test_the_sources_are_edited_until_the_daemon_is_started_anew(lane: LaneStage
     lane.stop_machines()
 
 
-def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane: LaneStage) -> None:
+def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane):
     ask = ("GET", "/x", {})
     with api(lambda number, authorization: (201, f"{authorization} {TICKET if number > 1 else ''}")) as port:
         lane.place = replace(lane.place, api_port=port)
@@ -252,7 +252,7 @@ def test_the_api_is_asked_and_its_answer_searched_for_the_ticket(lane: LaneStage
     assert failure(lane.request, *ask) == ("suite_api_silent", "kerbside")
 
 
-def test_a_console_is_waited_for_and_its_token_is_a_secret(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_console_is_waited_for_and_its_token_is_a_secret(lane, monkeypatch):
     password, place = "secret-of-the-console", lane.place
     keys = {"type": "spice", "host": place.address, "tls-port": str(place.proxy_port), "ca": "CA", "password": password}
     keys["host-subject"] = place.host_subject
@@ -271,7 +271,7 @@ def test_a_console_is_waited_for_and_its_token_is_a_secret(lane: LaneStage, monk
         assert failure(lane.console) == ("console_wrong", "kerbside")
 
 
-def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
+def test_a_client_is_started_talked_to_and_stopped(lane):
     lane.guest = {"name": "pocket", "agent": True}
     talk = lane.connect("ryll", {"host": "agent", "password": "p"}, ("--x",))
     like = records.described(lane.place.lane_dir, "ryll")  # what second_look starts once more, without the proxy
@@ -303,16 +303,14 @@ def test_a_client_is_started_talked_to_and_stopped(lane: LaneStage) -> None:
         ({"host": "keeper", "delete-this-file": "1"}, ("console_file_kept", "ryll")),
     ],
 )
-def test_a_client_is_let_in_and_deletes_the_console_file_that_says_so(
-    lane: LaneStage, keys: dict[str, str], wanted: Failure | None
-) -> None:
+def test_a_client_is_let_in_and_deletes_the_console_file_that_says_so(lane, keys, wanted):
     if wanted:
         assert failure(lane.connect, "ryll", keys, ()) == wanted
     else:
         lane.connect("ryll", keys, ()).close()
 
 
-def test_a_client_that_has_just_ended_is_none(lane: LaneStage) -> None:
+def test_a_client_that_has_just_ended_is_none(lane):
     lane.connect("ryll", {"host": "x"}, ()).close()
     entry = recorded(lane, "ryll")
     os.kill(entry.group, signal.SIGSTOP)  # its supervisor shell, which has yet to write how it ended
@@ -324,7 +322,7 @@ def test_a_client_that_has_just_ended_is_none(lane: LaneStage) -> None:
         lane.conversation("ryll")
 
 
-def test_a_client_without_the_agent_that_its_guest_has(lane: LaneStage) -> None:
+def test_a_client_without_the_agent_that_its_guest_has(lane):
     lane.guest, lane.place = {"name": "pocket", "agent": True}, replace(lane.place, agent_limit=0.2)
     runs = {"host": "x", "title": "PermissionDenied"}  # only of one that has ended its log says why
     assert failure(lane.connect, "ryll", runs, ()) == ("ryll_unmet", "ryll")
@@ -332,7 +330,7 @@ def test_a_client_without_the_agent_that_its_guest_has(lane: LaneStage) -> None:
     lane.connect("ryll", {"host": "x"}, ()).close()
 
 
-def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane: LaneStage) -> None:
+def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane):
     where = (lane.place.lane_dir, lane.run, "ryll", "127.0.0.1", 17904)
     with pytest.raises(LaneError, match="ryll was not started"), second_look.direct(*where):
         pass
@@ -349,7 +347,7 @@ def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane: Lane
 
 
 @pytest.mark.parametrize(("ends", "wanted"), [("daemon", LOST), ("ryll", SILENT)])
-def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane: LaneStage, ends: str, wanted: Failure) -> None:
+def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane, ends, wanted):
     def kill() -> None:
         os.kill(recorded(lane, ends).pid, signal.SIGKILL)
         assert run_state.until(lambda: ends not in pids(lane), 60)
@@ -369,27 +367,25 @@ def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane: LaneStage, en
         ({"name": "nobody", "runs": True}, WRONG),
     ],
 )
-def test_a_program_runs_or_has_ended_as_asked(
-    lane: LaneStage, claimed: TestLane, options: dict[str, Any], wanted: Failure
-) -> None:
+def test_a_program_runs_or_has_ended_as_asked(lane, claimed, options, wanted):
     claimed.start(claimed.program("done", "exit 0", oneshot=True))
     assert outcome(lane, {"process": options, "within": 0.3}) == wanted  # type: ignore[arg-type]
 
 
-def test_a_program_that_leaves_no_status_does_not_run(lane: LaneStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_leaves_no_status_does_not_run(lane, monkeypatch):
     monkeypatch.setattr(witnesses, "RUNS", 2.0)
     kill = does(lambda: os.killpg(recorded(lane, "api").group, signal.SIGKILL))
     steps = ({"kill": {}}, {"process": {"name": "api", "runs": True}, "within": 20})
     assert outcome(lane, *steps, actors={"kill": kill}) == LOST  # type: ignore[arg-type]
 
 
-def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane: LaneStage) -> None:
+def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane):
     kill = does(lambda: Timer(0.1, os.kill, (pids(lane)["daemon"], signal.SIGTERM)).start())
     steps = ({"kill": {}}, {"process": {"name": "daemon", "exits": 143}, "within": 30}, MISSING)
     assert outcome(lane, *steps, actors={"kill": kill}) == SILENT  # type: ignore[arg-type]
 
 
-def test_a_client_is_run_to_its_end_or_killed(lane: LaneStage) -> None:
+def test_a_client_is_run_to_its_end_or_killed(lane):
     ended, done = lane.refused("ryll", {"host": "refused"}, (), 10)
     assert ended and done.status == 1 and "PermissionDenied" in done.err
     begun, before = time.monotonic(), proc.marked(lane.run.lane_id)

@@ -69,7 +69,7 @@ def kept(lane: Lane) -> str:
         ([{"later": {}}, {"serial": {"never": "^later", "seconds": 20}}], "serial_line_unexpected"),
     ],
 )
-def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: list[Any], code: str | None) -> None:
+def test_the_serial_port_is_read_from_where_the_check_began(lane, steps, code):
     Path(lane.place.serial_log).write_text("before\r\n")
     actors = {
         "say": says(lane, "key: a", "key: b", "key: c"),
@@ -81,7 +81,7 @@ def test_the_serial_port_is_read_from_where_the_check_began(lane: Lane, steps: l
     assert code is None or (detail["component"] == "guest" and detail["evidence"].startswith(kept(lane)))
 
 
-def test_a_client_that_was_connected_directly_to_qemu_serves_no_other_check(lane: Lane) -> None:
+def test_a_client_that_was_connected_directly_to_qemu_serves_no_other_check(lane):
     key = two({"send_key": {"key": "a"}}, client="shared")
     first, second = played(lane, check(MISSING, if_failed=[DIRECT]), key)
     assert (first["detail"]["component"], second["result"]) == ("proxy", "pass")
@@ -90,13 +90,13 @@ def test_a_client_that_was_connected_directly_to_qemu_serves_no_other_check(lane
     assert lane.did.index(("stop", "ryll")) < lane.did.index(through)
 
 
-def test_a_check_that_lacks_an_earlier_step_asks_nobody_who_is_to_blame(lane: Lane) -> None:
+def test_a_check_that_lacks_an_earlier_step_asks_nobody_who_is_to_blame(lane):
     lacking = two({"digest": {"than": "m"}}, if_failed=[DIRECT])
     _, second = played(lane, check(MISSING, {"digest": {}, "register": "m"}), lacking)
     assert second["result"] == "not run" and not asked(lane, "connect")
 
 
-def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_from_its_beginning(lane: Lane) -> None:
+def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_from_its_beginning(lane):
     serial = Path(lane.place.serial_log)
     serial.write_text("before, and many words more\r\n")
     later = does(Timer(0.05, says(lane, "key: a").play).start)
@@ -115,9 +115,7 @@ def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_fro
         ("", {"line": "no"}, "did not say 'no' within .* s; it said nothing in that time", 1),
     ],
 )
-def test_a_missing_line_is_said_with_the_last_one(
-    lane: Lane, text: str, step: dict[str, str], cause: str, line: int
-) -> None:
+def test_a_missing_line_is_said_with_the_last_one(lane, text, step, cause, line):
     write = does(lambda: Path(lane.place.serial_log).write_text(text))
     detail = entry_of(lane, {"write": {}}, {"serial": step, "within": 0.02}, actors={"write": write})["detail"]
     assert re.fullmatch(rf"step 2 \(serial\): the guest's serial port {cause}", detail["cause"])
@@ -129,14 +127,12 @@ def test_a_missing_line_is_said_with_the_last_one(
     ("name", "more", "component"),
     [("daemon", {}, "kerbside"), ("qemu", {}, "qemu"), ("ryll", {}, "lane"), ("daemon", {"blame": "guest"}, "guest")],
 )
-def test_a_log_is_its_programs_own_unless_the_step_blames_another(
-    lane: Lane, name: str, more: dict[str, str], component: str
-) -> None:
+def test_a_log_is_its_programs_own_unless_the_step_blames_another(lane, name, more, component):
     step = {"log": {"of": name, "line": "x"}, "within": 0.02, **more}
     assert outcome(lane, step) == ("log_line_missing", component)
 
 
-def test_the_counters_that_are_wrong_are_said_and_late_ones_awaited(lane: Lane) -> None:
+def test_the_counters_that_are_wrong_are_said_and_late_ones_awaited(lane):
     counts = iter([0.0, 0.0])
     vars(lane)["counters"] = lambda: {"kerbside_proxy_a": next(counts, 1.0), "kerbside_proxy_b": 2.0}
     step = {"counters": {"grow": {"a": 1, "b": 0}, "now": {"a": 1, "b": 2}}}
@@ -151,7 +147,7 @@ def test_the_counters_that_are_wrong_are_said_and_late_ones_awaited(lane: Lane) 
 @pytest.mark.parametrize(
     ("wanted", "good"), [(2, True), (1, False), (">1", True), (">2", False), (">=2", True), ("<3", True), ("<2", False)]
 )
-def test_counters_are_compared_with_the_moment_before(lane: Lane, wanted: object, good: bool) -> None:
+def test_counters_are_compared_with_the_moment_before(lane, wanted, good):
     name = "kerbside_proxy_denied_total"
     lane.counted = {name: 5.0}
     deny = does(lambda: lane.counted.update({name: lane.counted[name] + 2}))
@@ -160,14 +156,14 @@ def test_counters_are_compared_with_the_moment_before(lane: Lane, wanted: object
     assert found == (PASSED if good else ("counter_wrong", "proxy"))
 
 
-def test_series_are_summed_over_the_labels_that_are_not_named() -> None:
+def test_series_are_summed_over_the_labels_that_are_not_named():
     counts = {"enforced": 2.0, "observed": 3.0}
     series = {f"kerbside_proxy_v_total{{action={one},rule=size_cap}}": count for one, count in counts.items()}
     wanted = {"v_total": 5, "v_total{action=observed}": 3, "v_total{rule=other}": 0, "v": 0}
     assert {name: witnesses.value(series, name) for name in wanted} == wanted
 
 
-def test_checks_after_a_failed_one_are_made_and_what_it_registers_is_missing(lane: Lane) -> None:
+def test_checks_after_a_failed_one_are_made_and_what_it_registers_is_missing(lane):
     first = check(MISSING, {"note": {}, "register": "noted"})
     second, third = two({"log": {"of": "daemon", "never": "{noted.session}"}}), {**check(NAP), "name": "three"}
     entries = played(lane, first, second, third, actors={"note": does(lambda: {"session": "S"})})
@@ -175,7 +171,7 @@ def test_checks_after_a_failed_one_are_made_and_what_it_registers_is_missing(lan
     assert entries[1]["detail"]["code"] == "suite_step_missing"
 
 
-def test_a_suite_that_cannot_begin_has_an_entry_for_each_check(lane: Lane) -> None:
+def test_a_suite_that_cannot_begin_has_an_entry_for_each_check(lane):
     def settle(*_: Any) -> None:
         raise LaneError("suite_guest_not_up", "guest", "no banner came")
 
@@ -188,7 +184,7 @@ def test_a_suite_that_cannot_begin_has_an_entry_for_each_check(lane: Lane) -> No
     assert entries[0]["detail"]["code"] == "suite_guest_not_up" and entries[1]["detail"] == {}
 
 
-def test_tokens_are_forged_as_asked() -> None:
+def test_tokens_are_forged_as_asked():
     good = tokens.forged(token(sub="lane", exp=5), "seed", {})
     assert tokens.claims(good) == {"sub": "lane", "exp": 5}
     assert tokens.forged(good, "seed", {"alg": "none"}).endswith(".")
@@ -203,7 +199,7 @@ def test_tokens_are_forged_as_asked() -> None:
         assert tokens.claims(token(a="b" * size)) == {"a": "b" * size}
 
 
-def test_a_file_that_a_step_saw_begin_is_read_from_its_beginning(lane: Lane) -> None:
+def test_a_file_that_a_step_saw_begin_is_read_from_its_beginning(lane):
     line, marked = {"serial": {"line": "key: a"}}, {"serial": {"line": "key: a", "since": "m"}}
     steps = ({**NAP, "register": "m"}, {"say": {}}, line, marked)
     assert outcome(lane, *steps, actors={"say": says(lane, "key: a")}) == PASSED
@@ -221,7 +217,7 @@ def test_a_file_that_a_step_saw_begin_is_read_from_its_beginning(lane: Lane) -> 
         ("/{other_ca}", "/{other ca}"),
     ],
 )
-def test_a_text_is_filled_with_what_is_known(lane: Lane, path: str, filled: str) -> None:
+def test_a_text_is_filled_with_what_is_known(lane, path, filled):
     actors = {"dict": does(lambda: {"session": "S"}), "text": does(lambda: "text")}
     steps = ({"dict": {}, "register": "d"}, {"text": {}, "register": "t"}, {"api": {"path": path}})
     lane.machines.consoles = {"k": {}}
@@ -233,13 +229,13 @@ def test_a_text_is_filled_with_what_is_known(lane: Lane, path: str, filled: str)
 @pytest.mark.parametrize(
     ("mine", "other"), [("C=US,O=A,CN=b", "C=US,O=Other A,CN=b"), ("C=US,CN=b", "C=US,CN=b,O=Other")]
 )
-def test_another_subject_is_another_whatever_the_lanes_is(lane: Lane, mine: str, other: str) -> None:
+def test_another_subject_is_another_whatever_the_lanes_is(lane, mine, other):
     lane.place = replace(lane.place, host_subject=mine)
     assert outcome(lane, {"api": {"path": "/{other_subject}"}}) == PASSED
     assert [one[2] for one in asked(lane, "request")] == [f"/{other}"]
 
 
-def test_kerbside_is_started_anew_only_for_a_check_with_other_settings(lane: Lane) -> None:
+def test_kerbside_is_started_anew_only_for_a_check_with_other_settings(lane):
     settings: list[dict[str, str]] = [{}, {"KERBSIDE_A": "1"}, {"KERBSIDE_A": "1"}, {}]
     played(lane, *({**check(NAP, kerbside=each), "name": f"n{number}"} for number, each in enumerate(settings)))
     did = [one if one == "forget" else one[1] for one in lane.did if one == "forget" or one[0] == "configure"]
@@ -250,7 +246,7 @@ def test_kerbside_is_started_anew_only_for_a_check_with_other_settings(lane: Lan
     ("clients", "connected"),
     [(("shared", "shared"), 1), (("shared", "fresh"), 2), (("none", "none"), 0), (("none", "shared"), 1)],
 )
-def test_a_client_is_shared_or_fresh(lane: Lane, clients: tuple[str, str], connected: int) -> None:
+def test_a_client_is_shared_or_fresh(lane, clients, connected):
     first, second = (check({**NAP, "register": "w"}, client=client, events=["latency"]) for client in clients)
     played(lane, first, {**second, "name": "two"})
     assert len(asked(lane, "connect")) == connected
@@ -259,18 +255,18 @@ def test_a_client_is_shared_or_fresh(lane: Lane, clients: tuple[str, str], conne
     assert lane.talk.did.count(("mark", "w")) == sum(client != "none" for client in clients)
 
 
-def test_a_check_without_a_client_does_not_talk_to_one_that_another_left(lane: Lane) -> None:
+def test_a_check_without_a_client_does_not_talk_to_one_that_another_left(lane):
     """Its session may end any time: whom the check lets in takes the console."""
     lane.running.append("ryll")
     assert outcome(lane, {**NAP, "register": "w"}) == PASSED and lane.talk.did == []
 
 
-def test_a_client_that_has_ended_is_not_talked_to_in_the_next_check(lane: Lane) -> None:
+def test_a_client_that_has_ended_is_not_talked_to_in_the_next_check(lane):
     played(lane, check({"end": {}}, client="shared"), two(NAP), actors={"end": does(lane.running.clear)})
     assert [one if one == "close" else one[0] for one in lane.talk.did] == ["subscribe", "subscribe", "close"]
 
 
-def test_counters_are_read_only_for_who_compares_them(lane: Lane) -> None:
+def test_counters_are_read_only_for_who_compares_them(lane):
     read_at: list[int] = []
     vars(lane)["counters"] = lambda: read_at.append(1) or {}
     marked = {**NAP, "register": "w"}
@@ -280,14 +276,14 @@ def test_counters_are_read_only_for_who_compares_them(lane: Lane) -> None:
     assert len(read_at) == 3  # at the beginning of the check, at its first step and by the comparison
 
 
-def test_a_file_that_is_no_log_is_not_measured(lane: Lane) -> None:
+def test_a_file_that_is_no_log_is_not_measured(lane):
     for name in ("a.log", "b.json"):
         Path(lane.place.logs_dir, name).write_text("x")
     sizes = engine.Play(lane, read(GOOD), ACTORS)._mark(False).sizes  # type: ignore[arg-type]
     assert sizes == {f"{lane.place.logs_dir}/a.log": 1}
 
 
-def test_only_a_failure_has_the_next_suite_boot_the_guest_anew(lane: Lane) -> None:
+def test_only_a_failure_has_the_next_suite_boot_the_guest_anew(lane):
     for step, noted in ((NAP, 0), (MISSING, 1)):
         lane.did.clear()
         entry = entry_of(lane, step)
@@ -295,14 +291,14 @@ def test_only_a_failure_has_the_next_suite_boot_the_guest_anew(lane: Lane) -> No
         assert (entry["suite"], entry["guest"], entry["name"]) == ("mine", "pocket", "one") and entry["started"] > 0
 
 
-def test_a_slow_check_is_left_out_unless_asked_for() -> None:
+def test_a_slow_check_is_left_out_unless_asked_for():
     suite = read(changed(checks=[check(MISSING), two(MISSING, slow=True)]))
     assert [[one.name for one in selection.chosen(suite, slow)] for slow in (False, True)] == [["one"], ["one", "two"]]
     with fails("suites_not_played", "lane"):
         selection.plays({"a": read(changed(checks=[check(MISSING, slow=True)]))}, slow=False)
 
 
-def test_the_last_judged_picture_and_what_was_measured_are_kept_for_the_report(lane: Lane) -> None:
+def test_the_last_judged_picture_and_what_was_measured_are_kept_for_the_report(lane):
     figures, red = iter([{"a": [1.0]}, {"b": [2.0]}, {}]), Image.new("RGB", (4, 3), "red")
     look = does(lambda: {"shown": "seen", "picture": red, "latency": next(figures)})
     first, second = played(lane, check({"look": {}}, {"look": {}}), two({"look": {}}), actors={"look": look})
@@ -321,9 +317,7 @@ RED = {"width": 2, "height": 1, "format": "rgba", "data_base64": base64.b64encod
     [("blue", RED, (0, 0, 255)), (None, RED, (255, 0, 0)), (None, None, None)],
     ids=["of a screenshot step", "at the failure", "ryll shows nothing"],
 )
-def test_a_failed_check_has_the_picture_that_it_judged_or_what_the_client_shows(
-    lane: Lane, judged: str | None, screen: Any, kept: Any
-) -> None:
+def test_a_failed_check_has_the_picture_that_it_judged_or_what_the_client_shows(lane, judged, screen, kept):
     def play(step: Any) -> Any:
         lane.talk.stage.taken = Image.new("RGB", (2, 1), judged) if judged else None
         return {}
@@ -347,8 +341,8 @@ def test_a_failed_check_has_the_picture_that_it_judged_or_what_the_client_shows(
     ],
 )
 def test_a_program_that_died_is_seen_although_every_step_is_as_wanted(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, code: str, component: str, status: int, serial: str, wanted: Any
-) -> None:
+    lane, monkeypatch, code, component, status, serial, wanted
+):
     Path(lane.place.serial_log).write_text(serial)
     qemu = SimpleNamespace(name="qemu", exit_status=lambda lane_dir: status)
     gone = Lost(qemu, code, component, "qemu does not work: why", 0, "serial.log:1")  # type: ignore[arg-type]
@@ -356,7 +350,7 @@ def test_a_program_that_died_is_seen_although_every_step_is_as_wanted(
     assert outcome(lane, NAP) == wanted
 
 
-def test_a_failed_check_names_the_steps_that_were_not_reached(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_check_names_the_steps_that_were_not_reached(lane, monkeypatch):
     later = entry_of(lane, NAP, MISSING, NAP, {**NAP, "name": "a nap"})
     assert later["detail"]["not_reached"] == ["3 wait", "4 a nap"]
     assert "not_reached" not in entry_of(lane, NAP, MISSING)["detail"]
@@ -369,7 +363,7 @@ def test_a_failed_check_names_the_steps_that_were_not_reached(lane: Lane, monkey
     assert entry["detail"]["not_reached"] == ["1 wait", "2 serial"]
 
 
-def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:
+def test_limits_of_steps_grow_with_the_machines_slowness(lane):
     seen: list[tuple[float, float]] = []
     look = plan.Actor({}, lambda play, step, options, deadline: seen.append((deadline - time.monotonic(), step.limit)))
     for slowness in (1.0, 100.0):
@@ -379,10 +373,10 @@ def test_limits_of_steps_grow_with_the_machines_slowness(lane: Lane) -> None:
     assert 0 < first <= 30 < 100 < second <= 3000 and (short, long) == (30, 3000)
 
 
-def test_percentiles_go_from_the_least_to_the_most() -> None:
+def test_percentiles_go_from_the_least_to_the_most():
     assert latency._percentiles([number / 1000 for number in range(101)])[::10] == [0.0, 50.0, 100.0]
 
 
-def test_numbers_of_a_place_may_be_texts() -> None:
+def test_numbers_of_a_place_may_be_texts():
     made = Place.of(dict.fromkeys(Place.__annotations__, "7"))
     assert (made.proxy_port, made.boot_limit, made.uuid) == (7, 7.0, "7") and isinstance(made.boot_limit, float)

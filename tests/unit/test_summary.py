@@ -3,7 +3,6 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.evidence import summary
@@ -28,11 +27,11 @@ NONE_SAYS = "four: lane: ansible-playbook ended without a verdict of this lane"
         ([GOOD, Outcome("four", *summary.NONE)], "error", f"LANE FAIL 1 of 2 lanes: {NONE_SAYS}"),
     ],
 )
-def test_the_worst_decides(outcomes: list[Outcome], verdict: str, line: str) -> None:
+def test_the_worst_decides(outcomes, verdict, line):
     assert summary.of_all(outcomes) == (verdict, line)
 
 
-def test_the_last_line_has_an_end() -> None:
+def test_the_last_line_has_an_end():
     assert len(summary.of_all([BAD] * 99)[1]) == summary.LONGEST
     rest = summary.LONGEST - len(summary.of_all([replace(BAD, line="LANE FAIL ")])[1])
     for length in (rest, rest + 1):
@@ -44,11 +43,11 @@ def test_the_last_line_has_an_end() -> None:
     ("address", "label"),
     [(None, "one"), ("one", "one"), ("localhost", "one"), ("{{ x }}", "one"), ("box.test", "one (box.test)")],
 )
-def test_a_label_names_the_machine_where_the_name_does_not(address: str | None, label: str) -> None:
+def test_a_label_names_the_machine_where_the_name_does_not(address, label):
     assert summary.label("one", address) == label
 
 
-def test_page_table_and_test_cases_of_all_lanes(tmp_path: Path) -> None:
+def test_page_table_and_test_cases_of_all_lanes(tmp_path):
     good, bad = tmp_path / "a b", tmp_path / "bad"
     blame = {**BLAME, "check": "hello", "cause": "<no> banner"}
     failed = result(verdict="fail", checks=[{**CHECK, "result": "fail"}], blame=blame)

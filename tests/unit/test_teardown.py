@@ -62,7 +62,7 @@ def beside(lane: TestLane, name: str, *files: str) -> str:
     return str(home)
 
 
-def test_all_is_killed_at_once_and_nothing_stays(lane: TestLane) -> None:
+def test_all_is_killed_at_once_and_nothing_stays(lane):
     stubborn = "trap '' TERM INT; while :; do sleep 0.02; done"
     lane.start(*[lane.program(name, stubborn) for name in ("first", "second", "third")])
     done = teardown.take_down(98, lane.dir, {})
@@ -71,18 +71,18 @@ def test_all_is_killed_at_once_and_nothing_stays(lane: TestLane) -> None:
     assert not os.path.exists(lane.dir)
 
 
-def test_a_clean_machine_is_left_as_it_is() -> None:
+def test_a_clean_machine_is_left_as_it_is():
     assert teardown.take_down(97, "/tmp/no-such-lane", {}) == {"changed": False, "ended": [], "removed": []}
 
 
-def test_a_marked_process_without_a_record_is_ended_and_one_of_another_lane_is_not(lane: TestLane) -> None:
+def test_a_marked_process_without_a_record_is_ended_and_one_of_another_lane_is_not(lane):
     with sleeping("98/other") as stray, sleeping("9/other") as other:
         assert teardown.take_down(98, lane.dir, {})["ended"] == ["sleep"]
         assert stray.wait(5) == -9
         assert other.poll() is None
 
 
-def test_look_only_touches_nothing(lane: TestLane) -> None:
+def test_look_only_touches_nothing(lane):
     sleeper(lane)
     done = teardown.take_down(98, lane.dir, {}, look_only=True)
     assert done == {"changed": True, "ended": ["sh", "sleep"], "removed": [lane.dir]}
@@ -90,7 +90,7 @@ def test_look_only_touches_nothing(lane: TestLane) -> None:
     assert os.path.exists(lane.dir)
 
 
-def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
+def test_a_listener_that_stays_is_an_error(lane):
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         words = (f"a listener on port {port} (", f"pid {os.getpid()}")
@@ -98,13 +98,13 @@ def test_a_listener_that_stays_is_an_error(lane: TestLane) -> None:
     assert not os.path.exists(lane.dir)
 
 
-def test_the_directory_of_another_lane_is_never_removed(lane: TestLane) -> None:
+def test_the_directory_of_another_lane_is_never_removed(lane):
     words = ("belongs to lane 98, not to lane 97", "-e lane_id=98")
     refused(lane.dir, "lane_dir_foreign", *words, lane_id=97)
     assert os.path.exists(f"{lane.dir}/run.json")
 
 
-def test_a_lane_that_runs_elsewhere_is_not_ended(lane: TestLane) -> None:
+def test_a_lane_that_runs_elsewhere_is_not_ended(lane):
     sleeper(lane)
     other = f"{os.path.dirname(lane.dir)}/other"
     for look_only in (False, True):
@@ -114,7 +114,7 @@ def test_a_lane_that_runs_elsewhere_is_not_ended(lane: TestLane) -> None:
     assert teardown.take_down(98, link, {})["ended"] == ["sleeper"]
 
 
-def test_a_link_is_not_followed(lane: TestLane) -> None:
+def test_a_link_is_not_followed(lane):
     """Neither where the directory should be, nor inside of it."""
     home = beside(lane, "thesis", "thesis.txt")
     link = f"{os.path.dirname(lane.dir)}/link"
@@ -127,13 +127,13 @@ def test_a_link_is_not_followed(lane: TestLane) -> None:
     assert os.listdir(home) == ["thesis.txt"]
 
 
-def test_a_directory_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_stays_is_an_error(lane, monkeypatch):
     monkeypatch.setattr(teardown.shutil, "rmtree", lambda *_, **__: None)
     refused(lane.dir, "not_clean", f"still there: {lane.dir}")
     assert run_state.owned(98, lane.dir) == lane.run  # and it can be told whose it is
 
 
-def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_stays_is_an_error(lane, monkeypatch):
     sleeper(lane)
     with monkeypatch.context() as patch:
         patch.setattr(teardown.stop, "kill_groups", lambda groups: None)
@@ -141,7 +141,7 @@ def test_a_program_that_stays_is_an_error(lane: TestLane, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
-def test_the_same_mark_on_another_users_process_is_not_ours(lane: TestLane) -> None:
+def test_the_same_mark_on_another_users_process_is_not_ours(lane):
     with sleeping(lane.run.mark, user=12345) as other:
         assert proc.environ(other.pid, MARK) == lane.run.mark
         assert teardown.take_down(98, lane.dir, {})["ended"] == []
@@ -149,19 +149,19 @@ def test_the_same_mark_on_another_users_process_is_not_ours(lane: TestLane) -> N
 
 
 @pytest.mark.parametrize("name", [".new-x1", "tmp/ansible-tmp-1.2-3/x"])
-def test_what_a_killed_claim_or_ansible_left_is_removed(lane: TestLane, name: str) -> None:
+def test_what_a_killed_claim_or_ansible_left_is_removed(lane, name):
     home = beside(lane, "late", name)
     assert teardown.take_down(98, home, {})["removed"] == [home]
     assert not os.path.exists(home)
 
 
-def test_a_folder_tmp_with_something_else_in_it_stays(lane: TestLane) -> None:
+def test_a_folder_tmp_with_something_else_in_it_stays(lane):
     home = beside(lane, "late", "tmp/thesis.txt")
     refused(home, "lane_dir_foreign", "holds tmp and no run.json")
     assert os.path.exists(f"{home}/tmp/thesis.txt")
 
 
-def test_a_record_that_names_somebody_elses_process_kills_nobody(lane: TestLane) -> None:
+def test_a_record_that_names_somebody_elses_process_kills_nobody(lane):
     """A pid file proves nothing: the group in a record counts only while it carries the mark of the run."""
     sleeper(lane)
     path = Path(lane.dir, "processes/sleeper.json")
@@ -173,7 +173,7 @@ def test_a_record_that_names_somebody_elses_process_kills_nobody(lane: TestLane)
         assert not proc.group_members(record["group"])
 
 
-def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) -> None:
+def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane):
     """As kerbside-proxy does, which keeps its ports when the daemon above it is killed."""
     notes = Path(lane.dir).with_name("child")
     done = lane.start(lane.program("daemon", f"sleep 60 & echo $! >{notes}; wait"))
@@ -184,7 +184,7 @@ def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane: TestLane) 
     assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
 
 
-def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane: TestLane) -> None:
+def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane):
     pid = sleeper(lane)
     os.kill(records.record(lane.dir, "sleeper").group, signal.SIGKILL)  # type: ignore[union-attr]
     time.sleep(0.1)

@@ -28,7 +28,7 @@ def digest(root: Path) -> str:
     return tree.digest(root, tree.files(root))
 
 
-def test_what_is_ignored_does_not_count_and_all_else_does(checkout: Path) -> None:
+def test_what_is_ignored_does_not_count_and_all_else_does(checkout):
     first = digest(checkout)
     assert tree.files(checkout) == [".gitignore", "a.py", "sub/b.py"]
     (checkout / "_version.py").write_text("2")
@@ -48,7 +48,7 @@ def test_what_is_ignored_does_not_count_and_all_else_does(checkout: Path) -> Non
     assert len(seen) == 7
 
 
-def test_state(checkout: Path, tmp_path: Path) -> None:
+def test_state(checkout, tmp_path):
     commit = git(checkout, "rev-parse", "HEAD").strip()
     assert tree.state(checkout) == (commit, False)
     (checkout / "new.py").write_text("")
@@ -57,19 +57,19 @@ def test_state(checkout: Path, tmp_path: Path) -> None:
     assert tree.state(tmp_path / "plain") == ("", None)
 
 
-def test_a_folder_without_git(tmp_path: Path) -> None:
+def test_a_folder_without_git(tmp_path):
     for name in ("a.py", "build/x", "x.egg-info/y", "__pycache__/z", "sub/build/kept", "b.pyc"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     assert tree.files(tmp_path) == ["a.py", "sub/build/kept"]
 
 
-def test_a_folder_that_the_repository_around_it_ignores_has_its_files(checkout: Path) -> None:
+def test_a_folder_that_the_repository_around_it_ignores_has_its_files(checkout):
     assert tree.files(checkout / "build") == ["old.py"]
     assert tree.state(checkout / "build") == ("", None)
 
 
-def test_a_copy_has_the_same_files_and_commit(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_has_the_same_files_and_commit(checkout, tmp_path, monkeypatch):
     hooks = tmp_path / "templates/hooks"
     hooks.mkdir(parents=True)
     executable(hooks / "post-checkout", f"touch {tmp_path}/hook-ran")
@@ -89,7 +89,7 @@ def test_a_copy_has_the_same_files_and_commit(checkout: Path, tmp_path: Path, mo
     assert not (tmp_path / "hook-ran").exists()
 
 
-def test_a_second_copy_touches_only_what_differs(checkout: Path, tmp_path: Path) -> None:
+def test_a_second_copy_touches_only_what_differs(checkout, tmp_path):
     copy = tmp_path / "copy"
     tree.copy(checkout, copy)
     os.utime(copy / "a.py", (5, 5))
@@ -113,7 +113,7 @@ def test_a_second_copy_touches_only_what_differs(checkout: Path, tmp_path: Path)
     assert digest(copy) == digest(checkout)
 
 
-def test_a_cache_behind_a_link_stays_behind_it(checkout: Path, tmp_path: Path) -> None:
+def test_a_cache_behind_a_link_stays_behind_it(checkout, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "cache").symlink_to("disk")
     tree.copy(checkout, tmp_path / "cache/copy")

@@ -55,7 +55,7 @@ def close(lane: TestLane, command: str = COMMAND, fault: dict | None = None) -> 
     return verdict.close(lane.artifacts, lane.run, command, {"name": "teardown", "seconds": 0.2}, fault)
 
 
-def test_green(lane: TestLane) -> None:
+def test_green(lane):
     result = write(lane)
     assert (result["verdict"], result["blame"], result["schema"]) == ("pass", None, 2)
     assert {(c["suite"], c["guest"], c["result"]) for c in result["checks"]} == {("smoke", "pocket", "pass")}
@@ -68,7 +68,7 @@ def test_green(lane: TestLane) -> None:
     assert set(result) == set(KEYS.split())
 
 
-def test_what_is_kept_can_be_read_by_others_and_holds_no_secret(lane: TestLane) -> None:
+def test_what_is_kept_can_be_read_by_others_and_holds_no_secret(lane):
     Path(lane.dir, "logs/daemon.log").write_text("fine\n")
     lane.start(lane.program("daemon", "exec sleep 60"))
     write(lane, failure={"role": "smoke", "task": "x", "result": {"msg": "it failed"}})
@@ -82,24 +82,24 @@ def test_what_is_kept_can_be_read_by_others_and_holds_no_secret(lane: TestLane) 
 @pytest.mark.parametrize(
     ("names", "measured"), [(["tls", "evidence"], True), (["evidence", "tls"], False), ([], False)]
 )
-def test_the_phase_evidence_lasts_until_its_result_is_written(lane: TestLane, names: list[str], measured: bool) -> None:
+def test_the_phase_evidence_lasts_until_its_result_is_written(lane, names, measured):
     phases = write(lane, phases=[{"name": name, "seconds": 99.0} for name in names])["phases"]
     assert [0 < phase["seconds"] < 60 for phase in phases] == [False] * (len(names) - measured) + [True] * measured
 
 
-def test_a_run_without_any_check_is_not_said_to_lack_some(lane: TestLane) -> None:
+def test_a_run_without_any_check_is_not_said_to_lack_some(lane):
     blame = write(lane, planned=[])["blame"]
     assert blame["code"] == "checks_not_run" and "no check" in blame["cause"]
 
 
 @pytest.mark.parametrize("gone", ["hello", "path"])
-def test_a_check_that_never_ran_is_red(lane: TestLane, gone: str) -> None:
+def test_a_check_that_never_ran_is_red(lane, gone):
     smoke(lane, gone=gone)
     result = write(lane)
     assert (result["verdict"], result["blame"]["code"], result["blame"]["check"]) == ("error", "checks_not_run", gone)
 
 
-def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane: TestLane) -> None:
+def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lane):
     detail = {"cause": f"see {lane.dir}/logs/ryll.log", "component": "ryll", "evidence": f"{lane.dir}/logs/ryll.log:3"}
     report(lane, "outside.json", checks=[{"name": "path", "result": "fail", "detail": detail}])
     result = write(lane, planned=["hello", "path"])
@@ -108,7 +108,7 @@ def test_a_check_that_failed_without_a_failed_task_is_red_for_its_own_reason(lan
     assert (found["cause"], found["evidence"]) == ("see logs/ryll.log", "logs/ryll.log:3")
 
 
-def test_a_secret_in_a_log_is_red_whatever_else_failed(lane: TestLane) -> None:
+def test_a_secret_in_a_log_is_red_whatever_else_failed(lane):
     Path(lane.dir, "logs/serial.log").write_text(Path(lane.dir, "secrets/spice_ticket").read_text())
     result = write(lane, failure={"role": "smoke", "task": "t", "result": {"msg": "x"}})
     blame = result["blame"]
@@ -116,7 +116,7 @@ def test_a_secret_in_a_log_is_red_whatever_else_failed(lane: TestLane) -> None:
     assert result["verdict"] == "fail" and blame["evidence"] == "logs/serial.log.withheld"
 
 
-def test_every_guest_of_the_plan_is_named(lane: TestLane) -> None:
+def test_every_guest_of_the_plan_is_named(lane):
     report(lane, "suite.json", suite="x", guest="uncalibrated", checks=[{"name": "hello", "result": "pass"}])
     result = write(lane, planned=["hello", {"suite": "x", "guest": "uncalibrated", "name": "hello"}])
     assert result["guests"] == ["pocket", "uncalibrated"]
@@ -124,7 +124,7 @@ def test_every_guest_of_the_plan_is_named(lane: TestLane) -> None:
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_the_component_decides_between_fail_and_error(lane: TestLane, component: str) -> None:
+def test_the_component_decides_between_fail_and_error(lane, component):
     named = {"component": component, "check": "status", "code": "check_failed", "cause": "a was not b"}
     named["evidence"] = f"{lane.dir}/logs/ryll.log:3"
     result = write(lane, failure={"role": "kerbside", "task": "t", "result": {"lane_failure": named}})
@@ -142,13 +142,13 @@ def test_the_component_decides_between_fail_and_error(lane: TestLane, component:
         ("teardown", {}, "lane", "it gave no reason"),
     ],
 )
-def test_a_task_is_blamed_by_its_role(lane: TestLane, role: str, result: dict, component: str, reason: str) -> None:
+def test_a_task_is_blamed_by_its_role(lane, role, result, component, reason):
     found = write(lane, failure={"role": role, "task": "a task", "result": result})["blame"]
     assert (found["component"], found["code"]) == (component, "task_failed")
     assert found["cause"].startswith(f"the task 'a task' failed: {reason}")
 
 
-def test_origins_are_what_the_roles_said_and_null_for_the_others(lane: TestLane) -> None:
+def test_origins_are_what_the_roles_said_and_null_for_the_others(lane):
     origin = {"kind": "path", "source": "/src/k", "version": "0.9", "commit": "abc", "dirty": True, "sha256": "00"}
     hand_over(lane.dir, "origins", {"kerbside": origin})
     found = write(lane)["origins"]
@@ -157,7 +157,7 @@ def test_origins_are_what_the_roles_said_and_null_for_the_others(lane: TestLane)
     assert set(found) == {"kerbside", "proxy", "ryll", "image_pocket"}
 
 
-def test_teardown_closes_the_result_of_its_own_command_and_its_failure_turns_green_red(lane: TestLane) -> None:
+def test_teardown_closes_the_result_of_its_own_command_and_its_failure_turns_green_red(lane):
     assert close(lane) is None, "there is none"
     written = write(lane)
     path = Path(lane.artifacts, "result.json")
@@ -170,7 +170,7 @@ def test_teardown_closes_the_result_of_its_own_command_and_its_failure_turns_gre
     assert json.loads(path.read_text())["verdict"] == "error"
 
 
-def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane: TestLane) -> None:
+def test_seconds_are_those_of_the_command_and_not_of_the_lane(lane):
     """A lane that was started an hour ago, and claimed again by a command five seconds ago (claim.keep_on)."""
     lane.run = replace(lane.run, started=time.time() - 3600)
     os.utime(Path(lane.dir, "run.json"), times=(time.time() - 5,) * 2)

@@ -2,7 +2,6 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 import report_page
@@ -16,7 +15,7 @@ CAUSE = "the <b>banner</b> & was 'x', not \"y\"; look at logs/serial.log"
     ("word", "component", "check"),
     [("fail", "guest", "hello"), ("fail", "kerbside", None), ("error", "host", None), ("error", "host", "hello")],
 )
-def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: str | None, tmp_path: Path) -> None:
+def test_a_red_run_says_the_same_everywhere(word, component, check, tmp_path):
     blame = {**BLAME, "component": component, "check": check, "cause": CAUSE, "evidence": None}
     made = {**CHECK, "result": "fail" if check else "not run", "detail": {"cause": CAUSE} if check else {}}
     values = result(verdict=word, blame=blame, checks=[made])
@@ -37,7 +36,7 @@ def test_a_red_run_says_the_same_everywhere(word: str, component: str, check: st
     assert github.annotation(values["blame"]) == f"::error title=lane%3A {component}::{CAUSE}"
 
 
-def test_a_green_run_says_the_same_everywhere(tmp_path: Path) -> None:
+def test_a_green_run_says_the_same_everywhere(tmp_path):
     values = result()
     (tmp_path / "result.json").write_text(json.dumps(values))
     line = verdict.line(values)

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -36,7 +35,7 @@ def write_vars(folder: Path, **inputs: str) -> tuple[int, str, Path]:
         ({"GUEST": "pocket", "VARIABLES": '{"lane_id": 3, "lane_guest": "u"}'}, {"lane_guest": "u", "lane_id": 3}),
     ],
 )
-def test_inputs_become_extra_vars(tmp_path: Path, inputs: dict[str, str], expected: dict[str, Any]) -> None:
+def test_inputs_become_extra_vars(tmp_path, inputs, expected):
     status, words, file = write_vars(tmp_path, **inputs)
     assert status == 0, words
     assert json.loads(file.read_text(encoding="utf-8")) == expected
@@ -51,7 +50,7 @@ UNSAFE = ["{{ lookup('pipe', 'id') }}", "{% x %}", "-e .", "a\nb", "a\x1b[2J", "
     + [(name, "{{ x }}") for name in sorted(INPUTS) if name != "VARIABLES"]
     + [("VARIABLES", value) for value in ("[" * 90000, '{"x": "{{ y }}"}', '{"x": "https://u:hush@h"}', "[1]", "-e .")],
 )
-def test_what_would_be_interpreted_or_shown_is_refused(tmp_path: Path, name: str, value: str) -> None:
+def test_what_would_be_interpreted_or_shown_is_refused(tmp_path, name, value):
     status, words, file = write_vars(tmp_path, **{name: value})
     assert status == 1
     assert words.startswith(f"::error::{name.lower()} ")
@@ -59,13 +58,13 @@ def test_what_would_be_interpreted_or_shown_is_refused(tmp_path: Path, name: str
     assert not file.exists()
 
 
-def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "vars.json").mkdir()
     status, words, _ = write_vars(tmp_path)
     assert status == 1 and words.startswith("::error::") and "Traceback" not in words
 
 
-def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path: Path) -> None:
+def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path):
     shared = set(ON["workflow_dispatch"]["inputs"])
     assert shared - {"runner"} == {name.lower() for name in INPUTS}
     assert shared < set(ON["workflow_call"]["inputs"])
@@ -74,7 +73,7 @@ def test_every_input_is_passed_on_and_is_a_variable_of_the_lane(tmp_path: Path) 
     assert set(json.loads(file.read_text(encoding="utf-8"))) <= set(known)
 
 
-def test_the_limits_fit_each_other() -> None:
+def test_the_limits_fit_each_other():
     """Two builds, each to its limit, and the lane fit into its step, and all steps into the job."""
     seconds = sum(
         yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))[name]
@@ -85,7 +84,7 @@ def test_the_limits_fit_each_other() -> None:
     assert WORKFLOW["jobs"]["lane"]["timeout-minutes"] >= steps + 10
 
 
-def test_what_must_happen_always_does() -> None:
+def test_what_must_happen_always_does():
     assert {"push", "pull_request", "merge_group", "schedule", "workflow_dispatch", "workflow_call"} == set(ON)
     down, kept = STEPS["Take down what is left"], STEPS["Keep the evidence"]
     assert down["if"] == "always() && hashFiles('lane') != ''"
