@@ -37,7 +37,6 @@ class Asked(Exception):
 
 def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"module_{path.stem}", path)
-    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

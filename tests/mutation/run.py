@@ -120,7 +120,6 @@ class Copy:
         source = path.read_bytes()
         path.write_bytes(mutant.of(source))
         try:
-            assert self.server.stdin and self.server.stdout
             print(json.dumps(["-x", "-q", "-p", "no:cacheprovider", *tests]), file=self.server.stdin, flush=True)
             if not (status := self.server.stdout.readline()):  # a mutant that kills what it must not
                 self.close()

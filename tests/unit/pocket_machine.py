@@ -23,7 +23,6 @@ class Machine:
         self.serial_log = folder / "serial.log"
         image = shutil.copyfile(FIXTURES / GUEST["image"], folder / "pocket.qcow2")
         pair = firmware.find_pair()
-        assert pair is not None
         command = f"""
             qemu-system-x86_64 -machine q35,accel=tcg -cpu max -m 256 -nodefaults -display none -no-reboot
             -drive if=pflash,format=raw,readonly=on,file={pair.code}
@@ -60,17 +59,14 @@ class Machine:
         return self.serial().split("pocket-sextant 1.0: starting\n")[1].splitlines()
 
     def port_open(self) -> bool:
-        assert self.qmp is not None
         return {entry["label"]: entry["frontend-open"] for entry in self.qmp.execute("query-chardev")}["vdagent"]
 
     def press(self, key: str) -> None:
         """Press a key by its QMP name."""
-        assert self.qmp is not None
         self.qmp.execute("send-key", {"keys": [{"type": "qcode", "data": key}], "hold-time": 20})
 
     def picture(self) -> bytes:
         """The screen as a PPM."""
-        assert self.qmp is not None
         file = self.folder / "screen.ppm"
         self.qmp.execute("screendump", {"filename": str(file)})
         return file.read_bytes()

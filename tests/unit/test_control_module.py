@@ -21,8 +21,6 @@ Run = Callable[..., dict[str, Any]]
 
 def load(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec
-    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -160,7 +158,6 @@ def test_the_page_of_the_steps_describes_them_all():
 
 def test_every_key_that_the_documentation_names_is_one():
     names = re.search(r"Others: (.*)$", STEPS["send_key"]["key"][-1])
-    assert names
     listed = {name for part in names[1].split(", ") for name in part.split(" to ")}
     assert {"esc", "f12", "kp_9", "wake"} <= listed
     assert {code for name in listed for code in chord(name)} <= set(SCANCODES.values())

@@ -39,8 +39,6 @@ def process(kind: str = "good") -> Iterator[tuple[subprocess.Popen[str], str]]:
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(HERE), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert child.stdout
-    assert child.stdin
     try:
         path = child.stdout.readline().strip()
         assert path

@@ -124,7 +124,6 @@ def test_a_proxy_that_is_gone_or_stopped_is_not_its_daemon(lane):
     with complete(lane):
         assert explain(lane).rule is None
         entry = records.record(lane.dir, "daemon")
-        assert entry
         (proxy,) = [m for m in entry.members() if m.name == "kerbside-proxy"]
         os.kill(proxy.pid, signal.SIGSTOP)
         while (state := proc.read(proxy.pid)) and state.state != "T":
@@ -151,7 +150,6 @@ def test_an_api_that_loses_one_worker_after_another(lane):
         assert found.cause.startswith(words) and found.evidence.endswith("logs/api.log:2")
         assert explain(lane, "ryll", None).rule is None
         entry = records.record(lane.dir, "api")
-        assert entry
         entry.counters = {f"{lane.dir}/events": 0}
         entry.save(lane.dir)
         Path(lane.dir, "events").write_text("oom_kill 2\n")

@@ -92,7 +92,6 @@ def keep(base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keep]:
     monkeypatch.setenv(check_report.COMMAND_ID, COMMAND)
     owner = subprocess.Popen(["sleep", "600"], env={run_state.OWNER: "not-this"})
     found = proc.read(owner.pid)
-    assert found
     watched = [run_state.Watched(found.pid, found.started, "ansible-playbook")]
     monkeypatch.setattr(keeper, "watched", lambda: (f"{owner.pid}-test", watched))
 

@@ -67,7 +67,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def install(place: Place, text: object, proxy: str = "", proxy_bin: str = "") -> kerbside.Installed:
     named = origin.parse(origin.KERBSIDE, str(text), "/")
-    assert named
     return kerbside.install(place, named, origin.parse(origin.PROXY, proxy, "/"), proxy_bin, WITHOUT)
 
 
@@ -136,7 +135,6 @@ def test_a_package_that_does_not_build(place, checkout, proxy, backend, code):
 def test_the_folder_follows_everything_that_matters(place, checkout, tmp_path):
     def home(text: str, *without: str) -> Path:
         named = origin.parse(origin.KERBSIDE, text, "/")
-        assert named
         source = kerbside.resolve(origin.KERBSIDE, named, place)
         return python_env.Environment(source, without).home(place.cache_dir)
 

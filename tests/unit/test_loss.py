@@ -33,9 +33,7 @@ ROLES = Path(__file__).parents[2] / "roles"
 
 
 def entry(lane: TestLane, name: str = "one") -> records.Record:
-    found = records.record(lane.dir, name)
-    assert found
-    return found
+    return records.record(lane.dir, name)
 
 
 def lost(lane: TestLane, count: int = 1) -> list[loss.Lost]:
@@ -106,7 +104,6 @@ def test_a_kill_for_memory_is_the_hosts_fault(lane, monkeypatch, tmp_path):
 def test_a_stopped_program_is_lost_until_it_goes_on(lane):
     lane.start(lane.program("one", FOREVER))
     pid = entry(lane).pid
-    assert pid
     os.kill(pid, signal.SIGSTOP)
     [gone] = lost(lane)
     assert (gone.code, gone.problem) == ("program_stopped", f"one (pid {pid}) is stopped (state T, as after SIGSTOP)")

@@ -21,7 +21,6 @@ def plugin(name: str) -> Any:
     """A callback plugin's file as a module."""
     path = Path(__file__).parents[2] / f"plugins/callback/{name}.py"
     spec = importlib.util.spec_from_file_location(f"{name}_plugin", path)
-    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

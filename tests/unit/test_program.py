@@ -50,7 +50,6 @@ def wheel(folder: Path, version: str, says: str = "", script: str = "ryll") -> P
 def ask(text: str, place: Place) -> Source:
     """The source of a ryll."""
     named = origin.parse(RYLL, text, "/")
-    assert named
     return resolve(RYLL, named, place)
 
 

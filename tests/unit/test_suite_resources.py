@@ -119,7 +119,6 @@ def test_who_listens_elsewhere(lane, monkeypatch, address, told, expected):
     program = "import socket, sys, time; s = socket.create_server((sys.argv[1], 0)); print(flush=True); time.sleep(60)"
     argv = [sys.executable, "-c", program, address, *["127.0.0.1"] * (told - (address == "127.0.0.1"))]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
         process.stdout.readline()
         monkeypatch.setattr(resources, "_programs", lambda play: [("proxy", "", [proc.read(process.pid)])])
         assert outcome(lane, {"listeners": {}}) == expected
