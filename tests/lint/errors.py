@@ -31,8 +31,7 @@ def table(root: Path) -> dict[str, tuple[str, str]]:
     """CODES of a checkout, without importing it."""
     for node in ast.parse((root / TABLE).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "CODES" and node.value:
-            found: dict[str, tuple[str, str]] = ast.literal_eval(node.value)
-            return found
+            return ast.literal_eval(node.value)
     raise SystemExit(f"{root / TABLE} has no CODES")
 
 

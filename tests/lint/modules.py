@@ -139,8 +139,7 @@ def borrowed(name: str, documented: dict[str, Any], library: Path) -> dict[str, 
     file = library / f"{other[1]}.py" if other else None
     if not file or not file.is_file():
         return {}
-    suboptions: dict[str, Any] = documentation_of(file, load(file))["options"].get(name, {}).get("suboptions") or {}
-    return suboptions
+    return documentation_of(file, load(file))["options"].get(name, {}).get("suboptions") or {}
 
 
 def example(name: str, task: Any, given: dict[str, Any]) -> Iterator[str]:

@@ -59,8 +59,7 @@ class Played:
     @property
     def refusal(self) -> dict[str, Any]:
         """The lane_failure of the last task."""
-        found: dict[str, Any] = self.results()[-1]["lane_failure"]
-        return found
+        return self.results()[-1]["lane_failure"]
 
     @property
     def last(self) -> str:

@@ -15,8 +15,7 @@ MAKE = "Make that database, once for these programs"
 
 
 def handover(lane: Any, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((lane.dir / f"handover/{name}.json").read_text())
-    return found
+    return json.loads((lane.dir / f"handover/{name}.json").read_text())
 
 
 def content(client: list[str], **env: str) -> dict[str, Any]:

@@ -53,8 +53,7 @@ class Command:
         return self.start(*words, "-i", str(self.inventory))
 
     def result(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "artifacts" / name / "result.json").read_text())
-        return found
+        return json.loads((self.folder / "artifacts" / name / "result.json").read_text())
 
 
 def until_gone(machines: dict[Machine, list[int]], limit: float) -> list[str]:

@@ -26,7 +26,7 @@ def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane):
     extensions = {extension.oid._name: extension for extension in (*ca.extensions, *proxy.extensions)}
     constraints = [one.extensions.get_extension_for_class(x509.BasicConstraints).value for one in (ca, proxy)]
     assert [(one.ca, one.path_length) for one in constraints] == [(True, 0), (False, None)]
-    assert extensions["keyUsage"].critical and extensions["keyUsage"].value.key_cert_sign  # type: ignore[attr-defined]
+    assert extensions["keyUsage"].critical and extensions["keyUsage"].value.key_cert_sign
     names = proxy.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
     [usage] = proxy.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

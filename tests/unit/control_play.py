@@ -37,8 +37,7 @@ def fail(handler: Handler | Sequence[Handler], *steps: object, **settings: Any) 
 
 
 def seen(result: dict[str, Any], number: int = -1) -> dict[str, Any]:
-    found: dict[str, Any] = result["transcript"][number]["seen"]
-    return found
+    return result["transcript"][number]["seen"]
 
 
 def ryll(**changed: Any) -> Ryll:

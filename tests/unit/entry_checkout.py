@@ -91,5 +91,4 @@ class Checkout:
 
     def tell(self) -> dict[str, Any]:
         """What the stub was called with."""
-        seen: dict[str, Any] = json.loads(self.seen.read_text(encoding="utf-8"))
-        return seen
+        return json.loads(self.seen.read_text(encoding="utf-8"))

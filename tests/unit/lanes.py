@@ -31,7 +31,7 @@ class TestLane:
     def program(self, name: str, script: str, **more: object) -> program.Program:
         """A shell script as a program of this lane."""
         values = {"argv": ("/bin/sh", "-c", script), "log": f"{self.dir}/logs/{name}.log", "limit": 5.0, **more}
-        return program.Program(**{"name": name, "component": "kerbside", **values})  # type: ignore[arg-type]
+        return program.Program(**{"name": name, "component": "kerbside", **values})
 
     def start(self, *programs: program.Program, **more: bool) -> dict:
         """Start programs in it."""
@@ -49,7 +49,7 @@ def options(base: str, **more: object) -> claim.Options:
     """How a test lane is claimed."""
     place = {"lane_dir": f"{base}/l", "artifacts_dir": f"{base}/artifacts", "sockets": (f"{base}/l/x.sock",)}
     values = {"lane_id": 98, **place, "ports": {}, "secrets": ("spice_ticket", "api_seed"), "fresh": True, **more}
-    return claim.Options(**values)  # type: ignore[arg-type]
+    return claim.Options(**values)
 
 
 @contextmanager

@@ -250,7 +250,7 @@ def played(
 ) -> list[dict[str, Any]]:
     """The entries of these checks. actors: others than the lane's own, by name."""
     known = {**ACTORS, **(actors or {})}
-    return engine.run(lane, read(suite_of(*checks, **more), known), "pocket", known, slow=False)  # type: ignore[arg-type]
+    return engine.run(lane, read(suite_of(*checks, **more), known), "pocket", known, slow=False)
 
 
 def gives(actor: str, value: Any) -> dict[str, plan.Actor]:

@@ -27,8 +27,7 @@ def failure_of(error: Exception, **params: str) -> dict[str, Any]:
     module = SimpleNamespace(_name="lane_check", params=params, fail_json=fail_json)
     with pytest.raises(Failed) as caught:
         ansible_result.finish(module, work)
-    failure: dict[str, Any] = caught.value.args[0]["lane_failure"]
-    return failure
+    return caught.value.args[0]["lane_failure"]
 
 
 @pytest.fixture

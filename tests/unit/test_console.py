@@ -32,7 +32,7 @@ def check(folder: Path, **changes: str | None) -> None:
     ca = folder / "ca.pem"
     ca.write_text(CA + "\n")
     wanted = {"host": "127.0.0.1", "tls_port": 17900, "spice_port": 17904, "host_subject": GOOD["host-subject"]}
-    kerbside_api.check(kerbside_api.parse(vv(**changes)), ca_file=str(ca), **wanted)  # type: ignore[arg-type]
+    kerbside_api.check(kerbside_api.parse(vv(**changes)), ca_file=str(ca), **wanted)
 
 
 @pytest.fixture

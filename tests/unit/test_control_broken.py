@@ -56,7 +56,7 @@ def hello(**changed: object) -> Callable[[Connection], None]:
 
 
 def surface(**changed: object) -> Callable[[Connection], None]:
-    return status(surfaces=[STATUS["surfaces"][0] | changed])  # type: ignore[index]
+    return status(surfaces=[STATUS["surfaces"][0] | changed])
 
 
 def picture(data: bytes | str, width: object = 8, form: object = "png") -> Callable[[Connection], None]:

@@ -67,7 +67,7 @@ def test_a_picture_is_compared_with_a_file(tmp_path):
 
 
 def test_a_picture_may_be_awaited_until_it_stands_still():
-    moving = [png(8, 4, lambda x, y, n=n: (n, x, y)) for n in range(4)]  # type: ignore[misc]
+    moving = [png(8, 4, lambda x, y, n=n: (n, x, y)) for n in range(4)]
     handler = shots(*((8, 4, data) for data in moving))
     result = play(handler, H, {"screenshot": {"until_still": 0.2}, "register": "last"})
     assert result["transcript"][1]["seconds"] >= 0.3

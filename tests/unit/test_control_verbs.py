@@ -157,7 +157,7 @@ def test_stats_and_a_verb_of_a_newer_ryll():
 
 def test_any_minor_version_will_do_and_nothing_unlisted_is_tried():
     for version in ("1.0", "1.99"):
-        play(lambda c, version=version: c.hello(protocol_version=version), H)  # type: ignore[misc]
+        play(lambda c, version=version: c.hello(protocol_version=version), H)
     play(without("stats"), H, {"await": {"surfaces": 1}})
     made = without("resize")
     fail(made, H, {"resize": {"width": 8, "height": 8}})

@@ -20,7 +20,7 @@ BUSY = 3.0  #: times longer than on an idle machine
 
 
 def lines(path: str, **settings: int) -> Lines:
-    return Lines(path, "ryll", failed, **settings)  # type: ignore[arg-type]
+    return Lines(path, "ryll", failed, **settings)
 
 
 @contextlib.contextmanager

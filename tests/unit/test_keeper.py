@@ -254,7 +254,7 @@ def test_of_runs_that_begin_in_one_moment_one_gets_the_lane_and_the_others_name_
         del words[winner]
         assert [said for said in words.values() if not (said.startswith("lost lane: ") and named in said)] == []
         assert private_dir.read_run(f"{base}/l").run_id == run_id
-        assert [keeper.order_of(one).run_id for one in run_state.keepers(ID)] == [run_id]  # type: ignore[union-attr]
+        assert [keeper.order_of(one).run_id for one in run_state.keepers(ID)] == [run_id]
     finally:
         for racer in racers:
             racer.communicate()

@@ -11,7 +11,6 @@ from prepared import change
 from tests.lint import errors, modules, variables
 
 ROOT = Path(__file__).parents[2]
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture

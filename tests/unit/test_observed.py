@@ -40,7 +40,7 @@ def seen(folder: Path, blame: dict[str, Any] | None = None, **logs: str) -> Evid
             "counters": {},
             "members": list,
         }
-        made.records[name] = SimpleNamespace(**entry)  # type: ignore[assignment]
+        made.records[name] = SimpleNamespace(**entry)
     vars(made).update(lost=[], qmp={}, serial="")
     return made
 

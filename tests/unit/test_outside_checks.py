@@ -35,7 +35,7 @@ def where(lane: TestLane, **more: object) -> outside_checks.Context:
     texts = {"lane_dir": lane.dir, "serial_log": f"{lane.dir}/logs/serial.log", "counters_file": str(counters)}
     guest = {"run": lane.run, "banner": "guest: ready", "banner_limit": 5.0, "address": "127.0.0.1"}
     ports = {"metrics_port": 1, "proxy_port": 2, "spice_port": 3}
-    return outside_checks.Context(**{**texts, **guest, **ports, **more})  # type: ignore[arg-type]
+    return outside_checks.Context(**{**texts, **guest, **ports, **more})
 
 
 def test_the_banner_is_waited_for(lane):

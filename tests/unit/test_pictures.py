@@ -161,7 +161,7 @@ def scene(lane: TestLane, qemu: Qemu, ryll: Ryll, **more: Any) -> Iterator[outsi
 def showing(picture: Image.Image) -> Ryll:
     ryll = Ryll()
     ryll.size = picture.size
-    ryll.pixels = lambda x, y: picture.getpixel((x, y))  # type: ignore[assignment]
+    ryll.pixels = lambda x, y: picture.getpixel((x, y))
     return ryll
 
 

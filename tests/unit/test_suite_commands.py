@@ -33,7 +33,7 @@ def lane(tmp_path: Path) -> Lane:
         "KERBSIDE_A": "1",
         "KERBSIDE_B": "2",
     }
-    made.described = {"daemon": Program("daemon", "kerbside", ("x",), "x", env=env)}  # type: ignore[attr-defined]
+    made.described = {"daemon": Program("daemon", "kerbside", ("x",), "x", env=env)}
     made.run.lane_id = 1
     return made
 

@@ -212,7 +212,7 @@ def test_a_key_whose_line_comes_later_is_waited_for(lane, monkeypatch):
     keyboard = SimpleNamespace(send=lambda *_: None)
     monkeypatch.setattr(latency, "inputs_of", lambda play, proxied: contextlib.nullcontext(keyboard))
     monkeypatch.setattr(latency, "tail", lambda path, at: next(looks))
-    assert len(latency.serial_lines(SimpleNamespace(lane=lane), True, 2)) == 2  # type: ignore[arg-type]
+    assert len(latency.serial_lines(SimpleNamespace(lane=lane), True, 2)) == 2
     assert not list(looks)
 
 

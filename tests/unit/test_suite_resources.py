@@ -86,7 +86,7 @@ def test_the_processor_time_of_a_process():
 
 def test_a_process_that_has_ended_uses_nothing():
     gone = SimpleNamespace(pid=2**30, threads=0)
-    assert resources._use("", [gone]) == dict.fromkeys(resources.FIGURES, 0.0)  # type: ignore[list-item]
+    assert resources._use("", [gone]) == dict.fromkeys(resources.FIGURES, 0.0)
     assert proc_stat.processor_seconds(2**30) == 0
 
 

@@ -353,7 +353,7 @@ def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane, ends, wanted)
         assert run_state.until(lambda: ends not in pids(lane), 60)
 
     steps = ({"connect": {"direct": True}}, {"kill": {}}, MISSING)
-    assert outcome(lane, *steps, actors={"kill": does(kill)}) == wanted  # type: ignore[arg-type]
+    assert outcome(lane, *steps, actors={"kill": does(kill)}) == wanted
 
 
 @pytest.mark.parametrize(
@@ -369,20 +369,20 @@ def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane, ends, wanted)
 )
 def test_a_program_runs_or_has_ended_as_asked(lane, claimed, options, wanted):
     claimed.start(claimed.program("done", "exit 0", oneshot=True))
-    assert outcome(lane, {"process": options, "within": 0.3}) == wanted  # type: ignore[arg-type]
+    assert outcome(lane, {"process": options, "within": 0.3}) == wanted
 
 
 def test_a_program_that_leaves_no_status_does_not_run(lane, monkeypatch):
     monkeypatch.setattr(witnesses, "RUNS", 2.0)
     kill = does(lambda: os.killpg(recorded(lane, "api").group, signal.SIGKILL))
     steps = ({"kill": {}}, {"process": {"name": "api", "runs": True}, "within": 20})
-    assert outcome(lane, *steps, actors={"kill": kill}) == LOST  # type: ignore[arg-type]
+    assert outcome(lane, *steps, actors={"kill": kill}) == LOST
 
 
 def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane):
     kill = does(lambda: Timer(0.1, os.kill, (pids(lane)["daemon"], signal.SIGTERM)).start())
     steps = ({"kill": {}}, {"process": {"name": "daemon", "exits": 143}, "within": 30}, MISSING)
-    assert outcome(lane, *steps, actors={"kill": kill}) == SILENT  # type: ignore[arg-type]
+    assert outcome(lane, *steps, actors={"kill": kill}) == SILENT
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane):

@@ -279,7 +279,7 @@ def test_counters_are_read_only_for_who_compares_them(lane):
 def test_a_file_that_is_no_log_is_not_measured(lane):
     for name in ("a.log", "b.json"):
         Path(lane.place.logs_dir, name).write_text("x")
-    sizes = engine.Play(lane, read(GOOD), ACTORS)._mark(False).sizes  # type: ignore[arg-type]
+    sizes = engine.Play(lane, read(GOOD), ACTORS)._mark(False).sizes
     assert sizes == {f"{lane.place.logs_dir}/a.log": 1}
 
 

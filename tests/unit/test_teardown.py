@@ -181,12 +181,12 @@ def test_what_a_killed_program_leaves_in_its_group_ends_with_it(lane):
     os.kill(done["programs"]["daemon"]["pid"], signal.SIGKILL)
     child = int(notes.read_text())
     assert run_state.until(lambda: not ((found := proc.read(child)) and found.alive), 3)
-    assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL  # type: ignore[union-attr]
+    assert records.record(lane.dir, "daemon").exit_status(lane.dir) == 128 + signal.SIGKILL
 
 
 def test_a_program_whose_supervisor_shell_was_killed_is_still_found(lane):
     pid = sleeper(lane)
-    os.kill(records.record(lane.dir, "sleeper").group, signal.SIGKILL)  # type: ignore[union-attr]
+    os.kill(records.record(lane.dir, "sleeper").group, signal.SIGKILL)
     time.sleep(0.1)
     assert proc.read(pid)
     assert teardown.take_down(98, lane.dir, {})["ended"] == ["sleeper"]

@@ -123,8 +123,7 @@ class Surroundings:
 
     @property
     def result(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.artifacts / "result.json").read_text())
-        return found
+        return json.loads((self.artifacts / "result.json").read_text())
 
     def ansible_log(self) -> str:
         """What Ansible has said to the log that `./lane` gives it."""
