@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import pytest
 from ansible.module_utils.lane.checks.suites import engine, machines, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import Place
@@ -166,6 +167,12 @@ class Lane:
 
     def note_failure(self) -> None:
         self.did.append("note_failure")
+
+
+@pytest.fixture
+def fake_lane(tmp_path: Path) -> Lane:
+    """For a module of tests that calls it `lane`."""
+    return Lane(tmp_path)
 
 
 def asked(lane: Lane, what: str) -> list[Any]:

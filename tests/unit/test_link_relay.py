@@ -4,21 +4,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import latency, plan
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.link_relay import LinkRelay
-from suite_lane import PASSED, Lane, asked, does, entry_of, gives, outcome
+from suite_lane import PASSED, asked, does, entry_of, fake_lane, gives, outcome
+
+lane = fake_lane
 
 LINK: dict[str, Any] = {"link_relay": {"delay_ms": 10, "mbit": 50}, "register": "l"}
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
 
 
 @pytest.fixture

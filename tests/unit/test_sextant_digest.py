@@ -2,7 +2,6 @@
 
 import struct
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +12,9 @@ from ansible.module_utils.lane.checks import second_look, sextant_digest
 from ansible.module_utils.lane.checks.suites import pictures, sextant
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from PIL import Image
-from suite_lane import PASSED, SOON, Lane, Monitor, entry_of, gives, outcome, says
+from suite_lane import PASSED, SOON, Lane, Monitor, entry_of, fake_lane, gives, outcome, says
 
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
+lane = fake_lane
 
 
 DRAIN = [

@@ -16,14 +16,11 @@ from ansible.module_utils.lane.core.command import Done
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll import pictures as ryll_pictures
 from PIL import Image
-from suite_lane import PASSED, SOON, TICKET, Lane, Monitor, asked, does, entry_of, gives, outcome, says
+from suite_lane import PASSED, SOON, TICKET, Monitor, asked, does, entry_of, fake_lane, gives, outcome, says
+
+lane = fake_lane
 
 CONSOLE = {"console": {}, "register": "c"}
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
 
 
 @pytest.mark.parametrize(("password", "changed"), [("Ab7", "Ab0"), ("Ab0", "Ab1"), ("", "0")])

@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks.suites import tokens
 from prepared import executable
-from suite_lane import CONSOLE_K, PASSED, SOON, STARTED, Lane, asked, does, outcome
+from suite_lane import CONSOLE_K, PASSED, SOON, STARTED, Lane, asked, does, fake_lane, outcome
+
+lane = fake_lane
 
 WRONG = "api_answer_wrong"
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
 
 
 @pytest.mark.parametrize(

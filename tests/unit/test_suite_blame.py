@@ -10,12 +10,9 @@ from ansible.module_utils.lane.programs import records
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from ansible.module_utils.lane.protocols.ryll.errors import Unmet as RyllUnmet
 from prepared import executable
-from suite_lane import MISSING, NAP, STARTED, Lane, check, does, entry_of, played
+from suite_lane import MISSING, NAP, STARTED, check, does, entry_of, fake_lane, played
 
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
+lane = fake_lane
 
 
 KNOWN = {"code": "serial_line_missing", "reason": "a known defect"}

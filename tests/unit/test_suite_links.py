@@ -12,14 +12,11 @@ from ansible.module_utils.lane.checks.suites import latency
 from ansible.module_utils.lane.checks.suites import links as bare_links
 from ansible.module_utils.lane.checks.suites.engine import Unmet
 from ansible.module_utils.lane.protocols.spice_link import Link, LinkClosed, LinkRefused
-from suite_lane import PASSED, TICKET, FakeLink, Lane, does, entry_of, gives, outcome
+from suite_lane import PASSED, TICKET, FakeLink, does, entry_of, fake_lane, gives, outcome
+
+lane = fake_lane
 
 CONSOLE = {"console": {}, "register": "c"}
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +12,12 @@ from ansible.module_utils.lane.checks.suites import resources
 from ansible.module_utils.lane.core import proc_stat
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.protocols.spice_link import LinkRefused
-from suite_lane import PASSED, SOON, FakeLink, Lane, entry_of, outcome
+from suite_lane import PASSED, SOON, FakeLink, Lane, entry_of, fake_lane, outcome
+
+lane = fake_lane
 
 WRONG = ("link_wrong", "proxy")
 WATCHED = [{"resources": {}, "register": "b"}, {"resources": {"since": "b", "files": 4}, **SOON}]
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
 
 
 def uses(monkeypatch: pytest.MonkeyPatch, *figures: dict[str, Any]) -> None:

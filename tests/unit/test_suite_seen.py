@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite_lane import NAP, SOON, Lane, Monitor, does, entry_of
+from suite_lane import NAP, SOON, Lane, Monitor, does, entry_of, fake_lane
 
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
+lane = fake_lane
 
 
 RUNNING = {"execute": "query-status", "equals": {"status": "running"}}

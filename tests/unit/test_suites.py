@@ -30,6 +30,7 @@ from suite_lane import (
     check,
     does,
     entry_of,
+    fake_lane,
     outcome,
     played,
     read,
@@ -37,12 +38,9 @@ from suite_lane import (
     token,
 )
 
+lane = fake_lane
+
 DIRECT = {"instead_of": "guest", "blame": "proxy", "steps": [{"connect": {"direct": True}}]}
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Lane:
-    return Lane(tmp_path)
 
 
 def two(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
