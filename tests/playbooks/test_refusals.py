@@ -68,12 +68,6 @@ def test_a_suite_file_that_is_no_text(lane, tmp_path):
     refused(lane, lane.run("playbooks/lane.yml", lane_suites=str(file)), "suite_file_invalid", "lane", str(file))
 
 
-@pytest.mark.parametrize("name", ["nosuch", 5])
-def test_a_suite_that_nobody_knows(lane, name):
-    kept(lane)
-    refused(lane, lane.run("playbooks/lane.yml", lane_suites=[name]), "suite_unknown", "lane", f"no suite {name}")
-
-
 def test_deps_may_be_told_which_suites_to_install_for(lane):
     lane.good("playbooks/lane.yml", "--tags", "deps", "--check", "-e", "lane_suites=clients")
 
@@ -183,9 +177,21 @@ def test_a_file_of_guests_that_is_unusable(lane, tmp_path, text, code, words):
     refused(lane, played, code, "environment", words)
 
 
-@pytest.mark.parametrize("more", [{"lane_checks": []}, {"lane_guest": "", "lane_guests": []}])
-def test_a_plan_without_a_check(lane, more):
-    refused(lane, lane.run("playbooks/lane.yml", **more), "bad_input", "environment", "lane_guests")
+@pytest.mark.parametrize(
+    ("given", "code", "component", "words"),
+    [
+        ({"lane_suites": ["nosuch"]}, "suite_unknown", "lane", "no suite nosuch"),
+        ({"lane_suites": [5]}, "suite_unknown", "lane", "no suite 5"),
+        ({"lane_checks": []}, "bad_input", "environment", "lane_guests"),
+        ({"lane_guest": "", "lane_guests": []}, "bad_input", "environment", "lane_guests"),
+        ({"lane_ryll_origin": "../gone"}, "origin_not_there", "environment", "lane_ryll_origin"),
+        ({"lane_kerbside_origin": "kerbsid>=1"}, "origin_unusable", "environment", "lane_kerbside_origin"),
+        ({"lane_proxy_origin": "git+https://h.test/x@--x=y"}, "no_such_ref", "environment", "lane_proxy_origin"),
+    ],
+)
+def test_what_is_not_there_is_told(lane, given, code, component, words):
+    kept(lane)
+    refused(lane, lane.run("playbooks/lane.yml", **given), code, component, words)
 
 
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane):

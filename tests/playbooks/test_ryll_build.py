@@ -73,21 +73,6 @@ def test_the_pinned_release_comes_once(lane):
     assert facts(again) == {**facts(first), "cached": True}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "code"),
-    [
-        ({"lane_ryll_origin": "../gone"}, "origin_not_there"),
-        ({"lane_kerbside_origin": "kerbsid>=1"}, "origin_unusable"),
-        ({"lane_proxy_origin": "git+https://example.invalid/x@--upload-pack=x"}, "no_such_ref"),
-    ],
-)
-def test_an_origin_that_cannot_be_is_refused_at_once(lane, wrong, code):
-    played = lane.run("playbooks/lane.yml", **wrong)
-    assert played.refusal["code"] == code
-    assert next(iter(wrong)) in played.text
-    assert not lane.dir.exists()
-
-
 def test_credentials_are_refused_and_never_shown(lane):
     text = "git+https://me:hush-hush@example.invalid/ryll"
     for played in (
