@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +95,10 @@ class Runner:
         """The outcomes in the order of the catalogue; `together` lanes at once."""
         standing = [f for f in faults if f["lane"] == "standing"]
         lanes = self.standing if together > 2 and len(standing) > 1 else self.standing[:1]
-        parts = [(partial(self._standing, lane), standing[n :: len(lanes)]) for n, lane in enumerate(lanes)]
-        parts.append((self._own, [f for f in faults if f["lane"] == "own"]))
+        parts = [(lane, standing[n :: len(lanes)]) for n, lane in enumerate(lanes)]
+        parts.append((self.own, [f for f in faults if f["lane"] == "own"]))
         with ThreadPoolExecutor(together) as pool:
-            jobs = [pool.submit(work, some) for work, some in parts if some]
+            jobs = [pool.submit(self._some, lane, some) for lane, some in parts if some]
             try:
                 wait(jobs, return_when=FIRST_EXCEPTION)
             finally:
@@ -123,38 +122,29 @@ class Runner:
         scratch.mkdir()
         return Place(lane.id, lane.dir, scratch, ROOT / "fixtures/guests.yml", self.cache_dir)
 
-    def _own(self, faults: list[dict[str, Any]]) -> list[Outcome]:
+    def _some(self, lane: Lane, faults: list[dict[str, Any]]) -> list[Outcome]:
+        """Faults one after another: on a lane that stands and has to be good again after each, or each on a new one."""
         outcomes = []
-        for fault in faults:
-            if self.stopping.is_set():
-                break
-            begun = time.time()
-            with self.lock:
-                place = self._place(self.own, fault)
-            outcome = self._play(self.own, fault, place, fault.get("tags"))
-            undone = self._undo(place)
-            given = {"lane_dir": place.fill(fault.get("vars", {})).get("lane_dir", str(self.own.dir))}
-            if proc.marked(self.own.id) or os.path.lexists(self.own.dir):
-                self.own.down(self.artifacts / "down", given)
-                outcome.state = f"{outcome.state}, but something of the lane stayed"
-            outcomes.append(self._report_outcome(outcome, undone, begun))
-        return outcomes
-
-    def _standing(self, lane: Lane, faults: list[dict[str, Any]]) -> list[Outcome]:
-        outcomes = []
-        self._bring_up(lane)
+        standing = lane is not self.own
+        if standing:
+            self._bring_up(lane)
         for fault in faults:
             if self.stopping.is_set():
                 break
             begun = time.time()
             with self.lock:
                 place = self._place(lane, fault)
-            tags = fault.get("tags", SMOKE)
+            tags = fault.get("tags", SMOKE if standing else None)
             outcome = self._play(lane, fault, place, None if tags == "all" else tags)
-            trouble = self._undo(place) or self._good_again(lane, fault.get("repair"))
-            if trouble:
-                lane.down(self.artifacts / "down")
-                self._bring_up(lane)
+            trouble = self._undo(place)
+            if standing:
+                if trouble := trouble or self._good_again(lane, fault.get("repair")):
+                    lane.down(self.artifacts / "down")
+                    self._bring_up(lane)
+            elif proc.marked(lane.id) or os.path.lexists(lane.dir):
+                given = {"lane_dir": place.fill(fault.get("vars", {})).get("lane_dir", str(lane.dir))}
+                lane.down(self.artifacts / "down", given)
+                outcome.state = f"{outcome.state}, but something of the lane stayed"
             outcomes.append(self._report_outcome(outcome, trouble, begun))
         return outcomes
 
