@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.lifecycle import keeper, proc, teardown
+from ansible.module_utils.lane.lifecycle import keeper, proc, run_state, teardown
 from lane_numbers import lane_ids
 from whole_lanes import ROOT, Surroundings, descendants, environment, mark, running, surroundings
 
@@ -162,9 +161,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         found |= new
     send(found, signal.SIGKILL)
     process.wait()
-    until = time.monotonic() + 5
-    while any((one := proc.read(pid)) and one.alive for pid in found) and time.monotonic() < until:
-        time.sleep(0.01)
+    run_state.until(lambda: not any((one := proc.read(pid)) and one.alive for pid in found), 5)
 
 
 def send(pids: set[int], number: signal.Signals) -> None:

@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import proc, run_state
 from whole_lanes import ROOT
 
 PROBE = '''#!/usr/bin/python
@@ -187,7 +186,4 @@ def test_a_module_in_a_fork_dies_with_ansible(lane, modules):
     played = lane.run([{"name": "Sleep", "probe": {"end": "kills Ansible", "note": str(note)}}], env=modules)
     assert played.rc == -signal.SIGKILL, played
     module = int(note.read_text())
-    until = time.monotonic() + 30
-    while (left := proc.read(module)) and left.alive and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not (left and left.alive)
+    assert run_state.until(lambda: not ((left := proc.read(module)) and left.alive), 30)

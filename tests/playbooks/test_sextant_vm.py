@@ -3,13 +3,12 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import proc, run_state
 from whole_lanes import ROOT
 
 TAGS = ("--tags", "kvm_probe,deps,sextant_vm")
@@ -29,10 +28,8 @@ def test_the_guest_boots_with_a_store(lane):
     command = Path(f"/proc/{qemu}/cmdline").read_text()
     assert "unit=1" in command and f"file={lane.dir}/vars.fd" in command
     assert (lane.dir / "vars.fd").exists()
-    serial, until = lane.dir / "logs/serial.log", time.monotonic() + 20
-    while BANNER not in serial.read_text(errors="replace"):
-        assert time.monotonic() < until, serial.read_text(errors="replace")
-        time.sleep(0.05)
+    serial = lane.dir / "logs/serial.log"
+    assert run_state.until(lambda: BANNER in serial.read_text(errors="replace"), 20), serial.read_text(errors="replace")
     again = lane.run("playbooks/lane.yml", *TAGS, sextant_vm_firmware_vars=STORE)
     assert (again.rc, again.changed) == (0, 0), again
 
@@ -49,10 +46,7 @@ def test_the_tpm_of_the_qemu_before_takes_nothing_from_the_next(lane):
     lane.good("playbooks/lane.yml", *TAGS)
     [new] = [pid for pid in programs(lane, "swtpm") if pid != old]
     os.kill(old, signal.SIGCONT)
-    until = time.monotonic() + 5
-    while (left := proc.read(old)) and left.alive:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    assert run_state.until(lambda: not ((left := proc.read(old)) and left.alive), 5)
     [socket] = [path for path in (lane.dir / "tpm").rglob("*") if path.is_socket()]
     assert f"path={socket}".encode() in Path(f"/proc/{new}/cmdline").read_bytes()
     assert programs(lane, "qemu-system"), (lane.dir / "logs/qemu.log").read_text()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ansible.module_utils.lane.core.codes import CODES
 from ansible.module_utils.lane.core.private_dir import hand_over
 from ansible.module_utils.lane.evidence import diagnosis
+from ansible.module_utils.lane.lifecycle import run_state
 from ansible.module_utils.lane.programs import program, records
 from ansible.module_utils.lane.programs.readiness import Ready
 from control_peer import Peer, monitor
@@ -116,6 +117,4 @@ def kill(lane: TestLane, name: str) -> None:
 
 def await_end(lane: TestLane, name: str) -> None:
     entry = records.record(lane.dir, name)
-    until = time.monotonic() + 10
-    while entry and entry.exit_status(lane.dir) is None and time.monotonic() < until:
-        time.sleep(0.02)
+    run_state.until(lambda: entry.exit_status(lane.dir) is not None, 10)

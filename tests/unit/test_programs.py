@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.lifecycle import proc
+from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import records, stop
 from ansible.module_utils.lane.programs.program import LIMIT, PROGRAM, SHARED, Program, from_options
 from ansible.module_utils.lane.programs.readiness import Ready
@@ -166,10 +166,7 @@ def test_a_program_whose_first_thread_is_gone_has_not_ended(lane):
     """The kernel calls it a zombie while its other threads go on and hold its sockets."""
     number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
     pid = lane.start(python(lane, "half", HALF.format(number)))["programs"]["half"]["pid"]
-    until = time.monotonic() + 5
-    while (found := proc.read(pid)) and found.state != "Z" and time.monotonic() < until:
-        time.sleep(0.01)
-    assert found and found.state == "Z" and found.alive
+    assert run_state.until(lambda: proc.read(pid).state == "Z", 5) and proc.read(pid).alive
     entry = records.record(lane.dir, "half")
     assert entry and entry.running(lane.run) and entry.exit_status(lane.dir) is None
     stop.stop(lane.run, [entry], 1)
