@@ -113,7 +113,6 @@ UNTRUE = {
         ("    required: true\n", "", "required of option guest is True in argument_spec, but False in DOCUMENTATION"),
         ("module: guest_build", "module: guest", "DOCUMENTATION is of module guest, not guest_build"),
         ("support: full", "support: none", "attribute check_mode has support none, but supports_check_mode is True"),
-        ("repository\ndescription", "repository.\ndescription", "short_description ends with a full stop"),
         (GUEST, "", f"{EXAMPLE} missing required arguments: guest"),
         (GUEST, f"{GUEST}    colour: 1\n", f"{EXAMPLE} colour. Supported parameters include"),
         (f"{TITLE}  guest_build", "- guest_build", "an entry of EXAMPLES is not a task with a name and arguments"),
@@ -124,7 +123,6 @@ UNTRUE = {
         (', "no_log": False}', "}", "option secrets sounds like a secret, and its argument_spec does not set no_log"),
         ("default: 7200", "default: 60", "default of option lease is 7200 in argument_spec, but 60 in DOCUMENTATION"),
         ("elements: path", "elements: str", "elements of option sockets is 'path' in argument_spec, but 'str'"),
-        ("O(keep_running)", "O(keep_it)", "O(keep_it) names something that does not exist"),
     ],
     "lane_process": [
         ("[TERM, INT, KILL]", "[TERM]", "choices of option programs.stop_signal is ['TERM', 'INT', 'KILL'] in"),
@@ -157,9 +155,7 @@ def test_a_module_that_cannot_be_shown_is_named(capsys, copied):
     assert modules.main([str(copied)]) == 0, capsys.readouterr().out
     change(copied / "library/kvm_probe.py", "short_description: ", "short_description: [")
     assert modules.main([str(copied)]) == 1
-    said = capsys.readouterr().out
-    assert "library/kvm_probe.py: ansible-doc cannot show it: " in said
-    assert "library/lane_run.py" not in said
+    assert re.search("ansible-doc cannot show them: .*kvm_probe", capsys.readouterr().out)
 
 
 # --- the error codes ------------------------------------------------------------------------------
