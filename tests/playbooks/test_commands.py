@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +111,8 @@ WRONG = re.findall(r"(?m)^\| `(\./lane[^`]*)` \| ", (ROOT / "docs/command-line.m
 ELSEWHERE = ("source", "docker", "git", "pre-commit", "uv")
 
 
-@dataclass(frozen=True)
-class Command:
-    """One of them, and where it stands."""
-
-    place: str
-    text: str
-
-
-def commands(text: str, page: str) -> Iterator[Command]:
-    """Those of a page: in indented and plain or shell fenced blocks, and `code` in a paragraph that begins as one."""
+def commands(text: str, page: str) -> Iterator[tuple[str, str]]:
+    """(place, command): in indented and plain or shell fenced blocks, and `code` in a paragraph that begins as one."""
     fence: str | None = None
     for number, line in enumerate(text.splitlines(), 1):
         found: list[str] = []
@@ -133,7 +124,7 @@ def commands(text: str, page: str) -> Iterator[Command]:
         elif fence is None:
             quoted = re.findall(r"`([^`]+)`", line)
             found = [said for said in quoted if re.match(r"\./lane |\.venv/bin/|ansible-(?!core)\S+ ", said)]
-        yield from (Command(f"{page}:{number}", said) for said in found)
+        yield from ((f"{page}:{number}", said) for said in found)
 
 
 def is_command(said: str) -> bool:
@@ -148,13 +139,13 @@ def listed(text: str) -> bool:
     return bool(known or any(re.fullmatch(pattern, text) for pattern in (*TESTED, *NOT_HERE)))
 
 
-def unlisted(found: Iterable[Command]) -> list[str]:
-    return [f"{command.place}: {command.text}" for command in found if not listed(command.text)]
+def unlisted(found: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{place}: {text}" for place, text in found if not listed(text)]
 
 
 TEXT = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 FOUND = [command for page, text in TEXT.items() for command in commands(text, page)]
-TEXTS = list(dict.fromkeys(command.text for command in FOUND))
+TEXTS = list(dict.fromkeys(text for _, text in FOUND))
 
 
 def test_every_command_is_run_somewhere():
