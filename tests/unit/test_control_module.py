@@ -1,11 +1,8 @@
 """The module ryll_session as Ansible runs it: its documentation, check mode, its results and its secrets."""
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,17 +13,11 @@ from ansible.module_utils.testing import patch_module_args
 from control_peer import Peer, Ryll
 from control_play import ROOT, H
 
+from library import ryll_session
+
 Run = Callable[..., dict[str, Any]]
 
 
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULE = load("library/ryll_session.py")
 #: docs/steps.md: verb ("" for what stands beside it) -> option -> type, default, what it does
 Rows = dict[str, list[str]]
 STEPS: dict[str, Rows] = {}
@@ -47,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     def run(**args: Any) -> dict[str, Any]:
         logged.clear()
         with patch_module_args({"socket": "/none/r.sock", "steps": [H]} | args), pytest.raises(SystemExit):
-            MODULE.main()
+            ryll_session.main()
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found | {"logged": logged}
 
@@ -167,7 +158,7 @@ def test_every_key_that_the_documentation_names_is_one():
 
 
 def test_what_comes_back_is_documented(run, tmp_path):
-    documented = yaml.safe_load(MODULE.RETURN)
+    documented = yaml.safe_load(ryll_session.RETURN)
     file = tmp_path / "t.json"
     with Peer(Ryll()) as peer:
         good = run(socket=peer.path)

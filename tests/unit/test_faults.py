@@ -3,7 +3,6 @@ complete.
 """
 
 import html
-import importlib.util
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.faults import run
+
 FAULTS = Path(__file__).parents[1] / "faults"
-SPEC = importlib.util.spec_from_file_location("faults_run", FAULTS / "run.py")
-run = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = run
-SPEC.loader.exec_module(run)
 
 CAUSE = 'qemu was killed by SIGKILL; see "logs/qemu.log"'
 EXPECT = {"component": "qemu", "cause": "killed by SIGKILL", "within": 5, "noticed": 2, "code": "program_ended"}

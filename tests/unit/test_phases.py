@@ -1,7 +1,6 @@
 """The callback plugins phases (the lines of a run) and lane (its last line), and Ansible's log as it is kept."""
 
 import importlib
-import importlib.util
 import os
 import re
 import signal
@@ -16,17 +15,8 @@ import pytest
 from ansible.module_utils.lane.evidence import ansible_log, logs
 from lanes import claimed_lane
 
-
-def plugin(name: str) -> Any:
-    """A callback plugin's file as a module."""
-    path = Path(__file__).parents[2] / f"plugins/callback/{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_plugin", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-phases, lane_plugin = plugin("phases"), plugin("lane")
+from plugins.callback import lane as lane_plugin
+from plugins.callback import phases
 
 
 class Screen:

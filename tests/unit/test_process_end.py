@@ -173,7 +173,7 @@ def test_who_is_ended(waiting, before, expected):
 BUSY = 10.0  #: seconds
 #: The worker of a playbook does the task and ends, on a machine so busy that the new process gets its first turn later.
 PLAYBOOK = """
-import importlib.util, os, sys, time
+import os, sys, time
 from types import SimpleNamespace
 
 import ansible.module_utils
@@ -182,9 +182,9 @@ root, folder = sys.argv[1:]
 ansible.module_utils.__path__.append(f"{root}/module_utils")
 from ansible.module_utils.lane.core import process_end
 
-spec = importlib.util.spec_from_file_location("plugin", f"{root}/plugins/action/lane_heartbeat.py")
-heartbeat = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(heartbeat)
+sys.path.insert(0, root)
+from plugins.action import lane_heartbeat as heartbeat
+
 heartbeat.PERIOD = 0.05
 
 def beat(command, sudoable):
