@@ -1,6 +1,5 @@
 """The fixtures of this folder: what they tell of a run, and that they notice what is left behind."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -22,18 +21,6 @@ def test_a_lane_that_a_user_keeps_running_is_left_alone(lane):
     place.mkdir()
     assert hold(number) is None
     place.rmdir()
-
-
-def test_a_process_that_is_left_is_seen(lane):
-    mark = f"{lane.id}/run"
-    with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "KERBSIDE_LANE": mark}) as process:
-        try:
-            while not lane.marked():  # in the middle of an exec a process has no environment yet
-                assert process.poll() is None
-            assert lane.marked() == ["sleep 60"]
-        finally:
-            process.kill()
-    assert lane.marked() == []
 
 
 def test_a_run_that_takes_too_long_is_ended(lane):
