@@ -52,32 +52,24 @@ def test_of_a_full_disk_the_folder_is_named(tmp_path, disks, number, named):
     assert f"full; 12 KiB are free in {artifacts}" in failure["cause"]
 
 
-def test_a_lane_dir_that_no_file_system_can_hold_hides_no_failure():
-    failure = failure_of(LaneError("socket_path_too_long", "environment", "too long"), lane_dir=f"/{'x' * 300}")
-    assert failure["code"] == "socket_path_too_long"
-
-
-def test_what_else_the_system_refuses_is_told_in_its_words():
-    failure = failure_of(OSError(errno.EACCES, "words", "/x"), lane_dir="/tmp")
-    assert (failure["component"], failure["code"]) == ("environment", "system_refused")
-    assert failure["cause"] == "lane_check failed: words (/x)"
-
-
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "component", "code", "words"),
     [
-        (OSError(errno.EMFILE, "Too many open files"), "too_many_files"),
-        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "too_many_processes"),
-        (RuntimeError("can't start new thread"), "too_many_processes"),
-        (MemoryError(), "memory_refused"),
+        (
+            LaneError("socket_path_too_long", "environment", "x is long"),
+            "environment",
+            "socket_path_too_long",
+            "x is long",
+        ),
+        (OSError(errno.EACCES, "words", "/x"), "environment", "system_refused", "lane_check failed: words (/x)"),
+        (OSError(errno.EMFILE, "Too many open files"), "host", "too_many_files", "lane_check"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "host", "too_many_processes", "lane_check"),
+        (RuntimeError("can't start new thread"), "host", "too_many_processes", "lane_check"),
+        (MemoryError(), "host", "memory_refused", "lane_check"),
+        (ValueError("what\nelse"), "lane", "internal_error", "ValueError: what else"),  # no bare traceback
     ],
 )
-def test_a_limit_of_the_machine_that_the_module_runs_into_is_the_hosts(error, code):
-    failure = failure_of(error, lane_dir="/tmp")
-    assert (failure["component"], failure["code"]) == ("host", code)
-
-
-def test_a_bug_is_no_bare_traceback():
-    failure = failure_of(ValueError("what\nelse"), lane_dir="/tmp")
-    assert (failure["component"], failure["code"]) == ("lane", "internal_error")
-    assert "ValueError: what else" in failure["cause"]
+def test_what_else_may_go_wrong_is_told_in_its_words(error, component, code, words):
+    failure = failure_of(error, lane_dir=f"/{'x' * 300}")  # which no file system can hold, and hides no failure
+    assert (failure["component"], failure["code"]) == (component, code)
+    assert words in failure["cause"]
