@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.checks.suites import latency, plan
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.link_relay import LinkRelay
 from suite_lane import PASSED, asked, does, entry_of, fake_lane, gives, outcome
 
@@ -120,31 +119,6 @@ def test_its_end_ends_its_connections_its_port_and_its_thread(relay):
 
 
 # --- the steps of a suite ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({}, "`mbit` is missing"),
-        ({"mbit": 0.09}, "`mbit` is not a number of Mbit/s from 0.1 to 1000"),
-        ({"mbit": 1001}, "`mbit` is not"),
-        ({"mbit": "10"}, "`mbit` is not"),
-        ({"mbit": 10, "delay_ms": -1}, "`delay_ms` is not a number of milliseconds up to 2000"),
-        ({"mbit": 10, "delay_ms": 2001}, "`delay_ms` is not"),
-        ({"mbit": 10, "delay_ms": float("nan")}, "`delay_ms` is not"),
-        ({"mbit": 10, "delay_ms": True}, "`delay_ms` is not"),
-        ({"mbit": 10, "delay": 1}, "'delay' is not one of delay_ms, mbit"),
-    ],
-)
-def test_a_link_that_cannot_be_is_refused_with_its_place(lane, options, words):
-    with pytest.raises(LaneError, match=r"check one: step 1 \(link_relay\): .*" + words):
-        outcome(lane, {"link_relay": options})
-
-
-@pytest.mark.parametrize("step", [{"acknowledged": {"through": "x"}}, {"paced": {"link": "x", "since": "x"}}])
-def test_a_step_names_a_link_that_there_is(lane, step):
-    with pytest.raises(LaneError, match="no link_relay step before it registered"):
-        outcome(lane, {"console": {}, "register": "x"}, step)
 
 
 @pytest.mark.parametrize(

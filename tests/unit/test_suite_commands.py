@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.programs.program import Program
-from suite_lane import PASSED, TICKET, Failure, Lane, asked, entry_of, gives, outcome, token
+from suite_lane import PASSED, TICKET, Failure, Lane, asked, entry_of, outcome, token
 
 SOURCES = "- {source: own, consoles: [{name: first}]}\n"
 #: Says its words, the settings that are asked for and its sources, and ends as it is told.
@@ -133,18 +132,7 @@ def test_a_python_that_cannot_play_it_is_told_of(lane):
     assert ended(lane) == ("suite_command_ended", "kerbside")
 
 
-@pytest.mark.parametrize("cases", [[], [1], [{"strange": 1}], [{"exits": "x"}], {"says": ["a"]}])
-def test_cases_are_read_before_anything_starts(lane, cases):
-    with pytest.raises(LaneError, match="`cases` is not a list of mappings of run, claims"):
-        ended(lane, cases=cases)
-
-
 def test_a_program_of_the_suites_own_is_executable(lane):
     made = {"file": {"name": "mine", "program": "#!/bin/sh\nexit 3\n"}, "register": "mine"}
     step = {"command": {"run": ["python", "-c", "import os; os.execv('{mine.path}', ['x'])"], "exits": 3}}
     assert outcome(lane, made, step) == PASSED
-
-
-def test_a_file_is_empty_or_a_program(lane):
-    with pytest.raises(LaneError, match="exactly one of bytes, program"):
-        outcome(lane, {"file": {"name": "x", "bytes": 1, "program": "y"}}, actors=gives("file", {}))

@@ -131,6 +131,17 @@ def api(**options: Any) -> dict[str, Any]:
     return {"api": {"path": "/x", **options}}
 
 
+def slow_link(**options: Any) -> dict[str, Any]:
+    return {"link_relay": {key: value for key, value in {"mbit": 10, **options}.items() if value is not None}}
+
+
+def cases(wrong: Any) -> dict[str, Any]:
+    return {"command": {"run": ["kerbside"], "cases": wrong}}
+
+
+NO_CASES = "`cases` is not a list of mappings of run, claims"
+
+
 #: Before the step: a link `l`, a machine `m` and its console `k`.
 @pytest.mark.parametrize(
     ("step", "words"),
@@ -189,6 +200,19 @@ def api(**options: Any) -> dict[str, Any]:
         ({"counters": {"grow": {"denied_total": "much"}}}, "`grow` is not a mapping of counters"),
         ({"counters": {"grow": {"a": 1}, "since": "never"}}, "`since` is 'never', which no step before it registered"),
         ({"send": {"link": "l", "type": 1, "hex": "f"}}, "`hex` is not bytes as hexadecimal"),
+        ({"file": {"name": "x", "bytes": 1, "program": "y"}}, "exactly one of bytes, program"),
+        *((cases(wrong), NO_CASES) for wrong in ([], [1], [{"strange": 1}], [{"exits": "x"}], {"says": ["a"]})),
+        (slow_link(mbit=None), "`mbit` is missing"),
+        (slow_link(mbit=0.09), "`mbit` is not a number of Mbit/s from 0.1 to 1000"),
+        (slow_link(mbit=1001), "`mbit` is not"),
+        (slow_link(mbit="10"), "`mbit` is not"),
+        (slow_link(delay_ms=-1), "`delay_ms` is not a number of milliseconds up to 2000"),
+        (slow_link(delay_ms=2001), "`delay_ms` is not"),
+        (slow_link(delay_ms=float("nan")), "`delay_ms` is not"),
+        (slow_link(delay_ms=True), "`delay_ms` is not"),
+        (slow_link(delay=1), "'delay' is not one of delay_ms, mbit"),
+        ({"acknowledged": {"through": "l"}}, "no link_relay step before it registered"),
+        ({"paced": {"link": "l", "since": "l"}}, "no link_relay step before it registered"),
         ({"remove_console": {"of": "c"}}, "`of` is 'c', which no consoles step before it registered"),
         ({"move_console": {"of": "k", "to": "k"}}, "`to` is 'k', which no machines step before it registered"),
     ],
