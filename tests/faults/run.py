@@ -222,8 +222,8 @@ class Runner:
         return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
     def _awaited(self, lane_id: int, lane_dir: str, program: str, begun: float) -> bool:
-        """Wait until a program that is started after `begun` is ready, and ryll serves its client; False when that takes
-        two minutes.
+        """Wait until a program that is started after `begun` is ready, ryll until it serves its client; False when that
+        takes two minutes.
         """
         while time.time() < begun + 120:
             for process in proc.marked(lane_id)[:1]:
