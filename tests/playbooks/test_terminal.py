@@ -91,7 +91,7 @@ def test_a_green_run_on_a_terminal(place):
 
 
 NO_VERDICT = "ansible-playbook ended with status {} and no verdict"
-UNDEFINED = "Task failed: Finalization of task args for 'lane_run' failed"
+UNDEFINED = "Task failed: Error processing keyword 'environment'"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ UNDEFINED = "Task failed: Finalization of task args for 'lane_run' failed"
         (("--forks", "many"), "usage: ansible-playbook", NO_VERDICT.format(2)),
         (("--limit", "nobody"), "leaves us with no hosts to target", NO_VERDICT.format(1)),
         (("-e", "@/nowhere"), "/nowhere", "ansible-playbook ended "),
-        (("-e", "lane_sockets={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
+        (("-e", "lane_environment={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
     ],
 )
 def test_the_last_line_when_it_ends_early(place, options, words, last):
