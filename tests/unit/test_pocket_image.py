@@ -142,6 +142,14 @@ def test_a_field_that_is_not_there_is_told(guest, key):
     assert (failure.value.code, failure.value.component) == ("guest_entry_invalid", "lane")
 
 
+@pytest.mark.parametrize("text", ["guests: [", "[1]", "", "guests: {pocket: {}}"])
+def test_a_file_of_guests_that_cannot_be_used_is_told(tmp_path, text):
+    (tmp_path / "guests.yml").write_text(text)
+    with pytest.raises(LaneError) as failure:
+        guest_build.Guest.read("pocket", str(SOURCE), str(tmp_path / "guests.yml"))
+    assert failure.value.code == "guest_entry_invalid"
+
+
 def test_missing_source_and_record_are_told(tmp_path):
     with pytest.raises(LaneError, match=r"there is no main.zig in "):
         guest_build.source_digest(tmp_path)

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from ..core import command
-from ..core.errors import LaneError
+from ..core.errors import LaneError, one_line
 from ..core.private_dir import write_private
-from . import cache, disk_image, pip
+from . import cache, disk_image, guests, pip
 
 TARGET = ("build-exe", "main.zig", "-target", "x86_64-uefi", "-O", "ReleaseSafe", "-fstrip", "--name", "BOOTX64")
 #: Seconds. The compiler's wheel has 100 MB and unpacks to 440; compiling takes 5 s on two cores with empty caches.
@@ -45,10 +45,18 @@ class Guest:
         except FileNotFoundError:
             fix = "set lane_guests_file to a guests.yml"
             raise LaneError("guest_entry_invalid", "lane", f"there is no file {path}", fix) from None
-        entry = yaml.safe_load(text)["guests"].get(name, {})
+        try:
+            found = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            problem = f"{path} cannot be read: {one_line(str(error), 300)}"
+            raise LaneError("guest_entry_invalid", "lane", problem, "correct it") from None
+        known: Any = found.get("guests") if isinstance(found, dict) else None
+        guests.check(known)
+        entry = known.get(name, {})
         if missing := [key for key in ("image", "sha256", "source_sha256") if not entry.get(key)]:
             problem = f"guest {name} has no {missing[0]} in {path}"
-            raise LaneError("guest_entry_invalid", "lane", problem, "add it: 64 digits that stand nowhere else will do")
+            fix = "add it; a digest may be any 64 digits that stand nowhere else in the file"
+            raise LaneError("guest_entry_invalid", "lane", problem, fix)
         image, sha256, source_sha256 = (str(entry[key]) for key in ("image", "sha256", "source_sha256"))
         return cls(name, Path(source), path, path.parent / image, sha256, source_sha256)
 
