@@ -14,9 +14,9 @@ from ...core.private_dir import write_private
 from ...programs import records
 from ...programs.program import filled
 from ...protocols import kerbside_api
-from .. import second_look
 from . import tokens
 from .engine import Play, Unmet
+from .pictures import look_again
 from .plan import LOOK_LIMIT, Actor, Option, Step
 from .stage import read_text, refuse_ticket
 from .witnesses import tail, whole_lines
@@ -59,8 +59,7 @@ def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) ->
         except LaneError as error:
             if options["direct"] or options["console"] or error.component != "ryll":
                 raise
-            where = place.lane_dir, play.lane.run, step.client, place.address, place.spice_port
-            raise second_look.blame(error, *where, lambda direct: True) from None
+            raise look_again(play, step.client, error, lambda direct: True) from None
         return f"{step.client} shows the guest's picture"
     play.hang_up(step.client)
     play.lane.stop(step.client)

@@ -321,9 +321,9 @@ class Play:
         """The loss of a program that is to run all the time; clients come and go."""
         place = self.lane.place.lane_dir
         clients = {entry.name for entry in records.records(place) if entry.component == "ryll"}
-        gone = lost(place, clients | self.ended)
-        serial = bounded.since(self.lane.place.serial_log, 0, LOG_BYTES)
-        return guest_end.failure(gone[0], place, serial) if gone else None
+        if gone := lost(place, clients | self.ended):
+            return guest_end.failure(gone[0], place, bounded.since(self.lane.place.serial_log, 0, LOG_BYTES))
+        return None
 
 
 def run(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor], slow: bool) -> list[dict[str, Any]]:

@@ -69,12 +69,14 @@ def spoiled(
     play: Play, client: str, code: str, problem: str, evidence: str, right: Callable[[Image], bool]
 ) -> LaneError:
     """The failure of a picture that is wrong though qemu's is right: ryll's or, after a second look, the proxy's."""
-    error, place = LaneError(code, "ryll", problem, evidence=evidence), play.lane.place
+    error = LaneError(code, "ryll", problem, evidence=evidence)
+    return look_again(play, client, error, lambda direct: right(shown_by(direct)))
 
-    def judge(direct: Client) -> bool:
-        return right(shown_by(direct))
 
-    return second_look.blame(error, place.lane_dir, play.lane.run, client, place.address, place.spice_port, judge)
+def look_again(play: Play, client: str, error: LaneError, right: Callable[[Client], bool]) -> LaneError:
+    """A client's failure: the proxy's when the same ryll does it right without the proxy."""
+    place = play.lane.place
+    return second_look.blame(error, place.lane_dir, play.lane.run, client, place.address, place.spice_port, right)
 
 
 def equal(mine: Image, truth: Image) -> bool:
