@@ -6,14 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kerbside_database
-short_description: Give a lane an empty database with kerbside's schema, and check the schema of the running one
+short_description: Give a lane an empty database with kerbside's schema
 description:
   - Copies a data directory from the lane's cache. Its key there changes with O(inputs) and with kerbside's newest
     migration.
   - With O(programs), makes it first when the cache has none. Without them it only reports that the cache has none.
-  - An existing data directory is left alone, so that a second run changes nothing.
-  - With O(running), copies nothing and checks that the running database's schema is the newest one of the installed
-    kerbside. A copy that fails this check is removed from the cache.
+  - An existing data directory is left alone, so that a second run changes nothing. The task fails if the installed
+    kerbside has another schema.
 extends_documentation_fragment:
   - lane_module
   - lane_dir
@@ -25,6 +24,10 @@ options:
     required: true
   kerbside:
     description: The bin folder of the environment that kerbside is installed in.
+    type: path
+    required: true
+  client:
+    description: The program C(mariadb), which asks for the schema that was made.
     type: path
     required: true
   limit:
@@ -53,26 +56,6 @@ options:
     type: list
     elements: str
     required: true
-  running:
-    description: How to query the running database.
-    type: dict
-    suboptions:
-      client:
-        description: The program C(mariadb).
-        type: path
-        required: true
-      socket:
-        description: The server's unix socket.
-        type: path
-        required: true
-      user:
-        description: A user that may log in without a password.
-        type: str
-        required: true
-      copied:
-        description: Whether its data directory was copied from the cache in this run.
-        type: bool
-        default: false
 """
 
 EXAMPLES = r"""
@@ -82,19 +65,8 @@ EXAMPLES = r"""
     cache_dir: ~/.cache/kerbside-lane
     datadir: /tmp/kerbside-lane-0/db
     kerbside: /home/me/.cache/kerbside-lane/venvs/kerbside-0/bin
+    client: /usr/bin/mariadb
     inputs: [/usr/bin/mariadb-install-db, /usr/sbin/mariadbd]
-
-- name: Check the schema of the running database
-  kerbside_database:
-    lane_dir: /tmp/kerbside-lane-0
-    cache_dir: ~/.cache/kerbside-lane
-    datadir: /tmp/kerbside-lane-0/db
-    kerbside: /home/me/.cache/kerbside-lane/venvs/kerbside-0/bin
-    inputs: [/usr/bin/mariadb-install-db, /usr/sbin/mariadbd]
-    running:
-      client: /usr/bin/mariadb
-      socket: /tmp/kerbside-lane-0/db.sock
-      user: me
 """
 
 RETURN = r"""
@@ -109,7 +81,6 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
-from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import database
 from ansible.module_utils.lane.programs.program import LIMIT, PROGRAM, SHARED, from_options
 
@@ -121,41 +92,23 @@ def main() -> None:
             "cache_dir": {"type": "path", "required": True},
             "datadir": {"type": "path", "required": True},
             "kerbside": {"type": "path", "required": True},
+            "client": {"type": "path", "required": True},
             **LIMIT,
             **SHARED,
             "programs": {"type": "list", "elements": "dict", "default": [], "options": PROGRAM},
             "inputs": {"type": "list", "elements": "str", "required": True},
-            "running": {
-                "type": "dict",
-                "options": {
-                    "client": {"type": "path", "required": True},
-                    "socket": {"type": "path", "required": True},
-                    "user": {"type": "str", "required": True},
-                    "copied": {"type": "bool", "default": False},
-                },
-            },
         },
         supports_check_mode=True,
     )
     given = module.params
 
-    def check(options: database.Options) -> None:
-        """Check the running database; a cached one that is wrong has to be made again."""
-        running, run = given["running"], private_dir.read_run(given["lane_dir"])
-        try:
-            database.check_schema(options, running["client"], running["socket"], running["user"], run)
-        except LaneError as error:
-            if error.code == "database_schema_old" and running["copied"]:
-                database.drop(given["cache_dir"], options)
-            raise
-
     def work() -> dict:
         programs = tuple(from_options(one, given) for one in given["programs"])
-        options = database.Options(programs, given["datadir"], tuple(given["inputs"]), given["kerbside"])
+        where = (given["datadir"], tuple(given["inputs"]), given["kerbside"], given["client"])
+        options = database.Options(programs, *where)
         result = {"changed": False, "missing": False}
-        if given["running"] and not module.check_mode:
-            check(options)
-        if given["running"] or os.path.exists(given["datadir"]):
+        if os.path.exists(given["datadir"]):
+            database.check_existing(options)
             return result
         if module.check_mode:
             return {**result, "changed": True}

@@ -1,4 +1,4 @@
-"""The database in the cache: made once, copied whole, made again when changed; and the schema of one that runs."""
+"""The database in the cache: made once, copied whole, made again when changed; and its schema."""
 
 import os
 from dataclasses import replace
@@ -22,25 +22,29 @@ MIGRATIONS = {
 }
 
 
-@pytest.fixture
-def kerbside(tmp_path: Path) -> str:
-    """The bin folder of an environment with kerbside's migrations."""
-    folder = tmp_path / "venv/lib/python3.11/site-packages/kerbside/migrations/versions"
-    folder.mkdir(parents=True)
+#: In the folder of a lane: where the environment of kerbside has them.
+MIGRATIONS_OF = "{}/venv/lib/python3.11/site-packages/kerbside/migrations/versions"
+NO_TABLE = "echo \"ERROR 1146 (42S02): Table 'kerbside.alembic_version' doesn't exist\" >&2; exit 1"
+
+
+def options(lane: TestLane, *inputs: str, status: int = 0, answer: str = "echo c") -> database.Options:
+    """A folder made by one program, and filled by another until that one is stopped.
+
+    answer: how its client answers, as a shell command.
+    """
+    migrations = Path(MIGRATIONS_OF.format(lane.dir))
+    migrations.mkdir(parents=True, exist_ok=True)
     for name, text in MIGRATIONS.items():
-        (folder / name).write_text(f'"""Revises: nothing\n\ndown_revision is below.\n"""\n{text}')
-    return str(tmp_path / "venv/bin")
-
-
-def options(lane: TestLane, *inputs: str, status: int = 0, kerbside: str = "/none/bin") -> database.Options:
-    """A folder made by one program, and filled by another until that one is stopped."""
+        (migrations / name).write_text(f'"""Revises: nothing\n\ndown_revision is below.\n"""\n{text}')
+    asked = f'[ "$2" = --socket={lane.dir}/db.sock ] || exit 9'
+    client = executable(Path(lane.dir, "tmp/mariadb"), f"{asked}\n{answer}")
     folder = f"{lane.dir}/db"
     script = f"mkdir -p {folder}/kerbside && echo user > {folder}/kerbside/user && echo x >> {lane.artifacts}.made"
     install = lane.program("database_install", script, oneshot=True)
     server = lane.program("database_made", SERVER.format(folder, status), after=("database_install",))
     waits = f"until [ -e {folder}/ready ]; do sleep 0.02; done"
     schema = lane.program("schema", waits, after=("database_made",), oneshot=True)
-    return database.Options((install, server, schema), folder, inputs, kerbside)
+    return database.Options((install, server, schema), folder, inputs, f"{lane.dir}/venv/bin", client)
 
 
 def made(lane: TestLane) -> int:
@@ -61,9 +65,6 @@ def test_it_is_made_once_closed_cleanly_and_copied(lane, tmp_path):
     Path(wanted.datadir).rename(f"{lane.dir}/second")
     assert not database.make(str(tmp_path), lane.dir, lane.run, wanted)  # another lane was quicker
     assert made(lane) == 1
-    database.drop(str(tmp_path), wanted)
-    Path(wanted.datadir).rename(f"{lane.dir}/third")
-    assert not database.copy(str(tmp_path), wanted)
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "more", "missing", "no stamp"])
@@ -85,17 +86,17 @@ def test_one_that_was_changed_is_made_again(lane, tmp_path, harm):
     assert made(lane) == 2
 
 
-def test_the_key_changes_with_a_text_a_file_and_a_migration(lane, tmp_path, kerbside):
+def test_the_key_changes_with_a_text_a_file_and_a_migration(lane, tmp_path):
     program = tmp_path / "mariadbd"
 
-    def key(text: str, **more: str) -> Path:
-        return options(lane, str(program), text, **more).home(str(tmp_path))
+    def key(text: str, kerbside: str = "/none/bin") -> Path:
+        return replace(options(lane, str(program), text), kerbside=kerbside).home(str(tmp_path))
 
     keys = [key("1")]
     for content in ("a", "ab"):
         program.write_text(content)
         keys.append(key("1"))
-    keys += [key("2"), key("2", kerbside=kerbside)]
+    keys += [key("2"), key("2", f"{lane.dir}/venv/bin")]
     assert len(set(keys)) == 5
     assert key("2") == keys[3]
 
@@ -114,34 +115,37 @@ def test_half_a_copy_is_removed_and_the_machine_is_blamed(lane, tmp_path):
         database.copy(str(tmp_path), replace(wanted, datadir="/proc/nowhere"))  # no folder can be made there
 
 
-def check_schema(lane: TestLane, folder: Path, kerbside: str, answer: str) -> None:
-    """Compare the schema, where the database's client answers with this shell command."""
-    client = executable(folder / "mariadb", f"[ \"$2 $3\" = '--socket=/s --user=me' ] || exit 9\n{answer}")
-    database.check_schema(options(lane, kerbside=kerbside), client, "/s", "me", lane.run)
-
-
-def test_a_schema_at_kerbsides_newest_revision_is_taken(lane, tmp_path, kerbside):
-    check_schema(lane, tmp_path, kerbside, "echo c")
-
-
-NO_TABLE = "echo \"ERROR 1146 (42S02): Table 'kerbside.alembic_version' doesn't exist\" >&2; exit 1"
-
-
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("answer", "code", "component"),
     [
-        ("echo a", "database_schema_old"),
-        ("echo b; echo c", "database_schema_old"),
-        (":", "database_schema_old"),
-        (NO_TABLE, "database_query_failed"),
+        ("echo a", "database_schema_old", "kerbside"),
+        ("echo b; echo c", "database_schema_old", "kerbside"),
+        (":", "database_schema_old", "kerbside"),
+        (NO_TABLE, "database_query_failed", "database"),
     ],
     ids=["old", "two", "none", "no table"],
 )
-def test_another_schema_than_the_newest(lane, tmp_path, kerbside, answer, code):
-    with fails(code, "database"):
-        check_schema(lane, tmp_path, kerbside, answer)
+def test_only_a_database_with_kerbsides_newest_schema_gets_into_the_cache(lane, tmp_path, answer, code, component):
+    wanted = options(lane, answer=answer)
+    with fails(code, component):
+        database.make(str(tmp_path), lane.dir, lane.run, wanted)
+    assert not wanted.home(str(tmp_path)).exists()
 
 
-def test_a_kerbside_without_migrations_cannot_be_compared(lane):
+def test_a_kerbside_without_migrations_cannot_be_compared(lane, tmp_path):
     with fails("database_schema_unknown", "lane"):
-        database.check_schema(options(lane), "/bin/true", "/s", "me", lane.run)
+        database.make(str(tmp_path), lane.dir, lane.run, replace(options(lane), kerbside="/none/bin"))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_another_kerbside_is_refused_on_a_lane_that_is_up(lane, tmp_path, copied):
+    wanted = options(lane)
+    database.make(str(tmp_path), lane.dir, lane.run, wanted)
+    if copied:
+        Path(wanted.datadir).rename(f"{lane.dir}/first")
+        wanted.noted.unlink()
+        assert database.copy(str(tmp_path), wanted)
+    database.check_existing(wanted)
+    Path(MIGRATIONS_OF.format(lane.dir), "d.py").write_text("revision = 'd'\ndown_revision = 'c'\n")
+    with fails("database_schema_old", "lane"):
+        database.check_existing(wanted)

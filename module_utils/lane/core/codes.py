@@ -84,10 +84,10 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "database_not_closed": ("MariaDB ended with an error after it had made the new database.", "Read its log, which the message names."),
     "database_not_copied": ("The database could not be copied from the cache into the lane's directory.", "Make room on that disk."),
-    "database_query_failed": ("The running database did not answer the lane's query.", "Read logs/database.log."),
+    "database_query_failed": ("The database that was made did not answer the lane's query.", "Read logs/database_made.log."),
     "database_schema_old": (
-        "The running database does not have the newest schema of the installed kerbside.",
-        "Take the lane down and start it again. If the database came from the cache, it was removed there, and a new one will be made.",
+        "The database has another schema than the newest of the installed kerbside: another kerbside was installed into a lane that is up, or `kerbside db upgrade` did not make the newest.",
+        "Take the lane down and start it again.",
     ),
     "database_schema_unknown": (
         "The installed kerbside has no migrations where the lane looks for them, so its newest schema is not known.",

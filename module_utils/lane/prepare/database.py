@@ -3,7 +3,7 @@
 Making it takes mariadb-install-db, a server and `kerbside db upgrade`: three to four seconds. A copy takes
 milliseconds. The cache holds a data directory that its server closed cleanly, under a key that changes with the
 programs that made it and with kerbside's newest migration. It holds no user and no secret: those belong to a run.
-Whether the schema really is the newest one is asked of the running server, because no file tells.
+Whether the schema really is the newest one is asked of the server while it is made, because no file tells.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import command
 from ..core.errors import LaneError, one_line
+from ..core.layout import Layout
 from ..core.private_dir import Run, read_json
 from ..programs import records, start, stop
 from ..programs.program import Program
@@ -39,13 +40,19 @@ class Options:
     """How the database is made: programs in their order, among them the server SERVER, which keeps its data in datadir.
 
     inputs: paths and texts that the content depends on; of a path its size and time of change count. kerbside: the bin
-    folder of its environment.
+    folder of its environment. client: the program `mariadb`.
     """
 
     programs: tuple[Program, ...]
     datadir: str
     inputs: tuple[str, ...]
     kerbside: str
+    client: str
+
+    @property
+    def noted(self) -> Path:
+        """Beside the data directory: the revisions of its schema."""
+        return Path(f"{self.datadir}.schema")
 
     def home(self, cache_dir: str) -> Path:
         """Its place in the cache, another one when an input changes."""
@@ -65,37 +72,37 @@ def newest_revisions(kerbside: str) -> set[str]:
     return revisions - followed
 
 
-def check_schema(options: Options, client: str, socket: str, user: str, run: Run) -> None:
-    """Raise LaneError unless the running database's revision is the newest of the installed kerbside."""
+def check_existing(options: Options) -> None:
+    """Raise LaneError (lane) when the data directory has another schema than the installed kerbside, as when another
+    kerbside is installed into a lane that is up.
+    """
+    known, newest = read_json(options.noted, []), newest_revisions(options.kerbside)
+    if set(known) != newest:
+        raise _other_schema(known, newest, "lane")
+
+
+def _check_made(options: Options, socket: str, run: Run) -> None:
+    """Raise LaneError unless the schema that was made is the newest of the installed kerbside."""
     newest = newest_revisions(options.kerbside)
     if not newest:
         problem = f"found no migrations of kerbside in the environment {Path(options.kerbside).parent}"
         raise LaneError("database_schema_unknown", "lane", problem)
     query = ["-N", "-B", "-e", "SELECT version_num FROM alembic_version", "kerbside"]
-    argv = [client, "--no-defaults", f"--socket={socket}", f"--user={user}", *query]
+    argv = [options.client, "--no-defaults", f"--socket={socket}", *query]
     what = "query the version of the database's schema"
     done = command.run(argv, command.environment(run.mark), QUERY_LIMIT, what, component="database")
     if done.status:
         problem = f"the version of the database's schema cannot be read: {one_line(done.said, 200)}"
         raise LaneError("database_query_failed", "database", problem)
-    found = set(done.out.split())
-    if found != newest:
-        problem = (
-            f"the database's schema is at revision {_listed(found)}, but the installed kerbside needs {_listed(newest)}"
-        )
-        fix = "take the lane down (./lane down) and start it with a new database"
-        raise LaneError("database_schema_old", "database", problem, fix)
+    if (found := done.out.split()) != sorted(newest):
+        raise _other_schema(found, newest, "kerbside")
 
 
-def _listed(revisions: set[str]) -> str:
-    return ", ".join(sorted(revisions)) or "none"
-
-
-def drop(cache_dir: str, options: Options) -> None:
-    """Remove the database from the cache, so that the next run makes a new one."""
-    home = options.home(cache_dir)
-    with cache.locked(home.parent, home.name, QUERY_LIMIT):
-        shutil.rmtree(home, ignore_errors=True)
+def _other_schema(found: Iterable[str], newest: Iterable[str], component: str) -> LaneError:
+    known, needed = (", ".join(sorted(some)) or "none" for some in (found, newest))
+    problem = f"the database's schema is at revision {known}, but the installed kerbside needs {needed}"
+    fix = "take the lane down (./lane down) and start it with a new database"
+    return LaneError("database_schema_old", component, problem, fix)
 
 
 def copy(cache_dir: str, options: Options) -> bool:
@@ -115,7 +122,12 @@ def copy(cache_dir: str, options: Options) -> bool:
         why = error.strerror or str(error.args[0][-1][-1] if isinstance(error, shutil.Error) else error)
         problem = f"the database cannot be copied to {options.datadir}: {one_line(why, 200)}"
         raise LaneError("database_not_copied", "host", problem, f"make room there (df {options.datadir})") from None
+    _note(options)
     return True
+
+
+def _note(options: Options) -> None:
+    options.noted.write_text(json.dumps(sorted(newest_revisions(options.kerbside))), encoding="utf-8")
 
 
 def make(cache_dir: str, lane_dir: str, run: Run, options: Options) -> bool:
@@ -136,6 +148,7 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
     [program] = [one for one in options.programs if one.name == SERVER]
     shutil.rmtree(options.datadir, ignore_errors=True)
     start.start(lane_dir, run, list(options.programs), restart=True)
+    _check_made(options, Layout(lane_dir).database_socket, run)
     [server] = [entry for entry in records.records(lane_dir) if entry.name == SERVER]
     stop.stop(run, [server], program.limit)
     ended = server.exit_status(lane_dir)
@@ -147,6 +160,7 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
         shutil.copytree(options.datadir, new / "data")
         (new / STAMP).write_text(json.dumps(dict(_files(new / "data"))), encoding="utf-8")
         cache.publish(new, home)
+    _note(options)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
