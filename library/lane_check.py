@@ -39,42 +39,10 @@ options:
       - Without it something failed before, and ryll was not started. The checks from outside then run once, without
         waiting, and the task does not fail.
     type: int
-  serial_log:
-    description: The guest's serial port as a file.
-    type: path
-    required: true
   banner_limit:
     description: Seconds from qemu's start to the banner.
     type: float
     default: 60
-  address:
-    description: The proxy's address.
-    type: str
-    default: 127.0.0.1
-  metrics_port:
-    description: The port of the proxy's counters.
-    type: int
-    required: true
-  proxy_port:
-    description: The proxy's TLS port.
-    type: int
-    required: true
-  spice_port:
-    description: qemu's SPICE port.
-    type: int
-    required: true
-  counters_file:
-    description: The counters as they were when console.vv was fetched.
-    type: path
-    required: true
-  qmp_socket:
-    description: qemu's QMP socket.
-    type: path
-    required: true
-  control_socket:
-    description: ryll's control socket. No other client may be connected to it.
-    type: path
-    required: true
   lossy:
     description: A lossy compression was asked for. Ryll's picture may then differ from qemu's by what that explains
       (docs/smoke.md).
@@ -99,13 +67,6 @@ EXAMPLES = r"""
         within: 30
         blame: guest
     pid: 4711
-    serial_log: /tmp/kerbside-lane-0/logs/serial.log
-    metrics_port: 17903
-    proxy_port: 17900
-    spice_port: 17904
-    counters_file: /tmp/kerbside-lane-0/counters-before.json
-    qmp_socket: /tmp/kerbside-lane-0/qmp.sock
-    control_socket: /tmp/kerbside-lane-0/ryll.sock
 """
 
 RETURN = r"""
@@ -123,14 +84,12 @@ from ansible.module_utils.lane.checks import outside_checks, smoke
 from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.layout import Layout, claimed_ports
 from ansible.module_utils.lane.protocols.ryll.session import Settings
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 
-#: What goes to the context of the checks unchanged.
-CONTEXT = (
-    "lane_dir serial_log banner_limit address metrics_port proxy_port spice_port counters_file"
-    " qmp_socket control_socket lossy"
-).split()
+#: The ports that the checks use.
+PORTS = ("metrics_port", "proxy_port", "spice_port")
 
 
 def as_given(value: Any) -> Any:
@@ -151,15 +110,7 @@ def main() -> None:
                 "default": ["banner", "counters", "path", "frames"],
             },
             "pid": {"type": "int"},
-            "serial_log": {"type": "path", "required": True},
             "banner_limit": {"type": "float", "default": 60},
-            "address": {"type": "str", "default": "127.0.0.1"},
-            "metrics_port": {"type": "int", "required": True},
-            "proxy_port": {"type": "int", "required": True},
-            "spice_port": {"type": "int", "required": True},
-            "counters_file": {"type": "path", "required": True},
-            "qmp_socket": {"type": "path", "required": True},
-            "control_socket": {"type": "path", "required": True},
             "lossy": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -185,17 +136,19 @@ def main() -> None:
         transcript, report = logs / "smoke.json", logs / "outside.json"
         smoke.set_aside(given["lane_dir"], guest["name"], [transcript, report])
         settings = Settings(
-            given["control_socket"],
+            Layout(given["lane_dir"]).control_socket,
             pid=given["pid"],
             log_file=str(logs / "ryll.log"),
             transcript_file=str(transcript),
             report=whose,
         )
+        ports = claimed_ports(given["lane_dir"])
         context = outside_checks.Context(
             run=run,
             banner=guest["banner"],
             session=given["pid"] is not None,
-            **{name: given[name] for name in CONTEXT},
+            **{name: given[name] for name in ("lane_dir", "banner_limit", "lossy")},
+            **{name: ports[name] for name in PORTS},
         )
         planned = smoke.Plan(bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None)
         if planned.session is None:

@@ -37,16 +37,6 @@ options:
       current run.
     type: dict
     default: {}
-  sockets:
-    description: The paths of the lane's unix sockets, to check their length.
-    type: list
-    elements: path
-    default: []
-  secrets:
-    description: Names of the secrets to make; each becomes a file of 40 hex digits, mode 0600, below C(secrets).
-    type: list
-    elements: str
-    default: []
   fresh:
     description: Start a new run; a lane that is already running is refused.
     type: bool
@@ -93,7 +83,6 @@ EXAMPLES = r"""
     artifacts_dir: /home/me/lane/artifacts/lane-3
     ports:
       lane_proxy_port: 17930
-    secrets: [spice_ticket]
     fresh: true
 """
 
@@ -116,9 +105,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.lifecycle import claim, proc, run_state
 
 #: What claim.Options takes as it is.
-AS_GIVEN = (
-    "lane_id lane_dir artifacts_dir sockets secrets fresh existing stay heartbeat lease timeline planned"
-).split()
+AS_GIVEN = "lane_id lane_dir artifacts_dir fresh existing stay heartbeat lease timeline planned".split()
 
 
 def main() -> None:
@@ -128,8 +115,6 @@ def main() -> None:
             "lane_dir": {"type": "path", "required": True},
             "artifacts_dir": {"type": "path", "required": True},
             "ports": {"type": "dict", "default": {}},
-            "sockets": {"type": "list", "elements": "path", "default": []},
-            "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "fresh": {"type": "bool", "default": False},
             "existing": {"type": "bool", "default": False},
             "stay": {"type": "bool", "default": True},

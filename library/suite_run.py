@@ -54,7 +54,8 @@ options:
     type: path
     default: ~/.cache/kerbside-lane
   place:
-    description: Where the parts of the lane are; the fields of C(Place) in C(module_utils/lane/checks/suites/stage.py).
+    description: The programs, the console and the limits; the fields of C(Place) in
+      C(module_utils/lane/checks/suites/stage.py), but for C(lane_dir) and the ports.
     type: dict
     default: {}
 attributes:
@@ -89,6 +90,7 @@ from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
 from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
+from ansible.module_utils.lane.core.layout import claimed_ports
 from ansible.module_utils.lane.prepare import guest_image
 
 
@@ -127,11 +129,12 @@ def main() -> None:
 
     def play(suite: plan.Suite) -> dict:
         guests = {name: {**guest, "name": name} for name, guest in given["guests"].items()}
-        booted = private_dir.handed_over(given["lane_dir"]).get("lane_images", {})
+        lane_dir = given["lane_dir"]
+        booted = private_dir.handed_over(lane_dir).get("lane_images", {})
         for guest in guests.values():
             find = guest_image.ensure if guest["name"] == given["guest"] else guest_image.path
             guest["path"] = booted.get(guest["name"]) or str(find(guest, given["images"], given["cache_dir"]))
-        lane = LaneStage(Place.of({"lane_dir": given["lane_dir"], **given["place"]}), guests)
+        lane = LaneStage(Place.of({"lane_dir": lane_dir, **claimed_ports(lane_dir), **given["place"]}), guests)
         entries = engine.run(lane, suite, given["guest"], ACTORS, given["slow"])
         if given["last"]:
             lane.restore()

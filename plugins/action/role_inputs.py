@@ -55,7 +55,6 @@ SHARED = {
 #: What the directories may begin with: a relative one would be taken from another place by each program.
 DIRECTORIES = {"lane_dir": "/", "lane_artifacts_dir": "/", "lane_cache_dir": ("/", "~")}
 FROM_ZERO = ("lane_id", "_stop_limit", "_lock_limit", "lane_heartbeat")  #: how the names of numbers end that may be 0
-ANY_NUMBER = "_max_age"  #: below 0 it means never
 PATTERNS = {
     "lane_console_source": r"[\w.-]+",
     "lane_console_uuid": r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
@@ -213,7 +212,7 @@ def _out_of_range(spec, values):
         if pattern := PATTERNS.get(name):
             if not re.fullmatch(pattern, value, re.ASCII):
                 return [f"{name} is {value!r}, which does not match {pattern}"]
-        elif option["type"] in ("int", "float") and not name.endswith(ANY_NUMBER):
+        elif option["type"] in ("int", "float"):
             least = name.endswith(FROM_ZERO)
             if not (0 <= value < 1e9 if least else 0 < value < 1e9):
                 return [f"{name} is {value}, not a number {'of at least' if least else 'above'} 0"]

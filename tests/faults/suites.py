@@ -37,6 +37,7 @@ sys.path.insert(0, str(HERE))
 from lane.checks.suites import engine, gtk, plan, slow_links
 from lane.checks.suites.actors import ACTORS
 from lane.checks.suites.stage import LaneStage, Place
+from lane.core.layout import claimed_ports
 from lane.prepare import guest_image
 from lane.protocols.link_relay import LinkRelay
 from place import ryll_script
@@ -78,7 +79,7 @@ class Rig:
             found = loader.load_from_file(str(ROOT / f"roles/{file}/main.yml"), trusted_as_template=True)
             variables = {**found, **variables}
         place = Templar(loader, variables=variables).template(variables["suites_place"])
-        self.place = Place.of({"lane_dir": lane_dir, **place})
+        self.place = Place.of({"lane_dir": lane_dir, **claimed_ports(lane_dir), **place})
         guests = yaml.safe_load((ROOT / "fixtures/guests.yml").read_text(encoding="utf-8"))["guests"]
         fixtures, cache = str(ROOT / "fixtures"), str(cache_dir())
         paths = {name: str(guest_image.ensure(guest, fixtures, cache)) for name, guest in guests.items()}

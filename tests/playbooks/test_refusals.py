@@ -150,11 +150,11 @@ def test_a_variable_of_an_inventory_that_nothing_knows(lane, tmp_path, name):
         ("lane_port_base", "x"),
         ("lane_fork_modules", "x"),
         ("lane_guest", ["pocket"]),
-        ("lane_sockets", "{{ nobody }}"),
+        ("lane_keep", "{{ nobody }}"),
     ],
 )
 def test_a_value_that_no_lane_can_work_with(lane, name, value):
-    words = "the value of a variable cannot be used" if name in ("lane_guest", "lane_sockets") else name
+    words = "the value of a variable cannot be used" if name in ("lane_guest", "lane_keep") else name
     refused(lane, lane.run("playbooks/lane.yml", **{name: value}), "bad_input", "environment", words)
 
 

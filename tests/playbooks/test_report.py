@@ -133,7 +133,7 @@ def test_the_reports_of_a_green_and_of_a_red_run_in_a_browser(browser, axe, lane
     kept = Path(shutil.copytree(lane.artifacts, tmp_path / "lane-1"))
     see_difference(browser, axe, lane.artifacts)
 
-    unknown = {"smoke_console_uuid": "00000000-0000-0000-0000-000000000000", "smoke_console_max_age": 0}
+    unknown = {"smoke_console_uuid": "00000000-0000-0000-0000-000000000000", "smoke_console_fetched": False}
     red = lane.run("playbooks/lane.yml", env=env, **unknown)
     assert red.rc == 2, red
     assert not lane.dir.exists() and lane.marked() == []

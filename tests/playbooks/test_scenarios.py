@@ -29,7 +29,7 @@ def fresh_ryll(lane) -> list[dict]:
     fetch, start = smoke["block"]
     start["lane_process"]["programs"][0]["argv"].append("--enable-paste-as-keystrokes")
     program = json.loads((lane.dir / "handover/ryll.json").read_text())["path"]
-    given = {**defaults, "smoke_console_max_age": 0, "smoke_ryll": program}
+    given = {**defaults, "smoke_console_fetched": False, "smoke_ryll": program}
     return [{**task, "vars": given} for task in (fetch, start)]
 
 
@@ -37,11 +37,11 @@ def examples(pictures: Path) -> list[dict]:
     """The module's own, on the lane's socket."""
     module = (ROOT / "library/ryll_session.py").read_text(encoding="utf-8")
     text = re.search(r'EXAMPLES = r"""\n(.*?)"""', module, re.DOTALL)[1]
-    text = text.replace("/tmp/lane/ryll.sock", "'{{ lane_control_socket }}'")
+    text = text.replace("/tmp/lane/ryll.sock", "'{{ lane_dir }}/ryll.sock'")
     return yaml.safe_load(text.replace("/tmp/lane", str(pictures)))
 
 
-def session(*steps: dict, socket: str = "{{ lane_control_socket }}", **more: object) -> dict:
+def session(*steps: dict, socket: str = "{{ lane_dir }}/ryll.sock", **more: object) -> dict:
     """A task that plays steps."""
     given = {"socket": socket, "connect_within": 10, "steps": [{"hello": {}}, *steps], **more}
     return {"name": "Play", "ryll_session": given}
@@ -57,7 +57,7 @@ def up(lane_of_module):
 def test_scenarios_verbs_and_events(up, tmp_path):
     played = up.good(
         [*fresh_ryll(up), *SCENARIOS, *examples(tmp_path)],
-        ryll_socket="{{ lane_control_socket }}",
+        ryll_socket="{{ lane_dir }}/ryll.sock",
         pictures=str(tmp_path),
         guest_password="Aa1!",
     )

@@ -100,7 +100,7 @@ UNDEFINED = "Task failed: Error processing keyword 'environment'"
         (("--forks", "many"), "usage: ansible-playbook", NO_VERDICT.format(2)),
         (("--limit", "nobody"), "leaves us with no hosts to target", NO_VERDICT.format(1)),
         (("-e", "@/nowhere"), "/nowhere", "ansible-playbook ended "),
-        (("-e", "lane_environment={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
+        (("-e", "lane_remote={{ nobody }}"), f"ERROR| [ERROR]: {UNDEFINED}", UNDEFINED),
     ],
 )
 def test_the_last_line_when_it_ends_early(place, options, words, last):

@@ -38,6 +38,12 @@ class TestLane:
         Path(self.dir, "released").unlink(missing_ok=True)
         return start.start(self.dir, self.run, list(programs), **more)
 
+    def link(self, **sockets: str) -> None:
+        """Have the sockets of peers stand for those of the lane's programs, by name: qmp, ryll."""
+        for name, path in sockets.items():
+            Path(self.dir, f"{name}.sock").unlink(missing_ok=True)
+            Path(self.dir, f"{name}.sock").symlink_to(path)
+
     def release(self, after: float = 0.0) -> None:
         """Let the programs whose scripts begin with HELD go on, in `after` seconds."""
         timer = threading.Timer(after, Path(self.dir, "released").touch)
@@ -47,8 +53,8 @@ class TestLane:
 
 def options(base: str, **more: object) -> claim.Options:
     """How a test lane is claimed."""
-    place = {"lane_dir": f"{base}/l", "artifacts_dir": f"{base}/artifacts", "sockets": (f"{base}/l/x.sock",)}
-    values = {"lane_id": 98, **place, "ports": {}, "secrets": ("spice_ticket", "api_seed"), "fresh": True, **more}
+    place = {"lane_dir": f"{base}/l", "artifacts_dir": f"{base}/artifacts"}
+    values = {"lane_id": 98, **place, "ports": {}, "fresh": True, **more}
     return claim.Options(**values)
 
 

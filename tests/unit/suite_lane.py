@@ -48,15 +48,14 @@ def place(folder: Path, **more: Any) -> Place:
     """A lane's place below the folder, with a ticket, a token and a seed."""
     for name in ("logs", "secrets", "tls", "tmp"):
         (folder / name).mkdir(exist_ok=True)
-    for name, text in (("ticket", TICKET), ("token", "x.e30.y\n"), ("seed", "seed"), ("ca", "CA")):
+    secrets = {"spice_ticket": TICKET, "bearer_token": "x.e30.y\n", "api_seed": "seed"}
+    for name, text in secrets.items():
         (folder / "secrets" / name).write_text(text)
+    (folder / "tls/ca.pem").write_text("CA")
     texts = {name: f"{folder}/{name}" for name, kind in Place.__annotations__.items() if kind == "str"}
-    files = {f"{name}_file": f"{folder}/secrets/{name}" for name in ("ticket", "token", "seed", "ca")}
-    names = ("proxy_port", "plain_port", "api_port", "metrics_port", "spice_port")
+    names = ("proxy_port", "proxy_plain_port", "api_port", "metrics_port", "spice_port")
     ports = {name: 17900 + number for number, name in enumerate(names)}
-    said = {"lane_dir": str(folder), "address": "127.0.0.1", "uuid": "UUID"}
-    said["serial_log"] = f"{folder}/logs/serial.log"
-    return Place(**{**texts, **files, **ports, **said, **more})
+    return Place(**{**texts, **ports, "lane_dir": str(folder), "uuid": "UUID", **more})
 
 
 class Talk:

@@ -34,7 +34,7 @@ import os, sys
 from lane.lifecycle import claim
 os.environ["LANE_OWNER"] = f"{{os.getpid()}}-race"
 place = sys.argv[1] + "/l", sys.argv[1] + "/artifacts"
-options = claim.Options({ID}, *place, {{}}, (), ("spice_ticket",), True, stay=False, keeper=True)
+options = claim.Options({ID}, *place, {{}}, True, stay=False, keeper=True)
 print("there", flush=True)
 sys.stdin.readline()
 try:

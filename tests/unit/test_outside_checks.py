@@ -29,13 +29,12 @@ AUTHORIZED, RELAYED = "kerbside_proxy_authorized_total", "kerbside_proxy_bytes_r
 
 
 def where(lane: TestLane, **more: object) -> outside_checks.Context:
-    counters = Path(lane.dir, "counters.json")
+    counters = Path(lane.dir, "counters-before.json")
     if not counters.exists():
         counters.write_text("{}")
-    texts = {"lane_dir": lane.dir, "serial_log": f"{lane.dir}/logs/serial.log", "counters_file": str(counters)}
-    guest = {"run": lane.run, "banner": "guest: ready", "banner_limit": 5.0, "address": "127.0.0.1"}
+    guest = {"lane_dir": lane.dir, "run": lane.run, "banner": "guest: ready", "banner_limit": 5.0}
     ports = {"metrics_port": 1, "proxy_port": 2, "spice_port": 3}
-    return outside_checks.Context(**{**texts, **guest, **ports, **more})
+    return outside_checks.Context(**{**guest, **ports, **more})
 
 
 def test_the_banner_is_waited_for(lane):
@@ -106,15 +105,17 @@ def test_a_qemu_that_ends_and_a_program_that_is_lost(lane):
 def test_a_counter_that_rose_by_one_is_enough_and_an_old_verdict_is_none(lane):
     verdict = "kerbside_proxy_firewall_verdicts_total"
     old = {AUTHORIZED: 3, RELAYED % "client_to_server": 311, verdict: 1}
-    Path(lane.dir, "counters.json").write_text(json.dumps(old))
+    Path(lane.dir, "counters-before.json").write_text(json.dumps(old))
     with api(lambda n, auth: (200, MOVED + f"{verdict} 1")) as port:
         detail = outside_checks.counters(where(lane, metrics_port=port))
     assert (detail["before"], detail["after"][AUTHORIZED]) == (old, 4)
 
 
 def test_without_the_counters_of_before_nothing_can_be_said(lane):
+    context = where(lane)
+    Path(context.counters_file).unlink()
     with fails("counters_before_missing", "lane"):
-        outside_checks.counters(where(lane, counters_file=f"{lane.dir}/none"))
+        outside_checks.counters(context)
 
 
 CAPPED = 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1'
@@ -131,7 +132,7 @@ CAPPED = 'kerbside_proxy_firewall_verdicts_total{rule="size_cap"} 1'
     ],
 )
 def test_counters_that_did_not(lane, before, after, code, words):
-    Path(lane.dir, "counters.json").write_text(json.dumps(before))
+    Path(lane.dir, "counters-before.json").write_text(json.dumps(before))
     with api(lambda n, auth: (200, after)) as port, fails(code, "proxy", words):
         outside_checks.counters(where(lane, metrics_port=port))
 

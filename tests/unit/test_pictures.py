@@ -154,8 +154,8 @@ class Qemu:
 @contextmanager
 def scene(lane: TestLane, qemu: Qemu, ryll: Ryll, **more: Any) -> Iterator[outside_checks.Context]:
     with Peer(qemu) as machine, Peer(ryll) as control:
-        options = {"qmp_socket": machine.path, "control_socket": control.path, "wait": False, **more}
-        yield outside_checks.Context(lane.dir, lane.run, "", "", 1, "127.0.0.1", 1, 2, 3, "", **options)
+        lane.link(qmp=machine.path, ryll=control.path)
+        yield outside_checks.Context(lane.dir, lane.run, "", 1, 1, 2, 3, **{"wait": False, **more})
 
 
 def showing(picture: Image.Image) -> Ryll:

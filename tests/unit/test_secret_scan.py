@@ -170,6 +170,7 @@ def test_the_secrets_of_a_run_are_all_known(lane):
         "bearer_token's signature",
         "console_token-1",
         "console_token-2",
+        "database_password",
         "spice_ticket",
         "tls/proxy-key.pem",
     ]

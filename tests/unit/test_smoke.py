@@ -45,7 +45,7 @@ def lane(lane: TestLane, monkeypatch: pytest.MonkeyPatch) -> TestLane:
 
 
 def context(lane: TestLane, **more: Any) -> outside_checks.Context:
-    return outside_checks.Context(lane.dir, lane.run, "", "x", 1, "127.0.0.1", 1, 2, 3, "", **more)
+    return outside_checks.Context(lane.dir, lane.run, "x", 1, 1, 2, 3, **more)
 
 
 def check(
@@ -64,7 +64,8 @@ def check(
     with Peer(qemu) as machine, Peer(ryll) as control:
         if change:
             outside_checks.CHECKS["path"] = lambda context: change(ryll, qemu, *seen[:1]) or {}
-        where = context(lane, qmp_socket=machine.path, control_socket=control.path, limit=5.0)
+        lane.link(qmp=machine.path, ryll=control.path)
+        where = context(lane, limit=5.0)
         planned = smoke.Plan(agent, plan(list(steps)), ["banner", "path"], Settings(control.path))
         return smoke.run(planned, where)
 
@@ -205,7 +206,8 @@ def test_what_the_same_ryll_shows_without_the_proxy_is_the_proxys_fault(lane, mo
     if isinstance(shows, str):
         lane.start(lane.program("ryll", f"echo '{shows}'", oneshot=True))
     with Peer(ryll) as control:
-        where = context(lane, control_socket=control.path if isinstance(shows, bool) else f"{lane.dir}/none")
+        lane.link(ryll=control.path if isinstance(shows, bool) else f"{lane.dir}/none")
+        where = context(lane)
         error = LaneError(*failed, "it is wrong", "look", check="frames", evidence="x.png")
         found = smoke.looked_again(error, where)
     assert (found.code, found.component) == (after or failed)

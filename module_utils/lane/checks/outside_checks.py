@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import bounded
 from ..core.errors import LaneError, one_line
+from ..core.layout import Layout
 from ..core.private_dir import Run, write_private
 from ..lifecycle import proc
 from ..programs import loss, records
@@ -48,21 +49,16 @@ DISPLAY_CHANNEL = 2
 
 
 @dataclass
-class Context:
+class Context(Layout):
     """The lane under test, and how patiently it is checked."""
 
     lane_dir: str
     run: Run
-    serial_log: str
     banner: str
     banner_limit: float
-    address: str
     metrics_port: int
     proxy_port: int
     spice_port: int
-    counters_file: str
-    qmp_socket: str = ""
-    control_socket: str = ""
     limit: float = 5.0  #: seconds for each answer of qemu, ryll or the proxy
     wait: bool = True  #: wait for what may still come, and watch all programs of the lane meanwhile
     lossy: bool = False  #: a lossy compression was asked for, so the picture may differ by what that explains

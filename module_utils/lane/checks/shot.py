@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import LaneError
+from ..core.layout import Layout
 from ..core.private_dir import read_run, write_private
 from ..programs import records
 from ..protocols.qmp import Qmp
@@ -24,14 +25,14 @@ def by_ryll(lane_dir: str, file: Path) -> str:
     if not entry or not entry.running(read_run(lane_dir)):
         raise LaneError("program_not_running", "ryll", "ryll is not running")
     asked = [{"hello": {}}, {"screenshot": {"file": str(file)}}]
-    settings = session.Settings(f"{lane_dir}/ryll.sock", client_name="lane-shot", limit=LIMIT)
+    settings = session.Settings(Layout(lane_dir).control_socket, client_name="lane-shot", limit=LIMIT)
     seen = session.run(settings, steps.plan(asked, LIMIT))["transcript"][-1]["seen"]
     return f"{seen['width']}x{seen['height']}"
 
 
 def by_qemu(lane_dir: str, file: Path) -> str:
     """Write qemu's screenshot to the file and return its size. Raises LaneError (qemu)."""
-    with Qmp.connect(f"{lane_dir}/qmp.sock", LIMIT) as qmp:
+    with Qmp.connect(Layout(lane_dir).qmp_socket, LIMIT) as qmp:
         picture = outside_checks.screendump(lane_dir, qmp)
     write_private(file, to_png(picture))
     return picture_compare.size(picture)

@@ -269,7 +269,7 @@ CODES: dict[str, tuple[str, str]] = {
     "proxy_certificate_refused": ("The proxy refuses its certificate or key.", "Run the role tls again, or correct the files that were given."),
     "proxy_ended": ("The proxy ended.", "Read daemon.log, which has the proxy's lines too."),
     "proxy_incompatible": ("The proxy does not fit kerbside's version.", "Install the two from the same version."),
-    "serial_not_written": ("The serial log was not written although the guest runs.", "Check lane_serial_log and the disk that it is on."),
+    "serial_not_written": ("The serial log was not written although the guest runs.", "Check the disk that lane_dir is on."),
     "session_dropped": ("kerbside let ryll in, and nothing of the session reached it.", "Look at logs/daemon.log for what the proxy relayed."),
     "spice_connection_failed": ("The proxy's connection to qemu's SPICE server failed.", "Read the quoted words of daemon.log."),
     "spice_unreachable": ("Nothing listens where kerbside-proxy connects to.", "If sources.yaml has qemu's SPICE port, look for where kerbside changes it: 'Found console' in logs/daemon.log has what it read."),

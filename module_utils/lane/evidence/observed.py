@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core import bounded, check_report
 from ..core.errors import LaneError
+from ..core.layout import Layout
 from ..core.private_dir import handed_over
 from ..programs import loss, records
 from ..protocols.qmp import Qmp
@@ -55,15 +56,14 @@ class Line:
         return f"{self.file}:{self.number}" if self.number else self.file
 
 
-class Evidence:
+class Evidence(Layout):
     """What can be seen of a lane. blame: component, phase, check, cause, evidence as the failed task reported them."""
 
     def __init__(self, lane_dir: str, blame: dict[str, Any]) -> None:
-        self.lane_dir = lane_dir
+        super().__init__(lane_dir)
         self.blame = blame
         self.records = {r.name: r for r in records.records(lane_dir)}
         self.known = handed_over(lane_dir)
-        self.serial_path = os.path.join(lane_dir, "logs", "serial.log")
 
     @property
     def in_session(self) -> bool:
@@ -151,12 +151,11 @@ class Evidence:
     @cached_property
     def qmp(self) -> dict[str, Any]:
         """qemu's answers by command; one that it did not give is missing."""
-        socket = os.path.join(self.lane_dir, "qmp.sock")
-        if "qemu" not in self.records or not os.path.exists(socket):
+        if "qemu" not in self.records or not os.path.exists(self.qmp_socket):
             return {}
         answers: dict[str, Any] = {}
         try:
-            with Qmp.connect(socket, QUERY_TIMEOUT) as qmp:
+            with Qmp.connect(self.qmp_socket, QUERY_TIMEOUT) as qmp:
                 for command in ("query-status", "query-chardev", "query-spice"):
                     answers[command] = qmp.execute(command)
         except LaneError as error:
@@ -180,7 +179,7 @@ class Evidence:
         """Whether ryll sees the guest's agent now, or within QUERY_TIMEOUT seconds."""
         deadline = time.monotonic() + QUERY_TIMEOUT
         try:
-            with Client(os.path.join(self.lane_dir, "ryll.sock")) as ryll:
+            with Client(self.control_socket) as ryll:
                 ryll.open("kerbside-lane", deadline)
                 while time.monotonic() < deadline:
                     if ryll.request("status", {}, deadline).get("agent_connected") is True:
@@ -198,7 +197,7 @@ class Evidence:
 
     @cached_property
     def serial(self) -> str:
-        return "\n".join(line.text for line in self._lines(self.serial_path))
+        return "\n".join(line.text for line in self._lines(self.serial_log))
 
     @cached_property
     def checks(self) -> dict[str, dict[str, Any]]:

@@ -165,7 +165,7 @@ def guest_not_running(seen: Evidence) -> LaneError | None:
         return None
     component = "qemu" if status in ("internal-error", "io-error") else "guest"
     problem = f"the guest does not run: QMP says that it is {status}"
-    return LaneError("guest_not_running", component, problem, "see logs/serial.log", evidence=seen.serial_path)
+    return LaneError("guest_not_running", component, problem, "see logs/serial.log", evidence=seen.serial_log)
 
 
 @rule("serial-not-written")
@@ -176,13 +176,13 @@ def serial_not_written(seen: Evidence) -> LaneError | None:
     if seen.serial.strip() or seen.blame["check"] != "banner" or not seen.drawn:
         return None
     try:
-        status = os.stat(seen.serial_path)
+        status = os.stat(seen.serial_log)
         why = "it is empty" if stat.S_ISREG(status.st_mode) else "it is not a regular file"
     except OSError as error:
         why = str(error.strerror)
-    problem = f"qemu did not write the serial log although the guest was seen drawing: {seen.serial_path}: {why}"
-    fix = "check lane_serial_log and the disk that it is on"
-    return LaneError("serial_not_written", "host", problem, fix, evidence=seen.serial_path)
+    problem = f"qemu did not write the serial log although the guest was seen drawing: {seen.serial_log}: {why}"
+    fix = "check the disk that lane_dir is on"
+    return LaneError("serial_not_written", "host", problem, fix, evidence=seen.serial_log)
 
 
 @rule("firmware-cut")
@@ -192,9 +192,7 @@ def firmware_silent(seen: Evidence) -> LaneError | None:
         return None
     age = time.time() - seen.records["qemu"].started
     problem = f"the firmware wrote not a byte to the serial port in {age:.0f} s, although the processor runs"
-    return LaneError(
-        "firmware_silent", "firmware", problem, "check sextant_vm_firmware_code", evidence=seen.serial_path
-    )
+    return LaneError("firmware_silent", "firmware", problem, "check sextant_vm_firmware_code", evidence=seen.serial_log)
 
 
 @rule("image-empty")
@@ -203,7 +201,7 @@ def nothing_to_boot(seen: Evidence) -> LaneError | None:
     banner = str(seen.known.get("lane_guest", {}).get("banner", "\0"))
     if banner in seen.serial or not _blames_guest(seen) or not (match := SHELL.search(seen.serial)):
         return None
-    place = f"{seen.serial_path}:{seen.serial.count(chr(10), 0, match.start()) + 1}"
+    place = f"{seen.serial_log}:{seen.serial.count(chr(10), 0, match.start()) + 1}"
     problem = f"the firmware found nothing to start on the guest's disk: {one_line(match[0], 120)}"
     return LaneError("nothing_to_boot", "guest", problem, "see logs/serial.log", evidence=place)
 
@@ -224,7 +222,7 @@ def agent_port_closed(seen: Evidence) -> LaneError | None:
     if not _agent_missing(seen) or seen.agent_port_open is not False:
         return None
     problem = f"the guest has not opened the agent's port{_limit(seen)} (query-chardev: frontend-open false)"
-    return LaneError("agent_port_closed", "guest", problem, "see logs/serial.log", evidence=seen.serial_path)
+    return LaneError("agent_port_closed", "guest", problem, "see logs/serial.log", evidence=seen.serial_log)
 
 
 @rule("ryll-denies-agent", "agent-late")
@@ -234,7 +232,7 @@ def agent_not_seen(seen: Evidence) -> LaneError | None:
         return None
     if seen.agent_seen_now():
         problem = f"the guest opened the agent's port too late, not{_limit(seen)}; by now ryll sees the agent"
-        return LaneError("agent_late", "guest", problem, evidence=seen.serial_path)
+        return LaneError("agent_late", "guest", problem, evidence=seen.serial_log)
     problem = (
         "ryll does not see the guest's agent, although QMP says that the guest has the port open (query-chardev: "
         "frontend-open true)"

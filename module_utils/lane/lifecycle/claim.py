@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core import check_report, private_dir
+from ..core import check_report, layout, private_dir
 from ..core.errors import LaneError
 from ..core.private_dir import RUN_FILE, Run, alone, handed_over, write_private
 from ..programs import records, stop
@@ -45,8 +45,6 @@ class Options:
     lane_dir: str
     artifacts_dir: str
     ports: dict[str, int]
-    sockets: Sequence[str]
-    secrets: Sequence[str]
     fresh: bool
     existing: bool = False
     stay: bool = True
@@ -78,8 +76,8 @@ def check(options: Options) -> None:
     # it is part of qemu's options, of a database URL and of SQL
     if not re.fullmatch(r"[\w./-]+", options.lane_dir, re.ASCII):
         _bad(f"lane_dir is {options.lane_dir!r}", "use letters, digits and _ . / - only")
-    longest = max(options.sockets, key=lambda p: len(os.fsencode(p)), default="")
-    if (length := len(os.fsencode(longest))) > SOCKET_PATH_MAX:
+    longest = max((f"{options.lane_dir}/{name}" for name in layout.SOCKETS), key=len)
+    if (length := len(longest)) > SOCKET_PATH_MAX:
         problem = f"the path of a unix socket can have {SOCKET_PATH_MAX} bytes, but {longest} has {length}"
         raise LaneError("socket_path_too_long", "environment", problem, "set a shorter lane_dir")
     if not 1 <= options.lease <= keeper.LONGEST_LEASE:
@@ -299,7 +297,7 @@ def make(options: Options) -> Run:
         artifacts.claim(options.artifacts_dir, run)
         private_dir.make_folders(options.lane_dir)
         write_command(options.lane_dir)
-        for name in options.secrets:
+        for name in layout.SECRETS:
             write_private(Path(options.lane_dir, "secrets", name), secrets.token_hex(20).encode())
     except BaseException as error:
         if made:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from ..core import command
 from ..core.errors import LaneError, one_line
+from ..core.layout import Layout
 
 #: ryll's words when nobody answered it. The proxy answers only after kerbside has answered the proxy.
 WAITED = re.compile(r"(?:link handshake|authentication) .*did not complete within")
@@ -27,7 +27,7 @@ with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
 
 def silence(python: str, lane_dir: str, mark: str | None = None) -> str:
     """gRPC's word for why the control service does not answer; "" if it does, or if it cannot be asked."""
-    argv = [python, "-c", QUERY, os.path.join(lane_dir, "grpc", "api.sock")]
+    argv = [python, "-c", QUERY, Layout(lane_dir).grpc_socket]
     try:
         done = command.run(argv, command.environment(mark), 5 * TIMEOUT, "kerbside's control service", component="lane")
     except LaneError:

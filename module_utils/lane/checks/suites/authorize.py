@@ -5,7 +5,6 @@ from a kerbside that gave other ones.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
     channel = {"node": f"lane-{play.lane.run.lane_id}", **CHANNEL}  # of this node: a daemon that starts clears it
     wanted |= {"session_id": play.value(options["console"])["session"], "channel": channel}
     request = {
-        "socket": os.path.join(place.lane_dir, "grpc", "api.sock"),
+        "socket": place.grpc_socket,
         "token": play.value(options["console"])["password"] if options["password"] is None else options["password"],
         "limit": ANSWER,
         "channel": channel,

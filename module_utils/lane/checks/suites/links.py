@@ -20,7 +20,7 @@ PIECES = (3, 5)  #: bytes that go first of each message: half of a header, and t
 
 def _open(play: Play, options: dict[str, Any]) -> Link:
     place, to = play.lane.place, options["to"]
-    port = {"proxy": place.proxy_port, "plain": place.plain_port, "qemu": place.spice_port}[to]
+    port = {"proxy": place.proxy_port, "plain": place.proxy_plain_port, "qemu": place.spice_port}[to]
     tls = to == "proxy" and options["as_far_as"] != "tcp"
     ca = Path(place.ca_file).read_text(encoding="ascii") if tls else None
     return Link(place.address, port, ca, source=options["from"])

@@ -18,7 +18,7 @@ from .spot import Spot
 #: `token` registered.
 PLACE = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
 #: Values of the lane that every suite knows.
-OF_LANE = ("source", "uuid", "ticket", "other_ca", "host_subject", "proxy_port", "plain_port", "spice_port", "lane_dir")
+OF_LANE = tuple("source uuid ticket other_ca host_subject proxy_port proxy_plain_port spice_port lane_dir".split())
 KNOWN = (*OF_LANE, "other_subject", "proxy", "console_name")
 #: The client that is meant when a step names none.
 CLIENT = "ryll"

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...core import command, local_http, secrets
 from ...core.errors import LaneError, one_line
+from ...core.layout import Layout
 from ...core.private_dir import handed_over, read_run, write_private
 from ...programs import records
 from ...programs.program import Program
@@ -41,29 +42,19 @@ NOT_CONNECTED = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the parts of the lane are; the options of the module suite_run."""
+class Place(Layout):
+    """Where the parts of the lane are: its files, the ports that it was claimed with, and O(place) of suite_run."""
 
     lane_dir: str
-    address: str
     proxy_port: int
-    plain_port: int
+    proxy_plain_port: int
     api_port: int
     metrics_port: int
     spice_port: int
     source: str
     uuid: str
     host_subject: str
-    ca_file: str
-    token_file: str
-    seed_file: str
-    ticket_file: str
-    database_socket: str
-    database_password_file: str
     database_python: str
-    serial_log: str
-    qmp_socket: str
-    control_socket: str
     ryll: str
     qemu: str
     boot_limit: float = 60
@@ -75,14 +66,9 @@ class Place:
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Place:
-        """From the module's option, whose numbers may be texts."""
+        """From the module's options, whose numbers may be texts."""
         kinds = {"int": int, "float": float}
         return cls(**{name: kinds.get(str(cls.__annotations__[name]), str)(value) for name, value in given.items()})
-
-    @property
-    def logs_dir(self) -> str:
-        """The logs of the lane's programs, and the reports of its checks."""
-        return f"{self.lane_dir}/logs"
 
 
 class LaneStage:
