@@ -15,8 +15,9 @@ Ansible checks a role's inputs when it reaches the role, which is half-way throu
 of the same meta/argument_specs.yml. It also refuses a variable of the command line or the inventory that nothing knows
 although its name begins with lane_, on the command line also as a role's do, or is nearly a known one, a tag that no
 task has, --skip-tags that leaves out what the rest needs, and two lanes that share a number or a directory. What is
-wrong is one sentence, in result.json too. It needs no connection to the lane's machine. lane_home of its result tells
-plugins/callback/lane.py where the evidence belongs on this one.
+wrong is one sentence, in result.json too. It needs no connection to the lane's machine. The fact lane_plan has the
+smoke checks of the command, and lane_home of the result tells plugins/callback/lane.py where the evidence belongs on
+this machine.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ class ActionModule(ValidateArgumentSpec):
         result = {**super(ValidateArgumentSpec, self).run(tmp, task_vars), "changed": False}
         given, run_tags = self._task.args, set(task_vars["ansible_run_tags"])
         judges = "artifacts_dir" in given and run_tags.difference(task_vars["ansible_skip_tags"]) != {"teardown"}
+        plan = {"planned": [], "full": []}
         if judges:
-            planned = []
-            with contextlib.suppress(Exception):  # _check says what is wrong with it
-                plan = self._templar.template(task_vars["lane_plan"])
-                planned = [one for one in plan if all(isinstance(word, str) for word in one)]
+            with contextlib.suppress(Exception):  # _check_guests says what is wrong with it
+                plan = self._plan(task_vars)
+            result["ansible_facts"] = {"lane_plan": plan}
             result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "summary_dir")}
-            result["lane_home"].update(planned=planned, remote=self._connection.transport != "local")
+            result["lane_home"].update(planned=plan["planned"], remote=self._connection.transport != "local")
         writable = False
         if judges and not self._task.check_mode:
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
@@ -93,7 +94,9 @@ class ActionModule(ValidateArgumentSpec):
         result.update(failed=True, msg=str(failure), lane_failure=named)
         if writable:
             with contextlib.suppress(OSError, ValueError):
-                result["lane_verdict"] = artifacts.refuse(given["artifacts_dir"], given["lane_id"], named, planned)
+                result["lane_verdict"] = artifacts.refuse(
+                    given["artifacts_dir"], given["lane_id"], named, plan["planned"]
+                )
         return result
 
     def _check(self, task_vars, roles):
@@ -132,9 +135,23 @@ class ActionModule(ValidateArgumentSpec):
         guests.check(found)
         for name in names:
             guests.entry(found, name)
-        if {"all", "smoke"} & set(task_vars["ansible_run_tags"]) and not self._templar.template(task_vars["lane_plan"]):
+        if {"all", "smoke"} & set(task_vars["ansible_run_tags"]) and not self._plan(task_vars)["planned"]:
             problem = "no check is planned, so that nothing would be checked"
             raise LaneError("bad_input", "environment", problem, "name checks in lane_checks and guests in lane_guests")
+
+    def _plan(self, task_vars):
+        """The smoke checks of this command, [guest, name] each: the planned ones, and all that a full plan has."""
+        if "suites" in task_vars["ansible_run_tags"] and "smoke" not in task_vars["ansible_run_tags"]:
+            return {"planned": [], "full": []}
+        named = [task_vars[f"lane_{name}"] for name in ("guests_file", "guest_names", "check_names")]
+        file, names, planned = self._templar.template(named)
+        catalogue = self._loader.load_from_file(file, unsafe=True)["guests"]
+        full = self._loader.load_from_file(self._task.args["known"], unsafe=True)["lane_checks"]
+        digest = {name for name in names if catalogue[name].get("digest")}
+        return {
+            kind: [[guest, check] for guest in names for check in checks if check != "digest" or guest in digest]
+            for kind, checks in (("planned", planned), ("full", full))
+        }
 
     def _wrong_inputs(self, task_vars, roles):
         """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""

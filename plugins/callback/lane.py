@@ -135,8 +135,8 @@ class CallbackModule(CallbackBase):
         self._hosts = []
         self._lanes = {}
         self._summary = None  # the directory of what is written over several lanes
-        # Modules on this machine inherit what is set here; elsewhere they get lane_environment. What is in this folder
-        # is removed with the command, also what a killed module left there.
+        # Modules on this machine inherit what is set here; elsewhere they get lane_remote_environment. What is in this
+        # folder is removed with the command, also what a killed module left there.
         os.environ["TMPDIR"] = tempfile.tempdir = C.DEFAULT_LOCAL_TMP
         # the beginning of a file's path: lane_timeline_file
         os.environ["LANE_TIMELINE"] = os.path.join(C.DEFAULT_LOCAL_TMP, "lane-timeline")
