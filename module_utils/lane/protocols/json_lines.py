@@ -96,12 +96,16 @@ class Lines:
         self._ended = False
 
     def send(self, message: dict[str, Any], deadline: float) -> None:
-        """Send an object. What the peer says meanwhile is read and kept, so that neither waits for the other.
+        """Send an object; see send_text."""
+        self.send_text(json.dumps(message, ensure_ascii=False, separators=(",", ":")) + "\n", deadline)
+
+    def send_text(self, text: str, deadline: float) -> None:
+        """Send a text. What the peer says meanwhile is read and kept, so that neither waits for the other.
 
         A peer that has closed is not an error here: what it said before (such as "busy") is still to be read by
         `receive`.
         """
-        line = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = text.encode()
         if self._socket is None:
             raise self._fail("closed", f"there is no connection to {self.peer}", "")
         rest = memoryview(line)

@@ -3,7 +3,11 @@
 silent: it accepts on the control socket and never says a word.
 swallow: {method: {param: value}}: such requests are answered ok and never reach the real ryll.
 answers: {method: {key: value}}: what its answers say instead.
-events: names of events that are not passed on.
+events: names of events that are not passed on. unasked: names of events that it subscribes to by itself.
+clock: how many seconds the times of its events are ahead.
+greets: true: it says hello to itself. codes: {code: code}: of its errors.
+acts_on: at the request with this id it presses the key w, too. paste_most: so many characters of a text are pasted.
+mode: the mode of its control socket.
 picture: how screenshots are changed: inverted, grey, block (75 by 68 white pixels), pixel (the first is inverted) or
 torn (half a PNG). until: the number of seconds after which screenshots are right again.
 stale: every screenshot is the first one, kept in this file.
@@ -56,6 +60,7 @@ def main(rules: dict[str, Any], program: str, arguments: list[str]) -> int:
                 return rules.get("exits", real.returncode)
             time.sleep(0.005)
         server.bind(outer)
+        Path(outer).chmod(int(rules.get("mode", "600"), 8))
         server.listen()
         server.settimeout(0.1)
         while real.poll() is None:
@@ -80,25 +85,43 @@ def serve(rules: dict[str, Any], client: socket.socket, inner: str) -> None:
                 message = json.loads(line)
                 if message.get("event") in rules.get("events", ()) or message.get("id") == 0:
                     continue
+                if "data" in message and "wallclock_us" in message["data"]:
+                    message["data"]["wallclock_us"] += int(rules.get("clock", 0) * 1e6)
+                if "error" in message:
+                    code = message["error"]["code"]
+                    message["error"]["code"] = rules.get("codes", {}).get(code, code)
                 if message.get("ok"):
-                    change(rules, methods.pop(message.get("id"), ""), message["result"])
+                    method = methods.pop(message.get("id"), "")
+                    if method == "hello" and "unasked" in rules:
+                        ask(ryll, "subscribe", {"events": rules["unasked"]})
+                    change(rules, method, message["result"])
                 with lock:
                     client.sendall(json.dumps(message).encode() + b"\n")
             with suppress(OSError):  # the client is gone already
                 client.shutdown(socket.SHUT_RDWR)
 
-        threading.Thread(target=answers, daemon=True).start()
-        try:
+        if rules.get("greets"):
+            ask(ryll, "hello", {"client_name": "x", "protocol_version": "1.0"})
+        reader = threading.Thread(target=answers, daemon=True)
+        reader.start()
+        with suppress(OSError):  # ryll has closed the connection: what it said last is still to be passed on
             requests(rules, client, ryll, methods, lock)
-        finally:
-            ryll.shutdown(socket.SHUT_RDWR)  # closing alone leaves it open as long as the thread reads
+        with suppress(OSError):
+            ryll.shutdown(socket.SHUT_WR)
+        reader.join(2)
 
 
 def requests(
     rules: dict[str, Any], client: socket.socket, ryll: socket.socket, methods: dict[Any, str], lock: threading.Lock
 ) -> None:
     for line in client.makefile("rb"):
-        request = json.loads(line)
+        try:
+            request = dict(json.loads(line))
+        except (TypeError, ValueError):  # ryll has to say so
+            ryll.sendall(line)
+            continue
+        if "acts_on" in rules and rules["acts_on"] == request.get("id"):
+            press(ryll, 0x11)
         method, params = request.get("method"), request.get("params") or {}
         wanted = rules.get("swallow", {}).get(method)
         if wanted is not None and all(params.get(key) == value for key, value in wanted.items()):
@@ -108,11 +131,23 @@ def requests(
             continue
         if method == "screenshot" and params.get("format") == "rgba":
             for key in rules.pop("keys", ()):
-                press = {"id": 0, "method": "send_key", "params": {"scancode": key, "state": "press"}}
-                ryll.sendall(json.dumps(press).encode() + b"\n")
+                press(ryll, key)
                 time.sleep(PAUSE)
         methods[request.get("id")] = method
+        if method == "paste" and "paste_most" in rules:
+            params["text"] = params["text"][: rules["paste_most"]]
+            ryll.sendall(json.dumps(request).encode() + b"\n")
+            continue
         ryll.sendall(line)
+
+
+def ask(ryll: socket.socket, method: str, params: dict[str, Any]) -> None:
+    """Send a request whose answer is not passed on."""
+    ryll.sendall(json.dumps({"id": 0, "method": method, "params": params}).encode() + b"\n")
+
+
+def press(ryll: socket.socket, key: int) -> None:
+    ask(ryll, "send_key", {"scancode": key, "state": "press"})
 
 
 def change(rules: dict[str, Any], method: str, result: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from . import (
     resources,
     sextant,
     slow_links,
+    socket_lines,
     witnesses,
 )
 from .plan import Actor
@@ -30,5 +31,6 @@ ACTORS: dict[str, Actor] = {
     **latency.ACTORS,
     **resources.ACTORS,
     **slow_links.ACTORS,
+    **socket_lines.ACTORS,
     **gtk.ACTORS,
 }
