@@ -21,7 +21,7 @@ from ansible.module_utils.lane.lifecycle import proc, run_state
 from ansible.module_utils.lane.programs import records
 from http_api import api
 from lanes import TestLane, claimed_lane
-from suite_lane import MISSING, NAP, PASSED, TICKET, Failure, check, does, outcome, place, read, suite_of
+from suite_lane import MISSING, NAP, PASSED, TICKET, Failure, check, does, outcome, place, played, read, suite_of
 
 QEMU = """echo "$0" >>starts
 case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
@@ -346,14 +346,13 @@ def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane):
         assert "ryll_direct" not in pids(lane) and recorded(lane, "ryll_direct") is None
 
 
-@pytest.mark.parametrize(("ends", "wanted"), [("daemon", LOST), ("ryll", SILENT)])
-def test_a_check_fails_by_the_program_that_is_lost_meanwhile(lane, ends, wanted):
-    def kill() -> None:
-        os.kill(recorded(lane, ends).pid, signal.SIGKILL)
-        assert run_state.until(lambda: ends not in pids(lane), 60)
-
-    steps = ({"connect": {"direct": True}}, {"kill": {}}, MISSING)
-    assert outcome(lane, *steps, actors={"kill": does(kill)}) == wanted
+@pytest.mark.parametrize(("ends", "within", "wanted"), [("daemon", 60, LOST), ("ryll", 0.6, SILENT)])
+def test_a_wait_ends_with_the_program_that_is_lost_meanwhile(lane, ends, within, wanted):
+    begun = time.monotonic()
+    kill = does(lambda: Timer(0.1, os.kill, (recorded(lane, ends).pid, signal.SIGKILL)).start())
+    steps = ({"connect": {"direct": True}}, {"kill": {}}, {**MISSING, "within": within})
+    assert outcome(lane, *steps, actors={"kill": kill}) == wanted
+    assert time.monotonic() - begun < 40
 
 
 @pytest.mark.parametrize(
@@ -381,8 +380,10 @@ def test_a_program_that_leaves_no_status_does_not_run(lane, monkeypatch):
 
 def test_the_end_of_a_program_that_a_step_awaited_is_no_loss(lane):
     kill = does(lambda: Timer(0.1, os.kill, (pids(lane)["daemon"], signal.SIGTERM)).start())
-    steps = ({"kill": {}}, {"process": {"name": "daemon", "exits": 143}, "within": 30}, MISSING)
-    assert outcome(lane, *steps, actors={"kill": kill}) == SILENT
+    seen = {"wait": {"seconds": 1}}  # in which the engine looks
+    ends = check({"kill": {}}, seen, {"process": {"name": "daemon", "exits": 143}, "within": 30})
+    entries = played(lane, ends, {**check(MISSING), "name": "later"}, actors={"kill": kill})
+    assert [entry["detail"].get("code") for entry in entries] == [None, SILENT[0]]
 
 
 def test_a_client_is_run_to_its_end_or_killed(lane):

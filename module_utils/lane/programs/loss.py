@@ -24,6 +24,8 @@ KILLS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 PROXY = "kerbside-proxy"
 #: Is started anew by each check; that of an earlier check may have ended.
 CLIENT = "ryll"
+#: Stands for every client among the programs to leave out.
+CLIENTS = "every ryll"
 #: A fatal text is searched in the last bytes of a file, so many at the most.
 SEARCHED = 1 << 20
 
@@ -51,7 +53,7 @@ def lost(lane_dir: str, apart: Collection[str] = ()) -> list[Lost]:
     A program that is still within the limit for its start is left out; one that ended before it was ready, or is not
     ready after its limit, is not.
     """
-    watched = [r for r in records(lane_dir) if r.name not in apart]
+    watched = [r for r in records(lane_dir) if r.name not in apart and (r.component != CLIENT or CLIENTS not in apart)]
     groups = proc.members({entry.group for entry in watched})
     found = []
     for entry in watched:

@@ -17,7 +17,7 @@ from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
 from ...evidence.log_excerpt import UNANSWERED, quoted
 from ...programs import records
-from ...programs.loss import lost
+from ...programs.loss import CLIENTS, lost, watched
 from ...protocols import control_service, guest_end
 from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
@@ -163,12 +163,14 @@ class Play:
             if settings != self.lane.settings:
                 self.let_go()  # the daemon would wait for connections to end
                 self.lane.configure(settings)
-            if check.client != "none" and (check.client == "fresh" or CLIENT not in self.lane.clients()):
-                self.connect(CLIENT, self.lane.console(), self.suite.ryll)
-            self._begin(check)
-            for step in check.steps:
-                reached = step.number
-                self._step(check, step, seen)
+            ends = {s.options["name"] for s in check.steps if s.actor == "process" and s.options["exits"] is not None}
+            with watched(self.lane.place.lane_dir, {CLIENTS, *self.ended, *ends}):
+                if check.client != "none" and (check.client == "fresh" or CLIENT not in self.lane.clients()):
+                    self.connect(CLIENT, self.lane.console(), self.suite.ryll)
+                self._begin(check)
+                for step in check.steps:
+                    reached = step.number
+                    self._step(check, step, seen)
             if gone := self._gone():  # none of the steps need have noticed
                 raise gone
         except LaneError as failure:
@@ -320,8 +322,7 @@ class Play:
     def _gone(self) -> LaneError | None:
         """The loss of a program that is to run all the time; clients come and go."""
         place = self.lane.place.lane_dir
-        clients = {entry.name for entry in records.records(place) if entry.component == "ryll"}
-        if gone := lost(place, clients | self.ended):
+        if gone := lost(place, {CLIENTS, *self.ended}):
             return guest_end.failure(gone[0], place, bounded.since(self.lane.place.serial_log, 0, LOG_BYTES))
         return None
 
