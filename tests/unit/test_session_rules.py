@@ -86,6 +86,34 @@ def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_o
         assert words in explain(lane).cause
 
 
+#: As the proxy with the bug notices-forbidden logged and counted it.
+CUT = ' WARN kerbside_proxy::relay: policy verdict Terminate; ending relay channel="main" message_type=7'
+COUNTED = (
+    "the proxy's firewall gave a verdict: kerbside_proxy_firewall_verdicts_total{action=enforced,channel=main,"
+    "direction=server_to_client,rule=disallowed_type} rose"
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cause", "found"),
+    [
+        (0, COUNTED, True),
+        (-60, COUNTED, False),  # an earlier session
+        (0, COUNTED.replace("server_to_client", "client_to_server"), False),  # ryll may have sent what it must not
+        (0, COUNTED.replace("channel=main", "channel=display"), False),
+        (0, None, False),
+    ],
+)
+def test_a_proxy_that_ends_a_channel_because_of_what_qemu_sends(lane, seconds, cause, found):
+    with complete(lane, ryll(lane)):
+        write(lane, "daemon", stamp(seconds) + CUT)
+        if cause:
+            report(lane, counters={"component": "proxy", "code": "proxy_firewall_verdict", "cause": cause})
+        said = explain(lane)
+    assert said[:2] == (("message_forbidden", "proxy") if found else (None, "ryll"))
+    assert not found or "the channel main because of a message of type 7 from qemu" in said.cause
+
+
 CONNECTED = (
     " INFO kerbside_proxy::backend: hypervisor connection successful; handing off to relay connection_ref=b38b "
     'hypervisor=localhost hypervisor_ip=127.0.0.1 session_id={} channel_type="{}" channel_id=0 connection_id={}'

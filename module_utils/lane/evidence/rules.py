@@ -2,8 +2,8 @@
 those of a connection.
 
 A rule reads the evidence and returns the failure that it found, or None. It names the faults of
-tests/faults/catalogue.yml that are blamed wrongly without it. What the logs contain was seen on the real programs
-(docs/diagnosis.md).
+tests/faults/catalogue.yml, or the bugs of tests/mutation/proxy.yml, that are blamed wrongly without it. What the logs
+contain was seen on the real programs (docs/diagnosis.md).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Rule = Callable[[Evidence], LaneError | None]
 #: Name -> rule, in the order in which they are applied: what affects everything first, what only one connection shows
 #: last.
 RULES: dict[str, Rule] = {}
-#: Name -> the faults of the catalogue that need it.
+#: Name -> the faults that need it.
 FAULTS: dict[str, tuple[str, ...]] = {}
 
 
 def rule(*faults: str) -> Callable[[Rule], Rule]:
-    """Make a function a rule; faults: those of the catalogue that are blamed wrongly without it."""
+    """Make a function a rule; faults: those that are blamed wrongly without it."""
 
     def register(function: Rule) -> Rule:
         RULES[function.__name__] = function

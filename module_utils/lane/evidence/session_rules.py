@@ -70,6 +70,18 @@ def channel_denied(seen: Evidence, line: Line, match: re.Match[str]) -> LaneErro
     return LaneError("channel_denied", "kerbside", problem, fix, evidence=line.place)
 
 
+@said("daemon", r'policy verdict Terminate.* channel="?(\w+)"? message_type=(\d+)', "notices-forbidden")
+def message_forbidden(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError | None:
+    """The proxy ends a channel because of what qemu sends. The check `counters` has the direction, which the log line
+    lacks: a message of ryll's may be ryll's fault.
+    """
+    channel, kind = match.groups()
+    if f"action=enforced,channel={channel},direction=server_to_client" not in str(seen.detail("counters").get("cause")):
+        return None
+    problem = f"kerbside-proxy ended the channel {channel} because of a message of type {kind} from qemu"
+    return at(line, "proxy_firewall_verdict", "proxy", f"{problem} (policy verdict Terminate)")
+
+
 @said("daemon", r"hypervisor connection failed.*PermissionDenied", "ticket-wrong")
 def ticket_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket."""
