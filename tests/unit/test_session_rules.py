@@ -9,10 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible.module_utils.lane.core import secrets
 from ansible.module_utils.lane.core.private_dir import hand_over
 from ansible.module_utils.lane.evidence import observed
+from ansible.module_utils.lane.protocols import spice_link
+from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
 from failed_lanes import complete, explain, kill, report, ryll, stamp, write
 from prepared import executable
+from suite_lane import FakeLink
 
 # --- the connection ---
 
@@ -84,6 +88,44 @@ def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_o
     with complete(lane, ryll(lane)):
         write(lane, "daemon", stamp() + line)
         assert words in explain(lane).cause
+
+
+DENIED = " INFO kerbside_proxy::session: connection denied by control service peer=1 reason=client token invalid"
+REFUSED, OTHERWISE, CLOSED = LinkRefused(7), LinkRefused(1), LinkClosed("no TLS")
+#: A python of kerbside's that has its control service allow the second token.
+ALLOWS = '[ "$(cat "$4")" = second ] && echo ALLOWED'
+
+
+@pytest.mark.parametrize(
+    ("link", "says", "more", "component"),
+    [
+        ({"linking": REFUSED}, ALLOWS, {}, "proxy"),
+        ({"linking": REFUSED}, "true", {}, "kerbside"),  # it does not know the token either
+        ({"linking": REFUSED}, "echo DEADLINE_EXCEEDED", {}, "kerbside"),
+        ({"linking": REFUSED}, f"{ALLOWS}; exit 1", {}, "kerbside"),  # another kerbside
+        ({"linking": REFUSED}, ALLOWS, {"vv": "password=third"}, "kerbside"),  # not what kerbside handed out
+        ({"linking": REFUSED}, ALLOWS, {"console": {"host": "127.0.0.1"}}, "kerbside"),
+        ({"linking": OTHERWISE}, ALLOWS, {}, "kerbside"),
+        ({"linking": CLOSED}, ALLOWS, {}, "kerbside"),
+        ({"connecting": CLOSED}, ALLOWS, {}, "kerbside"),
+        ({}, ALLOWS, {}, "kerbside"),  # it was ryll, or kerbside knows the token by now
+    ],
+)
+def test_a_proxy_that_asks_about_another_token_than_it_was_given(lane, monkeypatch, link, says, more, component):
+    monkeypatch.setattr(spice_link, "Link", type("Wrong", (FakeLink,), link))
+    FakeLink.kept.clear()
+    hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), says)})
+    hand_over(lane.dir, "console", more.get("console", {"host": "127.0.0.1", "tls-port": "17910"}))
+    for token in ("first", "second"):
+        secrets.register(lane.dir, "console_token", token)
+    if "vv" in more:
+        Path(lane.dir, "console.vv").write_text(more["vv"])
+    with complete(lane, ryll(lane)):
+        write(lane, "daemon", stamp() + DENIED)
+        found = explain(lane)
+    assert found[:3] == ("console_token_denied", component, "console_token_denied")
+    assert ("but allows the one in console.vv" in found.cause) == (component == "proxy")
+    assert [one.did for one in FakeLink.kept if one.did] in ([], [[("link", 1, "second", 0)]])
 
 
 #: As the proxy with the bug notices-forbidden logged and counted it.

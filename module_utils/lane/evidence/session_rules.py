@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 
 from ..core.errors import LaneError, one_line
 from ..protocols import control_service
@@ -139,11 +140,34 @@ def console_taken(seen: Evidence) -> LaneError | None:
     return LaneError("console_taken", "environment", problem, fix, evidence=evidence)
 
 
-@said("daemon", r"connection denied by control service.*reason=(.*)", "console-token-unknown")
+@said("daemon", r"connection denied by control service.*reason=(.*)", "console-token-unknown", "token-cut")
 def console_token_denied(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
-    """The proxy asked kerbside, and kerbside does not know the token of console.vv."""
-    problem = f"kerbside denies the token in console.vv ({one_line(match[1], 80)})"
-    return at(line, "console_token_denied", "kerbside", problem)
+    """The proxy asked kerbside, and kerbside does not know the token: that of console.vv, or another."""
+    denied = one_line(match[1], 80)
+    if _token_changed(seen):
+        problem = f"kerbside denies the token that its proxy asks about ({denied}), but allows the one in console.vv"
+        return at(line, "console_token_denied", "proxy", f"{problem}, with which the proxy denies a bare link, too")
+    return at(line, "console_token_denied", "kerbside", f"kerbside denies the token in console.vv ({denied})")
+
+
+def _token_changed(seen: Evidence) -> bool:
+    """Whether the proxy denies the token that kerbside handed out, without ryll, and kerbside itself allows it."""
+    tokens = Path(seen.lane_dir, "secrets").glob("console_token-*")
+    newest = max(tokens, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    console, python = seen.known.get("lane_console"), seen.known.get("lane_kerbside", {}).get("python")
+    if not (newest and console and python) or seen.read("console.vv"):  # ryll removes the one that it was handed
+        return False
+    from ..protocols import spice_link  # loads cryptography, which the evidence of a good lane does not need
+
+    try:
+        with spice_link.Link(console["host"], int(console["tls-port"]), seen.read("tls/ca.pem")) as link:
+            link.link(spice_link.CHANNELS["main"], newest.read_text())
+    except spice_link.LinkRefused as refused:
+        denied = refused.result == spice_link.PERMISSION_DENIED
+        return denied and control_service.allows(python, seen.lane_dir, str(newest))
+    except (spice_link.LinkClosed, OSError, ValueError, KeyError):  # it cannot be asked
+        pass
+    return False
 
 
 @said(

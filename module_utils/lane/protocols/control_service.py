@@ -11,23 +11,37 @@ from ..core.layout import Layout
 #: ryll's words when nobody answered it. The proxy answers only after kerbside has answered the proxy.
 WAITED = re.compile(r"(?:link handshake|authentication) .*did not complete within")
 TIMEOUT = 3
-#: Played by the Python of kerbside's environment: asks whom a token that there never was lets in. argv: the socket.
+#: Played by the Python of kerbside's environment: asks whom a token lets in, or one that there never was. argv: the
+#: socket, and a file with the token. Says what gRPC reports, or ALLOWED.
 QUERY = f"""
 import sys, grpc
 from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
+token = open(sys.argv[2]).read() if sys.argv[2:] else "none"
 with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
-    request = messages.AuthorizeConnectionRequest(token="none", connection_ref="none", channel_type="main")
+    proxy = services.KerbsideProxyStub(channel)
+    request = messages.AuthorizeConnectionRequest(token=token, connection_ref="none", channel_type="main")
     try:
-        services.KerbsideProxyStub(channel).AuthorizeConnection(request, timeout={TIMEOUT})
+        if proxy.AuthorizeConnection(request, timeout={TIMEOUT}).HasField("target"):
+            print("ALLOWED")
+            proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref="none"), timeout={TIMEOUT})
     except grpc.RpcError as error:
-        if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
-            print(error.code().name)
+        print(error.code().name)
 """
 
 
 def silence(python: str, lane_dir: str, mark: str | None = None) -> str:
     """gRPC's word for why the control service does not answer; "" if it does, or if it cannot be asked."""
-    argv = [python, "-c", QUERY, Layout(lane_dir).grpc_socket]
+    said = _ask(python, lane_dir, mark)
+    return said if said in ("DEADLINE_EXCEEDED", "UNAVAILABLE") else ""
+
+
+def allows(python: str, lane_dir: str, token_file: str) -> bool:
+    """Whether the control service lets in who has the token of this file."""
+    return _ask(python, lane_dir, None, token_file).startswith("ALLOWED")
+
+
+def _ask(python: str, lane_dir: str, mark: str | None, *more: str) -> str:
+    argv = [python, "-c", QUERY, Layout(lane_dir).grpc_socket, *more]
     try:
         done = command.run(argv, command.environment(mark), 5 * TIMEOUT, "kerbside's control service", component="lane")
     except LaneError:
