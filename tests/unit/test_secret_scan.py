@@ -151,6 +151,13 @@ def test_names_of_files_are_searched(tmp_path):
     assert str(leak) == "log-(spice_ticket).txt:1 (its name, plain: spice_ticket, 01...)"
 
 
+def test_the_newest_secret_of_a_name(lane):
+    assert secrets.newest(lane.dir, "console_token") is None
+    for number in range(11):
+        secrets.register(lane.dir, "console_token", f"token {number}")
+    assert secrets.newest(lane.dir, "console_token").read_text() == "token 10"
+
+
 def test_the_secrets_of_a_run_are_all_known(lane):
     parts = ("a" * 12, "b" * 16, "c" * 18)
     Path(lane.dir, "secrets/bearer_token").write_text(f"{'.'.join(parts)}\n")

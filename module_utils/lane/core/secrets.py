@@ -77,6 +77,12 @@ def register(lane_dir: str, name: str, value: str) -> None:
     write_private(folder / f"{name}-{len(list(folder.glob(f'{name}-*'))) + 1}", value.encode())
 
 
+def newest(lane_dir: str, name: str) -> Path | None:
+    """The file of the secret that was registered last by this name."""
+    files = Path(lane_dir, "secrets").glob(f"{name}-*")
+    return max(files, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
 def of_lane(lane_dir: str) -> list[Secret]:
     """The files in secrets/, the signature of a bearer token, and the private numbers of the keys in tls/."""
     found = []

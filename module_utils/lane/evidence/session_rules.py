@@ -10,8 +10,8 @@ import stat
 import time
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 
+from ..core import secrets
 from ..core.errors import LaneError, one_line
 from ..protocols import control_service
 from .log_excerpt import UNANSWERED, quoted
@@ -152,19 +152,17 @@ def console_token_denied(seen: Evidence, line: Line, match: re.Match[str]) -> La
 
 def _token_changed(seen: Evidence) -> bool:
     """Whether the proxy denies the token that kerbside handed out, without ryll, and kerbside itself allows it."""
-    tokens = Path(seen.lane_dir, "secrets").glob("console_token-*")
-    newest = max(tokens, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    token = secrets.newest(seen.lane_dir, "console_token")
     console, python = seen.known.get("lane_console"), seen.known.get("lane_kerbside", {}).get("python")
-    if not (newest and console and python) or seen.read("console.vv"):  # ryll removes the one that it was handed
+    if not (token and console and python) or seen.read("console.vv"):  # ryll removes the one that it was handed
         return False
     from ..protocols import spice_link  # loads cryptography, which the evidence of a good lane does not need
 
     try:
         with spice_link.Link(console["host"], int(console["tls-port"]), seen.read("tls/ca.pem")) as link:
-            link.link(spice_link.CHANNELS["main"], newest.read_text())
+            link.link(spice_link.CHANNELS["main"], token.read_text())
     except spice_link.LinkRefused as refused:
-        denied = refused.result == spice_link.PERMISSION_DENIED
-        return denied and control_service.allows(python, seen.lane_dir, str(newest))
+        return refused.result == spice_link.PERMISSION_DENIED and control_service.allows(python, seen.lane_dir)
     except (spice_link.LinkClosed, OSError, ValueError, KeyError):  # it cannot be asked
         pass
     return False

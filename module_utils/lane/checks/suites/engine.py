@@ -16,7 +16,6 @@ from ...core import bounded
 from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
 from ...evidence.log_excerpt import UNANSWERED, quoted
-from ...programs import records
 from ...programs.loss import CLIENTS, lost, watched
 from ...protocols import control_service, guest_end
 from ...protocols.ryll import shots
@@ -278,12 +277,13 @@ class Play:
         """The failure, blamed on a program that is lost, or on the component that the check's own questions lead to."""
         if gone := self._gone():
             return gone
-        if error.component in ("proxy", "ryll") and (said := self._unanswered()):
-            problem = f"{error.cause}; kerbside could not answer its proxy: {said}"
-            return LaneError("control_service_failed", "kerbside", problem, evidence=self.lane.log("daemon"))
-        if error.component in ("proxy", "ryll") and (why := self._silence(error)):
-            problem = f"{error.cause}; kerbside's control service does not answer its proxy: {why}"
-            return LaneError("control_service_silent", "kerbside", problem, evidence=self.lane.log("daemon"))
+        if error.component in ("proxy", "ryll", "qemu"):  # each waits for kerbside's answers to its proxy
+            if said := self._unanswered():
+                problem = f"{error.cause}; kerbside could not answer its proxy: {said}"
+                return LaneError("control_service_failed", "kerbside", problem, evidence=self.lane.log("daemon"))
+            if why := self._silence():
+                problem = f"{error.cause}; kerbside's control service does not answer its proxy: {why}"
+                return LaneError("control_service_silent", "kerbside", problem, evidence=self.lane.log("daemon"))
         self.hang_up()
         if error.code == "suite_step_missing":
             return error  # it says nothing of this check's own parts
@@ -306,18 +306,16 @@ class Play:
 
     def _unanswered(self) -> str:
         """What kerbside's control service said since the check's beginning of a question that it could not answer."""
-        lines = self._said(self.lane.log("daemon")).splitlines()
+        log = self.lane.log("daemon")
+        lines = bounded.since(log, self.start.sizes.get(log, 0), LOG_BYTES).splitlines()
         return next((quoted(line) for line in lines if UNANSWERED.match(line)), "")
 
-    def _said(self, log: str) -> str:
-        return bounded.since(log, self.start.sizes.get(log, 0), LOG_BYTES)
-
-    def _silence(self, error: LaneError) -> str:
-        """Why kerbside's control service does not answer, if a client or a bare link waited in vain in this check."""
+    def _silence(self) -> str:
+        """Why kerbside's control service does not answer within its limit who asks about a new token."""
         place = self.lane.place
-        logs = [entry.log for entry in records.records(place.lane_dir) if entry.component == "ryll"]
-        waited = error.code == "link_wrong" or any(control_service.WAITED.search(self._said(log)) for log in logs)
-        return control_service.silence(place.database_python, place.lane_dir, self.lane.run.mark) if waited else ""
+        with contextlib.suppress(LaneError):  # then about an older one
+            self.lane.console()
+        return control_service.silence(place.database_python, place.lane_dir, self.lane.run.mark)
 
     def _gone(self) -> LaneError | None:
         """The loss of a program that is to run all the time; clients come and go."""
