@@ -39,6 +39,8 @@ def seen(folder: Path, blame: dict[str, Any] | None = None, **logs: str) -> Evid
             "pid": None,
             "counters": {},
             "members": list,
+            "log_lines": logs.get(name, "").splitlines,
+            "evidence": str(path),
         }
         made.records[name] = SimpleNamespace(**entry)
     vars(made).update(lost=[], qmp={}, serial="")

@@ -330,20 +330,23 @@ def test_a_failed_check_has_the_picture_that_it_judged_or_what_the_client_shows(
 
 
 @pytest.mark.parametrize(
-    ("code", "component", "status", "serial", "wanted"),
+    ("name", "code", "component", "status", "said", "wanted"),
     [
-        ("program_ended", "qemu", 139, "", ("program_ended", "qemu")),
-        ("program_ended", "qemu", 0, "", ("guest_ended", "guest")),
-        ("program_broken", "firmware", None, "", ("program_broken", "firmware")),
-        ("program_broken", "firmware", None, "BdsDxe: starting Boot0001\n", ("guest_exception", "guest")),
+        ("qemu", "program_ended", "qemu", 139, "", ("program_ended", "qemu")),
+        ("qemu", "program_ended", "qemu", 0, "", ("guest_ended", "guest")),
+        ("qemu", "program_broken", "firmware", None, "", ("program_broken", "firmware")),
+        ("qemu", "program_broken", "firmware", None, "BdsDxe: starting Boot0001\n", ("guest_exception", "guest")),
+        ("daemon", "program_ended", "kerbside", 1, "", ("program_ended", "kerbside")),
+        ("daemon", "program_ended", "kerbside", 1, "Rust proxy child died with exit code -9", ("proxy_ended", "proxy")),
     ],
 )
 def test_a_program_that_died_is_seen_although_every_step_is_as_wanted(
-    lane, monkeypatch, code, component, status, serial, wanted
+    lane, monkeypatch, name, code, component, status, said, wanted
 ):
-    Path(lane.place.serial_log).write_text(serial)
-    qemu = SimpleNamespace(name="qemu", exit_status=lambda lane_dir: status)
-    gone = Lost(qemu, code, component, "qemu does not work: why", 0, "serial.log:1")  # type: ignore[arg-type]
+    Path(lane.place.serial_log).write_text(said)
+    program = SimpleNamespace(name=name, exit_status=lambda lane_dir: status, log_lines=lambda: [said])
+    vars(program).update(counters={}, evidence="x.log:1")
+    gone = Lost(program, code, component, "it does not work: why", 0, "x.log:1")  # type: ignore[arg-type]
     monkeypatch.setattr(engine, "lost", lambda lane_dir, apart: [gone])
     assert outcome(lane, NAP) == wanted
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from ..core import limits
 from ..core.errors import PRODUCT, LaneError, one_line
 from ..lifecycle import proc
-from ..programs import loss, records
-from ..protocols import guest_end
+from ..programs import loss
+from ..protocols import program_end
 from .log_excerpt import quoted, readable
 from .observed import Evidence, Line
 
@@ -134,14 +133,8 @@ def proxy_ended(seen: Evidence) -> LaneError | None:
     entry = seen.records.get("daemon")
     if entry is None:
         return None
-    # it may have ended before ryll started
-    if said := seen.find("daemon", r"Rust proxy child died with exit code (-?\d+)", whole=True):
-        status = records.status_of_returncode(int(said[1][1]))
-        if status == 128 + signal.SIGKILL and (rise := limits.rise(entry.counters)):
-            problem = f"kerbside-proxy was killed by the kernel for memory ({rise})"
-            return LaneError("out_of_memory", "host", problem, evidence=said[0].place)
-        problem = f"kerbside-proxy {records.ended_how(status)}, and the daemon ended with it"
-        return at(said[0], "proxy_ended", "proxy", problem)
+    if died := program_end.of_proxy(entry):
+        return died
     if entry.ready_seconds is not None and entry.pid and loss.PROXY not in {m.name for m in entry.members()}:
         problem = "kerbside-proxy is gone although the daemon, which started it, still runs"
         return LaneError("proxy_ended", "proxy", problem, "see logs/daemon.log", evidence=entry.log)
@@ -169,7 +162,7 @@ def program_lost(seen: Evidence) -> LaneError | None:
         never_ready = gone.entry.ready_seconds is None and not gone.entry.oneshot
         if gone.entry.name == loss.CLIENT or (never_ready and seen.blame["phase"] != "smoke"):
             continue  # the task that started it has reported it with more words
-        return guest_end.failure(gone, seen.lane_dir, seen.serial)
+        return program_end.failure(gone, seen.lane_dir, seen.serial)
     return None
 
 

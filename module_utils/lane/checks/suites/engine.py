@@ -17,7 +17,7 @@ from ...core.errors import LaneError, one_line
 from ...core.private_dir import write_private
 from ...evidence.log_excerpt import UNANSWERED, quoted
 from ...programs.loss import CLIENTS, lost, watched
-from ...protocols import control_service, guest_end
+from ...protocols import control_service, program_end
 from ...protocols.ryll import shots
 from ...protocols.ryll.errors import Unmet as RyllUnmet
 from ...protocols.ryll.pictures import to_png
@@ -321,7 +321,7 @@ class Play:
         """The loss of a program that is to run all the time; clients come and go."""
         place = self.lane.place.lane_dir
         if gone := lost(place, {CLIENTS, *self.ended}):
-            return guest_end.failure(gone[0], place, bounded.since(self.lane.place.serial_log, 0, LOG_BYTES))
+            return program_end.failure(gone[0], place, bounded.since(self.lane.place.serial_log, 0, LOG_BYTES))
         return None
 
 
