@@ -12,7 +12,7 @@ description:
     C(lane_dir/console.vv) with mode 0600. The ports are those that the lane was claimed with.
   - Records the proxy's counters in C(lane_dir/counters-before.json), so that a check can tell later what a session
     moved.
-  - The token in it is good for a minute, and ryll deletes the file once it has read it.
+  - The token in console.vv is good for a minute, and ryll deletes the file once it has read it.
 extends_documentation_fragment:
   - lane_module
   - lane_dir

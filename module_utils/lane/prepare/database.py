@@ -21,7 +21,7 @@ from pathlib import Path
 from ..core import command
 from ..core.errors import LaneError, one_line
 from ..core.layout import Layout
-from ..core.private_dir import Run, read_json
+from ..core.private_dir import Run, read_json, write_private
 from ..programs import records, start, stop
 from ..programs.program import Program
 from . import cache
@@ -127,7 +127,7 @@ def copy(cache_dir: str, options: Options) -> bool:
 
 
 def _note(options: Options) -> None:
-    options.noted.write_text(json.dumps(sorted(newest_revisions(options.kerbside))), encoding="utf-8")
+    write_private(options.noted, json.dumps(sorted(newest_revisions(options.kerbside))).encode())
 
 
 def make(cache_dir: str, lane_dir: str, run: Run, options: Options) -> bool:
