@@ -90,12 +90,14 @@ def banner(context: Context) -> dict[str, Any]:
         text = (bounded.ends(context.serial_log, SERIAL, SERIAL) or b"").decode(errors="replace")
         if found := serial_log.find_banner(text, context.banner):
             return {"line": found[0], "text": one_line(found[1], 200)}
-        if not entry.running(context.run):
+        gone = []
+        if context.wait and time.monotonic() - checked > loss.CHECK_EVERY:
+            gone, checked = loss.lost(context.lane_dir), time.monotonic()
+        if not entry.running(context.run):  # looked at last, so that a qemu that ends meanwhile is named by this
             problem = f"qemu ended with status {entry.exit_status(context.lane_dir)} before the guest's banner"
             raise LaneError("qemu_ended", "qemu", problem, f"look at {entry.log}", evidence=entry.log)
-        if context.wait and time.monotonic() - checked > loss.CHECK_EVERY:
-            loss.check_alive(context.lane_dir)
-            checked = time.monotonic()
+        if gone:
+            raise gone[0].error()
         if not context.wait or time.time() - entry.started > context.banner_limit:
             raise _no_banner(context, text)
         time.sleep(POLL)
