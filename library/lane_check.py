@@ -84,7 +84,7 @@ from ansible.module_utils.lane.checks import outside_checks, smoke
 from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
-from ansible.module_utils.lane.core.layout import Layout, claimed_ports
+from ansible.module_utils.lane.core.layout import claimed_ports
 from ansible.module_utils.lane.protocols.ryll.session import Settings
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 
@@ -135,13 +135,6 @@ def main() -> None:
         logs = Path(given["lane_dir"], "logs")
         transcript, report = logs / "smoke.json", logs / "outside.json"
         smoke.set_aside(given["lane_dir"], guest["name"], [transcript, report])
-        settings = Settings(
-            Layout(given["lane_dir"]).control_socket,
-            pid=given["pid"],
-            log_file=str(logs / "ryll.log"),
-            transcript_file=str(transcript),
-            report=whose,
-        )
         ports = claimed_ports(given["lane_dir"])
         context = outside_checks.Context(
             run=run,
@@ -149,6 +142,13 @@ def main() -> None:
             session=given["pid"] is not None,
             **{name: given[name] for name in ("lane_dir", "banner_limit", "lossy")},
             **{name: ports[name] for name in PORTS},
+        )
+        settings = Settings(
+            context.control_socket,
+            pid=given["pid"],
+            log_file=str(logs / "ryll.log"),
+            transcript_file=str(transcript),
+            report=whose,
         )
         planned = smoke.Plan(bool(guest["agent"]), steps, given["checks"], settings if steps and given["pid"] else None)
         if planned.session is None:

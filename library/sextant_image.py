@@ -86,6 +86,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.lane.core import private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.layout import Layout
 from ansible.module_utils.lane.prepare import firmware, guest_image, guests, origin, source
 from ansible.module_utils.lane.programs import records
 
@@ -152,7 +153,7 @@ def main() -> None:
         before = private_dir.handed_over(given["lane_dir"]).get("lane_guest", {})
         running = qemu is not None and qemu.running(run) and before.get("path") == guest["path"]
         if before and before.get("name") != guest["name"]:
-            serial = Path(given["lane_dir"], "logs", "serial.log")
+            serial = Path(Layout(given["lane_dir"]).serial_log)
             if serial.is_file():  # qemu empties it when it starts
                 serial.replace(serial.with_name(f"serial-{before['name']}.log"))
         if not running:

@@ -83,7 +83,7 @@ class ActionModule(ValidateArgumentSpec):
             with contextlib.suppress(LaneError, OSError):  # lane_run reports what is wrong with the directory
                 writable = artifacts.begin(str(given["lane_dir"]), str(given["artifacts_dir"]), "all" in run_tags)
         try:
-            self._check(task_vars, given["roles"])
+            self._check(task_vars, given["roles"], plan)
             return result
         except LaneError as error:
             failure = error
@@ -99,7 +99,7 @@ class ActionModule(ValidateArgumentSpec):
                 )
         return result
 
-    def _check(self, task_vars, roles):
+    def _check(self, task_vars, roles, plan):
         """Raise the LaneError that says what is wrong with the command."""
         run, skip = task_vars["ansible_run_tags"], task_vars["ansible_skip_tags"]
         unknown = [tag for tag in (*run, *skip) if tag not in (*roles, "all")]
@@ -119,11 +119,11 @@ class ActionModule(ValidateArgumentSpec):
                 raise LaneError("bad_input", "environment", f"{name} is {path!r}", "use an absolute path")
         self._check_shared(task_vars)
         if "artifacts_dir" in self._task.args:
-            self._check_guests(task_vars)
+            self._check_guests(task_vars, plan)
         if wrong := self._wrong_inputs(task_vars, roles):
             raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
 
-    def _check_guests(self, task_vars):
+    def _check_guests(self, task_vars, plan):
         """Raise LaneError for a file of guests that cannot be used, an unknown guest, and an empty plan."""
         file, names = self._templar.template([task_vars["lane_guests_file"], task_vars["lane_guest_names"]])
         try:
@@ -135,7 +135,9 @@ class ActionModule(ValidateArgumentSpec):
         guests.check(found)
         for name in names:
             guests.entry(found, name)
-        if {"all", "smoke"} & set(task_vars["ansible_run_tags"]) and not self._plan(task_vars)["planned"]:
+        asked = {"all", "smoke"} & set(task_vars["ansible_run_tags"])
+        # an empty one is worked out once more: the first time may have failed by a value that has to be named
+        if asked and not (plan["planned"] or self._plan(task_vars)["planned"]):
             problem = "no check is planned, so that nothing would be checked"
             raise LaneError("bad_input", "environment", problem, "name checks in lane_checks and guests in lane_guests")
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import LaneError
+from ..core.layout import Layout
 from ..core.private_dir import Run
 from ..programs import records
 from ..programs.start import start
@@ -68,7 +69,7 @@ def direct(lane_dir: str, run: Run, client: str, address: str, spice_port: int) 
     if like is None:
         raise LaneError("program_missing", "lane", f"{client} was not started by this lane", "run ./lane smoke")
     file, socket = os.path.join(lane_dir, f"{NAME}.vv"), os.path.join(lane_dir, f"{NAME}.sock")
-    ticket = Path(lane_dir, "secrets", "spice_ticket").read_text(encoding="ascii")
+    ticket = Path(Layout(lane_dir).ticket_file).read_text(encoding="ascii")
     kerbside_api.write(file, kerbside_api.qemu_keys(address, spice_port, ticket))
     argv = list(like.argv)
     for option, value in (("--file", file), ("--control-socket", socket)):

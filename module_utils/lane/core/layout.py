@@ -11,8 +11,6 @@ from .private_dir import RUN_FILE, broken, read_state
 
 #: All programs of a lane listen on this address only.
 ADDRESS = "127.0.0.1"
-#: The unix sockets of its programs, below lane_dir.
-SOCKETS = ("qmp.sock", "db.sock", "ryll.sock", "grpc/api.sock")
 #: The secrets that are made with the lane; the bearer token is kerbside's to make.
 SECRETS = ("spice_ticket", "api_seed", "database_password")
 
@@ -53,6 +51,11 @@ class Layout:
     def grpc_socket(self) -> str:
         """kerbside's control service, which its proxy asks."""
         return f"{self.lane_dir}/grpc/api.sock"
+
+    @property
+    def sockets(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.qmp_socket, self.database_socket, self.control_socket, self.grpc_socket
 
     @property
     def ca_file(self) -> str:

@@ -76,7 +76,7 @@ def check(options: Options) -> None:
     # it is part of qemu's options, of a database URL and of SQL
     if not re.fullmatch(r"[\w./-]+", options.lane_dir, re.ASCII):
         _bad(f"lane_dir is {options.lane_dir!r}", "use letters, digits and _ . / - only")
-    longest = max((f"{options.lane_dir}/{name}" for name in layout.SOCKETS), key=len)
+    longest = max(layout.Layout(options.lane_dir).sockets, key=len)
     if (length := len(longest)) > SOCKET_PATH_MAX:
         problem = f"the path of a unix socket can have {SOCKET_PATH_MAX} bytes, but {longest} has {length}"
         raise LaneError("socket_path_too_long", "environment", problem, "set a shorter lane_dir")

@@ -7,6 +7,7 @@ import signal
 
 from ..core import limits
 from ..core.errors import LaneError
+from ..core.layout import Layout
 from ..programs import records
 from ..programs.loss import Lost
 from .serial_log import HANDOVER
@@ -39,7 +40,7 @@ def failure(gone: Lost, lane_dir: str, serial: str) -> LaneError:
         return died
     if gone.entry.name == "qemu" and gone.entry.exit_status(lane_dir) == 0:
         problem = "qemu ended with status 0: the guest switched itself off or reset the machine"
-        return LaneError("guest_ended", "guest", problem, "see logs/serial.log", evidence=f"{lane_dir}/logs/serial.log")
+        return LaneError("guest_ended", "guest", problem, "see logs/serial.log", evidence=Layout(lane_dir).serial_log)
     if gone.code == "program_broken" and gone.component == "firmware" and HANDOVER in serial:
         words = gone.problem.partition(": ")[2]
         problem = f"the guest's program died of an exception, which the firmware reported: {words}"
