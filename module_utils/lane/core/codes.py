@@ -226,7 +226,7 @@ CODES: dict[str, tuple[str, str]] = {
         "Play the suite again when the machine is less busy.",
     ),
     "link_wrong": ("A bare SPICE connection did not stay open, or was not closed, as expected.", "Read logs/daemon.log."),
-    "socket_answer_wrong": ("The client ryll answers on its control socket otherwise than its protocol says.", "Read the line that came; docs/ryll_session.md has the protocol."),
+    "socket_answer_wrong": ("What ryll says on its control socket does not follow the protocol.", "Compare the line in the message with the protocol (docs/ryll_session.md)."),
     "relayed_bytes_differ": ("The proxy did not count the bytes that its client got.", "Compare the counters with ryll's stats."),
     "digest_missing": ("The picture of Uncalibrated Sextant has no digest that can be read.", "See whether the picture is Sextant's."),
     "digest_crc_wrong": ("The pixels that came through are not those that the guest drew.", "Compare qemu's screendump with the picture."),

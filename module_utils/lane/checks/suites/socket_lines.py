@@ -1,4 +1,4 @@
-"""An actor that speaks to ryll's control socket line by line: what ryll says to what other clients never send."""
+"""An actor that talks to ryll's control socket line by line: how ryll answers what its other clients never send."""
 
 from __future__ import annotations
 
