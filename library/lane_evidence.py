@@ -11,7 +11,7 @@ description:
   - Copies the logs of every part to the artifacts, withholds any file with a secret in it, and writes C(result.json).
   - Only checks that this ansible-playbook command made count; a report of an earlier command is not evidence of this
     one.
-  - It does not fail on a red verdict, so that teardown still runs; the playbook fails afterwards.
+  - Fails when the verdict is not C(pass), unless O(failure) is what the playbook fails with.
   - Does nothing if there is no run.
   - With O(archive), packs the artifacts for the action C(lane_fetch), which brings them to the machine that Ansible
     runs on.
@@ -113,7 +113,7 @@ def main() -> None:
             return {"changed": False}
         there = private_dir.check_ours(lane_dir)
         if not os.path.exists(os.path.join(lane_dir, private_dir.RUN_FILE)) and (result := of_keeper()):
-            return {"changed": False, "lane_verdict": verdict.shown(result, artifacts_dir), "lane_result": result}
+            return {"changed": False, **judged(result), "lane_result": result}
         if not there:
             return {"changed": False}
         with private_dir.alone(private_dir.read_run(lane_dir).lane_id):  # nobody takes the lane down meanwhile
@@ -122,10 +122,16 @@ def main() -> None:
         packed = {"lane_archive": transport.pack(artifacts_dir, archive)} if archive else {}
         return {
             "changed": True,
-            "lane_verdict": verdict.shown(result, artifacts_dir),
+            **judged(result),
             "lane_ansible_kept": len(given["ansible"].encode()),
             **packed,
         }
+
+    def judged(result: dict) -> dict:
+        """The verdict; a red one that no failed task has told fails this one."""
+        shown = verdict.shown(result, artifacts_dir)
+        red = shown["verdict"] != "pass" and not given["failure"]
+        return {"lane_verdict": shown, **({"failed": True, "msg": shown["line"]} if red else {})}
 
     def of_keeper() -> dict | None:
         """The result that the lane's keeper wrote, if it took the lane down during this command."""

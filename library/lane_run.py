@@ -49,11 +49,6 @@ options:
     description: The lane keeps running when this command ends. If false, it is taken down when ansible-playbook ends.
     type: bool
     default: true
-  keep_running:
-    description: Keep the current run running after this command, even if it was started without O(stay).
-      C(lane_word) says what can be done with it.
-    type: bool
-    default: false
   heartbeat:
     description: For a lane on another machine, without O(stay), the seconds without a heartbeat after which it is taken
       down (docs/no-trace.md). If 0, this machine's processes are watched instead.
@@ -87,10 +82,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lane_word:
-  description: What can be done with the lane, as a line for the terminal.
-  returned: with O(keep_running)
-  type: str
 ansible_facts:
   description:
     - RV(ansible_facts.lane_run) has run_id, user and dir.
@@ -118,7 +109,6 @@ def main() -> None:
             "fresh": {"type": "bool", "default": False},
             "existing": {"type": "bool", "default": False},
             "stay": {"type": "bool", "default": True},
-            "keep_running": {"type": "bool", "default": False},
             "heartbeat": {"type": "float", "default": 0},
             "lease": {"type": "float", "default": 7200},
             "timeline": {"type": "path", "default": ""},
@@ -137,18 +127,6 @@ def main() -> None:
         versions = {"ansible": module.ansible_version}
         options = claim.Options(ports=ports, keeper=True, versions=versions, **{name: given[name] for name in AS_GIVEN})
         lane_dir, lane_id = options.lane_dir, options.lane_id
-        if given["keep_running"]:
-            run = claim.keep_running(options)
-            mine = f" -e lane_id={lane_id}" if lane_id else ""
-            guests = {one[0] for one in given["planned"] if isinstance(one, list)}
-            guest = f" -e lane_guest={guests.pop()}" if len(guests) == 1 else ""
-            verbs = ("logs", "shot", f"smoke{guest}", f"--tags kerbside{guest}", "down")
-            commands = "; ".join(f"./lane {verb}{mine}" for verb in verbs)
-            return {
-                "changed": True,
-                "ansible_facts": claim.facts(lane_dir, run),
-                "lane_word": f"lane {lane_id} keeps running: {commands}",
-            }
         if module.check_mode:
             claim.check(options)
             run = run_state.owned(lane_id, lane_dir) if not options.fresh and proc.marked(lane_id) else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lane_teardown
-short_description: Take a lane down and check that nothing is left
+short_description: Take a lane down and check that nothing is left, or keep it running
 description:
   - Kills what carries the lane's mark, removes its directory, and ends its keeper.
   - Stops another command that is using the lane; that command's verdict is then C(aborted).
@@ -17,6 +17,11 @@ extends_documentation_fragment:
   - lane_module
   - lane_dir
 options:
+  keep:
+    description: Keep the lane running instead, also after the command that started it. C(lane_word) says what can be
+      done with it.
+    type: bool
+    default: false
   lane_id:
     description: Number of the lane.
     type: int
@@ -66,8 +71,8 @@ lane_verdict:
   returned: when a result was completed, and O(return_verdict)
   type: dict
 lane_word:
-  description: What was taken down, as a line for the terminal.
-  returned: success, without O(return_verdict)
+  description: What was taken down, or what can be done with the lane, as a line for the terminal.
+  returned: success, with O(keep) or without O(return_verdict)
   type: str
 lane_result:
   description: The content of C(result.json).
@@ -83,12 +88,13 @@ from ansible.module_utils.lane.core import check_report, private_dir
 from ansible.module_utils.lane.core.ansible_result import finish
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.evidence import verdict
-from ansible.module_utils.lane.lifecycle import keeper, run_state, teardown
+from ansible.module_utils.lane.lifecycle import claim, keeper, run_state, teardown
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "keep": {"type": "bool", "default": False},
             "lane_id": {"type": "int", "required": True},
             "lane_dir": {"type": "path", "required": True},
             "artifacts_dir": {"type": "path", "required": True},
@@ -102,8 +108,19 @@ def main() -> None:
     ports = {name: int(port) for name, port in given["ports"].items()}
 
     def work() -> dict:
+        if given["keep"] and not module.check_mode:
+            word = kept(claim.keep_running(given["lane_dir"]))
+            return {"changed": True, "ended": [], "removed": [], "lane_word": word}
         with private_dir.alone(given["lane_id"]):
             return take_down()
+
+    def kept(order: run_state.Order) -> str:
+        lane_id = given["lane_id"]
+        mine = f" -e lane_id={lane_id}" if lane_id else ""
+        guests = {one[0] for one in order.planned if isinstance(one, list)}
+        guest = f" -e lane_guest={guests.pop()}" if len(guests) == 1 else ""
+        verbs = ("logs", "shot", f"smoke{guest}", f"--tags kerbside{guest}", "down")
+        return f"lane {lane_id} keeps running: {'; '.join(f'./lane {verb}{mine}' for verb in verbs)}"
 
     def take_down() -> dict:
         begun, failure, others = time.monotonic(), None, []

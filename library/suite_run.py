@@ -6,37 +6,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: suite_run
-short_description: Check suite files, or play one suite on a lane that is up
+short_description: Play a suite on a lane that is up
 description:
-  - Without O(suite) every file is read and checked, and nothing is started. The result names the suites to play and
-    their checks.
-  - With O(suite) that suite is played on O(guest). Every check is made, also after one has failed; the report has them
-    all, and the task fails with the first failure.
+  - Every check is made, also after one has failed; the report has them all, and the task fails with the first failure.
   - qemu, kerbside and ryll are restarted only where the suite needs another guest, other settings or other options
     (docs/suites.md).
 extends_documentation_fragment:
   - lane_module
   - lane_dir
 options:
-  files:
-    description: The text of each suite file, by its path.
-    type: dict
+  file:
+    description: The path of the suite file, which messages name.
+    type: path
     required: true
-  only:
-    description: The names of the suites to play, in this order; V(all) for every one.
-    type: list
-    elements: str
-    default: [all]
+  text:
+    description: Its content.
+    type: str
+    required: true
   slow:
     description: Also make the checks that are marked as slow.
     type: bool
     default: false
-  suite:
-    description: The suite to play.
-    type: str
   guest:
     description: The guest to play it on.
     type: str
+    required: true
   last:
     description: Bring the lane back to what its roles started, because no other suite follows.
     type: bool
@@ -65,27 +59,25 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Check a suite file
+- name: Play a suite
   suite_run:
     lane_dir: /tmp/kerbside-lane-0
-    files:
-      /my/suite.yml: "{{ lookup('ansible.builtin.file', '/my/suite.yml') }}"
+    file: /my/suite.yml
+    text: "{{ lookup('ansible.builtin.file', '/my/suite.yml') }}"
+    guest: pocket
     guests: "{{ (lookup('ansible.builtin.file', 'fixtures/guests.yml') | from_yaml)['guests'] }}"
     images: fixtures
 """
 
 RETURN = r"""
-ansible_facts:
-  description:
-    - RV(ansible_facts.lane_suite_plays) is what is to be played, a dict with suite, file, guest and whether it is the
-      last one, for each.
-    - RV(ansible_facts.lane_suite_checks) is the plan, a dict with suite, guest and name for each check.
-  returned: without O(suite)
-  type: dict
+lane_note:
+  description: The suite, its guest, and how many checks passed, for the terminal.
+  returned: except in check mode
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.lane.checks.suites import engine, plan, selection
+from ansible.module_utils.lane.checks.suites import engine, plan
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
 from ansible.module_utils.lane.checks.suites.stage import LaneStage, Place
 from ansible.module_utils.lane.core import check_report, private_dir
@@ -98,36 +90,24 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
-            "files": {"type": "dict", "required": True},
-            "only": {"type": "list", "elements": "str", "default": ["all"]},
+            "file": {"type": "path", "required": True},
+            "text": {"type": "str", "required": True},
             "slow": {"type": "bool", "default": False},
-            "suite": {"type": "str"},
-            "guest": {"type": "str"},
+            "guest": {"type": "str", "required": True},
             "last": {"type": "bool", "default": False},
             "guests": {"type": "dict", "required": True},
             "images": {"type": "path", "required": True},
             "cache_dir": {"type": "path", "default": "~/.cache/kerbside-lane"},
             "place": {"type": "dict", "default": {}},
         },
-        required_by={"suite": ["guest"]},
         supports_check_mode=True,
     )
     given = module.params
 
     def work() -> dict:
-        read = [plan.read(path, text, ACTORS, given["guests"]) for path, text in given["files"].items()]
-        suites = selection.named(read, given["only"])
-        if given["suite"] is None or module.check_mode:
-            plays = selection.plays(suites, given["slow"])
-            planned = [
-                {"suite": one["suite"], "guest": one["guest"], "name": name} for one in plays for name in one["checks"]
-            ]
-            note = f"{len(planned)} checks of {len(plays)} suite{'s' * (len(plays) > 1)}"
-            facts = {"lane_suite_plays": plays, "lane_suite_checks": planned}
-            return {"changed": False, "ansible_facts": facts, "lane_note": note}
-        return play(suites[given["suite"]])
-
-    def play(suite: plan.Suite) -> dict:
+        suite = plan.read(given["file"], given["text"], ACTORS, given["guests"])
+        if module.check_mode:
+            return {"changed": False}
         guests = {name: {**guest, "name": name} for name, guest in given["guests"].items()}
         lane_dir = given["lane_dir"]
         booted = private_dir.handed_over(lane_dir).get("lane_images", {})

@@ -23,6 +23,7 @@ this machine.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 
@@ -71,10 +72,10 @@ class ActionModule(ValidateArgumentSpec):
         result = {**super(ValidateArgumentSpec, self).run(tmp, task_vars), "changed": False}
         given, run_tags = self._task.args, set(task_vars["ansible_run_tags"])
         judges = "artifacts_dir" in given and run_tags.difference(task_vars["ansible_skip_tags"]) != {"teardown"}
-        plan = {"planned": [], "full": []}
+        plan = {"planned": [], "full": [], "plays": []}
         if judges:
             with contextlib.suppress(Exception):  # _check_guests says what is wrong with it
-                plan = self._plan(task_vars)
+                plan.update(self._plan(task_vars))
             result["ansible_facts"] = {"lane_plan": plan}
             result["lane_home"] = {name: given[name] for name in ("lane_id", "artifacts_dir", "summary_dir")}
             result["lane_home"].update(planned=plan["planned"], remote=self._connection.transport != "local")
@@ -120,7 +121,7 @@ class ActionModule(ValidateArgumentSpec):
         self._check_shared(task_vars)
         if "artifacts_dir" in self._task.args:
             self._check_guests(task_vars, plan)
-        if wrong := self._wrong_inputs(task_vars, roles):
+        if wrong := self._wrong_inputs(task_vars, roles, plan):
             raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
 
     def _check_guests(self, task_vars, plan):
@@ -155,8 +156,10 @@ class ActionModule(ValidateArgumentSpec):
             for kind, checks in (("planned", planned), ("full", full))
         }
 
-    def _wrong_inputs(self, task_vars, roles):
-        """A clause for each variable that is wrong. Raises LaneError for an origin that cannot be used."""
+    def _wrong_inputs(self, task_vars, roles, plan):
+        """A clause for each variable that is wrong; if none is, the suites are added to the plan. Raises LaneError for
+        an origin or a suite file that cannot be used.
+        """
         spec = dict(SHARED) if "artifacts_dir" in self._task.args else {}
         for role in roles:
             folders = (os.path.join(folder, role) for folder in C.DEFAULT_ROLES_PATH)
@@ -181,9 +184,33 @@ class ActionModule(ValidateArgumentSpec):
         if not unknown and not invalid:
             _check_suites_are_played(given, set(task_vars["ansible_run_tags"]))
             origin.check(checked.validated_parameters)
-            named = [task_vars[f"lane_{name}"] for name in ("suite_files", "suites", "caller_dir")]
-            _check_suite_files(*self._templar.template(named))
+            if "suites" in roles and {"all", "suites"} & set(task_vars["ansible_run_tags"]):
+                self._plan_suites(task_vars, checked.validated_parameters["suites_slow"], plan)
         return list(dict.fromkeys([*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)]))
+
+    def _plan_suites(self, task_vars, slow, plan):
+        """Add the suites that are asked for to the plan: what is to be played (selection.plays), and each check.
+
+        Raises LaneError for a suite or a file that cannot be used.
+        """
+        named = [task_vars[f"lane_{name}"] for name in ("suites", "suite_files", "guests_file", "caller_dir")]
+        *lists, guests_file, here = self._templar.template(named)
+        asked, files = (given.split(",") if isinstance(given, str) else map(str, given) for given in lists)
+        if not (asked := [os.path.join(here, name) if is_file(name) else name for name in asked]):
+            return
+        from ansible.module_utils.lane.checks.suites import actors, selection
+        from ansible.module_utils.lane.checks.suites import plan as suite_file
+
+        own = next(filter(os.path.exists, (os.path.join(folder, "suites/files") for folder in C.DEFAULT_ROLES_PATH)))
+        paths = [*sorted(glob.glob(f"{own}/*.yml")), *(os.path.join(here, path) for path in files)]
+        known = self._loader.load_from_file(guests_file, unsafe=True)["guests"]
+        texts = {path: _text(path) for path in [*paths, *filter(is_file, asked)]}
+        suites = [suite_file.read(path, text, actors.ACTORS, known) for path, text in texts.items()]
+        plan["plays"] = selection.plays(selection.named(suites, asked), slow)
+        for play in plan["plays"]:
+            checks = [{"suite": play["suite"], "guest": play["guest"], "name": name} for name in play["checks"]]
+            plan["planned"].extend(checks)
+            plan["full"].extend(checks)
 
     def _with_values(self, task_vars, names):
         """The variables, with the values of these in place of their templates, each of which many others refer to."""
@@ -246,19 +273,18 @@ def _check_suites_are_played(given, run):
         raise LaneError("suites_not_played", "lane", problem, "use ./lane suites, or ./lane without a verb")
 
 
-def _check_suite_files(files, suites, here):
-    """Raise LaneError for a suite file that is not there, or no text. here: where a relative path starts."""
-    files, suites = (given.split(",") if isinstance(given, str) else map(str, given) for given in (files, suites))
-    for path in [*files, *filter(is_file, suites)]:
-        try:
-            with open(os.path.join(here, path), encoding="utf-8") as file:
-                file.read()
-        except OSError:
-            problem = f"there is no suite file {path}"
-            raise LaneError("suite_file_missing", "environment", problem, "correct the path") from None
-        except UnicodeDecodeError as error:
-            problem = f"the suite file {path} is not UTF-8 text ({error.reason} at byte {error.start})"
-            raise LaneError("suite_file_invalid", "lane", problem, "correct the suite file (docs/suites.md)") from None
+def _text(path):
+    """The text of a suite file. Raises LaneError when it is not there, or no text."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        raise LaneError(
+            "suite_file_missing", "environment", f"there is no suite file {path}", "correct the path"
+        ) from None
+    except UnicodeDecodeError as error:
+        problem = f"the suite file {path} is not UTF-8 text ({error.reason} at byte {error.start})"
+        raise LaneError("suite_file_invalid", "lane", problem, "correct the suite file (docs/suites.md)") from None
 
 
 def _as_typed(words, spec, given):

@@ -24,7 +24,7 @@ def test_a_bad_file_is_refused_before_anything_starts(lane, tmp_path, asked):
     file.write_text(EXAMPLE[1].replace("serial:", "cereal:"))
     played = lane.run("playbooks/lane.yml", lane_suite_files=str(file), **asked)
     assert played.rc != 0
-    failure = played.results("Check the suite files")[-1]["lane_failure"]
+    failure = played.results("Check the command and the inputs of all roles")[-1]["lane_failure"]
     assert failure["code"] == "suite_file_invalid" and failure["cause"].startswith(f"{file}:8: check hello: step 2: ")
     assert not lane.dir.exists()
 

@@ -43,7 +43,7 @@ def test_a_red_run_on_a_pipe(place):
     assert log.index("PLAY [") < log.index("TASK [teardown : Take the lane down]") < log.index("PLAY RECAP")
     page = (place.artifacts / "report.html").read_text()
     named = re.findall(r'<tr data-part="ansible".*?</tr>', page, re.DOTALL)
-    assert len([row for row in named if "evidence : Collect the evidence and write result.json" in row]) == 1
+    assert len([row for row in named if "evidence : Collect the evidence and give the verdict" in row]) == 1
     assert json.loads((place.artifacts / "logs/tasks.json").read_text())
     assert place.seconds_until_gone()[1] == []
 

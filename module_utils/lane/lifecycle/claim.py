@@ -226,29 +226,33 @@ def keep_on(options: Options, run: Run, held: Holder | None) -> tuple[bool, Run]
     if held and (held.order.bound or held.keeper.alive):
         os.utime(Path(options.lane_dir, RUN_FILE))
     elif options.keeper:
-        write_run(options, run, start_keeper(replace(options, stay=True), run))
+        write_run(options, run, start_keeper(keepers_order(replace(options, stay=True), run)))
     write_command(options.lane_dir)
     return False, run
 
 
-def keep_running(options: Options) -> Run:
+def keep_running(lane_dir: str) -> Order:
     """Let the run that is there go on when the command that made it ends: a keeper with a new lease replaces the one
-    that watches that command.
+    that watches that command. Returns what the new one was started with.
 
     Raises LaneError (lane) when no run is there.
     """
-    run = private_dir.read_run(options.lane_dir)
-    held = run_state.holder(options.lane_dir)
-    write_run(options, run, start_keeper(replace(options, stay=True), run))
-    if held and held.keeper.alive:
+    run = private_dir.read_run(lane_dir)
+    held = run_state.holder(lane_dir)
+    if held is None:
+        raise run_state.not_running(run.lane_id)
+    order = replace(held.order, watched=[], owner="", heartbeat=0.0)
+    content = {**run_state.recorded(lane_dir), "held": start_keeper(order)}
+    write_private(Path(lane_dir, RUN_FILE), json.dumps(content).encode())
+    if held.keeper.alive:
         stop.kill_groups({held.keeper.pid})  # on SIGTERM it would take the lane down
-    return run
+    return order
 
 
-def start_keeper(options: Options, run: Run) -> dict[str, Any]:
-    """Start the keeper of this run. Returns who holds the lane, as run.json has it."""
+def keepers_order(options: Options, run: Run) -> Order:
+    """What the keeper of this run is started with."""
     owner, above = ("", []) if options.stay else keeper.watched()
-    order = Order(
+    return Order(
         **asdict(run),
         lane_dir=options.lane_dir,
         artifacts_dir=options.artifacts_dir,
@@ -264,6 +268,10 @@ def start_keeper(options: Options, run: Run) -> dict[str, Any]:
         command=check_report.command_id(),
         heartbeat=0.0 if options.stay else options.heartbeat,
     )
+
+
+def start_keeper(order: Order) -> dict[str, Any]:
+    """Start a keeper. Returns who holds the lane, as run.json has it."""
     kept = keeper.spawn(order)
     return {"keeper": asdict(Watched(kept.pid, kept.started, "keeper")), "order": asdict(order)}
 
@@ -287,7 +295,7 @@ def make(options: Options) -> Run:
     the lane's.
     """
     run = Run(options.lane_id, check_report.new_id(3), time.time())
-    held = start_keeper(options, run) if options.keeper else None
+    held = start_keeper(keepers_order(options, run)) if options.keeper else None
     made = False
     try:
         os.mkdir(options.lane_dir, 0o700)
