@@ -177,6 +177,15 @@ def findings(role: Path) -> Iterator[str]:
             yield f"the default of {name} belongs in {DEFAULTS} alone, and not in {SPECS}"
         elif wrong := unfit(name, options[name], defaults[name]):
             yield f"the default of {name} does not fit its spec: {wrong}"
+        elif options[name]["type"] == "bool" and (files := judged_as_text(role, name)):
+            yield f"-e {name}=false gives a text, which is true in {', '.join(files)}: write {name} | bool"
+
+
+def judged_as_text(role: Path, name: str) -> list[str]:
+    """The files in which an expression has a bool as it was given; an option of a module makes one of it by itself."""
+    used = re.compile(rf'(?<!"{{{{ )\b{name}\b(?!:| \| bool\b)')
+    found = (*role.glob("tasks/*.yml"), *role.glob("vars/**/*.yml"))
+    return sorted(file.name for file in found if used.search(file.read_text(encoding="utf-8")))
 
 
 def unfit(name: str, option: dict[str, Any], default: Any) -> str:

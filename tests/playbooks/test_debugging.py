@@ -27,7 +27,9 @@ def verb(lane: Any, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_red_lane_is_kept_looked_into_and_mended(lane):
-    red = lane.run("playbooks/lane.yml", lane_keep="on_failure", smoke_console_uuid=NOBODY, smoke_console_fetched=False)
+    red = lane.run(
+        "playbooks/lane.yml", lane_keep="on_failure", smoke_console_uuid=NOBODY, smoke_console_fetched="false"
+    )
     assert red.rc == 2, red
     mine = f"-e lane_id={lane.id}"
     _, word, verdict = red.text.splitlines()[-3:]

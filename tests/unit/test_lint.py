@@ -79,6 +79,7 @@ HOURS = "roles/tls: the default of tls_hours does not fit its spec: "
         (TLS + DEFAULTS, "tls_hours: 6", "tls_hours: soon", f"{HOURS}.*type str .* unable to convert to int"),
         (TLS + DEFAULTS, "tls_hours: 6", 'tls_hours: "6"', f"{HOURS}it is '6' and would be taken as 6"),
         (PROBE + DEFAULTS, "cpus: [max, qemu64]", "cpus: {}", "type dict .* unable to convert to list"),
+        ("roles/smoke/tasks/main.yml", "(smoke_console_fetched | bool)", "smoke_console_fetched", "true in main.yml"),
         (PROBE + DEFAULTS, "policy: auto", "policy: maybe", "must be one of: auto, require, never, got: maybe"),
     ],
 )
