@@ -196,16 +196,17 @@ class ActionModule(ValidateArgumentSpec):
         named = [task_vars[f"lane_{name}"] for name in ("suites", "suite_files", "guests_file", "caller_dir")]
         *lists, guests_file, here = self._templar.template(named)
         asked, files = (given.split(",") if isinstance(given, str) else map(str, given) for given in lists)
-        if not (asked := [os.path.join(here, name) if is_file(name) else name for name in asked]):
+        if not (asked := list(asked)):
             return
         from ansible.module_utils.lane.checks.suites import actors, selection
         from ansible.module_utils.lane.checks.suites import plan as suite_file
 
         own = next(filter(os.path.exists, (os.path.join(folder, "suites/files") for folder in C.DEFAULT_ROLES_PATH)))
-        paths = [*sorted(glob.glob(f"{own}/*.yml")), *(os.path.join(here, path) for path in files)]
+        paths = [*sorted(glob.glob(f"{own}/*.yml")), *files, *filter(is_file, asked)]
         known = self._loader.load_from_file(guests_file, unsafe=True)["guests"]
-        texts = {path: _text(path) for path in [*paths, *filter(is_file, asked)]}
+        texts = {os.path.join(here, path): _text(path, here) for path in paths}
         suites = [suite_file.read(path, text, actors.ACTORS, known) for path, text in texts.items()]
+        asked = [os.path.join(here, name) if is_file(name) else name for name in asked]
         plan["plays"] = selection.plays(selection.named(suites, asked), slow)
         for play in plan["plays"]:
             checks = [{"suite": play["suite"], "guest": play["guest"], "name": name} for name in play["checks"]]
@@ -273,10 +274,10 @@ def _check_suites_are_played(given, run):
         raise LaneError("suites_not_played", "lane", problem, "use ./lane suites, or ./lane without a verb")
 
 
-def _text(path):
-    """The text of a suite file. Raises LaneError when it is not there, or no text."""
+def _text(path, here):
+    """The text of a suite file; a relative path starts here. Raises LaneError when it is not there, or no text."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(os.path.join(here, path), encoding="utf-8") as file:
             return file.read()
     except OSError:
         raise LaneError(
