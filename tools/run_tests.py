@@ -25,6 +25,8 @@ from tools import arguments, developer_verbs  # isort: skip - it makes the lane'
 
 from ansible.module_utils.lane.lifecycle import proc
 
+#: Two processes, each with whole files: they take turns with the lanes of unit tests (tests/unit/conftest.py).
+TOGETHER = ("--numprocesses=2", "--dist=loadfile")
 LEAST_COVERAGE = 95  #: per cent of the lines and branches of the package that pyproject.toml names
 LANE_ID = 59  #: the lane of the stage `lane`; 60 to 99 are the playbook tests'
 #: Programs that the tests need and no role installs: name on PATH, and its Debian package.
@@ -151,9 +153,9 @@ def pytest_job(folder: str, options: list[str], limit: float) -> Job:
         with tempfile.TemporaryDirectory() as scratch:
             report = Path(scratch, "report.xml")
             measured = folder == "tests/unit" and not options
-            cover = ["--cov", "--cov-report=term", f"--cov-fail-under={LEAST_COVERAGE}"] if measured else []
+            more = [*TOGETHER, "--cov", "--cov-report=term", f"--cov-fail-under={LEAST_COVERAGE}"] if measured else []
             command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5"]
-            status, text = RUNNER.run([*command, *cover, *options], limit, COVERAGE_FILE=str(Path(scratch, "data")))
+            status, text = RUNNER.run([*command, *more, *options], limit, COVERAGE_FILE=str(Path(scratch, "data")))
             outcome = read_report(report)
             outcome.text += f"\n{text}"
             if status != 0 and not outcome.failed:  # pytest itself failed, was stopped, or too little is covered
