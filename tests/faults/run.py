@@ -249,6 +249,11 @@ class Runner:
         return outcome
 
 
+def say(line: str) -> None:
+    """Print a line as a whole: both threads print, and print() itself writes a line and its end apart."""
+    print(f"{line}\n", end="", flush=True)
+
+
 def main() -> int:
     """Entry point."""
     given = arguments.of_program("faults")
@@ -268,7 +273,7 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begun = time.time()
-    runner = Runner(given.first_id, given.plant, given.artifacts.absolute(), lambda text: print(text, flush=True))
+    runner = Runner(given.first_id, given.plant, given.artifacts.absolute(), say)
     left: list[str] = []
     try:
         outcomes = runner.run(chosen, given.together)
