@@ -205,7 +205,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_start(self, host, task):
         """A lane begins a task."""
         name = host.get_name()
-        if not self._lanes and len(self._hosts) > 1 and not context.CLIARGS.get("step"):  # which asks the user
+        if not self._lanes and not context.CLIARGS.get("step"):  # which asks the user
             lost_worker.watch(lambda: not self._ended, lambda: self._stopped("one of its workers was killed"))
         if name not in self._lanes:
             label = summary.label(name, host.get_vars().get("ansible_host"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.lifecycle import proc, run_state
+from ansible.module_utils.lane.lifecycle import lost_worker, proc, run_state
 from whole_lanes import ROOT
 
 PROBE = '''#!/usr/bin/python
@@ -27,6 +27,11 @@ def main():
             file.write(f"{os.getpid()}\\n")
     if end == "kills Ansible":
         os.kill(int(os.environ["LANE_OWNER"].partition("-")[0]), signal.SIGKILL)
+        time.sleep(30)
+    if end == "kills its worker, which hands in a result":
+        from ansible.utils.display import Display
+        Display()._final_q._wlock.acquire() # nobody else can from now on
+        os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(30)
     if end == "badly":
         module.fail_json(msg="it went badly", number=3)
@@ -178,6 +183,12 @@ def test_what_is_not_this_very_python_is_left_to_ansible(lane, modules, tmp_path
     assert sorted(one["task"] for one in played.results()) == sorted(task["name"] for task in tasks)
     assert [one["task"] for one in played.results() if one["forked"]] == ["plain"]
     assert played.result("respawned")["python"] == "/usr/bin/python3"
+
+
+def test_a_worker_that_is_killed_while_it_hands_in_a_result_ends_ansible(lane, modules):
+    played = lane.run([{"name": "lost", "probe": {"end": "kills its worker, which hands in a result"}}], env=modules)
+    assert played.rc == -lost_worker.SIGNAL
+    assert "one of its workers was killed" in played.text
 
 
 def test_a_module_in_a_fork_dies_with_ansible(lane, modules):

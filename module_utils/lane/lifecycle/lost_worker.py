@@ -1,5 +1,5 @@
-"""ansible-playbook after one of its workers was killed: its strategies free and host_pinned, which
-several lanes need, wait for it for ever; linear does not.
+"""ansible-playbook after one of its workers was killed: its strategies free and host_pinned, which several lanes need,
+wait for it for ever; linear only if the worker was handing in a result, because then nobody else can.
 """
 
 from __future__ import annotations
