@@ -121,8 +121,11 @@ class ActionModule(ValidateArgumentSpec):
         self._check_shared(task_vars)
         if "artifacts_dir" in self._task.args:
             self._check_guests(task_vars, plan)
-        if wrong := self._wrong_inputs(task_vars, roles, plan):
+        wrong, values = self._inputs(task_vars, roles)
+        if wrong:
             raise LaneError("bad_input", "environment", "; ".join(wrong), "docs/variables.md has all variables")
+        if "suites" in roles and {"all", "suites"} & set(run):
+            self._plan_suites(task_vars, values["suites_slow"], plan)
 
     def _check_guests(self, task_vars, plan):
         """Raise LaneError for a file of guests that cannot be used, an unknown guest, and an empty plan."""
@@ -156,14 +159,13 @@ class ActionModule(ValidateArgumentSpec):
             for kind, checks in (("planned", planned), ("full", full))
         }
 
-    def _wrong_inputs(self, task_vars, roles, plan):
-        """A clause for each variable that is wrong; if none is, the suites are added to the plan. Raises LaneError for
-        an origin or a suite file that cannot be used.
+    def _inputs(self, task_vars, roles):
+        """A clause for each variable that is wrong, and the values of the roles' inputs. Raises LaneError for an origin
+        that cannot be used.
         """
         spec = dict(SHARED) if "artifacts_dir" in self._task.args else {}
         for role in roles:
-            folders = (os.path.join(folder, role) for folder in C.DEFAULT_ROLES_PATH)
-            folder = next(filter(os.path.exists, folders))
+            folder = _in_roles(role)
             specs, defaults = (
                 self._loader.load_from_file(f"{folder}/{name}/{file}.yml", unsafe=True)
                 for name, file in (("meta", "argument_specs"), ("defaults", "main"))
@@ -184,9 +186,8 @@ class ActionModule(ValidateArgumentSpec):
         if not unknown and not invalid:
             _check_suites_are_played(given, set(task_vars["ansible_run_tags"]))
             origin.check(checked.validated_parameters)
-            if "suites" in roles and {"all", "suites"} & set(task_vars["ansible_run_tags"]):
-                self._plan_suites(task_vars, checked.validated_parameters["suites_slow"], plan)
-        return list(dict.fromkeys([*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)]))
+        wrong = dict.fromkeys([*unknown, *(_as_typed(_short(words), spec, given) for words in invalid)])
+        return list(wrong), checked.validated_parameters
 
     def _plan_suites(self, task_vars, slow, plan):
         """Add the suites that are asked for to the plan: what is to be played (selection.plays), and each check.
@@ -195,14 +196,15 @@ class ActionModule(ValidateArgumentSpec):
         """
         named = [task_vars[f"lane_{name}"] for name in ("suites", "suite_files", "guests_file", "caller_dir")]
         *lists, guests_file, here = self._templar.template(named)
-        asked, files = (given.split(",") if isinstance(given, str) else map(str, given) for given in lists)
-        if not (asked := list(asked)):
+        asked, files = (given.split(",") if isinstance(given, str) else [*map(str, given)] for given in lists)
+        if not asked:
             return
+        # not above: they take as long as the rest of this check
         from ansible.module_utils.lane.checks.suites import actors, selection
         from ansible.module_utils.lane.checks.suites import plan as suite_file
 
-        own = next(filter(os.path.exists, (os.path.join(folder, "suites/files") for folder in C.DEFAULT_ROLES_PATH)))
-        paths = [*sorted(glob.glob(f"{own}/*.yml")), *files, *filter(is_file, asked)]
+        own = sorted(glob.glob(f"{_in_roles('suites/files')}/*.yml"))
+        paths = [*own, *files, *filter(is_file, asked)]
         known = self._loader.load_from_file(guests_file, unsafe=True)["guests"]
         texts = {os.path.join(here, path): _text(path, here) for path in paths}
         suites = [suite_file.read(path, text, actors.ACTORS, known) for path, text in texts.items()]
@@ -252,6 +254,11 @@ class ActionModule(ValidateArgumentSpec):
         }
 
 
+def _in_roles(path):
+    """The first file or folder of this path in the folders of roles."""
+    return next(filter(os.path.exists, (os.path.join(folder, path) for folder in C.DEFAULT_ROLES_PATH)))
+
+
 def _out_of_range(spec, values):
     """A clause for the first value that no lane can work with. The limits come from lane_time_scale, which is first."""
     for name, value in values.items():
@@ -280,9 +287,8 @@ def _text(path, here):
         with open(os.path.join(here, path), encoding="utf-8") as file:
             return file.read()
     except OSError:
-        raise LaneError(
-            "suite_file_missing", "environment", f"there is no suite file {path}", "correct the path"
-        ) from None
+        problem = f"there is no suite file {path}"
+        raise LaneError("suite_file_missing", "environment", problem, "correct the path") from None
     except UnicodeDecodeError as error:
         problem = f"the suite file {path} is not UTF-8 text ({error.reason} at byte {error.start})"
         raise LaneError("suite_file_invalid", "lane", problem, "correct the suite file (docs/suites.md)") from None

@@ -29,6 +29,14 @@ def test_a_bad_file_is_refused_before_anything_starts(lane, tmp_path, asked):
     assert not lane.dir.exists()
 
 
+def test_a_playbook_that_has_nothing_planned_is_red(lane):
+    played = lane.run([{"name": "Play", "ansible.builtin.include_role": {"name": "suites"}}], lane_suites=["input"])
+    assert played.rc == 2
+    assert played.failures == [
+        "no suite is planned; let role_inputs check the command first, as playbooks/lane.yml does"
+    ]
+
+
 @pytest.mark.slow
 def test_the_pages_example_is_red_and_green_and_faults_are_seen(lane, tmp_path):
     lane.good("playbooks/lane.yml", "--tags", UP)
