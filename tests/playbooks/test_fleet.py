@@ -1,18 +1,14 @@
 """Lanes side by side: three at once, a fleet that is killed, a matrix, two that fill one cache."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.lane.lifecycle import proc
 from lane_numbers import lane_ids
-from whole_lanes import CACHE, POCKET, ROOT, Started, Surroundings, surroundings
+from whole_lanes import CACHE, POCKET, ROOT, Started, Surroundings, children, kill_worker, surroundings
 
 pytestmark = pytest.mark.slow
 COUNT = 3  #: more than the machines of the tests have processors
@@ -97,21 +93,11 @@ def test_a_fleet_that_is_killed_leaves_nothing():
 
 
 def test_a_killed_worker_of_ansible_ends_a_fleet():
-    def children(pid: int) -> list[int]:
-        return [one.pid for one in proc.everyone() if one.parent == pid and one.alive]
-
     with lane_ids(2) as ids, surroundings(ids[0]) as place:
         run = Started([str(ROOT / "lane"), "fleet", "2", *fleet_options(place)], place.environment())
         run.until(lambda: all((place.base / str(number) / "qmp.sock").exists() for number in ids))
         (playbook,) = children(run.process.pid)
-        killed = False
-        while not killed:
-            assert run.process.poll() is None, run.text
-            for worker in children(playbook)[:1]:
-                with suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGSTOP)  # or it may hand in its result before it is killed
-                    killed = bool(children(worker))  # a module of its own runs: there is no result yet
-                    os.kill(worker, signal.SIGKILL if killed else signal.SIGCONT)
+        kill_worker(run, playbook)
         assert run.wait(120) == 2, run.text
         lanes = [place, *(Surroundings(number, place.base / "none") for number in ids)]
         assert [lane.seconds_until_gone()[1] for lane in lanes] == [[], [], []]

@@ -14,13 +14,11 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
-from ansible.module_utils.lane.lifecycle import lost_worker, proc
 from lane_numbers import lane_ids
-from whole_lanes import CACHE, Started, Surroundings, surroundings
+from whole_lanes import CACHE, Started, Surroundings, kill_worker, surroundings
 
 KILLS = int(os.environ.get("LANE_TEST_KILLS", "12"))
 #: Whom each kill hits, and by which signal.
@@ -180,11 +178,8 @@ def test_it_is_the_keeper_that_does_it(place):
 def test_a_killed_worker_of_ansible_ends_the_run(place):
     run = Started(place.playbook(), place.environment())
     run.until((place.dir / "run.json").exists)
-    while run.process.poll() is None:
-        for worker in (p for p in proc.everyone() if p.parent == run.process.pid and p.alive):
-            with suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)
-    assert run.wait(60) in (1, -lost_worker.SIGNAL), run.text  # the latter if one was just handing in a result
+    kill_worker(run, run.process.pid)
+    assert run.wait(60) == 1, run.text
     assert place.seconds_until_gone()[1] == []
     assert place.result["blame"]["code"] == "aborted"
 

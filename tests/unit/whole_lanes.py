@@ -78,6 +78,25 @@ def descendants(pid: int) -> list[proc.Process]:
     return found
 
 
+def kill_worker(run: Started, playbook: int) -> None:
+    """Kill a worker of this ansible-playbook while its module runs: one that is handing in a result would keep a lock
+    of Ansible's (module_utils/lane/lifecycle/lost_worker.py).
+    """
+    killed = False
+    while not killed:
+        assert run.process.poll() is None, run.text
+        for worker in children(playbook)[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGSTOP)
+                killed = bool(children(worker))
+                os.kill(worker, signal.SIGKILL if killed else signal.SIGCONT)
+
+
+def children(pid: int) -> list[int]:
+    """The live processes that this one started."""
+    return [one.pid for one in proc.everyone() if one.parent == pid and one.alive]
+
+
 def running(*words: str) -> list[str]:
     """PID and command line of each process with one of the words there or in its environment, behind zero bytes."""
     found = []
