@@ -215,6 +215,13 @@ def test_no_run_and_a_broken_run_are_named(lane, text, code):
         private_dir.read_run(lane.dir)
 
 
+def test_a_run_without_a_keeper_cannot_be_kept_running(lane):
+    before = Path(lane.dir, "run.json").read_bytes()
+    with fails("lane_not_running", "lane"):
+        claim.keep_running(lane.dir)
+    assert Path(lane.dir, "run.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "name", ["run.json", "handover/accel.json", "processes/database.json", "processes/database.status"]
 )
