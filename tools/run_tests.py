@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,9 +25,10 @@ from tools import arguments, developer_verbs  # isort: skip - it makes the lane'
 
 from ansible.module_utils.lane.lifecycle import proc
 
-#: Two processes, each with whole files: they take turns with the lanes of unit tests (tests/unit/conftest.py).
+#: Two processes, each with whole files. Their lanes have numbers of their own (tests/unit/lane_numbers.py).
 TOGETHER = ("--numprocesses=2", "--dist=loadfile")
-LEAST_COVERAGE = 95  #: per cent of the lines and branches of the package that pyproject.toml names
+#: At least so many per cent of the lines and branches of the package that pyproject.toml names have to be run.
+COVERAGE = ("--cov", "--cov-report=term", "--cov-fail-under=95")
 LANE_ID = 59  #: the lane of the stage `lane`; 60 to 99 are the playbook tests'
 #: Programs that the tests need and no role installs: name on PATH, and its Debian package.
 PROGRAMS = {"cargo": "cargo", "chromedriver": "chromium-driver", "chromium": "chromium", "git": "git", "make": "make"}
@@ -146,16 +147,14 @@ def tool(name: str, *command: str, limit: float = 300, **more: str) -> Job:
     return Job(name, work)
 
 
-def pytest_job(folder: str, options: list[str], limit: float) -> Job:
+def pytest_job(folder: str, options: Sequence[str], limit: float) -> Job:
     """A job that counts the tests of a folder. To run no test at all is a failure."""
 
     def work() -> Outcome:
         with tempfile.TemporaryDirectory() as scratch:
             report = Path(scratch, "report.xml")
-            measured = folder == "tests/unit" and not options
-            more = [*TOGETHER, "--cov", "--cov-report=term", f"--cov-fail-under={LEAST_COVERAGE}"] if measured else []
-            command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5"]
-            status, text = RUNNER.run([*command, *more, *options], limit, COVERAGE_FILE=str(Path(scratch, "data")))
+            command = [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", "--durations=5", *options]
+            status, text = RUNNER.run(command, limit, COVERAGE_FILE=str(Path(scratch, "data")))
             outcome = read_report(report)
             outcome.text += f"\n{text}"
             if status != 0 and not outcome.failed:  # pytest itself failed, was stopped, or too little is covered
@@ -287,8 +286,8 @@ def main() -> int:
     makers: dict[str, Callable[[], Stage]] = {
         "lint": lint,
         "setup": setup,
-        "unit": lambda: Stage("unit", [pytest_job("tests/unit", given.pytest, 900)]),
-        "playbooks": lambda: Stage("playbooks", [pytest_job("tests/playbooks", given.pytest, 3600)]),
+        "unit": lambda: Stage("unit", [pytest_job("tests/unit", given.pytest or [*TOGETHER, *COVERAGE], 900)]),
+        "playbooks": lambda: Stage("playbooks", [pytest_job("tests/playbooks", given.pytest or TOGETHER, 3600)]),
         "lane": whole_lane,
     }
     order = [name for name in makers if name in chosen or (name == "setup" and set(chosen) - {"lint"})]
