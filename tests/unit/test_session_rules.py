@@ -108,10 +108,11 @@ ALLOWS = '[ "$(cat "$4")" = second ] && echo ALLOWED'
         ({"linking": OTHERWISE}, ALLOWS, {}, "kerbside"),
         ({"linking": CLOSED}, ALLOWS, {}, "kerbside"),
         ({"connecting": CLOSED}, ALLOWS, {}, "kerbside"),
-        ({}, ALLOWS, {}, "kerbside"),  # it was ryll, or kerbside knows the token by now
+        ({}, ALLOWS, {}, "ryll"),
+        ({}, ALLOWS, {"vv": "password=third"}, "kerbside"),
     ],
 )
-def test_a_proxy_that_asks_about_another_token_than_it_was_given(lane, monkeypatch, link, says, more, component):
+def test_who_asks_about_another_token_than_kerbside_handed_out(lane, monkeypatch, link, says, more, component):
     monkeypatch.setattr(spice_link, "Link", type("Wrong", (FakeLink,), link))
     FakeLink.kept.clear()
     hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), says)})
@@ -124,7 +125,9 @@ def test_a_proxy_that_asks_about_another_token_than_it_was_given(lane, monkeypat
         write(lane, "daemon", stamp() + DENIED)
         found = explain(lane)
     assert found[:3] == ("console_token_denied", component, "console_token_denied")
-    assert ("but allows the one in console.vv" in found.cause) == (component == "proxy")
+    words = {"proxy": "but allows the one in console.vv", "ryll": "but the proxy lets in a bare link", "kerbside": ""}
+    assert words[component] in found.cause
+    assert (" but " in found.cause) == (component != "kerbside")
     assert [one.did for one in FakeLink.kept if one.did] in ([], [[("link", 1, "second", 0)]])
 
 

@@ -252,7 +252,7 @@ CODES: dict[str, tuple[str, str]] = {
     "certificate_refused": ("The client ryll refuses the proxy's certificate.", "Run the role tls again, or correct the certificate that was given."),
     "channel_denied": ("The firewall policy of kerbside denies a SPICE channel.", "Change KERBSIDE_FIREWALL_PERMITTED_CHANNELS."),
     "console_taken": ("Another client connected to the console and ended ryll's session.", "Use no other client while a lane is checked."),
-    "console_token_denied": ("The token in console.vv is denied by kerbside.", "Run the smoke check again with a fresh console.vv."),
+    "console_token_denied": ("kerbside denied the token that ryll sent, or the one that its proxy asked about.", "Run the smoke check again with a fresh console.vv."),
     "control_service_silent": ("kerbside's control service answers nobody, so that its proxy lets nobody in.", "Read daemon.log; see KERBSIDE_API_GRPC_WORKERS."),
     "control_service_failed": ("kerbside could not answer a question of its proxy.", "Read daemon.log for the exception."),
     "database_denies": ("The database denies a statement of kerbside's user.", "Correct the grants of that user."),

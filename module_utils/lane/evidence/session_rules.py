@@ -140,32 +140,41 @@ def console_taken(seen: Evidence) -> LaneError | None:
     return LaneError("console_taken", "environment", problem, fix, evidence=evidence)
 
 
-@said("daemon", r"connection denied by control service.*reason=(.*)", "console-token-unknown", "token-cut")
+@said(
+    "daemon",
+    r"connection denied by control service.*reason=(.*)",
+    "console-token-unknown",
+    "token-cut",
+    "ryll-cuts-token",
+)
 def console_token_denied(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """The proxy asked kerbside, and kerbside does not know the token: that of console.vv, or another."""
     denied = one_line(match[1], 80)
-    if _token_changed(seen):
-        problem = f"kerbside denies the token that its proxy asks about ({denied}), but allows the one in console.vv"
-        return at(line, "console_token_denied", "proxy", f"{problem}, with which the proxy denies a bare link, too")
-    return at(line, "console_token_denied", "kerbside", f"kerbside denies the token in console.vv ({denied})")
+    component, more = _token_changed(seen)
+    problem = f"kerbside denies the token that its proxy asks about ({denied}), but {more}"
+    if not more:
+        problem = f"kerbside denies the token in console.vv ({denied})"
+    return at(line, "console_token_denied", component, problem)
 
 
-def _token_changed(seen: Evidence) -> bool:
-    """Whether the proxy denies the token that kerbside handed out, without ryll, and kerbside itself allows it."""
+def _token_changed(seen: Evidence) -> tuple[str, str]:
+    """Who turned the token that kerbside handed out into another, and how a bare link through the proxy showed it."""
     token = secrets.newest(seen.lane_dir, "console_token")
     console, python = seen.known.get("lane_console"), seen.known.get("lane_kerbside", {}).get("python")
     if not (token and console and python) or seen.read("console.vv"):  # ryll removes the one that it was handed
-        return False
+        return "kerbside", ""
     from ..protocols import spice_link  # loads cryptography, which the evidence of a good lane does not need
 
     try:
         with spice_link.Link(console["host"], int(console["tls-port"]), seen.read("tls/ca.pem")) as link:
             link.link(spice_link.CHANNELS["main"], token.read_text())
+        return "ryll", "the proxy lets in a bare link with the one in console.vv"
     except spice_link.LinkRefused as refused:
-        return refused.result == spice_link.PERMISSION_DENIED and control_service.allows(python, seen.lane_dir)
+        if refused.result == spice_link.PERMISSION_DENIED and control_service.allows(python, seen.lane_dir):
+            return "proxy", "allows the one in console.vv, with which the proxy denies a bare link, too"
     except (spice_link.LinkClosed, OSError, ValueError, KeyError):  # it cannot be asked
         pass
-    return False
+    return "kerbside", ""
 
 
 @said(

@@ -13,6 +13,7 @@ torn (half a PNG). until: the number of seconds after which screenshots are righ
 stale: every screenshot is the first one, kept in this file.
 keys: scancodes that are pressed before the first rgba screenshot.
 vv_without: keys of console.vv that the real ryll does not see. without: start options that it does not get.
+token_cut: how many characters of the token it leaves out.
 exits: the status with which it ends, whatever the real one's was.
 """
 
@@ -38,10 +39,11 @@ BEGUN = time.monotonic()
 def main(rules: dict[str, Any], program: str, arguments: list[str]) -> int:
     """Stand between the socket that the lane knows and the real ryll's."""
     arguments = [word for word in arguments if word not in rules.get("without", ())]
-    if hidden := rules.get("vv_without"):
+    if {"vv_without", "token_cut"} & set(rules):
         vv = Path(arguments[arguments.index("--file") + 1])
+        hidden, cut = rules.get("vv_without", ()), rules.get("token_cut", 0)
         kept = [line for line in vv.read_text().splitlines() if line.partition("=")[0] not in hidden]
-        vv.write_text("\n".join(kept) + "\n")
+        vv.write_text("".join(f"{line[:-cut] if cut and line.startswith('password=') else line}\n" for line in kept))
     at = arguments.index("--control-socket") + 1
     outer, inner = arguments[at], arguments[at] + "r"
     for stale in (outer, inner):
