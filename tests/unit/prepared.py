@@ -1,11 +1,17 @@
 """What the tests of many parts share: a stand-in for a program, a changed file, and the LaneError that is expected."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.core.errors import LaneError
+
+
+def allowed(port: int, ticket: str) -> str:
+    """What control_service.QUERY prints when kerbside's control service sends its proxy there."""
+    return f"ALLOWED {port} 0 {hashlib.sha256(ticket.encode()).hexdigest()}"
 
 
 def executable(path: Path, script: str) -> str:

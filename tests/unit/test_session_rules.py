@@ -15,7 +15,7 @@ from ansible.module_utils.lane.evidence import observed
 from ansible.module_utils.lane.protocols import spice_link
 from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
 from failed_lanes import complete, explain, kill, report, ryll, stamp, write
-from prepared import executable
+from prepared import allowed, executable
 from suite_lane import FakeLink
 
 # --- the connection ---
@@ -71,6 +71,36 @@ def test_a_control_service_that_answers_nobody(lane, says, line, rule):
     assert (found.rule, found.component) == (rule, "kerbside" if rule else "ryll")
 
 
+REFUSED, OTHERWISE, CLOSED = LinkRefused(7), LinkRefused(1), LinkClosed("no TLS")
+
+
+@pytest.mark.parametrize(
+    ("line", "told", "linking", "component"),
+    [
+        (TICKET, (17914, "mine"), None, "proxy"),
+        (TICKET, (17914, "mine"), CLOSED, "proxy"),
+        (TICKET, (17914, "mine"), OTHERWISE, "proxy"),
+        (TICKET, (17914, "mine"), REFUSED, "qemu"),
+        (TICKET, (17914, "other"), None, "kerbside"),
+        (ELSEWHERE, (17919, "mine"), None, "kerbside"),
+        (ELSEWHERE, (17914, "mine"), None, "proxy"),
+        (ELSEWHERE.replace("17919", "17914"), (17919, "mine"), None, "qemu"),
+    ],
+)
+def test_a_proxy_that_does_not_do_what_kerbside_says(lane, monkeypatch, line, told, linking, component):
+    monkeypatch.setattr(spice_link, "Link", type("Other", (FakeLink,), {"linking": linking}))
+    FakeLink.kept.clear()
+    hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), f"echo {allowed(*told)}")})
+    Path(lane.dir, "secrets/spice_ticket").write_text("mine\n")
+    with complete(lane, ryll(lane)):
+        write(lane, "daemon", stamp() + line)
+        found = explain(lane)
+    assert (found.rule, found.component) == ("ticket_refused" if line == TICKET else "spice_unreachable", component)
+    tried = line == TICKET and component != "kerbside"
+    assert [one.port for one in FakeLink.kept] == [17914] * tried
+    assert [one.did for one in FakeLink.kept if one.did] == [[("link", 1, "mine", 0)]] * (tried and not linking)
+
+
 @pytest.mark.parametrize(
     ("line", "sources", "words"),
     [
@@ -91,9 +121,8 @@ def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_o
 
 
 DENIED = " INFO kerbside_proxy::session: connection denied by control service peer=1 reason=client token invalid"
-REFUSED, OTHERWISE, CLOSED = LinkRefused(7), LinkRefused(1), LinkClosed("no TLS")
 #: A python of kerbside's that has its control service allow the second token.
-ALLOWS = '[ "$(cat "$4")" = second ] && echo ALLOWED'
+ALLOWS = f'[ "$(cat "$4")" = second ] && echo {allowed(17914, "mine")}'
 
 
 @pytest.mark.parametrize(
@@ -104,7 +133,6 @@ ALLOWS = '[ "$(cat "$4")" = second ] && echo ALLOWED'
         ({"linking": REFUSED}, "echo DEADLINE_EXCEEDED", {}, "kerbside"),
         ({"linking": REFUSED}, f"{ALLOWS}; exit 1", {}, "kerbside"),  # another kerbside
         ({"linking": REFUSED}, ALLOWS, {"vv": "password=third"}, "kerbside"),  # not what kerbside handed out
-        ({"linking": REFUSED}, ALLOWS, {"console": {"host": "127.0.0.1"}}, "kerbside"),
         ({"linking": OTHERWISE}, ALLOWS, {}, "kerbside"),
         ({"linking": CLOSED}, ALLOWS, {}, "kerbside"),
         ({"connecting": CLOSED}, ALLOWS, {}, "kerbside"),
@@ -116,7 +144,7 @@ def test_who_asks_about_another_token_than_kerbside_handed_out(lane, monkeypatch
     monkeypatch.setattr(spice_link, "Link", type("Wrong", (FakeLink,), link))
     FakeLink.kept.clear()
     hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), says)})
-    hand_over(lane.dir, "console", more.get("console", {"host": "127.0.0.1", "tls-port": "17910"}))
+    hand_over(lane.dir, "console", {"host": "127.0.0.1", "tls-port": "17910"})
     for token in ("first", "second"):
         secrets.register(lane.dir, "console_token", token)
     if "vv" in more:

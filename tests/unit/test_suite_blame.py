@@ -9,8 +9,8 @@ from ansible.module_utils.lane.core import secrets
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.protocols.ryll.errors import Refused
 from ansible.module_utils.lane.protocols.ryll.errors import Unmet as RyllUnmet
-from prepared import executable
-from suite_lane import MISSING, NAP, check, does, entry_of, fake_lane, played
+from prepared import allowed, executable
+from suite_lane import MISSING, NAP, TICKET, check, does, entry_of, fake_lane, played
 
 lane = fake_lane
 
@@ -113,6 +113,29 @@ def test_a_control_service_that_answers_nobody_is_kerbsides_fault(lane, monkeypa
     kerbsides = silent and blamed != "guest"
     found = ("kerbside", "control_service_silent") if kerbsides else (blamed, LINE)
     assert (detail["component"], detail["code"]) == found
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "ticket", "api", "code"),
+    [
+        (0, TICKET, True, None),
+        (5, TICKET, True, "spice_unreachable"),
+        (0, "other", True, "ticket_refused"),
+        (5, "other", False, None),  # the token may be of another console
+    ],
+)
+def test_a_kerbside_that_sends_its_proxy_elsewhere_is_at_fault(lane, monkeypatch, elsewhere, ticket, api, code):
+    said = allowed(lane.place.spice_port + elsewhere, ticket)
+    executable(Path(lane.place.database_python), f"echo {said}")
+
+    def console() -> dict[str, str]:
+        if not api:
+            raise LaneError("suite_no_console", "kerbside", "no")
+        return {"type": "spice"}
+
+    monkeypatch.setattr(lane, "console", console)
+    detail = entry_of(lane, {**MISSING, "blame": "proxy"})["detail"]
+    assert (detail["component"], detail["code"]) == (("kerbside", code) if code else ("proxy", LINE))
 
 
 SEEN = LaneError("ryll_refused", "ryll", "it refused", evidence="/its/own")

@@ -57,10 +57,11 @@ def control_service_failed(seen: Evidence, line: Line, match: re.Match[str]) -> 
 @said("ryll", control_service.WAITED, "control-service-silent")
 def control_service_silent(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError | None:
     """The client waited in vain, and kerbside's control service, which the proxy asks first, does not answer either."""
-    python = seen.known.get("lane_kerbside", {}).get("python")
-    why = control_service.silence(python, seen.lane_dir) if python else ""
+    why = _answer(seen)
+    if not why or not isinstance(why, str):
+        return None
     problem = f"kerbside's control service does not answer its proxy ({why}), so the client was not let in"
-    return LaneError("control_service_silent", "kerbside", problem, evidence="logs/daemon.log") if why else None
+    return LaneError("control_service_silent", "kerbside", problem, evidence="logs/daemon.log")
 
 
 @said("daemon", r'channel type not permitted by firewall policy.*?channel="?(\w+)', "firewall-denies-channel")
@@ -83,28 +84,64 @@ def message_forbidden(seen: Evidence, line: Line, match: re.Match[str]) -> LaneE
     return at(line, "proxy_firewall_verdict", "proxy", f"{problem} (policy verdict Terminate)")
 
 
-@said("daemon", r"hypervisor connection failed.*PermissionDenied", "ticket-wrong")
+@said("daemon", r"hypervisor connection failed.*PermissionDenied", "ticket-wrong", "ticket-cut")
 def ticket_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
     """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket."""
-    own = seen.read("secrets/spice_ticket").strip()
+    own, told = seen.read("secrets/spice_ticket").strip(), _told(seen)
+    problem = "qemu refused the proxy's ticket (PermissionDenied), although kerbside hands out the right one"
+    if own and told and told.has(own):
+        if _lets_in(seen.address, seen.qmp.get("query-spice", {}).get("port", 0), None, own) is False:
+            return at(line, "ticket_refused", "qemu", f"{problem}; it refuses that of a bare link, too")
+        return at(line, "ticket_refused", "proxy", problem)
     whose = "qemu's" if own and seen.in_sources("ticket") == own else "another"
     problem = f"qemu refused the ticket that kerbside handed out (PermissionDenied); sources.yaml has {whose}"
     return at(line, "ticket_refused", "kerbside", problem)
 
 
-@said("daemon", r"hypervisor connection failed.*connecting to \S+:(\d+): Connection refused", "sources-point-elsewhere")
+@said(
+    "daemon",
+    r"hypervisor connection failed.*connecting to \S+:(\d+): Connection refused",
+    "sources-point-elsewhere",
+    "another-port",
+)
 def spice_unreachable(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
-    """Nothing listens where the proxy connects to: qemu's fault when that is qemu's port, kerbside's when it is
-    another.
-    """
+    """Nothing listens where the proxy connects to: qemu's fault when that is qemu's port, else of who named it."""
     port, own = int(match[1]), seen.qmp.get("query-spice", {}).get("port")
     if not own or port == own:
         return at(line, "spice_unreachable", "qemu", f"qemu's SPICE server does not listen on port {port}")
+    if (told := _told(seen)) and port not in (told.port, told.tls_port):
+        problem = f"kerbside-proxy connects to port {port}, where nothing listens; kerbside sends it to {told.port}"
+        return at(line, "spice_unreachable", "proxy", problem)
     problem = (
         f"kerbside sends its proxy to port {port}, where nothing listens; qemu's SPICE port is {own}, and "
         f"sources.yaml says {seen.in_sources('insecure_port') or 'nothing'}"
     )
     return at(line, "spice_unreachable", "kerbside", problem)
+
+
+def _answer(seen: Evidence) -> control_service.Target | str:
+    python = seen.known.get("lane_kerbside", {}).get("python")
+    return control_service.ask(python, seen.lane_dir) if python else ""
+
+
+def _told(seen: Evidence) -> control_service.Target | None:
+    """What kerbside's control service, asked directly, tells its proxy about the console."""
+    answer = _answer(seen)
+    return answer if isinstance(answer, control_service.Target) else None
+
+
+def _lets_in(host: str, port: int, ca: str | None, secret: str) -> bool | None:
+    """Whether a bare link with a ticket or token is let in; None if it was neither let in nor denied."""
+    from ..protocols import spice_link  # loads cryptography, which the evidence of a good lane does not need
+
+    try:
+        with spice_link.Link(host, port, ca) as link:
+            link.link(spice_link.CHANNELS["main"], secret)
+        return True
+    except spice_link.LinkRefused as refused:
+        return False if refused.result == spice_link.PERMISSION_DENIED else None
+    except (spice_link.LinkClosed, OSError, ValueError):
+        return None
 
 
 @said("daemon", r"hypervisor connection failed.*?\berror=(.*)", "qemu-wants-tls")
@@ -159,21 +196,14 @@ def console_token_denied(seen: Evidence, line: Line, match: re.Match[str]) -> La
 
 def _token_changed(seen: Evidence) -> tuple[str, str]:
     """Who turned the token that kerbside handed out into another, and how a bare link through the proxy showed it."""
-    token = secrets.newest(seen.lane_dir, "console_token")
-    console, python = seen.known.get("lane_console"), seen.known.get("lane_kerbside", {}).get("python")
-    if not (token and console and python) or seen.read("console.vv"):  # ryll removes the one that it was handed
+    token, console = secrets.newest(seen.lane_dir, "console_token"), seen.known.get("lane_console")
+    if not (token and console) or seen.read("console.vv"):  # ryll removes the one that it was handed
         return "kerbside", ""
-    from ..protocols import spice_link  # loads cryptography, which the evidence of a good lane does not need
-
-    try:
-        with spice_link.Link(console["host"], int(console["tls-port"]), seen.read("tls/ca.pem")) as link:
-            link.link(spice_link.CHANNELS["main"], token.read_text())
+    let_in = _lets_in(console["host"], int(console["tls-port"]), seen.read("tls/ca.pem"), token.read_text())
+    if let_in:
         return "ryll", "the proxy lets in a bare link with the one in console.vv"
-    except spice_link.LinkRefused as refused:
-        if refused.result == spice_link.PERMISSION_DENIED and control_service.allows(python, seen.lane_dir):
-            return "proxy", "allows the one in console.vv, with which the proxy denies a bare link, too"
-    except (spice_link.LinkClosed, OSError, ValueError, KeyError):  # it cannot be asked
-        pass
+    if let_in is False and _told(seen):
+        return "proxy", "allows the one in console.vv, with which the proxy denies a bare link, too"
     return "kerbside", ""
 
 

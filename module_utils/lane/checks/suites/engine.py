@@ -281,9 +281,10 @@ class Play:
             if said := self._unanswered():
                 problem = f"{error.cause}; kerbside could not answer its proxy: {said}"
                 return LaneError("control_service_failed", "kerbside", problem, evidence=self.lane.log("daemon"))
-            if why := self._silence():
-                problem = f"{error.cause}; kerbside's control service does not answer its proxy: {why}"
-                return LaneError("control_service_silent", "kerbside", problem, evidence=self.lane.log("daemon"))
+            if wrong := self._answer():
+                code, why = wrong
+                problem = f"{error.cause}; {why}"
+                return LaneError(code, "kerbside", problem, evidence=self.lane.log("daemon"))
         self.hang_up()
         if error.code == "suite_step_missing":
             return error  # it says nothing of this check's own parts
@@ -310,12 +311,20 @@ class Play:
         lines = bounded.since(log, self.start.sizes.get(log, 0), LOG_BYTES).splitlines()
         return next((quoted(line) for line in lines if UNANSWERED.match(line)), "")
 
-    def _silence(self) -> str:
-        """Why kerbside's control service does not answer within its limit who asks about a new token."""
-        place = self.lane.place
-        with contextlib.suppress(LaneError):  # then about an older one
-            self.lane.console()
-        return control_service.silence(place.database_python, place.lane_dir, self.lane.run.mark)
+    def _answer(self) -> tuple[str, str] | None:
+        """(code, what is wrong) with the answer of kerbside's control service to who asks about a new token."""
+        place, known = self.lane.place, False
+        with contextlib.suppress(LaneError):  # then about an older one, which may be of another console
+            known = bool(self.lane.console())
+        told = control_service.ask(place.database_python, place.lane_dir, self.lane.run.mark)
+        if isinstance(told, str):
+            silent = f"kerbside's control service does not answer its proxy: {told}"
+            return ("control_service_silent", silent) if told else None
+        if known and told.port != place.spice_port:
+            return "spice_unreachable", f"kerbside sends its proxy to port {told.port} and not to {place.spice_port}"
+        if known and not told.has(read_text(place.ticket_file).strip()):
+            return "ticket_refused", "kerbside hands its proxy another ticket than qemu's"
+        return None
 
     def _gone(self) -> LaneError | None:
         """The loss of a program that is to run all the time; clients come and go."""
