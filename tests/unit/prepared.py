@@ -11,7 +11,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 
 def allowed(port: int, ticket: str) -> str:
     """What control_service.QUERY prints when kerbside's control service sends its proxy there."""
-    return f"ALLOWED {port} 0 {hashlib.sha256(ticket.encode()).hexdigest()}"
+    return f"ALLOWED 127.0.0.1 {port} 0 {hashlib.sha256(ticket.encode()).hexdigest()}"
 
 
 def executable(path: Path, script: str) -> str:

@@ -215,10 +215,11 @@ class FakeLink:
     def hello(self, channel: int) -> None:
         self.did.append(("hello", channel))
 
-    def link(self, channel: int, password: str, session: int = 0) -> None:
+    def link(self, channel: int, password: str, session: int = 0, capabilities: int = 11) -> None:
         if self.linking:
             raise self.linking
         self.did.append(("link", channel, password, session))
+        self.capabilities = capabilities
 
     def send(self, kind: int, body: bytes = b"", size: int | None = None, *more: Any) -> None:
         if self.sending:

@@ -26,10 +26,12 @@ SERVICER = (
 )
 TICKET = FAILED + "Authentication failed: PermissionDenied"
 ELSEWHERE = FAILED + "connecting to 127.0.0.1:17919: Connection refused (os error 111)"
+UNKNOWN = FAILED + "connecting to hypervisor.invalid:17914: failed to lookup address information: Name or service"
 SESSION = [
     ("ticket_refused", "kerbside", TICKET),
     ("spice_unreachable", "kerbside", ELSEWHERE),
     ("spice_unreachable", "qemu", ELSEWHERE.replace("17919", "17914")),
+    ("spice_connection_failed", "qemu", UNKNOWN),
     ("spice_connection_failed", "qemu", FAILED + "Server requires TLS connection. Use tls-port in config."),
     ("channel_denied", "kerbside", ' WARN x: channel type not permitted by firewall policy; denying channel="inputs"'),
     ("control_service_failed", "kerbside", SERVICER),
@@ -84,6 +86,7 @@ REFUSED, OTHERWISE, CLOSED = LinkRefused(7), LinkRefused(1), LinkClosed("no TLS"
         (TICKET, (17914, "other"), None, "kerbside"),
         (ELSEWHERE, (17919, "mine"), None, "kerbside"),
         (ELSEWHERE, (17914, "mine"), None, "proxy"),
+        (UNKNOWN, (17914, "mine"), None, "proxy"),
         (ELSEWHERE.replace("17919", "17914"), (17919, "mine"), None, "qemu"),
     ],
 )

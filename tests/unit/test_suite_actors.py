@@ -149,6 +149,7 @@ def test_what_an_actor_cannot_do_without():
         "paced": {"link", "since"},
         "remove_console": {"of"},
         "drain": {"equals"},
+        "end_program": {"name"},
         "file": {"name"},
         "handed_out": {"console"},
         "log": {"of"},

@@ -127,6 +127,11 @@ def test_a_link_comes_from_the_address_that_is_given(lane, links):
     assert [one.source for one in links.kept] == ["127.0.0.2", ""]
 
 
+def test_a_link_says_what_it_can_do(lane, links):
+    assert outcome(lane, {"link": {"capabilities": 3}}, {"link": {}}) == PASSED
+    assert [one.capabilities for one in links.kept] == [3, 11]
+
+
 def test_a_message_in_pieces_is_the_same_message():
     with socket.create_server(("127.0.0.1", 0)) as server:
         mine = Link("127.0.0.1", server.getsockname()[1], None, source="127.0.0.2")

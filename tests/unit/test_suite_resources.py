@@ -1,9 +1,12 @@
 """What the suites measure of kerbside's programs, and the sessions that they make meanwhile."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,6 +122,18 @@ def test_who_listens_elsewhere(lane, monkeypatch, address, told, expected):
         monkeypatch.setattr(resources, "_programs", lambda play: [("proxy", "", [proc.read(process.pid)])])
         assert outcome(lane, {"listeners": {}}) == expected
         process.kill()
+
+
+@pytest.mark.parametrize("asked", [[True, True], [True, False], []])
+def test_a_proxy_that_does_not_ask_its_clients(lane, asked):
+    with ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as server:
+        lane.place = replace(lane.place, proxy_port=server.getsockname()[1])
+        for wanted in asked:
+            stack.enter_context(socket.create_connection(server.getsockname()))
+            accepted = stack.enter_context(server.accept()[0])
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, wanted)
+        expected = PASSED if asked and all(asked) else ("keepalive_missing", "proxy")
+        assert outcome(lane, {"keepalive": {}, "within": 0.1}) == expected
 
 
 def _play(lane: Lane) -> Any:

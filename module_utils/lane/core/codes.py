@@ -204,6 +204,7 @@ CODES: dict[str, tuple[str, str]] = {
     "log_line_unexpected": ("A program logged what it must not.", "Read its log."),
     "counter_wrong": ("A counter of kerbside-proxy did not change as expected.", "Compare the counters with what the check did."),
     "listens_elsewhere": ("kerbside or its proxy listens on another address than the lane's, where other machines may reach it.", "Look for an address in kerbside's settings that is not used."),
+    "keepalive_missing": ("kerbside's proxy does not ask idle clients whether they are still there.", "Look for SO_KEEPALIVE in the proxy."),
     "resources_grew": ("Sessions that have ended left open files, threads or memory behind in kerbside or its proxy, or one of these kept a processor or its log busy while nobody was connected.", "Look for what the change opens, starts or repeats."),
     "monitor_answer_wrong": ("qemu's monitor did not answer as expected.", "Read qemu's log."),
     "spice_channels_wrong": ("qemu's SPICE channels are not those that the step expects.", "Read logs/qemu.log and logs/daemon.log."),

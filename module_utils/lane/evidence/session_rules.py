@@ -100,18 +100,22 @@ def ticket_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneErro
 
 @said(
     "daemon",
-    r"hypervisor connection failed.*connecting to \S+:(\d+): Connection refused",
+    r"hypervisor connection failed.*connecting to (\S+):(\d+): (Connection refused|failed to lookup)",
     "sources-point-elsewhere",
     "another-port",
+    "hypervisor-by-its-name",
 )
-def spice_unreachable(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError:
+def spice_unreachable(seen: Evidence, line: Line, match: re.Match[str]) -> LaneError | None:
     """Nothing listens where the proxy connects to: qemu's fault when that is qemu's port, else of who named it."""
-    port, own = int(match[1]), seen.qmp.get("query-spice", {}).get("port")
-    if not own or port == own:
+    host, port, own = match[1], int(match[2]), seen.qmp.get("query-spice", {}).get("port")
+    refused = match[3] == "Connection refused"
+    if refused and (not own or port == own):
         return at(line, "spice_unreachable", "qemu", f"qemu's SPICE server does not listen on port {port}")
-    if (told := _told(seen)) and port not in (told.port, told.tls_port):
-        problem = f"kerbside-proxy connects to port {port}, where nothing listens; kerbside sends it to {told.port}"
+    if (told := _told(seen)) and (host != told.host or port not in (told.port, told.tls_port)):
+        problem = f"kerbside-proxy connects to {host}:{port} ({match[3]}); kerbside sends it to {told.host}:{told.port}"
         return at(line, "spice_unreachable", "proxy", problem)
+    if not refused:
+        return None
     problem = (
         f"kerbside sends its proxy to port {port}, where nothing listens; qemu's SPICE port is {own}, and "
         f"sources.yaml says {seen.in_sources('insecure_port') or 'nothing'}"

@@ -43,12 +43,13 @@ class Process:
 
 @dataclass(frozen=True)
 class Connection:
-    """One TCP socket, ends as (address, port)."""
+    """One TCP socket, ends as (address, port). timer: the number of the one that runs, as in /proc/net/tcp."""
 
     local: tuple[str, int]
     remote: tuple[str, int]
     state: str
     inode: int
+    timer: str = ""
 
 
 def read(pid: int) -> Process | None:
@@ -127,7 +128,7 @@ def connections() -> list[Connection]:
             next(file)
             for line in file:
                 fields = line.split()
-                found.append(Connection(_end(fields[1]), _end(fields[2]), fields[3], int(fields[9])))
+                found.append(Connection(_end(fields[1]), _end(fields[2]), fields[3], int(fields[9]), fields[5][:2]))
     return found
 
 

@@ -13,9 +13,10 @@ from ..core.layout import Layout
 #: ryll's words when nobody answered it. The proxy answers only after kerbside has answered the proxy.
 WAITED = re.compile(r"(?:link handshake|authentication) .*did not complete within")
 TIMEOUT = 3
-ALLOWED = re.compile(r"ALLOWED (\d+) (\d+) ([0-9a-f]{64})")
+ALLOWED = re.compile(r"ALLOWED (\S+) (\d+) (\d+) ([0-9a-f]{64})")
 #: Played by the Python of kerbside's environment: asks whom a token lets in. argv: the socket, and a file with the
-#: token (without: one that there never was). Says what gRPC reports, or ALLOWED, two ports and the ticket's SHA-256.
+#: token (without: one that there never was). Says what gRPC reports, or ALLOWED, address, two ports and the ticket's
+#: SHA-256.
 QUERY = f"""
 import hashlib, sys, grpc
 from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
@@ -27,7 +28,8 @@ with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
         reply = proxy.AuthorizeConnection(request, timeout={TIMEOUT})
         if reply.HasField("target"):
             ticket = hashlib.sha256(reply.target.ticket.encode()).hexdigest()
-            print("ALLOWED", reply.target.insecure_port, reply.target.secure_port, ticket)
+            host = reply.target.hypervisor_ip or reply.target.hypervisor
+            print("ALLOWED", host, reply.target.insecure_port, reply.target.secure_port, ticket)
             proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref="none"), timeout={TIMEOUT})
     except grpc.RpcError as error:
         print(error.code().name)
@@ -38,6 +40,7 @@ with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
 class Target:
     """Where the control service sends its proxy. ticket: the SHA-256 of qemu's SPICE ticket, in hex."""
 
+    host: str
     port: int
     tls_port: int
     ticket: str
@@ -52,7 +55,7 @@ def ask(python: str, lane_dir: str, mark: str | None = None) -> Target | str:
     """
     said = _ask(python, lane_dir, mark)
     if found := ALLOWED.fullmatch(said):
-        return Target(int(found[1]), int(found[2]), found[3])
+        return Target(found[1], int(found[2]), int(found[3]), found[4])
     return {"DEADLINE_EXCEEDED": f"DEADLINE_EXCEEDED after {TIMEOUT} s", "UNAVAILABLE": "UNAVAILABLE"}.get(said, "")
 
 

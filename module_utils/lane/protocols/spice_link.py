@@ -79,14 +79,14 @@ class Link:
     def close(self) -> None:
         self.socket.close()
 
-    def hello(self, channel: int, session: int = 0) -> None:
+    def hello(self, channel: int, session: int = 0, capabilities: int = CAPABILITIES) -> None:
         """Send the link message, the first of the protocol."""
-        body = struct.pack("<IBBIIII", session, channel, 0, 1, 0, 18, CAPABILITIES)
+        body = struct.pack("<IBBIIII", session, channel, 0, 1, 0, 18, capabilities)
         self.send_raw(MAGIC + struct.pack("<III", 2, 2, len(body)) + body)
 
-    def link(self, channel: int, password: str, session: int = 0) -> None:
+    def link(self, channel: int, password: str, session: int = 0, capabilities: int = CAPABILITIES) -> None:
         """Link as this channel. Raises LinkRefused with the peer's result, LinkClosed when it hangs up."""
-        self.hello(channel, session)
+        self.hello(channel, session, capabilities)
         magic, _, _, size = struct.unpack("<4sIII", self._exactly(16))
         if magic != MAGIC or size > 4096:
             raise LinkClosed("the peer does not speak SPICE")

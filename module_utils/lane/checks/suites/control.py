@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import time
 from typing import Any
 
@@ -81,6 +82,15 @@ def stop(play: Play, step: Step, options: dict[str, Any], deadline: float) -> st
     play.hang_up(step.client)
     play.lane.stop(step.client)
     return f"{step.client} stopped"
+
+
+def end_program(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """Ask a program of the lane to end. Whoever looks at it next has to expect that it does."""
+    entry = records.record(play.lane.place.lane_dir, options["name"])
+    if entry is None or (pid := entry.pid) is None:
+        raise LaneError("program_not_running", "lane", f"{options['name']} does not run, so it cannot be asked to end")
+    os.kill(pid, signal.SIGTERM)
+    return f"{options['name']} was sent SIGTERM"
 
 
 def file(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -249,6 +259,7 @@ ACTORS: dict[str, Actor] = {
         one_of=("bytes", "program"),
     ),
     "stop": Actor({}, stop, "ryll"),
+    "end_program": Actor({"name": Option("word", required=True)}, end_program),
     "api": Actor(
         {
             "method": Option("word", "GET", choices=("GET", "POST", "PUT", "DELETE")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import LaneError
-from ...protocols.spice_link import CHANNELS, PERMISSION_DENIED, Link, LinkClosed, LinkRefused
+from ...protocols.spice_link import CAPABILITIES, CHANNELS, PERMISSION_DENIED, Link, LinkClosed, LinkRefused
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
 from .stage import read_text
@@ -44,7 +44,7 @@ def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> An
         if options["as_far_as"] == "hello":
             made.hello(CHANNELS[options["channel"]])
         elif options["as_far_as"] == "channel":
-            made.link(CHANNELS[options["channel"]], password, main)
+            made.link(CHANNELS[options["channel"]], password, main, options["capabilities"])
     except LinkRefused as error:
         made.close()
         if options["refused"] == error.result:
@@ -110,6 +110,7 @@ ACTORS: dict[str, Actor] = {
             "password": Option("text"),
             "main": Option("word", refers=("link",)),
             "refused": Option("whole"),
+            "capabilities": Option("whole", CAPABILITIES),
         },
         link,
         "proxy",

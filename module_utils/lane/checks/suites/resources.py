@@ -17,7 +17,7 @@ from ...programs import records
 from ...protocols import kerbside_api
 from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
 from .engine import Play, Unmet
-from .plan import Actor, Option, Step
+from .plan import LOOK_LIMIT, Actor, Option, Step
 
 POLL = 0.1
 #: What is measured, with the words for it.
@@ -33,6 +33,7 @@ ADDRESSES = 2  #: that kerbside's proxy is told: for its ports, and for its coun
 ANONYMOUS = re.compile(r"(?m)^RssAnon:\s+(\d+) kB$")
 #: The channels of an ordinary session, of which the first has to be linked first.
 LINKED = ("main", "inputs")
+KEEPALIVE = "02"  #: the timer that sees whether an idle peer is there (proc_net_tcp in Linux's documentation)
 
 
 def _programs(play: Play) -> Iterator[tuple[str, str, list[proc.Process]]]:
@@ -99,6 +100,19 @@ def listeners(play: Play, step: Step, options: dict[str, Any], deadline: float) 
     return f"only on {address}"
 
 
+def keepalive(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
+    """The proxy would notice that a client's machine is gone: each of its connections to clients is asked at times."""
+    while True:
+        ends = [one for one in proc.connections() if one.local[1] == play.lane.place.proxy_port]
+        mine = [one for one in ends if one.state == proc.ESTABLISHED]
+        without = [one for one in mine if one.timer != KEEPALIVE]
+        if mine and not without:
+            return f"of {len(mine)} connections"
+        if time.monotonic() >= deadline:
+            raise Unmet("keepalive_missing", f"{len(without)} of {len(mine)} connections to clients have no keepalive")
+        time.sleep(POLL)
+
+
 def sessions(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     """Sessions one after the other, each with a console.vv and the channels of its own, while the API lists it."""
     place = play.lane.place
@@ -124,5 +138,6 @@ ACTORS: dict[str, Actor] = {
         {"since": Option("word", refers=("resources",)), **{name: Option("whole") for name in FIGURES}}, resources
     ),
     "listeners": Actor({}, listeners),
+    "keepalive": Actor({}, keepalive, "proxy", "daemon", limit=LOOK_LIMIT),
     "sessions": Actor({"count": Option("whole", 10)}, sessions, "proxy", "daemon"),
 }
