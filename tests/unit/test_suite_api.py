@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.checks.suites import tokens
 from prepared import executable
-from suite_lane import CONSOLE_K, PASSED, SOON, STARTED, Lane, asked, does, fake_lane, outcome
+from suite_lane import CONSOLE_K, PASSED, SOON, STARTED, TICKET, Lane, asked, does, entry_of, fake_lane, outcome
 
 lane = fake_lane
 
@@ -53,6 +53,12 @@ def test_an_answer_of_the_api_is_as_wanted(lane, options, answer, code):
 def test_only_an_answer_that_may_show_the_ticket_is_not_searched_for_it(lane, options, may):
     assert outcome(lane, {"api": {"path": "/x", **options}}) == PASSED
     assert asked(lane, "request")[0][4] is may
+
+
+def test_a_failure_does_not_show_the_ticket_that_it_missed(lane):
+    step = {"api": {"path": "/x", "match": "password={ticket}", "shows_ticket": True}, **SOON}
+    cause = entry_of(lane, step)["detail"]["cause"]
+    assert "password={ticket}" in cause and TICKET not in cause
 
 
 @pytest.mark.parametrize(

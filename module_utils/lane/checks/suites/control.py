@@ -141,7 +141,7 @@ def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str
     headers = _headers(play, options)
     while True:
         answer = play.lane.request(method, path, headers, options["json"], options["shows_ticket"])
-        problem = _wrong(answer, options)
+        problem = _wrong(answer, options, step.options["match"])
         if not problem:
             return f"{method} {path}: {answer.status}"
         if method != "GET" or not options["retry"] or time.monotonic() >= deadline:
@@ -149,7 +149,8 @@ def api(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str
         time.sleep(POLL)
 
 
-def _wrong(answer: local_http.Answer, options: dict[str, Any]) -> str:
+def _wrong(answer: local_http.Answer, options: dict[str, Any], shown: str | None) -> str:
+    """How an answer is not as wanted; "" if it is. shown: the pattern as the suite has it, without secrets."""
     status, body, kind = answer
     if status != options["status"]:
         return f"with {status} and not {options['status']}"
@@ -157,7 +158,7 @@ def _wrong(answer: local_http.Answer, options: dict[str, Any]) -> str:
     if kind != wanted:
         return f"as {kind or 'nothing'} and not as {wanted}"
     if options["match"] is not None and not re.search(options["match"], body):
-        return f"without {options['match']!r}"  # the body is not shown: some answers hold tokens
+        return f"without {shown!r}"  # the body is not shown: some answers hold tokens
     if options["never"] is not None and re.search(options["never"], body):
         return f"with {options['never']!r}"
     if options["holds"] is not None:
