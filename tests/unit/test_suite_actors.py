@@ -102,6 +102,10 @@ def test_a_client_stops(lane):
     assert asked(lane, "stop") == [("stop", "ryll")] and lane.talk.did[-1] == "close"
 
 
+def test_a_program_that_was_never_started_cannot_be_asked_to_end(lane):
+    assert outcome(lane, {"end_program": {"name": "daemon"}}) == ("program_not_running", "lane")
+
+
 @pytest.mark.parametrize(
     ("made", "mode", "size"), [({"bytes": 4096}, 0o600, 4096), ({"program": "#!/bin/sh"}, 0o700, 9)]
 )
