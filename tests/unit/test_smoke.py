@@ -1,6 +1,7 @@
 """The smoke check of one guest, with a qemu and a ryll of the tests."""
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from ansible.module_utils.lane.checks import outside_checks, second_look, smoke
 from ansible.module_utils.lane.core import check_report
 from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.protocols.ryll.client import Client
 from ansible.module_utils.lane.protocols.ryll.session import Settings
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import Connection, Peer, Ryll, monitor
@@ -256,3 +258,15 @@ def test_the_full_plan_and_the_choices_name_the_same_checks():
     names = ("lane/defaults/main.yml", "smoke/meta/argument_specs.yml")
     default, specs = (yaml.safe_load((ROOT / "roles" / name).read_text(encoding="utf-8")) for name in names)
     assert default["lane_checks"] == specs["argument_specs"]["main"]["options"]["smoke_checks"]["choices"]
+
+
+def test_a_machine_that_stops_this_program_for_a_moment_hides_no_change_of_the_agent(lane, monkeypatch):
+    usual = Client._message
+
+    def late(client: Client, until: float) -> Any:
+        time.sleep(0.06)
+        return usual(client, until)
+
+    monkeypatch.setattr(Client, "_message", late)
+    failure = check(lane, True, events(False, True))[1]
+    assert "check: gone, connected; look" in failure.cause

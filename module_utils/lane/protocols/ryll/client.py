@@ -20,8 +20,8 @@ MAX_LINE_BYTES = 64 << 20
 #: Events that are kept until a step asks for them; of more, the oldest are dropped, and counted.
 MOST_EVENTS = 10_000
 MOST_EVENT_BYTES = 8 << 20
-#: Seconds for which `drain` reads at most.
-DRAIN = 0.05
+#: Seconds for which `drain` reads at most, of a ryll that floods; a busy machine may stop this program for a while.
+DRAIN = 1.0
 #: Seconds between two attempts to connect to a ryll that is busy.
 RETRY_EVERY = 0.05
 #: Seconds for which a new connection accepts "busy": ryll 0.3.0 does not notice at once that the client before has
