@@ -116,15 +116,19 @@ def test_a_control_service_that_answers_nobody_is_kerbsides_fault(lane, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "ticket", "api", "code"),
+    ("elsewhere", "ticket", "sources", "api", "code"),
     [
-        (0, TICKET, True, None),
-        (5, TICKET, True, "spice_unreachable"),
-        (0, "other", True, "ticket_refused"),
-        (5, "other", False, None),  # the token may be of another console
+        (0, TICKET, 5, True, None),
+        (5, TICKET, 0, True, "spice_unreachable"),
+        (5, TICKET, 5, True, None),  # as its sources say
+        (0, "other", 0, True, "ticket_refused"),
+        (5, "other", 0, False, None),  # the token may be of another console
     ],
 )
-def test_a_kerbside_that_sends_its_proxy_elsewhere_is_at_fault(lane, monkeypatch, elsewhere, ticket, api, code):
+def test_a_kerbside_that_sends_its_proxy_elsewhere_is_at_fault(
+    lane, monkeypatch, elsewhere, ticket, sources, api, code
+):
+    Path(lane.place.lane_dir, "sources.yaml").write_text(f"  insecure_port: {lane.place.spice_port + sources}\n")
     said = allowed(lane.place.spice_port + elsewhere, ticket)
     executable(Path(lane.place.database_python), f"echo {said}")
 

@@ -320,7 +320,8 @@ class Play:
         if isinstance(told, str):
             silent = f"kerbside's control service does not answer its proxy: {told}"
             return ("control_service_silent", silent) if told else None
-        if known and told.port != place.spice_port:
+        sources = read_text(os.path.join(place.lane_dir, "sources.yaml"))  # which may lead elsewhere, on purpose
+        if known and told.port != place.spice_port and f"insecure_port: {told.port}\n" not in sources:
             return "spice_unreachable", f"kerbside sends its proxy to port {told.port} and not to {place.spice_port}"
         if known and not told.has(read_text(place.ticket_file).strip()):
             return "ticket_refused", "kerbside hands its proxy another ticket than qemu's"
