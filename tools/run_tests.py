@@ -27,7 +27,7 @@ from ansible.module_utils.lane.lifecycle import proc
 
 #: Two processes, each with whole files. Their lanes have numbers of their own (tests/unit/lane_numbers.py).
 TOGETHER = ("--numprocesses=2", "--dist=loadfile")
-#: At least so many per cent of the lines and branches of the package that pyproject.toml names have to be run.
+#: Fails when less than 95 per cent of the lines and branches of the package that pyproject.toml names are run.
 COVERAGE = ("--cov", "--cov-report=term", "--cov-fail-under=95")
 LANE_ID = 59  #: the lane of the stage `lane`; 60 to 99 are the playbook tests'
 #: Programs that the tests need and no role installs: name on PATH, and its Debian package.

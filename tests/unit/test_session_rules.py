@@ -136,6 +136,7 @@ ALLOWS = f'[ "$(cat "$4")" = second ] && echo {allowed(17914, "mine")}'
         ({"linking": REFUSED}, "echo DEADLINE_EXCEEDED", {}, "kerbside"),
         ({"linking": REFUSED}, f"{ALLOWS}; exit 1", {}, "kerbside"),  # another kerbside
         ({"linking": REFUSED}, ALLOWS, {"vv": "password=third"}, "kerbside"),  # not what kerbside handed out
+        ({"linking": REFUSED}, ALLOWS, {"console": {"host": "127.0.0.1"}}, "kerbside"),
         ({"linking": OTHERWISE}, ALLOWS, {}, "kerbside"),
         ({"linking": CLOSED}, ALLOWS, {}, "kerbside"),
         ({"connecting": CLOSED}, ALLOWS, {}, "kerbside"),
@@ -147,7 +148,7 @@ def test_who_asks_about_another_token_than_kerbside_handed_out(lane, monkeypatch
     monkeypatch.setattr(spice_link, "Link", type("Wrong", (FakeLink,), link))
     FakeLink.kept.clear()
     hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), says)})
-    hand_over(lane.dir, "console", {"host": "127.0.0.1", "tls-port": "17910"})
+    hand_over(lane.dir, "console", more.get("console", {"host": "127.0.0.1", "tls-port": "17910"}))
     for token in ("first", "second"):
         secrets.register(lane.dir, "console_token", token)
     if "vv" in more:

@@ -274,8 +274,8 @@ CODES: dict[str, tuple[str, str]] = {
     "serial_not_written": ("The serial log was not written although the guest runs.", "Check the disk that lane_dir is on."),
     "session_dropped": ("kerbside let ryll in, and nothing of the session reached it.", "Look at logs/daemon.log for what the proxy relayed."),
     "spice_connection_failed": ("The proxy's connection to qemu's SPICE server failed.", "Read the quoted words of daemon.log."),
-    "spice_unreachable": ("Nothing listens where kerbside-proxy connects to.", "If sources.yaml has qemu's SPICE port, look for where kerbside changes it: 'Found console' in logs/daemon.log has what it read."),
-    "ticket_refused": ("The SPICE ticket that kerbside sent was refused by qemu.", "If sources.yaml has another ticket than qemu, run the role kerbside again; if it has qemu's, kerbside handed out another."),
+    "spice_unreachable": ("kerbside-proxy connects to an address where nothing listens, or kerbside sends it to one.", "If kerbside is blamed and sources.yaml has qemu's SPICE port, look for where kerbside changes it: 'Found console' in logs/daemon.log has what it read."),
+    "ticket_refused": ("qemu refused the SPICE ticket that the proxy sent, or kerbside gives its proxy a wrong one.", "If kerbside is blamed and sources.yaml has another ticket than qemu, run the role kerbside again; if it has qemu's, kerbside handed out another."),
     "too_many_files": ("A program reached the limit of open files.", "Raise ulimit -n."),
     "too_many_processes": ("A program could not start a process or a thread.", "Raise pids.max of the cgroup, or ulimit -u."),
 }

@@ -200,10 +200,11 @@ def console_token_denied(seen: Evidence, line: Line, match: re.Match[str]) -> La
 
 def _token_changed(seen: Evidence) -> tuple[str, str]:
     """Who turned the token that kerbside handed out into another, and how a bare link through the proxy showed it."""
-    token, console = secrets.newest(seen.lane_dir, "console_token"), seen.known.get("lane_console")
-    if not (token and console) or seen.read("console.vv"):  # ryll removes the one that it was handed
+    token, console = secrets.newest(seen.lane_dir, "console_token"), seen.known.get("lane_console", {})
+    port = int(console.get("tls-port", 0))
+    if not (token and port) or seen.read("console.vv"):  # ryll removes the one that it was handed
         return "kerbside", ""
-    let_in = _lets_in(console["host"], int(console["tls-port"]), seen.read("tls/ca.pem"), token.read_text())
+    let_in = _lets_in(console["host"], port, seen.read("tls/ca.pem"), token.read_text())
     if let_in:
         return "ryll", "the proxy lets in a bare link with the one in console.vv"
     if let_in is False and _told(seen):

@@ -312,7 +312,7 @@ class Play:
         return next((quoted(line) for line in lines if UNANSWERED.match(line)), "")
 
     def _answer(self) -> tuple[str, str] | None:
-        """(code, what is wrong) with the answer of kerbside's control service to who asks about a new token."""
+        """What is wrong with the answer of kerbside's control service about a new token: code and words."""
         place, known = self.lane.place, False
         with contextlib.suppress(LaneError):  # then about an older one, which may be of another console
             known = bool(self.lane.console())
@@ -324,7 +324,7 @@ class Play:
         if known and told.port != place.spice_port and f"insecure_port: {told.port}\n" not in sources:
             return "spice_unreachable", f"kerbside sends its proxy to port {told.port} and not to {place.spice_port}"
         if known and not told.has(read_text(place.ticket_file).strip()):
-            return "ticket_refused", "kerbside hands its proxy another ticket than qemu's"
+            return "ticket_refused", "kerbside gives its proxy a ticket other than qemu's"
         return None
 
     def _gone(self) -> LaneError | None:

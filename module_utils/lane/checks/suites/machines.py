@@ -105,7 +105,7 @@ class Machines:
         console = {
             "uuid": self.uuid(name),
             "name": name,
-            "hypervisor": "hypervisor.invalid",  # its address counts
+            "hypervisor": "hypervisor.invalid",  # cannot be resolved (RFC 6761): the address counts
             "hypervisor_ip": self.place.address,
             "insecure_port": machine.port,
             "ticket": Path(machine.ticket_file).read_text(encoding="ascii"),

@@ -101,15 +101,17 @@ def listeners(play: Play, step: Step, options: dict[str, Any], deadline: float) 
 
 
 def keepalive(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """The proxy would notice that a client's machine is gone: each of its connections to clients is asked at times."""
+    """Each connection of a client to the proxy has a keepalive timer: the proxy notices a machine that is gone."""
+    wanted = (play.lane.place.proxy_port, proc.ESTABLISHED)
     while True:
-        ends = [one for one in proc.connections() if one.local[1] == play.lane.place.proxy_port]
-        mine = [one for one in ends if one.state == proc.ESTABLISHED]
+        mine = [one for one in proc.connections() if (one.local[1], one.state) == wanted]
         without = [one for one in mine if one.timer != KEEPALIVE]
         if mine and not without:
             return f"of {len(mine)} connections"
         if time.monotonic() >= deadline:
-            raise Unmet("keepalive_missing", f"{len(without)} of {len(mine)} connections to clients have no keepalive")
+            raise Unmet(
+                "keepalive_missing", f"{len(without)} of {len(mine)} connections to clients have no keepalive timer"
+            )
         time.sleep(POLL)
 
 
