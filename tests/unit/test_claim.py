@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -290,6 +291,16 @@ def test_a_lane_that_keeps_running_keeps_its_logs_and_a_refused_full_run_touches
     kept(base, live=True)
     claim.claim(options(base, fresh=False))
     assert left(base, "artifacts.previous") == ["report.html", "result.json"]
+
+
+@pytest.mark.parametrize("spelled", ["", "/", "/."])
+def test_the_result_of_a_refused_command_goes_at_once(tmp_path, monkeypatch, spelled):
+    """Another lane that was told the same directory may be writing there, and is refused as well."""
+    folder, usual, there = tmp_path / "artifacts", shutil.rmtree, []
+    artifacts.refuse(str(folder), 1, LaneError("bad_input", "lane", "it is wrong").as_dict(), [])
+    monkeypatch.setattr(artifacts.shutil, "rmtree", lambda path: (there.append(folder.exists()), usual(path)))
+    artifacts.put_away(f"{folder}{spelled}")
+    assert (there, left(tmp_path, "")) == ([False], [])
 
 
 def test_two_runs_do_not_share_their_artifacts(lane):

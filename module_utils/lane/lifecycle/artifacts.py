@@ -92,13 +92,16 @@ def _live_run(artifacts_dir: str) -> str:
 def put_away(artifacts_dir: str, names: tuple[str, ...] = ()) -> None:
     """Move the directory, or only these files of it, to NAME.previous, in place of what is there."""
     check(artifacts_dir)
+    artifacts_dir = os.path.normpath(artifacts_dir)
     there = set(os.listdir(artifacts_dir) if os.path.isdir(artifacts_dir) else [])
     if not names and REFUSED in there:  # of a command that never had a run: the evidence in NAME.previous is worth more
-        shutil.rmtree(artifacts_dir)
+        gone = f"{artifacts_dir}.{os.getpid()}"  # all at once: another lane that was refused may be writing there
+        os.rename(artifacts_dir, gone)
+        shutil.rmtree(gone)
         return
     if not there.intersection(names or there):
         return
-    previous = Path(f"{artifacts_dir.rstrip('/')}.previous")
+    previous = Path(f"{artifacts_dir}.previous")
     if previous.is_dir():
         check(str(previous))
         shutil.rmtree(previous)
