@@ -14,15 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: Input -> the lane's variable.
-TEXTS = {
-    "KERBSIDE_ORIGIN": "lane_kerbside_origin",
-    "PROXY_ORIGIN": "lane_proxy_origin",
-    "RYLL_ORIGIN": "lane_ryll_origin",
-    "IMAGE_ORIGIN": "lane_image_origin",
-    "GUEST": "lane_guest",
-}
-LISTS = {"RYLL_FEATURES": "lane_ryll_features", "SUITES": "lane_suites"}
+#: Inputs of which each becomes the variable lane_NAME.
+TEXTS = ("KERBSIDE_ORIGIN", "PROXY_ORIGIN", "RYLL_ORIGIN", "IMAGE_ORIGIN", "GUEST")
+LISTS = ("RYLL_FEATURES", "SUITES")
 CREDENTIALS = re.compile(r"(?<!ssh)://[^/\s]*@|://[^/\s@:]*:[^/\s]*@")
 
 
@@ -33,16 +27,13 @@ def lane_vars(inputs: Mapping[str, str]) -> dict[str, Any]:
     a template or an option.
     """
     found: dict[str, Any] = {}
-    for name, variable in TEXTS.items():
+    for name in (*TEXTS, *LISTS):
         if value := _checked(name, inputs.get(name, "").strip()):
-            found[variable] = value
-    for name, variable in LISTS.items():
-        if words := [word for word in re.split(r"[,\s]+", _checked(name, inputs.get(name, "").strip())) if word]:
-            found[variable] = words
+            found[f"lane_{name.lower()}"] = re.findall(r"[^,\s]+", value) if name in LISTS else value
     text = inputs.get("VARIABLES", "").strip()
     try:
         more = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"variables is not JSON: {error}") from None
     if not isinstance(more, dict):
         raise ValueError('variables is not a JSON object such as {"lane_keep": "never"}')
