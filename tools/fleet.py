@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from ansible.module_utils.lane.core.errors import LaneError
+from ansible.module_utils.lane.core.errors import LaneError, one_line
 
 from tools import ROOT
 from tools.parsing import UsageError
@@ -152,8 +152,9 @@ def main(asked: argparse.Namespace) -> NoReturn:
         made = inventory(lanes, first, places, common)
         asked.write.parent.mkdir(parents=True, exist_ok=True)
         asked.write.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
-    except (UsageError, OSError, yaml.YAMLError) as error:
-        raise LaneError("bad_usage", "lane", " ".join(str(error).split())) from None
-    except (ValueError, RecursionError) as error:  # of the bytes, or of a value
-        raise LaneError("bad_usage", "lane", f"{asked.file} is not YAML that can be read: {error}") from None
+    except (UsageError, OSError) as error:
+        raise LaneError("bad_usage", "lane", one_line(str(error))) from None
+    except (ValueError, yaml.YAMLError) as error:  # the former of the bytes, or of a value
+        problem = f"{asked.file} is not YAML that can be read: {one_line(str(error))}"
+        raise LaneError("bad_usage", "lane", problem) from None
     start(asked.write, (asked.at_once or os.cpu_count() or 1) * len(places), options)
