@@ -311,7 +311,7 @@ class CallbackModule(CallbackBase):
             blame = lane.blame()
             line = f"LANE FAIL {blame['component']}: {blame['cause']}"
             lane.verdict = {"verdict": "fail" if blame["component"] in PRODUCT else "error", "line": line}
-            self._write_for_github(None, blame["component"], blame["cause"], line)
+            self._write_for_github(None, blame, line)
         elif lane.artifacts:
             self._report(lane)
 
@@ -368,14 +368,13 @@ class CallbackModule(CallbackBase):
             words = f"warning: cannot make the report of {folder}: {type(error).__name__}: {error}"
             self._display.display(words, color=C.COLOR_WARN)
             return
-        blame = result["blame"] or {}
-        self._write_for_github(result, blame.get("component"), blame.get("cause"), lane.verdict["line"])
+        self._write_for_github(result, result["blame"], lane.verdict["line"])
 
-    def _write_for_github(self, result, component, cause, text):
+    def _write_for_github(self, result, blame, text):
         """The job's summary and, for a red run, an annotation; nothing outside of GitHub Actions."""
         if not (path := os.environ.get("GITHUB_STEP_SUMMARY")):
             return
         with open(path, "a", encoding="utf-8") as file:
             file.write(github.summary(result, text))
-        if component:
-            self._display.display(github.annotation({"component": component, "cause": cause}))
+        if blame:
+            self._display.display(github.annotation(blame))
