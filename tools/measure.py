@@ -32,19 +32,19 @@ from ansible.module_utils.lane.lifecycle import proc, running
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-def descendants() -> list[proc.Process]:
-    """All live processes below this one."""
+def descendants(pid: int) -> list[proc.Process]:
+    """The live processes that have pid among their ancestors."""
     everyone = list(proc.everyone())
-    below = {os.getpid()}
+    below = {pid}
     while more := {p.pid for p in everyone if p.parent in below} - below:
         below |= more
-    return [p for p in everyone if p.pid in below - {os.getpid()} and p.alive]
+    return [p for p in everyone if p.pid in below - {pid} and p.alive]
 
 
 def watch_memory(peaks: dict[str, int], stop: threading.Event) -> None:
     """Keep the highest sums of PSS (KiB) every 50 ms: of the lane's programs, and of everything with Ansible."""
     while not stop.wait(0.05):
-        found = [(running.memory(p.pid), bool(proc.environ(p.pid, MARK))) for p in descendants()]
+        found = [(running.memory(p.pid), bool(proc.environ(p.pid, MARK))) for p in descendants(os.getpid())]
         peaks["all_kib"] = max(peaks["all_kib"], sum(size for size, _ in found))
         peaks["programs_kib"] = max(peaks["programs_kib"], sum(size for size, marked in found if marked))
 
@@ -66,7 +66,7 @@ def reap_the_rest(limit: float) -> int:
             if os.waitpid(-1, os.WNOHANG)[0]:
                 continue
             if time.monotonic() > until:
-                for process in descendants():
+                for process in descendants(os.getpid()):
                     killed.add(process.pid)
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process.pid, signal.SIGKILL)

@@ -22,7 +22,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.lane.lifecycle import keeper, proc, run_state, teardown
 from lane_numbers import lane_ids
-from whole_lanes import ROOT, Surroundings, descendants, environment, mark, running, surroundings
+from whole_lanes import ROOT, Surroundings, environment, mark, running, surroundings
+
+from tools.measure import descendants
 
 CALLBACK = {
     "ANSIBLE_STDOUT_CALLBACK": "json_lines",

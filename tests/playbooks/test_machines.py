@@ -22,7 +22,9 @@ import pytest
 from ansible.module_utils.lane.lifecycle import proc
 from bare_trees import PROXIES, Tree, bare_tree, obstacle, packages_of_a_lane
 from lane_numbers import lane_ids
-from whole_lanes import ROOT, SIGNALS, Started, descendants, environment
+from whole_lanes import ROOT, SIGNALS, Started, environment
+
+from tools.measure import descendants
 
 pytestmark = pytest.mark.slow
 GONE = 30.0  #: seconds from the end of the controller until nothing of a lane is left on another machine

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.core import private_dir
-from whole_lanes import ROOT, Started, descendants
+from whole_lanes import ROOT, Started
+
+from tools.measure import descendants
 
 FIRST = "Check the command and the inputs of all roles"
 CLAIM = "Claim the lane"

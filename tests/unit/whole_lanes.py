@@ -67,17 +67,6 @@ def commit_all(folder: Path, branch: str = "main") -> None:
         git(folder, *words)
 
 
-def descendants(pid: int) -> list[proc.Process]:
-    """The processes that have pid among their ancestors, parents before children."""
-    children: dict[int, list[proc.Process]] = {}
-    for one in proc.everyone():
-        children.setdefault(one.parent, []).append(one)
-    found = list(children.get(pid, []))
-    for one in found:  # grows meanwhile
-        found += children.get(one.pid, [])
-    return found
-
-
 def kill_worker(run: Started, playbook: int) -> None:
     """Kill a worker of this ansible-playbook while its module runs: one that is handing in a result would keep a lock
     of Ansible's (module_utils/lane/lifecycle/lost_worker.py).
@@ -185,10 +174,10 @@ class Surroundings:
             found += [str(path) for path in paths if not pythons_own(path)]
         return found
 
-    def seconds_until_gone(self, limit: float = GONE_LIMIT) -> tuple[float, list[str]]:
-        """(seconds it took, what is left after `limit` seconds)."""
+    def seconds_until_gone(self) -> tuple[float, list[str]]:
+        """(seconds it took, what is left after GONE_LIMIT)."""
         begun = time.monotonic()
-        while (left := self.traces()) and time.monotonic() - begun < limit:
+        while (left := self.traces()) and time.monotonic() - begun < GONE_LIMIT:
             time.sleep(0.1)
         return round(time.monotonic() - begun, 2), left
 
