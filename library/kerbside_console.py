@@ -101,16 +101,16 @@ def main() -> None:
 
     def fetch() -> dict:
         ports = claimed_ports(lane.lane_dir)
-        counters = proxy_counters.scrape(lane.address, ports["metrics_port"])
+        counters = proxy_counters.scrape(ports["metrics_port"])
         private_dir.write_private(lane.counters_file, json.dumps(counters, indent=1, sort_keys=True).encode())
         path = f"/console/proxy/{given['source']}/{given['uuid']}/console.vv"
-        text = kerbside_api.get(lane.address, ports["api_port"], path, lane.token_file, given["limit"])
+        text = kerbside_api.get(ports["api_port"], path, lane.token_file, given["limit"])
         keys = kerbside_api.parse(text)
         secrets.register(lane.lane_dir, "console_token", keys.get("password", ""))
         shown = kerbside_api.shown(keys)
         private_dir.write_private(lane.console_file, text.encode())
         private_dir.hand_over(lane.lane_dir, "console", shown)
-        leads_to = {"host": lane.address, "tls_port": ports["proxy_port"], "spice_port": ports["spice_port"]}
+        leads_to = {"tls_port": ports["proxy_port"], "spice_port": ports["spice_port"]}
         kerbside_api.check(keys, **leads_to, host_subject=given["host_subject"], ca_file=lane.ca_file)
         return {"changed": True, "lane_note": f"console.vv leads to port {ports['proxy_port']}", "console": shown}
 

@@ -179,7 +179,7 @@ class Rig:
 
 def wrong_link(delay: float = 1, rate: float = 1) -> Any:
     """A relay for slow links that delays and passes that many times what it is told."""
-    return lambda address, to, each_way, bits: LinkRelay(address, to, each_way * delay, bits * rate)
+    return lambda to, each_way, bits: LinkRelay(to, each_way * delay, bits * rate)
 
 
 @contextmanager

@@ -205,7 +205,7 @@ class FakeLink:
     sending: Exception | None = None
     ends = False
 
-    def __init__(self, address: str, port: int, ca: str | None, source: str = "") -> None:
+    def __init__(self, port: int, ca: str | None, source: str = "") -> None:
         if self.connecting:
             raise self.connecting
         self.port, self.ca, self.session, self.open, self.source = port, ca, 77, True, source

@@ -43,7 +43,7 @@ def relay(echo: int) -> Iterator[Any]:
     made = []
 
     def make(delay: float = 0, rate: float = 1e8, to: int = echo) -> LinkRelay:
-        made.append(LinkRelay("127.0.0.1", to, delay, rate))
+        made.append(LinkRelay(to, delay, rate))
         return made[-1]
 
     yield make

@@ -112,7 +112,7 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path):
     ids: list[str | None] = []
     with api(lambda number, _: (200, ""), ids) as port:
         for _ in range(2):
-            local_http.get("127.0.0.1", port, "/", 5)
+            local_http.get(port, "/", 5)
     assert len(set(ids)) == 2
     form = '{"logger_name": "k", "ts": "2026-11-24T03:55:58.100Z", "level": "INFO", "message": "m", "request-id": "%s"}'
     put(tmp_path / "api.log", f"{form % ids[0]}\n{form % 'another'}\n")
@@ -123,7 +123,7 @@ def test_what_the_lane_caused_is_told_by_the_id_of_its_request(tmp_path):
 
 def test_of_a_long_answer_the_first_mib_is_read():
     with api(lambda number, _: (200, "x" * (3 << 19))) as port:
-        assert local_http.get("127.0.0.1", port, "/", 30) == (200, "x" * (1 << 20))
+        assert local_http.get(port, "/", 30) == (200, "x" * (1 << 20))
 
 
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/dev/zero", path), os.mkfifo, lambda path: path.mkdir()])

@@ -134,7 +134,7 @@ def test_a_link_says_what_it_can_do(lane, links):
 
 def test_a_message_in_pieces_is_the_same_message():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        mine = Link("127.0.0.1", server.getsockname()[1], None, source="127.0.0.2")
+        mine = Link(server.getsockname()[1], None, source="127.0.0.2")
         peer, (address, _) = server.accept()
         with peer, mine:
             sending = threading.Thread(target=mine.send, args=(5, b"body", None, b"12", (3, 5)))

@@ -331,7 +331,7 @@ def test_a_client_without_the_agent_that_its_guest_has(lane):
 
 
 def test_a_second_ryll_is_started_like_the_first_but_directly_to_qemu(lane):
-    where = (lane.place.lane_dir, lane.run, "ryll", "127.0.0.1", 17904)
+    where = (lane.place.lane_dir, lane.run, "ryll", 17904)
     with pytest.raises(LaneError, match="ryll was not started"), second_look.direct(*where):
         pass
     lane.connect("ryll", {"host": "agent"}, ("--suite",)).close()

@@ -131,7 +131,7 @@ def counters(context: Context) -> dict[str, Any]:
     except FileNotFoundError:
         problem = f"the proxy's counters from before this session are not in {context.counters_file}"
         raise LaneError("counters_before_missing", "lane", problem, "start the lane with ./lane up") from None
-    after = proxy_counters.scrape(context.address, context.metrics_port, context.limit)
+    after = proxy_counters.scrape(context.metrics_port, context.limit)
     moved = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in sorted({*after, *before})}
     fix = f"look at http://{context.address}:{context.metrics_port}/metrics and logs/daemon.log"
 

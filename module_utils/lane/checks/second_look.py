@@ -33,7 +33,6 @@ def blame(
     lane_dir: str,
     run: Run,
     client: str,
-    address: str,
     spice_port: int,
     right: Callable[[Client], bool],
     code: str = "",
@@ -46,7 +45,7 @@ def blame(
     """
     component, seen = "proxy", "shows it right"
     try:
-        with direct(lane_dir, run, client, address, spice_port) as ryll:
+        with direct(lane_dir, run, client, spice_port) as ryll:
             until = time.monotonic() + SETTLE
             while not right(ryll):
                 if time.monotonic() > until:
@@ -60,7 +59,7 @@ def blame(
 
 
 @contextmanager
-def direct(lane_dir: str, run: Run, client: str, address: str, spice_port: int) -> Iterator[Client]:
+def direct(lane_dir: str, run: Run, client: str, spice_port: int) -> Iterator[Client]:
     """A connection to a ryll that was started as `client` was, but with qemu's own port and ticket.
 
     Raises LaneError.
@@ -70,7 +69,7 @@ def direct(lane_dir: str, run: Run, client: str, address: str, spice_port: int) 
         raise LaneError("program_missing", "lane", f"{client} was not started by this lane", "run ./lane smoke")
     file, socket = os.path.join(lane_dir, f"{NAME}.vv"), os.path.join(lane_dir, f"{NAME}.sock")
     ticket = Path(Layout(lane_dir).ticket_file).read_text(encoding="ascii")
-    kerbside_api.write(file, kerbside_api.qemu_keys(address, spice_port, ticket))
+    kerbside_api.write(file, kerbside_api.qemu_keys(spice_port, ticket))
     argv = list(like.argv)
     for option, value in (("--file", file), ("--control-socket", socket)):
         argv[argv.index(option) + 1] = value

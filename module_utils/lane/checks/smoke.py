@@ -106,7 +106,7 @@ def run(plan: Plan, context: Context) -> tuple[list[dict[str, Any]], LaneError |
 
 def looked_again(failure: LaneError, context: Context) -> LaneError:
     """The failure of a picture that is wrong or missing as whose it is, else as it was."""
-    where = (context.lane_dir, context.run, "ryll", context.address, context.spice_port)
+    where = (context.lane_dir, context.run, "ryll", context.spice_port)
     if failure.code in SPOILED and failure.component == "ryll":
         return second_look.blame(failure, *where, lambda client: outside_checks.shows_the_truth(context, client))
     if failure.code in NO_SESSION and failure.component in ("ryll", "guest") and sees_nothing(context):

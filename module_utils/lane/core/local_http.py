@@ -7,6 +7,7 @@ import uuid
 from typing import NamedTuple
 
 from .errors import one_line
+from .layout import ADDRESS
 
 MAX_BYTES = 1 << 20
 #: How the id of each request begins, which kerbside writes into its log: the report tells the lane's requests by it.
@@ -25,16 +26,14 @@ class NoAnswer(Exception):
     """No HTTP answer; the text is a clause that says why."""
 
 
-def get(address: str, port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
+def get(port: int, path: str, limit: float, **headers: str) -> tuple[int, str]:
     """Status and body of the answer to a GET; see request."""
-    return request("GET", address, port, path, limit, **headers)[:2]
+    return request("GET", port, path, limit, **headers)[:2]
 
 
-def request(
-    method: str, address: str, port: int, path: str, limit: float, body: str | None = None, **headers: str
-) -> Answer:
+def request(method: str, port: int, path: str, limit: float, body: str | None = None, **headers: str) -> Answer:
     """The answer, with the first MiB of its body. Raises NoAnswer when there is none within `limit` seconds."""
-    connection = http.client.HTTPConnection(address, port, timeout=limit)
+    connection = http.client.HTTPConnection(ADDRESS, port, timeout=limit)
     try:
         given = {"X-Request-Id": f"{REQUEST_ID}{uuid.uuid4()}", **headers}
         connection.request(method, path, body, given)

@@ -90,7 +90,7 @@ def ticket_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneErro
     own, told = seen.read("secrets/spice_ticket").strip(), _told(seen)
     problem = "qemu refused the proxy's ticket (PermissionDenied), although kerbside hands out the right one"
     if own and told and told.has(own):
-        if _lets_in(seen.address, seen.qmp.get("query-spice", {}).get("port", 0), None, own) is False:
+        if _lets_in(seen.qmp.get("query-spice", {}).get("port", 0), None, own) is False:
             return at(line, "ticket_refused", "qemu", f"{problem}; it refuses that of a bare link, too")
         return at(line, "ticket_refused", "proxy", problem)
     whose = "qemu's" if own and seen.in_sources("ticket") == own else "another"
@@ -134,12 +134,12 @@ def _told(seen: Evidence) -> control_service.Target | None:
     return answer if isinstance(answer, control_service.Target) else None
 
 
-def _lets_in(host: str, port: int, ca: str | None, secret: str) -> bool | None:
+def _lets_in(port: int, ca: str | None, secret: str) -> bool | None:
     """Whether a bare link with a ticket or token is let in; None if it was neither let in nor denied."""
     from ..protocols import spice_link  # loads cryptography, which the evidence of a good lane does not need
 
     try:
-        with spice_link.Link(host, port, ca) as link:
+        with spice_link.Link(port, ca) as link:
             link.link(spice_link.CHANNELS["main"], secret)
         return True
     except spice_link.LinkRefused as refused:
@@ -204,7 +204,7 @@ def _token_changed(seen: Evidence) -> tuple[str, str]:
     port = int(console.get("tls-port", 0))
     if not (token and port) or seen.read("console.vv"):  # ryll removes the one that it was handed
         return "kerbside", ""
-    let_in = _lets_in(console["host"], port, seen.read("tls/ca.pem"), token.read_text())
+    let_in = _lets_in(port, seen.read("tls/ca.pem"), token.read_text())
     if let_in:
         return "ryll", "the proxy lets in a bare link with the one in console.vv"
     if let_in is False and _told(seen):

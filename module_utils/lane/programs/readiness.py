@@ -105,7 +105,7 @@ def _accepts(path: str, greeting: bool) -> bool:
 def _answers(url: str) -> bool:
     parts = urllib.parse.urlsplit(url)
     try:
-        place = (parts.hostname or "", parts.port or 80, parts.path or "/")
-        return local_http.get(*place, ANSWER, Accept="application/json")[0] == 200
+        status, _ = local_http.get(parts.port or 80, parts.path or "/", ANSWER, Accept="application/json")
+        return status == 200
     except local_http.NoAnswer:
         return False

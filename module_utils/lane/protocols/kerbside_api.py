@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..core import local_http
 from ..core.errors import LaneError, one_line
+from ..core.layout import ADDRESS
 from ..core.private_dir import write_private
 
 CONSOLE_TYPES = "application/x-virt-viewer, application/json"  #: media types of console.vv, and of why there is none
@@ -21,11 +22,11 @@ POLL = 0.05
 ANSWER_LIMIT = 12
 
 
-def get(address: str, port: int, path: str, token_file: str, limit: float) -> str:
+def get(port: int, path: str, token_file: str, limit: float) -> str:
     """The body of GET path with the bearer token of a file.
 
-    Waits up to `limit` seconds while kerbside does not know the console yet (404 with its own words). Asks the address
-    itself, whatever http_proxy says. Raises LaneError (component kerbside) with the answer's words for everything else.
+    Waits up to `limit` seconds while kerbside does not know the console yet (404 with its own words). Raises LaneError
+    (component kerbside) with the answer's words for everything else.
     """
     try:
         token = Path(token_file).read_text(encoding="ascii").strip()
@@ -34,12 +35,12 @@ def get(address: str, port: int, path: str, token_file: str, limit: float) -> st
         raise LaneError("token_missing", "kerbside", problem, "look at logs/token.log") from None
     end = time.monotonic() + limit
     while True:
-        status, body = _request(address, port, path, token)
+        status, body = _request(port, path, token)
         if status == 200:
             return body
         reason = _reason(body)
         if status != 404 or reason not in ("console not found", "source not found") or time.monotonic() > end:
-            answer = f"{status}: {reason} (http://{address}:{port}{path})"
+            answer = f"{status}: {reason} (http://{ADDRESS}:{port}{path})"
             problem = f"kerbside's API refused to hand out console.vv: {answer}"
             log = f"logs/{'daemon' if status == 404 else 'api'}.log"
             raise LaneError("api_refused", "kerbside", problem, f"look at {log}", evidence=log)
@@ -51,11 +52,11 @@ def headers(token: str, accept: str = "application/json") -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "Accept": accept}
 
 
-def _request(address: str, port: int, path: str, token: str) -> tuple[int, str]:
+def _request(port: int, path: str, token: str) -> tuple[int, str]:
     try:
-        return local_http.get(address, port, path, ANSWER_LIMIT, **headers(token, CONSOLE_TYPES))
+        return local_http.get(port, path, ANSWER_LIMIT, **headers(token, CONSOLE_TYPES))
     except local_http.NoAnswer as error:
-        problem, log = f"kerbside's API on http://{address}:{port}: {error}", "logs/api.log"
+        problem, log = f"kerbside's API on http://{ADDRESS}:{port}: {error}", "logs/api.log"
         raise LaneError("api_silent", "kerbside", problem, f"look at {log}", evidence=log) from None
 
 
@@ -77,7 +78,7 @@ def parse(text: str) -> dict[str, str]:
         raise LaneError("console_malformed", "kerbside", problem, "look at logs/api.log") from None
 
 
-def check(keys: dict[str, str], *, host: str, tls_port: int, spice_port: int, host_subject: str, ca_file: str) -> None:
+def check(keys: dict[str, str], *, tls_port: int, spice_port: int, host_subject: str, ca_file: str) -> None:
     """Raise LaneError (component kerbside) unless the .vv points at the proxy, with the lane's CA and subject, and
     never at qemu's own spice_port.
     """
@@ -89,7 +90,7 @@ def check(keys: dict[str, str], *, host: str, tls_port: int, spice_port: int, ho
     for name in ("port", "tls-port"):
         problem = f"{name} in console.vv is {spice_port}, qemu's own port, not the proxy's {tls_port}"
         require(keys.get(name) != str(spice_port), problem, "look at logs/api.log")
-    required = {"type": "spice", "host": host, "tls-port": str(tls_port), "host-subject": host_subject}
+    required = {"type": "spice", "host": ADDRESS, "tls-port": str(tls_port), "host-subject": host_subject}
     for name, value in required.items():
         problem = f"{name} in console.vv is {keys.get(name, 'missing')!r}, not {value!r}"
         require(keys.get(name) == value, problem, "look at handover/console.json")
@@ -99,9 +100,9 @@ def check(keys: dict[str, str], *, host: str, tls_port: int, spice_port: int, ho
     require(bool(keys.get("password")), "console.vv has no console token as its password", "look at logs/api.log")
 
 
-def qemu_keys(address: str, port: int, ticket: str) -> dict[str, str]:
+def qemu_keys(port: int, ticket: str) -> dict[str, str]:
     """The keys of a .vv that leads to qemu itself."""
-    return {"type": "spice", "host": address, "port": str(port), "password": ticket}
+    return {"type": "spice", "host": ADDRESS, "port": str(port), "password": ticket}
 
 
 def write(file: str, keys: dict[str, str]) -> None:

@@ -10,6 +10,8 @@ import contextlib
 import selectors
 import threading
 
+from ..core.layout import ADDRESS
+
 #: Bytes that are passed on at once, as in one frame of an Ethernet.
 PIECE = 1460
 #: Bytes that are read ahead for each connection; then its sender has to wait.
@@ -21,19 +23,19 @@ LIMIT = 10.0
 
 
 class LinkRelay:
-    """Listens on a free port of the address and passes everything on to a port of it, and back.
+    """Listens on a free port and passes everything on to another one, and back.
 
     delay: seconds each way; rate: bits per second each way.
     """
 
-    def __init__(self, address: str, to: int, delay: float, rate: float) -> None:
-        self.address, self.to, self.delay, self.rate = address, to, delay, rate
+    def __init__(self, to: int, delay: float, rate: float) -> None:
+        self.to, self.delay, self.rate = to, delay, rate
         # epoll would round each wait up to whole milliseconds
         self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
         #: When each direction, which all connections share, has sent what it was given.
         self._free = {"up": 0.0, "down": 0.0}
         self._connections: set[asyncio.Task[None]] = set()
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, address, 0, limit=QUEUE))
+        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, ADDRESS, 0, limit=QUEUE))
         self.port = self._server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_forever, name="link_relay", daemon=True)
         self._thread.start()
@@ -61,7 +63,7 @@ class LinkRelay:
         self._connections.add(task)
         writers = [writer]
         try:
-            there, back = await asyncio.open_connection(self.address, self.to, limit=QUEUE)
+            there, back = await asyncio.open_connection(ADDRESS, self.to, limit=QUEUE)
             writers.append(back)
             await asyncio.gather(self._pass(reader, back, "up"), self._pass(there, writer, "down"))
         except (OSError, asyncio.CancelledError):

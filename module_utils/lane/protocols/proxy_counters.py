@@ -9,6 +9,7 @@ import re
 
 from ..core import local_http
 from ..core.errors import LaneError, one_line
+from ..core.layout import ADDRESS
 
 LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 LINE = re.compile(
@@ -33,17 +34,17 @@ def parse(text: str) -> dict[str, float]:
     return values
 
 
-def scrape(address: str, port: int, limit: float = 5) -> dict[str, float]:
-    """The proxy's counters (see `parse`). Asks the address itself, whatever http_proxy says.
+def scrape(port: int, limit: float = 5) -> dict[str, float]:
+    """The proxy's counters (see `parse`).
 
     Raises LaneError (component proxy) when they cannot be read.
     """
     try:
-        status, body = local_http.get(address, port, "/metrics", limit)
+        status, body = local_http.get(port, "/metrics", limit)
         if status == 200:
             return parse(body)
         why = f"the answer was {status}"
     except (local_http.NoAnswer, ValueError) as error:
         why = str(error)
-    problem = f"kerbside-proxy's counters on http://{address}:{port}/metrics cannot be read: {why}"
+    problem = f"kerbside-proxy's counters on http://{ADDRESS}:{port}/metrics cannot be read: {why}"
     raise LaneError("counters_unreadable", "proxy", problem, "look at logs/daemon.log")

@@ -14,6 +14,8 @@ import time
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from ..core.layout import ADDRESS
+
 MAGIC = b"REDQ"
 #: Common capabilities: choice of the authentication, SPICE's own, short message headers.
 CAPABILITIES = 0b1011
@@ -51,11 +53,11 @@ class Link:
     address to connect from, or "" for any.
     """
 
-    def __init__(self, address: str, port: int, ca: str | None, limit: float = 8.0, source: str = "") -> None:
+    def __init__(self, port: int, ca: str | None, limit: float = 8.0, source: str = "") -> None:
         self.limit = limit
         self.session = 0
         try:
-            plain = socket.create_connection((address, port), limit, (source, 0) if source else None)
+            plain = socket.create_connection((ADDRESS, port), limit, (source, 0) if source else None)
         except OSError as error:
             raise LinkClosed(f"connecting failed: {error.strerror or error}") from None
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

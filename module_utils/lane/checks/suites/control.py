@@ -50,7 +50,7 @@ def keys_of(play: Play, options: dict[str, Any]) -> dict[str, str]:
 def connect(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     place = play.lane.place
     if options["direct"]:
-        keys = kerbside_api.qemu_keys(place.address, place.spice_port, read_text(place.ticket_file))
+        keys = kerbside_api.qemu_keys(place.spice_port, read_text(place.ticket_file))
     else:
         keys = keys_of(play, options)
     wanted = play.suite.ryll if options["options"] is None else tuple(options["options"])

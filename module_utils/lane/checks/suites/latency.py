@@ -49,9 +49,9 @@ def inputs_of(play: Play, proxied: bool, port: int | None = None) -> Iterator[Li
     password = play.lane.console()["password"] if proxied else read_text(place.ticket_file)
     port = port or (place.proxy_port if proxied else place.spice_port)
     try:
-        with Link(place.address, port, ca) as main:
+        with Link(port, ca) as main:
             main.link(CHANNELS["main"], password)
-            with Link(place.address, port, ca) as inputs:
+            with Link(port, ca) as inputs:
                 inputs.link(CHANNELS["inputs"], password, main.session)
                 yield inputs
     except (LinkClosed, LinkRefused, TimeoutError) as error:

@@ -23,7 +23,7 @@ def _open(play: Play, options: dict[str, Any]) -> Link:
     port = {"proxy": place.proxy_port, "plain": place.proxy_plain_port, "qemu": place.spice_port}[to]
     tls = to == "proxy" and options["as_far_as"] != "tcp"
     ca = Path(place.ca_file).read_text(encoding="ascii") if tls else None
-    return Link(place.address, port, ca, source=options["from"])
+    return Link(port, ca, source=options["from"])
 
 
 def link(play: Play, step: Step, options: dict[str, Any], deadline: float) -> Any:

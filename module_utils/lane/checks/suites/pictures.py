@@ -76,7 +76,7 @@ def spoiled(
 def look_again(play: Play, client: str, error: LaneError, right: Callable[[Client], bool]) -> LaneError:
     """A client's failure: the proxy's when the same ryll does it right without the proxy."""
     place = play.lane.place
-    return second_look.blame(error, place.lane_dir, play.lane.run, client, place.address, place.spice_port, right)
+    return second_look.blame(error, place.lane_dir, play.lane.run, client, place.spice_port, right)
 
 
 def equal(mine: Image, truth: Image) -> bool:

@@ -125,7 +125,7 @@ def sessions(play: Play, step: Step, options: dict[str, Any], deadline: float) -
         with ExitStack() as stack:
             try:
                 for channel in LINKED:
-                    made = stack.enter_context(closing(Link(place.address, place.proxy_port, ca)))
+                    made = stack.enter_context(closing(Link(place.proxy_port, ca)))
                     made.link(CHANNELS[channel], password, session)
                     session = session or made.session
             except (LinkClosed, LinkRefused, TimeoutError) as error:

@@ -19,7 +19,7 @@ OFF = 0.2
 def link_relay(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """A slow link to kerbside-proxy, until the end of the suite. Registers its port."""
     place, delay, rate = play.lane.place, options["delay_ms"] / 1000, options["mbit"] * 1e6
-    relay = LinkRelay(place.address, place.proxy_port, delay, rate)
+    relay = LinkRelay(place.proxy_port, delay, rate)
     play.held.append(relay)
     shown = f"{2000 * delay:g} ms there and back, {options['mbit']:g} Mbit/s"
     return {"port": relay.port, "delay": 2 * delay, "rate": rate, "shown": shown}

@@ -186,8 +186,7 @@ class LaneStage:
         """
         sent = None if said is None else json.dumps(said)
         try:
-            host, port = self.place.address, self.place.api_port
-            answer = local_http.request(method, host, port, path, ANSWER, sent, **headers)
+            answer = local_http.request(method, self.place.api_port, path, ANSWER, sent, **headers)
         except local_http.NoAnswer as error:
             problem = f"{method} {path} of kerbside's API: {error}"
             raise LaneError("suite_api_silent", "kerbside", problem, evidence=self.log("api")) from None
@@ -210,9 +209,7 @@ class LaneStage:
                 keys, place = kerbside_api.parse(body), self.place
                 secrets.register(place.lane_dir, "console_token", keys.get("password", ""))
                 ports = {"tls_port": place.proxy_port, "spice_port": place.spice_port}
-                kerbside_api.check(
-                    keys, **ports, host=place.address, host_subject=place.host_subject, ca_file=place.ca_file
-                )
+                kerbside_api.check(keys, **ports, host_subject=place.host_subject, ca_file=place.ca_file)
                 return keys
             if status != 404 or time.monotonic() > until:
                 problem = f"kerbside's API refused to hand out console.vv: {status}: {one_line(body, 200)}"
@@ -220,7 +217,7 @@ class LaneStage:
             time.sleep(POLL)
 
     def counters(self) -> dict[str, float]:
-        return proxy_counters.scrape(self.place.address, self.place.metrics_port)
+        return proxy_counters.scrape(self.place.metrics_port)
 
     def log(self, name: str) -> str:
         return os.path.join(self.place.logs_dir, f"{name}.log")
