@@ -19,7 +19,8 @@ from ..protocols import kerbside_api
 from ..protocols.ryll import steps
 from ..protocols.ryll.client import Client
 from ..protocols.ryll.private import Secrets
-from ..protocols.ryll.verbs import Stage, play
+from ..protocols.ryll.stage import Stage
+from ..protocols.ryll.verbs import play
 
 NAME = "ryll_direct"
 LIMIT = 15.0  #: seconds for the second ryll to start

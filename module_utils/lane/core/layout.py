@@ -15,82 +15,41 @@ ADDRESS = "127.0.0.1"
 SECRETS = ("spice_ticket", "api_seed", "database_password")
 
 
+class _Below:
+    """The absolute path of a file below lane_dir, as an attribute of a Layout."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, lane: Layout, owner: type) -> str:
+        return f"{lane.lane_dir}/{self.path}"
+
+
 class Layout:
     """The files of the lane in lane_dir."""
 
     address = ADDRESS
+    logs_dir = _Below("logs")  #: the logs of the lane's programs, and the reports of its checks
+    serial_log = _Below("logs/serial.log")  #: the guest's serial port as a file
+    qmp_socket = _Below("qmp.sock")  #: qemu's monitor
+    database_socket = _Below("db.sock")
+    control_socket = _Below("ryll.sock")  #: ryll's
+    grpc_socket = _Below("grpc/api.sock")  #: kerbside's control service, which its proxy asks
+    ca_file = _Below("tls/ca.pem")  #: the certificate of this run's CA
+    ticket_file = _Below("secrets/spice_ticket")  #: qemu's SPICE ticket
+    seed_file = _Below("secrets/api_seed")  #: the seed of kerbside's tokens
+    database_password_file = _Below("secrets/database_password")  #: kerbside's password for its database
+    token_file = _Below("secrets/bearer_token")  #: for kerbside's REST API
+    console_file = _Below("console.vv")  #: what ryll connects with
+    counters_file = _Below("counters-before.json")  #: the proxy's counters when console.vv was fetched
 
     def __init__(self, lane_dir: str) -> None:
         self.lane_dir = lane_dir
 
     @property
-    def logs_dir(self) -> str:
-        """The logs of the lane's programs, and the reports of its checks."""
-        return f"{self.lane_dir}/logs"
-
-    @property
-    def serial_log(self) -> str:
-        """The guest's serial port as a file."""
-        return f"{self.logs_dir}/serial.log"
-
-    @property
-    def qmp_socket(self) -> str:
-        """qemu's monitor."""
-        return f"{self.lane_dir}/qmp.sock"
-
-    @property
-    def database_socket(self) -> str:
-        return f"{self.lane_dir}/db.sock"
-
-    @property
-    def control_socket(self) -> str:
-        """ryll's."""
-        return f"{self.lane_dir}/ryll.sock"
-
-    @property
-    def grpc_socket(self) -> str:
-        """kerbside's control service, which its proxy asks."""
-        return f"{self.lane_dir}/grpc/api.sock"
-
-    @property
     def sockets(self) -> tuple[str, ...]:
         """All of them."""
         return self.qmp_socket, self.database_socket, self.control_socket, self.grpc_socket
-
-    @property
-    def ca_file(self) -> str:
-        """The certificate of this run's CA."""
-        return f"{self.lane_dir}/tls/ca.pem"
-
-    @property
-    def ticket_file(self) -> str:
-        """qemu's SPICE ticket."""
-        return f"{self.lane_dir}/secrets/spice_ticket"
-
-    @property
-    def seed_file(self) -> str:
-        """The seed of kerbside's tokens."""
-        return f"{self.lane_dir}/secrets/api_seed"
-
-    @property
-    def database_password_file(self) -> str:
-        """kerbside's password for its database."""
-        return f"{self.lane_dir}/secrets/database_password"
-
-    @property
-    def token_file(self) -> str:
-        """The bearer token for kerbside's REST API."""
-        return f"{self.lane_dir}/secrets/bearer_token"
-
-    @property
-    def console_file(self) -> str:
-        """What ryll connects with."""
-        return f"{self.lane_dir}/console.vv"
-
-    @property
-    def counters_file(self) -> str:
-        """The proxy's counters when console.vv was fetched, as JSON."""
-        return f"{self.lane_dir}/counters-before.json"
 
 
 def claimed_ports(lane_dir: str) -> dict[str, int]:

@@ -96,7 +96,7 @@ def watched(lane_dir: str, apart: Collection[str] = ()) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def end_of(entry: Record, status: int | None, suffix: str = "") -> tuple[str, str, str]:
+def end_of(entry: Record, status: int | None, suffix: str) -> tuple[str, str, str]:
     """(code, component, problem) of a program that ended: with the words of its log, unless it was killed from outside;
     killed for memory is the machine's.
     """

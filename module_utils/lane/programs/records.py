@@ -163,8 +163,3 @@ def ended_how(status: int | None) -> str:
     if status - 128 in {*signal.Signals}:
         return f"was killed by {signal.Signals(status - 128).name}"
     return f"ended with status {status}"
-
-
-def status_of_returncode(code: int) -> int:
-    """An exit status from a code in subprocess's form: -n after signal n."""
-    return 128 - code if code < 0 else code

@@ -21,7 +21,8 @@ def of_proxy(daemon: records.Record) -> LaneError | None:
     died = PROXY_DIED.search("\n".join(daemon.log_lines()))
     if died is None:
         return None
-    status = records.status_of_returncode(int(died[1]))
+    code = int(died[1])
+    status = 128 - code if code < 0 else code
     if status == 128 + signal.SIGKILL and (rise := limits.rise(daemon.counters)):
         problem = f"kerbside-proxy was killed by the kernel for memory ({rise})"
         return LaneError("out_of_memory", "host", problem, evidence=daemon.evidence)

@@ -25,6 +25,8 @@ KEY_BYTES = 162
 LARGEST = 64 << 20
 #: Seconds between two pieces of a message.
 PAUSE = 0.01
+#: Seconds to connect, to send, and for each part of the answer to a link.
+LIMIT = 8.0
 _NAMES = "main display inputs cursor playback record tunnel smartcard usbredir port webdav"
 CHANNELS = {name: number for number, name in enumerate(_NAMES.split(), 1)}
 #: Words for the results of a link, from 0 on (SpiceLinkErr).
@@ -53,11 +55,10 @@ class Link:
     address to connect from, or "" for any.
     """
 
-    def __init__(self, port: int, ca: str | None, limit: float = 8.0, source: str = "") -> None:
-        self.limit = limit
+    def __init__(self, port: int, ca: str | None, source: str = "") -> None:
         self.session = 0
         try:
-            plain = socket.create_connection((ADDRESS, port), limit, (source, 0) if source else None)
+            plain = socket.create_connection((ADDRESS, port), LIMIT, (source, 0) if source else None)
         except OSError as error:
             raise LinkClosed(f"connecting failed: {error.strerror or error}") from None
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -101,7 +102,7 @@ class Link:
         self.send_raw(struct.pack("<I", AUTH_SPICE) + key.encrypt(password.encode() + b"\0", scheme))
         _accepted(self._exactly(4))
         if channel == CHANNELS["main"]:
-            kind, body = self.receive(time.monotonic() + self.limit)
+            kind, body = self.receive(time.monotonic() + LIMIT)
             if kind != MAIN_INIT or len(body) < 4:
                 raise LinkClosed(f"the main channel began with message {kind}")
             (self.session,) = struct.unpack_from("<I", body)
@@ -121,7 +122,7 @@ class Link:
 
     def send_raw(self, data: bytes) -> None:
         try:
-            self.socket.settimeout(self.limit)
+            self.socket.settimeout(LIMIT)
             self.socket.sendall(data)
         except OSError as error:
             raise LinkClosed(f"the peer closed the connection ({error})") from None
@@ -147,7 +148,7 @@ class Link:
             return False
 
     def _exactly(self, size: int, deadline: float | None = None) -> bytes:
-        end = time.monotonic() + self.limit if deadline is None else deadline
+        end = time.monotonic() + LIMIT if deadline is None else deadline
         data = b""
         while len(data) < size:
             data += self._some(size - len(data), end)

@@ -13,7 +13,8 @@ from ...protocols.ryll import steps as ryll_steps
 from ...protocols.ryll.client import Client
 from ...protocols.ryll.private import Secrets
 from ...protocols.ryll.ryll_process import Watch
-from ...protocols.ryll.verbs import Kept, Stage, play
+from ...protocols.ryll.stage import Kept, Stage
+from ...protocols.ryll.verbs import play
 from .plan import prelude
 
 #: Seconds for an answer of ryll.

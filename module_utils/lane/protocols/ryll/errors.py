@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...core.errors import LaneError, one_line
 
 
@@ -100,4 +98,3 @@ class SessionFailed(ControlError, code="ryll_unmet"):
         self.code = error.code
         self.check = check
         self.evidence = evidence
-        self.result: dict[str, Any] = {}

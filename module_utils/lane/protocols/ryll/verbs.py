@@ -17,8 +17,6 @@ from .shots import screenshot
 from .stage import Kept, Stage
 from .steps import PASTE_ENDS, VERBS, Step
 
-__all__ = ["Kept", "Stage", "play"]
-
 #: Seconds that ryll may take to answer a poll; when more are left of a limit, the silence is ryll's fault and not that
 #: of what is awaited.
 ANSWER_WITHIN = 1.0
