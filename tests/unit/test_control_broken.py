@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed
+from ansible.module_utils.lane.protocols.ryll.client import Client
+from ansible.module_utils.lane.protocols.ryll.errors import SessionFailed, TimedOut
 from ansible.module_utils.lane.protocols.ryll.session import Settings, run
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 from control_peer import HELLO, STATUS, Connection, Peer, shot, sized
@@ -170,6 +171,14 @@ def test_a_broken_ryll_gets_a_clear_end(kind, words, handler):
     assert took < 3 * LIMIT + 5  # other programs may have the processor
     assert most < 40 << 20
     json.dumps(caught.value.result, ensure_ascii=False).encode()
+
+
+def test_an_answer_that_is_late_before_it_is_awaited():
+    """When sending the request took longer than there was time."""
+    with Peer(lambda c: c.wait()) as peer, Client(peer.path) as client:
+        client.connect(time.monotonic() + 5)
+        with pytest.raises(TimedOut, match=r"did not answer `status` within 0\.1 s"):
+            client.answer("status", 1, time.monotonic() - 1)
 
 
 def test_a_ryll_that_refuses_unasked_has_ended_the_conversation():

@@ -181,7 +181,7 @@ class Client:
         came = f"{count} events arrived but no answer" if count else "nothing arrived"
         if self.wire.unfinished:
             came += f", {self.wire.unfinished} bytes of an unfinished line are there"
-        raise TimedOut(f"ryll did not answer `{method}` within {round(deadline - began, 1) or 0.1:g} s: {came}")
+        raise TimedOut(f"ryll did not answer `{method}` within {max(round(deadline - began, 1), 0.1):g} s: {came}")
 
     def status(self, deadline: float) -> Status:
         """What ryll knows of its session now."""
