@@ -1,6 +1,7 @@
 """What the tests of many parts share: a stand-in for a program, a changed file, and the LaneError that is expected."""
 
-import hashlib
+import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,14 @@ from ansible.module_utils.lane.core.errors import LaneError
 
 
 def allowed(port: int, ticket: str) -> str:
-    """What control_service.QUERY prints when kerbside's control service sends its proxy there."""
-    return f"ALLOWED 127.0.0.1 {port} 0 {hashlib.sha256(ticket.encode()).hexdigest()}"
+    """A script that prints what control_service.QUERY does when kerbside's control service sends its proxy there."""
+    told = {"hypervisor_ip": "127.0.0.1", "insecure_port": port, "secure_port": 0, "ticket": ticket}
+    return f"echo {shlex.quote(json.dumps(told))}"
+
+
+def unanswered(code: str) -> str:
+    """A script that ends as QUERY does when gRPC reports this code."""
+    return f"echo '	status = StatusCode.{code}' >&2; exit 1"
 
 
 def executable(path: Path, script: str) -> str:

@@ -15,7 +15,7 @@ from ansible.module_utils.lane.evidence import observed
 from ansible.module_utils.lane.protocols import spice_link
 from ansible.module_utils.lane.protocols.spice_link import LinkClosed, LinkRefused
 from failed_lanes import complete, explain, kill, report, ryll, stamp, write
-from prepared import allowed, executable
+from prepared import allowed, executable, unanswered
 from suite_lane import FakeLink
 
 # --- the connection ---
@@ -59,9 +59,9 @@ WAITED = "ERROR Connection task failed: main: SPICE link handshake with 127.0.0.
 @pytest.mark.parametrize(
     ("says", "line", "rule"),
     [
-        ("echo DEADLINE_EXCEEDED", WAITED, "control_service_silent"),
-        ("echo DEADLINE_EXCEEDED", "ERROR it failed", None),  # it was let in
-        ("true", WAITED, None),  # it answers
+        (unanswered("DEADLINE_EXCEEDED"), WAITED, "control_service_silent"),
+        (unanswered("DEADLINE_EXCEEDED"), "ERROR it failed", None),  # it was let in
+        ("echo null", WAITED, None),  # it answers
         ("exit 1", WAITED, None),  # another kerbside, which cannot be asked like this
     ],
 )
@@ -93,7 +93,7 @@ REFUSED, OTHERWISE, CLOSED = LinkRefused(7), LinkRefused(1), LinkClosed("no TLS"
 def test_a_proxy_that_does_not_do_what_kerbside_says(lane, monkeypatch, line, told, linking, component):
     monkeypatch.setattr(spice_link, "Link", type("Other", (FakeLink,), {"linking": linking}))
     FakeLink.kept.clear()
-    hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), f"echo {allowed(*told)}")})
+    hand_over(lane.dir, "kerbside", {"python": executable(Path(lane.dir, "python"), allowed(*told))})
     Path(lane.dir, "secrets/spice_ticket").write_text("mine\n")
     with complete(lane, ryll(lane)):
         write(lane, "daemon", stamp() + line)
@@ -125,15 +125,15 @@ def test_a_kerbside_that_has_the_right_sources_is_told_from_one_that_has_wrong_o
 
 DENIED = " INFO kerbside_proxy::session: connection denied by control service peer=1 reason=client token invalid"
 #: A python of kerbside's that has its control service allow the second token.
-ALLOWS = f'[ "$(cat "$4")" = second ] && echo {allowed(17914, "mine")}'
+ALLOWS = f'grep -q \'"token": "second"\' "$3" && {allowed(17914, "mine")}'
 
 
 @pytest.mark.parametrize(
     ("link", "says", "more", "component"),
     [
         ({"linking": REFUSED}, ALLOWS, {}, "proxy"),
-        ({"linking": REFUSED}, "true", {}, "kerbside"),  # it does not know the token either
-        ({"linking": REFUSED}, "echo DEADLINE_EXCEEDED", {}, "kerbside"),
+        ({"linking": REFUSED}, "echo null", {}, "kerbside"),  # it does not know the token either
+        ({"linking": REFUSED}, unanswered("DEADLINE_EXCEEDED"), {}, "kerbside"),
         ({"linking": REFUSED}, f"{ALLOWS}; exit 1", {}, "kerbside"),  # another kerbside
         ({"linking": REFUSED}, ALLOWS, {"vv": "password=third"}, "kerbside"),  # not what kerbside handed out
         ({"linking": REFUSED}, ALLOWS, {"console": {"host": "127.0.0.1"}}, "kerbside"),

@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.module_utils.lane.checks.suites import authorize, machines
+from ansible.module_utils.lane.protocols import control_service
 from suite_lane import NAP, TICKET, Lane, check, entry_of, read, suite_of
 
 MACHINES = {
@@ -90,7 +91,7 @@ def test_what_kerbside_hands_out_is_what_its_sources_say(lane, of):
     assert (detail["code"], detail["component"], detail["evidence"]) == (WRONG, "kerbside", lane.log("daemon"))
     question = json.loads(Path(lane.place.lane_dir, "asked").read_text())
     assert question["token"] == "good" and question["socket"] == f"{lane.place.lane_dir}/grpc/api.sock"
-    assert not Path(lane.place.lane_dir, "secrets/suite_question").exists()  # it held the token
+    assert not Path(lane.place.lane_dir, "secrets/question").exists()  # it held the token
 
 
 PARTS = (
@@ -139,7 +140,7 @@ def test_a_list_that_kerbside_cannot_give_says_nothing_of_the_channel(tmp_path, 
 
         def log_message(self, *_: object) -> None: ...
 
-    names = "hypervisor_ip insecure_port secure_port ticket ca_cert host_subject source uuid".split()
+    names = "hypervisor hypervisor_ip insecure_port secure_port ticket ca_cert host_subject source uuid".split()
     rpc = MagicMock()
     reply = rpc.kerbside_pb2_grpc.KerbsideProxyStub.return_value.AuthorizeConnection.return_value
     reply.target = SimpleNamespace(session_id=SESSION, **dict.fromkeys(names, ""))
@@ -153,5 +154,5 @@ def test_a_list_that_kerbside_cannot_give_says_nothing_of_the_channel(tmp_path, 
         asked = {"socket": "", "token": "", "limit": 5, "channel": authorize.CHANNEL, "headers": {}}
         (tmp_path / "asked").write_text(json.dumps({**asked, "sessions": sessions}))
         monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path / "asked")])
-        exec(authorize.QUERY, {})
+        exec(control_service.QUERY, {})
     assert json.loads(capsys.readouterr().out)["channel"] == (authorize.CHANNEL if listed else {})

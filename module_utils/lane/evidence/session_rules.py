@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from ..core import secrets
 from ..core.errors import LaneError, one_line
@@ -89,7 +90,7 @@ def ticket_refused(seen: Evidence, line: Line, match: re.Match[str]) -> LaneErro
     """ryll and daemon both say PermissionDenied; in the daemon's log it means that qemu refused the ticket."""
     own, told = seen.read("secrets/spice_ticket").strip(), _told(seen)
     problem = "qemu refused the proxy's ticket (PermissionDenied), although kerbside hands out the right one"
-    if own and told and told.has(own):
+    if own and told and told["ticket"] == own:
         if _lets_in(seen.qmp.get("query-spice", {}).get("port", 0), None, own) is False:
             return at(line, "ticket_refused", "qemu", f"{problem}; it refuses that of a bare link, too")
         return at(line, "ticket_refused", "proxy", problem)
@@ -111,9 +112,13 @@ def spice_unreachable(seen: Evidence, line: Line, match: re.Match[str]) -> LaneE
     refused = match[3] == "Connection refused"
     if refused and (not own or port == own):
         return at(line, "spice_unreachable", "qemu", f"qemu's SPICE server does not listen on port {port}")
-    if (told := _told(seen)) and (host != told.host or port not in (told.port, told.tls_port)):
-        problem = f"kerbside-proxy connects to {host}:{port} ({match[3]}); kerbside sends it to {told.host}:{told.port}"
-        return at(line, "spice_unreachable", "proxy", problem)
+    if told := _told(seen):
+        sent_to, ports = told["hypervisor_ip"] or told["hypervisor"], (told["insecure_port"], told["secure_port"])
+        if host != sent_to or port not in ports:
+            problem = (
+                f"kerbside-proxy connects to {host}:{port} ({match[3]}); kerbside sends it to {sent_to}:{ports[0]}"
+            )
+            return at(line, "spice_unreachable", "proxy", problem)
     if not refused:
         return None
     problem = (
@@ -123,15 +128,15 @@ def spice_unreachable(seen: Evidence, line: Line, match: re.Match[str]) -> LaneE
     return at(line, "spice_unreachable", "kerbside", problem)
 
 
-def _answer(seen: Evidence) -> control_service.Target | str:
+def _answer(seen: Evidence) -> dict[str, Any] | str:
     python = seen.known.get("lane_kerbside", {}).get("python")
     return control_service.ask(python, seen.lane_dir) if python else ""
 
 
-def _told(seen: Evidence) -> control_service.Target | None:
+def _told(seen: Evidence) -> dict[str, Any] | None:
     """What kerbside's control service, asked directly, tells its proxy about the console."""
     answer = _answer(seen)
-    return answer if isinstance(answer, control_service.Target) else None
+    return None if isinstance(answer, str) else answer
 
 
 def _lets_in(port: int, ca: str | None, secret: str) -> bool | None:

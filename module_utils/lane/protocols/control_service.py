@@ -2,68 +2,80 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ..core import command, secrets
-from ..core.errors import LaneError, one_line
+from ..core.errors import LaneError
 from ..core.layout import Layout
+from ..core.private_dir import write_private
 
 #: ryll's words when nobody answered it. The proxy answers only after kerbside has answered the proxy.
 WAITED = re.compile(r"(?:link handshake|authentication) .*did not complete within")
+#: gRPC's words, in a traceback of Python, for a service that answers nobody.
+SILENT = re.compile(r"StatusCode\.(DEADLINE_EXCEEDED|UNAVAILABLE)")
 TIMEOUT = 3
-ALLOWED = re.compile(r"ALLOWED (\S+) (\d+) (\d+) ([0-9a-f]{64})")
-#: Played by the Python of kerbside's environment: asks whom a token lets in. argv: the socket, and a file with the
-#: token (without: one that there never was). Says what gRPC reports, or ALLOWED, address, two ports and the ticket's
-#: SHA-256.
-QUERY = f"""
-import hashlib, sys, grpc
+#: Played by the Python of kerbside's environment. argv: a file with socket, token, limit, and a channel that is to be
+#: registered meanwhile, or null. Prints what the proxy would be told, or null when nobody is let in; with a channel,
+#: also what kerbside's API lists of it, at the URL `sessions` with these headers.
+QUERY = """
+import json, sys, urllib.request, uuid, grpc
 from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
-token = open(sys.argv[2]).read() if sys.argv[2:] else "none"
-with grpc.insecure_channel("unix:" + sys.argv[1]) as channel:
-    proxy = services.KerbsideProxyStub(channel)
-    request = messages.AuthorizeConnectionRequest(token=token, connection_ref="none", channel_type="main")
-    try:
-        reply = proxy.AuthorizeConnection(request, timeout={TIMEOUT})
-        if reply.HasField("target"):
-            ticket = hashlib.sha256(reply.target.ticket.encode()).hexdigest()
-            host = reply.target.hypervisor_ip or reply.target.hypervisor
-            print("ALLOWED", host, reply.target.insecure_port, reply.target.secure_port, ticket)
-            proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref="none"), timeout={TIMEOUT})
-    except grpc.RpcError as error:
-        print(error.code().name)
+asked = json.load(open(sys.argv[1]))
+channel, limit, reference = asked["channel"], asked["limit"], str(uuid.uuid4())
+with grpc.insecure_channel("unix:" + asked["socket"]) as connection:
+    proxy = services.KerbsideProxyStub(connection)
+    if channel:
+        proxy.RegisterChannel(messages.RegisterChannelRequest(**channel, connection_ref=reference), timeout=limit)
+    request = {"token": asked["token"], "connection_ref": reference, "channel_type": "main", "client_ip": "127.0.0.1"}
+    reply = proxy.AuthorizeConnection(messages.AuthorizeConnectionRequest(**request), timeout=limit)
+    if channel:
+        try:
+            listing = urllib.request.Request(asked["sessions"], headers=asked["headers"])
+            sessions = json.load(urllib.request.urlopen(listing, timeout=limit))
+        except OSError as error:  # 400: kerbside 0.8.0 cannot list a channel that nobody was let in on, whosever it is
+            sessions = None if getattr(error, "code", 0) == 400 else {}
+    proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref=reference), timeout=limit)
+names = "hypervisor hypervisor_ip insecure_port secure_port ticket ca_cert host_subject source uuid session_id".split()
+target = {name: getattr(reply.target, name) for name in names} if reply.HasField("target") else None
+if target:
+    policy = reply.firewall_policy
+    target["mode"] = messages.FirewallPolicy.Mode.Name(policy.mode)
+    target["channels"] = sorted(policy.permitted_channels)
+if target and channel:
+    listed = (sessions or {}).get(target["session_id"], {}).get("channels", [])
+    mine = [one for one in listed if one["connection_ref"] == reference] if sessions is not None else [channel]
+    target["channel"] = {name: one[name] for one in mine for name in channel}
+print(json.dumps(target))
 """
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where the control service sends its proxy. ticket: the SHA-256 of qemu's SPICE ticket, in hex."""
+def query(python: str, lane_dir: str, mark: str | None, token: str, limit: float, **more: Any) -> command.Done:
+    """Run QUERY about a token. limit: seconds for each answer; more: the channel, and how to list it.
 
-    host: str
-    port: int
-    tls_port: int
-    ticket: str
-
-    def has(self, ticket: str) -> bool:
-        return self.ticket == hashlib.sha256(ticket.encode()).hexdigest()
-
-
-def ask(python: str, lane_dir: str, mark: str | None = None) -> Target | str:
-    """Where the control service sends who has the newest token that kerbside handed out, or gRPC's word for why it does
-    not answer; "" if it lets nobody in, or cannot be asked.
+    Raises LaneError (kerbside) when it cannot be run, or does not come to its end.
     """
-    said = _ask(python, lane_dir, mark)
-    if found := ALLOWED.fullmatch(said):
-        return Target(found[1], int(found[2]), int(found[3]), found[4])
-    return {"DEADLINE_EXCEEDED": f"DEADLINE_EXCEEDED after {TIMEOUT} s", "UNAVAILABLE": "UNAVAILABLE"}.get(said, "")
-
-
-def _ask(python: str, lane_dir: str, mark: str | None) -> str:
-    token = secrets.newest(lane_dir, "console_token")
-    argv = [python, "-c", QUERY, Layout(lane_dir).grpc_socket, *([str(token)] if token else [])]
+    question = Path(lane_dir, "secrets", "question")
+    asked = {"socket": Layout(lane_dir).grpc_socket, "token": token, "limit": limit, "channel": None, **more}
+    write_private(question, json.dumps(asked).encode())
     try:
-        done = command.run(argv, command.environment(mark), 5 * TIMEOUT, "kerbside's control service", component="lane")
-    except LaneError:
+        argv, env = [python, "-c", QUERY, str(question)], command.environment(mark)
+        return command.run(argv, env, 5 * limit, "kerbside's answer to its proxy", component="kerbside")
+    finally:
+        question.unlink()
+
+
+def ask(python: str, lane_dir: str, mark: str | None = None) -> dict[str, Any] | str:
+    """What the control service tells its proxy about the newest token that kerbside handed out, or gRPC's word for why
+    it does not answer; "" if it lets nobody in, or cannot be asked.
+    """
+    token = secrets.newest(lane_dir, "console_token")
+    try:
+        done = query(python, lane_dir, mark, token.read_text() if token else "none", TIMEOUT)
+    except (LaneError, OSError):
         return ""
-    return "" if done.status else one_line(done.out)
+    if silent := SILENT.search(done.err):
+        return f"DEADLINE_EXCEEDED after {TIMEOUT} s" if silent[1] == "DEADLINE_EXCEEDED" else silent[1]
+    return "" if done.status else json.loads(done.out) or ""

@@ -5,13 +5,10 @@ from a kerbside that gave other ones.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from ...core import command
 from ...core.errors import LaneError, one_line
-from ...core.private_dir import write_private
-from ...protocols import kerbside_api
+from ...protocols import control_service, kerbside_api
 from ...protocols.spice_link import CHANNELS
 from .engine import Play, Unmet
 from .plan import Actor, Option, Step
@@ -21,36 +18,6 @@ from .stage import ANSWER, read_text
 TARGET = ("uuid", "hypervisor_ip", "insecure_port", "secure_port", "ticket", "host_subject")
 #: The channel that is registered for it, as kerbside's API has to list it.
 CHANNEL = {"client_ip": "127.0.0.3", "client_port": 12345, "channel_type": "main", "connection_id": 7}
-#: Played by the Python of kerbside's environment, on the socket that the proxy asks as well. argv: a file with socket
-#: and token.
-QUERY = """
-import json, sys, urllib.request, uuid, grpc
-from kerbside.rpc import kerbside_pb2 as messages, kerbside_pb2_grpc as services
-asked = json.load(open(sys.argv[1]))
-with grpc.insecure_channel("unix:" + asked["socket"]) as channel:
-    proxy, reference = services.KerbsideProxyStub(channel), str(uuid.uuid4())
-    proxy.RegisterChannel(
-        messages.RegisterChannelRequest(**asked["channel"], connection_ref=reference), timeout=asked["limit"]
-    )
-    request = {"token": asked["token"], "connection_ref": reference, "channel_type": "main", "client_ip": "127.0.0.1"}
-    reply = proxy.AuthorizeConnection(messages.AuthorizeConnectionRequest(**request), timeout=asked["limit"])
-    try:
-        question = urllib.request.Request(asked["sessions"], headers=asked["headers"])
-        sessions = json.load(urllib.request.urlopen(question, timeout=asked["limit"]))
-    except OSError as error:  # 400: kerbside 0.8.0 cannot list a channel that nobody was let in on, whosever it is
-        sessions = None if getattr(error, "code", 0) == 400 else {}
-    proxy.DeregisterChannel(messages.DeregisterChannelRequest(connection_ref=reference), timeout=asked["limit"])
-names = "hypervisor_ip insecure_port secure_port ticket ca_cert host_subject source uuid session_id".split()
-target = {name: getattr(reply.target, name) for name in names} if reply.HasField("target") else None
-if target:
-    policy = reply.firewall_policy
-    target["mode"] = messages.FirewallPolicy.Mode.Name(policy.mode)
-    target["channels"] = sorted(policy.permitted_channels)
-    listed = (sessions or {}).get(target["session_id"], {}).get("channels", [])
-    mine = [one for one in listed if one["connection_ref"] == reference] if sessions is not None else [asked["channel"]]
-    target["channel"] = {name: one[name] for one in mine for name in asked["channel"]}
-print(json.dumps(target))
-"""
 
 
 def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
@@ -63,22 +30,14 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
     wanted = {**expected(play, options["of"]), **firewall(play.lane.settings)}
     channel = {"node": f"lane-{play.lane.run.lane_id}", **CHANNEL}  # of this node: a daemon that starts clears it
     wanted |= {"session_id": play.value(options["console"])["session"], "channel": channel}
-    request = {
-        "socket": place.grpc_socket,
-        "token": play.value(options["console"])["password"] if options["password"] is None else options["password"],
-        "limit": ANSWER,
+    more = {
         "channel": channel,
         "sessions": f"http://{place.address}:{place.api_port}/session",
         "headers": kerbside_api.headers(play.lane.token()),
     }
-    question = Path(place.lane_dir, "secrets", "suite_question")
-    write_private(question, json.dumps(request).encode())
-    try:
-        argv = [place.database_python, "-c", QUERY, str(question)]
-        env = command.environment(play.lane.run.mark)
-        done = command.run(argv, env, 2 * ANSWER, "kerbside's answer to its proxy", component="kerbside")
-    finally:
-        question.unlink()
+    token = play.value(options["console"])["password"] if options["password"] is None else options["password"]
+    python, mark = place.database_python, play.lane.run.mark
+    done = control_service.query(python, place.lane_dir, mark, token, ANSWER, **more)
     if done.status:
         problem = f"kerbside does not tell what it hands out: {one_line(done.said, 200)}"
         raise LaneError("suite_not_handed_out", "kerbside", problem, evidence=play.lane.log("daemon"))

@@ -321,9 +321,10 @@ class Play:
             silent = f"kerbside's control service does not answer its proxy: {told}"
             return ("control_service_silent", silent) if told else None
         sources = read_text(os.path.join(place.lane_dir, "sources.yaml"))  # which may lead elsewhere, on purpose
-        if known and told.port != place.spice_port and f"insecure_port: {told.port}\n" not in sources:
-            return "spice_unreachable", f"kerbside sends its proxy to port {told.port} and not to {place.spice_port}"
-        if known and not told.has(read_text(place.ticket_file).strip()):
+        port = told["insecure_port"]
+        if known and port != place.spice_port and f"insecure_port: {port}\n" not in sources:
+            return "spice_unreachable", f"kerbside sends its proxy to port {port} and not to {place.spice_port}"
+        if known and told["ticket"] != read_text(place.ticket_file).strip():
             return "ticket_refused", "kerbside gives its proxy a ticket other than qemu's"
         return None
 
