@@ -314,18 +314,21 @@ def test_ryll_is_asked_whether_it_sees_the_agent_by_now(lane, monkeypatch, conne
 
 
 def test_what_the_checks_from_outside_show(lane):
+    def outside(component: str, code: str, check: str = "frames") -> None:
+        report(lane, **{check: {"component": component, "code": code, "cause": "it is wrong"}})
+
     with complete(lane, ryll(lane)):
-        report(lane, path={"component": "kerbside", "cause": "one goes to port 3"})
+        outside("kerbside", "proxy_bypassed", "path")
         assert explain(lane, "proxy", "counters")[:3] == ("proxy_bypassed", "kerbside", "proxy_bypassed")
-        report(lane, path={"component": "ryll", "cause": "it does not run"})
+        outside("ryll", "proxy_not_connected", "path")
         assert explain(lane, "proxy", "counters").rule is None
-        report(lane, frames={"component": "qemu", "cause": "it refused the screendump: no console"})
+        outside("qemu", "qemu_no_picture")
         Path(lane.dir, "logs/serial.log").write_text("guest: ready\n")
         assert explain(lane, "guest", "status").rule == "no_display"
-        report(lane, frames={"component": "ryll", "cause": "9 of 10 pixels differ"})
+        outside("ryll", "picture_differs")
         assert explain(lane, "guest", "screenshot")[1:3] == ("ryll", "picture_differs")
         assert explain(lane, "guest", "status").rule is None
-        report(lane, frames={"component": "guest", "cause": "qemu and ryll both show nothing but #000000"})
+        outside("guest", "guest_one_colour")
         assert explain(lane, "guest", "screenshot")[1:3] == ("guest", "one_colour_screen")
 
 

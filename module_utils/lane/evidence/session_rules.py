@@ -26,8 +26,8 @@ CERTIFICATE = {
     "badsignature": "another CA signed it",
     "notvalidforname": "its subject is not the host subject that console.vv names",
 }
-#: What the check `frames` says of a wrong picture, and the code for it.
-PICTURE = {"nothing but": "one_colour_screen", "pixels differ": "picture_differs"}
+#: The codes of the check `frames` for a wrong picture, and of the check `screenshot` that failed before it.
+PICTURE = {"guest_one_colour": "one_colour_screen", "picture_differs": "picture_differs"}
 Said = Callable[[Evidence, Line, re.Match[str]], LaneError | None]
 SHELL = re.compile(r"(?:UEFI Interactive Shell|Shell>|BdsDxe: (?:failed to load|No bootable option)).*", re.IGNORECASE)
 
@@ -235,9 +235,9 @@ def certificate_refused(seen: Evidence, line: Line, match: re.Match[str]) -> Lan
 def proxy_bypassed(seen: Evidence) -> LaneError | None:
     """Everything works except the path: the counters do not move because ryll connected to qemu."""
     detail = seen.detail("path")
-    if not seen.in_session or detail.get("component") != "kerbside":
+    if not seen.in_session or detail.get("code") != "proxy_bypassed":
         return None
-    return LaneError("proxy_bypassed", "kerbside", str(detail["cause"]), evidence="handover/console.json")
+    return LaneError("proxy_bypassed", "kerbside", detail["cause"], evidence="handover/console.json")
 
 
 @rule("guest-frozen-without-agent")
@@ -293,7 +293,7 @@ def nothing_to_boot(seen: Evidence) -> LaneError | None:
 def no_display(seen: Evidence) -> LaneError | None:
     """A client is on the main channel and qemu offers it no display."""
     detail = seen.detail("frames")
-    if not seen.in_session or detail.get("component") != "qemu" or "screendump" not in str(detail["cause"]):
+    if not seen.in_session or detail.get("code") != "qemu_no_picture":
         return None
     problem = f"qemu has no display for the guest: {detail['cause']}"
     return LaneError("no_display", "qemu", problem, evidence="logs/qemu.log")
@@ -329,11 +329,10 @@ def picture_wrong(seen: Evidence) -> LaneError | None:
     check `frames` says which.
     """
     detail = seen.detail("frames")
-    cause = str(detail.get("cause"))
-    code = next((code for words, code in PICTURE.items() if words in cause), None)
+    code = PICTURE.get(detail.get("code", ""))
     if seen.blame["check"] != "screenshot" or code is None:
         return None
-    return LaneError(code, str(detail["component"]), cause, evidence="screenshot.png")
+    return LaneError(code, detail["component"], detail["cause"], evidence="screenshot.png")
 
 
 @rule("ryll-killed-mid-check")
