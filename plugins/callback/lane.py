@@ -377,4 +377,4 @@ class CallbackModule(CallbackBase):
         with open(path, "a", encoding="utf-8") as file:
             file.write(github.summary(result, text))
         if blame:
-            self._display.display(github.annotation(blame))
+            self._display.display(github.annotation(blame["component"], blame["cause"]))

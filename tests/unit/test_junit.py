@@ -125,5 +125,5 @@ def test_the_summary_shows_text_as_text():
 
 
 def test_the_annotation_is_escaped_as_github_wants_it():
-    annotation = github.annotation(blamed(None, "50% of a,b:\r\nc"))
+    annotation = github.annotation("proxy", "50% of a,b:\r\nc")
     assert annotation == "::error title=lane%3A proxy::50%25 of a,b:%0D%0Ac"

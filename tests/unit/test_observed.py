@@ -59,17 +59,18 @@ def test_of_a_session_the_logs_since_rylls_start_count(tmp_path):
     of = seen(tmp_path, api=log, daemon=log, database=log)
     assert texts(of.log("api")) == texts(of.log("daemon")) == ["begin", "after", "last"]
     everything = ["before", "rest", "begin", "after", "last"]
-    assert texts(of.log("daemon", whole=True)) == texts(of.log("database")) == everything
+    assert texts(of.log("database")) == everything
     assert [line.at for line in of.log("daemon")] == [AT, AT + 0.25, AT + 0.25]
-    assert of.find("daemon", "before") is None and of.find("daemon", "before", whole=True)
+    assert of.find("daemon", "before") is None and of.find("database", "before")
     assert texts(seen(tmp_path, START, daemon=log).log("daemon"))[0] == "before"
     assert of.log("nobody") == []
 
 
 def test_a_line_just_before_rylls_start_and_one_without_a_time_are_of_before(tmp_path):
-    of = seen(tmp_path, daemon=f"no time\n{at(-0.0005)} close\n")
+    log = f"no time\n{at(-0.0005)} close\n"
+    of = seen(tmp_path, daemon=log, database=log)
     assert texts(of.log("daemon")) == ["close"]
-    assert [line.at for line in of.log("daemon", whole=True)] == [0.0, pytest.approx(AT - 0.0005)]
+    assert [line.at for line in of.log("database")] == [0.0, pytest.approx(AT - 0.0005)]
 
 
 def test_the_times_of_pythons_lines_and_of_coloured_ones_are_read(tmp_path):

@@ -33,7 +33,7 @@ def test_a_red_run_says_the_same_everywhere(word, component, check, tmp_path):
     assert [(mark.get("message"), mark.get("type")) for mark in marks] == [(CAUSE, f"{component}.{BLAME['code']}")]
     assert marks[0].tag == ("failure" if check or word == "fail" else "error")
     assert github._cell(line) in github.summary(values, line)
-    assert github.annotation(values["blame"]) == f"::error title=lane%3A {component}::{CAUSE}"
+    assert github.annotation(component, CAUSE) == f"::error title=lane%3A {component}::{CAUSE}"
 
 
 def test_a_green_run_says_the_same_everywhere(tmp_path):

@@ -71,12 +71,6 @@ class Copies:
         self.files += 1
         self.put(name, data)
 
-    def tree(self, folder: Path, name: str) -> None:
-        """Copy the files of a folder, those of its folders included."""
-        for path in sorted(folder.rglob("*")):
-            if not path.is_dir():
-                self.take(path, f"{name}/{path.relative_to(folder)}")
-
     def put(self, name: str, data: bytes) -> None:
         path = self.artifacts / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +87,9 @@ def collect(lane_dir: str, artifacts: Path, command: str, ansible: str = "") -> 
     copies = Copies(artifacts)
     reports = check_report.of_command(Path(lane_dir, "logs"), command)
     for folder in ("handover", "logs"):
-        copies.tree(Path(lane_dir, folder), folder)
+        for path in sorted(Path(lane_dir, folder).rglob("*")):
+            if not path.is_dir():
+                copies.take(path, str(path.relative_to(lane_dir)))
     for path in (artifacts / "logs").glob("*.json"):
         if check_report.read(path).get("command_id", command) != command:
             path.unlink()

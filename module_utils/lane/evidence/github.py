@@ -43,14 +43,7 @@ def _cell(text: str) -> str:
     return " ".join(text.split())
 
 
-def annotation(blame: dict[str, Any]) -> str:
+def annotation(component: str, cause: str) -> str:
     """The workflow command that shows the cause beside the job."""
-    return f"::error title={_property('lane: ' + blame['component'])}::{_data(blame['cause'])}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    escaped = cause.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::error title=lane%3A {component}::{escaped}"

@@ -80,15 +80,13 @@ class Evidence(Layout):
     def lost(self) -> list[loss.Lost]:
         return loss.lost(self.lane_dir)
 
-    def log(self, name: str, whole: bool = False) -> list[Line]:
-        """What a program wrote since its start; of API and daemon, when ryll has failed, since ryll's start unless the
-        `whole` log is asked for.
-        """
+    def log(self, name: str) -> list[Line]:
+        """What a program wrote since its start; of API and daemon, when ryll has failed, since ryll's start."""
         entry = self.records.get(name)
         if entry is None:
             return []
         lines = list(self._lines(entry.log, entry.log_start))
-        if self.in_session and name in ("api", "daemon") and not whole:
+        if self.in_session and name in ("api", "daemon"):
             since = self.records["ryll"].started - 0.001
             lines = [line for line in lines if line.at >= since]
         return lines
@@ -110,9 +108,9 @@ class Evidence(Layout):
                 at = datetime.fromisoformat(stamp[1] or stamp[2]).replace(tzinfo=UTC).timestamp()
             yield Line(path, place if counted else 0, line, at)
 
-    def find(self, name: str, pattern: str | re.Pattern[str], whole: bool = False) -> tuple[Line, re.Match[str]] | None:
+    def find(self, name: str, pattern: str | re.Pattern[str]) -> tuple[Line, re.Match[str]] | None:
         """The first line of a program's log that matches."""
-        for line in self.log(name, whole):
+        for line in self.log(name):
             if match := re.search(pattern, line.text):
                 return line, match
         return None
