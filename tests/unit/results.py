@@ -58,4 +58,5 @@ def result(**more: Any) -> dict[str, Any]:
 def put(path: Path, content: Any) -> None:
     """Write text, bytes, or anything else as JSON."""
     text = content if isinstance(content, str | bytes) else json.dumps(content)
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

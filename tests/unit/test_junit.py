@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.evidence import github, junit
-from results import BLAME, CHECK, result
+from results import BLAME, CHECK, put, result
 
 
 def run(*checks: tuple[str, str], **more: Any) -> dict[str, Any]:
@@ -72,44 +72,33 @@ def test_what_xml_cannot_hold_is_replaced(character):
     assert junit._clean(f"a{character}b") == "a\ufffdb"
 
 
-def attached(found: dict[str, Any], folder: Path, *files: str) -> list[list[str]]:
-    """The files that each case has, when the folder holds these."""
-    for name in files:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).touch()
-    link = re.compile(rf"\[\[ATTACHMENT\|{re.escape(str(folder))}/(.*?)\]\]")
-    return [
-        link.findall(case.findtext("system-out") or "") for case in ElementTree.fromstring(junit.xml(found, folder))[0]
-    ]
+SHOT, DUMP, OF_SEXTANT = "screenshot.png", "screendump.png", "pictures/screenshot-uncalibrated.png"
+LOG, SHOWN = "logs/ryll.log", "pictures/mine-pocket-hello.png"
 
 
-def test_files_that_are_there_are_attached(tmp_path):
-    found = run(("screenshot", "fail"), ("hello", "pass"), blame=blamed("screenshot"), verdict="fail")
-    cases = attached(found, tmp_path, "logs/ryll.log", "screenshot.png", "result.json")
-    assert cases == [["screenshot.png", "logs/ryll.log"], [], ["result.json", "logs/ryll.log"]]
-
-
-def test_each_guests_check_has_its_own_pictures(tmp_path):
-    found = run(("screenshot", "pass"), ("frames", "pass"), guests=["uncalibrated", "pocket"])
-    shot = found["checks"][0]
-    found["checks"] += [{**check, "guest": "uncalibrated"} for check in found["checks"]] + [{**shot, "suite": "mine"}]
-    both, sextant = ["screenshot.png", "screendump.png"], ["pictures/screenshot-uncalibrated.png"]
-    assert attached(found, tmp_path, *both, *sextant) == [both[:1], both, sextant, sextant, [], []]
-
-
-def test_the_pictures_of_a_guest_after_which_no_other_was_checked_are_attached(tmp_path):
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs/outside.json").write_text('{"guest": "uncalibrated"}')
-    found = run(("screenshot", "not run"), guests=["uncalibrated", "pocket"])
-    found["checks"].insert(0, {**found["checks"][0], "guest": "uncalibrated", "result": "fail"})
-    assert attached(found, tmp_path, "screenshot.png") == [["screenshot.png"], [], []]
-
-
-def test_the_picture_of_a_suites_check_is_attached(tmp_path):
-    found = run(("hello", "pass"), ("other", "pass"))
-    for check, name in zip(found["checks"], ("mine-pocket-hello", "gone"), strict=True):
-        check.update(suite="mine", detail={"picture": f"pictures/{name}.png"})
-    assert attached(found, tmp_path, "pictures/mine-pocket-hello.png") == [["pictures/mine-pocket-hello.png"], [], []]
+@pytest.mark.parametrize(
+    ("suite", "guest", "name", "last", "attached"),
+    [
+        ("smoke", "pocket", "screenshot", "pocket", [SHOT, LOG]),
+        ("smoke", "pocket", "frames", "pocket", [SHOT, DUMP, LOG]),
+        ("smoke", "pocket", "hello", "pocket", [LOG]),
+        ("smoke", "uncalibrated", "frames", "pocket", [OF_SEXTANT, LOG]),  # there is no other picture of it
+        ("smoke", "uncalibrated", "screenshot", "uncalibrated", [SHOT, LOG]),
+        ("smoke", "pocket", "screenshot", "uncalibrated", [LOG]),
+        ("mine", "pocket", "screenshot", "pocket", [SHOWN, LOG]),
+    ],
+)
+def test_the_files_of_a_check_that_are_there_are_attached(tmp_path, suite, guest, name, last, attached):
+    for file in (SHOT, DUMP, OF_SEXTANT, LOG, SHOWN, "result.json"):
+        put(tmp_path / file, "")
+    put(tmp_path / "logs/outside.json", {"guest": last})
+    found = run((name, "fail"), ("other", "pass"), blame=blamed(name), verdict="fail")
+    more = {"suite": suite, "guest": guest, "detail": {"picture": SHOWN}}
+    found["checks"][0] |= more
+    found["checks"][1] |= {**more, "detail": {"picture": "pictures/gone.png"}, "suite": "mine"}
+    texts = [case.findtext("system-out") or "" for case in ElementTree.fromstring(junit.xml(found, tmp_path))[0]]
+    files = [re.findall(rf"\[\[ATTACHMENT\|{re.escape(str(tmp_path))}/(.*?)\]\]", text) for text in texts]
+    assert files == [attached, [], ["result.json", LOG]]
 
 
 def test_the_summary_shows_text_as_text():
