@@ -11,15 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.lane.checks.suites import resources
+from ansible.module_utils.lane.checks.suites import latency, resources
 from ansible.module_utils.lane.core import proc_stat
 from ansible.module_utils.lane.lifecycle import proc
 from ansible.module_utils.lane.protocols.spice_link import LinkRefused
-from suite_lane import PASSED, SOON, FakeLink, Lane, entry_of, fake_lane, outcome
+from suite_lane import PASSED, SOON, FakeLink, entry_of, fake_lane, outcome
 
 lane = fake_lane
 
-WRONG = ("link_wrong", "proxy")
 WATCHED = [{"resources": {}, "register": "b"}, {"resources": {"since": "b", "files": 4}, **SOON}]
 
 
@@ -98,7 +97,8 @@ def test_the_proxy_is_the_daemons_child(lane, monkeypatch):
         return SimpleNamespace(members=lambda: found, pid=found[0].pid, log=f"{name}.log")
 
     monkeypatch.setattr(resources.records, "record", record)
-    found = {name: (log, [one.pid for one in members]) for name, log, members in resources._programs(_play(lane))}
+    play: Any = SimpleNamespace(lane=lane)
+    found = {name: (log, [one.pid for one in members]) for name, log, members in resources._programs(play)}
     assert found == {"api": ("api.log", [2, 3]), "daemon": ("daemon.log", [4]), "proxy": ("", [5])}
 
 
@@ -136,29 +136,13 @@ def test_a_proxy_that_does_not_ask_its_clients(lane, asked):
         assert outcome(lane, {"keepalive": {}, "within": 0.1}) == expected
 
 
-def _play(lane: Lane) -> Any:
-    return SimpleNamespace(lane=lane)
-
-
-class Choosy(FakeLink):
-    """To a proxy that refuses one channel."""
-
-    refused = 0
-
-    def link(self, channel: int, password: str, session: int = 0) -> None:
-        if channel == self.refused:
-            raise LinkRefused(7)
-        super().link(channel, password, session)
-
-
-@pytest.mark.parametrize(("refused", "count", "expected"), [(0, 2, PASSED), (0, None, PASSED), (3, 2, WRONG)])
-def test_each_session_has_two_channels(lane, monkeypatch, refused, count, expected):
+@pytest.mark.parametrize(("options", "count"), [({"count": 2}, 2), ({}, 10)])
+def test_each_session_has_two_channels(lane, monkeypatch, options, count):
     monkeypatch.setattr(FakeLink, "kept", [])
-    monkeypatch.setattr(Choosy, "refused", refused)
-    monkeypatch.setattr(resources, "Link", Choosy)
-    assert outcome(lane, {"sessions": {"count": count} if count else {}}) == expected
-    sessions = 0 if refused else count or 10
-    main, inputs = ("link", 1, "good", 0), ("link", 3, "good", 77)
-    assert [one.did for one in FakeLink.kept] == ([[main], [inputs]] * sessions if sessions else [[main], []])
+    monkeypatch.setattr(latency, "Link", FakeLink)
+    assert outcome(lane, {"sessions": options}) == PASSED
+    assert [one.did for one in FakeLink.kept] == [[("link", 1, "good", 0)], [("link", 3, "good", 77)]] * count
     assert not any(one.open for one in FakeLink.kept)
-    assert [path for what, _, path, *_ in lane.did if what == "request"] == ["/session"] * sessions
+    assert [path for what, _, path, *_ in lane.did if what == "request"] == ["/session"] * count
+    monkeypatch.setattr(FakeLink, "linking", LinkRefused(7))
+    assert outcome(lane, {"sessions": options}) == ("link_wrong", "proxy")

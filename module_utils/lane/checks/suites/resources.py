@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from ...core.errors import LaneError
 from ...lifecycle import proc
 from ...programs import records
 from ...protocols import kerbside_api
-from ...protocols.spice_link import CHANNELS, Link, LinkClosed, LinkRefused
 from .engine import Play, Unmet
+from .latency import inputs_of
 from .plan import LOOK_LIMIT, Actor, Option, Step
 
 POLL = 0.1
@@ -31,8 +31,6 @@ FIGURES = {
 OWNERS = {"api": "kerbside", "daemon": "kerbside", "proxy": "proxy"}
 ADDRESSES = 2  #: that kerbside's proxy is told: for its ports, and for its counters
 ANONYMOUS = re.compile(r"(?m)^RssAnon:\s+(\d+) kB$")
-#: The channels of an ordinary session, of which the first has to be linked first.
-LINKED = ("main", "inputs")
 KEEPALIVE = "02"  #: the timer that sees whether an idle peer is there (proc_net_tcp in Linux's documentation)
 
 
@@ -117,20 +115,9 @@ def keepalive(play: Play, step: Step, options: dict[str, Any], deadline: float) 
 
 def sessions(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
     """Sessions one after the other, each with a console.vv and the channels of its own, while the API lists it."""
-    place = play.lane.place
-    ca = Path(place.ca_file).read_text(encoding="ascii")
     headers = kerbside_api.headers(play.lane.token())
-    for number in range(1, options["count"] + 1):
-        password, session = play.lane.console()["password"], 0
-        with ExitStack() as stack:
-            try:
-                for channel in LINKED:
-                    made = stack.enter_context(closing(Link(place.proxy_port, ca)))
-                    made.link(CHANNELS[channel], password, session)
-                    session = session or made.session
-            except (LinkClosed, LinkRefused, TimeoutError) as error:
-                problem = f"the {channel} channel of session {number} was not linked: {error}"
-                raise Unmet("link_wrong", problem) from None
+    for _ in range(options["count"]):
+        with inputs_of(play, proxied=True):
             play.lane.request("GET", "/session", headers)
     return f"{options['count']} sessions"
 
