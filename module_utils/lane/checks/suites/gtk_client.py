@@ -4,7 +4,7 @@ bindings.
     python3 -c TEXT FILE
 
 FILE is JSON: host, tls_port, password, ca (a file), subject, and out. Whenever the screen has stood still for a moment,
-its pixels (blue, green, red, unused) go to OUT.raw, and then {number, width, height, stride} to OUT.json; an error of a
+its pixels (blue, green, red, unused) go to OUT.raw, and then {width, height, stride} to OUT.json; an error of a
 channel goes there as {error}, the name that spice-gtk has for it. Ends with that error, or when it is killed.
 
 Properties and signals: spice-gtk's reference (SpiceSession, SpiceChannel, SpiceDisplayChannel).
@@ -32,7 +32,6 @@ class Screen:
 
     def __init__(self, out: str) -> None:
         self.out = out
-        self.number = 0
         self.timer = 0
         self.primary: tuple[int, int, int, int] | None = None
 
@@ -50,8 +49,7 @@ class Screen:
             width, height, stride, data = self.primary
             with open(f"{self.out}.raw", "wb") as file:
                 file.write(ctypes.string_at(data, stride * height))
-            self.number += 1
-            self.tell({"number": self.number, "width": width, "height": height, "stride": stride})
+            self.tell({"width": width, "height": height, "stride": stride})
         return bool(GLib.SOURCE_REMOVE)
 
     def tell(self, what: dict[str, Any]) -> None:
