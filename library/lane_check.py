@@ -19,9 +19,8 @@ extends_documentation_fragment:
   - lane_dir
 options:
   steps:
-    description: The steps, played in order (docs/steps.md). The whole list is checked before anything starts.
-    type: list
-    elements: dict
+    description: The list of steps, played in order (docs/steps.md). The whole list is checked before anything starts.
+    type: raw
     required: true
   guest:
     description: The guest's entry, with C(name), C(banner) and C(agent).
@@ -88,21 +87,13 @@ from ansible.module_utils.lane.core.layout import claimed_ports
 from ansible.module_utils.lane.protocols.ryll.session import Settings
 from ansible.module_utils.lane.protocols.ryll.steps import plan
 
-#: The ports that the checks use.
-PORTS = ("metrics_port", "proxy_port", "spice_port")
-
-
-def as_given(value: Any) -> Any:
-    """The steps, which are checked by the language of steps itself."""
-    return value
-
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "lane_dir": {"type": "path", "required": True},
             "guest": {"type": "dict", "required": True},
-            "steps": {"type": as_given, "required": True},
+            "steps": {"type": "raw", "required": True},
             "checks": {
                 "type": "list",
                 "elements": "str",
@@ -141,7 +132,7 @@ def main() -> None:
             banner=guest["banner"],
             session=given["pid"] is not None,
             **{name: given[name] for name in ("lane_dir", "banner_limit", "lossy")},
-            **{name: ports[name] for name in PORTS},
+            **{name: ports[name] for name in ("metrics_port", "proxy_port", "spice_port")},
         )
         settings = Settings(
             context.control_socket,

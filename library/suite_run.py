@@ -51,7 +51,7 @@ options:
     description: The programs, the console and the limits; the fields of C(Place) in
       C(module_utils/lane/checks/suites/stage.py), but for C(lane_dir) and the ports.
     type: dict
-    default: {}
+    required: true
 attributes:
   idempotent:
     support: none
@@ -67,6 +67,7 @@ EXAMPLES = r"""
     guest: pocket
     guests: "{{ (lookup('ansible.builtin.file', 'fixtures/guests.yml') | from_yaml)['guests'] }}"
     images: fixtures
+    place: "{{ suites_place }}"
 """
 
 RETURN = r"""
@@ -98,7 +99,7 @@ def main() -> None:
             "guests": {"type": "dict", "required": True},
             "images": {"type": "path", "required": True},
             "cache_dir": {"type": "path", "default": "~/.cache/kerbside-lane"},
-            "place": {"type": "dict", "default": {}},
+            "place": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
     )
