@@ -7,6 +7,7 @@ import pytest
 import yaml
 from ansible.module_utils.lane.checks.suites import plan, selection
 from ansible.module_utils.lane.checks.suites.actors import ACTORS
+from ansible.module_utils.lane.checks.suites.kinds import KINDS
 from ansible.module_utils.lane.core.errors import LaneError
 from prepared import fails
 from suite_lane import CONSOLE_K, GOOD, GUESTS, NAP, changed, read, suite_of
@@ -72,24 +73,12 @@ def refused(suite: Any) -> str:
         ({"suite": "mine", "checks": GOOD["checks"]}, "`guests` is missing"),
         (changed(speed=1), "'speed' is not one of"),
         (changed(suite="My"), "`suite` is not a name"),
-        (changed(suite=1), "`suite` is not a name"),
-        (changed(description=1), "`description` is not a text"),
         (changed(guests=["nobody"]), "there is no guest 'nobody'; fixtures/guests.yml has pocket, uncalibrated"),
-        (changed(guests=[]), "`guests` is not a list of texts"),
-        (changed(guests="pocket"), "`guests` is not a list of texts"),
-        (changed(boots="yes"), "`boots` is not true or false"),
-        (changed(ryll=[1]), "`ryll` is not a list of texts"),
-        (changed(kerbside=[]), "`kerbside` is not a mapping"),
         (changed(kerbside={"MODE": 1}), "`kerbside` has 'MODE'"),
-        (changed(machines=[{"name": name} for name in "abcd"]), "`machines` is not a list of at most 3"),
         (changed(machines=[{"name": name, "tls": True} for name in "abc"]), "`machines` need more than 5 ports"),
         (changed(machines=[{"name": "A"}]), "machines: `name` is not a name"),
         (changed(machines=[{"tls": True}]), "`name` is missing"),
-        (changed(machines=[{"name": "a", "tls": 1}]), "`tls` is not true or false"),
-        (changed(machines=[{"name": "a", "devices": "x"}]), "`devices` is not a list of texts"),
         (changed(consoles=[{"name": "k"}]), "console k: `machine` is not the name of one of `machines`"),
-        (changed(consoles=[{"name": "k", "machine": "m"}] * 21), "list of at most 20"),
-        (changed(checks=[]), "`checks` is not a list"),
         (changed(checks=["x"]), "check 1: it is not a mapping"),
         (changed(checks=GOOD["checks"] * 2), "two checks are named one"),
         (changed(checks=[{"name": "N", "steps": []}]), "check 1: `name` is not a name"),
@@ -110,36 +99,15 @@ def culprit(**more: Any) -> dict[str, Any]:
     ("more", "words"),
     [
         ({"client": "many"}, "check one: `client` is not shared, fresh or none"),
-        ({"slow": "yes"}, "`slow` is not true or false"),
-        ({"events": ["a", 1]}, "`events` is not a list of texts"),
         ({"kerbside": {"OTHER": 1}}, "its settings are named KERBSIDE_SOMETHING"),
         ({"expected_failure": {"code": "task_failed"}}, "check one: expected_failure: `reason` is missing"),
         ({"expected_failure": {"reason": "x"}}, "`code` is missing"),
-        ({"expected_failure": {"code": "nonsense", "reason": "x"}}, "`code` is not a code"),
         ({"if_failed": [{"blame": "ryll", "steps": []}]}, "check one: if_failed: `instead_of` is missing"),
-        (culprit(instead_of="x"), "`instead_of` is not one of guest, qemu"),
-        (culprit(blame="x"), "`blame` is not one of"),
-        (culprit(steps=[]), "if_failed: `steps` is not a list"),
         (culprit(steps=[{}]), "if_failed: step 1: it has none of"),
     ],
 )
 def test_a_check_that_is_wrong(more, words):
     assert words in refused(suite_of({"name": "one", "steps": [NAP], **more}))
-
-
-def api(**options: Any) -> dict[str, Any]:
-    return {"api": {"path": "/x", **options}}
-
-
-def slow_link(**options: Any) -> dict[str, Any]:
-    return {"link_relay": {key: value for key, value in {"mbit": 10, **options}.items() if value is not None}}
-
-
-def cases(wrong: Any) -> dict[str, Any]:
-    return {"command": {"run": ["kerbside"], "cases": wrong}}
-
-
-NO_CASES = "`cases` is not a list of mappings of run, claims"
 
 
 #: Before the step: a link `l`, a machine `m` and its console `k`.
@@ -152,16 +120,11 @@ NO_CASES = "`cases` is not a list of mappings of run, claims"
         ({**NAP, "client": "A"}, "`client` is not a name"),
         ({**NAP, "since": 1}, "'since' is not one of blame, client, name, register, within"),
         ({**NAP, "register": "A"}, "`register` is not a name"),
-        ({**NAP, "blame": "nobody"}, "`blame` is not one of"),
         ({**NAP, "within": 0}, "`within` is not a number of seconds"),
-        ({**NAP, "within": 3601}, "`within` is not a number of seconds"),
-        ({**NAP, "within": True}, "`within` is not a number of seconds"),
-        ({**NAP, "within": "1"}, "`within` is not a number of seconds"),
         ({"type": {"text": "x"}, "client": "second"}, "no `connect` before it starts the client 'second'"),
         ({"hello": {}, "blame": "nobody"}, "wrong `blame`"),
         ({"send_key": {"key": "no such key"}}, "check one: step 2: "),
         ({"expect_event": {"event": "paste_completed", "since": "later"}}, "check one: step 2: "),
-        ({"wait": {"seconds": 0}}, "`seconds` is not a number of seconds"),
         ({"wait": None}, "`seconds` is missing"),
         ({"wait": [1]}, "it is not a mapping"),
         (
@@ -174,43 +137,11 @@ NO_CASES = "`cases` is not a list of mappings of run, claims"
         ),
         ({"serial": {}}, "step 2 (serial): it does not have exactly one of line, match, never"),
         ({"serial": {"match": "("}}, "step 2 (serial): `match` is not a regular expression"),
-        (api(path=""), "`path` is not a path"),
-        (api(path="a\nb"), "`path` is not a path"),
-        (api(path="console"), "`path` is not a path"),
-        (api(path="/ü x"), "`path` is not a path"),
-        (api(holds={"audit": [{"message": "["}]}), "`holds` is not a value whose texts are regular expressions"),
-        (api(path=None), "`path` is not a path"),
-        (api(method="HEAD"), "`method` is not GET or POST"),
-        (api(status=-1), "`status` is not a whole number"),
-        (api(status=True), "`status` is not a whole number"),
-        (api(match=1), "`match` is not a regular expression"),
-        (api(jwt=[]), "`jwt` is not a mapping"),
-        (api(jwt={"set": 5}), "`jwt` is not a mapping"),
-        (api(jwt={"set": {"a": ["{gone.x}"]}}), "{gone.x} is not one of"),
-        ({"audit": {"has": []}}, "`has` is not a list of regular expressions"),
-        ({"command": {"run": ["kerbside"], "says": ["["]}}, "`says` is not a list of regular expressions"),
-        ({"command": {"run": ["/bin/true"]}}, "`run` is not a list of texts, the name of a program"),
-        ({"file": {"name": "../run.json", "bytes": 1}}, "`name` is not a name"),
-        ({"file": {"name": "x", "bytes": 10**29}}, "`bytes` is not a whole number up to"),
-        ({"clipboard": {"bytes": 10**10}}, "`bytes` is not a whole number up to"),
-        ({"connect": {"options": [None]}}, "`options` is not a list of texts"),
+        ({"api": {"path": "/x", "method": "HEAD"}}, "`method` is not GET or POST"),
+        ({"api": {"path": "/x", "jwt": {"set": {"a": ["{gone.x}"]}}}}, "{gone.x} is not one of"),
         ({"audit": {"than": "l"}}, "`than` is 'l', which no audit step before it registered"),
-        ({"connect": {"options": "x"}}, "`options` is not a list"),
-        ({"counters": {"grow": {}}}, "`grow` is not a mapping of counters"),
-        ({"counters": {"grow": {"denied_total": "much"}}}, "`grow` is not a mapping of counters"),
         ({"counters": {"grow": {"a": 1}, "since": "never"}}, "`since` is 'never', which no step before it registered"),
-        ({"send": {"link": "l", "type": 1, "hex": "f"}}, "`hex` is not bytes as hexadecimal"),
         ({"file": {"name": "x", "bytes": 1, "program": "y"}}, "exactly one of bytes, program"),
-        *((cases(wrong), NO_CASES) for wrong in ([], [1], [{"strange": 1}], [{"exits": "x"}], {"says": ["a"]})),
-        (slow_link(mbit=None), "`mbit` is missing"),
-        (slow_link(mbit=0.09), "`mbit` is not a number of Mbit/s from 0.1 to 1000"),
-        (slow_link(mbit=1001), "`mbit` is not"),
-        (slow_link(mbit="10"), "`mbit` is not"),
-        (slow_link(delay_ms=-1), "`delay_ms` is not a number of milliseconds up to 2000"),
-        (slow_link(delay_ms=2001), "`delay_ms` is not"),
-        (slow_link(delay_ms=float("nan")), "`delay_ms` is not"),
-        (slow_link(delay_ms=True), "`delay_ms` is not"),
-        (slow_link(delay=1), "'delay' is not one of delay_ms, mbit"),
         ({"acknowledged": {"through": "l"}}, "no link_relay step before it registered"),
         ({"paced": {"link": "l", "since": "l"}}, "no link_relay step before it registered"),
         ({"remove_console": {"of": "c"}}, "`of` is 'c', which no consoles step before it registered"),
@@ -219,6 +150,50 @@ NO_CASES = "`cases` is not a list of mappings of run, claims"
 )
 def test_a_step_that_is_wrong(step, words):
     assert words in refused(suite_of({"name": "one", "steps": [{"link": {}, "register": "l"}, step]}, **CONSOLE_K))
+
+
+#: For each kind of value some that it takes, and some that it does not take.
+TAKES: dict[str, tuple[list[Any], list[Any]]] = {
+    "text": (["", "a\nb"], [1, None]),
+    "word": (["a b"], ["", "a\nb", 1]),
+    "name": (["a_1"], ["", "A", "1", 1]),
+    "component": (["guest", "ryll"], ["nobody", 1]),
+    "code": (["task_failed"], ["nonsense", 1]),
+    "client": (["shared", "fresh", "none"], ["many"]),
+    "texts": ([["a"]], [[], ["a", 1], "a"]),
+    "any_texts": ([[], ["a"]], [["a", 1], "a"]),
+    "pattern": (["^a"], ["(", 1]),
+    "patterns": ([["a"]], [[], ["["], "a"]),
+    "holds": ([{"(": [{"a": "b"}]}, 1, None], [{"a": [{"b": "["}]}]),
+    "program": ([["sh", "/x"]], [["/bin/sh"], [], ["sh", 1]]),
+    "path": (["/", "/a?b=1"], ["", "a", "/a b", "/ü", "/a\n", None]),
+    "file": (["a-1.x"], ["", ".a", "../a", "ü", 1]),
+    "claims": ([{}, {"set": {"a": 1}, "drop": ["b"], "alg": "none"}], [[], {"x": 1}, {"set": 5}, {"drop": [1]}]),
+    "whole": ([0, 1], [-1, True, 1.0, "1"]),
+    "size": ([0, 100 << 20], [-1, 1 + (100 << 20), True]),
+    "number": ([0.1, 1e6], [0, 1e6 + 1, True, "1"]),
+    "limit": ([0.1, 3600], [0, 3601, True, "1"]),
+    "delay": ([0, 2000], [-1, 2001, float("nan"), True]),
+    "rate": ([0.1, 1000], [0.09, 1001, "10"]),
+    "hex": (["00fF", 12], ["", "f", "fg"]),
+    "truth": ([True, False], [1, "yes"]),
+    "mapping": ([{}], [[]]),
+    "list": ([[]], [{}]),
+    "checks": ([["x"]], [[], "x"]),
+    "steps": ([["x"], [["x"]]], [[], ["x", []]]),
+    "machines": ([[], [{}] * 3], [[{}] * 4]),
+    "consoles": ([[], [{}] * 20], [[{}] * 21]),
+    "growth": ([{"a": 1, "b": ">=2", "c": "< 3"}], [{}, {"a": "much"}, {"a": -1}, [1]]),
+    "cases": ([[{}], [{"run": ["a"], "exits": 0}]], [[], [1], [{"strange": 1}], [{"exits": "x"}], {"says": ["a"]}]),
+    "any": ([None, []], []),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_value_of_each_kind_can_be(kind):
+    taken, refused = TAKES[kind]
+    fits = KINDS[kind][1]
+    assert [value for value in taken if not fits(value)] + [value for value in refused if fits(value)] == []
 
 
 WRITTEN = """\

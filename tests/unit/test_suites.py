@@ -110,6 +110,7 @@ def test_a_line_that_comes_later_is_waited_for_and_a_port_begun_anew_is_read_fro
     ("text", "step", "cause", "line"),
     [
         ("\nx: a\nx: b\n", {"match": "^n"}, "did not say a line with '\\^n' within .* s; its last line is 'x: b'", 3),
+        ("x\nlin", {"line": "x: c"}, ".* s; its last line is 'lin', which it has not ended", 1),
         ("", {"line": "no"}, "did not say 'no' within .* s; it said nothing in that time", 1),
     ],
 )
