@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: lane_python
 short_description: Make the Python environment that the lane's modules run in
 description:
-  - For a machine that Ansible itself does not run on. Of the requirements, it installs what modules import, with pip
-    and by hash, into the lane's cache.
+  - For a machine that Ansible itself does not run on. Installs the requirements with pip, by hash, into the lane's
+    cache.
   - The environment is made once for each content of the requirements and each Python. It needs the package
     python3-venv.
 extends_documentation_fragment:
@@ -60,13 +60,14 @@ def main() -> None:
     given = module.params
 
     def work() -> dict:
-        lane_dir, pins = given["lane_dir"], modules_env.pinned(given["requirements"])
-        python = modules_env.find(given["cache_dir"], pins)
+        lane_dir, requirements = given["lane_dir"], given["requirements"]
+        python = modules_env.find(given["cache_dir"], requirements)
         if module.check_mode:
             return {"changed": python is None, "ansible_facts": {"lane_python": {"python": python} if python else {}}}
         changed = python is None
         if changed:
-            python = modules_env.build(Place.of_lane(given["cache_dir"], lane_dir, "python.log", LIMIT), pins)
+            place = Place.of_lane(given["cache_dir"], lane_dir, "python.log", LIMIT)
+            python = modules_env.build(place, requirements)
         private_dir.hand_over(lane_dir, "python", {"python": python})
         return {"changed": changed, "ansible_facts": {"lane_python": {"python": python}}}
 
