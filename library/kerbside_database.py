@@ -8,9 +8,8 @@ DOCUMENTATION = r"""
 module: kerbside_database
 short_description: Give a lane an empty database with kerbside's schema
 description:
-  - Copies a data directory from the lane's cache. Its key there changes with O(inputs) and with kerbside's newest
-    migration.
-  - With O(programs), makes it first when the cache has none. Without them it only reports that the cache has none.
+  - Copies a data directory from the lane's cache, where O(programs) make it first when there is none. Its key there
+    changes with O(inputs) and with kerbside's newest migration.
   - An existing data directory is left alone, so that a second run changes nothing. The task fails if the installed
     kerbside has another schema.
 extends_documentation_fragment:
@@ -50,7 +49,7 @@ options:
     description: The programs that make it, each as in M(lane_process). The one named C(database_made) is the server.
     type: list
     elements: dict
-    default: []
+    required: true
   inputs:
     description: Paths (of which size and time of change count) and texts that the content depends on.
     type: list
@@ -59,19 +58,20 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Copy an empty database from the cache
+- name: Copy an empty database from the cache, where it is made when there is none
   kerbside_database:
     lane_dir: /tmp/kerbside-lane-0
     cache_dir: ~/.cache/kerbside-lane
     datadir: /tmp/kerbside-lane-0/db
     kerbside: /home/me/.cache/kerbside-lane/venvs/kerbside-0/bin
     client: /usr/bin/mariadb
+    programs: "{{ __kerbside_database_makers }}"
     inputs: [/usr/bin/mariadb-install-db, /usr/sbin/mariadbd]
 """
 
 RETURN = r"""
-missing:
-  description: Whether the cache has no database, and this call could not make one.
+changed:
+  description: Whether the lane had no database before.
   returned: success
   type: bool
 """
@@ -95,7 +95,7 @@ def main() -> None:
             "client": {"type": "path", "required": True},
             **LIMIT,
             **SHARED,
-            "programs": {"type": "list", "elements": "dict", "default": [], "options": PROGRAM},
+            "programs": {"type": "list", "elements": "dict", "required": True, "options": PROGRAM},
             "inputs": {"type": "list", "elements": "str", "required": True},
         },
         supports_check_mode=True,
@@ -106,20 +106,14 @@ def main() -> None:
         programs = tuple(from_options(one, given) for one in given["programs"])
         where = (given["datadir"], tuple(given["inputs"]), given["kerbside"], given["client"])
         options = database.Options(programs, *where)
-        result = {"changed": False, "missing": False}
         if os.path.exists(given["datadir"]):
             database.check_existing(options)
-            return result
+            return {"changed": False}
         if module.check_mode:
-            return {**result, "changed": True}
-        if database.copy(given["cache_dir"], options):
-            return {**result, "changed": True, "lane_note": "database from the cache"}
-        if not options.programs:
-            return {**result, "missing": True}
+            return {"changed": True}
         run = private_dir.read_run(given["lane_dir"])
-        made = database.make(given["cache_dir"], given["lane_dir"], run, options)
-        note = f"database {'made' if made else 'from the cache'}"
-        return {**result, "changed": True, "lane_note": note}
+        made = database.provide(given["cache_dir"], given["lane_dir"], run, options)
+        return {"changed": True, "lane_note": f"database {'made' if made else 'from the cache'}"}
 
     finish(module, work)
 

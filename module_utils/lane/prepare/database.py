@@ -105,13 +105,22 @@ def _other_schema(found: Iterable[str], newest: Iterable[str], component: str) -
     return LaneError("database_schema_old", component, problem, fix)
 
 
-def copy(cache_dir: str, options: Options) -> bool:
-    """Put a copy at options.datadir, which must not exist; False (and nothing is there) unless the cache has one whose
-    files are unchanged.
+def provide(cache_dir: str, lane_dir: str, run: Run, options: Options) -> bool:
+    """Put it at options.datadir, which must not exist. Whether it had to be made, and is now in the cache.
 
-    Raises LaneError (host) when it cannot be written.
+    Raises LaneError: host when it cannot be copied, the component of the program that failed while it was made, or
+    environment when another lane holds the lock longer than LOCK_LIMIT.
     """
     home = options.home(cache_dir)
+    with cache.locked(home.parent, home.name, LOCK_LIMIT):
+        if _copy(home, options):
+            return False
+        _make(home, lane_dir, run, options)
+        return True
+
+
+def _copy(home: Path, options: Options) -> bool:
+    """Copy it to options.datadir; False when the cache has none whose files are unchanged."""
     if read_json(home / STAMP, None) != dict(_files(home / "data")):
         return False
     try:
@@ -126,27 +135,8 @@ def copy(cache_dir: str, options: Options) -> bool:
     return True
 
 
-def _note(options: Options) -> None:
-    write_private(options.noted, json.dumps(sorted(newest_revisions(options.kerbside))).encode())
-
-
-def make(cache_dir: str, lane_dir: str, run: Run, options: Options) -> bool:
-    """Make it at options.datadir and keep a copy in the cache. False when another lane made it meanwhile.
-
-    Raises LaneError with the component of the program that failed, or (environment) when another lane holds the lock
-    longer than LOCK_LIMIT.
-    """
-    home = options.home(cache_dir)
-    with cache.locked(home.parent, home.name, LOCK_LIMIT):
-        if copy(cache_dir, options):
-            return False
-        _make(home, lane_dir, run, options)
-        return True
-
-
 def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
     [program] = [one for one in options.programs if one.name == SERVER]
-    shutil.rmtree(options.datadir, ignore_errors=True)
     start.start(lane_dir, run, list(options.programs), restart=True)
     _check_made(options, Layout(lane_dir).database_socket, run)
     [server] = [entry for entry in records.records(lane_dir) if entry.name == SERVER]
@@ -161,6 +151,10 @@ def _make(home: Path, lane_dir: str, run: Run, options: Options) -> None:
         (new / STAMP).write_text(json.dumps(dict(_files(new / "data"))), encoding="utf-8")
         cache.publish(new, home)
     _note(options)
+
+
+def _note(options: Options) -> None:
+    write_private(options.noted, json.dumps(sorted(newest_revisions(options.kerbside))).encode())
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
