@@ -41,15 +41,10 @@ class Guest:
         """Raises LaneError (component lane) when guests.yml lacks the guest or what is recorded of it."""
         path = Path(guests_file)
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            fix = "set lane_guests_file to a guests.yml"
-            raise LaneError("guest_entry_invalid", "lane", f"there is no file {path}", fix) from None
-        try:
-            found = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, yaml.YAMLError) as error:
             problem = f"{path} cannot be read: {one_line(str(error), 300)}"
-            raise LaneError("guest_entry_invalid", "lane", problem, "correct it") from None
+            raise LaneError("guest_entry_invalid", "lane", problem, "correct it, or set lane_guests_file") from None
         known: Any = found.get("guests") if isinstance(found, dict) else None
         guests.check(known)
         entry = known.get(name, {})
