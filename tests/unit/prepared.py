@@ -1,6 +1,9 @@
-"""What the tests of many parts share: a stand-in for a program, a changed file, and the LaneError that is expected."""
+"""What the tests of many parts share: a stand-in for a program, an index of packages, a changed file, and the LaneError
+that is expected.
+"""
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +29,14 @@ def executable(path: Path, script: str) -> str:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def only_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder that pip takes for the only index there is."""
+    folder.mkdir(exist_ok=True)
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(folder), "CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    return folder
 
 
 def change(file: Path, old: str, new: str, most: int = 1) -> None:

@@ -18,19 +18,16 @@ needs_qemu = pytest.mark.skipif(not (QEMU and PAIR), reason="qemu or OVMF is not
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make device nodes")
 
 
-def checked(device: str, *ioctl: object) -> accelerator.Finding:
-    return accelerator.check_device(device, *ioctl)
-
-
 def test_what_is_not_a_kvm_node(tmp_path):
     (tmp_path / "kvm").write_text("")
-    missing, plain, null = (checked(device) for device in ("/dev/no-such-kvm", str(tmp_path / "kvm"), "/dev/null"))
+    devices = ("/dev/no-such-kvm", str(tmp_path / "kvm"), "/dev/null")
+    missing, plain, null = (accelerator.check_device(device) for device in devices)
     assert (missing.state, plain.state, null.state) == ("missing", "not_a_device", "not_kvm")
     assert "modprobe kvm_intel" in missing.fix
     assert plain.reason == f"{tmp_path}/kvm is not a character device"
     said = "device 1:3 answers KVM_GET_API_VERSION with 'Inappropriate ioctl for device', not 12"
     assert null.reason == f"/dev/null is not KVM: {said}"
-    old = checked("/dev/null", lambda *_: 11)
+    old = accelerator.check_device("/dev/null", lambda *_: 11)
     assert old.state == "not_kvm"
     assert old.reason.endswith("answers KVM_GET_API_VERSION with 11, not 12")
 
@@ -47,7 +44,7 @@ def test_a_node_that_may_not_be_opened_gets_a_udev_rule_only_where_the_group_is_
         os.chown(device, 0, 12345)
         os.seteuid(65534)
         try:
-            found = checked(device)
+            found = accelerator.check_device(device)
         finally:
             os.seteuid(0)
     assert found.state == "no_access"
@@ -63,7 +60,7 @@ def test_a_vm_that_cannot_be_made(number, advice):
             return 12
         raise OSError(number, os.strerror(number))
 
-    found = checked("/dev/null", refuse)
+    found = accelerator.check_device("/dev/null", refuse)
     assert found.state == "no_vm"
     assert found.fix.startswith(advice)
     assert f"KVM_CREATE_VM fails (errno {number}, {os.strerror(number)})" in found.reason

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.lane.prepare import guest_image, guests
-from prepared import fails
+from prepared import fails, only_index
 
 IMAGE = b"QFI\xfb" + bytes(100)
 ENTRY = {"image": "g.qcow2", "sha256": hashlib.sha256(IMAGE).hexdigest(), "banner": "the guest is up", "agent": False}
@@ -97,8 +97,7 @@ SETUP = b"raise SystemExit('nothing of the distribution is to be run')\n"
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index with the source distribution sextant-kit 1.2."""
-    folder = tmp_path / "index"
-    folder.mkdir()
+    folder = only_index(tmp_path / "index", monkeypatch)
     build = b'[build-system]\nrequires = ["no-such-build-tool"]\nbuild-backend = "setuptools.build_meta"\n'
     info = b"Metadata-Version: 2.1\nName: sextant-kit\nVersion: 1.2\n"
     files = {"PKG-INFO": info, "pyproject.toml": build, "setup.py": SETUP, MEMBER: SEXTANT}
@@ -107,10 +106,6 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             entry = tarfile.TarInfo(f"sextant_kit-1.2/{name}")
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
-    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
 
 

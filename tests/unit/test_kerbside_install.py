@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.prepare import kerbside, origin, program, python_env
 from ansible.module_utils.lane.prepare.source import Place
-from prepared import executable, fails
+from prepared import executable, fails, only_index
 
 PROJECT = """
 [build-system]
@@ -59,9 +58,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {**files, "kerbside/a.py": "", "kerbside/b.py": ""}.items():
         (folder / name).write_text(text)
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
-    settings = {"NO_INDEX": "1", "FIND_LINKS": "", "CONFIG_FILE": os.devnull, "ROOT": "/nowhere", "DRY_RUN": "1"}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"PIP_{name}", value)
+    only_index(tmp_path / "index", monkeypatch)
+    for name, value in {"PIP_ROOT": "/nowhere", "PIP_DRY_RUN": "1"}.items():  # what does not count
+        monkeypatch.setenv(name, value)
     return folder
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.prepare import disk_image, guest_build, guests
-from prepared import fails
+from prepared import fails, only_index
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 SOURCE = FIXTURES / "pocket-sextant"
@@ -117,9 +117,7 @@ def test_a_change_of_source_or_image_alone_is_seen(copied):
 
 
 def test_a_wheel_with_another_hash_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "ziglang-0.17.1-py3-none-any.whl").write_bytes(b"")
-    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}.items():
-        monkeypatch.setenv(name, value)
+    (only_index(tmp_path, monkeypatch) / "ziglang-0.17.1-py3-none-any.whl").write_bytes(b"")
     (tmp_path / "requirements.txt").write_text(f"ziglang==0.17.1 --hash=sha256:{'0' * 64}\n")
     with fails("wrong_hash"):
         guest_build.compiler(tmp_path, tmp_path / "cache")

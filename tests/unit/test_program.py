@@ -15,7 +15,7 @@ from ansible.module_utils.lane.lifecycle import run_state
 from ansible.module_utils.lane.prepare import git, origin, program, rust
 from ansible.module_utils.lane.prepare.origin import PROXY, RYLL
 from ansible.module_utils.lane.prepare.source import Place, Source, resolve
-from prepared import executable, fails
+from prepared import executable, fails, only_index
 
 SAYS = "echo 'ryll v{} (0123abcd)'"
 
@@ -28,12 +28,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip takes for the only index there is."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull}.items():
-        monkeypatch.setenv(name, value)
-    return folder
+    return only_index(tmp_path / "index", monkeypatch)
 
 
 def wheel(folder: Path, version: str, says: str = "", script: str = "ryll") -> Path:
