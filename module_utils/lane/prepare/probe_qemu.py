@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ..core import command
 from ..core.errors import one_line
@@ -34,38 +35,30 @@ class ProbeQemu:
         self._mark = mark
         self._limit = start_limit
         self._output = ""
-        self._closed = False
         self._status: int | None = None
-        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> ProbeQemu:
-        try:
-            self.home = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="probe-", dir=self._folder))
+        with contextlib.ExitStack() as stack:
+            self.home = stack.enter_context(tempfile.TemporaryDirectory(prefix="probe-", dir=self._folder))
             ours, theirs = socket.socketpair()
-            self._stack.callback(ours.close)
+            stack.callback(ours.close)
             socket_option = f"socket,id=probe-qmp,fd={theirs.fileno()}"
             monitor = ["-chardev", socket_option, "-mon", "chardev=probe-qmp,mode=control"]
             with theirs, open(os.path.join(self.home, "qemu.log"), "wb") as log:
                 argv = [part.replace("{home}", self.home) for part in self.argv] + monitor
                 env = {**command.environment(self._mark), "TMPDIR": self.home}
                 self.process = command.spawn(argv, env, stdout=log, stderr=log, pass_fds=[theirs.fileno()])
-            self._stack.callback(self._end)
+            stack.push(self._end)
             self.started = time.monotonic()
             self.qmp = Qmp(ours, "the probe's monitor", self._limit)
-        except BaseException as error:
-            self._closed = isinstance(error, QmpClosed)
-            self._stack.close()
-            raise
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closed = isinstance(error, QmpClosed)
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
-    def _end(self) -> None:
-        if self._closed:
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, QmpClosed):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._status = self.process.wait(END_LIMIT)
         command.end_group(self.process)
