@@ -112,7 +112,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
+    given, lane_dir = module.params, module.params["lane_dir"]
 
     def brought(guest: dict) -> tuple[Path, dict] | None:
         """The image of another origin than the guest's own, and its entry of origins.json."""
@@ -146,24 +146,25 @@ def main() -> None:
             where = source.provenance("guest", f"fixtures/{guest['image']}", sha256=guest["sha256"])
         note = f"guest {guest['name']}" + (f", its image of {where['source']}" if came else "")
         result = {"lane_note": note, "ansible_facts": {"lane_guest": guest}}
+        known = private_dir.handed_over(lane_dir)
+        before = known.get("lane_guest", {})
         if module.check_mode:
-            return {**result, "changed": "lane_guest" not in private_dir.handed_over(given["lane_dir"])}
-        run = private_dir.read_run(given["lane_dir"])
-        qemu = records.record(given["lane_dir"], "qemu")
-        before = private_dir.handed_over(given["lane_dir"]).get("lane_guest", {})
+            return {**result, "changed": not before}
+        run = private_dir.read_run(lane_dir)
+        qemu = records.record(lane_dir, "qemu")
         running = qemu is not None and qemu.running(run) and before.get("path") == guest["path"]
-        if before and before.get("name") != guest["name"]:
-            serial = Path(Layout(given["lane_dir"]).serial_log)
+        if before and before["name"] != guest["name"]:
+            serial = Path(Layout(lane_dir).serial_log)
             if serial.is_file():  # qemu empties it when it starts
                 serial.replace(serial.with_name(f"serial-{before['name']}.log"))
         if not running:
             firmware.check_code(given["firmware_code"])
             if given["firmware_vars"]:
                 guests.private_vars(given["firmware_vars"], given["vars_file"])
-        private_dir.hand_over(given["lane_dir"], "guest", guest)
-        images = private_dir.handed_over(given["lane_dir"]).get("lane_images", {})
-        private_dir.hand_over(given["lane_dir"], "images", {**images, guest["name"]: guest["path"]})
-        source.record(given["lane_dir"], **{f"image_{guest['name']}": where})
+        private_dir.hand_over(lane_dir, "guest", guest)
+        images = {**known.get("lane_images", {}), guest["name"]: guest["path"]}
+        private_dir.hand_over(lane_dir, "images", images)
+        source.record(lane_dir, **{f"image_{guest['name']}": where})
         return {**result, "changed": not running}
 
     finish(module, work)

@@ -78,7 +78,7 @@ def find(place: Place, wanted: Wanted) -> Program | None:
     path = home / wanted.product.package
     if not isinstance(known, dict) or not path.is_file():
         return None
-    if (path.stat().st_size, sha256(path)) != (known.get("size"), known.get("sha256")):
+    if sha256(path) != known.get("sha256"):
         return None
     if wanted.hashes and known["wheel"] not in wanted.hashes:
         return None
@@ -123,8 +123,7 @@ def provide(place: Place, wanted: Wanted) -> Program:
                 problem = f"{product.name} {version} of {source.words()} says that it is {said}"
                 raise LaneError("wrong_program", product.component, problem)
             known = {"sha256": sha256(program), "version": said or version, "commit": commit, "wheel": wheel}
-            record = json.dumps({**known, "size": program.stat().st_size})
-            (new / RECORD).write_text(record, encoding="utf-8")
+            (new / RECORD).write_text(json.dumps(known), encoding="utf-8")
             cache.publish(new, home)
         removed = cache.prune(home.parent, f"{product.package}-")
     path = str(home / product.package)

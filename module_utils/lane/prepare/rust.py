@@ -60,10 +60,10 @@ class Cargo:
     log: str
     component: str
 
-    def run(self, arguments: Sequence[str], limit: float, what: str, log: bool = True) -> command.Done:
+    def run(self, arguments: Sequence[str], limit: float, what: str) -> command.Done:
         """Run a cargo command to its end in /."""
-        argv, file = [self.cargo, *arguments, *self.configs], self.log if log else None
-        return command.run(argv, self.env, limit, f"cargo to {what}", cwd="/", log=file)
+        argv = [self.cargo, *arguments, *self.configs]
+        return command.run(argv, self.env, limit, f"cargo to {what}", cwd="/", log=self.log)
 
 
 def environment(mark: str | None, work: Path) -> dict[str, str]:
@@ -164,7 +164,7 @@ def failure(cargo: Cargo, done: command.Done, what: str) -> LaneError:
 
 def _check_package(cargo: Cargo, manifest: list[str], crate: str) -> str:
     """The version of the package."""
-    done = cargo.run(["metadata", "--no-deps", "--format-version", "1", *manifest], LIMIT, "read Cargo.toml", log=False)
+    done = cargo.run(["metadata", "--no-deps", "--format-version", "1", *manifest], LIMIT, "read Cargo.toml")
     if done.status:
         raise failure(cargo, done, f"read Cargo.toml of {crate}")
     packages = {entry["name"]: entry for entry in json.loads(done.out)["packages"]}
