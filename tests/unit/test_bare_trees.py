@@ -4,25 +4,18 @@ import os
 import select
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from bare_trees import Tree, obstacle
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    """A tree with nothing in it but the places where something is mounted."""
+def test_what_runs_in_a_tree_dies_with_the_test(tmp_path):
+    """Even with one that is killed: whatever it started is in a process namespace whose first process goes too."""
     if (why := obstacle()) and why != "mmdebstrap is not installed":
         pytest.skip(why)
-    made = Tree(tmp_path / "root")
+    tree = Tree(tmp_path / "root")
     for name in ("proc", "dev", "sys", "root/.cache/pip"):
-        (made.path / name).mkdir(parents=True)
-    return made
-
-
-def test_what_runs_in_a_tree_dies_with_the_test(tree):
-    """Even with one that is killed: whatever it started is in a process namespace whose first process goes too."""
+        (tree.path / name).mkdir(parents=True)
     read, write = os.pipe()  # held open by everything that lives in the tree, and by nothing else
     command = tree.beside(["sh", "-c", "setsid sleep 1000 & echo begun; wait"])
     code = f"import subprocess\nsubprocess.run({command!r}, pass_fds=[{write}])"

@@ -60,21 +60,15 @@ class Machine(ProbeQemu):
     def serial(self) -> str:
         return Path(self.home, "serial.log").read_text(encoding="latin-1").replace("\r\n", "\n")
 
-    def said(self, line: str) -> None:
-        """Wait for a whole line in the serial log."""
-        self.until(lambda: f"\n{line}\n" in self.serial(), f"line {line!r}")
-
     def account(self) -> list[str]:
         """The program's lines, once it has started."""
         self.until(lambda: "ready" in self.serial().partition(START)[2], "end of the program's start", BOOT_LIMIT)
         return self.serial().partition(START)[2].splitlines()
 
-    def port_open(self) -> bool:
-        return {entry["label"]: entry["frontend-open"] for entry in self.qmp.execute("query-chardev")}["vdagent"]
-
-    def press(self, key: str) -> None:
-        """Press a key by its QMP name."""
-        self.qmp.execute("send-key", {"keys": [{"type": "qcode", "data": key}], "hold-time": 20})
+    def stopwatch(self, line: str) -> None:
+        """Press F7, and wait for the whole line of its answer."""
+        self.qmp.execute("send-key", {"keys": [{"type": "qcode", "data": "f7"}], "hold-time": 20})
+        self.until(lambda: f"\n{line}\n" in self.serial(), f"line {line!r}")
 
     def picture(self) -> bytes:
         """The screen as a PPM."""
@@ -88,18 +82,17 @@ def test_what_is_missing_is_said_on_the_serial_port(tmp_path, options, account):
     with Machine(tmp_path, options) as machine:
         assert machine.account() == account
         if "spicevmc" in options:
-            assert machine.port_open() == (OPEN in account)
+            [port] = [entry for entry in machine.qmp.execute("query-chardev") if entry["label"] == "vdagent"]
+            assert port["frontend-open"] == (OPEN in account)
 
 
 def test_the_watch_changes_the_picture_and_an_idle_guest_leaves_the_processor_alone(tmp_path):
     with Machine(tmp_path, SCREEN) as machine:
         assert machine.account() == [SHOWN, NO_DEVICE, READY]
         first = machine.picture()
-        machine.press("f7")
-        machine.said("watch: running")
+        machine.stopwatch("watch: running")
         machine.until(lambda: machine.picture() != first, "another picture")
-        machine.press("f7")
-        machine.said("watch: stopped")
+        machine.stopwatch("watch: stopped")
         assert machine.picture() == first
         before = processor_seconds(machine.process.pid)
         time.sleep(2)
