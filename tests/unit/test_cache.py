@@ -30,8 +30,9 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path, mode):
 def test_a_cache_that_no_program_can_be_run_from_is_the_hosts_fault(tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", str(tmp_path)], check=True)
     try:
-        with fails("cache_noexec", "host"):
-            cache.make_private(tmp_path)
+        for look in (cache.make_private, cache.used):
+            with fails("cache_noexec", "host"):
+                look(tmp_path)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
 

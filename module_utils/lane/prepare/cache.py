@@ -60,10 +60,10 @@ def make_private(folder: Path) -> None:
             "in it"
         )
         raise LaneError("cache_not_private", "environment", problem, f"chmod go-w {folder}, or set lane_cache_dir")
-    check_exec(folder)
+    _check_exec(folder)
 
 
-def check_exec(folder: Path) -> None:
+def _check_exec(folder: Path) -> None:
     """Raise LaneError (host) when the folder is on a file system that no program can be run from."""
     if os.statvfs(folder).f_flag & os.ST_NOEXEC:
         problem = f"{folder} is on a file system that is mounted noexec, and the lane runs programs from its cache"
@@ -96,7 +96,8 @@ def publish(new: Path, home: Path) -> None:
 
 
 def used(home: Path) -> None:
-    """Note that a lane uses this entry now."""
+    """Note that a lane uses this entry now. Raises LaneError (host) when no program can be run from it."""
+    _check_exec(home)
     os.utime(home)
 
 

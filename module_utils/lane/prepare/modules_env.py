@@ -29,7 +29,6 @@ def find(cache_dir: str, requirements: str) -> str | None:
     python = str(read_json(folder / STAMP, {}).get("python", ""))
     if not python or not os.access(python, os.X_OK):
         return None
-    cache.check_exec(folder)
     cache.used(folder)
     return python
 

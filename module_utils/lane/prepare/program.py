@@ -82,7 +82,6 @@ def find(place: Place, wanted: Wanted) -> Program | None:
         return None
     if wanted.hashes and known["wheel"] not in wanted.hashes:
         return None
-    cache.check_exec(home)
     cache.used(home)
     return Program(str(path), known["version"], _origin(wanted.source, known), True)
 

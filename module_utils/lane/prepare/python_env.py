@@ -69,7 +69,6 @@ def find(cache_dir: str, wanted: Environment) -> dict[str, Any] | None:
     known: dict[str, Any] | None = read_json(home / STAMP, None)
     if known is None or not os.access(known["python"], os.X_OK) or _files(home) != known.pop("files"):
         return None
-    cache.check_exec(home)
     cache.used(home)
     return known
 
