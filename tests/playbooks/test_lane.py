@@ -19,6 +19,7 @@ def left_over(lane) -> list[str]:
 def test_brought_up_checked_and_taken_down(lane):
     up = lane.good("playbooks/lane.yml", "--tags", UP)
     assert "LANE" not in up.text and "WARNING" not in up.text, up
+    assert not (lane.dir / "vars.fd").exists()  # nobody asked for a store of the firmware's variables
     nobody_else_can_reach(lane)
     first = see_evidence_of_each_command(lane)
     refused = lane.run("playbooks/lane.yml")

@@ -1,6 +1,5 @@
 """The role ryll_build and the refusal of origins: what was named is built, once; what was refused is not shown."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -63,14 +62,6 @@ def test_a_branch_is_followed_and_each_commit_built_once(lane, repository):
     tree = lane.role("ryll_build", lane_ryll_origin=repository.name, lane_caller_dir=str(repository.parent))
     assert said(tree) == "ryll v9.9.9 (not committed)\n"
     assert '"dirty": true' in (lane.dir / "handover/origins.json").read_text()
-
-
-def test_the_pinned_release_comes_once(lane):
-    first = lane.role("ryll_build")
-    assert (facts(first)["version"], facts(first)["cached"]) == ("0.3.0", False)
-    again = lane.role("ryll_build", env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull})
-    assert again.changed == 0
-    assert facts(again) == {**facts(first), "cached": True}
 
 
 def test_credentials_are_refused_and_never_shown(lane):
