@@ -138,7 +138,7 @@ def test_ryll_tells_what_it_dropped_while_nobody_read(up):
         assert client.events.seen["surface_drawn"] > 100
 
 
-def test_a_private_text_is_in_nothing_that_ansible_says(run_playbook):
+def test_a_private_text_is_in_nothing_that_ansible_says(lane):
     """With all that it can be made to say; against a peer of the tests, which says back what it was told."""
     ryll = Ryll()
     ryll.on_clipboard_set = lambda c, r, p: (
@@ -151,7 +151,7 @@ def test_a_private_text_is_in_nothing_that_ansible_says(run_playbook):
     misplaced = {"type": {"text": "sesame four", "private": True}}
     with Peer(ryll) as peer:
         tasks = [session(*steps, socket=peer.path) for steps in ([misplaced], [private, shown], [private, refused])]
-        played = run_playbook([{**task, "ignore_errors": True} for task in tasks], "-vvv", "--diff")
+        played = lane.run([{**task, "ignore_errors": True} for task in tasks], "-vvv", "--diff")
     assert [one["event"] for one in played.results()] == ["failed", "ok", "failed"], played
     said = json.dumps(played.events) + played.text + played.stderr
     assert "open" in said
