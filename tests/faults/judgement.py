@@ -31,7 +31,6 @@ class Outcome:
     seconds: float | None = None
     noticed: float | None = None
     stretch: float = 1.0
-    took: float = 0.0
 
     @property
     def good(self) -> bool:

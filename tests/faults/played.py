@@ -127,8 +127,5 @@ class Lane:
             page.read_text() if fresh else "",
         )
 
-    def up(self, artifacts: Path) -> Played:
-        return self.play("lane.yml", artifacts, UP)
-
     def down(self, artifacts: Path, given: dict[str, Any] | None = None) -> Played:
         return self.play("teardown.yml", artifacts, given=given)

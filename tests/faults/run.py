@@ -31,7 +31,7 @@ from ansible.module_utils.lane.programs import records, stop
 from inject import do, needs_root, prefix
 from judgement import PLAY_BEGINS, Outcome, judge, page, summary
 from place import Place, live_group
-from played import Lane
+from played import UP, Lane
 
 from tools import arguments, cache_dir, venv
 from tools.developer_verbs import FAULTS
@@ -131,7 +131,6 @@ class Runner:
         for fault in faults:
             if self.stopping.is_set():
                 break
-            begun = time.time()
             with self.lock:
                 place = self._place(lane, fault)
             tags = fault.get("tags", SMOKE if standing else None)
@@ -145,12 +144,12 @@ class Runner:
                 given = {"lane_dir": place.fill(fault.get("vars", {})).get("lane_dir", str(lane.dir))}
                 lane.down(self.artifacts / "down", given)
                 outcome.state = f"{outcome.state}, but something of the lane stayed"
-            outcomes.append(self._report_outcome(outcome, trouble, begun))
+            outcomes.append(self._report_outcome(outcome, trouble))
         return outcomes
 
     def _bring_up(self, lane: Lane) -> None:
         """A standing lane, and one green smoke check on it."""
-        up = lane.up(self.artifacts / f"standing-{lane.id}")
+        up = lane.play("lane.yml", self.artifacts / f"standing-{lane.id}", UP)
         if up.rc != 0:
             raise SystemExit(f"a good lane could not be brought up:\n{up.tail()}")
         if trouble := self._good_again(lane, None):
@@ -239,8 +238,7 @@ class Runner:
             time.sleep(0.05)
         return False
 
-    def _report_outcome(self, outcome: Outcome, trouble: str, begun: float) -> Outcome:
-        outcome.took = time.time() - begun
+    def _report_outcome(self, outcome: Outcome, trouble: str) -> Outcome:
         if trouble:
             outcome.state = trouble if outcome.good else f"{outcome.state}; {trouble}"
         seconds = "   -  " if outcome.seconds is None else f"{outcome.seconds:5.1f}s"

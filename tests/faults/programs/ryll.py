@@ -12,7 +12,7 @@ picture: how screenshots are changed: inverted, grey, block (75 by 68 white pixe
 torn (half a PNG). until: the number of seconds after which screenshots are right again.
 stale: every screenshot is the first one, kept in this file.
 keys: scancodes that are pressed before the first rgba screenshot.
-vv_without: keys of console.vv that the real ryll does not see. without: start options that it does not get.
+vv_without: keys of console.vv that the real ryll does not see.
 token_cut: how many characters of the token it leaves out.
 exits: the status with which it ends, whatever the real one's was.
 """
@@ -38,7 +38,6 @@ BEGUN = time.monotonic()
 
 def main(rules: dict[str, Any], program: str, arguments: list[str]) -> int:
     """Stand between the socket that the lane knows and the real ryll's."""
-    arguments = [word for word in arguments if word not in rules.get("without", ())]
     if {"vv_without", "token_cut"} & set(rules):
         vv = Path(arguments[arguments.index("--file") + 1])
         hidden, cut = rules.get("vv_without", ()), rules.get("token_cut", 0)
