@@ -229,7 +229,7 @@ class ActionModule(ValidateArgumentSpec):
             return
         own, others = self._places(task_vars, mine), {}
         for name in task_vars["ansible_play_hosts_all"]:
-            with contextlib.suppress(AnsibleError):  # that lane itself says what is wrong with its variables
+            with contextlib.suppress(AnsibleError, TypeError):  # that lane itself says what is wrong with its variables
                 others[name] = self._places(task_vars, name)
         for variable, place in own.items():
             if len(same := [name for name, found in others.items() if found[variable] == place]) > 1:

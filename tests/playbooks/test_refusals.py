@@ -90,8 +90,6 @@ FILES = {
     "other.yml": b"guests: {other: {image: x, banner: I am up, agent: false}}",
     "suite.yml": b"suite: \xff",
 }
-HERE = {"ansible_connection": "local", "lane_dir": "{{ folder }}/dir-{{ inventory_hostname }}"}
-SAME = {"ansible_host": "same.invalid", "lane_dir": "{{ folder }}/dir-{{ inventory_hostname }}"}
 UNUSABLE = "the value of a variable cannot be used"
 BAD = ("bad_input", "environment")
 #: Hosts of an inventory: what is wrong with each, words of its refusal, its code and component. `folder` has FILES.
@@ -107,6 +105,7 @@ VALUES: dict[str, Any] = {
     "uuid": ({"lane_console_uuid": "x"}, "lane_console_uuid", *BAD),
     "address": ({"lane_address": "127.0.0.2"}, "lane_address", *BAD),
     "home": ({"lane_dir": "~/lane"}, "lane_dir", *BAD),
+    "null": ({"lane_dir": None}, "lane_dir is None", *BAD),
     "empty": ({"lane_cache_dir": ""}, "lane_cache_dir", *BAD),
     "relative": ({"lane_cache_dir": "cache"}, "lane_cache_dir", *BAD),
     "port": ({"lane_port_base": "x"}, "lane_port_base", *BAD),
@@ -172,10 +171,6 @@ def test_each_lane_of_an_inventory_is_refused_for_its_own_reason(place, wrong):
         alone = Started([*command, "--limit", "b", "--check"], place.environment())
         assert alone.wait(60) == 0, alone.text
     assert place.traces() == []
-
-
-def test_a_directory_that_is_null(lane):
-    refused(lane, lane.run("playbooks/lane.yml", lane_dir=None), "bad_input", "environment", "lane_dir is None")
 
 
 def test_whatever_is_wrong_with_the_inputs_is_told_at_once(lane):
