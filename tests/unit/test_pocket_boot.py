@@ -54,6 +54,7 @@ class Machine(ProbeQemu):
     def until(self, done: Callable[[], bool], what: str, limit: float = 10.0) -> None:
         end = time.monotonic() + limit
         while not done():
+            assert self.process.poll() is None, f"qemu ended with {self.process.returncode} before {what}"
             assert time.monotonic() < end, f"no {what} within {limit} s; the serial log: {self.serial()[-600:]!r}"
             time.sleep(0.02)
 
