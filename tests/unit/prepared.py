@@ -16,7 +16,7 @@ from ansible.module_utils.lane.core.errors import LaneError
 def allowed(port: int, ticket: str) -> str:
     """A script that prints what control_service.QUERY does when kerbside's control service sends its proxy there."""
     told = {"hypervisor_ip": "127.0.0.1", "insecure_port": port, "secure_port": 0, "ticket": ticket}
-    return f"echo {shlex.quote(json.dumps(told))}"
+    return f"echo imported; echo {shlex.quote(json.dumps(told))}"
 
 
 def unanswered(code: str) -> str:

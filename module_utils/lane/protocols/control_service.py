@@ -67,6 +67,12 @@ def query(python: str, lane_dir: str, mark: str | None, token: str, limit: float
         question.unlink()
 
 
+def answer(done: command.Done) -> dict[str, Any] | None:
+    """What QUERY printed: its last line, because what it imports of kerbside may print, too."""
+    found: dict[str, Any] | None = json.loads(done.out.splitlines()[-1])
+    return found
+
+
 def ask(python: str, lane_dir: str, mark: str | None = None) -> dict[str, Any] | str:
     """What the control service tells its proxy about the newest token that kerbside handed out, or gRPC's word for why
     it does not answer; "" if it lets nobody in, or cannot be asked.
@@ -78,4 +84,4 @@ def ask(python: str, lane_dir: str, mark: str | None = None) -> dict[str, Any] |
         return ""
     if silent := SILENT.search(done.err):
         return f"DEADLINE_EXCEEDED after {TIMEOUT} s" if silent[1] == "DEADLINE_EXCEEDED" else silent[1]
-    return "" if done.status else json.loads(done.out) or ""
+    return "" if done.status else answer(done) or ""

@@ -4,7 +4,6 @@ from a kerbside that gave other ones.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ...core.errors import LaneError, one_line
@@ -41,7 +40,7 @@ def handed_out(play: Play, step: Step, options: dict[str, Any], deadline: float)
     if done.status:
         problem = f"kerbside does not tell what it hands out: {one_line(done.said, 200)}"
         raise LaneError("suite_not_handed_out", "kerbside", problem, evidence=play.lane.log("daemon"))
-    found = json.loads(done.out)
+    found = control_service.answer(done)
     differ = [name for name in wanted if found is None or found[name] != wanted[name]]
     what = f"another {', '.join(differ)}" if differ else "what its sources and settings say"
     said = f"kerbside hands out {what}"  # never the values: some are secret
