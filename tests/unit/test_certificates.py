@@ -3,7 +3,8 @@
 tests/playbooks/test_tls.py looks at what is in them.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.lane.checks.suites import tokens
@@ -40,6 +41,20 @@ def test_what_is_no_subject(subject):
 def test_for_whom_a_certificate_is(life, subject, address, fits):
     made = certificates.issue("CN=ca", SUBJECT, ADDRESS, life)
     assert certificates.is_for(made.server, subject, address) is fits
+
+
+def test_a_certificate_whose_time_is_over_is_the_same_but_for_that(tmp_path):
+    made = certificates.issue("CN=ca", SUBJECT, ADDRESS, HOUR)
+    (tmp_path / "tls").mkdir()
+    for name, content in (("proxy.pem", made.server), ("ca-key.pem", made.ca_key)):
+        (tmp_path / "tls" / name).write_bytes(content)
+    path = Path(tokens.expired_certificate(str(tmp_path)))
+    late, good, ca = (x509.load_pem_x509_certificate(one) for one in (path.read_bytes(), made.server, made.ca))
+    late.verify_directly_issued_by(ca)
+    assert (late.subject, late.public_key()) == (good.subject, good.public_key())
+    assert list(late.extensions) == list(good.extensions)
+    now = datetime.now(UTC)
+    assert now - timedelta(days=3) < late.not_valid_before_utc < late.not_valid_after_utc < now
 
 
 def test_another_ca_as_a_console_file_carries_it():

@@ -100,6 +100,7 @@ def culprit(**more: Any) -> dict[str, Any]:
     [
         ({"client": "many"}, "check one: `client` is not shared, fresh or none"),
         ({"kerbside": {"OTHER": 1}}, "its settings are named KERBSIDE_SOMETHING"),
+        ({"kerbside": {"KERBSIDE_A": "{b}"}}, "{b} is not one of source, uuid"),
         ({"expected_failure": {"code": "task_failed"}}, "check one: expected_failure: `reason` is missing"),
         ({"expected_failure": {"reason": "x"}}, "`code` is missing"),
         ({"if_failed": [{"blame": "ryll", "steps": []}]}, "check one: if_failed: `instead_of` is missing"),

@@ -88,18 +88,22 @@ def test_a_process_that_has_ended_uses_nothing():
     assert proc_stat.processor_seconds(2**30) == 0
 
 
-def test_the_proxy_is_the_daemons_child(lane, monkeypatch):
+@pytest.mark.parametrize("running", [True, False])
+def test_the_proxy_is_the_daemons_child_and_ryll_need_not_run(lane, monkeypatch, running):
     def process(pid: int, parent: int) -> proc.Process:
         return proc.Process(pid, parent, 1, "S", 0, "x")
 
+    clients = [process(6, 1)] if running else []
+
     def record(lane_dir: str, name: str) -> Any:
-        found = {"api": [process(2, 1), process(3, 2)], "daemon": [process(4, 1), process(5, 4)]}[name]
-        return SimpleNamespace(members=lambda: found, pid=found[0].pid, log=f"{name}.log")
+        found = {"api": [process(2, 1), process(3, 2)], "daemon": [process(4, 1), process(5, 4)], "ryll": clients}[name]
+        return SimpleNamespace(members=lambda: found, pid=4 if name == "daemon" else None, log=f"{name}.log")
 
     monkeypatch.setattr(resources.records, "record", record)
     play: Any = SimpleNamespace(lane=lane)
     found = {name: (log, [one.pid for one in members]) for name, log, members in resources._programs(play)}
-    assert found == {"api": ("api.log", [2, 3]), "daemon": ("daemon.log", [4]), "proxy": ("", [5])}
+    expected = {"api": ("api.log", [2, 3]), "daemon": ("daemon.log", [4]), "proxy": ("", [5])}
+    assert found == {**expected, **({"ryll": ("ryll.log", [6])} if clients else {})}
 
 
 def test_a_program_that_was_never_started(lane):
@@ -124,15 +128,23 @@ def test_who_listens_elsewhere(lane, monkeypatch, address, told, expected):
         process.kill()
 
 
-@pytest.mark.parametrize("asked", [[True, True], [True, False], []])
-def test_a_proxy_that_does_not_ask_its_clients(lane, asked):
+@pytest.mark.parametrize(
+    ("proxys", "clients", "wrong"),
+    [
+        ([True, True], [True, True], None),
+        ([True, False], [True, True], "proxy"),
+        ([True, True], [False, True], "ryll"),
+        ([], [], "proxy"),
+    ],
+)
+def test_who_does_not_ask_whether_the_other_end_is_there(lane, proxys, clients, wrong):
     with ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as server:
         lane.place = replace(lane.place, proxy_port=server.getsockname()[1])
-        for wanted in asked:
-            stack.enter_context(socket.create_connection(server.getsockname()))
-            accepted = stack.enter_context(server.accept()[0])
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, wanted)
-        expected = PASSED if asked and all(asked) else ("keepalive_missing", "proxy")
+        for both in zip(proxys, clients, strict=True):
+            client = stack.enter_context(socket.create_connection(server.getsockname()))
+            for end, asks in zip((stack.enter_context(server.accept()[0]), client), both, strict=True):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, asks)
+        expected = ("keepalive_missing", wrong) if wrong else PASSED
         assert outcome(lane, {"keepalive": {}, "within": 0.1}) == expected
 
 

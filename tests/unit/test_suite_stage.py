@@ -27,15 +27,14 @@ QEMU = """echo "$0" >>starts
 case "$0" in *silent*) exec sleep 60;; *ended*) exit 3;; *late*) sleep 0.3;; esac
 echo "guest: ready" >>logs/serial.log
 exec sleep 60"""
-#: Serves a control socket as ryll does. The host in its console.vv says what else it does: refuses, stays without a
-#: picture, keeps the file.
+#: Serves a control socket as ryll does; the host in its console.vv says what it does wrong.
 RYLL = f"""#!{sys.executable}
 import os, socket, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from control_peer import Connection, Ryll
 words = open(sys.argv[3]).read()
 print(words, flush=True)
-if "delete-this-file=1" in words and "host=keeper" not in words:
+if "delete-this-file=1" in words and "host=keeper" not in words or "host=deleter" in words:
     os.unlink(sys.argv[3])
 if "host=refused" in words:
     sys.exit("Error: PermissionDenied by the proxy")
@@ -301,6 +300,7 @@ def test_a_client_is_started_talked_to_and_stopped(lane):
         ({"host": "x", "delete-this-file": "1"}, None),
         ({"host": "keeper", "delete-this-file": "0"}, None),
         ({"host": "keeper", "delete-this-file": "1"}, ("console_file_kept", "ryll")),
+        ({"host": "deleter"}, ("console_file_deleted", "ryll")),
     ],
 )
 def test_a_client_is_let_in_and_deletes_the_console_file_that_says_so(lane, keys, wanted):

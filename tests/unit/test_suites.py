@@ -235,10 +235,10 @@ def test_another_subject_is_another_whatever_the_lanes_is(lane, mine, other):
 
 
 def test_kerbside_is_started_anew_only_for_a_check_with_other_settings(lane):
-    settings: list[dict[str, str]] = [{}, {"KERBSIDE_A": "1"}, {"KERBSIDE_A": "1"}, {}]
+    settings: list[dict[str, str]] = [{}, {"KERBSIDE_A": "{uuid}"}, {"KERBSIDE_A": "{uuid}"}, {}]
     played(lane, *({**check(NAP, kerbside=each), "name": f"n{number}"} for number, each in enumerate(settings)))
     did = [one if one == "forget" else one[1] for one in lane.did if one == "forget" or one[0] == "configure"]
-    assert did == ["forget", {"KERBSIDE_A": "1"}, "forget", {}, "forget"]
+    assert did == ["forget", {"KERBSIDE_A": lane.place.uuid}, "forget", {}, "forget"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .errors import LaneError
@@ -47,13 +48,15 @@ def issue(ca_subject: str, subject: str, address: str, life: timedelta) -> Issue
     """A new CA and the certificate of a server at this IP address, both valid from now on for `life`."""
     ca_name, ca_key, key = subject_name(ca_subject), _new_key(), _new_key()
     signs = x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(_OTHER_USES, False))
-    ca = _signed(ca_name, ca_key, ca_name, ca_key, life, [(x509.BasicConstraints(True, 0), True), (signs, True)])
+    ca_extensions: list[_Extension] = [(x509.BasicConstraints(True, 0), True), (signs, True)]
+    ca = _signed(ca_name, ca_key.public_key(), ca_name, ca_key, life, ca_extensions)
     extensions: list[_Extension] = [
         (x509.BasicConstraints(False, None), False),
         (x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False),
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
     ]
-    return Issued(ca, _pem(ca_key), _signed(subject_name(subject), key, ca_name, ca_key, life, extensions), _pem(key))
+    server = _signed(subject_name(subject), key.public_key(), ca_name, ca_key, life, extensions)
+    return Issued(ca, _pem(ca_key), server, _pem(key))
 
 
 def is_for(certificate: bytes, subject: str, address: str) -> bool:
@@ -67,6 +70,15 @@ def is_for(certificate: bytes, subject: str, address: str) -> bool:
     )
 
 
+def expired(certificate: bytes, ca_key: bytes) -> bytes:
+    """A PEM certificate with the same names, extensions and key, which was valid until yesterday."""
+    old, key = x509.load_pem_x509_certificate(certificate), serialization.load_pem_private_key(ca_key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    extensions = [(extension.value, extension.critical) for extension in old.extensions]
+    begun = old.not_valid_before_utc - timedelta(days=2)
+    return _signed(old.subject, old.public_key(), old.issuer, key, timedelta(days=1), extensions, begun)
+
+
 def _new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
@@ -78,14 +90,15 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _signed(
     subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: CertificatePublicKeyTypes,
     issuer: x509.Name,
     issuer_key: ec.EllipticCurvePrivateKey,
     life: timedelta,
     extensions: list[_Extension],
+    begun: datetime | None = None,
 ) -> bytes:
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number(), now, now + life)
+    begun = begun or datetime.now(UTC)
+    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), begun, begun + life)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
     return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

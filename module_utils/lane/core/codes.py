@@ -204,8 +204,8 @@ CODES: dict[str, tuple[str, str]] = {
     "log_line_unexpected": ("A program logged what it must not.", "Read its log."),
     "counter_wrong": ("A counter of kerbside-proxy did not change as expected.", "Compare the counters with what the check did."),
     "listens_elsewhere": ("kerbside or its proxy listens on another address than the lane's, where other machines may reach it.", "Look for an address in kerbside's settings that is not used."),
-    "keepalive_missing": ("kerbside's proxy does not ask idle clients whether they are still there.", "Look for SO_KEEPALIVE in the proxy."),
-    "resources_grew": ("Sessions that have ended left open files, threads or memory behind in kerbside or its proxy, or one of these kept a processor or its log busy while nobody was connected.", "Look for what the change opens, starts or repeats."),
+    "keepalive_missing": ("A connection between ryll and kerbside-proxy has no TCP keepalive.", "Look for SO_KEEPALIVE in the source of the one that is blamed."),
+    "resources_grew": ("Sessions that have ended, or pictures that are no longer shown, left open files, threads or memory behind in kerbside, its proxy or ryll, or one of these kept a processor or its log busy while nobody was connected.", "Look for what the change opens, starts or repeats."),
     "monitor_answer_wrong": ("qemu's monitor did not answer as expected.", "Read qemu's log."),
     "spice_channels_wrong": ("qemu's SPICE channels are not those that the step expects.", "Read logs/qemu.log and logs/daemon.log."),
     "program_end_wrong": ("A program did not run or end as expected.", "Read its log."),
@@ -213,6 +213,10 @@ CODES: dict[str, tuple[str, str]] = {
     "client_refused": ("A client was refused that should have been let in.", "Read the client's log and logs/daemon.log."),
     "client_not_refused": ("A client was let in that should have been refused.", "Find out which part let it in."),
     "client_refused_otherwise": ("A client was refused for another reason than expected.", "Read the client's log."),
+    "console_file_deleted": (
+        "ryll deleted a console.vv that did not say that it was to be deleted.",
+        "Look for delete-this-file in ryll's source.",
+    ),
     "console_file_kept": (
         "ryll left a console.vv that said that it was to be deleted, and that holds a token.",
         "Read the client's log.",

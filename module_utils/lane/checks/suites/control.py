@@ -32,12 +32,12 @@ SHORT = 24
 
 def console(play: Play, step: Step, options: dict[str, Any], deadline: float) -> dict[str, Any]:
     """A new console.vv. Registers its token (password), the same with one letter changed (changed) and in
-    other case (swapped), and the session's id."""
+    other case (swapped), the session's id, and the CA as the file has it."""
     keys = play.lane.console(options["of"])
     password, session = keys.get("password", ""), keys.get("title", "")[-12:]
     changed = password[:-1] + ("0" if password[-1:] != "0" else "1")
     words = {"session": session, "password": password, "changed": changed, "swapped": password.swapcase()}
-    return {"keys": keys, **words, "shown": f"session {session}"}
+    return {"keys": keys, **words, "ca": keys.get("ca", ""), "shown": f"session {session}"}
 
 
 def keys_of(play: Play, options: dict[str, Any]) -> dict[str, str]:

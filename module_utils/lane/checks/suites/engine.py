@@ -25,7 +25,7 @@ from .conversation import Conversation
 from .plan import CLIENT, Actor, Check, Step, Suite, fill
 from .selection import chosen
 from .stage import LaneStage, read_text
-from .tokens import other_ca
+from .tokens import expired_certificate, other_ca
 
 #: Longest text of one witness in a check's detail.
 LONGEST = 160
@@ -101,6 +101,8 @@ class Play:
         if name == "other_subject":  # another in its organisation alone
             mine = place.host_subject
             return mine.replace("O=", "O=Other ", 1) if "O=" in mine else f"{mine},O=Other"
+        if name == "expired_certificate":
+            return expired_certificate(place.lane_dir)
         if name == "proxy":
             return self.lane.described["daemon"].env["KERBSIDE_PROXY_BIN"]
         if name == "console_name":
@@ -158,7 +160,7 @@ class Play:
         self.measured, self.picture = {}, None
         error: LaneError | None = None
         try:
-            settings = {**self.suite.kerbside, **check.kerbside}
+            settings = fill({**self.suite.kerbside, **check.kerbside}, self.known)
             if settings != self.lane.settings:
                 self.let_go()  # the daemon would wait for connections to end
                 self.lane.configure(settings)

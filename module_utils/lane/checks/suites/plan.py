@@ -19,7 +19,7 @@ from .spot import Spot
 PLACE = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
 #: Values of the lane that every suite knows.
 OF_LANE = tuple("source uuid ticket other_ca host_subject proxy_port proxy_plain_port spice_port lane_dir".split())
-KNOWN = (*OF_LANE, "other_subject", "proxy", "console_name")
+KNOWN = (*OF_LANE, "other_subject", "expired_certificate", "proxy", "console_name")
 #: The client that is meant when a step names none.
 CLIENT = "ryll"
 STEP_LIMIT = 10.0
@@ -273,9 +273,7 @@ class _Reader:
                 raise here.invalid(f"`{key}` is {found[key]!r}, which {what} before it registered", key)
         if spec.one_of and sum(found[key] is not None for key in spec.one_of) != 1:
             raise here.invalid(f"it does not have exactly one of {', '.join(spec.one_of)}")
-        for name in _places(here.raw):
-            if name not in KNOWN and name.partition(".")[0] not in registered:
-                raise here.invalid(f"{{{name}}} is not one of {', '.join(KNOWN)} and was not registered before")
+        _all_known(here, registered)
         return found
 
 
@@ -300,6 +298,7 @@ def _settings(here: Spot) -> dict[str, str]:
     if wrong := [key for key in settings if not str(key).startswith("KERBSIDE_")]:
         problem = f"`kerbside` has {wrong[0]!r}; its settings are named KERBSIDE_SOMETHING"
         raise here.at("kerbside").invalid(problem, wrong[0])
+    _all_known(replace(here, raw=settings), ())
     return {str(key): str(value) for key, value in settings.items()}
 
 
@@ -331,6 +330,12 @@ def _value(here: Spot, key: str, option: Option) -> Any:
 def prelude(events: Collection[str]) -> list[dict[str, Any]]:
     """The steps that open each conversation with ryll."""
     return [{"hello": {}}, *([{"subscribe": {"events": list(events)}}] if events else [])]
+
+
+def _all_known(here: Spot, registered: Collection[str]) -> None:
+    for name in _places(here.raw):
+        if name not in KNOWN and name.partition(".")[0] not in registered:
+            raise here.invalid(f"{{{name}}} is not one of {', '.join(KNOWN)} and was not registered before")
 
 
 def _places(value: object) -> Iterable[str]:

@@ -1,4 +1,6 @@
-"""Actors that see what sessions leave behind in kerbside's programs, and what these do while nobody is connected."""
+"""Actors that see what sessions leave behind in kerbside's programs and ryll, and what these do while nobody is
+connected.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ from ...core.errors import LaneError
 from ...lifecycle import proc
 from ...programs import records
 from ...protocols import kerbside_api
-from .engine import Play, Unmet
+from .engine import Play
 from .latency import inputs_of
-from .plan import LOOK_LIMIT, Actor, Option, Step
+from .plan import CLIENT, LOOK_LIMIT, Actor, Option, Step
 
 POLL = 0.1
 #: What is measured, with the words for it.
@@ -28,14 +30,14 @@ FIGURES = {
     "processor": "ms of a processor",
     "log": "bytes in its log",
 }
-OWNERS = {"api": "kerbside", "daemon": "kerbside", "proxy": "proxy"}
+OWNERS = {"api": "kerbside", "daemon": "kerbside", "proxy": "proxy", "ryll": "ryll"}
 ADDRESSES = 2  #: that kerbside's proxy is told: for its ports, and for its counters
 ANONYMOUS = re.compile(r"(?m)^RssAnon:\s+(\d+) kB$")
 KEEPALIVE = "02"  #: the timer that sees whether an idle peer is there (proc_net_tcp in Linux's documentation)
 
 
 def _programs(play: Play) -> Iterator[tuple[str, str, list[proc.Process]]]:
-    """Name, log and processes of the API, the daemon, and the proxy, which is the daemon's child."""
+    """Name, log and processes of the API, the daemon, the proxy, which is the daemon's child, and ryll if it runs."""
     for name in ("api", "daemon"):
         if (entry := records.record(play.lane.place.lane_dir, name)) is None:
             raise LaneError("program_not_running", "lane", f"{name} was not started, so it uses nothing")
@@ -44,6 +46,8 @@ def _programs(play: Play) -> Iterator[tuple[str, str, list[proc.Process]]]:
         yield name, entry.log, [one for one in members if one not in proxies]
         if proxies:
             yield "proxy", "", proxies  # it writes into the daemon's log
+    if (entry := records.record(play.lane.place.lane_dir, CLIENT)) and (members := entry.members()):
+        yield CLIENT, entry.log, members
 
 
 def _use(log: str, processes: list[proc.Process]) -> dict[str, float]:
@@ -99,17 +103,23 @@ def listeners(play: Play, step: Step, options: dict[str, Any], deadline: float) 
 
 
 def keepalive(play: Play, step: Step, options: dict[str, Any], deadline: float) -> str:
-    """Each connection of a client to the proxy has a keepalive timer: the proxy notices a machine that is gone."""
-    wanted = (play.lane.place.proxy_port, proc.ESTABLISHED)
+    """Both ends of each connection between the proxy and its clients have TCP's keepalive timer."""
+    port = play.lane.place.proxy_port
     while True:
-        mine = [one for one in proc.connections() if (one.local[1], one.state) == wanted]
-        without = [one for one in mine if one.timer != KEEPALIVE]
-        if mine and not without:
-            return f"of {len(mine)} connections"
+        found = [one for one in proc.connections() if one.state == proc.ESTABLISHED]
+        ends = {
+            "proxy": [one for one in found if one.local[1] == port],
+            "ryll": [one for one in found if one.remote[1] == port],
+        }
+        without = {name: sum(one.timer != KEEPALIVE for one in mine) for name, mine in ends.items()}
+        if all(ends.values()) and not any(without.values()):
+            return f"of both ends of {len(ends['ryll'])} connections"
         if time.monotonic() >= deadline:
-            raise Unmet(
-                "keepalive_missing", f"{len(without)} of {len(mine)} connections to clients have no keepalive timer"
+            wrong = max(without, key=lambda name: without[name])
+            problem = (
+                f"{without[wrong]} of {len(ends[wrong])} connections have no keepalive timer at the end of {wrong}"
             )
+            raise LaneError("keepalive_missing", wrong, problem, evidence=play.lane.log("daemon"))
         time.sleep(POLL)
 
 

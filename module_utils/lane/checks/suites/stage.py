@@ -264,10 +264,12 @@ class LaneStage:
             ryll = self._greeted(client)
         except LaneError as error:
             raise self._not_connected(client) or error from None
-        if keys.get("delete-this-file") == "1" and os.path.exists(self._file(client)):
+        kept, wanted = os.path.exists(self._file(client)), keys.get("delete-this-file", "0")
+        if kept == (wanted == "1"):
             ryll.close()
-            problem = f"the client {client} leaves {self._file(client)}, in which delete-this-file is 1"
-            raise LaneError("console_file_kept", "ryll", problem, evidence=program.log)
+            code, does = ("console_file_kept", "leaves") if kept else ("console_file_deleted", "deletes")
+            problem = f"the client {client} {does} {self._file(client)}, in which delete-this-file is {wanted}"
+            raise LaneError(code, "ryll", problem, evidence=program.log)
         return ryll
 
     def conversation(self, client: str) -> Conversation:

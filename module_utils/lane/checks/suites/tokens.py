@@ -8,9 +8,11 @@ import hmac
 import json
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from ...core import certificates
+from ...core.private_dir import write_private
 
 #: Claims that are points of time; a suite gives them in seconds from now.
 TIMES = ("exp", "nbf", "iat")
@@ -37,6 +39,14 @@ def forged(token: str, seed: str, change: dict[str, Any]) -> str:
         return f"{text}."
     key = f"{seed}-other" if change.get("other_seed") else seed
     return f"{text}.{_part(hmac.digest(key.encode(), text.encode(), 'sha256'))}"
+
+
+def expired_certificate(lane_dir: str) -> str:
+    """The path of an expired copy of the proxy's certificate, signed by the lane's CA."""
+    folder = Path(lane_dir, "tls")
+    certificate, ca_key = ((folder / name).read_bytes() for name in ("proxy.pem", "ca-key.pem"))
+    write_private(folder / "expired.pem", certificates.expired(certificate, ca_key))
+    return str(folder / "expired.pem")
 
 
 @functools.cache
