@@ -6,7 +6,7 @@ Standard library only, so that ./lane help works before .venv is made.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -107,12 +107,15 @@ class Forward(argparse.Action):
 
 
 def given(words: list[str]) -> dict[str, list[str]]:
-    """The options for ansible-playbook of a command line that is wrong: which lanes it is about."""
-    for known in (words, words[:-1]):  # the last option may lack its value
-        with contextlib.suppress(UsageError):
-            found: dict[str, list[str]] = _ansible_options().parse_known_args(known)[0].given
-            return found
-    return {}
+    """Which lanes a command line that could not be read is about: its inventory, limit and variables."""
+    found = {}
+    options = (("inventory", "-i", "--inventory"), ("limit", "-l", "--limit"), ("extra_vars", "-e", "--extra-vars"))
+    for name, short, long in options:
+        values = [after for before, after in itertools.pairwise(words) if before in (short, long)]
+        values += [match[1] for word in words if (match := re.fullmatch(rf"(?:{short}|{long}=)(.+)", word))]
+        if values:
+            found[name] = values
+    return found
 
 
 def lane_id(text: str) -> int:
