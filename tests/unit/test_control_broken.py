@@ -15,6 +15,7 @@ from control_peer import HELLO, STATUS, Connection, Peer, shot, sized
 
 LIMIT = 0.5
 EVENT = b'{"event":"latency","data":{"sample_ms":1.5}}\n'
+FAT_EVENT = b'{"event":"latency","data":{"x":"' + b"y" * 500_000 + b'"}}\n'
 STEPS: list[Any] = [{"hello": {}}, {"await": {"agent": True}}, {"screenshot": {}}]
 
 
@@ -43,8 +44,8 @@ def message(**values: object) -> Callable[[Connection], None]:
     return after_hello(lambda c, r: c.send(values))
 
 
-def refusal(error: object, **values: object) -> Callable[[Connection], None]:
-    return message(**{"id": 2, "ok": False, "error": error} | values)
+def refusal(error: object = None, **values: object) -> Callable[[Connection], None]:
+    return message(**known({"id": 2, "ok": False, "error": error} | values))
 
 
 def status(**changed: object) -> Callable[[Connection], None]:
@@ -84,7 +85,7 @@ def flood(data: bytes) -> Callable[[Connection], None]:
     return serve
 
 
-def busy(c: Connection) -> None:
+def busy(c: Connection, *_: object) -> None:
     c.send({"ok": False, "error": {"code": "busy", "message": "another"}})
 
 
@@ -95,22 +96,30 @@ PEERS: list[tuple[str, str, Callable[[Connection], object]]] = [
     ("malformed", "a line of more than 1048576 bytes", flood(b"x" * 65536)),
     ("timeout", "events arrived but no answer", flood(EVENT * 100)),
     ("timeout", "nothing arrived", flood(b"\n \r\n" * 1000)),
+    ("timeout", "events arrived but no answer", flood(FAT_EVENT)),
     ("closed", "step 1 of 3 (hello)", lambda c: None),
     ("closed", "step 2 of 3 (await)", lambda c: c.hello()),
     ("closed", "7 bytes after the last whole one", after_hello(lambda c, r: (c.raw(b'{"id":2'), c.link.shutdown(2)))),
     ("refused", 'with busy: "another"', busy),
+    ("refused", "with busy", after_hello(busy)),
     (
         "malformed",
         "an answer without a request",
         after_hello(lambda c, r: (c.accept(r, STATUS), c.accept(r, STATUS))),
     ),
+    ("malformed", '"hello there"', after_hello(lambda c, r: c.raw(b"hello there\n"))),
     ("malformed", "`ok` is missing in the answer to `status`", message()),
     ("malformed", "`ok` in the answer to `status` is a whole number, not true or false", answer(ok=1)),
     ("malformed", "`id` is missing", answer(id=None)),
+    ("malformed", "`id` in the answer to `status` is a text", answer(id="2")),
     ("malformed", "`id` in the answer to `status` is true or false", answer(id=True)),
     ("malformed", "did not answer request 2 (`status`): request 1 was answered", answer(id=1)),
+    ("malformed", "did not answer request 2 (`status`): request 3 was answered", answer(id=3)),
     ("malformed", "request 9 was answered", refusal({"code": "x", "message": "y"}, id=9)),
+    ("malformed", "`id` in the answer to `status` is a text", refusal({"code": "x", "message": "y"}, id="2")),
+    ("malformed", "`result` is missing", answer(result=None)),
     ("malformed", "`result` in the answer to `status` is a list", answer(result=[])),
+    ("malformed", "`error` is missing", refusal()),
     ("malformed", "`error` in the answer to `status` is a text", refusal("no")),
     ("malformed", "`code` is missing in an error", refusal({"message": "x"})),
     ("malformed", "`message` is missing in an error", refusal({"code": "x"})),
@@ -121,7 +130,9 @@ PEERS: list[tuple[str, str, Callable[[Connection], object]]] = [
     ("malformed", "`count` is missing in the event `dropped`", message(event="dropped", data={})),
     ("malformed", "is -1, not from 0", message(event="dropped", data={"count": -1})),
     ("malformed", "speaks protocol 2.0, not major version 1", hello(protocol_version="2.0")),
+    ("malformed", "speaks protocol newest", hello(protocol_version="newest")),
     ("malformed", "`protocol_version` in the answer to `hello` is a number", hello(protocol_version=1.5)),
+    ("malformed", "`supported_methods` is missing", hello(supported_methods=None)),
     ("malformed", "`supported_methods` in the answer to `hello` is not a list of texts", hello(supported_methods=[1])),
     ("malformed", "`supported_events` in the answer to `hello` is a text", hello(supported_events="latency")),
     ("malformed", "`server_name` is missing", hello(server_name=None)),
@@ -132,8 +143,10 @@ PEERS: list[tuple[str, str, Callable[[Connection], object]]] = [
     ("malformed", "`width` in a surface in the answer to `status` is a text", surface(width="8")),
     ("malformed", "is -1, not from 0 to 16384", surface(width=-1)),
     ("malformed", "is 16385, not from 0 to 16384", surface(height=16385)),
-    ("malformed", "is not base64", picture("\u00e4\u00e4\u00e4=")),
     ("malformed", "is not base64", picture("####")),
+    ("malformed", "is not base64", picture("\u00e4\u00e4\u00e4=")),
+    ("malformed", "is not base64", picture("iVBOR")),
+    ("malformed", "is not base64", picture("iVBO=AAA")),
     ("malformed", "a picture is not a whole PNG", picture(b"")),
     ("malformed", "`width` in the answer to `screenshot` is 0, not from 1", picture(b"", width=0)),
     ("malformed", "`format` in the answer to `screenshot` is a whole number", picture(b"", form=5)),

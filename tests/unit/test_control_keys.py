@@ -39,7 +39,9 @@ def test_a_chord_keeps_its_order_and_ignores_capitals():
     [
         ("retrun", "'retrun' in 'retrun' is not the name"),
         ("ctrl-", "'' in 'ctrl-' is not the name"),
+        ("-", "'' in '-' is not the name"),
         ("a-b", "'a' in 'a-b' cannot be held"),
+        ("f1-ctrl", "'f1' in 'f1-ctrl' cannot be held"),
         ("ä", "'ä' in 'ä' is not the name"),
     ],
 )

@@ -1,6 +1,7 @@
 """The language of steps: every mistake is reported with the number of its step, before anything starts."""
 
 import math
+from datetime import date
 from typing import Any
 
 import pytest
@@ -48,7 +49,9 @@ BAD: list[tuple[str, list[dict[str, Any]]]] = [
     ("'within' (it belongs beside the verb, not below it)", [{"await": {"agent": True, "within": 3}}]),
     ("unknown option 'x'; known: none", [{"status": {"x": 1}}]),
     ("step 2 (type), `type`, lacks `text`", [{"type": {}}]),
+    ("step 2 (log in), `type`,", [{"type": {}, "name": "log in"}]),
     ("wrong `surfaces`: 1.5 is not a whole number", [{"await": {"surfaces": 1.5}}]),
+    ("wrong `surfaces`: True is not a whole number", [{"await": {"surfaces": True}}]),
     ("wrong `surfaces`: it is 0, not from 1 to 1000", [{"await": {"surfaces": 0}}]),
     ("wrong `width`: it is 16385, not from 1 to 16384", [{"resize": {"width": 16385, "height": 1}}]),
     ("wrong `marks`: it is 0, not from 1 or more", [{"await": {"marks": 0}}]),
@@ -64,9 +67,12 @@ BAD: list[tuple[str, list[dict[str, Any]]]] = [
     ("wrong `region`", [{"screenshot": {"region": {"x": 0, "y": 0, "width": 0, "height": 1}}}]),
     ("wrong `region`", [{"screenshot": {"region": {"x": 0, "y": -1, "width": 1, "height": 1}}}]),
     ("wrong `masks`", [{"screenshot": {"masks": {"x": 1}}}]),
+    ("wrong `masks`", [{"screenshot": {"masks": [{"x": 1}]}}]),
     ("has a `difference` without `equals`", [{"screenshot": {"difference": "/d.png"}}]),
     ("wrong `key`: 'retrun' in 'retrun' is not the name of a key", [{"send_key": {"key": "retrun"}}]),
+    ("wrong `keys`", [{"send_key": {"keys": []}}]),
     ("key and scancode; it needs exactly one of key, keys, scancode", [{"send_key": {"key": "a", "scancode": 1}}]),
+    ("none; it needs exactly one of", [{"send_key": {}}]),
     ("the prefix belongs in the high byte, as in 0xE04B", [{"send_key": {"scancode": 0x4BE0}}]),
     ("wrong `scancode`: 'left' is not a set 1 make code", [{"send_key": {"scancode": "left"}}]),
     ("wrong `text`: character 2 is not on a US keyboard", [{"type": {"text": "a\u00e9"}}]),
@@ -77,6 +83,7 @@ BAD: list[tuple[str, list[dict[str, Any]]]] = [
     ("wrong `fields`: a list is not a mapping", [SUBSCRIBED, {"expect_event": {"event": "latency", "fields": [1]}}]),
     ("wrong `fields`", [SUBSCRIBED, {"expect_event": {"event": "latency", "fields": {1: 2}}}]),
     ("wrong `params`", [{"call": {"method": "m", "params": {"n": math.nan}}}]),
+    ("wrong `params`", [{"call": {"method": "m", "params": {"n": date(2026, 1, 1)}}}]),
     ("registers 'one', which an earlier step registered", [SHOT, SHOT]),
     ("'x' is not the registered name of a step", [SUBSCRIBED, {"quiet": LATENCY | {"since": "x"}}]),
     ("'one' is not the registered name of a screenshot step", [{"screenshot": {"same_as": "one"}}, SHOT]),
