@@ -1,5 +1,6 @@
 """The callback plugins phases (the lines of a run) and lane (its last line), and Ansible's log as it is kept."""
 
+import importlib
 import os
 import re
 import signal
@@ -206,6 +207,11 @@ def test_an_old_ansible_core_is_refused_in_one_sentence(monkeypatch, tmp_path, c
     words = f"LANE FAIL environment: ansible-core {version} is too old; use 2.16 or newer"
     assert capsys.readouterr().out.startswith(words)
     assert (tmp_path / "verdict").read_text() == "error"
+
+
+def test_what_modules_share_is_loaded_before_they_fork():
+    for name in lane_plugin.SHARED_IMPORTS:
+        importlib.import_module(name)
 
 
 # --- Ansible's log ------------------------------------------------------------------------------

@@ -36,6 +36,11 @@ def test_pytest_is_counted(tmp_path, source, expected):
     assert numbers(outcome) == expected, outcome.text
 
 
+def test_a_report_without_a_test_is_a_failure(tmp_path):
+    (tmp_path / "report.xml").write_text("<testsuites/>")
+    assert numbers(run.read_report(tmp_path / "report.xml")) == (0, 1, 0)
+
+
 def test_failures_are_named_first_and_skips_always(tmp_path, capsys):
     source = "import pytest\ndef test_a(): assert 0, 'the guest\\nis cold'\ndef test_b(): pytest.skip('no guest')\n"
     (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
