@@ -1,6 +1,7 @@
 """The role kvm_probe: what it chooses, what it reports, and that it probes only once."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 CHOOSE = "Probe KVM by booting the firmware, and measure the machine's speed"
@@ -24,6 +25,11 @@ def test_it_falls_back_and_says_why_and_remembers(lane):
     if first.result(CHOOSE)["state"] in ("runs", "firmware_dies"):  # another result is not kept
         assert not first.result(CHOOSE)["cached"]
         assert again.result(CHOOSE)["cached"]
+        for path in Path(lane.scratch / "cache/accel").iterdir():
+            path.write_text("{")
+        unreadable = lane.role("kvm_probe")
+        assert not unreadable.result(CHOOSE)["cached"]
+        assert accel(unreadable)["chosen"] == chosen["chosen"]
 
 
 def test_never_does_not_probe_but_measures_the_speed(lane):

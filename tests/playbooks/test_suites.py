@@ -17,11 +17,12 @@ QUIT = f"{{suite: mine, guests: [pocket], checks: [{{name: hello, steps: {STEPS}
 FAULTS = ("ryll-swallows-a-key", "nbf-forgotten", "bytes-counted-twice", "messages-held-back")
 
 
-def test_a_bad_file_is_refused_before_anything_starts(lane, tmp_path):
-    """No name of a suite asks for it: the file itself does."""
+@pytest.mark.parametrize("asked", [{"lane_suites": "mine"}, {}])
+def test_a_bad_file_is_refused_before_anything_starts(lane, tmp_path, asked):
+    """Also one that no name of a suite asks for: the file itself does."""
     file = tmp_path / "mine.yml"
     file.write_text(EXAMPLE[1].replace("serial:", "cereal:"))
-    played = lane.run("playbooks/lane.yml", lane_suite_files=str(file))
+    played = lane.run("playbooks/lane.yml", lane_suite_files=str(file), **asked)
     assert played.rc != 0
     failure = played.results("Check the command and the inputs of all roles")[-1]["lane_failure"]
     assert failure["code"] == "suite_file_invalid" and failure["cause"].startswith(f"{file}:8: check hello: step 2: ")
