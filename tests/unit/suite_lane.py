@@ -123,6 +123,7 @@ class Lane:
 
     def settle(self, suite: plan.Suite, guest: str) -> None:
         self.did.append(("settle", suite.name, guest))
+        self.settings = suite.kerbside
 
     def configure(self, settings: dict[str, str]) -> None:
         self.did.append(("configure", settings))

@@ -241,6 +241,12 @@ def test_kerbside_is_started_anew_only_for_a_check_with_other_settings(lane):
     assert did == ["forget", {"KERBSIDE_A": lane.place.uuid}, "forget", {}, "forget"]
 
 
+def test_the_settings_of_a_suite_hold_values_of_the_lane_from_its_beginning(lane):
+    [entry] = played(lane, check(NAP), kerbside={"KERBSIDE_A": "{uuid}"})
+    assert (entry["result"], lane.settings) == ("pass", {"KERBSIDE_A": lane.place.uuid})
+    assert not [one for one in lane.did if one[0] == "configure"]
+
+
 @pytest.mark.parametrize(
     ("clients", "connected"),
     [(("shared", "shared"), 1), (("shared", "fresh"), 2), (("none", "none"), 0), (("none", "shared"), 1)],

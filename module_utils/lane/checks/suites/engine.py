@@ -160,7 +160,7 @@ class Play:
         self.measured, self.picture = {}, None
         error: LaneError | None = None
         try:
-            settings = fill({**self.suite.kerbside, **check.kerbside}, self.known)
+            settings = {**self.suite.kerbside, **fill(check.kerbside, self.known)}
             if settings != self.lane.settings:
                 self.let_go()  # the daemon would wait for connections to end
                 self.lane.configure(settings)
@@ -350,6 +350,7 @@ def entries(lane: LaneStage, suite: Suite, guest: str, actors: dict[str, Actor],
     """The entries, each as soon as its check was made; whoever has seen enough can leave."""
     checks = chosen(suite, slow)
     play = Play(lane, suite, actors)
+    play.suite = suite = replace(suite, kerbside=fill(suite.kerbside, play.known))
     kept = lane.log(f"serial-{suite.name}-{guest}")
     try:
         lane.settle(suite, guest)
