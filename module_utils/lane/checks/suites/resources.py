@@ -31,6 +31,7 @@ FIGURES = {
     "log": "bytes in its log",
 }
 OWNERS = {"api": "kerbside", "daemon": "kerbside", "proxy": "proxy", "ryll": "ryll"}
+LOGS = {"proxy": "daemon", "ryll": CLIENT}  #: where each end of a connection writes
 ADDRESSES = 2  #: that kerbside's proxy is told: for its ports, and for its counters
 ANONYMOUS = re.compile(r"(?m)^RssAnon:\s+(\d+) kB$")
 KEEPALIVE = "02"  #: the timer that sees whether an idle peer is there (proc_net_tcp in Linux's documentation)
@@ -119,7 +120,7 @@ def keepalive(play: Play, step: Step, options: dict[str, Any], deadline: float) 
             problem = (
                 f"{without[wrong]} of {len(ends[wrong])} connections have no keepalive timer at the end of {wrong}"
             )
-            raise LaneError("keepalive_missing", wrong, problem, evidence=play.lane.log("daemon"))
+            raise LaneError("keepalive_missing", wrong, problem, evidence=play.lane.log(LOGS[wrong]))
         time.sleep(POLL)
 
 
