@@ -33,7 +33,7 @@ def lane_vars(inputs: Mapping[str, str]) -> dict[str, Any]:
     text = inputs.get("VARIABLES", "").strip()
     try:
         more = json.loads(text or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"variables is not JSON: {error}") from None
     if not isinstance(more, dict):
         raise ValueError('variables is not a JSON object such as {"lane_keep": "never"}')

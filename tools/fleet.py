@@ -154,7 +154,7 @@ def main(asked: argparse.Namespace) -> NoReturn:
         asked.write.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     except (UsageError, OSError) as error:
         raise LaneError("bad_usage", "lane", one_line(str(error))) from None
-    except (ValueError, yaml.YAMLError) as error:  # the former of the bytes, or of a value
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # the first of the bytes, or of a value
         problem = f"{asked.file} is not YAML that can be read: {one_line(str(error))}"
         raise LaneError("bad_usage", "lane", problem) from None
     start(asked.write, (asked.at_once or os.cpu_count() or 1) * len(places), options)

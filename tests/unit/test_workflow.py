@@ -48,7 +48,7 @@ UNSAFE = ["{{ lookup('pipe', 'id') }}", "{% x %}", "-e .", "a\nb", "a\x1b[2J", "
     ("name", "value"),
     [("KERBSIDE_ORIGIN", value) for value in UNSAFE]
     + [(name, "{{ x }}") for name in sorted(INPUTS) if name != "VARIABLES"]
-    + [("VARIABLES", value) for value in ("{", '{"x": "{{ y }}"}', '{"x": "https://u:hush@h"}', "[1]", "-e .")],
+    + [("VARIABLES", value) for value in ("[" * 90000, '{"x": "{{ y }}"}', '{"x": "https://u:hush@h"}', "[1]", "-e .")],
 )
 def test_what_would_be_interpreted_or_shown_is_refused(tmp_path, name, value):
     status, words, file = write_vars(tmp_path, **{name: value})
