@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.lane.core import private_dir
 from whole_lanes import ROOT, Started
 
 from tools.measure import descendants
@@ -40,6 +41,8 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
+        (["--tags", "smok"], "no_such_tag", f"no task has the tag smok (did you mean smoke?); tags are {TAGS}"),
+        (["--tags", "smoke,untagged"], "no_such_tag", f"no task has the tag untagged; tags are {TAGS}"),
         (["--skip-tags", "smok"], "no_such_tag", f"no task has the tag smok (did you mean smoke?); tags are {TAGS}"),
         (["--skip-tags", "smoke"], "skips_needed", "--skip-tags smoke skips what the other roles need"),
         (["--skip-tags", "always"], "skips_needed", "--skip-tags always"),
@@ -50,6 +53,7 @@ def refused(lane: Any, played: Any, code: str, component: str, *words: str) -> N
         (["--tags", "smoke,evidence"], "lane_not_running", "is not running; start it with ./lane up -e lane_id="),
         (["--tags", "smoke", "-e", "lane_suites=input"], "suites_not_played", "lane_suites asks for suites, and"),
         (["--tags", "smoke", "-e", "lane_suite_files=x"], "suites_not_played", "lane_suite_files asks for suites"),
+        (["--tags", "suites", "-e", "lane_suites=input"], "lane_not_running", "is not running"),
         # the value of a variable cannot be found, so that role_inputs never runs
         (["-e", '{"lane_summary_dir": "{{ nothing }}"}'], "task_failed", "nothing"),
     ],
@@ -87,6 +91,8 @@ def test_a_teardown_with_nothing_to_do_is_no_success(lane):
 FILES = {
     "torn.yml": b"guests: [",
     "list.yml": b"[1]",
+    "texts.yml": b"guests: [pocket]",
+    "maybe.yml": b"guests: {pocket: {image: x, banner: I am up, agent: maybe}}",
     "other.yml": b"guests: {other: {image: x, banner: I am up, agent: false}}",
     "suite.yml": b"suite: \xff",
 }
@@ -101,6 +107,8 @@ VALUES: dict[str, Any] = {
     "zero": ({"lane_start_limit": 0}, "lane_start_limit", *BAD),
     "negative": ({"lane_heartbeat": -1}, "lane_heartbeat", *BAD),
     "infinite": ({"lane_boot_limit": float("inf")}, "lane_boot_limit", *BAD),
+    "memory": ({"sextant_vm_memory": -1}, "sextant_vm_memory", *BAD),
+    "vga": ({"sextant_vm_vga": "nosuch"}, "sextant_vm_vga", *BAD),
     "console": ({"lane_console_source": "a/b"}, "lane_console_source", *BAD),
     "uuid": ({"lane_console_uuid": "x"}, "lane_console_uuid", *BAD),
     "address": ({"lane_address": "127.0.0.2"}, "lane_address", *BAD),
@@ -119,8 +127,12 @@ NOT_THERE: dict[str, Any] = {
     "file": ({"lane_guests_file": "{{ folder }}/none.yml"}, "none.yml", "guest_entry_invalid", "environment"),
     "yaml": ({"lane_guests_file": "{{ folder }}/torn.yml"}, "torn.yml", "guest_entry_invalid", "environment"),
     "entries": ({"lane_guests_file": "{{ folder }}/list.yml"}, "guests.yml", "guest_entry_invalid", "environment"),
+    "texts": ({"lane_guests_file": "{{ folder }}/texts.yml"}, "guests.yml", "guest_entry_invalid", "environment"),
+    "maybe": ({"lane_guests_file": "{{ folder }}/maybe.yml"}, "pocket: agent", "guest_entry_invalid", "environment"),
     "pocket": ({"lane_guests_file": "{{ folder }}/other.yml"}, "pocket", "guest_unknown", "environment"),
     "origin": ({"lane_ryll_origin": "../gone"}, "lane_ryll_origin", "origin_not_there", "environment"),
+    "requirement": ({"lane_kerbside_origin": "kerbsid>=1"}, "lane_kerbside_origin", "origin_unusable", "environment"),
+    "ref": ({"lane_proxy_origin": "git+https://h.test/x@--x=y"}, "lane_proxy_origin", "no_such_ref", "environment"),
     "suite": ({"lane_suites": ["nosuch"]}, "no suite nosuch", "suite_unknown", "lane"),
     "number": ({"lane_suites": [5]}, "no suite 5", "suite_unknown", "lane"),
     "text": ({"lane_suites": "{{ folder }}/suite.yml"}, "suite.yml", "suite_file_invalid", "lane"),
@@ -193,6 +205,20 @@ def test_artifacts_that_cannot_be_written(lane):
     played = lane.run("playbooks/lane.yml", lane_artifacts_dir="/proc/nothing")
     assert played.result(CLAIM)["lane_failure"]["code"] == "not_writable"
     assert "cannot write to /proc/nothing" in played.last
+
+
+def test_a_running_lane_is_checked_with_its_own_ports_and_stopped_in_its_own_place(lane):
+    lane.good("playbooks/lane.yml", "--tags", "tls")
+    (lane.artifacts / "result.json").write_text("green")
+    run_id = private_dir.read_run(str(lane.dir)).run_id
+    other = lane.run("playbooks/lane.yml", "--tags", "tls", lane_proxy_port=17890)
+    assert other.result(CLAIM)["lane_failure"]["code"] == "other_ports"
+    assert f"started with lane_proxy_port {17900 + 10 * lane.id}, but this command has 17890" in other.last
+    elsewhere = lane.run("playbooks/teardown.yml", lane_dir=f"{lane.dir}-other")
+    assert elsewhere.rc == 2
+    assert elsewhere.last.startswith(f"LANE FAIL lane: lane {lane.id} runs in {lane.dir}, not in {lane.dir}-other; ")
+    assert private_dir.read_run(str(lane.dir)).run_id == run_id
+    assert lane.marked()
 
 
 def test_ctrl_c_at_any_moment_is_one_sentence(place):

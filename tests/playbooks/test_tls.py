@@ -41,3 +41,9 @@ def test_the_certificates_hold_what_ryll_and_the_proxy_check(lane):
     (folder / "ca-key.pem").unlink()
     whole = lane.run("playbooks/lane.yml", *TAGS, lane_host_subject="CN=other")
     assert (whole.rc, whole.changed) == (0, 1), whole
+
+
+def test_a_subject_that_is_none(lane):
+    refused = lane.run("playbooks/lane.yml", *TAGS, lane_host_subject="kerbside")
+    assert refused.rc == 2
+    assert lane.result["blame"]["code"] == "bad_input"

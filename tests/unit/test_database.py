@@ -67,7 +67,7 @@ def test_it_is_made_once_closed_cleanly_and_copied(lane, tmp_path):
     assert made(lane) == 1
 
 
-@pytest.mark.parametrize("harm", ["cut", "changed", "no stamp"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "more", "missing", "no stamp"])
 def test_one_that_was_changed_is_made_again(lane, tmp_path, harm):
     wanted = options(lane)
     provide(lane, tmp_path, wanted)
@@ -76,6 +76,8 @@ def test_one_that_was_changed_is_made_again(lane, tmp_path, harm):
     {
         "cut": lambda: (home / "data/data").write_text(""),
         "changed": lambda: (home / "data/kerbside/user").write_text("uses\n"),
+        "more": lambda: (home / "data/more").write_text("x"),
+        "missing": (home / "data/kerbside/user").unlink,
         "no stamp": (home / database.STAMP).unlink,
     }[harm]()
     assert provide(lane, tmp_path, wanted)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from prepared import change
 
 from tests.lint import errors, modules, variables
@@ -46,6 +47,14 @@ def test_a_stale_table_is_red_until_it_is_written(copied, capsys, file, old, new
     assert variables.main([str(copied)]) == 0
     assert row in (copied / page).read_text(encoding="utf-8")
     assert variables.main(["--check", str(copied)]) == 0
+
+
+def test_the_whole_page_is_current_and_has_every_variable():
+    assert variables.main(["--check"]) == 0
+    page = (ROOT / "docs/variables.md").read_text(encoding="utf-8")
+    for defaults in ROOT.glob("roles/*/defaults/main.yml"):
+        for name in yaml.safe_load(defaults.read_text(encoding="utf-8")):
+            assert page.count(f"| `{name}` |") == 1, name
 
 
 # --- variables, defaults and specs -----------------------------------------------------------

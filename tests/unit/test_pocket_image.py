@@ -140,6 +140,7 @@ def test_every_guest_says_what_the_lane_needs():
         ("pocket", "guests: [", "guests.yml cannot be read: "),
         ("pocket", "[1]", "it has no mapping `guests`"),
         ("pocket", "", "it has no mapping `guests`"),
+        ("pocket", "guests: {pocket: {}}", "pocket"),
     ],
 )
 def test_a_record_that_cannot_be_used_is_told(copied, guest, text, words):

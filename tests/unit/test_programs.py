@@ -122,6 +122,7 @@ def test_ready_by_its_log_counts_only_lines_of_this_start(lane):
     ("script", "words"),
     [
         ("echo no such disk >&2; exit 3", "failer ended with status 3 after "),
+        ("kill -SEGV $$", "failer was killed by SIGSEGV after "),
         ("kill -KILL 0; sleep 5", "failer was killed with its whole process group (no exit status) after "),
     ],
 )
