@@ -15,13 +15,20 @@ from ansible.module_utils.lane.core.errors import LaneError
 from ansible.module_utils.lane.core.private_dir import MARK
 from ansible.module_utils.lane.lifecycle import proc, run_state, teardown
 from ansible.module_utils.lane.programs import records
-from lanes import TestLane
+from lanes import TestLane, claimed_lane
 
 
-def refused(lane_dir: str, code: str, *words: str, look_only: bool = False, **ports: int) -> None:
+@pytest.fixture
+def lane() -> Iterator[TestLane]:
+    with claimed_lane() as found:
+        yield found
+        os.makedirs(found.dir, exist_ok=True)
+
+
+def refused(lane_dir: str, code: str, *words: str, lane_id: int = 98, look_only: bool = False, **ports: int) -> None:
     """Taking it down fails with this code, and the message has these words."""
     with pytest.raises(LaneError) as caught:
-        teardown.take_down(98, lane_dir, ports, look_only=look_only)
+        teardown.take_down(lane_id, lane_dir, ports, look_only=look_only)
     component = "environment" if code == "lane_dir_foreign" else "lane"
     assert (caught.value.code, caught.value.component) == (code, component), caught.value
     assert [word for word in words if word not in str(caught.value)] == [], caught.value
@@ -64,7 +71,7 @@ def test_all_is_killed_at_once_and_nothing_stays(lane):
     assert not os.path.exists(lane.dir)
 
 
-def test_a_clean_machine_is_left_as_it_is(lane):
+def test_a_clean_machine_is_left_as_it_is():
     assert teardown.take_down(97, "/tmp/no-such-lane", {}) == {"changed": False, "ended": [], "removed": []}
 
 
@@ -89,6 +96,12 @@ def test_a_listener_that_stays_is_an_error(lane):
         words = (f"a listener on port {port} (", f"pid {os.getpid()}")
         refused(lane.dir, "not_clean", *words, lane_api_port=port)
     assert not os.path.exists(lane.dir)
+
+
+def test_the_directory_of_another_lane_is_never_removed(lane):
+    words = ("belongs to lane 98, not to lane 97", "-e lane_id=98")
+    refused(lane.dir, "lane_dir_foreign", *words, lane_id=97)
+    assert os.path.exists(f"{lane.dir}/run.json")
 
 
 def test_a_lane_that_runs_elsewhere_is_not_ended(lane):
@@ -135,8 +148,9 @@ def test_the_same_mark_on_another_users_process_is_not_ours(lane):
         assert other.poll() is None
 
 
-def test_what_ansible_left_is_removed(lane):
-    home = beside(lane, "late", "tmp/ansible-tmp-1.2-3/x")
+@pytest.mark.parametrize("name", [".new-x1", "tmp/ansible-tmp-1.2-3/x"])
+def test_what_a_killed_claim_or_ansible_left_is_removed(lane, name):
+    home = beside(lane, "late", name)
     assert teardown.take_down(98, home, {})["removed"] == [home]
     assert not os.path.exists(home)
 
