@@ -146,6 +146,8 @@ def test_a_relative_cache_directory_does_not_count(given, parent, monkeypatch):
 def test_the_lanes_of_a_command_line_that_cannot_be_read():
     words = ["-e", "a=1", "--nonsense", "-eb=2", "--extra-vars", "c=3", "--extra-vars=d=4", "-ix.yml", "-e"]
     assert arguments.given(words) == {"inventory": ["x.yml"], "extra_vars": ["a=1", "c=3", "b=2", "d=4"]}
+    # an option that lacks its value hides none that come after it
+    assert arguments.given(["-f", "--nonsense", "-e", "lane_id=7"]) == {"extra_vars": ["lane_id=7"]}
 
 
 def test_every_verb_has_help_and_every_summary_is_a_verb():
